@@ -38,7 +38,7 @@ fn what_is_not_a_quota_says_where_and_why() {
         ("5", "expected '/' or 'per' at position 1"),
         ("5/fortnight", "expected a unit (ns, us, ms, s, min, h, d) at position 2"),
         ("5/s, burst 9", "expected 'capacity N', 'debt N' or 'all at once', each once at position 5"),
-        ("5/s, capacity 4294967296", "expected a whole number that fits at position 13"),
+        ("5/s, capacity 4294967296", "expected a whole number that fits at position 14"),
         ("5/s, capacity 1, capacity 2", "each once"),
         ("5/s!", "expected ',' or the end at position 3"),
         ("0/s", "0 tokens come back per period"),
@@ -49,7 +49,7 @@ fn what_is_not_a_quota_says_where_and_why() {
         ("0.3333333333333333/d", "fewer decimals"),
         ("99999999999999999999/s", "at most 18 digits"),
         ("5/18446744073709551615d", "the period is"),
-        ("0.000000000000000001/18446744073709551615d", "fewer decimals"),
+        ("0.00000000000000001/18446744073709551615d", "fewer decimals"),
         ("10 per 5us, all at once, debt 4294967295", "allow less debt"),
         ("ü/s", "position 0"),
     ];

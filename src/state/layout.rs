@@ -46,22 +46,29 @@ impl Layout {
 
     const fn greedy(quota: &Quota, most: u64) -> Layout {
         let (tokens, nanos) = (quota.tokens() as u128, quota.period_nanos() as u128);
-        let horizon = HORIZON_NANOS as u128;
         let spent_bits = bits(most as u128);
-        let tokens_in_horizon = tokens * horizon / nanos;
         let (mut f, mut k) = (0, 0);
         // 32 is more than any quota reaches: one token a century of capacity 1 stops there.
-        while f < 32 && spent_bits + f < 63 && spent_bits + f + 1 + bits(scaled(tokens, f + 1, horizon, nanos)) <= 64 {
+        while f < 32 && spent_bits + f + 1 + bits(in_horizon(tokens << (f + 1), nanos)) <= 64 {
             f += 1;
         }
-        while f == 0 && spent_bits + bits(tokens_in_horizon >> k) > 64 {
+        while f == 0 && spent_bits + bits(in_horizon(tokens, nanos) >> k) > 64 {
             k += 1;
         }
+        let layout = Layout::greedy_with(quota, most, f, k);
+        if layout.last_tick() <= layout.max_stamp() {
+            return layout;
+        }
+        // The scale is rounded up, which may pass the last stamp by one.
+        if f > 0 { Layout::greedy_with(quota, most, f - 1, 0) } else { Layout::greedy_with(quota, most, 0, k + 1) }
+    }
+
+    const fn greedy_with(quota: &Quota, most: u64, f: u32, k: u32) -> Layout {
         Layout {
-            scale: Scale::new(tokens << f, nanos << k),
+            scale: Scale::new((quota.tokens() as u128) << f, (quota.period_nanos() as u128) << k),
             capacity: (quota.get_capacity() as u64) << f,
             window: 0,
-            stamp_bits: (64 - spent_bits - f) as u8,
+            stamp_bits: (64 - bits(most as u128) - f) as u8,
             unit_bits: f as u8,
             tick_bits: k as u8,
             limit: most << f,
@@ -157,9 +164,9 @@ const fn bits(number: u128) -> u32 {
     128 - number.leading_zeros()
 }
 
-/// `floor((tokens << f) * horizon / nanos)`: tokens and nanos are below 2⁶², and there is less than one token a nanosecond, so
-/// the whole part times the horizon does not overflow; what the rest adds is rounded up.
-const fn scaled(tokens: u128, f: u32, horizon: u128, nanos: u128) -> u128 {
-    let shifted = tokens << f;
-    (shifted / nanos) * horizon + ((shifted % nanos) * horizon).div_ceil(nanos)
+/// How many of `units` per `nanos` the horizon has, whole ones. Both are below 2⁹⁴, and there are fewer than 2³³ units a
+/// nanosecond; taking the whole part and the rest apart keeps the products within 128 bits for periods of up to a century.
+const fn in_horizon(units: u128, nanos: u128) -> u128 {
+    let horizon = HORIZON_NANOS as u128;
+    (units / nanos) * horizon + (units % nanos) * horizon / nanos
 }
