@@ -5,6 +5,8 @@ mod bucket;
 #[cfg(feature = "std")]
 mod clock;
 mod decision;
+#[cfg(feature = "std")]
+mod keyed;
 mod quota;
 mod request;
 mod state;
@@ -14,4 +16,6 @@ pub use bucket::Bucket;
 #[cfg(feature = "std")]
 pub use clock::ManualClock;
 pub use decision::{Decision, Outcome, Refused};
+#[cfg(feature = "std")]
+pub use keyed::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Stats, WhenFull};
 pub use quota::{Quota, QuotaError};

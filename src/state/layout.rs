@@ -82,8 +82,10 @@ impl Layout {
         let spent_bits = bits(most as u128);
         let stamp_bits = 64 - spent_bits;
         let nanos_per_tick_bits = if stamp_bits < 60 { 60 - stamp_bits } else { 0 };
-        // Whole ticks in a window, so that a window ends on one. `Quota` refuses a debt that would leave none.
+        // Whole ticks in a window, so that a window ends on one. With a debt so large that none fits, the stamp would be too
+        // short: `Quota::with_debt` refuses that, since a tick would be longer than a quarter of the window.
         let window = window_nanos >> nanos_per_tick_bits;
+        let window = if window == 0 { 1 } else { window };
         Layout {
             scale: Scale::new(window as u128, window_nanos as u128),
             capacity: quota.get_capacity() as u64,
