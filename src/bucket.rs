@@ -1,0 +1,180 @@
+//! One bucket: one atomic word, and the only loop that changes it.
+//!
+//! Orderings: the word carries no promise about other memory, so decisions are relaxed, and its one order of modifications is
+//! all that the arithmetic needs. Only a reset has a second thing to show, `refundable_from`: it is written before the word
+//! (release), and a refund reads the word first (acquire). Charges in between are read-modify-writes and continue the release
+//! sequence, so a refund that sees anything newer than the reset sees the bound as well.
+
+use core::{fmt, time::Duration};
+
+use crate::{
+    decision::Decision,
+    quota::Quota,
+    request::{Request, Step, nanos},
+    state::{Layout, State},
+    sync::{AtomicU64, Ordering, const_fn},
+};
+
+/// One token bucket.
+///
+/// ```
+/// use tollgate::{Bucket, Quota};
+///
+/// // 10 at once, then 5 a second. A static: no lazy cell, no allocation.
+/// static UPLOADS: Bucket = Bucket::new(Quota::per_second(5).capacity(10));
+///
+/// # #[cfg(feature = "std")]
+/// if UPLOADS.try_acquire(1).is_allowed() {
+///     // upload
+/// }
+/// ```
+///
+/// The methods that end in `_at` take the time as an argument: how long ago some fixed moment of the caller's was, always the
+/// same one for one bucket. The others (feature `std`) read the process-wide clock. Mix them on one bucket only if you must:
+/// two origins are two clocks, and the bucket goes by the later one.
+///
+/// In any time the bucket admits at most its capacity and what came back in that time, to within [`Quota::resolution`],
+/// whatever threads, clocks and refunds do.
+#[repr(C, align(128))]
+pub struct Bucket {
+    word: AtomicU64,
+    layout: Layout,
+    /// Decisions whose stamp is older were made before a reset, and give nothing back.
+    refundable_from: AtomicU64,
+    quota: Quota,
+}
+
+impl Bucket {
+    const_fn! {
+        /// A full bucket.
+        #[must_use]
+        pub const fn new(quota: Quota) -> Bucket {
+            Bucket { word: AtomicU64::new(0), layout: Layout::of(&quota), refundable_from: AtomicU64::new(0), quota }
+        }
+    }
+
+    /// The quota the bucket was made with.
+    #[must_use]
+    pub const fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// Takes `cost` tokens at time `now`, or none.
+    ///
+    /// A cost of 0 takes nothing, is always allowed, and shows the state. A cost above the capacity is refused as
+    /// [`Outcome::CostAboveCapacity`](crate::Outcome::CostAboveCapacity). A refusal writes nothing.
+    #[inline]
+    pub fn try_acquire_at(&self, now: Duration, cost: u32) -> Decision {
+        self.decide(Request::take(&self.layout, nanos(now), cost))
+    }
+
+    /// Takes `cost` tokens at time `now`, ahead of time if need be: the caller may use them after [`Decision::wait`], which is
+    /// at most `max_wait`. Whoever does not want them any more hands the decision to [`Bucket::refund`].
+    ///
+    /// This is what `acquire` (feature `tokio`) is made of, for other runtimes and for threads. Reservations are ready in the
+    /// order they were made; what is taken ahead of time is bounded by [`Quota::debt`].
+    ///
+    /// ```
+    /// # use {std::time::Duration, tollgate::{Bucket, Outcome, Quota}};
+    /// let bucket = Bucket::new(Quota::per_second(10));
+    /// let (now, second) = (Duration::ZERO, Duration::from_secs(1));
+    /// assert_eq!(bucket.reserve_at(now, 10, second).wait(), Duration::ZERO);
+    /// assert_eq!(bucket.reserve_at(now, 10, second).wait(), second);
+    /// assert_eq!(bucket.reserve_at(now, 1, second).outcome(), Outcome::DeadlineTooSoon);
+    /// ```
+    pub fn reserve_at(&self, now: Duration, cost: u32, max_wait: Duration) -> Decision {
+        self.decide(Request::reserve(&self.layout, nanos(now), cost, max_wait))
+    }
+
+    /// Whole tokens there at time `now`.
+    #[must_use]
+    pub fn available_at(&self, now: Duration) -> u32 {
+        self.try_acquire_at(now, 0).remaining()
+    }
+
+    /// Makes the bucket full. Decisions from before can no longer be refunded, and whoever still waits on one made by
+    /// `acquire` queues again.
+    pub fn reset_at(&self, now: Duration) {
+        let tick = self.layout.tick(nanos(now));
+        self.update(|state| {
+            let full = self.layout.reset(state, tick);
+            self.refundable_from.fetch_max(full.stamp, Ordering::Release);
+            Some(full)
+        });
+    }
+
+    /// Undoes a decision: gives its tokens back, as far as they are still owed, and says whether any were.
+    ///
+    /// What has come back by refill in the meantime is not given a second time: refunded at once a charge is given back whole,
+    /// after a later charge less what would have come back between the two. One that was reserved ahead of time is given back
+    /// whole if it is the last in the queue, and else nothing is, until nobody waits. **A decision may be refunded once, and
+    /// only to the bucket that made it.**
+    ///
+    /// ```
+    /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
+    /// let bucket = Bucket::new(Quota::per_minute(10));
+    /// let decision = bucket.try_acquire_at(Duration::ZERO, 4);
+    /// assert!(bucket.refund(decision));
+    /// assert_eq!(bucket.available_at(Duration::ZERO), 10);
+    /// ```
+    pub fn refund(&self, decision: Decision) -> bool {
+        let (sold, charged) = decision.charge();
+        self.update(|state| match self.holds(decision) {
+            true => self.layout.refund(state, sold, charged),
+            false => None,
+        })
+    }
+
+    /// Whether a charge still counts: no reset has wiped it away.
+    #[must_use]
+    pub(crate) fn holds(&self, decision: Decision) -> bool {
+        // Only ever raised. Acquire pairs with nothing of its own: the word, read before, orders it.
+        decision.charge().0.stamp >= self.refundable_from.load(Ordering::Acquire)
+    }
+
+    /// How the word is divided.
+    #[inline]
+    pub(crate) const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    #[inline]
+    pub(crate) fn decide(&self, request: Request<'_>) -> Decision {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            match request.step(self.layout.unpack(word)) {
+                Step::Write(next, decision) => match self.swap(word, next) {
+                    Ok(()) => return decision,
+                    Err(newer) => word = newer,
+                },
+                Step::Answer(decision) => return decision,
+            }
+        }
+    }
+
+    /// Applies `transition` until it takes, or declines; says whether it took.
+    fn update(&self, transition: impl Fn(State) -> Option<State>) -> bool {
+        let mut word = self.word.load(Ordering::Acquire);
+        while let Some(next) = transition(self.layout.unpack(word)) {
+            match self.swap(word, next) {
+                Ok(()) => return true,
+                Err(newer) => word = newer,
+            }
+        }
+        false
+    }
+
+    #[inline]
+    fn swap(&self, word: u64, next: State) -> Result<(), u64> {
+        let next = self.layout.pack(next);
+        // On success release, for the sake of a reset; on failure acquire, for the sake of a refund that tries again.
+        self.word.compare_exchange_weak(word, next, Ordering::Release, Ordering::Acquire).map(drop)
+    }
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let State { spent, stamp } = self.layout.unpack(self.word.load(Ordering::Relaxed));
+        f.debug_struct("Bucket").field("quota", &self.quota).field("spent", &spent).field("stamp", &stamp).finish()
+    }
+}

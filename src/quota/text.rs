@@ -1,0 +1,229 @@
+//! Quotas as people write them, `100/hour, capacity 20`: reading, and printing what can be read.
+
+use core::{fmt, str::FromStr};
+
+use super::{DAY, HOUR, Kind, MAX_PERIOD_NANOS, MINUTE, Quota, QuotaError, SECOND, rate};
+
+/// Name for one, name behind a count, and length.
+const UNITS: [(&str, &str, u64); 7] = [
+    ("day", "d", DAY),
+    ("hour", "h", HOUR),
+    ("minute", "min", MINUTE),
+    ("second", "s", SECOND),
+    ("ms", "ms", 1_000_000),
+    ("us", "us", 1_000),
+    ("ns", "ns", 1),
+];
+
+/// `100/hour`, `1/36s`, `100 per 2h, all at once`, each followed by `, capacity N` and `, debt N` where they are not the
+/// default: what [`Quota::from_str`] reads.
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (one, many, length) =
+            UNITS.into_iter().find(|(_, _, length)| self.period_nanos.is_multiple_of(*length)).unwrap_or(UNITS[6]);
+        let separator = if self.is_interval() { " per " } else { "/" };
+        write!(f, "{}{separator}", self.tokens)?;
+        match self.period_nanos / length {
+            1 => f.write_str(one)?,
+            count => write!(f, "{count}{many}")?,
+        }
+        if self.is_interval() {
+            f.write_str(", all at once")?;
+        } else if u64::from(self.capacity) != self.tokens {
+            write!(f, ", capacity {}", self.capacity)?;
+        }
+        match self.debt {
+            Some(debt) => write!(f, ", debt {debt}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Quota({self})")
+    }
+}
+
+/// Reads `5/s`, `0.5 per second`, `100/hour, capacity 20`, `1/36525d`, `100 per hour, all at once`, `10/min, debt 500`.
+///
+/// The number before `/` or `per` may have decimals, which are exact. Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and
+/// their names, with or without an `s`. Without a capacity it is the number itself, rounded up.
+impl FromStr for Quota {
+    type Err = QuotaError;
+
+    fn from_str(text: &str) -> Result<Quota, QuotaError> {
+        let mut input = Input { text, at: 0 };
+        let (mantissa, decimals) = input.decimal()?;
+        if !input.take("/") && !input.take("per") {
+            return Err(input.expected("'/' or 'per'"));
+        }
+        let count = if input.peek().is_some_and(|b| b.is_ascii_digit()) { input.integer::<u64>()? } else { 1 };
+        let unit = input.unit()?;
+        let mut options = Options::default();
+        while input.take(",") {
+            options.read(&mut input)?;
+        }
+        if input.peek().is_some() {
+            return Err(input.expected("',' or the end"));
+        }
+        options.quota(mantissa, decimals, u128::from(count) * u128::from(unit))
+    }
+}
+
+#[derive(Default)]
+struct Options {
+    capacity: Option<u32>,
+    debt: Option<u32>,
+    at_once: Option<usize>,
+}
+
+impl Options {
+    fn read(&mut self, input: &mut Input<'_>) -> Result<(), QuotaError> {
+        if input.take("capacity") && self.capacity.is_none() {
+            self.capacity = Some(input.integer()?);
+        } else if input.take("debt") && self.debt.is_none() {
+            self.debt = Some(input.integer()?);
+        } else if self.at_once.is_none() && input.take("all") && input.take("at") && input.take("once") {
+            self.at_once = Some(input.at);
+        } else {
+            return Err(input.expected("'capacity N', 'debt N' or 'all at once', each once"));
+        }
+        Ok(())
+    }
+
+    fn quota(self, mantissa: u64, decimals: u32, period_nanos: u128) -> Result<Quota, QuotaError> {
+        let quota = match self.at_once {
+            Some(at) => {
+                let window = u64::try_from(period_nanos).unwrap_or(u64::MAX);
+                let syntax = |expected| QuotaError::Syntax { at, expected };
+                let capacity = u32::try_from(mantissa).ok().filter(|_| decimals == 0);
+                let capacity = capacity.ok_or(syntax("a whole number of tokens up to 4294967295 before 'all at once'"))?;
+                if self.capacity.is_some_and(|other| other != capacity) {
+                    return Err(syntax("no other capacity than what comes back at once"));
+                }
+                Quota::validated(capacity, u64::from(capacity), window, Kind::Interval)?
+            }
+            None => {
+                let scale = 10_u128.pow(decimals);
+                let whole = u128::from(mantissa).div_ceil(scale);
+                let capacity = match self.capacity {
+                    Some(capacity) => capacity,
+                    None => u32::try_from(whole).map_err(|_| QuotaError::Syntax {
+                        at: 0,
+                        expected: "a capacity, since the default (the number of tokens) is above 4294967295",
+                    })?,
+                };
+                let (tokens, nanos) = ratio(mantissa, decimals, period_nanos)?;
+                Quota::validated(capacity, tokens, nanos, Kind::Greedy)?
+            }
+        };
+        self.debt.map_or(Ok(quota), |debt| quota.with_debt(debt))
+    }
+}
+
+/// Tokens and nanoseconds, kept as they were typed where no decimals stand in the way.
+fn ratio(mantissa: u64, decimals: u32, period_nanos: u128) -> Result<(u64, u64), QuotaError> {
+    if mantissa == 0 {
+        return Err(QuotaError::ZeroTokens);
+    }
+    let tokens = u128::from(mantissa);
+    let (tokens, nanos) = match decimals {
+        0 => (tokens, period_nanos),
+        // At most 2⁶⁴ units of a day, times 10¹⁸: checked, since it can pass 128 bits.
+        _ => match period_nanos.checked_mul(10_u128.pow(decimals)) {
+            Some(nanos) => rate::reduced(tokens, nanos),
+            None => (tokens, u128::MAX),
+        },
+    };
+    match (u64::try_from(tokens), u64::try_from(nanos)) {
+        (Ok(tokens), Ok(nanos)) if nanos <= MAX_PERIOD_NANOS => Ok((tokens, nanos)),
+        _ if decimals == 0 => Ok((1, u64::MAX)),
+        _ => Err(QuotaError::Syntax {
+            at: 0,
+            expected: "fewer decimals, or a ratio such as 1/3s: the exact period would be longer than a century",
+        }),
+    }
+}
+
+/// A cursor over the text; spaces between words do not count.
+struct Input<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Input<'_> {
+    fn expected(&self, expected: &'static str) -> QuotaError {
+        QuotaError::Syntax { at: self.at, expected }
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        while self.text.as_bytes().get(self.at).is_some_and(u8::is_ascii_whitespace) {
+            self.at += 1;
+        }
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn take(&mut self, word: &str) -> bool {
+        self.peek();
+        let found = self.text.as_bytes()[self.at..].starts_with(word.as_bytes());
+        self.at += if found { word.len() } else { 0 };
+        found
+    }
+
+    fn digits(&mut self) -> &str {
+        let start = self.at;
+        while self.text.as_bytes().get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+        &self.text[start..self.at]
+    }
+
+    fn integer<T: FromStr>(&mut self) -> Result<T, QuotaError> {
+        self.peek();
+        let refused = self.expected("a whole number that fits");
+        self.digits().parse().map_err(|_| refused)
+    }
+
+    /// All digits as one number, and how many of them were decimals.
+    fn decimal(&mut self) -> Result<(u64, u32), QuotaError> {
+        self.peek();
+        let refused = self.expected("a positive number of at most 18 digits");
+        let (mut mantissa, mut digits, mut decimals) = (0_u64, 0_u32, 0_u32);
+        let mut add = |part: &str| {
+            digits += part.len() as u32;
+            for digit in part.bytes().take(18) {
+                mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            }
+            digits
+        };
+        let whole = add(self.digits());
+        if self.text.as_bytes().get(self.at) == Some(&b'.') {
+            self.at += 1;
+            decimals = add(self.digits()) - whole;
+        }
+        if digits == 0 || digits > 18 { Err(refused) } else { Ok((mantissa, decimals)) }
+    }
+
+    fn unit(&mut self) -> Result<u64, QuotaError> {
+        self.peek();
+        let start = self.at;
+        while self.text.as_bytes().get(self.at).is_some_and(u8::is_ascii_alphabetic) {
+            self.at += 1;
+        }
+        let nanos = match &self.text[start..self.at] {
+            "ns" => 1,
+            "us" => 1_000,
+            "ms" => 1_000_000,
+            "s" | "sec" | "second" | "seconds" => SECOND,
+            "m" | "min" | "minute" | "minutes" => MINUTE,
+            "h" | "hour" | "hours" => HOUR,
+            "d" | "day" | "days" => DAY,
+            _ => {
+                self.at = start;
+                return Err(self.expected("a unit (ns, us, ms, s, min, h, d)"));
+            }
+        };
+        Ok(nanos)
+    }
+}

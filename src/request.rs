@@ -1,0 +1,95 @@
+//! What is asked of a word, and what the word answers: the part of a decision that a bucket and a table share.
+
+use core::time::Duration;
+
+use crate::{
+    decision::{Decision, Outcome},
+    state::{Layout, State},
+};
+
+/// A number of tokens asked for at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) layout: &'a Layout,
+    pub(crate) now_nanos: u64,
+    pub(crate) cost: u32,
+    /// `now` in ticks.
+    pub(crate) tick: u64,
+    /// Until which tick the caller would wait; `None` for one who does not.
+    latest: Option<u64>,
+}
+
+/// How a request goes on.
+pub(crate) enum Step {
+    /// Write this state, and if that succeeds, this is the decision.
+    Write(State, Decision),
+    /// Write nothing, this is the decision.
+    Answer(Decision),
+}
+
+impl<'a> Request<'a> {
+    /// Tokens that are there now.
+    #[inline]
+    pub(crate) fn take(layout: &'a Layout, now_nanos: u64, cost: u32) -> Request<'a> {
+        Request { layout, now_nanos, cost, tick: layout.tick(now_nanos), latest: None }
+    }
+
+    /// Tokens that are there within `max_wait`.
+    pub(crate) fn reserve(layout: &'a Layout, now_nanos: u64, cost: u32, max_wait: Duration) -> Request<'a> {
+        let latest = layout.tick(now_nanos.saturating_add(nanos(max_wait)));
+        Request { latest: Some(latest), ..Request::take(layout, now_nanos, cost) }
+    }
+
+    #[inline]
+    pub(crate) fn units(&self) -> u64 {
+        self.layout.units(self.cost)
+    }
+
+    /// The answer, where it does not depend on how many tokens there are.
+    #[inline]
+    pub(crate) fn without_charge(&self, state: State) -> Option<Decision> {
+        let outcome = match self.cost {
+            0 => Outcome::Allowed,
+            cost if cost > self.layout.capacity_tokens() => Outcome::CostAboveCapacity,
+            _ => return None,
+        };
+        Some(self.declined(self.layout.settle(state, self.tick), outcome))
+    }
+
+    /// What this request makes of `state`.
+    #[inline]
+    pub(crate) fn step(&self, state: State) -> Step {
+        if let Some(decision) = self.without_charge(state) {
+            return Step::Answer(decision);
+        }
+        match self.latest {
+            None => match self.layout.take(state, self.tick, self.units()) {
+                Ok(next) => Step::Write(next, self.charged(next, self.units())),
+                Err(settled) => Step::Answer(self.declined(settled, Outcome::Refused)),
+            },
+            Some(latest) => match self.layout.reserve(state, self.tick, self.units(), latest) {
+                // What an interval quota skips to the next window is part of the charge.
+                Ok(next) => Step::Write(next, self.charged(next, next.spent - self.layout.settle(state, self.tick).spent)),
+                Err((settled, denied)) => Step::Answer(self.declined(settled, denied.into())),
+            },
+        }
+    }
+
+    /// The decision that took `units` and left `state`.
+    #[inline]
+    pub(crate) fn charged(&self, state: State, units: u64) -> Decision {
+        Decision::new(self, state, units, Outcome::Allowed)
+    }
+
+    /// The decision that took nothing and found `settled`.
+    #[inline]
+    pub(crate) fn declined(&self, settled: State, outcome: Outcome) -> Decision {
+        Decision::new(self, settled, 0, outcome)
+    }
+}
+
+/// Nanoseconds in 64 bits; five centuries are as good as any longer time.
+#[inline]
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

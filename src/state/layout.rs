@@ -1,0 +1,174 @@
+//! How a quota divides the word.
+
+use super::{
+    State,
+    scale::{HORIZON_NANOS, Scale},
+};
+use crate::quota::Quota;
+
+/// The widths and scales that follow from a quota.
+///
+/// With `c` = capacity + debt tokens to tell apart, `rate` and a horizon of 2³⁰ s, the word must hold `c << f` units and
+/// `2³⁰ s * rate << f` ticks. `f` is the largest number for which both fit 64 bits; when not even 0 does, ticks are made
+/// coarser by 2ᵏ instead. The stamp gets what `spent` leaves over. So a stamp cannot wrap within the horizon, and behind it
+/// time stands still. 10 tokens at 1/s, with the default debt of 1000: f = 12, a tick of 244 µs. 10⁶ at 10⁶/s: a tick is 128
+/// tokens and 128 µs.
+///
+/// Of an interval quota, units are tokens, and a tick is the smallest fraction of the window for which the stamp fits.
+///
+/// The fields that every decision reads come first, in one cache line with the word.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Layout {
+    scale: Scale,
+    /// Units in a full bucket.
+    pub(super) capacity: u64,
+    /// Ticks in a window; 0 for a greedy quota.
+    pub(super) window: u64,
+    stamp_bits: u8,
+    /// f: a token is 2ᶠ units.
+    unit_bits: u8,
+    /// k: a tick refills 2ᵏ units.
+    pub(super) tick_bits: u8,
+    /// Units that may be sold at all: capacity and debt.
+    pub(super) limit: u64,
+    /// This many units come back (of an interval quota: ticks pass) ...
+    refill: u64,
+    /// ... in this many nanoseconds.
+    nanos: u64,
+}
+
+impl Layout {
+    pub(crate) const fn of(quota: &Quota) -> Layout {
+        let most = quota.get_capacity() as u64 + quota.get_debt() as u64;
+        if quota.is_interval() { Layout::interval(quota, most) } else { Layout::greedy(quota, most) }
+    }
+
+    const fn greedy(quota: &Quota, most: u64) -> Layout {
+        let (tokens, nanos) = (quota.tokens() as u128, quota.period_nanos() as u128);
+        let spent_bits = bits(most as u128);
+        let (mut f, mut k) = (0, 0);
+        // 32 is more than any quota reaches: one token a century of capacity 1 stops there.
+        while f < 32 && spent_bits + f + 1 + bits(in_horizon(tokens << (f + 1), nanos)) <= 64 {
+            f += 1;
+        }
+        while f == 0 && spent_bits + bits(in_horizon(tokens, nanos) >> k) > 64 {
+            k += 1;
+        }
+        let layout = Layout::greedy_with(quota, most, f, k);
+        if layout.last_tick() <= layout.max_stamp() {
+            return layout;
+        }
+        // The scale is rounded up, which may pass the last stamp by one.
+        if f > 0 { Layout::greedy_with(quota, most, f - 1, 0) } else { Layout::greedy_with(quota, most, 0, k + 1) }
+    }
+
+    const fn greedy_with(quota: &Quota, most: u64, f: u32, k: u32) -> Layout {
+        Layout {
+            scale: Scale::new((quota.tokens() as u128) << f, (quota.period_nanos() as u128) << k),
+            capacity: (quota.get_capacity() as u64) << f,
+            window: 0,
+            stamp_bits: (64 - bits(most as u128) - f) as u8,
+            unit_bits: f as u8,
+            tick_bits: k as u8,
+            limit: most << f,
+            refill: quota.tokens() << f,
+            nanos: quota.period_nanos(),
+        }
+    }
+
+    const fn interval(quota: &Quota, most: u64) -> Layout {
+        let window_nanos = quota.period_nanos();
+        let spent_bits = bits(most as u128);
+        let stamp_bits = 64 - spent_bits;
+        let nanos_per_tick_bits = if stamp_bits < 60 { 60 - stamp_bits } else { 0 };
+        // Whole ticks in a window, so that a window ends on one. With a debt so large that none fits, the stamp would be too
+        // short: `Quota::with_debt` refuses that, since a tick would be longer than a quarter of the window.
+        let window = window_nanos >> nanos_per_tick_bits;
+        let window = if window == 0 { 1 } else { window };
+        Layout {
+            scale: Scale::new(window as u128, window_nanos as u128),
+            capacity: quota.get_capacity() as u64,
+            window,
+            stamp_bits: stamp_bits as u8,
+            unit_bits: 0,
+            tick_bits: 0,
+            limit: most,
+            refill: window,
+            nanos: window_nanos,
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn unpack(&self, word: u64) -> State {
+        State { spent: word >> self.stamp_bits, stamp: word & self.max_stamp() }
+    }
+
+    #[inline]
+    pub(crate) const fn pack(&self, state: State) -> u64 {
+        debug_assert!(state.spent <= self.limit && state.stamp <= self.max_stamp());
+        state.spent << self.stamp_bits | state.stamp
+    }
+
+    /// The tick at `nanos` since the origin.
+    #[inline]
+    pub(crate) const fn tick(&self, nanos: u64) -> u64 {
+        self.scale.ticks(nanos)
+    }
+
+    /// The last tick there is.
+    pub(super) const fn last_tick(&self) -> u64 {
+        self.tick(HORIZON_NANOS)
+    }
+
+    #[inline]
+    pub(super) const fn max_stamp(&self) -> u64 {
+        u64::MAX >> (64 - self.stamp_bits as u32)
+    }
+
+    #[inline]
+    pub(crate) const fn units(&self, tokens: u32) -> u64 {
+        (tokens as u64) << self.unit_bits
+    }
+
+    /// Whole tokens left when `spent` units are out.
+    #[inline]
+    pub(crate) const fn remaining(&self, spent: u64) -> u32 {
+        // At most the capacity, which is a u32.
+        (self.capacity.saturating_sub(spent) >> self.unit_bits) as u32
+    }
+
+    /// The capacity in tokens.
+    #[inline]
+    pub(crate) const fn capacity_tokens(&self) -> u32 {
+        self.remaining(0)
+    }
+
+    /// The first nanosecond at which `tick` has come; `u64::MAX` when that is behind the horizon.
+    pub(crate) const fn nanos_at(&self, tick: u64) -> u64 {
+        if tick > self.last_tick() {
+            return u64::MAX;
+        }
+        // Within the horizon fewer than 2⁶¹ units come back, and a period is below 2⁶² ns.
+        let units = (tick as u128) << self.tick_bits;
+        (units * self.nanos as u128).div_ceil(self.refill as u128) as u64
+    }
+
+    /// How long a tick is, rounded up.
+    pub(crate) const fn resolution_nanos(&self) -> u64 {
+        // At most 2²⁹ units a tick, and at most a century for each.
+        let nanos = ((self.nanos as u128) << self.tick_bits).div_ceil(self.refill as u128);
+        if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
+    }
+}
+
+const fn bits(number: u128) -> u32 {
+    128 - number.leading_zeros()
+}
+
+/// How many of `units` per `nanos` the horizon has, whole ones. Both are below 2⁹⁴, and there are fewer than 2³³ units a
+/// nanosecond; taking the whole part and the rest apart keeps the products within 128 bits for periods of up to a century.
+const fn in_horizon(units: u128, nanos: u128) -> u128 {
+    let horizon = HORIZON_NANOS as u128;
+    (units / nanos) * horizon + (units % nanos) * horizon / nanos
+}

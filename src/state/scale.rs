@@ -1,0 +1,47 @@
+//! From nanoseconds to ticks, by one multiplication.
+
+/// Time stands still here, 2³⁰ s = 34 years after the origin: buckets stop refilling, and nothing wraps. Below 2⁶⁰ ns.
+pub(crate) const HORIZON_NANOS: u64 = (1 << 30) * 1_000_000_000 - 1;
+
+const SHIFT: u32 = 120;
+
+/// A ratio of ticks to nanoseconds as a fixed-point number with 120 binary places.
+///
+/// The multiplier is rounded up, and for `n < 2⁶⁰` the product is too large by less than `2⁶⁰ / 2¹²⁰` of a tick. The true
+/// value is a multiple of `1 / nanos`; so the floor is exact when `nanos < 2⁶⁰` in lowest terms, and never behind otherwise
+/// (Granlund and Montgomery, Division by Invariant Integers using Multiplication, 1994).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    high: u64,
+    low: u64,
+}
+
+impl Scale {
+    /// `ticks / nanos`, which is below 16.
+    pub(super) const fn new(ticks: u128, nanos: u128) -> Scale {
+        let (mut quotient, mut rest) = (ticks / nanos, ticks % nanos);
+        let mut place = 0;
+        // Long division; both sides are below 2⁹⁴, so nothing overflows.
+        while place < SHIFT {
+            rest <<= 1;
+            quotient <<= 1;
+            if rest >= nanos {
+                rest -= nanos;
+                quotient |= 1;
+            }
+            place += 1;
+        }
+        if rest > 0 {
+            quotient += 1;
+        }
+        Scale { high: (quotient >> 64) as u64, low: quotient as u64 }
+    }
+
+    /// Whole ticks in `nanos` since the origin; behind the horizon, as at the horizon.
+    #[inline]
+    pub(super) const fn ticks(self, nanos: u64) -> u64 {
+        let nanos = if nanos > HORIZON_NANOS { HORIZON_NANOS } else { nanos } as u128;
+        let low = (nanos * self.low as u128) >> 64;
+        ((nanos * self.high as u128 + low) >> (SHIFT - 64)) as u64
+    }
+}

@@ -1,0 +1,187 @@
+//! The named transitions: snapshot in, successor out. Refusals have no successor.
+
+use super::{Layout, State};
+
+/// Why nothing is sold ahead of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    DebtExhausted,
+    TooLate,
+}
+
+impl Layout {
+    /// What the state has become by tick `now`, refill included. Nothing is written for the sake of this.
+    #[inline]
+    pub(crate) const fn settle(&self, state: State, now: u64) -> State {
+        // A clock that is behind the stamp is a stale one: decide as of the stamp.
+        let elapsed = now.saturating_sub(state.stamp);
+        let later = state.stamp + elapsed;
+        if self.window == 0 {
+            // Ticks within the horizon refill less than 2⁶¹ units.
+            let spent = state.spent.saturating_sub(elapsed << self.tick_bits);
+            return State { spent, stamp: later };
+        }
+        if state.spent == 0 {
+            return State { spent: 0, stamp: later };
+        }
+        if elapsed < self.window {
+            return state;
+        }
+        let windows = elapsed / self.window;
+        let spent = state.spent.saturating_sub(windows.saturating_mul(self.capacity));
+        match spent {
+            // The next window begins with the next request.
+            0 => State { spent, stamp: later },
+            _ => State { spent, stamp: state.stamp + windows * self.window },
+        }
+    }
+
+    /// Takes `cost` units at tick `now`. The successor shows what was taken in `spent`.
+    ///
+    /// # Errors
+    /// The settled state, where there is not enough: nothing is to be written.
+    #[inline]
+    pub(crate) const fn take(&self, state: State, now: u64, cost: u64) -> Result<State, State> {
+        let settled = self.settle(state, now);
+        let spent = settled.spent + cost;
+        if spent <= self.capacity { Ok(State { spent, stamp: settled.stamp }) } else { Err(settled) }
+    }
+
+    /// Takes `cost` units at tick `now`, ahead of time if need be, ready at tick `latest` at the latest and as far as the debt
+    /// allows. `cost` is at most the capacity.
+    ///
+    /// # Errors
+    /// The settled state and why, when that is not possible: nothing is to be written.
+    pub(crate) const fn reserve(&self, state: State, now: u64, cost: u64, latest: u64) -> Result<State, (State, Denied)> {
+        let settled = self.settle(state, now);
+        let spent = self.start(settled.spent, cost) + cost;
+        let sold = State { spent, stamp: settled.stamp };
+        if spent <= self.capacity {
+            Ok(sold)
+        } else if spent > self.limit {
+            Err((settled, Denied::DebtExhausted))
+        } else if self.ready(sold) > latest {
+            Err((settled, Denied::TooLate))
+        } else {
+            Ok(sold)
+        }
+    }
+
+    /// Where a charge begins. In an interval quota one that does not fit the rest of a window waits for the next one as a
+    /// whole: no window ever gives more than its capacity.
+    const fn start(&self, spent: u64, cost: u64) -> u64 {
+        if self.window == 0 || cost == 0 {
+            return spent;
+        }
+        let last = (spent + cost - 1) / self.capacity;
+        if last > spent / self.capacity { last * self.capacity } else { spent }
+    }
+
+    /// The tick at which the charge that left `sold` may be used.
+    pub(crate) const fn ready(&self, sold: State) -> u64 {
+        if sold.spent <= self.capacity {
+            return sold.stamp;
+        }
+        let ticks = if self.window == 0 {
+            (sold.spent - self.capacity).div_ceil(1 << self.tick_bits)
+        } else {
+            (sold.spent - 1) / self.capacity * self.window
+        };
+        sold.stamp + ticks
+    }
+
+    /// The first tick at which a charge of `cost` units would pass, if nobody takes anything in between.
+    pub(crate) const fn enough_at(&self, settled: State, cost: u64) -> u64 {
+        let spent = self.start(settled.spent, cost) + cost;
+        self.ready(State { spent, stamp: settled.stamp })
+    }
+
+    /// The first tick at which the bucket is full again.
+    pub(crate) const fn full_at(&self, settled: State) -> u64 {
+        let ticks = if self.window == 0 {
+            settled.spent.div_ceil(1 << self.tick_bits)
+        } else {
+            settled.spent.div_ceil(self.capacity) * self.window
+        };
+        settled.stamp + ticks
+    }
+
+    /// Undoes the charge of `charged` units that left `sold`; see the module's docs for the rule. `None`: nothing can be given
+    /// back any more.
+    pub(crate) const fn refund(&self, state: State, sold: State, charged: u64) -> Option<State> {
+        if state.stamp < sold.stamp {
+            // Not a charge on this bucket.
+            return None;
+        }
+        let back = if self.window == 0 {
+            self.refundable_greedy(state, sold, charged)
+        } else {
+            self.refundable_interval(state, sold, charged)
+        };
+        match back {
+            0 => None,
+            _ => Some(State { spent: state.spent.saturating_sub(back), stamp: state.stamp }),
+        }
+    }
+
+    const fn refundable_greedy(&self, state: State, sold: State, charged: u64) -> u64 {
+        let now = state.stamp << self.tick_bits;
+        let end = now + state.spent;
+        let sold_at = sold.stamp << self.tick_bits;
+        let sold_end = sold_at + sold.spent;
+        if state.spent > self.capacity {
+            return if end == sold_end { charged } else { 0 };
+        }
+        let ready = sold_end.saturating_sub(self.capacity);
+        let used = if ready > sold_at { ready } else { sold_at };
+        match now.checked_sub(used) {
+            Some(since) => charged.saturating_sub(since),
+            None => 0,
+        }
+    }
+
+    const fn refundable_interval(&self, state: State, sold: State, charged: u64) -> u64 {
+        let since = state.stamp - sold.stamp;
+        if !since.is_multiple_of(self.window) {
+            return 0;
+        }
+        let windows = since / self.window;
+        if state.spent > self.capacity {
+            let last = windows.saturating_mul(self.capacity).saturating_add(state.spent) == sold.spent;
+            return if last { charged } else { 0 };
+        }
+        let used_in = sold.spent.saturating_sub(1) / self.capacity;
+        if windows == used_in { charged } else { 0 }
+    }
+
+    /// A full bucket at tick `now`. Its stamp is newer than any before, so that no earlier word comes back.
+    pub(crate) const fn reset(&self, state: State, now: u64) -> State {
+        State { spent: 0, stamp: self.newer(state, now) }
+    }
+
+    /// The first charge of another owner, who takes the word over. Its stamp is newer than any of the old owner's, so that a
+    /// word never repeats across owners, whatever refunds do: a thread that still holds the old word cannot take it for its own.
+    ///
+    /// `None` at the end of time, where there may be no newer stamp.
+    pub(crate) const fn hand_over(&self, state: State, now: u64, cost: u64) -> Option<State> {
+        let unused = state.spent == 0 && state.stamp == 0;
+        let stamp = if unused { now } else { self.newer(state, now) };
+        if stamp == state.stamp && !unused { None } else { Some(State { spent: cost, stamp }) }
+    }
+
+    /// Whether another owner may take the word over with nothing lost.
+    #[inline]
+    pub(crate) const fn is_free(&self, state: State, now: u64) -> bool {
+        self.settle(state, now).spent == 0 && self.hand_over(state, now, 0).is_some()
+    }
+
+    const fn newer(&self, state: State, now: u64) -> u64 {
+        if now > state.stamp {
+            now
+        } else if state.stamp < self.last_tick() {
+            state.stamp + 1
+        } else {
+            state.stamp
+        }
+    }
+}
