@@ -1,11 +1,6 @@
 //! A bad value ends the start with exit code 2 and one line: which key, what it was, what is allowed.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -26,16 +21,14 @@ impl Refusals {
         };
         let line = refusal.stderr.trim_end();
         if refusal.code != Some(2) {
-            self.faults
-                .push(format!("{shown}: exit code {:?}: {line}", refusal.code));
+            self.faults.push(format!("{shown}: exit code {:?}: {line}", refusal.code));
         }
         if line.is_empty() || line.lines().count() != 1 {
             self.faults.push(format!("{shown}: not one line:\n{line}"));
         }
         for part in needed {
             if !plain(line).contains(&plain(part)) {
-                self.faults
-                    .push(format!("{shown}: {part:?} is not in: {line}"));
+                self.faults.push(format!("{shown}: {part:?} is not in: {line}"));
             }
         }
     }
@@ -81,21 +74,9 @@ fn a_bad_flag_ends_the_start() {
         let launch = Launch::new().listen((key != "listen").then_some("127.0.0.1:0"));
         refusals.expect(&flag, launch.args(&[&flag]), &[&[key], needed].concat());
     }
-    refusals.expect(
-        "unknown flag",
-        Launch::new().args(&["--burst", "5"]),
-        &["--burst"],
-    );
-    refusals.expect(
-        "no value",
-        Launch::new().args(&["--capacity"]),
-        &["capacity"],
-    );
-    refusals.expect(
-        "stray word",
-        Launch::new().args(&["capacity"]),
-        &["capacity"],
-    );
+    refusals.expect("unknown flag", Launch::new().args(&["--burst", "5"]), &["--burst"]);
+    refusals.expect("no value", Launch::new().args(&["--capacity"]), &["capacity"]);
+    refusals.expect("stray word", Launch::new().args(&["capacity"]), &["capacity"]);
     refusals.none();
 }
 
@@ -133,66 +114,30 @@ fn a_bad_value_in_a_toml_file_ends_the_start() {
         ("refill_rate = \"fast\"", &["refill_rate", "fast"]),
         ("listen = \"nonsense\"", &["listen", "nonsense"]),
         ("listen = 8000", &["listen", "8000"]),
-        (
-            "trust_proxy = [\"10.0.0.0/33\"]",
-            &["trust_proxy", "10.0.0.0/33"],
-        ),
+        ("trust_proxy = [\"10.0.0.0/33\"]", &["trust_proxy", "10.0.0.0/33"]),
         ("trust_proxy = [7]", &["trust_proxy", "7"]),
         ("admin_token = 7", &["admin_token", "7"]),
         ("ipv6_prefix = 129", &["ipv6_prefix", "129", "128"]),
         ("ipv6_prefix = -1", &["ipv6_prefix", "-1", "128"]),
         ("client = \"name\"", &["client", "name", "ip"]),
-        (
-            "client = { header = \"not a header\" }",
-            &["client", "not a header"],
-        ),
-        (
-            "client = { cookie = \"id\" }",
-            &["client", "cookie", "header"],
-        ),
+        ("client = { header = \"not a header\" }", &["client", "not a header"]),
+        ("client = { cookie = \"id\" }", &["client", "cookie", "header"]),
         ("client = 5", &["client", "5"]),
         ("api_keys = \"one\"", &["api_keys"]),
         ("api_keys = [5]", &["api_keys", "5"]),
-        (
-            "refill = { every = \"0s\", mode = \"interval\" }",
-            &["every", "0s"],
-        ),
-        (
-            "refill = { every = \"soon\", mode = \"interval\" }",
-            &["every", "soon"],
-        ),
-        (
-            "refill = { every = \"-1s\", mode = \"interval\" }",
-            &["every", "-1s"],
-        ),
-        (
-            "refill = { every = \"1h\", mode = \"sometimes\" }",
-            &["mode", "sometimes", "interval"],
-        ),
-        (
-            "refill = { every = \"1h\", mode = \"interval\", at = 5 }",
-            &["at", "every"],
-        ),
+        ("refill = { every = \"0s\", mode = \"interval\" }", &["every", "0s"]),
+        ("refill = { every = \"soon\", mode = \"interval\" }", &["every", "soon"]),
+        ("refill = { every = \"-1s\", mode = \"interval\" }", &["every", "-1s"]),
+        ("refill = { every = \"1h\", mode = \"sometimes\" }", &["mode", "sometimes", "interval"]),
+        ("refill = { every = \"1h\", mode = \"interval\", at = 5 }", &["at", "every"]),
         ("refill = 5", &["refill", "5"]),
         ("[[routes]]\npath = \"/\"\ncost = -1", &["cost", "-1"]),
-        (
-            "[[routes]]\npath = \"/\"\ncost = 4294967296",
-            &["cost", "4294967296"],
-        ),
+        ("[[routes]]\npath = \"/\"\ncost = 4294967296", &["cost", "4294967296"]),
         ("[[routes]]\npath = \"/\"\nprice = 2", &["price", "cost"]),
-        (
-            "[[routes]]\nmethod = \"B AD\"\npath = \"/\"\ncost = 1",
-            &["method", "B AD"],
-        ),
+        ("[[routes]]\nmethod = \"B AD\"\npath = \"/\"\ncost = 1", &["method", "B AD"]),
         ("[[routes]]\ncost = 1", &["path"]),
-        (
-            "[[rules]]\nclient_id = \"127.0.0.1\"\ncapacity = 0",
-            &["capacity", "0", "4294967295"],
-        ),
-        (
-            "[[rules]]\nclient_id = \"127.0.0.1\"\ncapacity = 1\nrefill_rate = nan",
-            &["refill_rate", "nan"],
-        ),
+        ("[[rules]]\nclient_id = \"127.0.0.1\"\ncapacity = 0", &["capacity", "0", "4294967295"]),
+        ("[[rules]]\nclient_id = \"127.0.0.1\"\ncapacity = 1\nrefill_rate = nan", &["refill_rate", "nan"]),
         ("[[rules]]\ncapacity = 5\nrefill_rate = 1.0", &["client_id"]),
         ("burst = 5", &["burst", "capacity"]),
         ("Capacity = 5", &["Capacity"]),
@@ -217,14 +162,8 @@ fn a_bad_value_in_a_json_file_ends_the_start() {
         (r#"{"refill_rate": 0}"#, &["refill_rate", "0"]),
         (r#"{"refill_rate": 1e400}"#, &["refill_rate"]),
         (r#"{"refill_rate": NaN}"#, &["refill_rate"]),
-        (
-            r#"{"tokens": 0, "time": 3600}"#,
-            &["tokens", "0", "4294967295"],
-        ),
-        (
-            r#"{"tokens": -1, "time": 3600}"#,
-            &["tokens", "-1", "4294967295"],
-        ),
+        (r#"{"tokens": 0, "time": 3600}"#, &["tokens", "0", "4294967295"]),
+        (r#"{"tokens": -1, "time": 3600}"#, &["tokens", "-1", "4294967295"]),
         (r#"{"tokens": 1e99, "time": 3600}"#, &["tokens"]),
         (r#"{"tokens": 100, "time": 0}"#, &["time", "0"]),
         (r#"{"tokens": 100, "time": -5}"#, &["time", "-5"]),
@@ -249,11 +188,7 @@ fn a_file_that_cannot_be_read_ends_the_start() {
     let missing = Launch::new().args(&["--config", "/nowhere/settings.toml"]);
     refusals.expect("missing", missing, &["config", "/nowhere/settings.toml"]);
     let from_environment = Launch::new().env("TOLLGATE_CONFIG", "/nowhere/settings.toml");
-    refusals.expect(
-        "missing",
-        from_environment,
-        &["config", "/nowhere/settings.toml"],
-    );
+    refusals.expect("missing", from_environment, &["config", "/nowhere/settings.toml"]);
     let yaml = Launch::new().config("settings.yaml", "capacity: 5\n");
     refusals.expect("another ending", yaml, &["settings.yaml", "toml", "json"]);
     let bare = Launch::new().config("settings", "capacity = 5\n");

@@ -1,11 +1,6 @@
 //! What only the configuration file can say: intervals, costs, exemptions, rules.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -24,20 +19,14 @@ fn the_settings_file_of_the_api_key_system_is_accepted_as_it_is() {
         let response = client.get("/");
         assert_eq!((response.limit(), response.remaining()), (100, remaining));
         let reset = response.reset();
-        assert!(
-            (3500..=3600).contains(&reset),
-            "all of them back in an hour, not {reset}"
-        );
+        assert!((3500..=3600).contains(&reset), "all of them back in an hour, not {reset}");
     }
     for _ in 97..100 + 97 {
         client.get("/");
     }
     let refused = client.get("/");
     assert_eq!(refused.status, 429);
-    assert!(
-        (3500.0..=3600.1).contains(&refused.retry_after()),
-        "until the window ends"
-    );
+    assert!((3500.0..=3600.1).contains(&refused.retry_after()), "until the window ends");
 }
 
 #[test]
@@ -61,15 +50,9 @@ fn an_interval_gives_all_back_at_once() {
 #[test]
 fn a_flag_wins_over_the_files_interval() {
     let text = "capacity = 3\nrefill = { every = \"1h\", mode = \"interval\" }\n";
-    let server = Launch::new()
-        .config("a.toml", text)
-        .args(&["--refill-rate", SLOW])
-        .start();
+    let server = Launch::new().config("a.toml", text).args(&["--refill-rate", SLOW]).start();
     assert!((990..=1000).contains(&server.get("/").reset()));
-    let server = Launch::new()
-        .config("a.toml", text)
-        .args(&["--capacity", "9"])
-        .start();
+    let server = Launch::new().config("a.toml", text).args(&["--capacity", "9"]).start();
     let response = server.get("/");
     assert_eq!(response.limit(), 9);
     assert!(response.reset() > 3500, "the interval stays");
@@ -92,21 +75,10 @@ fn costs_and_exemptions_are_set_by_method_and_path() {
     let mut client = server.client();
     assert_eq!(client.get("/api/data").remaining(), 6);
     let exempt = client.get("/api/ping");
-    assert_eq!(
-        (exempt.status, exempt.header("X-RateLimit-Remaining")),
-        (200, None)
-    );
-    assert_eq!(
-        client.get("/").remaining(),
-        5,
-        "the exempt one took nothing"
-    );
+    assert_eq!((exempt.status, exempt.header("X-RateLimit-Remaining")), (200, None));
+    assert_eq!(client.get("/").remaining(), 5, "the exempt one took nothing");
     let upload = client.request("POST", "/api/upload", &[], "");
-    assert_eq!(
-        upload.remaining(),
-        2,
-        "what the file leaves out keeps its cost"
-    );
+    assert_eq!(upload.remaining(), 2, "what the file leaves out keeps its cost");
     assert_eq!(client.get("/api/data").status, 429);
     assert_eq!(client.get("/api/ping").status, 200);
 }
@@ -127,10 +99,7 @@ fn rules_for_clients_stand_in_the_file() {
     assert!((90..=100).contains(&response.reset()));
     assert_eq!(server.get("/").limit(), 10);
     let config: Value = server.get("/config").json();
-    assert!(
-        config["rules"].to_string().contains("127.0.0.2"),
-        "{config}"
-    );
+    assert!(config["rules"].to_string().contains("127.0.0.2"), "{config}");
     assert_eq!(server.client().delete("/admin/rule/127.0.0.2").status, 200);
     assert_eq!(server.client_from("127.0.0.2").get("/").limit(), 10);
 }

@@ -1,11 +1,6 @@
 //! Many connections at once: exact counts, HTTP/2 beside HTTP/1.1, and an orderly end under load.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -55,25 +50,18 @@ fn of_10_000_requests_from_64_connections_exactly_the_capacity_is_allowed() {
     assert_eq!((allowed.into_inner(), refused.into_inner()), (1000, 9000));
     let mut remaining = remaining.into_inner().unwrap();
     remaining.sort_unstable();
-    assert!(
-        remaining.into_iter().eq(0..1000),
-        "each token was given out once"
-    );
+    assert!(remaining.into_iter().eq(0..1000), "each token was given out once");
 }
 
 async fn http2_client(server: &Server) -> http2::SendRequest<Empty<Bytes>> {
     let stream = TcpStream::connect(server.address).await.unwrap();
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     sender
 }
 
 fn get(path: &str) -> Request<Empty<Bytes>> {
-    Request::get(format!("http://localhost{path}"))
-        .body(Empty::new())
-        .unwrap()
+    Request::get(format!("http://localhost{path}")).body(Empty::new()).unwrap()
 }
 
 #[tokio::test]
@@ -85,21 +73,13 @@ async fn http_2_is_spoken_on_the_same_port() {
     assert_eq!(response.headers()["x-ratelimit-limit"], "100");
     assert_eq!(response.headers()["x-ratelimit-remaining"], "99");
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(
-        &body[..],
-        server.get("/").body,
-        "the same answer as over HTTP/1.1"
-    );
+    assert_eq!(&body[..], server.get("/").body, "the same answer as over HTTP/1.1");
 
     let streams = (0..150).map(|_| {
         let mut sender = sender.clone();
         tokio::spawn(async move {
             sender.ready().await.unwrap();
-            sender
-                .send_request(get("/api/ping"))
-                .await
-                .unwrap()
-                .status()
+            sender.send_request(get("/api/ping")).await.unwrap().status()
         })
     });
     let streams: Vec<_> = streams.collect();
@@ -110,10 +90,7 @@ async fn http_2_is_spoken_on_the_same_port() {
             status => assert_eq!(status, StatusCode::TOO_MANY_REQUESTS),
         }
     }
-    assert_eq!(
-        allowed, 98,
-        "all streams and both protocols share the client's bucket"
-    );
+    assert_eq!(allowed, 98, "all streams and both protocols share the client's bucket");
     let refused = sender.send_request(get("/")).await.unwrap();
     assert!(refused.headers().contains_key("retry-after"));
     let health = sender.send_request(get("/health")).await.unwrap();
@@ -144,10 +121,7 @@ fn a_signal_ends_the_server_after_what_is_in_flight() {
         assert_eq!(used.get("/").status, 200);
         let waiting: Vec<_> = (0..10).map(|_| in_flight(&server)).collect();
         server.signal(signal);
-        assert!(
-            used.is_closed_within(PATIENCE),
-            "an idle connection is closed"
-        );
+        assert!(used.is_closed_within(PATIENCE), "an idle connection is closed");
         assert!(server.is_running(), "requests are in flight");
         let late = Client::try_connect(server.address, None);
         assert!(late.is_err(), "no new connection is taken");
@@ -156,9 +130,7 @@ fn a_signal_ends_the_server_after_what_is_in_flight() {
             assert_eq!(response.status, 200);
             assert!(response.text().contains("\"a\""), "{response:?}");
         }
-        let status = server
-            .exit_within(PATIENCE)
-            .expect("it ends when all is answered");
+        let status = server.exit_within(PATIENCE).expect("it ends when all is answered");
         assert_eq!(status.code(), Some(0), "{signal:?}");
         assert!(!server.stderr().contains("panicked"));
         drop(idle);
@@ -173,9 +145,7 @@ fn a_slow_client_does_not_hold_up_the_end_for_ever() {
     let _silent = server.client();
     assert_eq!(server.get("/").status, 200);
     server.signal(Signal::TERM);
-    let status = server
-        .exit_within(2 * PATIENCE)
-        .expect("it ends all the same");
+    let status = server.exit_within(2 * PATIENCE).expect("it ends all the same");
     assert_eq!(status.code(), Some(0));
 }
 
@@ -191,9 +161,7 @@ fn at_shutdown_under_load_no_answer_is_cut_short() {
                 let mut client = Client::connect(address, None);
                 for answered in 0.. {
                     let sent = Instant::now();
-                    let outcome = client
-                        .send(&encode("GET", "/", &[], ""))
-                        .and_then(|()| client.read());
+                    let outcome = client.send(&encode("GET", "/", &[], "")).and_then(|()| client.read());
                     match outcome {
                         Ok(response) => assert_eq!(response.status, 200),
                         Err(_) => {
