@@ -185,3 +185,16 @@ fn the_admin_api_is_never_limited_and_takes_no_tokens() {
     assert_eq!(client.post("/config", r#"{"capacity": 2}"#).status, 200);
     assert_eq!(client.get("/").remaining(), 1);
 }
+
+#[test]
+fn the_extremes_of_what_is_allowed_are_taken() {
+    let server = Server::with_capacity(3);
+    let extremes = [(u32::MAX, 1e9), (u32::MAX, 1e-9), (1, 1e9), (1, 1e-9), (10, 1.0 / 3.0)];
+    for (capacity, rate) in extremes {
+        let change = json!({"capacity": capacity, "refill_rate": rate});
+        assert_eq!(server.post("/config", &change.to_string()).status, 200, "{change}");
+        let response = server.get("/");
+        assert_eq!((response.status, response.limit()), (200, capacity.into()), "{change}");
+        assert!(close(default_in_force(&server).1, rate), "{change}");
+    }
+}

@@ -172,3 +172,16 @@ fn a_window_begins_with_each_keys_own_first_request() {
     let apart = second.retry_after() - first.retry_after();
     assert!(apart > 0.5 && apart < later + 1.0, "the windows end {apart} s apart");
 }
+
+#[test]
+fn a_rule_of_a_key_with_odd_characters_is_taken_back_by_its_encoded_name() {
+    let text = "capacity = 3\nrefill_rate = 0.001\nclient = { header = \"X-API-Key\" }\n";
+    let server = Launch::new().config("keys.toml", text).start();
+    let mut client = server.client();
+    let rule = r#"{"client_id": "team/one 100%", "capacity": 50, "refill_rate": 0.001}"#;
+    assert_eq!(client.post("/admin/update-rule", rule).status, 200);
+    assert_eq!(with_key(&mut client, "team/one 100%").limit(), 50);
+    let path = "/admin/rule/team%2Fone%20100%25";
+    assert_eq!(client.delete(path).status, 200);
+    assert_eq!(with_key(&mut client, "team/one 100%").limit(), 3);
+}

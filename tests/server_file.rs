@@ -103,3 +103,16 @@ fn rules_for_clients_stand_in_the_file() {
     assert_eq!(server.client().delete("/admin/rule/127.0.0.2").status, 200);
     assert_eq!(server.client_from("127.0.0.2").get("/").limit(), 10);
 }
+
+#[test]
+fn a_change_of_capacity_keeps_the_interval_and_a_change_of_rate_ends_it() {
+    let server = Launch::new().config("settings.json", r#"{"tokens": 100, "time": 3600}"#).start();
+    assert_eq!(server.post("/config", r#"{"capacity": 5}"#).status, 200);
+    let response = server.get("/");
+    assert_eq!((response.limit(), response.remaining()), (5, 4));
+    assert!((3500..=3600).contains(&response.reset()));
+    assert_eq!(server.post("/config", r#"{"refill_rate": 0.01}"#).status, 200);
+    let response = server.get("/");
+    assert_eq!((response.limit(), response.remaining()), (5, 4));
+    assert!((90..=100).contains(&response.reset()));
+}

@@ -81,3 +81,15 @@ fn a_rule_for_an_ipv6_client_counts_for_its_network() {
     assert_eq!(taken_back.status, 200);
     assert!(remaining(&server, "2001:db8:0:1::5") > 50);
 }
+
+#[test]
+fn a_server_on_ipv6_loopback_serves_and_obeys_it() {
+    let args = ["--refill-rate", SLOW, "--trust-proxy", "::1/128"];
+    let server = Launch::new().listen(Some("[::1]:0")).args(&args).start();
+    let mut client = server.client();
+    assert_eq!(client.get("/").from(), "::1");
+    assert_eq!(client.post("/config", r#"{"capacity": 20}"#).status, 200);
+    assert_eq!(client.get("/").limit(), 20);
+    let forwarded = [("X-Forwarded-For", "203.0.113.1")];
+    assert_eq!(client.get_with("/", &forwarded).from(), "203.0.113.1");
+}
