@@ -7,40 +7,10 @@ mod support;
 use std::io::Write;
 use std::net::Shutdown;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::http::encode;
-use support::{Client, Launch, PATIENCE, SLOW, Server};
-
-#[test]
-fn a_client_that_never_ends_its_header_is_dropped_while_others_are_served() {
-    let mut server = Server::with_capacity(1_000_000);
-    let mut silent = server.client();
-    let mut slow = server.client();
-    slow.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").unwrap();
-    let mut stream = slow.stream.try_clone().unwrap();
-    let started = Instant::now();
-    thread::scope(|scope| {
-        // A byte now and then, for ever: it is the whole header that has a deadline, not each read.
-        scope.spawn(move || {
-            while started.elapsed() < 2 * PATIENCE && stream.write_all(b"x").is_ok() {
-                thread::sleep(Duration::from_millis(200));
-            }
-        });
-        let waits = scope.spawn(|| slow.is_closed_within(2 * PATIENCE));
-        let mut others = server.client();
-        let mut served = 0;
-        while !waits.is_finished() {
-            assert_eq!(others.get("/").status, 200);
-            served += 1;
-            thread::sleep(Duration::from_millis(5));
-        }
-        assert!(waits.join().unwrap(), "the slow client is still connected");
-        assert!(served > 0);
-    });
-    assert!(silent.is_closed_within(2 * PATIENCE), "a silent client is still connected");
-    server.assert_healthy();
-}
+use support::{Client, Launch, SLOW, Server};
 
 #[test]
 fn an_oversized_header_is_refused() {

@@ -42,7 +42,7 @@ impl Launch {
     pub fn new() -> Launch {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("TOLLGATE_") {
+            if name == "RUST_LOG" || name.to_string_lossy().starts_with("TOLLGATE_") {
                 command.env_remove(name);
             }
         }
