@@ -1,5 +1,6 @@
 //! Token buckets.
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod bucket;
 #[cfg(feature = "std")]
@@ -11,6 +12,8 @@ mod quota;
 mod request;
 mod state;
 mod sync;
+#[cfg(feature = "tokio")]
+mod wait;
 
 pub use bucket::Bucket;
 #[cfg(feature = "std")]
