@@ -1,5 +1,7 @@
 //! Token buckets.
 #![cfg_attr(not(feature = "std"), no_std)]
+// Without std there is no table, and what only the table asks of a word has no caller.
+#![cfg_attr(not(feature = "std"), allow(dead_code))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod bucket;
@@ -10,6 +12,8 @@ mod decision;
 mod keyed;
 mod quota;
 mod request;
+#[cfg(feature = "serde")]
+mod serde;
 mod state;
 mod sync;
 #[cfg(feature = "tokio")]
