@@ -64,6 +64,7 @@ impl Bucket {
     /// A cost of 0 takes nothing, is always allowed, and shows the state. A cost above the capacity is refused as
     /// [`Outcome::CostAboveCapacity`](crate::Outcome::CostAboveCapacity). A refusal writes nothing.
     #[inline]
+    #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire_at(&self, now: Duration, cost: u32) -> Decision {
         self.decide(Request::take(&self.layout, nanos(now), cost))
     }
@@ -82,6 +83,7 @@ impl Bucket {
     /// assert_eq!(bucket.reserve_at(now, 10, second).wait(), second);
     /// assert_eq!(bucket.reserve_at(now, 1, second).outcome(), Outcome::DeadlineTooSoon);
     /// ```
+    #[must_use = "a decision says whether the request may go on"]
     pub fn reserve_at(&self, now: Duration, cost: u32, max_wait: Duration) -> Decision {
         self.decide(Request::reserve(&self.layout, nanos(now), cost, max_wait))
     }

@@ -23,7 +23,6 @@ use crate::{
 /// assert_eq!(refused.retry_after(), Some(Duration::from_millis(200)));
 /// ```
 #[derive(Clone, Copy)]
-#[must_use = "a decision says whether the request may go on"]
 pub struct Decision {
     layout: Layout,
     /// What the bucket was left with; of a refusal, what it held.
@@ -219,6 +218,7 @@ pub struct Refused(Decision);
 
 impl Refused {
     /// The decision itself.
+    #[must_use]
     pub const fn decision(&self) -> Decision {
         self.0
     }

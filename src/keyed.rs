@@ -1,5 +1,6 @@
 //! Many buckets in memory that is fixed when the limiter is made.
 
+mod bounds;
 mod builder;
 mod generation;
 mod insert;
@@ -7,6 +8,8 @@ mod latch;
 mod memory;
 mod sync;
 mod table;
+#[cfg(feature = "tokio")]
+mod wait;
 
 use std::{
     fmt,
@@ -121,22 +124,26 @@ impl<S: BuildHasher> KeyedLimiter<S> {
 
     /// Takes `cost` tokens from the key's bucket, or none; see [`Bucket::try_acquire_at`].
     #[inline]
+    #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire<K: Hash + ?Sized>(&self, key: &K, cost: u32) -> Decision {
         self.decide(self.hash(key), self.clock.nanos(), cost, None)
     }
 
     /// The same at time `now`, counted from a moment of the caller's; not to be mixed with calls that read the clock.
     #[inline]
+    #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32) -> Decision {
         self.decide(self.hash(key), nanos(now), cost, None)
     }
 
     /// Takes `cost` tokens from the key's bucket ahead of time; see [`Bucket::reserve_at`].
+    #[must_use = "a decision says whether the request may go on"]
     pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u32, max_wait: Duration) -> Decision {
         self.decide(self.hash(key), self.clock.nanos(), cost, Some(max_wait))
     }
 
     /// The same at time `now`.
+    #[must_use = "a decision says whether the request may go on"]
     pub fn reserve_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32, max_wait: Duration) -> Decision {
         self.decide(self.hash(key), nanos(now), cost, Some(max_wait))
     }
@@ -186,8 +193,8 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// Undoes a decision on this key: gives its tokens back, as far as they are still owed, and says whether any were. See
     /// [`Bucket::refund`].
     ///
-    /// A decision from before the quota was replaced, or the key got or lost a rule of its own, gives nothing back; nor does
-    /// one from before [`KeyedLimiter::reset`] or an early eviction of *any* key.
+    /// A decision from before the quota was replaced, the key got or lost a rule of its own, was reset or was evicted early,
+    /// gives nothing back. (Nor, once in a thousand, does one from before such a thing befell another key.)
     pub fn refund<K: Hash + ?Sized>(&self, key: &K, decision: Decision) -> bool {
         self.refund_hash(self.hash(key), decision)
     }

@@ -4,7 +4,7 @@
 
 mod error;
 mod rate;
-mod text;
+pub(crate) mod text;
 
 use core::time::Duration;
 
@@ -279,11 +279,11 @@ impl Quota {
         if tokens == 0 {
             return Err(QuotaError::ZeroTokens);
         }
-        if period_nanos == 0 || period_nanos > MAX_PERIOD_NANOS {
-            return Err(QuotaError::Period(Duration::from_nanos(period_nanos)));
-        }
         if matches!(kind, Kind::Interval) && period_nanos < MICROSECOND {
             return Err(QuotaError::Window(Duration::from_nanos(period_nanos)));
+        }
+        if period_nanos == 0 || period_nanos > MAX_PERIOD_NANOS {
+            return Err(QuotaError::Period(Duration::from_nanos(period_nanos)));
         }
         // 10⁹ tokens a second are one a nanosecond.
         if tokens > period_nanos {

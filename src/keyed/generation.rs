@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    sync::{Arc, Mutex, thread_local},
+    sync::{Arc, Mutex, per_thread},
     table::Table,
 };
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
 /// Numbers are unique in the process, so that one is enough to tell whose generation a thread holds.
 static NEXT_NUMBER: Number = Number::new(1);
 
-thread_local! {
+per_thread! {
     /// The generations this thread has used last, one of every limiter.
     static USED: RefCell<Vec<Arc<Generation>>> = RefCell::new(Vec::new());
 }

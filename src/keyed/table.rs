@@ -15,6 +15,7 @@
 use crossbeam_utils::CachePadded;
 
 use super::{
+    bounds::Bounds,
     latch::Latches,
     memory::{Memory, Place, SET, Slot, TAG, WORD},
 };
@@ -44,8 +45,7 @@ pub(super) struct Table {
     pub(super) memory: Memory,
     pub(super) latches: Latches,
     pub(super) when_full: WhenFull,
-    /// Decisions whose stamp is older were made before somebody's reset or early eviction, and give nothing back.
-    refundable_from: CachePadded<AtomicU64>,
+    pub(super) bounds: Bounds,
     pub(super) evicted_early: CachePadded<AtomicU64>,
     pub(super) saturated: CachePadded<AtomicU64>,
 }
@@ -57,9 +57,9 @@ impl Table {
         Some(Table {
             layout: Layout::of(quota),
             memory: Memory::new(sets)?,
-            latches: Latches::new(),
+            latches: Latches::new(sets),
             when_full,
-            refundable_from: counter(),
+            bounds: Bounds::new(sets),
             evicted_early: counter(),
             saturated: counter(),
         })
@@ -106,7 +106,8 @@ impl Table {
     /// Undoes a decision; see [`Bucket::refund`](crate::Bucket::refund).
     pub(super) fn refund(&self, place: &Place, decision: Decision) -> bool {
         let (sold, charged) = decision.charge();
-        self.update(place, |state| if self.holds(decision) { self.layout.refund(state, sold, charged) } else { None })
+        let gone = || !self.holds(place, decision) || self.bounds.is_evicted(place.tag, sold.stamp);
+        self.update(place, |state| if gone() { None } else { self.layout.refund(state, sold, charged) })
     }
 
     /// Makes the key's bucket full.
@@ -114,19 +115,14 @@ impl Table {
         let tick = self.layout.tick(now_nanos);
         self.update(place, |state| {
             let full = self.layout.reset(state, tick);
-            self.refuse_refunds_before(full.stamp);
+            self.bounds.reset(place.tag, full.stamp);
             Some(full)
         });
     }
 
-    /// Whether a charge still counts: no reset or early eviction, of whatever key, has come since.
-    pub(super) fn holds(&self, decision: Decision) -> bool {
-        decision.charge().0.stamp >= self.refundable_from.load(Ordering::Acquire)
-    }
-
-    /// To be called before the word is changed, so that whoever sees the new word (acquire) sees this as well.
-    pub(super) fn refuse_refunds_before(&self, stamp: u64) {
-        self.refundable_from.fetch_max(stamp, Ordering::Release);
+    /// Whether a charge still counts: no reset has come since.
+    pub(super) fn holds(&self, place: &Place, decision: Decision) -> bool {
+        !self.bounds.is_reset(place.tag, decision.charge().0.stamp)
     }
 
     /// Buckets that are not full at this time.

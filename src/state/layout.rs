@@ -81,7 +81,7 @@ impl Layout {
         let window_nanos = quota.period_nanos();
         let spent_bits = bits(most as u128);
         let stamp_bits = 64 - spent_bits;
-        let nanos_per_tick_bits = if stamp_bits < 60 { 60 - stamp_bits } else { 0 };
+        let nanos_per_tick_bits = 60_u32.saturating_sub(stamp_bits);
         // Whole ticks in a window, so that a window ends on one. With a debt so large that none fits, the stamp would be too
         // short: `Quota::with_debt` refuses that, since a tick would be longer than a quarter of the window.
         let window = window_nanos >> nanos_per_tick_bits;
