@@ -85,11 +85,11 @@ fn a_body_that_never_comes_is_given_up() {
 
 #[test]
 fn headers_and_bodies_have_a_size() {
-    let mut server = bounded("max_header_bytes = 2048\nmax_body_bytes = 1000");
+    let mut server = bounded("max_header_bytes = 8192\nmax_body_bytes = 1000");
     let body = |length: usize| serde_json::json!({"a": "x".repeat(length - 8)}).to_string();
     assert_eq!(server.post("/api/submit", &body(1000)).status, 200);
     assert_eq!(server.post("/api/submit", &body(1001)).status, 413);
-    let value = "x".repeat(1500);
+    let value = "x".repeat(7000);
     assert_eq!(server.client().get_with("/", &[("X-Long", &value)]).status, 200);
     let value = "x".repeat(20_000);
     let mut client = server.client();

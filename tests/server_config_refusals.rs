@@ -142,7 +142,7 @@ fn a_bad_value_in_a_toml_file_ends_the_start() {
         ("[connections]\nmax = 0", &["max", "0", "1"]),
         ("[connections]\nheader_timeout = \"0s\"", &["header_timeout", "0s"]),
         ("[connections]\nidle_timeout = \"long\"", &["idle_timeout", "long"]),
-        ("[connections]\nbody_timeout = 5", &["body_timeout", "5"]),
+        ("[connections]\nbody_timeout = -5", &["body_timeout", "-5"]),
         ("[connections]\nmax_body_bytes = -1", &["max_body_bytes", "-1"]),
         ("[connections]\nmax_header_bytes = 0", &["max_header_bytes", "0"]),
         ("[connections]\ntimeout = \"1s\"", &["timeout", "header_timeout"]),

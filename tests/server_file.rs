@@ -26,7 +26,9 @@ fn the_settings_file_of_the_api_key_system_is_accepted_as_it_is() {
     }
     let refused = client.get("/");
     assert_eq!(refused.status, 429);
-    assert!((3500.0..=3600.1).contains(&refused.retry_after()), "until the window ends");
+    let wait = refused.retry_after();
+    // The clock's own error, some millionths, is added to a wait that is promised.
+    assert!((3500.0..=3600.0 * 1.0001).contains(&wait), "until the window ends, not {wait} s");
 }
 
 #[test]

@@ -138,18 +138,6 @@ fn a_signal_ends_the_server_after_what_is_in_flight() {
 }
 
 #[test]
-fn a_slow_client_does_not_hold_up_the_end_for_ever() {
-    let mut server = Server::with_capacity(100);
-    let mut slow = server.client();
-    slow.send(b"GET / HTTP/1.1\r\nX-Slow").unwrap();
-    let _silent = server.client();
-    assert_eq!(server.get("/").status, 200);
-    server.signal(Signal::TERM);
-    let status = server.exit_within(2 * PATIENCE).expect("it ends all the same");
-    assert_eq!(status.code(), Some(0));
-}
-
-#[test]
 fn at_shutdown_under_load_no_answer_is_cut_short() {
     let mut server = Server::with_capacity(u32::MAX);
     let stopped = Mutex::new(None::<Instant>);
