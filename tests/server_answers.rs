@@ -137,3 +137,22 @@ fn pipelined_requests_are_answered_in_order() {
     let remaining: Vec<_> = answers[..5].iter().map(Response::remaining).collect();
     assert_eq!(remaining, [4, 3, 2, 1, 0]);
 }
+
+#[test]
+fn a_target_may_be_a_whole_url() {
+    let server = Server::with_capacity(10);
+    assert_eq!(server.get("http://localhost/api/ping").status, 200);
+    assert_eq!(server.get("http://localhost/health").header("X-RateLimit-Remaining"), None);
+}
+
+#[test]
+fn a_client_that_wants_the_connection_closed_gets_its_answer_first() {
+    let server = Server::with_capacity(10);
+    let mut client = server.client();
+    assert_eq!(client.get_with("/", &[("Connection", "close")]).status, 200);
+    assert!(client.is_closed_within(support::PATIENCE));
+    let mut old = server.client();
+    old.send(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(old.read().unwrap().status, 200);
+    assert!(old.is_closed_within(support::PATIENCE));
+}

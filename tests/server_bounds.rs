@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -145,4 +145,23 @@ fn what_is_in_flight_at_the_end_has_a_grace_and_no_more() {
     server.signal(Signal::TERM);
     server.exit_within(PATIENCE).expect("it ends when the grace is over");
     assert!(started.elapsed() >= Duration::from_millis(900), "the grace is given");
+}
+
+#[test]
+fn a_client_that_never_reads_its_answers_is_dropped() {
+    let mut server = bounded("header_timeout = \"1s\"\nidle_timeout = \"1s\"\nbody_timeout = \"1s\"");
+    let mut deaf = server.client();
+    deaf.stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let requests = encode("GET", "/", &[], "").repeat(1000);
+    let started = Instant::now();
+    loop {
+        match deaf.send(&requests) {
+            Ok(()) => {}
+            // Nothing goes through, since nobody reads the answers.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => break,
+        }
+        assert!(started.elapsed() < PATIENCE, "a client that never reads is still connected");
+    }
+    server.assert_healthy();
 }

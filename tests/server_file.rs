@@ -118,3 +118,14 @@ fn a_change_of_capacity_keeps_the_interval_and_a_change_of_rate_ends_it() {
     assert_eq!((response.limit(), response.remaining()), (5, 4));
     assert!((90..=100).contains(&response.reset()));
 }
+
+#[test]
+fn a_flag_wins_over_the_settings_file_of_the_api_key_system() {
+    let launch = || Launch::new().config("settings.json", r#"{"tokens": 100, "time": 3600}"#);
+    let response = launch().args(&["--capacity", "5"]).start().get("/");
+    assert_eq!(response.limit(), 5);
+    assert!((3500..=3600).contains(&response.reset()), "the interval stays");
+    let response = launch().env("TOLLGATE_REFILL_RATE", "0.01").start().get("/");
+    assert_eq!(response.limit(), 100);
+    assert!((90..=100).contains(&response.reset()));
+}

@@ -1,4 +1,4 @@
-//! Many connections at once: exact counts, HTTP/2 beside HTTP/1.1, and an orderly end under load.
+//! Many connections at once: an exact count, and an orderly end under load.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -9,15 +9,9 @@ use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http2;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::Signal;
 use support::http::encode;
 use support::{Client, PATIENCE, Response, Server};
-use tokio::net::TcpStream;
 
 #[test]
 fn of_10_000_requests_from_64_connections_exactly_the_capacity_is_allowed() {
@@ -51,50 +45,6 @@ fn of_10_000_requests_from_64_connections_exactly_the_capacity_is_allowed() {
     let mut remaining = remaining.into_inner().unwrap();
     remaining.sort_unstable();
     assert!(remaining.into_iter().eq(0..1000), "each token was given out once");
-}
-
-async fn http2_client(server: &Server) -> http2::SendRequest<Empty<Bytes>> {
-    let stream = TcpStream::connect(server.address).await.unwrap();
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
-fn get(path: &str) -> Request<Empty<Bytes>> {
-    Request::get(format!("http://localhost{path}")).body(Empty::new()).unwrap()
-}
-
-#[tokio::test]
-async fn http_2_is_spoken_on_the_same_port() {
-    let server = Server::with_capacity(100);
-    let mut sender = http2_client(&server).await;
-    let response = sender.send_request(get("/")).await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(response.headers()["x-ratelimit-limit"], "100");
-    assert_eq!(response.headers()["x-ratelimit-remaining"], "99");
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(&body[..], server.get("/").body, "the same answer as over HTTP/1.1");
-
-    let streams = (0..150).map(|_| {
-        let mut sender = sender.clone();
-        tokio::spawn(async move {
-            sender.ready().await.unwrap();
-            sender.send_request(get("/api/ping")).await.unwrap().status()
-        })
-    });
-    let streams: Vec<_> = streams.collect();
-    let mut allowed = 0;
-    for stream in streams {
-        match stream.await.unwrap() {
-            StatusCode::OK => allowed += 1,
-            status => assert_eq!(status, StatusCode::TOO_MANY_REQUESTS),
-        }
-    }
-    assert_eq!(allowed, 98, "all streams and both protocols share the client's bucket");
-    let refused = sender.send_request(get("/")).await.unwrap();
-    assert!(refused.headers().contains_key("retry-after"));
-    let health = sender.send_request(get("/health")).await.unwrap();
-    assert_eq!(health.status(), StatusCode::OK);
 }
 
 /// A request of which the server has read the head, and waits for the body.
