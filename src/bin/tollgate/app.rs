@@ -2,6 +2,8 @@
 
 mod body;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder};

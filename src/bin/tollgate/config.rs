@@ -3,6 +3,8 @@
 mod file;
 mod kinds;
 mod quota;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::{

@@ -178,17 +178,20 @@ impl File {
 }
 
 pub(crate) fn from_toml(text: &str) -> Result<File, String> {
-    let at_line = |error: &toml::de::Error| {
-        let Some(span) = error.span() else { return String::new() };
-        let number = text.get(..span.start).unwrap_or_default().matches('\n').count();
-        text.lines().nth(number).map(|line| format!(", in line {}: {}", number + 1, line.trim())).unwrap_or_default()
-    };
     let deserializer = toml::Deserializer::parse(text)
-        .map_err(|error| one_line(&format!("not TOML: {}{}", error.message(), at_line(&error))))?;
+        .map_err(|error| one_line(&format!("not TOML: {}{}", error.message(), place(text, &error))))?;
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let message = format!("{}{}", error.inner().message(), at_line(error.inner()));
+        let message = format!("{}{}", error.inner().message(), place(text, error.inner()));
         one_line(&with_path(&error.path().to_string(), &message))
     })
+}
+
+/// The line, and the key in it: not its value, which may be a secret.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return String::new() };
+    let number = before.matches('\n').count();
+    let key = text.lines().nth(number).and_then(|line| line.split_once('=')).map_or("", |(key, _)| key.trim());
+    format!(", in line {}{}{key}", number + 1, if key.is_empty() { "" } else { ": " })
 }
 
 pub(crate) fn from_json(text: &str) -> Result<File, String> {
