@@ -97,10 +97,8 @@ impl App {
         match endpoint {
             Endpoint::Health => Handled::done(answer::fixed(StatusCode::OK, r#"{"status": "ok"}"#)),
             Endpoint::ShowConfig | Endpoint::ChangeConfig | Endpoint::UpdateRule | Endpoint::RemoveRule(_) => {
-                let handled = match self.access.check(caller.peer, request) {
-                    Ok(()) => self.administer(endpoint),
-                    Err(refused) => Handled::done(refused),
-                };
+                let refusal = self.access.refusal(caller.peer, request);
+                let handled = refusal.map_or_else(|| self.administer(endpoint), Handled::done);
                 let status = handled.answer.status().as_u16();
                 tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "admin", status, "request");
                 handled
