@@ -61,7 +61,10 @@ impl Server {
         }
         let Server { listener, app, watch, .. } = self;
         drop(listener);
-        watch.finish(app.bounds.shutdown_grace).await;
+        tokio::select! {
+            () = watch.finish(app.bounds.shutdown_grace) => {}
+            () = watch.keep() => {}
+        }
     }
 
     async fn accept(&self) {
