@@ -33,19 +33,20 @@ impl Access {
         Access { token }
     }
 
-    pub(crate) fn check<B>(&self, peer: Peer, request: &Request<B>) -> Result<(), Answer> {
+    /// The answer to who may not.
+    pub(crate) fn refusal<B>(&self, peer: Peer, request: &Request<B>) -> Option<Answer> {
         let headers = request.headers();
-        let forbidden = |message| Err(answer::error(StatusCode::FORBIDDEN, message));
-        match &self.token {
-            Some(token) if bears(headers, token) => Ok(()),
-            Some(_) => Err(answer::unauthorized_admin()),
-            None if !peer.address.is_loopback() => forbidden("the admin API answers to this machine alone, or to a token"),
-            None if was_forwarded(headers) => forbidden("the admin API answers to direct requests alone, or to a token"),
+        let message = match &self.token {
+            Some(token) if bears(headers, token) => return None,
+            Some(_) => return Some(answer::unauthorized_admin()),
+            None if !peer.address.is_loopback() => "the admin API answers to this machine alone, or to a token",
+            None if was_forwarded(headers) => "the admin API answers to direct requests alone, or to a token",
             None if headers.contains_key(ORIGIN) || !names_this_machine(headers, request.uri()) => {
-                forbidden("the admin API answers to no web page without a token")
+                "the admin API answers to no web page without a token"
             }
-            None => Ok(()),
-        }
+            None => return None,
+        };
+        Some(answer::error(StatusCode::FORBIDDEN, message))
     }
 }
 
@@ -90,7 +91,7 @@ pub(crate) fn change_default(app: &App, body: &[u8]) -> Answer {
         Ok(Change { capacity, refill_rate }) => {
             NewDefault { capacity: capacity.map(|tokens| tokens.0.0), refill_rate: refill_rate.map(|rate| rate.0.0) }
         }
-        Err(answer) => return answer,
+        Err(Fault { field, message }) => return bad(&field, &message),
     };
     match app.limits.replace(change) {
         Ok(in_force) => answer::value(StatusCode::OK, &in_force),
@@ -118,7 +119,7 @@ pub(crate) fn change_rule(app: &App, body: &[u8]) -> Answer {
     }
     let Rule { client_id, capacity: Typed(Tokens(capacity)), refill_rate: Typed(Rate(rate)) } = match from_json(body) {
         Ok(rule) => rule,
-        Err(answer) => return answer,
+        Err(Fault { field, message }) => return bad(&field, &message),
     };
     let id = match app.client_named(&client_id) {
         Ok(id) => id,
@@ -173,18 +174,23 @@ fn percent_decoded(text: &str) -> Option<String> {
     }
 }
 
-fn from_json<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Answer> {
+/// What is wrong with a body. An empty field: the whole of it.
+struct Fault {
+    field: String,
+    message: String,
+}
+
+fn from_json<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Fault> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let result = serde_path_to_error::deserialize(&mut deserializer);
-    match result.map(|Table(value)| (value, deserializer.end())) {
-        Ok((value, Ok(()))) => Ok(value),
-        Ok((_, Err(error))) => Err(bad("", &error.to_string())),
-        Err(error) => Err(bad(&error.path().to_string(), &error.inner().to_string())),
-    }
+    let fault = |field: String, error: &serde_json::Error| Fault { field, message: error.to_string() };
+    let Table(value) = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| fault(error.path().to_string().trim_matches('.').to_owned(), error.inner()))?;
+    deserializer.end().map_err(|error| fault(String::new(), &error))?;
+    Ok(value)
 }
 
 /// 400, with the field named.
 fn bad(field: &str, message: &str) -> Answer {
-    let message = if field.is_empty() || field == "." { message.to_owned() } else { format!("{field}: {message}") };
+    let message = if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") };
     answer::error(StatusCode::BAD_REQUEST, &message)
 }

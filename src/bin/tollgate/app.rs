@@ -5,6 +5,8 @@ mod route;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder};
 
@@ -67,8 +69,12 @@ impl App {
             limits,
             bounds: settings.bounds,
         };
+        let mut named = HashSet::new();
         for (number, rule) in settings.rules.iter().enumerate() {
             let id = app.client_named(&rule.client_id).map_err(|error| format!("rules[{number}].client_id: {error}"))?;
+            if !named.insert(id.name()) {
+                return Err(format!("rules[{number}].client_id: {:?}: expected each client once", rule.client_id));
+            }
             app.limits.set_rule(&id, rule.quota).map_err(|_| "rules: too many".to_owned())?;
         }
         Ok(app)
@@ -95,12 +101,13 @@ impl App {
         let (method, path) = (request.method(), request.uri().path());
         let endpoint = Endpoint::of(method, path);
         match endpoint {
-            Endpoint::Health => Handled::done(answer::fixed(StatusCode::OK, r#"{"status": "ok"}"#)),
+            Endpoint::Health => {
+                tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "health", "request");
+                Handled::done(answer::fixed(StatusCode::OK, r#"{"status": "ok"}"#))
+            }
             Endpoint::ShowConfig | Endpoint::ChangeConfig | Endpoint::UpdateRule | Endpoint::RemoveRule(_) => {
-                let handled = match self.access.check(caller.peer, request) {
-                    Ok(()) => self.administer(endpoint),
-                    Err(refused) => Handled::done(refused),
-                };
+                let refusal = self.access.refusal(caller.peer, request);
+                let handled = refusal.map_or_else(|| self.administer(endpoint), Handled::done);
                 let status = handled.answer.status().as_u16();
                 tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "admin", status, "request");
                 handled

@@ -43,6 +43,10 @@ const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of
   max_header_bytes = 16384
   max_body_bytes = 1048576
 
+While it runs: GET /config shows what is in force; POST /config {"capacity": 15, "refill_rate": 5} changes the default (either
+field alone, too; a rate takes an interval's place) and makes all buckets full; POST /admin/update-rule {"client_id":
+"192.0.2.7", "capacity": 50, "refill_rate": 10.0} gives one client limits of its own; DELETE /admin/rule/192.0.2.7 takes them back.
+
 TOLLGATE_LOG (or RUST_LOG) sets what is logged to standard error: info, debug (a line a request), or a filter."#;
 
 /// A rate-limiting HTTP server: a token bucket for every client, in one atomic word.
@@ -78,10 +82,14 @@ pub(crate) struct Serve {
     #[arg(long, env = "TOLLGATE_REFILL_RATE", value_name = "R", value_parser = typed::<Rate>, allow_hyphen_values = true)]
     pub(crate) refill_rate: Option<Rate>,
     /// Network whose X-Forwarded-For and Forwarded headers count; repeat it, or separate with commas
+    ///
+    /// The client is the rightmost address in the header that is in none of these networks. When both headers are there and
+    /// disagree, one may be forged: then the client is the proxy itself.
     #[arg(long, env = "TOLLGATE_TRUST_PROXY", value_name = "CIDR", value_parser = typed::<IpNet>, value_delimiter = ',')]
     pub(crate) trust_proxy: Vec<IpNet>,
-    /// What the admin API asks for; without it, it answers to this machine alone. Better in the environment than in a flag,
-    /// which other users can see
+    /// What the admin API asks for, as Authorization: Bearer TOKEN; without it, it answers to this machine alone
+    ///
+    /// Better in the environment than in a flag, which other users of the machine can see.
     #[arg(long, env = "TOLLGATE_ADMIN_TOKEN", value_name = "TOKEN", value_parser = typed::<Secret>, hide_env_values = true)]
     pub(crate) admin_token: Option<Secret>,
 }
@@ -135,5 +143,9 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
     }
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    match error.kind() {
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => format!("{line}: --help shows what there is"),
+        _ => line.to_owned(),
+    }
 }

@@ -9,7 +9,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
@@ -23,6 +23,9 @@ use crate::app::App;
 /// The pause after an accept that failed for want of something that the next connection to end gives back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Connections that may wait to be accepted, as far as the operating system allows. Who finds no room tries again after a second.
+const BACKLOG: u32 = 4096;
+
 /// The server on its socket.
 pub(crate) struct Server {
     listener: TcpListener,
@@ -34,10 +37,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn bind(address: SocketAddr, app: App) -> io::Result<Server> {
+    pub(crate) fn bind(address: SocketAddr, app: App) -> io::Result<Server> {
         let bounds = app.bounds;
         Ok(Server {
-            listener: TcpListener::bind(address).await?,
+            listener: listen(address)?,
             app: Arc::new(app),
             protocols: Arc::new(protocols(&bounds)),
             watch: Watch::new(bounds),
@@ -58,7 +61,10 @@ impl Server {
         }
         let Server { listener, app, watch, .. } = self;
         drop(listener);
-        watch.finish(app.bounds.shutdown_grace).await;
+        tokio::select! {
+            () = watch.finish(app.bounds.shutdown_grace) => {}
+            () = watch.keep() => {}
+        }
     }
 
     async fn accept(&self) {
@@ -97,6 +103,14 @@ impl Server {
             }
         });
     }
+}
+
+/// tokio's own `bind`, with a longer backlog.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Errors of a connection that was gone before it was accepted, not of ours.

@@ -35,19 +35,20 @@ async fn serve(settings: &Settings, app: App) -> Result<(), String> {
     let on = |kind| signal(kind).map_err(|error| error.to_string());
     let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
     let failed = |error: std::io::Error| format!("--listen: {}: {error}", settings.listen);
-    let server = Server::bind(settings.listen, app).await.map_err(failed)?;
+    let server = Server::bind(settings.listen, app).map_err(failed)?;
     let address = server.address().map_err(failed)?;
     tracing::info!(%address, quota = %settings.quota, rules = settings.rules.len(), "started");
     // Nobody may be reading: then it is still a server.
     let _ = writeln!(std::io::stdout(), "Listening on http://{address}");
+    let mut signal = "";
     let stop = async {
-        let signal = tokio::select! {
+        signal = tokio::select! {
             _ = interrupt.recv() => "SIGINT",
             _ = terminate.recv() => "SIGTERM",
         };
-        tracing::info!(signal, "stopping");
+        tracing::debug!(signal, "stopping");
     };
     server.run(stop).await;
-    tracing::info!("stopped");
+    tracing::info!(signal, "stopped");
     Ok(())
 }

@@ -29,6 +29,8 @@ use crate::{
 
 /// HTTP/2 requests that one connection may have open at a time.
 const MAX_STREAMS: u32 = 128;
+/// Requests that an HTTP/2 client may take back before they are looked at; more end the connection.
+const MAX_RESETS: usize = 20;
 /// What an HTTP/2 client may send ahead, a request and in all.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -46,6 +48,7 @@ pub(super) fn protocols(bounds: &Bounds) -> Builder<TokioExecutor> {
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESETS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         // The kind has checked that it is at most a megabyte.

@@ -5,7 +5,7 @@
 
 use std::sync::{
     OnceLock,
-    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
 };
 use std::task::Waker;
 
@@ -20,8 +20,9 @@ pub(super) enum Order {
     Close,
 }
 
-/// All accesses are relaxed: each mark stands for itself, and the watch looks again soon. The order is published by the wake
-/// that follows it.
+/// The marks are relaxed: each stands for itself, and the watch looks again soon. Order and waker are a pair: who gives an order
+/// looks for the waker after it, the task leaves its waker before it looks for an order, and the fences see to it that not both
+/// miss the other.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Requests whose header has been read.
@@ -70,6 +71,8 @@ impl Progress {
         impl Drop for Reading<'_> {
             fn drop(&mut self) {
                 self.0.reading_bodies.fetch_sub(1, Ordering::Relaxed);
+                // What came in belonged to the body.
+                self.0.header_begun.store(false, Ordering::Relaxed);
             }
         }
         self.reading_bodies.fetch_add(1, Ordering::Relaxed);
@@ -99,7 +102,7 @@ impl Progress {
     }
 
     pub(super) fn order(&self) -> Order {
-        match self.order.load(Ordering::Acquire) {
+        match self.order.load(Ordering::Relaxed) {
             0 => Order::GoOn,
             1 => Order::Finish,
             _ => Order::Close,
@@ -108,15 +111,20 @@ impl Progress {
 
     /// Orders only become stricter.
     pub(super) fn give(&self, order: Order) {
-        self.order.fetch_max(order as u8, Ordering::Release);
+        self.order.fetch_max(order as u8, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
     }
 
     /// The task that [`Progress::give`] wakes; it looks at the order after this.
+    #[inline]
     pub(super) fn woken_by(&self, waker: &Waker) {
         // A connection lives in one task, whose wakers are all alike.
-        self.waker.get_or_init(|| waker.clone());
+        if self.waker.get().is_none() {
+            self.waker.get_or_init(|| waker.clone());
+            fence(Ordering::SeqCst);
+        }
     }
 }

@@ -201,8 +201,10 @@ mod tests {
         progress.header_came(false);
         let reading = progress.reading_body();
         assert_eq!(closed_after(&watch, &progress, Instant::now()), None);
+        progress.bytes_came();
         drop(reading);
-        assert!(closed_after(&watch, &progress, Instant::now()).is_some());
+        let closed = closed_after(&watch, &progress, Instant::now());
+        assert!((60..=61).contains(&closed.unwrap()), "the body's bytes were no header's: {closed:?}");
     }
 
     #[tokio::test]

@@ -4,8 +4,9 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Bench, with_method};
+use crate::{app::App, config};
 
-fn config(bench: &Bench) -> Value {
+fn shown(bench: &Bench) -> Value {
     bench.get("/config").json()
 }
 
@@ -24,7 +25,7 @@ fn a_new_default_is_in_force_at_once_for_everybody_and_buckets_are_full() {
 #[test]
 fn an_interval_keeps_its_window_until_a_rate_takes_its_place() {
     let bench = Bench::new("tokens = 100\ntime = 50");
-    assert_eq!(config(&bench), json!({"capacity": 100, "refill_rate": 2.0, "mode": "interval", "every": 50.0, "rules": {}}));
+    assert_eq!(shown(&bench), json!({"capacity": 100, "refill_rate": 2.0, "mode": "interval", "every": 50.0, "rules": {}}));
     let wider = bench.post("/config", r#"{"capacity": 200}"#).json();
     assert_eq!((&wider["mode"], &wider["every"], &wider["refill_rate"]), (&json!("interval"), &json!(50.0), &json!(4.0)));
     let greedy = bench.post("/config", r#"{"refill_rate": 3}"#).json();
@@ -34,7 +35,7 @@ fn an_interval_keeps_its_window_until_a_rate_takes_its_place() {
 #[test]
 fn a_rule_is_for_one_client_and_may_be_taken_back() {
     let bench = Bench::new("refill_rate = 0.001\n[[rules]]\nclient_id = '2001:db8::7'\ncapacity = 3\nrefill_rate = 1");
-    assert_eq!(config(&bench)["rules"]["2001:db8::"]["capacity"], 3);
+    assert_eq!(shown(&bench)["rules"]["2001:db8::"]["capacity"], 3);
     let set = bench.post("/admin/update-rule", r#"{"client_id": "::ffff:192.0.2.1", "capacity": 50, "refill_rate": 10}"#);
     assert_eq!(set.json(), json!({"client_id": "192.0.2.1", "capacity": 50, "refill_rate": 10.0, "mode": "greedy"}));
     let client = bench.from("192.0.2.1");
@@ -50,13 +51,13 @@ fn a_rule_is_for_one_client_and_may_be_taken_back() {
     for bad in ["/admin/rule/alice", "/admin/rule/", "/admin/rule/%", "/admin/rule/%zz", "/admin/rule/%ff"] {
         assert_eq!(remove(bad), StatusCode::BAD_REQUEST, "{bad}");
     }
-    assert_eq!(config(&bench)["rules"], json!({}));
+    assert_eq!(shown(&bench)["rules"], json!({}));
 }
 
 #[test]
 fn a_bad_change_is_400_names_its_field_and_changes_nothing() {
     let bench = Bench::new("");
-    let before = config(&bench);
+    let before = shown(&bench);
     let rule = |field: &str| format!(r#"{{"client_id": "192.0.2.1", "capacity": 5, "refill_rate": 1, {field}}}"#);
     let mut cases: Vec<(&str, String, &str)> = ["0", "-1", "1.5", "4294967296", "1e400", "NaN", "null", "\"15\"", "[]"]
         .iter()
@@ -103,7 +104,7 @@ fn a_bad_change_is_400_names_its_field_and_changes_nothing() {
         assert!(refused.json()["message"].as_str().unwrap().contains(field), "{body}: {}", refused.text());
     }
     assert_eq!(bench.post("/config", &" ".repeat(65_537)).status, StatusCode::PAYLOAD_TOO_LARGE);
-    assert_eq!(config(&bench), before);
+    assert_eq!(shown(&bench), before);
 }
 
 #[test]
@@ -143,4 +144,15 @@ fn with_a_token_the_token_is_what_counts() {
         );
     }
     assert_eq!(bench.get("/config").status, StatusCode::UNAUTHORIZED, "this machine, too");
+}
+
+#[test]
+fn a_file_names_each_client_of_a_rule_once_and_well() {
+    let rules = |ids: [&str; 2]| {
+        let rule = |id| format!("[[rules]]\nclient_id = '{id}'\ncapacity = 1\nrefill_rate = 1\n");
+        App::new(&config::settings(&ids.map(rule).concat())).map(drop)
+    };
+    assert_eq!(rules(["192.0.2.1", "192.0.2.2"]), Ok(()));
+    assert!(rules(["192.0.2.1", "alice"]).unwrap_err().contains("rules[1].client_id: \"alice\": expected an IP address"));
+    assert!(rules(["2001:db8::1", "2001:db8::2"]).unwrap_err().contains("once"), "one network");
 }
