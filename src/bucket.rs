@@ -99,8 +99,8 @@ impl Bucket {
     pub fn reset_at(&self, now: Duration) {
         let tick = self.layout.tick(nanos(now));
         self.update(|state| {
-            let full = self.layout.reset(state, tick);
-            self.refundable_from.fetch_max(full.stamp, Ordering::Release);
+            let (full, refundable_from) = self.layout.reset(state, tick);
+            self.refundable_from.fetch_max(refundable_from, Ordering::Release);
             Some(full)
         });
     }

@@ -114,8 +114,8 @@ impl Table {
     pub(super) fn reset(&self, place: &Place, now_nanos: u64) {
         let tick = self.layout.tick(now_nanos);
         self.update(place, |state| {
-            let full = self.layout.reset(state, tick);
-            self.bounds.reset(place.tag, full.stamp);
+            let (full, counts_from) = self.layout.reset(state, tick);
+            self.bounds.reset(place.tag, counts_from);
             Some(full)
         });
     }

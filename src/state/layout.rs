@@ -144,14 +144,14 @@ impl Layout {
         self.remaining(0)
     }
 
-    /// The first nanosecond at which `tick` has come; `u64::MAX` when that is behind the horizon.
-    pub(crate) const fn nanos_at(&self, tick: u64) -> u64 {
+    /// The first nanosecond at which `tick` has come; `None` when that is behind the horizon.
+    pub(crate) const fn nanos_at(&self, tick: u64) -> Option<u64> {
         if tick > self.last_tick() {
-            return u64::MAX;
+            return None;
         }
         // Within the horizon fewer than 2⁶¹ units come back, and a period is below 2⁶² ns.
         let units = (tick as u128) << self.tick_bits;
-        (units * self.nanos as u128).div_ceil(self.refill as u128) as u64
+        Some((units * self.nanos as u128).div_ceil(self.refill as u128) as u64)
     }
 
     /// How long a tick is, rounded up.

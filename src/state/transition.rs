@@ -77,9 +77,15 @@ impl Layout {
         if last > spent / self.capacity { last * self.capacity } else { spent }
     }
 
+    /// Whether more is sold than there is: somebody waits.
+    #[inline]
+    pub(crate) const fn is_ahead(&self, state: State) -> bool {
+        state.spent > self.capacity
+    }
+
     /// The tick at which the charge that left `sold` may be used.
     pub(crate) const fn ready(&self, sold: State) -> u64 {
-        if sold.spent <= self.capacity {
+        if !self.is_ahead(sold) {
             return sold.stamp;
         }
         let ticks = if self.window == 0 {
@@ -129,7 +135,7 @@ impl Layout {
         let end = now + state.spent;
         let sold_at = sold.stamp << self.tick_bits;
         let sold_end = sold_at + sold.spent;
-        if state.spent > self.capacity {
+        if self.is_ahead(state) {
             return if end == sold_end { charged } else { 0 };
         }
         let ready = sold_end.saturating_sub(self.capacity);
@@ -146,17 +152,25 @@ impl Layout {
             return 0;
         }
         let windows = since / self.window;
-        if state.spent > self.capacity {
+        if self.is_ahead(state) {
             let last = windows.saturating_mul(self.capacity).saturating_add(state.spent) == sold.spent;
             return if last { charged } else { 0 };
         }
         let used_in = sold.spent.saturating_sub(1) / self.capacity;
-        if windows == used_in { charged } else { 0 }
+        if windows != used_in {
+            return 0;
+        }
+        // What it skipped belongs to the window before.
+        let in_this_window = sold.spent - used_in * self.capacity;
+        if charged < in_this_window { charged } else { in_this_window }
     }
 
-    /// A full bucket at tick `now`. Its stamp is newer than any before, so that no earlier word comes back.
-    pub(crate) const fn reset(&self, state: State, now: u64) -> State {
-        State { spent: 0, stamp: self.newer(state, now) }
+    /// A full bucket at tick `now`, and the stamp from which on decisions count. Its own stamp is newer than any before, so
+    /// that no earlier word comes back; at the end of time, where there is none, no decision counts any more.
+    pub(crate) const fn reset(&self, state: State, now: u64) -> (State, u64) {
+        let stamp = self.newer(state, now);
+        let from = if stamp > state.stamp { stamp } else { stamp + 1 };
+        (State { spent: 0, stamp }, from)
     }
 
     /// The first charge of another owner, who takes the word over. Its stamp is newer than any of the old owner's, so that a
