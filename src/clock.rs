@@ -130,7 +130,7 @@ impl Bucket {
     /// [`Bucket::reserve_at`], now.
     #[must_use = "a decision says whether the request may go on"]
     pub fn reserve(&self, cost: u32, max_wait: Duration) -> Decision {
-        self.decide(Request::reserve(self.layout(), process_nanos(), cost, max_wait))
+        self.queue(Request::reserve(self.layout(), process_nanos(), cost, max_wait))
     }
 
     /// [`Bucket::available_at`], now.

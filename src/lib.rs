@@ -8,6 +8,7 @@ mod bucket;
 #[cfg(feature = "std")]
 mod clock;
 mod decision;
+mod holes;
 #[cfg(feature = "std")]
 mod keyed;
 mod quota;

@@ -12,6 +12,8 @@
 //! Orderings: the claiming swap releases the busy tag, and every later charge continues its release sequence. So whoever loads
 //! the word of the new owner (acquire) sees, in the tag loaded after it, at least *busy*, and starts over.
 
+use std::cell::Cell;
+
 use crossbeam_utils::CachePadded;
 
 use super::{
@@ -21,6 +23,7 @@ use super::{
 };
 use crate::{
     decision::Decision,
+    holes::{Hole, Holes},
     quota::Quota,
     request::{Request, Step},
     state::{Layout, State},
@@ -39,6 +42,9 @@ pub enum WhenFull {
     RefuseNewcomer,
 }
 
+/// Holes are looked for one by one, by those who would wait.
+const HOLES: usize = 32;
+
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) layout: Layout,
@@ -46,6 +52,8 @@ pub(super) struct Table {
     pub(super) latches: Latches,
     pub(super) when_full: WhenFull,
     pub(super) bounds: Bounds,
+    /// Of all keys.
+    holes: Holes<HOLES>,
     pub(super) evicted_early: CachePadded<AtomicU64>,
     pub(super) saturated: CachePadded<AtomicU64>,
 }
@@ -60,6 +68,7 @@ impl Table {
             latches: Latches::new(sets),
             when_full,
             bounds: Bounds::new(sets),
+            holes: Holes::new(),
             evicted_early: counter(),
             saturated: counter(),
         })
@@ -107,7 +116,35 @@ impl Table {
     pub(super) fn refund(&self, place: &Place, decision: Decision) -> bool {
         let (sold, charged) = decision.charge();
         let gone = || !self.holds(place, decision) || self.bounds.is_evicted(place.tag, sold.stamp);
-        self.update(place, |state| if gone() { None } else { self.layout.refund(state, sold, charged) })
+        let given = self.update(place, |state| if gone() { None } else { self.layout.refund(state, sold, charged) });
+        given || (!gone() && self.leave(place, sold, charged))
+    }
+
+    /// Leaves a hole in the key's queue, and says whether it can still be sold.
+    fn leave(&self, place: &Place, sold: State, charged: u64) -> bool {
+        let Some(word) = self.find(place).and_then(|slot| self.confirmed_word(slot, place.tag)) else { return false };
+        let state = self.layout.unpack(word);
+        let hole = self.layout.hole(state, sold, charged);
+        if let Some(hole) = hole {
+            self.holes.add(place.tag, hole, self.layout.position(state.stamp));
+        }
+        hole.is_some()
+    }
+
+    /// Decides for one who would wait: in a hole that somebody has left, or at the end.
+    pub(super) fn queue(&self, place: &Place, request: &Request<'_>) -> Decision {
+        let sell = |hole: Hole| {
+            let sold = Cell::new(None);
+            let gone = || self.bounds.is_reset(place.tag, hole.stamp) || self.bounds.is_evicted(place.tag, hole.stamp);
+            self.update(place, |state| {
+                let (next, now_sold) = request.resell(state, hole).filter(|_| !gone())?;
+                sold.set(Some(now_sold));
+                Some(next)
+            })
+            .then_some(sold.get())
+            .flatten()
+        };
+        self.holes.sell(place.tag, request, sell).unwrap_or_else(|| self.decide(place, request))
     }
 
     /// Makes the key's bucket full.

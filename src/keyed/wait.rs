@@ -72,7 +72,7 @@ impl<S> Copy for KeyTurn<'_, S> {}
 
 impl<S: BuildHasher> Turn for KeyTurn<'_, S> {
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision {
-        self.limiter.decide(self.hash, self.limiter.clock.nanos(), cost, Some(max_wait))
+        self.limiter.queue(self.hash, self.limiter.clock.nanos(), cost, max_wait)
     }
 
     fn refund(self, decision: Decision) -> bool {
@@ -80,7 +80,7 @@ impl<S: BuildHasher> Turn for KeyTurn<'_, S> {
     }
 
     fn holds(self, decision: Decision) -> bool {
-        self.limiter.current.with(|generation| match generation.rules.get(&self.hash) {
+        self.limiter.current.with(|generation| match generation.rule(self.hash) {
             Some(rule) => rule.origin == decision.origin() && rule.bucket.holds(decision),
             None => {
                 let table = &generation.table;

@@ -138,6 +138,12 @@ impl Layout {
         (self.capacity.saturating_sub(spent) >> self.unit_bits) as u32
     }
 
+    /// Whether tokens drip back evenly.
+    #[inline]
+    pub(crate) const fn is_greedy(&self) -> bool {
+        self.window == 0
+    }
+
     /// The capacity in tokens.
     #[inline]
     pub(crate) const fn capacity_tokens(&self) -> u32 {

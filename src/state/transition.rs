@@ -16,7 +16,7 @@ impl Layout {
         // A clock that is behind the stamp is a stale one: decide as of the stamp.
         let elapsed = now.saturating_sub(state.stamp);
         let later = state.stamp + elapsed;
-        if self.window == 0 {
+        if self.is_greedy() {
             // Ticks within the horizon refill less than 2⁶¹ units.
             let spent = state.spent.saturating_sub(elapsed << self.tick_bits);
             return State { spent, stamp: later };
@@ -70,7 +70,7 @@ impl Layout {
     /// Where a charge begins. In an interval quota one that does not fit the rest of a window waits for the next one as a
     /// whole: no window ever gives more than its capacity.
     const fn start(&self, spent: u64, cost: u64) -> u64 {
-        if self.window == 0 || cost == 0 {
+        if self.is_greedy() || cost == 0 {
             return spent;
         }
         let last = (spent + cost - 1) / self.capacity;
@@ -88,7 +88,7 @@ impl Layout {
         if !self.is_ahead(sold) {
             return sold.stamp;
         }
-        let ticks = if self.window == 0 {
+        let ticks = if self.is_greedy() {
             (sold.spent - self.capacity).div_ceil(1 << self.tick_bits)
         } else {
             (sold.spent - 1) / self.capacity * self.window
@@ -104,12 +104,22 @@ impl Layout {
 
     /// The first tick at which the bucket is full again.
     pub(crate) const fn full_at(&self, settled: State) -> u64 {
-        let ticks = if self.window == 0 {
+        let ticks = if self.is_greedy() {
             settled.spent.div_ceil(1 << self.tick_bits)
         } else {
             settled.spent.div_ceil(self.capacity) * self.window
         };
         settled.stamp + ticks
+    }
+
+    /// Where a tick lies on the axis of refilled units, for greedy quotas.
+    pub(crate) const fn position(&self, tick: u64) -> u64 {
+        tick << self.tick_bits
+    }
+
+    /// The end of what is sold, on that axis.
+    pub(crate) const fn end(&self, state: State) -> u64 {
+        self.position(state.stamp) + state.spent
     }
 
     /// Undoes the charge of `charged` units that left `sold`; see the module's docs for the rule. `None`: nothing can be given
@@ -119,7 +129,7 @@ impl Layout {
             // Not a charge on this bucket.
             return None;
         }
-        let back = if self.window == 0 {
+        let back = if self.is_greedy() {
             self.refundable_greedy(state, sold, charged)
         } else {
             self.refundable_interval(state, sold, charged)
@@ -131,16 +141,13 @@ impl Layout {
     }
 
     const fn refundable_greedy(&self, state: State, sold: State, charged: u64) -> u64 {
-        let now = state.stamp << self.tick_bits;
-        let end = now + state.spent;
-        let sold_at = sold.stamp << self.tick_bits;
-        let sold_end = sold_at + sold.spent;
         if self.is_ahead(state) {
-            return if end == sold_end { charged } else { 0 };
+            return if self.end(state) == self.end(sold) { charged } else { 0 };
         }
-        let ready = sold_end.saturating_sub(self.capacity);
+        let sold_at = self.position(sold.stamp);
+        let ready = self.end(sold).saturating_sub(self.capacity);
         let used = if ready > sold_at { ready } else { sold_at };
-        match now.checked_sub(used) {
+        match self.position(state.stamp).checked_sub(used) {
             Some(since) => charged.saturating_sub(since),
             None => 0,
         }
