@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::{
     decision::{Decision, Outcome},
+    holes::Hole,
     state::{Layout, State},
 };
 
@@ -16,7 +17,7 @@ pub(crate) struct Request<'a> {
     /// `now` in ticks.
     pub(crate) tick: u64,
     /// Until which tick the caller would wait; `None` for one who does not.
-    latest: Option<u64>,
+    pub(crate) latest: Option<u64>,
 }
 
 /// How a request goes on.
@@ -45,32 +46,39 @@ impl<'a> Request<'a> {
         self.layout.units(self.cost)
     }
 
-    /// The answer to requests that no bucket has to be asked about: those that can never pass.
+    /// The answer, where it does not depend on how many tokens there are.
     #[inline]
-    pub(crate) fn is_impossible(&self) -> bool {
-        self.cost > self.layout.capacity_tokens()
+    pub(crate) fn without_charge(&self, state: State) -> Option<Decision> {
+        let outcome = match self.cost {
+            0 => Outcome::Allowed,
+            cost if cost > self.layout.capacity_tokens() => Outcome::CostAboveCapacity,
+            _ => return None,
+        };
+        Some(self.declined(self.layout.settle(state, self.tick), outcome))
     }
 
     /// What this request makes of `state`.
     #[inline]
     pub(crate) fn step(&self, state: State) -> Step {
-        if self.is_impossible() {
-            return self.answer(self.layout.settle(state, self.tick), Outcome::CostAboveCapacity);
-        }
-        if self.cost == 0 {
-            return self.answer(self.layout.settle(state, self.tick), Outcome::Allowed);
+        if let Some(decision) = self.without_charge(state) {
+            return Step::Answer(decision);
         }
         match self.latest {
             None => match self.layout.take(state, self.tick, self.units()) {
                 Ok(next) => Step::Write(next, self.charged(next, self.units())),
-                Err(settled) => self.answer(settled, Outcome::Refused),
+                Err(settled) => Step::Answer(self.declined(settled, Outcome::Refused)),
             },
             Some(latest) => match self.layout.reserve(state, self.tick, self.units(), latest) {
                 // What an interval quota skips to the next window is part of the charge.
                 Ok(next) => Step::Write(next, self.charged(next, next.spent - self.layout.settle(state, self.tick).spent)),
-                Err((settled, denied)) => self.answer(settled, denied.into()),
+                Err((settled, denied)) => Step::Answer(self.declined(settled, denied.into())),
             },
         }
+    }
+
+    /// Sells part of a hole; see [`Layout::resell`].
+    pub(crate) fn resell(&self, state: State, hole: Hole) -> Option<(State, State)> {
+        self.layout.resell(state, hole, self.tick, self.units(), self.latest?)
     }
 
     /// The decision that took `units` and left `state`.
@@ -81,8 +89,8 @@ impl<'a> Request<'a> {
 
     /// The decision that took nothing and found `settled`.
     #[inline]
-    pub(crate) fn answer(&self, settled: State, outcome: Outcome) -> Step {
-        Step::Answer(Decision::new(self, settled, 0, outcome))
+    pub(crate) fn declined(&self, settled: State, outcome: Outcome) -> Decision {
+        Decision::new(self, settled, 0, outcome)
     }
 }
 

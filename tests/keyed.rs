@@ -1,0 +1,202 @@
+//! Many buckets: what a user of `KeyedLimiter` sees.
+
+use std::{collections::hash_map::RandomState, net::IpAddr, sync::Arc, thread, time::Duration};
+
+use tollgate::{KeyedLimiter, ManualClock, Outcome, Quota, WhenFull};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn limiter(quota: Quota, max_keys: usize) -> (KeyedLimiter, ManualClock) {
+    let clock = ManualClock::new();
+    (KeyedLimiter::builder(quota).max_keys(max_keys).clock(clock.clone()).build().unwrap(), clock)
+}
+
+#[test]
+fn keys_do_not_share_buckets() {
+    let (limiter, _) = limiter(Quota::per_second(1).capacity(2), 1000);
+    for key in 0..500_u32 {
+        assert!(limiter.try_acquire(&key, 2).is_allowed(), "{key}");
+    }
+    for key in 0..500_u32 {
+        assert!(limiter.try_acquire(&key, 1).is_refused(), "{key}");
+    }
+    assert_eq!(limiter.stats().live, 500);
+}
+
+#[test]
+fn anything_that_hashes_is_a_key() {
+    let (limiter, _) = limiter(Quota::per_second(1), 1000);
+    assert!(limiter.try_acquire("alice", 1).is_allowed());
+    assert!(limiter.try_acquire(&String::from("alice"), 1).is_refused(), "a String hashes like its str");
+    assert!(limiter.try_acquire(&[1_u8, 2, 3][..], 1).is_allowed());
+    assert!(limiter.try_acquire(&IpAddr::from([127, 0, 0, 1]), 1).is_allowed());
+    assert!(limiter.try_acquire(&("tenant", 7), 1).is_allowed());
+}
+
+#[test]
+fn a_refilled_bucket_makes_room_with_nothing_lost() {
+    let (limiter, clock) = limiter(Quota::per_second(1).capacity(10), 100);
+    let slots = limiter.stats().slots as u64;
+    for round in 0..50_u64 {
+        for key in 0..slots / 3 {
+            assert_eq!(limiter.try_acquire(&(round, key), 1).remaining(), 9);
+        }
+        clock.advance(SECOND);
+    }
+    assert_eq!((limiter.stats().evicted_early, limiter.stats().live), (0, 0));
+}
+
+#[test]
+fn a_flood_forgets_the_bucket_nearest_to_full_and_counts_it() {
+    let (limiter, _) = limiter(Quota::per_hour(10), 100);
+    assert!(limiter.try_acquire("throttled", 10).is_allowed());
+    for key in 0..100_000_u32 {
+        assert!(limiter.try_acquire(&key, 1).is_allowed());
+    }
+    assert!(limiter.try_acquire("throttled", 1).is_refused(), "a flood must not buy a fresh burst");
+    let stats = limiter.stats();
+    assert!(stats.evicted_early > 90_000, "{stats:?}");
+    assert_eq!(stats.live, stats.slots);
+}
+
+#[test]
+fn a_full_table_can_refuse_newcomers_instead() {
+    let clock = ManualClock::new();
+    let limiter = KeyedLimiter::builder(Quota::per_second(1))
+        .max_keys(1)
+        .when_full(WhenFull::RefuseNewcomer)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let refused = (0..).map(|key: u32| limiter.try_acquire(&key, 1)).find(|decision| decision.is_refused()).unwrap();
+    assert_eq!(refused.outcome(), Outcome::TableFull);
+    assert_eq!(refused.retry_after(), Some(SECOND));
+    assert_eq!(limiter.stats().saturated, 1);
+    clock.advance(SECOND);
+    assert!(limiter.try_acquire("late", 1).is_allowed());
+}
+
+#[test]
+fn no_table_is_too_small() {
+    let (limiter, _) = limiter(Quota::per_second(1), 1);
+    assert!(limiter.try_acquire("a", 1).is_allowed());
+    assert!(limiter.try_acquire("a", 1).is_refused());
+}
+
+#[test]
+fn unknown_keys_that_take_nothing_take_no_room() {
+    let (limiter, _) = limiter(Quota::per_second(5), 100);
+    assert_eq!(limiter.available("nobody"), 5);
+    assert_eq!(limiter.try_acquire("nobody", 6).outcome(), Outcome::CostAboveCapacity);
+    assert_eq!(limiter.stats().live, 0);
+}
+
+#[test]
+fn replacing_the_quota_resets_everybody() {
+    let (limiter, _) = limiter(Quota::per_second(1), 100);
+    let decision = limiter.try_acquire("a", 1);
+    limiter.set_rule("vip", Quota::per_second(7));
+    assert!(limiter.try_acquire("vip", 7).is_allowed());
+    limiter.replace(Quota::per_second(3));
+    assert_eq!((limiter.available("a"), limiter.available("vip"), limiter.quota()), (3, 7, Quota::per_second(3)));
+    assert!(limiter.try_acquire("a", 2).is_allowed());
+    assert!(!limiter.refund("a", decision), "a decision from before gives nothing back");
+    assert_eq!(limiter.available("a"), 1);
+}
+
+#[test]
+fn a_rule_is_for_one_key_alone() {
+    let (limiter, _) = limiter(Quota::per_second(2), 100);
+    assert!(limiter.try_acquire("a", 1).is_allowed());
+    assert!(limiter.try_acquire("b", 1).is_allowed());
+    limiter.set_rule("a", Quota::per_second(50));
+    assert_eq!((limiter.available("a"), limiter.available("b")), (50, 1));
+    assert_eq!((limiter.rule("a"), limiter.rule("b")), (Some(Quota::per_second(50)), None));
+    assert!(limiter.remove_rule("a"));
+    assert!(!limiter.remove_rule("a"));
+    assert_eq!(limiter.available("a"), 1);
+}
+
+#[test]
+fn a_refund_names_the_decision_it_undoes() {
+    let (limiter, _) = limiter(Quota::per_second(10), 100);
+    let decision = limiter.try_acquire("a", 4);
+    assert!(!limiter.refund("b", decision), "another key");
+    assert!(limiter.refund("a", decision));
+    assert_eq!(limiter.available("a"), 10);
+    assert!(!limiter.refund("a", limiter.try_acquire("a", 11)), "a refusal took nothing");
+}
+
+#[test]
+fn a_reset_is_for_one_key_alone() {
+    let (limiter, _) = limiter(Quota::per_second(2), 100);
+    let before = limiter.try_acquire("a", 2);
+    assert!(limiter.try_acquire("b", 1).is_allowed());
+    limiter.reset("a");
+    limiter.reset("nobody");
+    assert_eq!((limiter.available("a"), limiter.available("b")), (2, 1));
+    assert!(limiter.try_acquire("a", 2).is_allowed());
+    assert!(!limiter.refund("a", before));
+}
+
+#[test]
+fn a_batch_decides_like_one_by_one() {
+    let (batch, _) = limiter(Quota::per_second(5), 1000);
+    let (single, _) = limiter(Quota::per_second(5), 1000);
+    let requests: Vec<(u32, u32)> = (0..100).map(|n| (n % 7, n % 4)).collect();
+    let mut seen = 0;
+    batch.try_acquire_batch(&requests, |n, decision| {
+        assert_eq!(n, seen);
+        seen += 1;
+        let expected = single.try_acquire(&requests[n].0, requests[n].1);
+        assert_eq!((decision.outcome(), decision.remaining()), (expected.outcome(), expected.remaining()));
+    });
+    assert_eq!(seen, requests.len());
+}
+
+#[test]
+fn another_hash_serves_as_well() {
+    let limiter = KeyedLimiter::builder(Quota::per_second(1)).hasher(RandomState::new()).build().unwrap();
+    assert!(limiter.try_acquire("a", 1).is_allowed());
+    assert!(limiter.try_acquire("a", 1).is_refused());
+}
+
+/// Threads race on the same few keys in a table that keeps changing owners; each key's allowed sum is exact.
+#[test]
+fn threads_take_exactly_what_there_is() {
+    let (limiter, _) = limiter(Quota::per_hour(1000), 500);
+    let limiter = Arc::new(limiter);
+    let allowed: u64 = thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| (0..20_000_u64).filter(|n| limiter.try_acquire(&(n % 10), 1).is_allowed()).count() as u64)
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(allowed, 10 * 1000);
+}
+
+/// Every new quota admits its capacity, no more, whichever threads meet the change in the middle.
+#[test]
+fn a_quota_replaced_under_traffic_is_seen_whole() {
+    let (limiter, _) = limiter(Quota::per_hour(10), 100);
+    thread::scope(|scope| {
+        let limiter = &limiter;
+        let workers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(move || {
+                    for _ in 0..20_000 {
+                        let decision = limiter.try_acquire("a", 1);
+                        assert!([10, 25].contains(&decision.limit()));
+                        assert!(decision.remaining() < decision.limit());
+                    }
+                })
+            })
+            .collect();
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            limiter.replace(Quota::per_hour(25));
+            limiter.replace(Quota::per_hour(10));
+        }
+    });
+}
