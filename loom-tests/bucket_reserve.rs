@@ -46,6 +46,6 @@ fn a_reservation_is_dropped_when_it_is_ready() {
 /// The same in windows.
 #[test]
 fn a_reservation_is_dropped_beside_others_in_windows() {
-    let model = Model::new(interval(2), &[0, 4]).before(&[Take(1)]);
+    let model = Model::new(interval(2), &[0, 5]).before(&[Take(1)]);
     model.thread(&[Reserve(2, 9), Refund(1)]).thread(&[Reserve(2, 9), Take(1)]).check();
 }

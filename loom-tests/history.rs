@@ -17,14 +17,23 @@ struct Charge {
     cost: u64,
     /// When a window of the quota begins in which this is used; of greedy quotas, `used_at`.
     window: u64,
+    when: When,
+}
+
+/// What is known of when it was charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    BeforeTheThreads,
+    AtUse,
+    Unknown,
 }
 
 pub fn check(quota: &Quota, trace: &Trace) {
     let entries = || trace.before.iter().chain(trace.threads.iter().flatten());
     let resets = entries().filter(|entry| entry.call == Call::Reset).count();
     let refunds = entries().any(|entry| matches!(entry.call, Call::Refund(_)));
-    let mut charges: Vec<_> = charges(quota, trace);
-    charges.sort_by_key(|charge| (charge.used_at, charge.window));
+    let mut charges = charges(quota, trace);
+    charges.sort_by_key(|charge| charge.used_at);
     assert!(divides(quota, trace, &charges, resets, refunds), "unsound: {charges:#?} {trace:#?}");
 }
 
@@ -33,15 +42,23 @@ fn divides(quota: &Quota, trace: &Trace, charges: &[Charge], resets: usize, refu
     if resets == 0 {
         return sound(quota, charges) && leaves(quota, trace, charges, refunds);
     }
-    // Before all, between any two, after all.
-    let moments = (0..=charges.len()).filter(|split| match charges.split_at(*split) {
-        ([.., before], [after, ..]) => before.window < after.window,
-        _ => true,
-    });
-    moments.into_iter().any(|split| {
-        let (before, after) = charges.split_at(split);
-        sound(quota, before) && divides(quota, trace, after, resets - 1, refunds)
+    (0..1_u32 << charges.len()).any(|chosen| {
+        let side = |after: u32| move |(n, _): &(usize, &Charge)| chosen >> n & 1 == after;
+        let [before, after] = [0, 1]
+            .map(|after| -> Vec<_> { charges.iter().enumerate().filter(side(after)).map(|(_, charge)| *charge).collect() });
+        before.iter().all(|before| after.iter().all(|after| may_precede(before, after)))
+            && sound(quota, &before)
+            && divides(quota, trace, &after, resets - 1, refunds)
     })
+}
+
+/// Whether there may have been a reset between two charges: it is a tick of its own.
+fn may_precede(before: &Charge, after: &Charge) -> bool {
+    match (before.when, after.when) {
+        (_, When::BeforeTheThreads) => false,
+        (When::AtUse, When::AtUse) => before.window < after.window,
+        _ => true,
+    }
 }
 
 fn sound(quota: &Quota, charges: &[Charge]) -> bool {
@@ -81,33 +98,25 @@ fn leaves(quota: &Quota, trace: &Trace, charges: &[Charge], refunds: bool) -> bo
 }
 
 fn charges(quota: &Quota, trace: &Trace) -> Vec<Charge> {
-    let undone: Vec<(usize, usize)> =
-        trace.threads.iter().enumerate().flat_map(|(thread, log)| undone(thread, log)).collect();
-    let is_undone = |thread, number| undone.contains(&(thread, number));
-    // A decision from before the threads may be refunded by any of them.
-    let before =
-        trace.before.iter().enumerate().filter(|(number, _)| !(0..trace.threads.len()).any(|t| is_undone(t, *number)));
-    let own = trace.threads.iter().enumerate().flat_map(|(thread, log)| {
-        let numbered = log.iter().enumerate().map(move |(own, entry)| (own + trace.before.len(), entry));
-        numbered.filter(move |(number, _)| !is_undone(thread, *number))
+    let refunds = |log: &[Entry], number| log.iter().any(|entry| entry.call == Call::Refund(number));
+    // A decision from before the threads may be refunded by any of them; others by their own.
+    let by_anybody = |number| refunds(&trace.before, number) || trace.threads.iter().any(|log| refunds(log, number));
+    let before = trace.before.iter().enumerate().filter(|(number, _)| !by_anybody(*number));
+    let own = trace.threads.iter().flat_map(|log| {
+        let numbered = log.iter().enumerate().map(|(own, entry)| (trace.before.len() + own, entry));
+        numbered.filter(move |(number, _)| !refunds(log, *number))
     });
-    before.chain(own).filter_map(|(_, entry)| charge(quota, entry)).collect()
+    let before = before.filter_map(|(_, entry)| charge(quota, entry, When::BeforeTheThreads));
+    before.chain(own.filter_map(|(_, entry)| charge(quota, entry, When::Unknown))).collect()
 }
 
-/// What a thread refunded, by the number it gave.
-fn undone(thread: usize, log: &[Entry]) -> impl Iterator<Item = (usize, usize)> {
-    log.iter().filter_map(move |entry| match entry.call {
-        Call::Refund(number) => Some((thread, number)),
-        _ => None,
-    })
-}
-
-fn charge(quota: &Quota, entry: &Entry) -> Option<Charge> {
-    match (entry.call, entry.answer) {
-        (Call::Take(cost) | Call::Reserve(cost, _), Answer::Allowed { used_at, full_at, .. }) => {
-            let window = if quota.is_interval() { full_at - refill(quota) } else { used_at };
-            Some(Charge { used_at, cost: cost.into(), window })
-        }
-        _ => None,
-    }
+fn charge(quota: &Quota, entry: &Entry, otherwise: When) -> Option<Charge> {
+    let Answer::Allowed { used_at, full_at, .. } = entry.answer else { return None };
+    let (cost, when) = match entry.call {
+        Call::Take(cost) if otherwise == When::Unknown => (cost, When::AtUse),
+        Call::Take(cost) | Call::Reserve(cost, _) => (cost, otherwise),
+        _ => return None,
+    };
+    let window = if quota.is_interval() { full_at - refill(quota) } else { used_at };
+    Some(Charge { used_at, cost: cost.into(), window, when })
 }
