@@ -14,7 +14,7 @@ use crate::{
     decision::Decision,
     request::Request,
     state::{Layout, State},
-    sync::{AtomicU64, Ordering, const_fn},
+    sync::{AtomicU64, Ordering, array_of, const_fn},
 };
 
 /// An interval on the axis of units that was charged, and is not used.
@@ -70,7 +70,7 @@ impl Entry {
 impl<const N: usize> Holes<N> {
     const_fn! {
         pub(crate) const fn new() -> Holes<N> {
-            Holes { in_use: AtomicU64::new(0), count: AtomicU64::new(0), entries: [const { Entry::new() }; N] }
+            Holes { in_use: AtomicU64::new(0), count: AtomicU64::new(0), entries: array_of!(Entry::new(); N) }
         }
     }
 
