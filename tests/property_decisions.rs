@@ -44,6 +44,13 @@ proptest! {
     }
 
     #[test]
+    fn a_crowded_queue_decides_as_the_reference(
+        quota in generate::crowded(), start in generate::start(), calls in generate::queueing(60),
+    ) {
+        compare(quota, start, &calls)?;
+    }
+
+    #[test]
     fn the_grain_of_time_is_what_resolution_says(quota in generate::quota()) {
         let resolution = BigInt::from(quota.resolution().as_nanos());
         prop_assert_eq!(resolution, Grid::new(&quota).resolution(), "{}", quota);
