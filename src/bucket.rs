@@ -5,10 +5,11 @@
 //! (release), and a refund reads the word first (acquire). Charges in between are read-modify-writes and continue the release
 //! sequence, so a refund that sees anything newer than the reset sees the bound as well.
 
-use core::{fmt, time::Duration};
+use core::{cell::Cell, fmt, time::Duration};
 
 use crate::{
     decision::Decision,
+    holes::{Hole, Holes},
     quota::Quota,
     request::{Request, Step, nanos},
     state::{Layout, State},
@@ -42,6 +43,7 @@ pub struct Bucket {
     /// Decisions whose stamp is older were made before a reset, and give nothing back.
     refundable_from: AtomicU64,
     quota: Quota,
+    holes: Holes<4>,
 }
 
 impl Bucket {
@@ -49,7 +51,8 @@ impl Bucket {
         /// A full bucket.
         #[must_use]
         pub const fn new(quota: Quota) -> Bucket {
-            Bucket { word: AtomicU64::new(0), layout: Layout::of(&quota), refundable_from: AtomicU64::new(0), quota }
+            let (word, refundable_from) = (AtomicU64::new(0), AtomicU64::new(0));
+            Bucket { word, layout: Layout::of(&quota), refundable_from, quota, holes: Holes::new() }
         }
     }
 
@@ -64,6 +67,7 @@ impl Bucket {
     /// A cost of 0 takes nothing, is always allowed, and shows the state. A cost above the capacity is refused as
     /// [`Outcome::CostAboveCapacity`](crate::Outcome::CostAboveCapacity). A refusal writes nothing.
     #[inline]
+    #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire_at(&self, now: Duration, cost: u32) -> Decision {
         self.decide(Request::take(&self.layout, nanos(now), cost))
     }
@@ -82,8 +86,9 @@ impl Bucket {
     /// assert_eq!(bucket.reserve_at(now, 10, second).wait(), second);
     /// assert_eq!(bucket.reserve_at(now, 1, second).outcome(), Outcome::DeadlineTooSoon);
     /// ```
+    #[must_use = "a decision says whether the request may go on"]
     pub fn reserve_at(&self, now: Duration, cost: u32, max_wait: Duration) -> Decision {
-        self.decide(Request::reserve(&self.layout, nanos(now), cost, max_wait))
+        self.queue(Request::reserve(&self.layout, nanos(now), cost, max_wait))
     }
 
     /// Whole tokens there at time `now`.
@@ -97,8 +102,8 @@ impl Bucket {
     pub fn reset_at(&self, now: Duration) {
         let tick = self.layout.tick(nanos(now));
         self.update(|state| {
-            let full = self.layout.reset(state, tick);
-            self.refundable_from.fetch_max(full.stamp, Ordering::Release);
+            let (full, refundable_from) = self.layout.reset(state, tick);
+            self.refundable_from.fetch_max(refundable_from, Ordering::Release);
             Some(full)
         });
     }
@@ -107,8 +112,8 @@ impl Bucket {
     ///
     /// What has come back by refill in the meantime is not given a second time: refunded at once a charge is given back whole,
     /// after a later charge less what would have come back between the two. One that was reserved ahead of time is given back
-    /// whole if it is the last in the queue, and else nothing is, until nobody waits. **A decision may be refunded once, and
-    /// only to the bucket that made it.**
+    /// whole if it is the last in the queue; from the middle, its place goes to the next who comes to wait and asks for no
+    /// more. **A decision may be refunded once, and only to the bucket that made it.**
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
@@ -119,17 +124,47 @@ impl Bucket {
     /// ```
     pub fn refund(&self, decision: Decision) -> bool {
         let (sold, charged) = decision.charge();
-        self.update(|state| match self.holds(decision) {
+        let given = self.update(|state| match self.counts(sold.stamp) {
             true => self.layout.refund(state, sold, charged),
             false => None,
-        })
+        });
+        given || self.leave(sold, charged)
+    }
+
+    /// Leaves a hole in the queue, and says whether it can still be sold.
+    fn leave(&self, sold: State, charged: u64) -> bool {
+        let state = self.layout.unpack(self.word.load(Ordering::Acquire));
+        let hole = self.layout.hole(state, sold, charged).filter(|_| self.counts(sold.stamp));
+        if let Some(hole) = hole {
+            self.holes.add(0, hole, self.layout.position(state.stamp));
+        }
+        hole.is_some()
     }
 
     /// Whether a charge still counts: no reset has wiped it away.
     #[must_use]
     pub(crate) fn holds(&self, decision: Decision) -> bool {
-        // Only ever raised. Acquire pairs with nothing of its own: the word, read before, orders it.
-        decision.charge().0.stamp >= self.refundable_from.load(Ordering::Acquire)
+        self.counts(decision.charge().0.stamp)
+    }
+
+    fn counts(&self, stamp: u64) -> bool {
+        // Only ever raised; the word, read before, orders it.
+        stamp >= self.refundable_from.load(Ordering::Acquire)
+    }
+
+    /// Decides for one who would wait: in a hole that somebody has left, or at the end.
+    pub(crate) fn queue(&self, request: Request<'_>) -> Decision {
+        let sell = |hole: Hole| {
+            let sold = Cell::new(None);
+            self.update(|state| {
+                let (next, now_sold) = request.resell(state, hole).filter(|_| self.counts(hole.stamp))?;
+                sold.set(Some(now_sold));
+                Some(next)
+            })
+            .then_some(sold.get())
+            .flatten()
+        };
+        self.holes.sell(0, &request, sell).unwrap_or_else(|| self.decide(request))
     }
 
     /// How the word is divided.

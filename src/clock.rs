@@ -3,7 +3,7 @@
 //! There is one origin and one calibrated clock for the whole process, so that a [`Bucket`] can be a `static`. quanta reads the
 //! processor's time-stamp counter, calibrated once at the start: against the operating system's clock it may be some parts in
 //! a million off for as long as the process lives, so a wait promised to somebody with another clock has to be rounded up by
-//! more than that: see [`CLOCK_MARGIN`].
+//! more than that.
 
 use std::{
     fmt,
@@ -21,9 +21,6 @@ use crate::{
 };
 
 static PROCESS: LazyLock<ProcessClock> = LazyLock::new(ProcessClock::new);
-
-/// What a wait is lengthened by for the sake of other clocks, as a fraction: 1/2¹⁴, some 61 parts in a million.
-pub(crate) const CLOCK_MARGIN: u32 = 1 << 14;
 
 struct ProcessClock {
     clock: quanta::Clock,
@@ -125,13 +122,15 @@ impl Bucket {
     /// assert!(UPLOADS.try_acquire(10).is_refused());
     /// ```
     #[inline]
+    #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire(&self, cost: u32) -> Decision {
         self.decide(Request::take(self.layout(), process_nanos(), cost))
     }
 
     /// [`Bucket::reserve_at`], now.
+    #[must_use = "a decision says whether the request may go on"]
     pub fn reserve(&self, cost: u32, max_wait: Duration) -> Decision {
-        self.decide(Request::reserve(self.layout(), process_nanos(), cost, max_wait))
+        self.queue(Request::reserve(self.layout(), process_nanos(), cost, max_wait))
     }
 
     /// [`Bucket::available_at`], now.

@@ -23,7 +23,6 @@ use crate::{
 /// assert_eq!(refused.retry_after(), Some(Duration::from_millis(200)));
 /// ```
 #[derive(Clone, Copy)]
-#[must_use = "a decision says whether the request may go on"]
 pub struct Decision {
     layout: Layout,
     /// What the bucket was left with; of a refusal, what it held.
@@ -129,8 +128,9 @@ impl Decision {
         self.layout.remaining(self.state.spent)
     }
 
-    /// The time from the decision until the same request would be allowed, if nobody else takes anything: refused just before,
-    /// allowed exactly at it. `None` when it was allowed, or never will be.
+    /// The time from the decision until as many tokens are there, if nobody else takes any: refused just before, allowed
+    /// exactly at it. (One who is willing to wait, and was refused all the same, may be allowed to queue earlier than that.)
+    /// `None` when it was allowed, or never will be.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         let tick = match self.outcome {
@@ -140,23 +140,34 @@ impl Decision {
                 self.layout.enough_at(self.state, self.layout.units(self.cost))
             }
         };
-        Some(self.until(tick))
+        self.until(tick)
     }
 
-    /// The time from the decision until the bucket is full again, if nobody takes anything.
+    /// The time from the decision until the bucket is full again, if nobody takes anything; `Duration::MAX` when time ends
+    /// before that.
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
-        self.until(self.layout.full_at(self.state))
+        match self.until(self.layout.full_at(self.state)) {
+            _ if self.state.spent == 0 => Duration::ZERO,
+            Some(time) => time,
+            None => Duration::MAX,
+        }
     }
 
     /// The time from the decision until what was reserved may be used; zero for tokens that were there.
     #[must_use]
     pub const fn wait(&self) -> Duration {
-        if self.charged == 0 { Duration::ZERO } else { self.until(self.layout.ready(self.state)) }
+        match self.until(self.layout.ready(self.state)) {
+            Some(time) if self.charged > 0 && self.layout.is_ahead(self.state) => time,
+            _ => Duration::ZERO,
+        }
     }
 
-    const fn until(&self, tick: u64) -> Duration {
-        Duration::from_nanos(self.layout.nanos_at(tick).saturating_sub(self.now_nanos))
+    const fn until(&self, tick: u64) -> Option<Duration> {
+        match self.layout.nanos_at(tick) {
+            Some(nanos) => Some(Duration::from_nanos(nanos.saturating_sub(self.now_nanos))),
+            None => None,
+        }
     }
 }
 
@@ -184,7 +195,10 @@ impl fmt::Display for Decision {
             Outcome::DeadlineTooSoon => f.write_str(", not before the deadline")?,
             Outcome::TableFull => f.write_str(", no room for another key")?,
         }
-        write!(f, ", retry in {:?}", self.retry_after().unwrap_or_default())
+        match self.retry_after() {
+            Some(time) => write!(f, ", retry in {time:?}"),
+            None => f.write_str(", at the end of time"),
+        }
     }
 }
 
@@ -219,6 +233,7 @@ pub struct Refused(Decision);
 
 impl Refused {
     /// The decision itself.
+    #[must_use]
     pub const fn decision(&self) -> Decision {
         self.0
     }

@@ -1,5 +1,6 @@
 //! Many buckets in memory that is fixed when the limiter is made.
 
+mod bounds;
 mod builder;
 mod generation;
 mod insert;
@@ -7,6 +8,8 @@ mod latch;
 mod memory;
 mod sync;
 mod table;
+#[cfg(feature = "tokio")]
+mod wait;
 
 use std::{
     fmt,
@@ -121,24 +124,28 @@ impl<S: BuildHasher> KeyedLimiter<S> {
 
     /// Takes `cost` tokens from the key's bucket, or none; see [`Bucket::try_acquire_at`].
     #[inline]
+    #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire<K: Hash + ?Sized>(&self, key: &K, cost: u32) -> Decision {
-        self.decide(self.hash(key), self.clock.nanos(), cost, None)
+        self.decide(self.hash(key), self.clock.nanos(), cost)
     }
 
     /// The same at time `now`, counted from a moment of the caller's; not to be mixed with calls that read the clock.
     #[inline]
+    #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32) -> Decision {
-        self.decide(self.hash(key), nanos(now), cost, None)
+        self.decide(self.hash(key), nanos(now), cost)
     }
 
     /// Takes `cost` tokens from the key's bucket ahead of time; see [`Bucket::reserve_at`].
+    #[must_use = "a decision says whether the request may go on"]
     pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u32, max_wait: Duration) -> Decision {
-        self.decide(self.hash(key), self.clock.nanos(), cost, Some(max_wait))
+        self.queue(self.hash(key), self.clock.nanos(), cost, max_wait)
     }
 
     /// The same at time `now`.
+    #[must_use = "a decision says whether the request may go on"]
     pub fn reserve_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32, max_wait: Duration) -> Decision {
-        self.decide(self.hash(key), nanos(now), cost, Some(max_wait))
+        self.queue(self.hash(key), nanos(now), cost, max_wait)
     }
 
     /// Decides many requests at once, all at the same time, and calls `each` with the number of every request and its
@@ -168,7 +175,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
                 places[..chunk.len()].iter().for_each(|place| generation.table.prefetch(place));
                 let mut requests = hashes.iter().zip(chunk);
                 std::array::from_fn::<_, BATCH, _>(|_| {
-                    requests.next().map(|(&hash, &(_, cost))| decide_in(generation, hash, now_nanos, cost, None))
+                    requests.next().map(|(&hash, &(_, cost))| decide_in(generation, hash, now_nanos, cost))
                 })
             });
             for (n, decision) in decisions.into_iter().flatten().enumerate() {
@@ -186,8 +193,8 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// Undoes a decision on this key: gives its tokens back, as far as they are still owed, and says whether any were. See
     /// [`Bucket::refund`].
     ///
-    /// A decision from before the quota was replaced, or the key got or lost a rule of its own, gives nothing back; nor does
-    /// one from before [`KeyedLimiter::reset`] or an early eviction of *any* key.
+    /// A decision from before the quota was replaced, the key got or lost a rule of its own, was reset or was evicted early,
+    /// gives nothing back. (Nor, once in a thousand, does one from before such a thing befell another key.)
     pub fn refund<K: Hash + ?Sized>(&self, key: &K, decision: Decision) -> bool {
         self.refund_hash(self.hash(key), decision)
     }
@@ -195,7 +202,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// Makes the key's bucket full.
     pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
         let (hash, now_nanos) = (self.hash(key), self.clock.nanos());
-        self.current.with(|generation| match generation.rules.get(&hash) {
+        self.current.with(|generation| match generation.rule(hash) {
             Some(rule) => rule.bucket.reset_at(Duration::from_nanos(now_nanos)),
             None => generation.table.reset(&generation.table.place(hash), now_nanos),
         });
@@ -241,7 +248,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     #[must_use]
     pub fn rule<K: Hash + ?Sized>(&self, key: &K) -> Option<Quota> {
         let hash = self.hash(key);
-        self.current.with(|generation| Some(generation.rules.get(&hash)?.bucket.quota()))
+        self.current.with(|generation| Some(generation.rule(hash)?.bucket.quota()))
     }
 
     /// How full the table is. Looks at every slot: some milliseconds for a million keys.
@@ -261,17 +268,21 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     }
 
     #[inline]
-    pub(crate) fn hash<K: Hash + ?Sized>(&self, key: &K) -> u64 {
+    fn hash<K: Hash + ?Sized>(&self, key: &K) -> u64 {
         self.hasher.hash_one(key)
     }
 
     #[inline]
-    pub(crate) fn decide(&self, hash: u64, now_nanos: u64, cost: u32, max_wait: Option<Duration>) -> Decision {
-        self.current.with(|generation| decide_in(generation, hash, now_nanos, cost, max_wait))
+    fn decide(&self, hash: u64, now_nanos: u64, cost: u32) -> Decision {
+        self.current.with(|generation| decide_in(generation, hash, now_nanos, cost))
+    }
+
+    fn queue(&self, hash: u64, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {
+        self.current.with(|generation| queue_in(generation, hash, now_nanos, cost, max_wait))
     }
 
     fn refund_hash(&self, hash: u64, decision: Decision) -> bool {
-        self.current.with(|generation| match generation.rules.get(&hash) {
+        self.current.with(|generation| match generation.rule(hash) {
             Some(rule) => rule.origin == decision.origin() && rule.bucket.refund(decision),
             None => {
                 let table = &generation.table;
@@ -298,18 +309,21 @@ impl<S: BuildHasher> KeyedLimiter<S> {
 }
 
 #[inline]
-fn decide_in(generation: &Generation, hash: u64, now_nanos: u64, cost: u32, max_wait: Option<Duration>) -> Decision {
-    let request = |layout| match max_wait {
-        None => Request::take(layout, now_nanos, cost),
-        Some(max_wait) => Request::reserve(layout, now_nanos, cost, max_wait),
-    };
-    if !generation.rules.is_empty()
-        && let Some(rule) = generation.rules.get(&hash)
-    {
-        return rule.bucket.decide(request(rule.bucket.layout())).of(rule.origin);
+fn decide_in(generation: &Generation, hash: u64, now_nanos: u64, cost: u32) -> Decision {
+    if let Some(rule) = generation.rule(hash) {
+        return rule.bucket.decide(Request::take(rule.bucket.layout(), now_nanos, cost)).of(rule.origin);
     }
     let table = &*generation.table;
-    table.decide(&table.place(hash), &request(&table.layout)).of(generation.table_origin)
+    table.decide(&table.place(hash), &Request::take(&table.layout, now_nanos, cost)).of(generation.table_origin)
+}
+
+fn queue_in(generation: &Generation, hash: u64, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {
+    if let Some(rule) = generation.rule(hash) {
+        return rule.bucket.queue(Request::reserve(rule.bucket.layout(), now_nanos, cost, max_wait)).of(rule.origin);
+    }
+    let table = &*generation.table;
+    let request = Request::reserve(&table.layout, now_nanos, cost, max_wait);
+    table.queue(&table.place(hash), &request).of(generation.table_origin)
 }
 
 impl<S> fmt::Debug for KeyedLimiter<S> {

@@ -4,7 +4,7 @@
 
 mod error;
 mod rate;
-mod text;
+pub(crate) mod text;
 
 use core::time::Duration;
 
@@ -248,8 +248,8 @@ impl Quota {
 
     /// The grain of time: tokens come back in steps this long, so a token can be early by less than this.
     ///
-    /// It is never late by more than the clock, unless a step brings several tokens (capacity and debt, times the rate, above
-    /// 2³⁴): then it can be late by less than a step. With the default debt, 10 tokens at one a second have steps of 244 µs, a
+    /// It is never late, unless a step brings several tokens (from where capacity and debt, times the rate, reach some 2³³):
+    /// then it can be late by less than a step. With the default debt, 10 tokens at one a second have steps of 244 µs, a
     /// million at a million a second 128 µs. Whatever the steps, what comes back over any longer time is exact.
     ///
     /// ```
@@ -279,11 +279,11 @@ impl Quota {
         if tokens == 0 {
             return Err(QuotaError::ZeroTokens);
         }
-        if period_nanos == 0 || period_nanos > MAX_PERIOD_NANOS {
-            return Err(QuotaError::Period(Duration::from_nanos(period_nanos)));
-        }
         if matches!(kind, Kind::Interval) && period_nanos < MICROSECOND {
             return Err(QuotaError::Window(Duration::from_nanos(period_nanos)));
+        }
+        if period_nanos == 0 || period_nanos > MAX_PERIOD_NANOS {
+            return Err(QuotaError::Period(Duration::from_nanos(period_nanos)));
         }
         // 10⁹ tokens a second are one a nanosecond.
         if tokens > period_nanos {

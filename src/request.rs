@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::{
     decision::{Decision, Outcome},
+    holes::Hole,
     state::{Layout, State},
 };
 
@@ -16,7 +17,7 @@ pub(crate) struct Request<'a> {
     /// `now` in ticks.
     pub(crate) tick: u64,
     /// Until which tick the caller would wait; `None` for one who does not.
-    latest: Option<u64>,
+    pub(crate) latest: Option<u64>,
 }
 
 /// How a request goes on.
@@ -73,6 +74,11 @@ impl<'a> Request<'a> {
                 Err((settled, denied)) => Step::Answer(self.declined(settled, denied.into())),
             },
         }
+    }
+
+    /// Sells part of a hole; see [`Layout::resell`].
+    pub(crate) fn resell(&self, state: State, hole: Hole) -> Option<(State, State)> {
+        self.layout.resell(state, hole, self.tick, self.units(), self.latest?)
     }
 
     /// The decision that took `units` and left `state`.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    sync::{Arc, Mutex, thread_local},
+    sync::{Arc, Mutex, per_thread},
     table::Table,
 };
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
 /// Numbers are unique in the process, so that one is enough to tell whose generation a thread holds.
 static NEXT_NUMBER: Number = Number::new(1);
 
-thread_local! {
+per_thread! {
     /// The generations this thread has used last, one of every limiter.
     static USED: RefCell<Vec<Arc<Generation>>> = RefCell::new(Vec::new());
 }
@@ -60,6 +60,12 @@ impl Generation {
     pub(super) fn new(quota: Quota, table: Arc<Table>, table_origin: u32, rules: Rules) -> Generation {
         let number = NEXT_NUMBER.fetch_add(1, Relaxed);
         Generation { number, quota, table, table_origin, rules, retired: AtomicBool::new(false) }
+    }
+
+    /// The key's own bucket, if it has one. Most limiters have no rules at all.
+    #[inline]
+    pub(super) fn rule(&self, hash: u64) -> Option<&Rule> {
+        if self.rules.is_empty() { None } else { self.rules.get(&hash).map(|rule| &**rule) }
     }
 }
 

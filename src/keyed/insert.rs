@@ -78,12 +78,12 @@ impl Table {
         if old & BUSY != 0 || slot[TAG].compare_exchange(old, old | BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
             return None;
         }
-        let claimed = self.claim(slot, tick, units, allow);
+        let claimed = self.claim(slot, old, tick, units, allow);
         slot[TAG].store(if claimed.is_some() { tag } else { old }, Ordering::Release);
         claimed
     }
 
-    fn claim(&self, slot: &Slot, tick: u64, units: u64, allow: Allow) -> Option<State> {
+    fn claim(&self, slot: &Slot, old: u64, tick: u64, units: u64, allow: Allow) -> Option<State> {
         let word = slot[WORD].load(Ordering::Acquire);
         let state = self.layout.unpack(word);
         let next = self.layout.hand_over(state, tick, units)?;
@@ -91,7 +91,7 @@ impl Table {
             Allow::Free if !self.layout.is_free(state, tick) => return None,
             Allow::Free => {}
             // What the old owner is still owed back is forgotten with the rest.
-            Allow::Refilling => self.refuse_refunds_before(next.stamp),
+            Allow::Refilling => self.bounds.evicted(old, next.stamp),
         }
         // Release: whoever reads the new word must find the tag busy, or newer. This orders the two sides: an old owner who
         // charged first makes it fail; one who comes later fails.

@@ -56,7 +56,7 @@ impl Memory {
     /// hardly take part in that, choose the line.
     #[inline]
     pub(super) fn place(&self, hash: u64) -> Place {
-        let scaled = |half: u64| (half * self.sets as u64 >> 32) as usize;
+        let scaled = |half: u64| ((half * self.sets as u64) >> 32) as usize;
         let home = scaled(hash >> 32);
         let other = scaled(hash & u64::from(u32::MAX));
         let other = if other != home {

@@ -1,16 +1,21 @@
 //! What the table and its generations need beyond atomics: from the standard library and crossbeam, or from loom.
 
 #[cfg(not(tollgate_loom))]
-pub(crate) use std::{
-    sync::{Arc, Mutex},
-    thread_local,
-};
+pub(crate) use std::sync::{Arc, Mutex};
 
 #[cfg(tollgate_loom)]
-pub(crate) use loom::{
-    sync::{Arc, Mutex},
-    thread_local,
-};
+pub(crate) use loom::sync::{Arc, Mutex};
+
+/// A thread-local that is made in a constant, which loom's cannot be.
+macro_rules! per_thread {
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
+        #[cfg(not(tollgate_loom))]
+        std::thread_local! { $(#[$attribute])* static $name: $type = const { $value }; }
+        #[cfg(tollgate_loom)]
+        loom::thread_local! { $(#[$attribute])* static $name: $type = $value; }
+    };
+}
+pub(crate) use per_thread;
 
 /// Waiting for a thread that is in the middle of some tens of nanoseconds of work.
 #[derive(Debug, Default)]

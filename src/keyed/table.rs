@@ -12,14 +12,18 @@
 //! Orderings: the claiming swap releases the busy tag, and every later charge continues its release sequence. So whoever loads
 //! the word of the new owner (acquire) sees, in the tag loaded after it, at least *busy*, and starts over.
 
+use std::cell::Cell;
+
 use crossbeam_utils::CachePadded;
 
 use super::{
+    bounds::Bounds,
     latch::Latches,
     memory::{Memory, Place, SET, Slot, TAG, WORD},
 };
 use crate::{
     decision::Decision,
+    holes::{Hole, Holes},
     quota::Quota,
     request::{Request, Step},
     state::{Layout, State},
@@ -38,14 +42,18 @@ pub enum WhenFull {
     RefuseNewcomer,
 }
 
+/// Holes are looked for one by one, by those who would wait.
+const HOLES: usize = 32;
+
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) layout: Layout,
     pub(super) memory: Memory,
     pub(super) latches: Latches,
     pub(super) when_full: WhenFull,
-    /// Decisions whose stamp is older were made before somebody's reset or early eviction, and give nothing back.
-    refundable_from: CachePadded<AtomicU64>,
+    pub(super) bounds: Bounds,
+    /// Of all keys.
+    holes: Holes<HOLES>,
     pub(super) evicted_early: CachePadded<AtomicU64>,
     pub(super) saturated: CachePadded<AtomicU64>,
 }
@@ -57,9 +65,10 @@ impl Table {
         Some(Table {
             layout: Layout::of(quota),
             memory: Memory::new(sets)?,
-            latches: Latches::new(),
+            latches: Latches::new(sets),
             when_full,
-            refundable_from: counter(),
+            bounds: Bounds::new(sets),
+            holes: Holes::new(),
             evicted_early: counter(),
             saturated: counter(),
         })
@@ -106,27 +115,51 @@ impl Table {
     /// Undoes a decision; see [`Bucket::refund`](crate::Bucket::refund).
     pub(super) fn refund(&self, place: &Place, decision: Decision) -> bool {
         let (sold, charged) = decision.charge();
-        self.update(place, |state| if self.holds(decision) { self.layout.refund(state, sold, charged) } else { None })
+        let gone = || !self.holds(place, decision) || self.bounds.is_evicted(place.tag, sold.stamp);
+        let given = self.update(place, |state| if gone() { None } else { self.layout.refund(state, sold, charged) });
+        given || (!gone() && self.leave(place, sold, charged))
+    }
+
+    /// Leaves a hole in the key's queue, and says whether it can still be sold.
+    fn leave(&self, place: &Place, sold: State, charged: u64) -> bool {
+        let Some(word) = self.find(place).and_then(|slot| self.confirmed_word(slot, place.tag)) else { return false };
+        let state = self.layout.unpack(word);
+        let hole = self.layout.hole(state, sold, charged);
+        if let Some(hole) = hole {
+            self.holes.add(place.tag, hole, self.layout.position(state.stamp));
+        }
+        hole.is_some()
+    }
+
+    /// Decides for one who would wait: in a hole that somebody has left, or at the end.
+    pub(super) fn queue(&self, place: &Place, request: &Request<'_>) -> Decision {
+        let sell = |hole: Hole| {
+            let sold = Cell::new(None);
+            let gone = || self.bounds.is_reset(place.tag, hole.stamp) || self.bounds.is_evicted(place.tag, hole.stamp);
+            self.update(place, |state| {
+                let (next, now_sold) = request.resell(state, hole).filter(|_| !gone())?;
+                sold.set(Some(now_sold));
+                Some(next)
+            })
+            .then_some(sold.get())
+            .flatten()
+        };
+        self.holes.sell(place.tag, request, sell).unwrap_or_else(|| self.decide(place, request))
     }
 
     /// Makes the key's bucket full.
     pub(super) fn reset(&self, place: &Place, now_nanos: u64) {
         let tick = self.layout.tick(now_nanos);
         self.update(place, |state| {
-            let full = self.layout.reset(state, tick);
-            self.refuse_refunds_before(full.stamp);
+            let (full, counts_from) = self.layout.reset(state, tick);
+            self.bounds.reset(place.tag, counts_from);
             Some(full)
         });
     }
 
-    /// Whether a charge still counts: no reset or early eviction, of whatever key, has come since.
-    pub(super) fn holds(&self, decision: Decision) -> bool {
-        decision.charge().0.stamp >= self.refundable_from.load(Ordering::Acquire)
-    }
-
-    /// To be called before the word is changed, so that whoever sees the new word (acquire) sees this as well.
-    pub(super) fn refuse_refunds_before(&self, stamp: u64) {
-        self.refundable_from.fetch_max(stamp, Ordering::Release);
+    /// Whether a charge still counts: no reset has come since.
+    pub(super) fn holds(&self, place: &Place, decision: Decision) -> bool {
+        !self.bounds.is_reset(place.tag, decision.charge().0.stamp)
     }
 
     /// Buckets that are not full at this time.

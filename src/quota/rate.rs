@@ -6,8 +6,8 @@ impl Quota {
     /// `tokens_per_second` as a number, dripping back evenly, with room for `capacity` at once.
     ///
     /// A floating-point number stands for the simplest ratio that reads back as the same number: `0.1` is one token in ten
-    /// seconds, exactly, and `1.0 / 3.0` is one in three. (Rates under some 10⁻⁴ a second with more than ten digits become the
-    /// nearest ratio whose period fits a century.)
+    /// seconds, exactly, and `1.0 / 3.0` is one in three. Where that takes a period of more than a century (slow rates with
+    /// some fifteen digits), it is the nearest of those ratios that does not.
     ///
     /// # Errors
     /// When the capacity is zero, or the rate is not a number from one token a century to 10⁹ a second.

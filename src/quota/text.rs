@@ -47,7 +47,7 @@ impl fmt::Debug for Quota {
 
 /// Reads `5/s`, `0.5 per second`, `100/hour, capacity 20`, `1/36525d`, `100 per hour, all at once`, `10/min, debt 500`.
 ///
-/// The number before `/` or `per` may have decimals, which are exact. Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and
+/// The number before `/` or `per` may have decimals, which are exact. A period is `h`, `2h` or `1h 30min`. Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and
 /// their names, with or without an `s`. Without a capacity it is the number itself, rounded up.
 impl FromStr for Quota {
     type Err = QuotaError;
@@ -58,16 +58,13 @@ impl FromStr for Quota {
         if !input.take("/") && !input.take("per") {
             return Err(input.expected("'/' or 'per'"));
         }
-        let count = if input.peek().is_some_and(|b| b.is_ascii_digit()) { input.integer::<u64>()? } else { 1 };
-        let unit = input.unit()?;
+        let period_nanos = input.period_nanos()?;
         let mut options = Options::default();
         while input.take(",") {
             options.read(&mut input)?;
         }
-        if input.peek().is_some() {
-            return Err(input.expected("',' or the end"));
-        }
-        options.quota(mantissa, decimals, u128::from(count) * u128::from(unit))
+        input.end("',' or the end")?;
+        options.quota(mantissa, decimals, period_nanos)
     }
 }
 
@@ -147,9 +144,9 @@ fn ratio(mantissa: u64, decimals: u32, period_nanos: u128) -> Result<(u64, u64),
 }
 
 /// A cursor over the text; spaces between words do not count.
-struct Input<'a> {
-    text: &'a str,
-    at: usize,
+pub(crate) struct Input<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) at: usize,
 }
 
 impl Input<'_> {
@@ -203,6 +200,27 @@ impl Input<'_> {
             decimals = add(self.digits()) - whole;
         }
         if digits == 0 || digits > 18 { Err(refused) } else { Ok((mantissa, decimals)) }
+    }
+
+    /// A unit, or counts with units: `h`, `2h`, `1h 30min`.
+    pub(crate) fn period_nanos(&mut self) -> Result<u128, QuotaError> {
+        if !self.at_digit() {
+            return Ok(u128::from(self.unit()?));
+        }
+        let mut nanos = 0_u128;
+        while self.at_digit() {
+            let count: u64 = self.integer()?;
+            nanos = nanos.saturating_add(u128::from(count) * u128::from(self.unit()?));
+        }
+        Ok(nanos)
+    }
+
+    pub(crate) fn end(&mut self, expected: &'static str) -> Result<(), QuotaError> {
+        if self.peek().is_some() { Err(self.expected(expected)) } else { Ok(()) }
+    }
+
+    fn at_digit(&mut self) -> bool {
+        self.peek().is_some_and(|byte| byte.is_ascii_digit())
     }
 
     fn unit(&mut self) -> Result<u64, QuotaError> {

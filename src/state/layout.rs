@@ -81,7 +81,7 @@ impl Layout {
         let window_nanos = quota.period_nanos();
         let spent_bits = bits(most as u128);
         let stamp_bits = 64 - spent_bits;
-        let nanos_per_tick_bits = if stamp_bits < 60 { 60 - stamp_bits } else { 0 };
+        let nanos_per_tick_bits = 60_u32.saturating_sub(stamp_bits);
         // Whole ticks in a window, so that a window ends on one. With a debt so large that none fits, the stamp would be too
         // short: `Quota::with_debt` refuses that, since a tick would be longer than a quarter of the window.
         let window = window_nanos >> nanos_per_tick_bits;
@@ -138,20 +138,26 @@ impl Layout {
         (self.capacity.saturating_sub(spent) >> self.unit_bits) as u32
     }
 
+    /// Whether tokens drip back evenly.
+    #[inline]
+    pub(crate) const fn is_greedy(&self) -> bool {
+        self.window == 0
+    }
+
     /// The capacity in tokens.
     #[inline]
     pub(crate) const fn capacity_tokens(&self) -> u32 {
         self.remaining(0)
     }
 
-    /// The first nanosecond at which `tick` has come; `u64::MAX` when that is behind the horizon.
-    pub(crate) const fn nanos_at(&self, tick: u64) -> u64 {
+    /// The first nanosecond at which `tick` has come; `None` when that is behind the horizon.
+    pub(crate) const fn nanos_at(&self, tick: u64) -> Option<u64> {
         if tick > self.last_tick() {
-            return u64::MAX;
+            return None;
         }
         // Within the horizon fewer than 2⁶¹ units come back, and a period is below 2⁶² ns.
         let units = (tick as u128) << self.tick_bits;
-        (units * self.nanos as u128).div_ceil(self.refill as u128) as u64
+        Some((units * self.nanos as u128).div_ceil(self.refill as u128) as u64)
     }
 
     /// How long a tick is, rounded up.

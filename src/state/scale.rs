@@ -3,12 +3,13 @@
 /// Time stands still here, 2³⁰ s = 34 years after the origin: buckets stop refilling, and nothing wraps. Below 2⁶⁰ ns.
 pub(crate) const HORIZON_NANOS: u64 = (1 << 30) * 1_000_000_000 - 1;
 
-const SHIFT: u32 = 120;
+const SHIFT: u32 = 124;
 
-/// A ratio of ticks to nanoseconds as a fixed-point number with 120 binary places.
+/// A ratio of ticks to nanoseconds as a fixed-point number with 124 binary places.
 ///
-/// The multiplier is rounded up, and for `n < 2⁶⁰` the product is too large by less than `2⁶⁰ / 2¹²⁰` of a tick. The true
-/// value is a multiple of `1 / nanos`; so the floor is exact when `nanos < 2⁶⁰` in lowest terms, and never behind otherwise
+/// The multiplier is rounded up, and for `n < 2⁶⁰` the product is too large by less than `2⁶⁰ / 2¹²⁴` of a tick. The true
+/// value is a multiple of `1 / nanos`; so the floor is exact when `nanos < 2⁶⁴`, as of every quota with a unit a tick, and
+/// never behind otherwise
 /// (Granlund and Montgomery, Division by Invariant Integers using Multiplication, 1994).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
