@@ -141,13 +141,8 @@ impl Bucket {
         hole.is_some()
     }
 
-    /// Whether a charge still counts: no reset has wiped it away.
-    #[must_use]
-    pub(crate) fn holds(&self, decision: Decision) -> bool {
-        self.counts(decision.charge().0.stamp)
-    }
-
-    fn counts(&self, stamp: u64) -> bool {
+    /// Whether a charge that left this stamp still counts: no reset has wiped it away.
+    pub(crate) fn counts(&self, stamp: u64) -> bool {
         // Only ever raised; the word, read before, orders it.
         stamp >= self.refundable_from.load(Ordering::Acquire)
     }

@@ -80,7 +80,7 @@ impl Turn for BucketTurn<'_> {
     }
 
     fn holds(self, decision: Decision) -> bool {
-        self.0.holds(decision)
+        self.0.counts(decision.charge().0.stamp)
     }
 }
 

@@ -38,7 +38,7 @@ pub enum WhenFull {
     /// throttled hard is the last to be forgotten.
     #[default]
     EvictNearestToFull,
-    /// The newcomer is refused, with [`Outcome::TableFull`], and counted in [`Stats::saturated`](crate::Stats).
+    /// The newcomer is refused, with [`Outcome::TableFull`](crate::Outcome::TableFull), and counted in [`Stats::saturated`](crate::Stats).
     RefuseNewcomer,
 }
 

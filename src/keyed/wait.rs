@@ -81,7 +81,7 @@ impl<S: BuildHasher> Turn for KeyTurn<'_, S> {
 
     fn holds(self, decision: Decision) -> bool {
         self.limiter.current.with(|generation| match generation.rule(self.hash) {
-            Some(rule) => rule.origin == decision.origin() && rule.bucket.holds(decision),
+            Some(rule) => rule.origin == decision.origin() && rule.bucket.counts(decision.charge().0.stamp),
             None => {
                 let table = &generation.table;
                 generation.table_origin == decision.origin() && table.holds(&table.place(self.hash), decision)
