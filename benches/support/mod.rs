@@ -35,7 +35,12 @@ pub struct Side<'a> {
 
 impl<'a> Side<'a> {
     /// `work` does so many operations on behalf of a thread and returns how many were allowed.
-    pub fn new(name: &'static str, threads: usize, expect: Expect, work: impl Fn(usize, u64) -> u64 + Sync + 'a) -> Side<'a> {
+    pub fn new(
+        name: &'static str,
+        threads: usize,
+        expect: Expect,
+        work: impl Fn(usize, u64) -> u64 + Sync + 'a,
+    ) -> Side<'a> {
         let run = move |operations| {
             let slice = measure(threads, operations, &work);
             let expected = if expect == Expect::Allowed { slice.operations } else { 0 };

@@ -66,7 +66,12 @@ fn wait_for_all(missing: &AtomicUsize) {
     }
 }
 
-fn share(thread: usize, operations: u64, work: &impl Fn(usize, u64) -> u64, stop: &AtomicBool) -> (Instant, Instant, u64, u64) {
+fn share(
+    thread: usize,
+    operations: u64,
+    work: &impl Fn(usize, u64) -> u64,
+    stop: &AtomicBool,
+) -> (Instant, Instant, u64, u64) {
     let (mut done, mut allowed) = (0, 0);
     let begin = Instant::now();
     while done < operations && !stop.load(Ordering::Relaxed) {
