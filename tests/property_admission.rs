@@ -103,9 +103,7 @@ impl History {
         }
         // Nothing is used outside of its window. (A reset moves the next change to the next step.)
         let delay = self.resets * nanos(self.quota.resolution());
-        let inside = |each: &Use| {
-            each.window_end.is_none_or(|end| each.time < end && each.time + length + delay >= end)
-        };
+        let inside = |each: &Use| each.window_end.is_none_or(|end| each.time < end && each.time + length + delay >= end);
         match self.uses.iter().find(|each| !inside(each)) {
             Some(each) => Err(format!("{each:?} is used outside of its window: {self:?}")),
             None => Ok(()),

@@ -5,7 +5,11 @@ mod reference;
 
 use num_bigint::BigInt;
 use proptest::prelude::*;
-use reference::{Answer, Charge, Reference, generate, grid::Grid, play::{Event, Player}};
+use reference::{
+    Answer, Charge, Reference, generate,
+    grid::Grid,
+    play::{Event, Player},
+};
 use tollgate::Quota;
 
 fn wrong(quota: &Quota, call: &generate::Call, what: &str) -> TestCaseError {

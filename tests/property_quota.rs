@@ -21,8 +21,35 @@ fn exactly(number: f64) -> BigRational {
 
 fn text_of_parts() -> impl Strategy<Value = String> {
     let words = [
-        "/", "per", " ", ",", ".", "capacity", "debt", "all", "at", "once", "all at once", "s", "ms", "h", "day", "0", "1",
-        "5", "10", "18446744073709551615", "18446744073709551616", "4294967296", "36525", "0.1", "-", "+", "e", "ß", "\0",
+        "/",
+        "per",
+        " ",
+        ",",
+        ".",
+        "capacity",
+        "debt",
+        "all",
+        "at",
+        "once",
+        "all at once",
+        "s",
+        "ms",
+        "h",
+        "day",
+        "0",
+        "1",
+        "5",
+        "10",
+        "18446744073709551615",
+        "18446744073709551616",
+        "4294967296",
+        "36525",
+        "0.1",
+        "-",
+        "+",
+        "e",
+        "ß",
+        "\0",
     ];
     prop::collection::vec(prop::sample::select(words.to_vec()), 0..12).prop_map(|words| words.concat())
 }

@@ -37,7 +37,15 @@ pub struct Charge {
 impl Greedy {
     pub fn new(quota: &Quota) -> Greedy {
         let (capacity, debt) = (integer(quota.get_capacity()), integer(quota.get_debt()));
-        Greedy { grid: Grid::new(quota), level: capacity.clone(), capacity, debt, at: BigInt::zero(), resets: Some(0), holes: Vec::new() }
+        Greedy {
+            grid: Grid::new(quota),
+            level: capacity.clone(),
+            capacity,
+            debt,
+            at: BigInt::zero(),
+            resets: Some(0),
+            holes: Vec::new(),
+        }
     }
 
     /// What may happen: a sale at the end of what is sold, or in a hole where one fits.
@@ -46,8 +54,8 @@ impl Greedy {
         let cost = integer(cost);
         let mut next = vec![settled.sell(&settled.sold(), now, &cost, patience)];
         if patience.is_some() && cost.is_positive() {
-            let ahead = self.holes.iter().enumerate().filter(|(_, hole)| self.lies_ahead(&hole.1));
-            next.extend(ahead.filter_map(|(n, hole)| settled.sell_hole(n, hole, now, &cost, patience)));
+            let holes = settled.holes.iter().enumerate();
+            next.extend(holes.filter_map(|(number, hole)| settled.sell_hole(number, hole, now, &cost, patience)));
         }
         next
     }
@@ -55,7 +63,9 @@ impl Greedy {
     fn settled(&self, now: u64) -> Greedy {
         let at = self.grid.at(now).max(self.at.clone());
         let level = (&self.level + self.refilled(&(&at - &self.at))).min(self.capacity.clone());
-        Greedy { at, level, ..self.clone() }
+        // A hole is for sale until the library sees it used, which is at its first change after that.
+        let holes = self.holes.iter().filter(|hole| self.lies_ahead(&hole.1)).cloned().collect();
+        Greedy { at, level, holes, ..self.clone() }
     }
 
     /// Sells what follows `start` on the axis of what has come back since the origin.
