@@ -92,7 +92,7 @@ impl Contract {
         let latest = (due + &self.late).ceil();
         let Some(after) = after else { return ensure(latest > integer(HORIZON), &format!("{what}: never")) };
         // A clock behind that of the last charge is taken for that.
-        let named = integer(self.bucket.time(now + nanos(after)));
+        let named = integer(self.bucket.time(now.saturating_add(nanos(after)).min(HORIZON)));
         ensure(&named + &self.step > *due, &format!("{what}: a step early, or more"))?;
         ensure(named <= latest, &format!("{what}: late"))
     }
