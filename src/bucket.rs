@@ -76,7 +76,8 @@ impl Bucket {
     /// at most `max_wait`. Whoever does not want them any more hands the decision to [`Bucket::refund`].
     ///
     /// This is what `acquire` (feature `tokio`) is made of, for other runtimes and for threads. Reservations are ready in the
-    /// order they were made; what is taken ahead of time is bounded by [`Quota::debt`].
+    /// order they were made, but for one that takes the place of somebody who left. What is taken ahead of time is bounded by
+    /// [`Quota::debt`].
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Outcome, Quota}};

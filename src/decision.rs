@@ -25,9 +25,11 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct Decision {
     layout: Layout,
-    /// What the bucket was left with; of a refusal, what it held.
+    /// What the charge left, or the place that it took; of a refusal, what the bucket held.
     state: State,
     charged: u64,
+    /// Units that others had been sold behind this charge: who takes the place of one who left is not the last.
+    behind: u64,
     now_nanos: u64,
     cost: u32,
     origin: u32,
@@ -57,7 +59,12 @@ impl Decision {
     #[inline]
     pub(crate) const fn new(request: &Request, state: State, charged: u64, outcome: Outcome) -> Decision {
         let (layout, now_nanos, cost) = (*request.layout, request.now_nanos, request.cost);
-        Decision { layout, state, charged, now_nanos, cost, origin: 0, outcome }
+        Decision { layout, state, charged, behind: 0, now_nanos, cost, origin: 0, outcome }
+    }
+
+    /// The same decision, with so many units sold behind its charge.
+    pub(crate) const fn before(self, behind: u64) -> Decision {
+        Decision { behind, ..self }
     }
 
     /// State, units charged, and outcome.
@@ -131,7 +138,7 @@ impl Decision {
     #[inline]
     #[must_use]
     pub const fn remaining(&self) -> u32 {
-        self.layout.remaining(self.state.spent)
+        self.layout.remaining(self.bucket().spent)
     }
 
     /// The time from the decision until as many tokens are there, if nobody else takes any: refused just before, allowed
@@ -153,8 +160,8 @@ impl Decision {
     /// before that.
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
-        match self.until(self.layout.full_at(self.state)) {
-            _ if self.state.spent == 0 => Duration::ZERO,
+        match self.until(self.layout.full_at(self.bucket())) {
+            _ if self.bucket().spent == 0 => Duration::ZERO,
             Some(time) => time,
             None => Duration::MAX,
         }
@@ -167,6 +174,12 @@ impl Decision {
             Some(time) if self.charged > 0 && self.layout.is_ahead(self.state) => time,
             _ => Duration::ZERO,
         }
+    }
+
+    /// What the bucket was left with, those behind included.
+    #[inline]
+    const fn bucket(&self) -> State {
+        State { spent: self.state.spent + self.behind, stamp: self.state.stamp }
     }
 
     const fn until(&self, tick: u64) -> Option<Duration> {

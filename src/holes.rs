@@ -26,6 +26,15 @@ pub(crate) struct Hole {
     pub(crate) stamp: u64,
 }
 
+/// A hole, or part of one, with its new owner.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resold {
+    /// As if it had just been charged: what was sold ends at the end of this.
+    pub(crate) charge: State,
+    /// Units that were sold behind it.
+    pub(crate) behind: u64,
+}
+
 /// Room for `N` holes, each with a number that says whose they are.
 #[derive(Debug)]
 pub(crate) struct Holes<const N: usize> {
@@ -108,19 +117,20 @@ impl<const N: usize> Holes<N> {
         &self,
         owner: u64,
         request: &Request<'_>,
-        swap: impl FnOnce(Hole) -> Option<State>,
+        swap: impl FnOnce(Hole) -> Option<Resold>,
     ) -> Option<Decision> {
         if self.is_empty() || request.cost == 0 {
             return None;
         }
         let now = request.layout.position(request.tick);
         let hole = self.take(owner, request.units(), now)?;
-        let sold = swap(hole)?;
-        let rest = Hole { start: request.layout.end(sold), ..hole };
+        let sold = swap(hole);
+        // What is left; all of it, when it was not soon enough for this newcomer.
+        let rest = Hole { start: sold.map_or(hole.start, |sold| request.layout.end(sold.charge)), ..hole };
         if rest.start < rest.end {
             self.add(owner, rest, now);
         }
-        Some(request.charged(sold, request.units()))
+        sold.map(|sold| request.charged(sold.charge, request.units()).before(sold.behind))
     }
 
     /// `None`: the store is in use.
@@ -144,15 +154,16 @@ impl Layout {
     }
 
     /// Sells `units` of a hole at tick `now`, ready at tick `latest` at the latest. The successor of `state` says the same, as
-    /// of now, and to write it proves that the hole was nobody's; what was sold is as if it had just been charged. `None`: it
-    /// is too late for the hole.
-    pub(crate) fn resell(&self, state: State, hole: Hole, now: u64, units: u64, latest: u64) -> Option<(State, State)> {
+    /// of now, and to write it proves that the hole was nobody's. `None`: it is too late for the hole, or for who asks.
+    pub(crate) fn resell(&self, state: State, hole: Hole, now: u64, units: u64, latest: u64) -> Option<(State, Resold)> {
         let settled = self.settle(state, now);
         let settled_at = self.position(settled.stamp);
         let end = hole.start.max(settled_at) + units;
-        let sold = State { spent: end - settled_at, stamp: settled.stamp };
-        let fits = self.lies_ahead(state, hole) && end <= hole.end && self.ready(sold) <= latest;
-        fits.then_some((settled, sold))
+        let charge = State { spent: end - settled_at, stamp: settled.stamp };
+        // Less is sold than that after a reset, which has made the hole void.
+        let behind = self.end(settled).checked_sub(end)?;
+        let fits = self.lies_ahead(state, hole) && end <= hole.end && self.ready(charge) <= latest;
+        fits.then_some((settled, Resold { charge, behind }))
     }
 
     fn lies_ahead(&self, state: State, hole: Hole) -> bool {

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::{
     decision::{Decision, Outcome},
-    holes::Hole,
+    holes::{Hole, Resold},
     state::{Layout, State},
 };
 
@@ -91,7 +91,7 @@ impl<'a> Request<'a> {
     }
 
     /// Sells part of a hole; see [`Layout::resell`].
-    pub(crate) fn resell(&self, state: State, hole: Hole) -> Option<(State, State)> {
+    pub(crate) fn resell(&self, state: State, hole: Hole) -> Option<(State, Resold)> {
         self.layout.resell(state, hole, self.tick, self.units(), self.latest?)
     }
 

@@ -151,7 +151,9 @@ fn a_place_in_the_queue_is_sold_once_and_piece_by_piece() {
     assert_eq!((a.wait(), b.wait()), (at(1), at(2)));
     assert!(bucket.refund(a), "not lost, though not there now");
     assert_eq!(bucket.available_at(at(0)), 0);
-    assert_eq!(reserve(4).wait(), Duration::from_millis(400));
+    assert!(bucket.reserve_at(at(0), 4, Duration::from_millis(399)).is_refused(), "somebody impatient takes nothing");
+    let placed = reserve(4);
+    assert_eq!((placed.wait(), placed.remaining(), placed.reset_after()), (Duration::from_millis(400), 0, at(3)));
     assert_eq!(reserve(8).wait(), Duration::from_millis(2800), "too much for what is left of the hole");
     assert_eq!(reserve(6).wait(), at(1));
     assert_eq!(reserve(1).wait(), Duration::from_millis(2900), "the hole is filled");

@@ -115,9 +115,9 @@ impl Table {
     /// Undoes a decision; see [`Bucket::refund`](crate::Bucket::refund).
     pub(super) fn refund(&self, place: &Place, decision: Decision) -> bool {
         let (sold, charged) = decision.charge();
-        let gone = || !self.holds(place, decision) || self.bounds.is_evicted(place.tag, sold.stamp);
-        let given = self.update(place, |state| if gone() { None } else { self.layout.refund(state, sold, charged) });
-        given || (!gone() && self.leave(place, sold, charged))
+        let owed = || self.is_owed(place, sold.stamp);
+        let given = self.update(place, |state| if owed() { self.layout.refund(state, sold, charged) } else { None });
+        given || (owed() && self.leave(place, sold, charged))
     }
 
     /// Leaves a hole in the key's queue, and says whether it can still be sold.
@@ -135,9 +135,8 @@ impl Table {
     pub(super) fn queue(&self, place: &Place, request: &Request<'_>) -> Decision {
         let sell = |hole: Hole| {
             let sold = Cell::new(None);
-            let gone = || self.bounds.is_reset(place.tag, hole.stamp) || self.bounds.is_evicted(place.tag, hole.stamp);
             self.update(place, |state| {
-                let (next, now_sold) = request.resell(state, hole).filter(|_| !gone())?;
+                let (next, now_sold) = request.resell(state, hole).filter(|_| self.is_owed(place, hole.stamp))?;
                 sold.set(Some(now_sold));
                 Some(next)
             })
@@ -157,9 +156,14 @@ impl Table {
         });
     }
 
-    /// Whether a charge still counts: no reset has come since.
-    pub(super) fn holds(&self, place: &Place, decision: Decision) -> bool {
-        !self.bounds.is_reset(place.tag, decision.charge().0.stamp)
+    /// Whether a charge that left this stamp still counts: no reset has come since.
+    pub(super) fn counts(&self, place: &Place, stamp: u64) -> bool {
+        !self.bounds.is_reset(place.tag, stamp)
+    }
+
+    /// Whether its key was not forgotten early, either.
+    fn is_owed(&self, place: &Place, stamp: u64) -> bool {
+        self.counts(place, stamp) && !self.bounds.is_evicted(place.tag, stamp)
     }
 
     /// Buckets that are not full at this time.

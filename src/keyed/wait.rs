@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::KeyedLimiter;
+use super::{KeyedLimiter, owner::Owner};
 use crate::{
     decision::{Decision, Refused},
     wait::{Turn, wait_for},
@@ -80,12 +80,18 @@ impl<S: BuildHasher> Turn for KeyTurn<'_, S> {
     }
 
     fn holds(self, decision: Decision) -> bool {
-        self.limiter.current.with(|generation| match generation.rule(self.hash) {
-            Some(rule) => rule.origin == decision.origin() && rule.bucket.counts(decision.charge().0.stamp),
-            None => {
-                let table = &generation.table;
-                generation.table_origin == decision.origin() && table.holds(&table.place(self.hash), decision)
+        self.limiter.current.with(|generation| generation.owner(self.hash).counts(decision))
+    }
+}
+
+impl Owner<'_> {
+    /// Whether a decision still counts: it was made here, and no reset has come since.
+    fn counts(&self, decision: Decision) -> bool {
+        let stamp = decision.charge().0.stamp;
+        self.origin() == decision.origin()
+            && match self {
+                Owner::Rule(rule) => rule.bucket.counts(stamp),
+                Owner::Table { table, place, .. } => table.counts(place, stamp),
             }
-        })
     }
 }

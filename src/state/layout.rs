@@ -78,14 +78,15 @@ impl Layout {
     }
 
     const fn interval(quota: &Quota, most: u64) -> Layout {
-        let window_nanos = quota.period_nanos();
         let spent_bits = bits(most as u128);
         let stamp_bits = 64 - spent_bits;
         let nanos_per_tick_bits = 60_u32.saturating_sub(stamp_bits);
-        // Whole ticks in a window, so that a window ends on one. With a debt so large that none fits, the stamp would be too
-        // short: `Quota::with_debt` refuses that, since a tick would be longer than a quarter of the window.
+        // A debt so large that not even one tick fits a window makes the window longer. `Quota::with_debt` refuses it, since
+        // the tick is then longer than a quarter of the window that was asked for.
+        let least = 1 << nanos_per_tick_bits;
+        let window_nanos = if quota.period_nanos() < least { least } else { quota.period_nanos() };
+        // Whole ticks in a window, so that a window ends on one.
         let window = window_nanos >> nanos_per_tick_bits;
-        let window = if window == 0 { 1 } else { window };
         Layout {
             scale: Scale::new(window as u128, window_nanos as u128),
             capacity: quota.get_capacity() as u64,
