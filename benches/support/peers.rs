@@ -1,6 +1,7 @@
 //! Those we are compared with: the least a decision can cost, a bucket behind a lock, and governor.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     num::NonZeroU32,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -154,4 +155,9 @@ impl Buckets {
             floor: Floor::new(),
         }
     }
+}
+
+/// The n-th key: 10 M different IPv4 addresses without a pattern.
+pub fn key(n: usize) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from_bits((n as u32).wrapping_mul(0x9E37_79B1)))
 }
