@@ -90,7 +90,8 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
         ("trust_proxy = ['10.0.0.0/33']", &["trust_proxy[0]", "10.0.0.0/33"]),
         ("connections = { max = 0 }", &["connections.max", "`0`", "1000000"]),
         ("connections = { header_timeout = '1ms' }", &["connections.header_timeout", "1ms", "100 ms"]),
-        ("quota = '5/fortnight'", &["quota", "unit"]),
+        ("quota = '5/fortnight'", &["quota", "5/fortnight", "unit"]),
+        ("quota = 5", &["quota", "`5`", "100/hour"]),
         ("capacity = 5\ncapacity = 6", &["capacity", "line 2"]),
         ("capacity = ", &["not TOML", "line 1"]),
     ] {
