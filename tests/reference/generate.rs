@@ -217,7 +217,8 @@ pub fn queueing(count: usize) -> impl Strategy<Value = Vec<Call>> {
     let cost = || prop_oneof![2 => Just(Cost::Exactly(1)), 3 => (1..=8_u64).prop_map(Cost::Eighths)];
     let ask = prop_oneof![
         3 => cost().prop_map(Ask::Take),
-        9 => cost().prop_map(|cost| Ask::Reserve(cost, Patience::Forever)),
+        8 => cost().prop_map(|cost| Ask::Reserve(cost, Patience::Forever)),
+        2 => (cost(), any_size(0, 100 * SECOND)).prop_map(|(cost, time)| Ask::Reserve(cost, Patience::Nanos(time))),
         6 => (0..6_usize).prop_map(Ask::RefundRecent),
         1 => any::<prop::sample::Index>().prop_map(Ask::Refund),
     ];
