@@ -5,10 +5,11 @@
 //! (release), and a refund reads the word first (acquire). Charges in between are read-modify-writes and continue the release
 //! sequence, so a refund that sees anything newer than the reset sees the bound as well.
 
-use core::{fmt, time::Duration};
+use core::{cell::Cell, fmt, time::Duration};
 
 use crate::{
-    decision::Decision,
+    decision::{Decision, Outcome},
+    holes::{Hole, Holes},
     quota::Quota,
     request::{Request, Step, nanos},
     state::{Layout, State},
@@ -42,6 +43,7 @@ pub struct Bucket {
     /// Decisions whose stamp is older were made before a reset, and give nothing back.
     refundable_from: AtomicU64,
     quota: Quota,
+    holes: Holes<4>,
 }
 
 impl Bucket {
@@ -49,7 +51,8 @@ impl Bucket {
         /// A full bucket.
         #[must_use]
         pub const fn new(quota: Quota) -> Bucket {
-            Bucket { word: AtomicU64::new(0), layout: Layout::of(&quota), refundable_from: AtomicU64::new(0), quota }
+            let (word, refundable_from) = (AtomicU64::new(0), AtomicU64::new(0));
+            Bucket { word, layout: Layout::of(&quota), refundable_from, quota, holes: Holes::new() }
         }
     }
 
@@ -73,7 +76,8 @@ impl Bucket {
     /// at most `max_wait`. Whoever does not want them any more hands the decision to [`Bucket::refund`].
     ///
     /// This is what `acquire` (feature `tokio`) is made of, for other runtimes and for threads. Reservations are ready in the
-    /// order they were made; what is taken ahead of time is bounded by [`Quota::debt`].
+    /// order they were made, but for one that takes the place of somebody who left. What is taken ahead of time is bounded by
+    /// [`Quota::debt`].
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Outcome, Quota}};
@@ -85,7 +89,7 @@ impl Bucket {
     /// ```
     #[must_use = "a decision says whether the request may go on"]
     pub fn reserve_at(&self, now: Duration, cost: u32, max_wait: Duration) -> Decision {
-        self.decide(Request::reserve(&self.layout, nanos(now), cost, max_wait))
+        self.queue(Request::reserve(&self.layout, nanos(now), cost, max_wait))
     }
 
     /// Whole tokens there at time `now`.
@@ -99,8 +103,8 @@ impl Bucket {
     pub fn reset_at(&self, now: Duration) {
         let tick = self.layout.tick(nanos(now));
         self.update(|state| {
-            let full = self.layout.reset(state, tick);
-            self.refundable_from.fetch_max(full.stamp, Ordering::Release);
+            let (full, refundable_from) = self.layout.reset(state, tick);
+            self.refundable_from.fetch_max(refundable_from, Ordering::Release);
             Some(full)
         });
     }
@@ -109,8 +113,8 @@ impl Bucket {
     ///
     /// What has come back by refill in the meantime is not given a second time: refunded at once a charge is given back whole,
     /// after a later charge less what would have come back between the two. One that was reserved ahead of time is given back
-    /// whole if it is the last in the queue, and else nothing is, until nobody waits. **A decision may be refunded once, and
-    /// only to the bucket that made it.**
+    /// whole if it is the last in the queue; from the middle, its place goes to the next who comes to wait and asks for no
+    /// more. **A decision may be refunded once, and only to the bucket that made it.**
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
@@ -121,17 +125,42 @@ impl Bucket {
     /// ```
     pub fn refund(&self, decision: Decision) -> bool {
         let (sold, charged) = decision.charge();
-        self.update(|state| match self.holds(decision) {
+        let given = self.update(|state| match self.counts(sold.stamp) {
             true => self.layout.refund(state, sold, charged),
             false => None,
-        })
+        });
+        given || self.leave(sold, charged)
     }
 
-    /// Whether a charge still counts: no reset has wiped it away.
-    #[must_use]
-    pub(crate) fn holds(&self, decision: Decision) -> bool {
-        // Only ever raised. Acquire pairs with nothing of its own: the word, read before, orders it.
-        decision.charge().0.stamp >= self.refundable_from.load(Ordering::Acquire)
+    /// Leaves a hole in the queue, and says whether it can still be sold.
+    fn leave(&self, sold: State, charged: u64) -> bool {
+        let state = self.layout.unpack(self.word.load(Ordering::Acquire));
+        let hole = self.layout.hole(state, sold, charged).filter(|_| self.counts(sold.stamp));
+        if let Some(hole) = hole {
+            self.holes.add(0, hole, self.layout.position(state.stamp));
+        }
+        hole.is_some()
+    }
+
+    /// Whether a charge that left this stamp still counts: no reset has wiped it away.
+    pub(crate) fn counts(&self, stamp: u64) -> bool {
+        // Only ever raised; the word, read before, orders it.
+        stamp >= self.refundable_from.load(Ordering::Acquire)
+    }
+
+    /// Decides for one who would wait: in a hole that somebody has left, or at the end.
+    pub(crate) fn queue(&self, request: Request<'_>) -> Decision {
+        let sell = |hole: Hole| {
+            let sold = Cell::new(None);
+            self.update(|state| {
+                let (next, now_sold) = request.resell(state, hole).filter(|_| self.counts(hole.stamp))?;
+                sold.set(Some(now_sold));
+                Some(next)
+            })
+            .then_some(sold.get())
+            .flatten()
+        };
+        self.holes.sell(0, &request, sell).unwrap_or_else(|| self.decide(request))
     }
 
     /// How the word is divided.
@@ -140,16 +169,34 @@ impl Bucket {
         &self.layout
     }
 
-    #[inline]
+    /// Made part of its callers, where the compiler drops what they do not ask of the decision. Hence the decision is put
+    /// together after the swap, and out of parts: a swap waits for everything that was stored before it.
+    #[inline(always)]
     pub(crate) fn decide(&self, request: Request<'_>) -> Decision {
-        let mut word = self.word.load(Ordering::Relaxed);
+        let word = self.word.load(Ordering::Relaxed);
+        match request.step(self.layout.unpack(word)) {
+            Step::Answer(settled, outcome) => request.declined(settled, outcome),
+            Step::Write(next, charged) => {
+                let (state, charged, outcome) = match self.swap(word, next) {
+                    Ok(()) => (next, charged, Outcome::Allowed),
+                    Err(newer) => self.decide_again(request, newer).parts(),
+                };
+                Decision::new(&request, state, charged, outcome)
+            }
+        }
+    }
+
+    /// Somebody else was faster.
+    #[cold]
+    #[inline(never)]
+    fn decide_again(&self, request: Request<'_>, mut word: u64) -> Decision {
         loop {
             match request.step(self.layout.unpack(word)) {
-                Step::Write(next, decision) => match self.swap(word, next) {
-                    Ok(()) => return decision,
+                Step::Answer(settled, outcome) => return request.declined(settled, outcome),
+                Step::Write(next, charged) => match self.swap(word, next) {
+                    Ok(()) => return request.charged(next, charged),
                     Err(newer) => word = newer,
                 },
-                Step::Answer(decision) => return decision,
             }
         }
     }
@@ -166,7 +213,7 @@ impl Bucket {
         false
     }
 
-    #[inline]
+    #[inline(always)]
     fn swap(&self, word: u64, next: State) -> Result<(), u64> {
         let next = self.layout.pack(next);
         // On success release, for the sake of a reset; on failure acquire, for the sake of a refund that tries again.

@@ -25,9 +25,11 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct Decision {
     layout: Layout,
-    /// What the bucket was left with; of a refusal, what it held.
+    /// What the charge left, or the place that it took; of a refusal, what the bucket held.
     state: State,
     charged: u64,
+    /// Units that others had been sold behind this charge: who takes the place of one who left is not the last.
+    behind: u64,
     now_nanos: u64,
     cost: u32,
     origin: u32,
@@ -57,7 +59,18 @@ impl Decision {
     #[inline]
     pub(crate) const fn new(request: &Request, state: State, charged: u64, outcome: Outcome) -> Decision {
         let (layout, now_nanos, cost) = (*request.layout, request.now_nanos, request.cost);
-        Decision { layout, state, charged, now_nanos, cost, origin: 0, outcome }
+        Decision { layout, state, charged, behind: 0, now_nanos, cost, origin: 0, outcome }
+    }
+
+    /// The same decision, with so many units sold behind its charge.
+    pub(crate) const fn before(self, behind: u64) -> Decision {
+        Decision { behind, ..self }
+    }
+
+    /// State, units charged, and outcome.
+    #[inline]
+    pub(crate) const fn parts(&self) -> (State, u64, Outcome) {
+        (self.state, self.charged, self.outcome)
     }
 
     /// The same decision, made by the part of a limiter that this number names.
@@ -125,11 +138,12 @@ impl Decision {
     #[inline]
     #[must_use]
     pub const fn remaining(&self) -> u32 {
-        self.layout.remaining(self.state.spent)
+        self.layout.remaining(self.bucket().spent)
     }
 
-    /// The time from the decision until the same request would be allowed, if nobody else takes anything: refused just before,
-    /// allowed exactly at it. `None` when it was allowed, or never will be.
+    /// The time from the decision until as many tokens are there, if nobody else takes any: refused just before, allowed
+    /// exactly at it. (One who is willing to wait, and was refused all the same, may be allowed to queue earlier than that.)
+    /// `None` when it was allowed, or never will be.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         let tick = match self.outcome {
@@ -139,23 +153,40 @@ impl Decision {
                 self.layout.enough_at(self.state, self.layout.units(self.cost))
             }
         };
-        Some(self.until(tick))
+        self.until(tick)
     }
 
-    /// The time from the decision until the bucket is full again, if nobody takes anything.
+    /// The time from the decision until the bucket is full again, if nobody takes anything; `Duration::MAX` when time ends
+    /// before that.
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
-        self.until(self.layout.full_at(self.state))
+        match self.until(self.layout.full_at(self.bucket())) {
+            _ if self.bucket().spent == 0 => Duration::ZERO,
+            Some(time) => time,
+            None => Duration::MAX,
+        }
     }
 
     /// The time from the decision until what was reserved may be used; zero for tokens that were there.
     #[must_use]
     pub const fn wait(&self) -> Duration {
-        if self.charged == 0 { Duration::ZERO } else { self.until(self.layout.ready(self.state)) }
+        match self.until(self.layout.ready(self.state)) {
+            Some(time) if self.charged > 0 && self.layout.is_ahead(self.state) => time,
+            _ => Duration::ZERO,
+        }
     }
 
-    const fn until(&self, tick: u64) -> Duration {
-        Duration::from_nanos(self.layout.nanos_at(tick).saturating_sub(self.now_nanos))
+    /// What the bucket was left with, those behind included.
+    #[inline]
+    const fn bucket(&self) -> State {
+        State { spent: self.state.spent + self.behind, stamp: self.state.stamp }
+    }
+
+    const fn until(&self, tick: u64) -> Option<Duration> {
+        match self.layout.nanos_at(tick) {
+            Some(nanos) => Some(Duration::from_nanos(nanos.saturating_sub(self.now_nanos))),
+            None => None,
+        }
     }
 }
 
@@ -183,7 +214,10 @@ impl fmt::Display for Decision {
             Outcome::DeadlineTooSoon => f.write_str(", not before the deadline")?,
             Outcome::TableFull => f.write_str(", no room for another key")?,
         }
-        write!(f, ", retry in {:?}", self.retry_after().unwrap_or_default())
+        match self.retry_after() {
+            Some(time) => write!(f, ", retry in {time:?}"),
+            None => f.write_str(", at the end of time"),
+        }
     }
 }
 

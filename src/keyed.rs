@@ -2,10 +2,12 @@
 
 mod bounds;
 mod builder;
+mod change;
 mod generation;
 mod insert;
 mod latch;
 mod memory;
+mod owner;
 mod sync;
 mod table;
 #[cfg(feature = "tokio")]
@@ -14,24 +16,18 @@ mod wait;
 use std::{
     fmt,
     hash::{BuildHasher, Hash},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::AtomicU32,
     time::Duration,
 };
 
 pub use builder::{BuildError, KeyedLimiterBuilder};
 use foldhash::quality::RandomState;
-use generation::{Current, Generation, Rule, Rules};
+use generation::{Current, Generation, Rules};
 use sync::Arc;
 use table::Table;
 pub use table::WhenFull;
 
-use crate::{
-    bucket::Bucket,
-    clock::Clock,
-    decision::Decision,
-    quota::Quota,
-    request::{Request, nanos},
-};
+use crate::{clock::Clock, decision::Decision, quota::Quota, request::nanos};
 
 /// How many keys of a batch are loaded ahead.
 const BATCH: usize = 16;
@@ -126,26 +122,26 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     #[inline]
     #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire<K: Hash + ?Sized>(&self, key: &K, cost: u32) -> Decision {
-        self.decide(self.hash(key), self.clock.nanos(), cost, None)
+        self.decide(self.hash(key), self.clock.nanos(), cost)
     }
 
     /// The same at time `now`, counted from a moment of the caller's; not to be mixed with calls that read the clock.
     #[inline]
     #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32) -> Decision {
-        self.decide(self.hash(key), nanos(now), cost, None)
+        self.decide(self.hash(key), nanos(now), cost)
     }
 
     /// Takes `cost` tokens from the key's bucket ahead of time; see [`Bucket::reserve_at`].
     #[must_use = "a decision says whether the request may go on"]
     pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u32, max_wait: Duration) -> Decision {
-        self.decide(self.hash(key), self.clock.nanos(), cost, Some(max_wait))
+        self.queue(self.hash(key), self.clock.nanos(), cost, max_wait)
     }
 
     /// The same at time `now`.
     #[must_use = "a decision says whether the request may go on"]
     pub fn reserve_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32, max_wait: Duration) -> Decision {
-        self.decide(self.hash(key), nanos(now), cost, Some(max_wait))
+        self.queue(self.hash(key), nanos(now), cost, max_wait)
     }
 
     /// Decides many requests at once, all at the same time, and calls `each` with the number of every request and its
@@ -175,7 +171,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
                 places[..chunk.len()].iter().for_each(|place| generation.table.prefetch(place));
                 let mut requests = hashes.iter().zip(chunk);
                 std::array::from_fn::<_, BATCH, _>(|_| {
-                    requests.next().map(|(&hash, &(_, cost))| decide_in(generation, hash, now_nanos, cost, None))
+                    requests.next().map(|(&hash, &(_, cost))| generation.owner(hash).take(now_nanos, cost))
                 })
             });
             for (n, decision) in decisions.into_iter().flatten().enumerate() {
@@ -202,53 +198,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// Makes the key's bucket full.
     pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
         let (hash, now_nanos) = (self.hash(key), self.clock.nanos());
-        self.current.with(|generation| match generation.rules.get(&hash) {
-            Some(rule) => rule.bucket.reset_at(Duration::from_nanos(now_nanos)),
-            None => generation.table.reset(&generation.table.place(hash), now_nanos),
-        });
-    }
-
-    /// Puts another quota in the place of the default, for everybody, from the next call on. Every bucket is full again,
-    /// those of keys with rules too; the rules stay. No call sees half of the change.
-    ///
-    /// # Panics
-    /// When there is no memory for another table.
-    pub fn replace(&self, quota: Quota) {
-        let (sets, when_full) = self.current.with(|now| (now.table.memory.sets(), now.table.when_full));
-        #[expect(clippy::expect_used, reason = "documented, as of a Vec that finds no memory")]
-        let table = Arc::new(Table::new(&quota, sets, when_full).expect("no memory for another table"));
-        self.current.change(|old| {
-            let fresh = |(&hash, rule): (&u64, &Arc<Rule>)| (hash, self.new_rule(rule.bucket.quota()));
-            Generation::new(quota, table, self.new_origin(), old.rules.iter().map(fresh).collect())
-        });
-    }
-
-    /// The default quota.
-    #[must_use]
-    pub fn quota(&self) -> Quota {
-        self.current.with(|generation| generation.quota)
-    }
-
-    /// Gives this key alone a quota of its own, and a full bucket. Others keep theirs. Meant for a few keys: every rule costs
-    /// some 200 bytes, and every change copies the list.
-    pub fn set_rule<K: Hash + ?Sized>(&self, key: &K, quota: Quota) {
-        let hash = self.hash(key);
-        self.change_rules(|rules| drop(rules.insert(hash, self.new_rule(quota))));
-    }
-
-    /// Takes the key's own quota back, and says whether it had one. Its bucket is then the one it had before.
-    pub fn remove_rule<K: Hash + ?Sized>(&self, key: &K) -> bool {
-        let hash = self.hash(key);
-        let mut removed = false;
-        self.change_rules(|rules| removed = rules.remove(&hash).is_some());
-        removed
-    }
-
-    /// The key's own quota, if it has one.
-    #[must_use]
-    pub fn rule<K: Hash + ?Sized>(&self, key: &K) -> Option<Quota> {
-        let hash = self.hash(key);
-        self.current.with(|generation| Some(generation.rules.get(&hash)?.bucket.quota()))
+        self.current.with(|generation| generation.owner(hash).reset(now_nanos));
     }
 
     /// How full the table is. Looks at every slot: some milliseconds for a million keys.
@@ -268,55 +218,22 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     }
 
     #[inline]
-    pub(crate) fn hash<K: Hash + ?Sized>(&self, key: &K) -> u64 {
+    fn hash<K: Hash + ?Sized>(&self, key: &K) -> u64 {
         self.hasher.hash_one(key)
     }
 
     #[inline]
-    pub(crate) fn decide(&self, hash: u64, now_nanos: u64, cost: u32, max_wait: Option<Duration>) -> Decision {
-        self.current.with(|generation| decide_in(generation, hash, now_nanos, cost, max_wait))
+    fn decide(&self, hash: u64, now_nanos: u64, cost: u32) -> Decision {
+        self.current.with(|generation| generation.owner(hash).take(now_nanos, cost))
+    }
+
+    fn queue(&self, hash: u64, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {
+        self.current.with(|generation| generation.owner(hash).reserve(now_nanos, cost, max_wait))
     }
 
     fn refund_hash(&self, hash: u64, decision: Decision) -> bool {
-        self.current.with(|generation| match generation.rules.get(&hash) {
-            Some(rule) => rule.origin == decision.origin() && rule.bucket.refund(decision),
-            None => {
-                let table = &generation.table;
-                generation.table_origin == decision.origin() && table.refund(&table.place(hash), decision)
-            }
-        })
+        self.current.with(|generation| generation.owner(hash).refund(decision))
     }
-
-    fn change_rules(&self, change: impl FnOnce(&mut Rules)) {
-        self.current.change(|old| {
-            let mut rules = old.rules.clone();
-            change(&mut rules);
-            Generation::new(old.quota, Arc::clone(&old.table), old.table_origin, rules)
-        });
-    }
-
-    fn new_rule(&self, quota: Quota) -> Arc<Rule> {
-        Arc::new(Rule { bucket: Bucket::new(quota), origin: self.new_origin() })
-    }
-
-    fn new_origin(&self) -> u32 {
-        self.next_origin.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-#[inline]
-fn decide_in(generation: &Generation, hash: u64, now_nanos: u64, cost: u32, max_wait: Option<Duration>) -> Decision {
-    let request = |layout| match max_wait {
-        None => Request::take(layout, now_nanos, cost),
-        Some(max_wait) => Request::reserve(layout, now_nanos, cost, max_wait),
-    };
-    if !generation.rules.is_empty()
-        && let Some(rule) = generation.rules.get(&hash)
-    {
-        return rule.bucket.decide(request(rule.bucket.layout())).of(rule.origin);
-    }
-    let table = &*generation.table;
-    table.decide(&table.place(hash), &request(&table.layout)).of(generation.table_origin)
 }
 
 impl<S> fmt::Debug for KeyedLimiter<S> {

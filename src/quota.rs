@@ -248,8 +248,8 @@ impl Quota {
 
     /// The grain of time: tokens come back in steps this long, so a token can be early by less than this.
     ///
-    /// It is never late by more than the clock, unless a step brings several tokens (capacity and debt, times the rate, above
-    /// 2³⁴): then it can be late by less than a step. With the default debt, 10 tokens at one a second have steps of 244 µs, a
+    /// It is never late, unless a step brings several tokens (from where capacity and debt, times the rate, reach some 2³³):
+    /// then it can be late by less than a step. With the default debt, 10 tokens at one a second have steps of 244 µs, a
     /// million at a million a second 128 µs. Whatever the steps, what comes back over any longer time is exact.
     ///
     /// ```

@@ -24,7 +24,7 @@
 //! no history and holds whatever other refunds did before, which is why it was taken over the finer
 //! `spent after the charge - time since`: that one mints tokens when refunds overtake one another. While somebody waits,
 //! `latest` is in the future and not known after another refund, so then only the last one sold gives back: all of it. A
-//! charge in the middle of the queue leaves a hole, which nobody uses.
+//! charge in the middle of the queue leaves a hole, to be sold again as that very interval: see [`holes`](crate::holes).
 //!
 //! **Stale and backward clocks.** `now` is never taken to be before the stamp, and the stamp never moves back. A thread that
 //! read the clock, slept, and meets a newer stamp decides as of that stamp.

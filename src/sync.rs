@@ -17,3 +17,15 @@ macro_rules! const_fn {
     };
 }
 pub(crate) use const_fn;
+
+/// An array of one expression, in a constant or under loom.
+macro_rules! array_of {
+    ($value:expr; $length:expr) => {{
+        #[cfg(not(tollgate_loom))]
+        let array = [const { $value }; $length];
+        #[cfg(tollgate_loom)]
+        let array = core::array::from_fn(|_| $value);
+        array
+    }};
+}
+pub(crate) use array_of;

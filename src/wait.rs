@@ -3,10 +3,11 @@
 //! By reservation: one swap takes the tokens ahead of time, one sleep lasts until they are there. So order of arrival is order
 //! of service, heavy requests are not starved by light ones, nobody is woken in vain, and there is no queue in memory.
 //!
-//! **What a waiter who leaves gives up.** A future that is dropped gives its reservation back: all of it when it was the last
-//! in the queue. From the middle nothing can be given back without selling somebody's time twice (see the docs of the module `state`),
-//! so the tokens lapse and those behind are neither earlier nor later for it. A deadline known beforehand (`acquire_by`) never
-//! makes such a hole: who cannot be served in time is refused at once, with nothing taken.
+//! **What a waiter who leaves gives up.** A future that is dropped gives its reservation back: at once when it was the last in
+//! the queue. From the middle it leaves a hole, which the next one who comes to wait and asks for no more gets as his place
+//! (see the module `holes`); if nobody comes in time, the tokens lapse, and those behind are neither earlier nor later for it.
+//! A deadline known beforehand (`acquire_by`) never makes a hole: who cannot be served in time is refused at once, with
+//! nothing taken.
 
 use std::{future::Future, time::Duration};
 
@@ -27,7 +28,7 @@ const FOREVER: Duration = Duration::MAX;
 impl Bucket {
     /// Takes `cost` tokens, and waits in turn until they are there.
     ///
-    /// A dropped future gives its tokens back as far as nobody queued behind it: see [`Bucket::refund`].
+    /// A dropped future gives its tokens back, or its place in the queue: see [`Bucket::refund`].
     ///
     /// # Errors
     /// When `cost` is above the capacity, or so much is waiting already that the quota's [debt](crate::Quota::debt) is used
@@ -79,7 +80,7 @@ impl Turn for BucketTurn<'_> {
     }
 
     fn holds(self, decision: Decision) -> bool {
-        self.0.holds(decision)
+        self.0.counts(decision.charge().0.stamp)
     }
 }
 

@@ -121,23 +121,55 @@ async fn a_future_that_is_never_polled_takes_nothing() {
     assert_eq!(limiter.available("a"), 10);
 }
 
-/// Capacity 10, empty: A and B reserve 10 each, A leaves, C reserves 10. B and C must not both be ready at 2 s.
+/// Capacity 10, empty: A and B reserve 10 each, A leaves, C reserves 10. B and C must not both be ready at 2 s: C gets the
+/// very place that A had, and D the end of the queue.
 #[tokio::test(start_paused = true)]
-async fn one_who_leaves_the_middle_of_the_queue_does_not_sell_his_time_twice() {
+async fn the_place_of_one_who_leaves_the_middle_of_the_queue_goes_to_a_newcomer() {
     let (limiter, _) = limiter(Quota::per_second(10));
     limiter.acquire("a", 10).await.unwrap();
     let start = Instant::now();
-    let mut a = Box::pin(limiter.acquire("a", 10));
-    let mut b = Box::pin(limiter.acquire("a", 10));
-    assert!(poll_once(a.as_mut()).await.is_none());
-    assert!(poll_once(b.as_mut()).await.is_none());
-    drop(a);
-    let mut c = Box::pin(limiter.acquire("a", 10));
-    assert!(poll_once(c.as_mut()).await.is_none());
+    let mut waiters: Vec<_> = (0..2).map(|_| Box::pin(limiter.acquire("a", 10))).collect();
+    for waiter in &mut waiters {
+        assert!(poll_once(waiter.as_mut()).await.is_none());
+    }
+    let b = waiters.pop().unwrap();
+    drop(waiters);
+    limiter.acquire("a", 10).await.unwrap();
+    assert!(lasted(start, Duration::from_secs(1)), "C after {:?}", start.elapsed());
     b.await.unwrap();
-    assert!(lasted(start, Duration::from_secs(2)), "{:?}", start.elapsed());
-    c.await.unwrap();
-    assert!(lasted(start, Duration::from_secs(3)), "{:?}", start.elapsed());
+    assert!(lasted(start, Duration::from_secs(2)), "B after {:?}", start.elapsed());
+    assert_eq!(limiter.reserve("a", 10, Duration::MAX).wait(), Duration::from_secs(3), "D");
+}
+
+#[test]
+fn a_place_in_the_queue_is_sold_once_and_piece_by_piece() {
+    let bucket = Bucket::new(Quota::per_second(10));
+    let at = |seconds| Duration::from_secs(seconds);
+    let reserve = |cost| bucket.reserve_at(at(0), cost, Duration::MAX);
+    assert!(bucket.try_acquire_at(at(0), 10).is_allowed());
+    let (a, b) = (reserve(10), reserve(10));
+    assert_eq!((a.wait(), b.wait()), (at(1), at(2)));
+    assert!(bucket.refund(a), "not lost, though not there now");
+    assert_eq!(bucket.available_at(at(0)), 0);
+    assert!(bucket.reserve_at(at(0), 4, Duration::from_millis(399)).is_refused(), "somebody impatient takes nothing");
+    let placed = reserve(4);
+    assert_eq!((placed.wait(), placed.remaining(), placed.reset_after()), (Duration::from_millis(400), 0, at(3)));
+    assert_eq!(reserve(8).wait(), Duration::from_millis(2800), "too much for what is left of the hole");
+    assert_eq!(reserve(6).wait(), at(1));
+    assert_eq!(reserve(1).wait(), Duration::from_millis(2900), "the hole is filled");
+}
+
+#[test]
+fn a_reset_makes_a_hole_void() {
+    let bucket = Bucket::new(Quota::per_second(10));
+    let reserve = || bucket.reserve_at(Duration::ZERO, 10, Duration::MAX);
+    let [_, a, _b] = [reserve(), reserve(), reserve()];
+    assert!(bucket.refund(a));
+    bucket.reset_at(Duration::ZERO);
+    let second = Duration::from_secs(1);
+    // A tick later than without the reset, whose stamp is newer than any before.
+    let waits = [reserve(), reserve(), reserve()].map(|decision| decision.wait().as_millis());
+    assert_eq!(waits, [0, second.as_millis(), 2 * second.as_millis()]);
 }
 
 #[tokio::test(start_paused = true)]

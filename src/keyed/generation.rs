@@ -61,6 +61,12 @@ impl Generation {
         let number = NEXT_NUMBER.fetch_add(1, Relaxed);
         Generation { number, quota, table, table_origin, rules, retired: AtomicBool::new(false) }
     }
+
+    /// The key's own bucket, if it has one. Most limiters have no rules at all.
+    #[inline]
+    pub(super) fn rule(&self, hash: u64) -> Option<&Rule> {
+        if self.rules.is_empty() { None } else { self.rules.get(&hash).map(|rule| &**rule) }
+    }
 }
 
 /// The generation in force.

@@ -10,6 +10,8 @@ pub(super) const WORD: usize = 1;
 
 /// The lowest bit of a tag: its slot is about to change hands.
 pub(super) const BUSY: u64 = 1;
+/// The tag of a slot that nobody has had.
+pub(super) const UNUSED: u64 = 0;
 
 #[cfg(not(tollgate_loom))]
 const LINE: usize = 4;
@@ -69,7 +71,7 @@ impl Memory {
         let first = |set: usize| self.skip + set * SET;
         let (home_line, other_line) = ((hash >> 32 & 1) as usize * LINE, (hash >> 1 & 1) as usize * LINE);
         Place {
-            // 0 is an unused slot.
+            // Never that of an unused slot.
             tag: (hash & !BUSY).max(BUSY << 1),
             lines: [
                 first(home) + home_line,

@@ -12,15 +12,19 @@
 //! Orderings: the claiming swap releases the busy tag, and every later charge continues its release sequence. So whoever loads
 //! the word of the new owner (acquire) sees, in the tag loaded after it, at least *busy*, and starts over.
 
+use std::cell::Cell;
+
 use crossbeam_utils::CachePadded;
 
 use super::{
     bounds::Bounds,
     latch::Latches,
     memory::{Memory, Place, SET, Slot, TAG, WORD},
+    sync::Backoff,
 };
 use crate::{
     decision::Decision,
+    holes::{Hole, Holes},
     quota::Quota,
     request::{Request, Step},
     state::{Layout, State},
@@ -35,9 +39,12 @@ pub enum WhenFull {
     /// throttled hard is the last to be forgotten.
     #[default]
     EvictNearestToFull,
-    /// The newcomer is refused, with [`Outcome::TableFull`], and counted in [`Stats::saturated`](crate::Stats).
+    /// The newcomer is refused, with [`Outcome::TableFull`](crate::Outcome::TableFull), and counted in [`Stats::saturated`](crate::Stats).
     RefuseNewcomer,
 }
+
+/// Holes are looked for one by one, by those who would wait. Loom is given few, to look at fewer words.
+const HOLES: usize = if cfg!(tollgate_loom) { 2 } else { 32 };
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -46,6 +53,8 @@ pub(super) struct Table {
     pub(super) latches: Latches,
     pub(super) when_full: WhenFull,
     pub(super) bounds: Bounds,
+    /// Of all keys.
+    holes: Holes<HOLES>,
     pub(super) evicted_early: CachePadded<AtomicU64>,
     pub(super) saturated: CachePadded<AtomicU64>,
 }
@@ -60,6 +69,7 @@ impl Table {
             latches: Latches::new(sets),
             when_full,
             bounds: Bounds::new(sets),
+            holes: Holes::new(),
             evicted_early: counter(),
             saturated: counter(),
         })
@@ -79,16 +89,20 @@ impl Table {
 
     #[inline]
     pub(super) fn decide(&self, place: &Place, request: &Request<'_>) -> Decision {
+        let backoff = Backoff::default();
         loop {
             if let Some(slot) = self.find(place) {
                 if let Some(decision) = self.decide_on(slot, place.tag, request) {
                     return decision;
                 }
-            } else if let Some(decision) = request.without_charge(State { spent: 0, stamp: 0 }) {
+            } else if let Some(decision) = request.without_charge() {
                 // Nothing to write: no reason to take up room.
                 return decision;
             } else if let Some(decision) = self.insert(place, request) {
                 return decision;
+            } else {
+                // The slot we wanted may be about to change hands: whoever has marked it busy must come to an end.
+                backoff.wait();
             }
         }
     }
@@ -98,31 +112,63 @@ impl Table {
     fn decide_on(&self, slot: &Slot, tag: u64, request: &Request<'_>) -> Option<Decision> {
         let word = self.confirmed_word(slot, tag)?;
         match request.step(self.layout.unpack(word)) {
-            Step::Write(next, decision) => self.swap(slot, word, next).then_some(decision),
-            Step::Answer(decision) => Some(decision),
+            Step::Write(next, charged) => self.swap(slot, word, next).then(|| request.charged(next, charged)),
+            Step::Answer(settled, outcome) => Some(request.declined(settled, outcome)),
         }
     }
 
     /// Undoes a decision; see [`Bucket::refund`](crate::Bucket::refund).
     pub(super) fn refund(&self, place: &Place, decision: Decision) -> bool {
         let (sold, charged) = decision.charge();
-        let gone = || !self.holds(place, decision) || self.bounds.is_evicted(place.tag, sold.stamp);
-        self.update(place, |state| if gone() { None } else { self.layout.refund(state, sold, charged) })
+        let owed = || self.is_owed(place, sold.stamp);
+        let given = self.update(place, |state| if owed() { self.layout.refund(state, sold, charged) } else { None });
+        given || (owed() && self.leave(place, sold, charged))
+    }
+
+    /// Leaves a hole in the key's queue, and says whether it can still be sold.
+    fn leave(&self, place: &Place, sold: State, charged: u64) -> bool {
+        let Some(word) = self.find(place).and_then(|slot| self.confirmed_word(slot, place.tag)) else { return false };
+        let state = self.layout.unpack(word);
+        let hole = self.layout.hole(state, sold, charged);
+        if let Some(hole) = hole {
+            self.holes.add(place.tag, hole, self.layout.position(state.stamp));
+        }
+        hole.is_some()
+    }
+
+    /// Decides for one who would wait: in a hole that somebody has left, or at the end.
+    pub(super) fn queue(&self, place: &Place, request: &Request<'_>) -> Decision {
+        let sell = |hole: Hole| {
+            let sold = Cell::new(None);
+            self.update(place, |state| {
+                let (next, now_sold) = request.resell(state, hole).filter(|_| self.is_owed(place, hole.stamp))?;
+                sold.set(Some(now_sold));
+                Some(next)
+            })
+            .then_some(sold.get())
+            .flatten()
+        };
+        self.holes.sell(place.tag, request, sell).unwrap_or_else(|| self.decide(place, request))
     }
 
     /// Makes the key's bucket full.
     pub(super) fn reset(&self, place: &Place, now_nanos: u64) {
         let tick = self.layout.tick(now_nanos);
         self.update(place, |state| {
-            let full = self.layout.reset(state, tick);
-            self.bounds.reset(place.tag, full.stamp);
+            let (full, counts_from) = self.layout.reset(state, tick);
+            self.bounds.reset(place.tag, counts_from);
             Some(full)
         });
     }
 
-    /// Whether a charge still counts: no reset has come since.
-    pub(super) fn holds(&self, place: &Place, decision: Decision) -> bool {
-        !self.bounds.is_reset(place.tag, decision.charge().0.stamp)
+    /// Whether a charge that left this stamp still counts: no reset has come since.
+    pub(super) fn counts(&self, place: &Place, stamp: u64) -> bool {
+        !self.bounds.is_reset(place.tag, stamp)
+    }
+
+    /// Whether its key was not forgotten early, either.
+    fn is_owed(&self, place: &Place, stamp: u64) -> bool {
+        self.counts(place, stamp) && !self.bounds.is_evicted(place.tag, stamp)
     }
 
     /// Buckets that are not full at this time.

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::KeyedLimiter;
+use super::{KeyedLimiter, owner::Owner};
 use crate::{
     decision::{Decision, Refused},
     wait::{Turn, wait_for},
@@ -72,7 +72,7 @@ impl<S> Copy for KeyTurn<'_, S> {}
 
 impl<S: BuildHasher> Turn for KeyTurn<'_, S> {
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision {
-        self.limiter.decide(self.hash, self.limiter.clock.nanos(), cost, Some(max_wait))
+        self.limiter.queue(self.hash, self.limiter.clock.nanos(), cost, max_wait)
     }
 
     fn refund(self, decision: Decision) -> bool {
@@ -80,12 +80,18 @@ impl<S: BuildHasher> Turn for KeyTurn<'_, S> {
     }
 
     fn holds(self, decision: Decision) -> bool {
-        self.limiter.current.with(|generation| match generation.rules.get(&self.hash) {
-            Some(rule) => rule.origin == decision.origin() && rule.bucket.holds(decision),
-            None => {
-                let table = &generation.table;
-                generation.table_origin == decision.origin() && table.holds(&table.place(self.hash), decision)
+        self.limiter.current.with(|generation| generation.owner(self.hash).counts(decision))
+    }
+}
+
+impl Owner<'_> {
+    /// Whether a decision still counts: it was made here, and no reset has come since.
+    fn counts(&self, decision: Decision) -> bool {
+        let stamp = decision.charge().0.stamp;
+        self.origin() == decision.origin()
+            && match self {
+                Owner::Rule(rule) => rule.bucket.counts(stamp),
+                Owner::Table { table, place, .. } => table.counts(place, stamp),
             }
-        })
     }
 }

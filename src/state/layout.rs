@@ -78,14 +78,15 @@ impl Layout {
     }
 
     const fn interval(quota: &Quota, most: u64) -> Layout {
-        let window_nanos = quota.period_nanos();
         let spent_bits = bits(most as u128);
         let stamp_bits = 64 - spent_bits;
         let nanos_per_tick_bits = 60_u32.saturating_sub(stamp_bits);
-        // Whole ticks in a window, so that a window ends on one. With a debt so large that none fits, the stamp would be too
-        // short: `Quota::with_debt` refuses that, since a tick would be longer than a quarter of the window.
+        // A debt so large that not even one tick fits a window makes the window longer. `Quota::with_debt` refuses it, since
+        // the tick is then longer than a quarter of the window that was asked for.
+        let least = 1 << nanos_per_tick_bits;
+        let window_nanos = if quota.period_nanos() < least { least } else { quota.period_nanos() };
+        // Whole ticks in a window, so that a window ends on one.
         let window = window_nanos >> nanos_per_tick_bits;
-        let window = if window == 0 { 1 } else { window };
         Layout {
             scale: Scale::new(window as u128, window_nanos as u128),
             capacity: quota.get_capacity() as u64,
@@ -138,20 +139,26 @@ impl Layout {
         (self.capacity.saturating_sub(spent) >> self.unit_bits) as u32
     }
 
+    /// Whether tokens drip back evenly.
+    #[inline]
+    pub(crate) const fn is_greedy(&self) -> bool {
+        self.window == 0
+    }
+
     /// The capacity in tokens.
     #[inline]
     pub(crate) const fn capacity_tokens(&self) -> u32 {
         self.remaining(0)
     }
 
-    /// The first nanosecond at which `tick` has come; `u64::MAX` when that is behind the horizon.
-    pub(crate) const fn nanos_at(&self, tick: u64) -> u64 {
+    /// The first nanosecond at which `tick` has come; `None` when that is behind the horizon.
+    pub(crate) const fn nanos_at(&self, tick: u64) -> Option<u64> {
         if tick > self.last_tick() {
-            return u64::MAX;
+            return None;
         }
         // Within the horizon fewer than 2⁶¹ units come back, and a period is below 2⁶² ns.
         let units = (tick as u128) << self.tick_bits;
-        (units * self.nanos as u128).div_ceil(self.refill as u128) as u64
+        Some((units * self.nanos as u128).div_ceil(self.refill as u128) as u64)
     }
 
     /// How long a tick is, rounded up.

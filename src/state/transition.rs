@@ -16,7 +16,7 @@ impl Layout {
         // A clock that is behind the stamp is a stale one: decide as of the stamp.
         let elapsed = now.saturating_sub(state.stamp);
         let later = state.stamp + elapsed;
-        if self.window == 0 {
+        if self.is_greedy() {
             // Ticks within the horizon refill less than 2⁶¹ units.
             let spent = state.spent.saturating_sub(elapsed << self.tick_bits);
             return State { spent, stamp: later };
@@ -24,14 +24,18 @@ impl Layout {
         if state.spent == 0 {
             return State { spent: 0, stamp: later };
         }
-        if elapsed < self.window {
-            return state;
-        }
+        if elapsed < self.window { state } else { self.settle_windows(state, elapsed) }
+    }
+
+    /// One or more windows have passed. Apart, since it divides, and a decision that it is not part of gets small.
+    #[cold]
+    #[inline(never)]
+    const fn settle_windows(&self, state: State, elapsed: u64) -> State {
         let windows = elapsed / self.window;
         let spent = state.spent.saturating_sub(windows.saturating_mul(self.capacity));
         match spent {
             // The next window begins with the next request.
-            0 => State { spent, stamp: later },
+            0 => State { spent, stamp: state.stamp + elapsed },
             _ => State { spent, stamp: state.stamp + windows * self.window },
         }
     }
@@ -43,8 +47,10 @@ impl Layout {
     #[inline]
     pub(crate) const fn take(&self, state: State, now: u64, cost: u64) -> Result<State, State> {
         let settled = self.settle(state, now);
-        let spent = settled.spent + cost;
-        if spent <= self.capacity { Ok(State { spent, stamp: settled.stamp }) } else { Err(settled) }
+        match self.capacity.checked_sub(cost) {
+            Some(room) if settled.spent <= room => Ok(State { spent: settled.spent + cost, stamp: settled.stamp }),
+            _ => Err(settled),
+        }
     }
 
     /// Takes `cost` units at tick `now`, ahead of time if need be, ready at tick `latest` at the latest and as far as the debt
@@ -70,19 +76,25 @@ impl Layout {
     /// Where a charge begins. In an interval quota one that does not fit the rest of a window waits for the next one as a
     /// whole: no window ever gives more than its capacity.
     const fn start(&self, spent: u64, cost: u64) -> u64 {
-        if self.window == 0 || cost == 0 {
+        if self.is_greedy() || cost == 0 {
             return spent;
         }
         let last = (spent + cost - 1) / self.capacity;
         if last > spent / self.capacity { last * self.capacity } else { spent }
     }
 
+    /// Whether more is sold than there is: somebody waits.
+    #[inline]
+    pub(crate) const fn is_ahead(&self, state: State) -> bool {
+        state.spent > self.capacity
+    }
+
     /// The tick at which the charge that left `sold` may be used.
     pub(crate) const fn ready(&self, sold: State) -> u64 {
-        if sold.spent <= self.capacity {
+        if !self.is_ahead(sold) {
             return sold.stamp;
         }
-        let ticks = if self.window == 0 {
+        let ticks = if self.is_greedy() {
             (sold.spent - self.capacity).div_ceil(1 << self.tick_bits)
         } else {
             (sold.spent - 1) / self.capacity * self.window
@@ -98,12 +110,22 @@ impl Layout {
 
     /// The first tick at which the bucket is full again.
     pub(crate) const fn full_at(&self, settled: State) -> u64 {
-        let ticks = if self.window == 0 {
+        let ticks = if self.is_greedy() {
             settled.spent.div_ceil(1 << self.tick_bits)
         } else {
             settled.spent.div_ceil(self.capacity) * self.window
         };
         settled.stamp + ticks
+    }
+
+    /// Where a tick lies on the axis of refilled units, for greedy quotas.
+    pub(crate) const fn position(&self, tick: u64) -> u64 {
+        tick << self.tick_bits
+    }
+
+    /// The end of what is sold, on that axis.
+    pub(crate) const fn end(&self, state: State) -> u64 {
+        self.position(state.stamp) + state.spent
     }
 
     /// Undoes the charge of `charged` units that left `sold`; see the module's docs for the rule. `None`: nothing can be given
@@ -113,7 +135,7 @@ impl Layout {
             // Not a charge on this bucket.
             return None;
         }
-        let back = if self.window == 0 {
+        let back = if self.is_greedy() {
             self.refundable_greedy(state, sold, charged)
         } else {
             self.refundable_interval(state, sold, charged)
@@ -125,16 +147,13 @@ impl Layout {
     }
 
     const fn refundable_greedy(&self, state: State, sold: State, charged: u64) -> u64 {
-        let now = state.stamp << self.tick_bits;
-        let end = now + state.spent;
-        let sold_at = sold.stamp << self.tick_bits;
-        let sold_end = sold_at + sold.spent;
-        if state.spent > self.capacity {
-            return if end == sold_end { charged } else { 0 };
+        if self.is_ahead(state) {
+            return if self.end(state) == self.end(sold) { charged } else { 0 };
         }
-        let ready = sold_end.saturating_sub(self.capacity);
+        let sold_at = self.position(sold.stamp);
+        let ready = self.end(sold).saturating_sub(self.capacity);
         let used = if ready > sold_at { ready } else { sold_at };
-        match now.checked_sub(used) {
+        match self.position(state.stamp).checked_sub(used) {
             Some(since) => charged.saturating_sub(since),
             None => 0,
         }
@@ -146,25 +165,33 @@ impl Layout {
             return 0;
         }
         let windows = since / self.window;
-        if state.spent > self.capacity {
+        if self.is_ahead(state) {
             let last = windows.saturating_mul(self.capacity).saturating_add(state.spent) == sold.spent;
             return if last { charged } else { 0 };
         }
         let used_in = sold.spent.saturating_sub(1) / self.capacity;
-        if windows == used_in { charged } else { 0 }
+        if windows != used_in {
+            return 0;
+        }
+        // What it skipped belongs to the window before.
+        let in_this_window = sold.spent - used_in * self.capacity;
+        if charged < in_this_window { charged } else { in_this_window }
     }
 
-    /// A full bucket at tick `now`. Its stamp is newer than any before, so that no earlier word comes back.
-    pub(crate) const fn reset(&self, state: State, now: u64) -> State {
-        State { spent: 0, stamp: self.newer(state, now) }
+    /// A full bucket at tick `now`, and the stamp from which on decisions count. Its own stamp is newer than any before, so
+    /// that no earlier word comes back; at the end of time, where there is none, no decision counts any more.
+    pub(crate) const fn reset(&self, state: State, now: u64) -> (State, u64) {
+        let stamp = self.newer(state, now);
+        let from = if stamp > state.stamp { stamp } else { stamp + 1 };
+        (State { spent: 0, stamp }, from)
     }
 
     /// The first charge of another owner, who takes the word over. Its stamp is newer than any of the old owner's, so that a
     /// word never repeats across owners, whatever refunds do: a thread that still holds the old word cannot take it for its own.
+    /// A word that nobody has had is `unused`; all zero alone does not say so, since a refund in the first tick leaves that too.
     ///
     /// `None` at the end of time, where there may be no newer stamp.
-    pub(crate) const fn hand_over(&self, state: State, now: u64, cost: u64) -> Option<State> {
-        let unused = state.spent == 0 && state.stamp == 0;
+    pub(crate) const fn hand_over(&self, state: State, now: u64, cost: u64, unused: bool) -> Option<State> {
         let stamp = if unused { now } else { self.newer(state, now) };
         if stamp == state.stamp && !unused { None } else { Some(State { spent: cost, stamp }) }
     }
@@ -172,7 +199,7 @@ impl Layout {
     /// Whether another owner may take the word over with nothing lost.
     #[inline]
     pub(crate) const fn is_free(&self, state: State, now: u64) -> bool {
-        self.settle(state, now).spent == 0 && self.hand_over(state, now, 0).is_some()
+        self.settle(state, now).spent == 0 && self.newer(state, now) > state.stamp
     }
 
     const fn newer(&self, state: State, now: u64) -> u64 {

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{error::Error, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{error::Error, ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand,
@@ -139,7 +139,7 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
     {
         let flag = flag.split(' ').next().unwrap_or(flag);
         let shown = if flag == "--admin-token" { "a value that is not shown here".to_owned() } else { format!("{value:?}") };
-        return format!("{flag}: {shown}: {expected}");
+        return format!("{}: {shown}: {expected}", named_as_given(flag));
     }
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
@@ -147,5 +147,18 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
     match error.kind() {
         ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => format!("{line}: --help shows what there is"),
         _ => line.to_owned(),
+    }
+}
+
+/// The flag, or the variable of the environment that stands for it when the flag itself was not given.
+fn named_as_given(flag: &str) -> String {
+    let is_flag = |argument: OsString| {
+        argument
+            .to_str()
+            .is_some_and(|text| text.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+    };
+    match std::env::args_os().any(is_flag) {
+        true => flag.to_owned(),
+        false => flag.replacen("--", "TOLLGATE_", 1).replace('-', "_").to_uppercase(),
     }
 }

@@ -1,0 +1,37 @@
+//! Places in the queue that their owners have left, to be sold again.
+
+use crate::model::{
+    Call::{Refund, Reserve, Reset, Take},
+    Model, greedy,
+};
+
+/// A place in the middle of the queue that somebody has left is sold once, whoever looks for it, and only while it is nobody's.
+#[test]
+fn a_hole_is_sold_once() {
+    let model = Model::new(greedy(2), &[0]).before(&[Take(2), Reserve(2, 9), Reserve(1, 9)]);
+    model.thread(&[Refund(1)]).thread(&[Reserve(2, 9)]).thread(&[Reserve(1, 9)]).in_no_order().check();
+}
+
+/// The same when it was left before, and the one behind it leaves as well.
+#[test]
+fn a_hole_at_the_end_is_sold_once() {
+    let before = [Take(2), Reserve(2, 9), Reserve(1, 9), Refund(1)];
+    let model = Model::new(greedy(2), &[0]).before(&before);
+    model.thread(&[Refund(2), Reserve(2, 9)]).thread(&[Reserve(2, 9), Refund(4)]).in_no_order().check();
+}
+
+/// The same while its time passes.
+#[test]
+fn a_hole_lapses() {
+    let before = [Take(2), Reserve(2, 9), Reserve(1, 9), Refund(1)];
+    let model = Model::new(greedy(2), &[0, 1, 3]).before(&before);
+    model.thread(&[Reserve(2, 9), Take(1)]).thread(&[Reserve(2, 9), Take(1)]).in_no_order().check();
+}
+
+/// A reset makes it void.
+#[test]
+fn a_hole_beside_a_reset() {
+    let before = [Take(2), Reserve(2, 9), Reserve(1, 9), Refund(1)];
+    let model = Model::new(greedy(2), &[0]).before(&before);
+    model.thread(&[Reset]).thread(&[Reserve(2, 9)]).thread(&[Reserve(2, 9)]).in_no_order().check();
+}

@@ -1,0 +1,53 @@
+//! Taking tokens while time moves.
+
+use crate::model::{Call::Take, Model, WINDOW, greedy, interval};
+
+/// Never more than the capacity and what came back, in any window, and no charge is lost.
+#[test]
+fn two_threads_take_while_time_moves() {
+    Model::new(greedy(2), &[0, 1, 2]).thread(&[Take(1), Take(1)]).thread(&[Take(1), Take(2)]).check();
+}
+
+/// The same with three threads and different costs.
+#[test]
+fn three_threads_take_while_time_moves() {
+    Model::new(greedy(2), &[0, 1]).thread(&[Take(1)]).thread(&[Take(2)]).thread(&[Take(1)]).check();
+}
+
+/// Two threads that meet the end of a window open one new window, not two.
+#[test]
+fn two_threads_open_a_window() {
+    let clock = [0, WINDOW - 1, WINDOW];
+    Model::new(interval(2), &clock).before(&[Take(1)]).thread(&[Take(1), Take(1)]).thread(&[Take(1), Take(2)]).check();
+}
+
+/// The same with three threads.
+#[test]
+fn three_threads_open_a_window() {
+    let clock = [0, WINDOW];
+    Model::new(interval(2), &clock).before(&[Take(2)]).thread(&[Take(1)]).thread(&[Take(2)]).thread(&[Take(1)]).check();
+}
+
+/// A thread reads the clock, is overtaken, and meets a newer stamp: it decides as of that stamp.
+#[test]
+fn a_stale_reader_refills_nothing() {
+    Model::new(greedy(2), &[0, 9]).thread(&[Take(2), Take(1)]).thread(&[Take(1), Take(1)]).check();
+}
+
+/// The same where a window stands for the stamp.
+#[test]
+fn a_stale_reader_opens_no_window() {
+    Model::new(interval(2), &[0, 9]).thread(&[Take(2), Take(1)]).thread(&[Take(1), Take(1)]).check();
+}
+
+/// The clock steps backward: nothing is refilled twice.
+#[test]
+fn a_backward_clock_refills_nothing() {
+    Model::new(greedy(2), &[5, 3, 6]).thread(&[Take(1), Take(1)]).thread(&[Take(1), Take(2)]).check();
+}
+
+/// The same for windows.
+#[test]
+fn a_backward_clock_opens_no_window() {
+    Model::new(interval(2), &[5, 0, 9]).thread(&[Take(1), Take(1)]).thread(&[Take(1), Take(2)]).check();
+}

@@ -1,0 +1,74 @@
+//! Where a key's bucket is: in the table, or, for a key with a quota of its own, in its rule.
+
+use std::time::Duration;
+
+use super::{
+    generation::{Generation, Rule},
+    memory::Place,
+    table::Table,
+};
+use crate::{decision::Decision, request::Request};
+
+/// The bucket of one key, in one generation.
+pub(super) enum Owner<'a> {
+    Rule(&'a Rule),
+    Table { table: &'a Table, place: Place, origin: u32 },
+}
+
+impl Generation {
+    #[inline]
+    pub(super) fn owner(&self, hash: u64) -> Owner<'_> {
+        match self.rule(hash) {
+            Some(rule) => Owner::Rule(rule),
+            None => Owner::Table { table: &self.table, place: self.table.place(hash), origin: self.table_origin },
+        }
+    }
+}
+
+impl Owner<'_> {
+    /// See [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
+    #[inline]
+    pub(super) fn take(&self, now_nanos: u64, cost: u32) -> Decision {
+        match self {
+            Owner::Rule(rule) => rule.bucket.decide(Request::take(rule.bucket.layout(), now_nanos, cost)).of(rule.origin),
+            Owner::Table { table, place, origin } => {
+                table.decide(place, &Request::take(&table.layout, now_nanos, cost)).of(*origin)
+            }
+        }
+    }
+
+    /// See [`Bucket::reserve_at`](crate::Bucket::reserve_at).
+    pub(super) fn reserve(&self, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {
+        match self {
+            Owner::Rule(rule) => {
+                rule.bucket.queue(Request::reserve(rule.bucket.layout(), now_nanos, cost, max_wait)).of(rule.origin)
+            }
+            Owner::Table { table, place, origin } => {
+                table.queue(place, &Request::reserve(&table.layout, now_nanos, cost, max_wait)).of(*origin)
+            }
+        }
+    }
+
+    /// See [`Bucket::refund`](crate::Bucket::refund). Gives nothing for a decision that was made elsewhere.
+    pub(super) fn refund(&self, decision: Decision) -> bool {
+        self.origin() == decision.origin()
+            && match self {
+                Owner::Rule(rule) => rule.bucket.refund(decision),
+                Owner::Table { table, place, .. } => table.refund(place, decision),
+            }
+    }
+
+    pub(super) fn reset(&self, now_nanos: u64) {
+        match self {
+            Owner::Rule(rule) => rule.bucket.reset_at(Duration::from_nanos(now_nanos)),
+            Owner::Table { table, place, .. } => table.reset(place, now_nanos),
+        }
+    }
+
+    pub(super) fn origin(&self) -> u32 {
+        match self {
+            Owner::Rule(rule) => rule.origin,
+            Owner::Table { origin, .. } => *origin,
+        }
+    }
+}
