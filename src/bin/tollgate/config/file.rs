@@ -218,7 +218,8 @@ fn place(text: &str, error: &toml::de::Error) -> String {
 }
 
 pub(crate) fn from_json(text: &str) -> Result<File, String> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
+    // Some editors begin a file with a byte-order mark, which is no part of JSON. TOML knows it.
+    let mut deserializer = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
     let Table(file) = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| one_line(&with_path(&error.path().to_string(), &error.inner().to_string())))?;
     deserializer.end().map_err(|error| format!("not JSON: {error}"))?;
