@@ -113,6 +113,13 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_value() {
+    for file in [file::from_json("\u{feff}{\"capacity\": 5}"), file::from_toml("\u{feff}capacity = 5")] {
+        assert_eq!(file.unwrap().capacity.unwrap().0.0, 5);
+    }
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let line = error("admin_token = ' hush'");
     assert!(line.contains("admin_token") && line.contains("1024") && !line.contains("hush"), "{line}");
