@@ -174,11 +174,11 @@ impl Bucket {
     #[inline(always)]
     pub(crate) fn decide(&self, request: Request<'_>) -> Decision {
         let word = self.word.load(Ordering::Relaxed);
-        match request.step(self.layout.unpack(word)) {
-            Step::Answer(settled, outcome) => request.declined(settled, outcome),
+        match request.step(word) {
+            Step::Answer(settled, outcome) => request.declined(self.layout.unpack(settled), outcome),
             Step::Write(next, charged) => {
                 let (state, charged, outcome) = match self.swap(word, next) {
-                    Ok(()) => (next, charged, Outcome::Allowed),
+                    Ok(()) => (self.layout.unpack(next), charged, Outcome::Allowed),
                     Err(newer) => self.decide_again(request, newer).parts(),
                 };
                 Decision::new(&request, state, charged, outcome)
@@ -191,10 +191,10 @@ impl Bucket {
     #[inline(never)]
     fn decide_again(&self, request: Request<'_>, mut word: u64) -> Decision {
         loop {
-            match request.step(self.layout.unpack(word)) {
-                Step::Answer(settled, outcome) => return request.declined(settled, outcome),
+            match request.step(word) {
+                Step::Answer(settled, outcome) => return request.declined(self.layout.unpack(settled), outcome),
                 Step::Write(next, charged) => match self.swap(word, next) {
-                    Ok(()) => return request.charged(next, charged),
+                    Ok(()) => return request.charged(self.layout.unpack(next), charged),
                     Err(newer) => word = newer,
                 },
             }
@@ -205,7 +205,7 @@ impl Bucket {
     fn update(&self, transition: impl Fn(State) -> Option<State>) -> bool {
         let mut word = self.word.load(Ordering::Acquire);
         while let Some(next) = transition(self.layout.unpack(word)) {
-            match self.swap(word, next) {
+            match self.swap(word, self.layout.pack(next)) {
                 Ok(()) => return true,
                 Err(newer) => word = newer,
             }
@@ -214,8 +214,7 @@ impl Bucket {
     }
 
     #[inline(always)]
-    fn swap(&self, word: u64, next: State) -> Result<(), u64> {
-        let next = self.layout.pack(next);
+    fn swap(&self, word: u64, next: u64) -> Result<(), u64> {
         // On success release, for the sake of a reset; on failure acquire, for the sake of a refund that tries again.
         self.word.compare_exchange_weak(word, next, Ordering::Release, Ordering::Acquire).map(drop)
     }

@@ -22,10 +22,10 @@ pub(crate) struct Request<'a> {
 
 /// How a request goes on.
 pub(crate) enum Step {
-    /// Write this state, and if that succeeds, so many units were charged.
-    Write(State, u64),
-    /// Write nothing; this is what was found, and the outcome.
-    Answer(State, Outcome),
+    /// Write this word, and if that succeeds, so many units were charged.
+    Write(u64, u64),
+    /// Write nothing; this is the word that was found, settled, and the outcome.
+    Answer(u64, Outcome),
 }
 
 impl<'a> Request<'a> {
@@ -49,22 +49,23 @@ impl<'a> Request<'a> {
     /// The answer for an unknown key, where it does not depend on how many tokens there are.
     #[inline]
     pub(crate) fn without_charge(&self) -> Option<Decision> {
-        match self.step(State { spent: 0, stamp: 0 }) {
+        match self.step(0) {
             Step::Write(..) => None,
-            Step::Answer(settled, outcome) => Some(self.declined(settled, outcome)),
+            Step::Answer(settled, outcome) => Some(self.declined(self.layout.unpack(settled), outcome)),
         }
     }
 
-    /// What this request makes of `state`.
+    /// What this request makes of a word.
     #[inline(always)]
-    pub(crate) fn step(&self, state: State) -> Step {
+    pub(crate) fn step(&self, word: u64) -> Step {
         if self.cost == 0 {
-            return Step::Answer(self.layout.settle(state, self.tick), Outcome::Allowed);
+            let settled = self.layout.settle(self.layout.unpack(word), self.tick);
+            return Step::Answer(self.layout.pack(settled), Outcome::Allowed);
         }
         if self.latest.is_some() {
-            return self.step_ahead(state);
+            return self.step_ahead(self.layout.unpack(word));
         }
-        match self.layout.take(state, self.tick, self.units()) {
+        match self.layout.take(word, self.tick, self.cost) {
             Ok(next) => Step::Write(next, self.units()),
             Err(settled) => Step::Answer(settled, self.refusal()),
         }
@@ -75,12 +76,12 @@ impl<'a> Request<'a> {
     fn step_ahead(&self, state: State) -> Step {
         let settled = self.layout.settle(state, self.tick);
         if self.refusal() == Outcome::CostAboveCapacity {
-            return Step::Answer(settled, Outcome::CostAboveCapacity);
+            return Step::Answer(self.layout.pack(settled), Outcome::CostAboveCapacity);
         }
         match self.layout.reserve(state, self.tick, self.units(), self.latest.unwrap_or(self.tick)) {
             // What an interval quota skips to the next window is part of the charge.
-            Ok(next) => Step::Write(next, next.spent - settled.spent),
-            Err((settled, denied)) => Step::Answer(settled, denied.into()),
+            Ok(next) => Step::Write(self.layout.pack(next), next.spent - settled.spent),
+            Err((settled, denied)) => Step::Answer(self.layout.pack(settled), denied.into()),
         }
     }
 

@@ -111,9 +111,11 @@ impl Table {
     #[inline]
     fn decide_on(&self, slot: &Slot, tag: u64, request: &Request<'_>) -> Option<Decision> {
         let word = self.confirmed_word(slot, tag)?;
-        match request.step(self.layout.unpack(word)) {
-            Step::Write(next, charged) => self.swap(slot, word, next).then(|| request.charged(next, charged)),
-            Step::Answer(settled, outcome) => Some(request.declined(settled, outcome)),
+        match request.step(word) {
+            Step::Write(next, charged) => {
+                self.swap(slot, word, next).then(|| request.charged(self.layout.unpack(next), charged))
+            }
+            Step::Answer(settled, outcome) => Some(request.declined(self.layout.unpack(settled), outcome)),
         }
     }
 
@@ -188,7 +190,7 @@ impl Table {
             let Some(word) = self.confirmed_word(slot, place.tag) else { continue };
             match transition(self.layout.unpack(word)) {
                 None => return false,
-                Some(next) if self.swap(slot, word, next) => return true,
+                Some(next) if self.swap(slot, word, self.layout.pack(next)) => return true,
                 Some(_) => {}
             }
         }
@@ -208,8 +210,8 @@ impl Table {
     }
 
     #[inline]
-    fn swap(&self, slot: &Slot, word: u64, next: State) -> bool {
+    fn swap(&self, slot: &Slot, word: u64, next: u64) -> bool {
         // Release, so that a word shows the bound on refunds that was raised before it.
-        slot[WORD].compare_exchange(word, self.layout.pack(next), Ordering::Release, Ordering::Relaxed).is_ok()
+        slot[WORD].compare_exchange(word, next, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 }

@@ -16,20 +16,31 @@ use crate::quota::Quota;
 ///
 /// Of an interval quota, units are tokens, and a tick is the smallest fraction of the window for which the stamp fits.
 ///
-/// The fields that every decision reads come first, in one cache line with the word.
+/// The fields that the everyday decision reads come first, in one cache line with the word. They are numbers to add to a word
+/// or to compare it with, so that it need not be taken apart: see [`Layout::take`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Layout {
     scale: Scale,
-    /// Units in a full bucket.
-    pub(super) capacity: u64,
-    /// Ticks in a window; 0 for a greedy quota.
-    pub(super) window: u64,
+    /// The bits of the stamp, all set: the last stamp there is.
+    pub(super) max_stamp: u64,
+    /// What a tick that passes takes off a word of a greedy quota: 2ᵏ units of `spent`, less one of `stamp`.
+    pub(super) passing: u64,
+    /// What a token adds to a word.
+    pub(super) token: u64,
+    /// The largest word of an exhausted bucket.
+    pub(super) exhausted: u64,
+    /// The capacity in tokens, of a greedy quota; 0 of an interval quota.
+    pub(super) greedy_tokens: u32,
     stamp_bits: u8,
     /// f: a token is 2ᶠ units.
     unit_bits: u8,
     /// k: a tick refills 2ᵏ units.
     pub(super) tick_bits: u8,
+    /// Units in a full bucket.
+    pub(super) capacity: u64,
+    /// Ticks in a window; 0 for a greedy quota.
+    pub(super) window: u64,
     /// Units that may be sold at all: capacity and debt.
     pub(super) limit: u64,
     /// This many units come back (of an interval quota: ticks pass) ...
@@ -56,7 +67,7 @@ impl Layout {
             k += 1;
         }
         let layout = Layout::greedy_with(quota, most, f, k);
-        if layout.last_tick() <= layout.max_stamp() {
+        if layout.last_tick() <= layout.max_stamp {
             return layout;
         }
         // The scale is rounded up, which may pass the last stamp by one.
@@ -64,13 +75,22 @@ impl Layout {
     }
 
     const fn greedy_with(quota: &Quota, most: u64, f: u32, k: u32) -> Layout {
+        let stamp_bits = 64 - bits(most as u128) - f;
+        let max_stamp = (1 << stamp_bits) - 1;
+        let capacity = (quota.get_capacity() as u64) << f;
         Layout {
             scale: Scale::new((quota.tokens() as u128) << f, (quota.period_nanos() as u128) << k),
-            capacity: (quota.get_capacity() as u64) << f,
-            window: 0,
-            stamp_bits: (64 - bits(most as u128) - f) as u8,
+            max_stamp,
+            // k is 4 bits short of those of `spent`, so this is no shift by 64.
+            passing: (1 << (stamp_bits + k)) - 1,
+            token: 1 << (stamp_bits + f),
+            exhausted: capacity << stamp_bits | max_stamp,
+            greedy_tokens: quota.get_capacity(),
+            stamp_bits: stamp_bits as u8,
             unit_bits: f as u8,
             tick_bits: k as u8,
+            capacity,
+            window: 0,
             limit: most << f,
             refill: quota.tokens() << f,
             nanos: quota.period_nanos(),
@@ -87,13 +107,20 @@ impl Layout {
         let window_nanos = if quota.period_nanos() < least { least } else { quota.period_nanos() };
         // Whole ticks in a window, so that a window ends on one.
         let window = window_nanos >> nanos_per_tick_bits;
+        let max_stamp = (1 << stamp_bits) - 1;
+        let capacity = quota.get_capacity() as u64;
         Layout {
             scale: Scale::new(window as u128, window_nanos as u128),
-            capacity: quota.get_capacity() as u64,
-            window,
+            max_stamp,
+            passing: 0,
+            token: 1 << stamp_bits,
+            exhausted: capacity << stamp_bits | max_stamp,
+            greedy_tokens: 0,
             stamp_bits: stamp_bits as u8,
             unit_bits: 0,
             tick_bits: 0,
+            capacity,
+            window,
             limit: most,
             refill: window,
             nanos: window_nanos,
@@ -102,12 +129,12 @@ impl Layout {
 
     #[inline]
     pub(crate) const fn unpack(&self, word: u64) -> State {
-        State { spent: word >> self.stamp_bits, stamp: word & self.max_stamp() }
+        State { spent: word >> self.stamp_bits, stamp: word & self.max_stamp }
     }
 
     #[inline]
     pub(crate) const fn pack(&self, state: State) -> u64 {
-        debug_assert!(state.spent <= self.limit && state.stamp <= self.max_stamp());
+        debug_assert!(state.spent <= self.limit && state.stamp <= self.max_stamp);
         state.spent << self.stamp_bits | state.stamp
     }
 
@@ -120,11 +147,6 @@ impl Layout {
     /// The last tick there is.
     pub(super) const fn last_tick(&self) -> u64 {
         self.tick(HORIZON_NANOS)
-    }
-
-    #[inline]
-    pub(super) const fn max_stamp(&self) -> u64 {
-        u64::MAX >> (64 - self.stamp_bits as u32)
     }
 
     #[inline]
