@@ -8,7 +8,7 @@
 use core::{cell::Cell, fmt, time::Duration};
 
 use crate::{
-    decision::Decision,
+    decision::{Decision, Outcome},
     holes::{Hole, Holes},
     quota::Quota,
     request::{Request, Step, nanos},
@@ -99,7 +99,7 @@ impl Bucket {
     }
 
     /// Makes the bucket full. Decisions from before can no longer be refunded, and whoever still waits on one made by
-    /// `acquire` queues again.
+    /// `acquire` queues again. The first token taken after a reset may come back a step ([`Quota::resolution`]) later.
     pub fn reset_at(&self, now: Duration) {
         let tick = self.layout.tick(nanos(now));
         self.update(|state| {
@@ -169,16 +169,34 @@ impl Bucket {
         &self.layout
     }
 
-    #[inline]
+    /// Made part of its callers, where the compiler drops what they do not ask of the decision. Hence the decision is put
+    /// together after the swap, and out of parts: a swap waits for everything that was stored before it.
+    #[inline(always)]
     pub(crate) fn decide(&self, request: Request<'_>) -> Decision {
-        let mut word = self.word.load(Ordering::Relaxed);
+        let word = self.word.load(Ordering::Relaxed);
+        match request.step(self.layout.unpack(word)) {
+            Step::Answer(settled, outcome) => request.declined(settled, outcome),
+            Step::Write(next, charged) => {
+                let (state, charged, outcome) = match self.swap(word, next) {
+                    Ok(()) => (next, charged, Outcome::Allowed),
+                    Err(newer) => self.decide_again(request, newer).parts(),
+                };
+                Decision::new(&request, state, charged, outcome)
+            }
+        }
+    }
+
+    /// Somebody else was faster.
+    #[cold]
+    #[inline(never)]
+    fn decide_again(&self, request: Request<'_>, mut word: u64) -> Decision {
         loop {
             match request.step(self.layout.unpack(word)) {
-                Step::Write(next, decision) => match self.swap(word, next) {
-                    Ok(()) => return decision,
+                Step::Answer(settled, outcome) => return request.declined(settled, outcome),
+                Step::Write(next, charged) => match self.swap(word, next) {
+                    Ok(()) => return request.charged(next, charged),
                     Err(newer) => word = newer,
                 },
-                Step::Answer(decision) => return decision,
             }
         }
     }
@@ -195,7 +213,7 @@ impl Bucket {
         false
     }
 
-    #[inline]
+    #[inline(always)]
     fn swap(&self, word: u64, next: State) -> Result<(), u64> {
         let next = self.layout.pack(next);
         // On success release, for the sake of a reset; on failure acquire, for the sake of a refund that tries again.

@@ -36,7 +36,7 @@ impl ProcessClock {
 }
 
 /// Nanoseconds since the first use of the clock in this process.
-#[inline]
+#[inline(always)]
 pub(crate) fn process_nanos() -> u64 {
     let process = &*PROCESS;
     process.clock.delta_as_nanos(process.origin, process.clock.raw())
@@ -121,7 +121,7 @@ impl Bucket {
     /// assert!(UPLOADS.try_acquire(10).is_allowed());
     /// assert!(UPLOADS.try_acquire(10).is_refused());
     /// ```
-    #[inline]
+    #[inline(always)]
     #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire(&self, cost: u32) -> Decision {
         self.decide(Request::take(self.layout(), process_nanos(), cost))

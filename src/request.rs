@@ -22,15 +22,15 @@ pub(crate) struct Request<'a> {
 
 /// How a request goes on.
 pub(crate) enum Step {
-    /// Write this state, and if that succeeds, this is the decision.
-    Write(State, Decision),
-    /// Write nothing, this is the decision.
-    Answer(Decision),
+    /// Write this state, and if that succeeds, so many units were charged.
+    Write(State, u64),
+    /// Write nothing; this is what was found, and the outcome.
+    Answer(State, Outcome),
 }
 
 impl<'a> Request<'a> {
     /// Tokens that are there now.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(layout: &'a Layout, now_nanos: u64, cost: u32) -> Request<'a> {
         Request { layout, now_nanos, cost, tick: layout.tick(now_nanos), latest: None }
     }
@@ -46,34 +46,48 @@ impl<'a> Request<'a> {
         self.layout.units(self.cost)
     }
 
-    /// The answer, where it does not depend on how many tokens there are.
+    /// The answer for an unknown key, where it does not depend on how many tokens there are.
     #[inline]
-    pub(crate) fn without_charge(&self, state: State) -> Option<Decision> {
-        let outcome = match self.cost {
-            0 => Outcome::Allowed,
-            cost if cost > self.layout.capacity_tokens() => Outcome::CostAboveCapacity,
-            _ => return None,
-        };
-        Some(self.declined(self.layout.settle(state, self.tick), outcome))
+    pub(crate) fn without_charge(&self) -> Option<Decision> {
+        match self.step(State { spent: 0, stamp: 0 }) {
+            Step::Write(..) => None,
+            Step::Answer(settled, outcome) => Some(self.declined(settled, outcome)),
+        }
     }
 
     /// What this request makes of `state`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn step(&self, state: State) -> Step {
-        if let Some(decision) = self.without_charge(state) {
-            return Step::Answer(decision);
+        if self.cost == 0 {
+            return Step::Answer(self.layout.settle(state, self.tick), Outcome::Allowed);
         }
-        match self.latest {
-            None => match self.layout.take(state, self.tick, self.units()) {
-                Ok(next) => Step::Write(next, self.charged(next, self.units())),
-                Err(settled) => Step::Answer(self.declined(settled, Outcome::Refused)),
-            },
-            Some(latest) => match self.layout.reserve(state, self.tick, self.units(), latest) {
-                // What an interval quota skips to the next window is part of the charge.
-                Ok(next) => Step::Write(next, self.charged(next, next.spent - self.layout.settle(state, self.tick).spent)),
-                Err((settled, denied)) => Step::Answer(self.declined(settled, denied.into())),
-            },
+        if self.latest.is_some() {
+            return self.step_ahead(state);
         }
+        match self.layout.take(state, self.tick, self.units()) {
+            Ok(next) => Step::Write(next, self.units()),
+            Err(settled) => Step::Answer(settled, self.refusal()),
+        }
+    }
+
+    /// The step of one who would wait.
+    #[inline(never)]
+    fn step_ahead(&self, state: State) -> Step {
+        let settled = self.layout.settle(state, self.tick);
+        if self.refusal() == Outcome::CostAboveCapacity {
+            return Step::Answer(settled, Outcome::CostAboveCapacity);
+        }
+        match self.layout.reserve(state, self.tick, self.units(), self.latest.unwrap_or(self.tick)) {
+            // What an interval quota skips to the next window is part of the charge.
+            Ok(next) => Step::Write(next, next.spent - settled.spent),
+            Err((settled, denied)) => Step::Answer(settled, denied.into()),
+        }
+    }
+
+    /// Why there are too few.
+    #[inline]
+    fn refusal(&self) -> Outcome {
+        if self.cost > self.layout.capacity_tokens() { Outcome::CostAboveCapacity } else { Outcome::Refused }
     }
 
     /// Sells part of a hole; see [`Layout::resell`].

@@ -95,7 +95,7 @@ impl Table {
                 if let Some(decision) = self.decide_on(slot, place.tag, request) {
                     return decision;
                 }
-            } else if let Some(decision) = request.without_charge(State { spent: 0, stamp: 0 }) {
+            } else if let Some(decision) = request.without_charge() {
                 // Nothing to write: no reason to take up room.
                 return decision;
             } else if let Some(decision) = self.insert(place, request) {
@@ -112,8 +112,8 @@ impl Table {
     fn decide_on(&self, slot: &Slot, tag: u64, request: &Request<'_>) -> Option<Decision> {
         let word = self.confirmed_word(slot, tag)?;
         match request.step(self.layout.unpack(word)) {
-            Step::Write(next, decision) => self.swap(slot, word, next).then_some(decision),
-            Step::Answer(decision) => Some(decision),
+            Step::Write(next, charged) => self.swap(slot, word, next).then(|| request.charged(next, charged)),
+            Step::Answer(settled, outcome) => Some(request.declined(settled, outcome)),
         }
     }
 

@@ -68,6 +68,10 @@ fn a_number_stands_for_the_ratio_it_was_typed_as() {
     assert_eq!(Quota::from_rate(3, 123.456), quota(123_456, 1000));
     assert_eq!(Quota::from_rate(3, 1e9), quota(1_000_000_000, 1));
     assert_eq!(Quota::from_rate(3, 1.0 / CENTURY.as_secs_f64()), quota(1, CENTURY.as_secs()));
+    for digits in [1.000_000_000_001, 0.002_704_989_778_034_844_5, 0.000_123_456_789_012_345, 3.2e-10, 999_999_999.999_999_9]
+    {
+        assert_eq!(Quota::from_rate(3, digits).unwrap().tokens_per_second(), digits);
+    }
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, -f64::INFINITY, 1.1e9, 1e-10, 5e-324, f64::MAX] {
         assert!(matches!(Quota::from_rate(3, bad), Err(QuotaError::Rate(_))), "{bad}");
     }

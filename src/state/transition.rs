@@ -24,14 +24,18 @@ impl Layout {
         if state.spent == 0 {
             return State { spent: 0, stamp: later };
         }
-        if elapsed < self.window {
-            return state;
-        }
+        if elapsed < self.window { state } else { self.settle_windows(state, elapsed) }
+    }
+
+    /// One or more windows have passed. Apart, since it divides, and a decision that it is not part of gets small.
+    #[cold]
+    #[inline(never)]
+    const fn settle_windows(&self, state: State, elapsed: u64) -> State {
         let windows = elapsed / self.window;
         let spent = state.spent.saturating_sub(windows.saturating_mul(self.capacity));
         match spent {
             // The next window begins with the next request.
-            0 => State { spent, stamp: later },
+            0 => State { spent, stamp: state.stamp + elapsed },
             _ => State { spent, stamp: state.stamp + windows * self.window },
         }
     }
@@ -43,8 +47,10 @@ impl Layout {
     #[inline]
     pub(crate) const fn take(&self, state: State, now: u64, cost: u64) -> Result<State, State> {
         let settled = self.settle(state, now);
-        let spent = settled.spent + cost;
-        if spent <= self.capacity { Ok(State { spent, stamp: settled.stamp }) } else { Err(settled) }
+        match self.capacity.checked_sub(cost) {
+            Some(room) if settled.spent <= room => Ok(State { spent: settled.spent + cost, stamp: settled.stamp }),
+            _ => Err(settled),
+        }
     }
 
     /// Takes `cost` units at tick `now`, ahead of time if need be, ready at tick `latest` at the latest and as far as the debt

@@ -1,1 +1,32 @@
-fn main() {}
+//! The server `tollgate`: token buckets in front of real traffic, and a tool to watch them at work.
+
+mod admin;
+mod answer;
+mod app;
+mod cli;
+mod client;
+mod config;
+mod limits;
+mod listen;
+mod log;
+mod serve;
+mod stress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(Cli { command: Some(Command::Stress(flags)), .. }) => stress::run(&flags),
+        Ok(Cli { command: None, serve }) => serve::run(serve),
+        // Help and version.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            eprintln!("tollgate: {}", cli::one_line(&error));
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The admin API: who may use it, and what it changes.
+//!
+//! With a token, whoever has it. Without one, whoever sits at this machine: a loopback peer whose request came straight
+//! from it. A web page in a browser on this machine sits there too, so what a browser adds on its own ends the request as
+//! well: an `Origin`, or a `Host` that is somebody's domain (DNS rebinding).
+
+use std::net::IpAddr;
+
+use hyper::{
+    HeaderMap, Request, StatusCode, Uri,
+    header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, VIA},
+};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use tollgate::Quota;
+
+use crate::{
+    answer::{self, Answer},
+    app::App,
+    client::{Peer, sole},
+    config::{Rate, Secret, Table, Tokens, Typed, present},
+    limits::{NewDefault, Shown, TooManyRules},
+};
+
+/// Who may use the admin API.
+#[derive(Debug)]
+pub(crate) struct Access {
+    token: Option<Secret>,
+}
+
+impl Access {
+    pub(crate) fn new(token: Option<Secret>) -> Access {
+        Access { token }
+    }
+
+    /// The answer to who may not.
+    pub(crate) fn refusal<B>(&self, peer: Peer, request: &Request<B>) -> Option<Answer> {
+        let headers = request.headers();
+        let message = match &self.token {
+            Some(token) if bears(headers, token) => return None,
+            Some(_) => return Some(answer::unauthorized_admin()),
+            None if !peer.address.is_loopback() => "the admin API answers to this machine alone, or to a token",
+            None if was_forwarded(headers) => "the admin API answers to direct requests alone, or to a token",
+            None if headers.contains_key(ORIGIN) || !names_this_machine(headers, request.uri()) => {
+                "the admin API answers to no web page without a token"
+            }
+            None => return None,
+        };
+        Some(answer::error(StatusCode::FORBIDDEN, message))
+    }
+}
+
+/// Compared in constant time, but for the length.
+fn bears(headers: &HeaderMap, Secret(token): &Secret) -> bool {
+    let Some((scheme, given)) = sole(headers, &AUTHORIZATION).and_then(|value| value.split_once(' ')) else { return false };
+    scheme.eq_ignore_ascii_case("Bearer") && given.as_bytes().ct_eq(token.as_bytes()).into()
+}
+
+fn was_forwarded(headers: &HeaderMap) -> bool {
+    const NAMES: [HeaderName; 3] =
+        [HeaderName::from_static("forwarded"), HeaderName::from_static("x-real-ip"), HeaderName::from_static("x-client-ip")];
+    let forwards = |name: &HeaderName| NAMES.contains(name) || *name == VIA || name.as_str().starts_with("x-forwarded");
+    headers.keys().any(forwards)
+}
+
+/// Whether the request was sent to an IP address or to localhost. A name of any other kind may be an attacker's.
+fn names_this_machine(headers: &HeaderMap, uri: &Uri) -> bool {
+    let host = match (uri.authority(), headers.get(HOST)) {
+        (Some(authority), _) => Some(authority.host().to_owned()),
+        (None, Some(value)) => value.to_str().ok().and_then(|value| value.parse::<Uri>().ok()?.host().map(str::to_owned)),
+        (None, None) => return true,
+    };
+    host.is_some_and(|host| {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+    })
+}
+
+/// `POST /config`
+pub(crate) fn change_default(app: &App, body: &[u8]) -> Answer {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Change {
+        #[serde(default, deserialize_with = "present")]
+        capacity: Option<Typed<Tokens>>,
+        #[serde(default, deserialize_with = "present")]
+        refill_rate: Option<Typed<Rate>>,
+    }
+    let change = match from_json(body) {
+        Ok(Change { capacity: None, refill_rate: None }) => return bad("capacity", "missing, and refill_rate as well"),
+        Ok(Change { capacity, refill_rate }) => {
+            NewDefault { capacity: capacity.map(|tokens| tokens.0.0), refill_rate: refill_rate.map(|rate| rate.0.0) }
+        }
+        Err(Fault { field, message }) => return bad(&field, &message),
+    };
+    match app.limits.replace(change) {
+        Ok(in_force) => answer::value(StatusCode::OK, &in_force),
+        // Only a capacity can fail to fit: of an interval, which must not give back more than 10⁹ tokens a second.
+        Err(error) => bad("capacity", &error.to_string()),
+    }
+}
+
+/// What is in force for one client.
+#[derive(Serialize)]
+struct ForClient {
+    client_id: String,
+    #[serde(flatten)]
+    limits: Shown,
+}
+
+/// `POST /admin/update-rule`
+pub(crate) fn change_rule(app: &App, body: &[u8]) -> Answer {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Rule {
+        client_id: String,
+        capacity: Typed<Tokens>,
+        refill_rate: Typed<Rate>,
+    }
+    let Rule { client_id, capacity: Typed(Tokens(capacity)), refill_rate: Typed(Rate(rate)) } = match from_json(body) {
+        Ok(rule) => rule,
+        Err(Fault { field, message }) => return bad(&field, &message),
+    };
+    let id = match app.client_named(&client_id) {
+        Ok(id) => id,
+        Err(error) => return bad("client_id", &error),
+    };
+    let quota = match Quota::from_rate(capacity, rate) {
+        Ok(quota) => quota,
+        Err(error) => return bad("refill_rate", &error.to_string()),
+    };
+    match app.limits.set_rule(&id, quota) {
+        Ok(limits) => {
+            tracing::info!(client = %app.shown(id), %quota, "a client's own limit was set");
+            answer::value(StatusCode::OK, &ForClient { client_id: id.name(), limits })
+        }
+        Err(TooManyRules) => answer::error(StatusCode::CONFLICT, "client_id: there are as many rules as there may be"),
+    }
+}
+
+/// `DELETE /admin/rule/{client_id}`
+pub(crate) fn remove_rule(app: &App, encoded: &str) -> Answer {
+    let Some(client_id) = percent_decoded(encoded) else { return bad("client_id", "expected UTF-8, percent-encoded") };
+    let id = match app.client_named(&client_id) {
+        Ok(id) => id,
+        Err(error) => return bad("client_id", &error),
+    };
+    match app.limits.remove_rule(&id) {
+        Some(limits) => {
+            tracing::info!(client = %app.shown(id), "a client's own limit was taken back");
+            answer::value(StatusCode::OK, &ForClient { client_id: id.name(), limits })
+        }
+        None => answer::error(StatusCode::NOT_FOUND, "this client has no rule"),
+    }
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    loop {
+        rest = match *rest {
+            [] => return String::from_utf8(bytes).ok(),
+            [b'%', high, low, ref behind @ ..] => {
+                bytes.push((digit(high)? * 16 + digit(low)?) as u8);
+                behind
+            }
+            [b'%', ..] => return None,
+            [byte, ref behind @ ..] => {
+                bytes.push(byte);
+                behind
+            }
+        };
+    }
+}
+
+/// What is wrong with a body. An empty field: the whole of it.
+struct Fault {
+    field: String,
+    message: String,
+}
+
+fn from_json<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Fault> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let fault = |field: String, error: &serde_json::Error| Fault { field, message: error.to_string() };
+    let Table(value) = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| fault(error.path().to_string().trim_matches('.').to_owned(), error.inner()))?;
+    deserializer.end().map_err(|error| fault(String::new(), &error))?;
+    Ok(value)
+}
+
+/// 400, with the field named.
+fn bad(field: &str, message: &str) -> Answer {
+    let message = if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") };
+    answer::error(StatusCode::BAD_REQUEST, &message)
+}

@@ -1,0 +1,186 @@
+//! From a request to its answer: who asks, what it costs, whether it may pass.
+
+mod body;
+mod route;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
+use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder};
+
+pub(crate) use self::body::finish;
+use self::route::{Charges, Endpoint};
+use crate::{
+    admin::Access,
+    answer::{self, Answer},
+    client::{Id, Identify, Peer, Unknown},
+    config::{Bounds, Settings},
+    limits::Limits,
+};
+
+/// The server's state, shared by all connections.
+pub(crate) struct App {
+    identify: Identify,
+    charges: Charges,
+    access: Access,
+    pub(crate) limits: Limits,
+    pub(crate) bounds: Bounds,
+}
+
+/// The other end of a connection, and what it gets from `GET /` when it asks for itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) peer: Peer,
+    granted: Bytes,
+}
+
+/// An answer, and what has to be read before it is sent.
+pub(crate) struct Handled {
+    pub(crate) answer: Answer,
+    pub(crate) wants: Wants,
+}
+
+/// What the body of the request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wants {
+    Nothing,
+    /// To be echoed.
+    Submitted,
+    /// A new default.
+    NewDefault,
+    /// One client's limits.
+    NewRule,
+}
+
+impl App {
+    pub(crate) fn new(settings: &Settings) -> Result<App, String> {
+        App::build(settings, KeyedLimiter::builder(settings.quota))
+    }
+
+    fn build(settings: &Settings, builder: KeyedLimiterBuilder) -> Result<App, String> {
+        let limits = Limits::new(builder.max_keys(settings.max_clients))
+            .map_err(|error: BuildError| format!("max_clients: {error}"))?;
+        let app = App {
+            identify: Identify::new(settings),
+            charges: Charges::new(&settings.routes),
+            access: Access::new(settings.admin_token.clone()),
+            limits,
+            bounds: settings.bounds,
+        };
+        let mut named = HashSet::new();
+        for (number, rule) in settings.rules.iter().enumerate() {
+            let id = app.client_named(&rule.client_id).map_err(|error| format!("rules[{number}].client_id: {error}"))?;
+            if !named.insert(id.name()) {
+                return Err(format!("rules[{number}].client_id: {:?}: expected each client once", rule.client_id));
+            }
+            app.limits.set_rule(&id, rule.quota).map_err(|_| "rules: too many".to_owned())?;
+        }
+        Ok(app)
+    }
+
+    pub(crate) fn caller(&self, address: std::net::SocketAddr) -> Caller {
+        let peer = self.identify.peer(address);
+        Caller { peer, granted: answer::granted(peer.address) }
+    }
+
+    /// A client as an administrator names it.
+    pub(crate) fn client_named<'a>(&self, client_id: &'a str) -> Result<Id<'a>, String> {
+        let id = self.identify.named(client_id);
+        id.ok_or_else(|| format!("{client_id:?}: expected {}", self.identify.expected()))
+    }
+
+    /// A client as it stands in the log.
+    pub(crate) fn shown<'a>(&'a self, id: Id<'a>) -> impl std::fmt::Display + 'a {
+        self.identify.shown(id)
+    }
+
+    /// Decides. All but the body of the request is known by now.
+    pub(crate) fn handle<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Handled {
+        let (method, path) = (request.method(), request.uri().path());
+        let endpoint = Endpoint::of(method, path);
+        match endpoint {
+            Endpoint::Health => {
+                tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "health", "request");
+                Handled::done(answer::fixed(StatusCode::OK, r#"{"status": "ok"}"#))
+            }
+            Endpoint::ShowConfig | Endpoint::ChangeConfig | Endpoint::UpdateRule | Endpoint::RemoveRule(_) => {
+                let refusal = self.access.refusal(caller.peer, request);
+                let handled = refusal.map_or_else(|| self.administer(endpoint), Handled::done);
+                let status = handled.answer.status().as_u16();
+                tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "admin", status, "request");
+                handled
+            }
+            _ => self.limited(endpoint, method, path, request.headers(), caller),
+        }
+    }
+
+    fn limited(&self, endpoint: Endpoint<'_>, method: &Method, path: &str, headers: &HeaderMap, caller: &Caller) -> Handled {
+        let id = match self.identify.client(caller.peer, headers) {
+            Ok(id) => id,
+            Err(unknown) => {
+                tracing::debug!(peer = %caller.peer.address, %method, path, cost = 0, outcome = ?unknown, "request");
+                return Handled::done(answer::unauthorized_client(match unknown {
+                    Unknown::NoKey => "an API key is needed",
+                    Unknown::NotListed => "this API key is not known",
+                }));
+            }
+        };
+        let Some(cost) = self.charges.cost(method, path, endpoint) else {
+            tracing::debug!(client = %self.shown(id), %method, path, cost = 0, outcome = "Exempt", "request");
+            let (status, body) = self.content(endpoint, headers, caller, id);
+            return Handled { answer: answer::json(status, body), wants: endpoint.wants() };
+        };
+        let decision = self.limits.try_acquire(&id, cost);
+        tracing::debug!(
+            client = %self.shown(id), %method, path, cost, outcome = ?decision.outcome(), remaining = decision.remaining(),
+            "request"
+        );
+        if decision.is_refused() {
+            return Handled::done(answer::refused(&decision));
+        }
+        let (status, body) = self.content(endpoint, headers, caller, id);
+        Handled { answer: answer::limited(status, body, &decision), wants: endpoint.wants() }
+    }
+
+    /// What is there for those who may pass.
+    fn content(&self, endpoint: Endpoint<'_>, headers: &HeaderMap, caller: &Caller, id: Id<'_>) -> (StatusCode, Bytes) {
+        let text = match endpoint {
+            Endpoint::Root => {
+                let address = match id {
+                    Id::Address { address, .. } => address,
+                    Id::Key(_) => self.identify.address(caller.peer, headers),
+                };
+                let prepared = (address == caller.peer.address).then(|| caller.granted.clone());
+                return (StatusCode::OK, prepared.unwrap_or_else(|| answer::granted(address)));
+            }
+            Endpoint::Ping => r#"{"message": "pong"}"#,
+            Endpoint::Data => r#"{"message": "Here is your data", "data": [1, 2, 3]}"#,
+            Endpoint::Upload => r#"{"message": "Upload accepted"}"#,
+            Endpoint::Submit => "",
+            _ => return (StatusCode::NOT_FOUND, Bytes::from_static(br#"{"error": "Not Found"}"#)),
+        };
+        (StatusCode::OK, Bytes::from_static(text.as_bytes()))
+    }
+
+    fn administer(&self, endpoint: Endpoint<'_>) -> Handled {
+        match endpoint {
+            Endpoint::RemoveRule(client_id) => Handled::done(crate::admin::remove_rule(self, client_id)),
+            Endpoint::ShowConfig => Handled::done(answer::value(StatusCode::OK, &self.limits.in_force())),
+            _ => Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() },
+        }
+    }
+}
+
+impl Handled {
+    /// Whether the answer does not depend on the body.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.wants == Wants::Nothing
+    }
+
+    fn done(answer: Answer) -> Handled {
+        Handled { answer, wants: Wants::Nothing }
+    }
+}

@@ -1,0 +1,94 @@
+//! Reading what a request carries: so much, and so long, and no more.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    StatusCode,
+    body::{Body, Buf},
+};
+
+use super::{App, Handled, Wants};
+use crate::{
+    admin,
+    answer::{self, Answer},
+};
+
+/// What the admin API reads at most.
+const MAX_ADMIN_BYTES: usize = 64 * 1024;
+
+/// The answer was given before the request had been read: the connection cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    TooLarge,
+    TooSlow,
+    Broken,
+}
+
+/// Reads the body and completes the answer. A body that nobody wants is read too, so that the connection can go on, unless
+/// the client waits for leave to send it and is not going to get it.
+pub(crate) async fn finish<B>(app: &App, handled: Handled, body: B, expects_leave: bool) -> (Answer, Option<Unread>)
+where
+    B: Body + Unpin,
+{
+    let Handled { answer, wants } = handled;
+    if wants == Wants::Nothing && expects_leave {
+        return (answer, None);
+    }
+    let most = match wants {
+        Wants::NewDefault | Wants::NewRule => MAX_ADMIN_BYTES.min(app.bounds.max_body_bytes),
+        Wants::Nothing | Wants::Submitted => app.bounds.max_body_bytes,
+    };
+    let reading = read(body, most, wants != Wants::Nothing);
+    let result = tokio::time::timeout(app.bounds.body_timeout, reading).await.unwrap_or(Err(Unread::TooSlow));
+    match result {
+        Ok(data) => (complete(app, answer, wants, &data), None),
+        Err(unread) => (answer::closing(incomplete(answer, unread)), Some(unread)),
+    }
+}
+
+async fn read<B: Body + Unpin>(mut body: B, most: usize, keep: bool) -> Result<Vec<u8>, Unread> {
+    if body.size_hint().lower() > most as u64 {
+        return Err(Unread::TooLarge);
+    }
+    let (mut data, mut length) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(mut part) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
+        length = length.saturating_add(part.remaining());
+        if length > most {
+            return Err(Unread::TooLarge);
+        }
+        while keep && part.has_remaining() {
+            let count = part.chunk().len();
+            data.extend_from_slice(part.chunk());
+            part.advance(count);
+        }
+    }
+    Ok(data)
+}
+
+fn complete(app: &App, mut answer: Answer, wants: Wants, data: &[u8]) -> Answer {
+    match wants {
+        Wants::Nothing => answer,
+        Wants::Submitted => {
+            *answer.body_mut() = Full::new(answer::submitted(data));
+            answer
+        }
+        Wants::NewDefault => admin::change_default(app, data),
+        Wants::NewRule => admin::change_rule(app, data),
+    }
+}
+
+/// The answer with its headers, but another text. Who was refused anyway hears of that and nothing else.
+fn incomplete(mut answer: Answer, unread: Unread) -> Answer {
+    if answer.status().is_client_error() && answer.status() != StatusCode::NOT_FOUND {
+        return answer;
+    }
+    let (status, body) = match unread {
+        Unread::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, r#"{"error": "Payload Too Large"}"#),
+        Unread::TooSlow => (StatusCode::REQUEST_TIMEOUT, r#"{"error": "Request Timeout"}"#),
+        Unread::Broken => (StatusCode::BAD_REQUEST, r#"{"error": "Bad Request"}"#),
+    };
+    *answer.status_mut() = status;
+    *answer.body_mut() = Full::new(Bytes::from_static(body.as_bytes()));
+    answer
+}

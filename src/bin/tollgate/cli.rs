@@ -1,0 +1,164 @@
+//! The command line.
+
+use std::{error::Error, ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{
+    Args, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use hyper::Uri;
+use ipnet::IpNet;
+
+use crate::config::{Rate, Secret, Timeout, Tokens, Whole, typed};
+
+const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of the above and more. An unknown key is an error.
+  listen = "127.0.0.1:8000"
+  capacity = 10                               # tokens
+  refill_rate = 1.0                           # tokens per second, or one of these in its place:
+  refill = { every = "1h", mode = "interval" }   # the whole capacity at once, an hour after the first request
+  refill = { every = "1s", tokens = 5 }          # greedy: 5 tokens a second; tokens defaults to the capacity
+  quota = "100/hour, capacity 20"             # in place of capacity and refill
+  tokens = 100                                # with time: an interval, as in the API-key system's settings file
+  time = 3600                                 # seconds
+  trust_proxy = ["10.0.0.0/8"]
+  admin_token = "..."
+  client = "ip"                               # or { header = "X-API-Key" }
+  api_keys = ["..."]                          # with a header: the only keys that are let in
+  ipv6_prefix = 64                            # bits of an IPv6 address that make a client
+  max_clients = 1000000                       # clients told apart, 27 bytes each
+  [[routes]]                                  # costs and exemptions; without a method, for all of them
+  method = "GET"
+  path = "/api/data"
+  cost = 2                                    # or exempt = true
+  [[rules]]                                   # a client's own limits
+  client_id = "192.0.2.7"
+  capacity = 50
+  refill_rate = 10.0
+  [connections]
+  max = 10000                                 # the next ones wait until one ends
+  header_timeout = "10s"                      # for a whole header, and for the first request
+  idle_timeout = "60s"                        # between requests
+  body_timeout = "30s"
+  shutdown_grace = "10s"                      # what is in flight at SIGINT or SIGTERM may take
+  max_header_bytes = 16384
+  max_body_bytes = 1048576
+
+While it runs: GET /config shows what is in force; POST /config {"capacity": 15, "refill_rate": 5} changes the default (either
+field alone, too; a rate takes an interval's place) and makes all buckets full; POST /admin/update-rule {"client_id":
+"192.0.2.7", "capacity": 50, "refill_rate": 10.0} gives one client limits of its own; DELETE /admin/rule/192.0.2.7 takes them back.
+
+TOLLGATE_LOG (or RUST_LOG) sets what is logged to standard error: info, debug (a line a request), or a filter."#;
+
+/// A rate-limiting HTTP server: a token bucket for every client, in one atomic word.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, args_conflicts_with_subcommands = true, after_long_help = FILE_HELP)]
+#[command(after_help = "--help shows the keys of the configuration file as well.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send requests to a server and show what it answers; with --concurrency or --duration, measure it
+    Stress(Stress),
+}
+
+/// Flags of the server.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Serve {
+    /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8000]
+    #[arg(long, env = "TOLLGATE_LISTEN", value_name = "ADDR", value_parser = typed::<SocketAddr>)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Configuration file, TOML or JSON by its ending; flags win over the environment, the environment over the file
+    #[arg(long, env = "TOLLGATE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Tokens in a full bucket [default: 10]
+    #[arg(long, env = "TOLLGATE_CAPACITY", value_name = "N", value_parser = typed::<Tokens>, allow_hyphen_values = true)]
+    pub(crate) capacity: Option<Tokens>,
+    /// Tokens that come back per second; 0.5 is one token in 2 s [default: 1]
+    #[arg(long, env = "TOLLGATE_REFILL_RATE", value_name = "R", value_parser = typed::<Rate>, allow_hyphen_values = true)]
+    pub(crate) refill_rate: Option<Rate>,
+    /// Network whose X-Forwarded-For and Forwarded headers count; repeat it, or separate with commas
+    ///
+    /// The client is the rightmost address in the header that is in none of these networks. When both headers are there and
+    /// disagree, one may be forged: then the client is the proxy itself.
+    #[arg(long, env = "TOLLGATE_TRUST_PROXY", value_name = "CIDR", value_parser = typed::<IpNet>, value_delimiter = ',')]
+    pub(crate) trust_proxy: Vec<IpNet>,
+    /// What the admin API asks for, as Authorization: Bearer TOKEN; without it, it answers to this machine alone
+    ///
+    /// Better in the environment than in a flag, which other users of the machine can see.
+    #[arg(long, env = "TOLLGATE_ADMIN_TOKEN", value_name = "TOKEN", value_parser = typed::<Secret>, hide_env_values = true)]
+    pub(crate) admin_token: Option<Secret>,
+}
+
+/// Flags of the stress tool.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Stress {
+    /// Where to send the requests
+    #[arg(long, default_value = "http://127.0.0.1:8000/", value_parser = url)]
+    pub(crate) url: Uri,
+    /// Requests to send [default: 20, or as many as the duration allows]
+    #[arg(long, value_name = "N", value_parser = typed::<Whole<1, 1_000_000_000>>)]
+    pub(crate) total: Option<Whole<1, 1_000_000_000>>,
+    /// Pause after each answer, in seconds or as 10ms [default: 0.2, or 0 for a real load]
+    #[arg(long, value_name = "TIME", value_parser = typed::<Timeout<0>>, allow_hyphen_values = true)]
+    pub(crate) interval: Option<Timeout<0>>,
+    /// A real load: connections that send at the same time
+    #[arg(long, value_name = "N", value_parser = typed::<Whole<1, 10_000>>)]
+    pub(crate) concurrency: Option<Whole<1, 10_000>>,
+    /// A real load: how long, in seconds or as 1m [default: 10s, unless there is a total]
+    #[arg(long, value_name = "TIME", value_parser = typed::<Timeout<1>>)]
+    pub(crate) duration: Option<Timeout<1>>,
+}
+
+impl Stress {
+    /// The time a load lasts at most.
+    pub(crate) fn lasts(&self) -> Option<Duration> {
+        let standard = self.total.is_none().then_some(Duration::from_secs(10));
+        self.duration.map(|Timeout(time)| time).or(standard)
+    }
+}
+
+fn url(text: &str) -> Result<Uri, String> {
+    let uri = text.parse::<Uri>().ok();
+    let good = |uri: &Uri| uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty());
+    uri.filter(good).ok_or_else(|| "expected a URL such as http://127.0.0.1:8000/".to_owned())
+}
+
+/// clap's message in one line: which flag, what it was, what is allowed.
+pub(crate) fn one_line(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    if let (ErrorKind::ValueValidation, Some(flag), Some(value), Some(expected)) =
+        (error.kind(), context(ContextKind::InvalidArg), context(ContextKind::InvalidValue), error.source())
+    {
+        let flag = flag.split(' ').next().unwrap_or(flag);
+        let shown = if flag == "--admin-token" { "a value that is not shown here".to_owned() } else { format!("{value:?}") };
+        return format!("{}: {shown}: {expected}", named_as_given(flag));
+    }
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    match error.kind() {
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => format!("{line}: --help shows what there is"),
+        _ => line.to_owned(),
+    }
+}
+
+/// The flag, or the variable of the environment that stands for it when the flag itself was not given.
+fn named_as_given(flag: &str) -> String {
+    let is_flag = |argument: OsString| {
+        argument
+            .to_str()
+            .is_some_and(|text| text.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+    };
+    match std::env::args_os().any(is_flag) {
+        true => flag.to_owned(),
+        false => flag.replacen("--", "TOLLGATE_", 1).replace('-', "_").to_uppercase(),
+    }
+}

@@ -1,0 +1,175 @@
+//! Who a client is: an address, perhaps one that a trusted proxy names, or an API key.
+
+mod forwarded;
+
+use std::{
+    collections::HashSet,
+    fmt,
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
+
+use hyper::{
+    HeaderMap,
+    header::{HeaderName, HeaderValue},
+};
+use ipnet::IpNet;
+
+use crate::config::{Client, Settings};
+
+/// Tells clients apart.
+pub(crate) struct Identify {
+    by: By,
+    trusted: Trusted,
+    ipv6_mask: u128,
+    /// Keys are logged as a hash with a seed of this process.
+    redact: RandomState,
+}
+
+enum By {
+    Address,
+    Key { header: HeaderName, listed: Option<HashSet<String>> },
+}
+
+/// The networks of proxies whose forwarding headers count.
+#[derive(Debug)]
+pub(crate) struct Trusted(Vec<IpNet>);
+
+impl Trusted {
+    fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// The other end of a connection; found out once for all of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    trusted: bool,
+}
+
+/// What a bucket belongs to. Its hash is what the limiter sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Id<'a> {
+    /// The address, and the part of it that counts.
+    Address {
+        address: IpAddr,
+        network: IpAddr,
+    },
+    Key(&'a str),
+}
+
+/// Why nobody can be told from the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    NoKey,
+    NotListed,
+}
+
+impl Identify {
+    pub(crate) fn new(settings: &Settings) -> Identify {
+        let by = match &settings.client {
+            Client::Ip => By::Address,
+            Client::Header(header) => By::Key { header: header.clone(), listed: settings.api_keys.clone() },
+        };
+        // An address of the other family inside of an IPv6 one is seen as IPv4, so its network has to be as well.
+        let ipv6_mask = u128::MAX.checked_shl(128 - u32::from(settings.ipv6_prefix)).unwrap_or(0);
+        Identify { by, trusted: Trusted(settings.trust_proxy.clone()), ipv6_mask, redact: RandomState::new() }
+    }
+
+    pub(crate) fn peer(&self, address: SocketAddr) -> Peer {
+        let address = address.ip().to_canonical();
+        Peer { address, trusted: self.trusted.contains(address) }
+    }
+
+    /// Whose request this is.
+    pub(crate) fn client<'a>(&self, peer: Peer, headers: &'a HeaderMap) -> Result<Id<'a>, Unknown> {
+        match &self.by {
+            By::Address if peer.trusted => Ok(self.id(forwarded::client(peer.address, headers, &self.trusted))),
+            By::Address => Ok(self.id(peer.address)),
+            By::Key { header, listed } => {
+                let key = sole(headers, header).filter(|key| !key.is_empty()).ok_or(Unknown::NoKey)?;
+                let known = listed.as_ref().is_none_or(|listed| listed.contains(key));
+                known.then_some(Id::Key(key)).ok_or(Unknown::NotListed)
+            }
+        }
+    }
+
+    /// The address to show to whoever asks `GET /`.
+    pub(crate) fn address(&self, peer: Peer, headers: &HeaderMap) -> IpAddr {
+        if peer.trusted { forwarded::client(peer.address, headers, &self.trusted) } else { peer.address }
+    }
+
+    /// A client as an administrator names it. `None`: no IP address.
+    pub(crate) fn named<'a>(&self, client_id: &'a str) -> Option<Id<'a>> {
+        match self.by {
+            By::Address => client_id.parse::<IpAddr>().ok().map(|address| self.id(address.to_canonical())),
+            By::Key { .. } => (!client_id.is_empty()).then_some(Id::Key(client_id)),
+        }
+    }
+
+    /// What [`Identify::named`] takes.
+    pub(crate) fn expected(&self) -> &'static str {
+        match self.by {
+            By::Address => "an IP address",
+            By::Key { .. } => "an API key",
+        }
+    }
+
+    /// A client as it stands in the log: never a key.
+    pub(crate) fn shown<'a>(&'a self, id: Id<'a>) -> Shown<'a> {
+        Shown { id, redact: &self.redact }
+    }
+
+    fn id(&self, address: IpAddr) -> Id<'static> {
+        let network = match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & self.ipv6_mask).into(),
+        };
+        Id::Address { address, network }
+    }
+}
+
+/// One server knows one kind, so nothing has to tell the kinds apart.
+impl Hash for Id<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Id::Address { network, .. } => network.hash(state),
+            Id::Key(key) => key.hash(state),
+        }
+    }
+}
+
+impl Id<'_> {
+    /// One name for all spellings: an address, the network of an IPv6 address, a key.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Id::Address { network, .. } => network.to_string(),
+            Id::Key(key) => (*key).to_owned(),
+        }
+    }
+}
+
+/// The header's value, if there is one and no other.
+pub(crate) fn sole<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().map(HeaderValue::to_str)?.ok()?;
+    values.next().is_none().then_some(value)
+}
+
+pub(crate) struct Shown<'a> {
+    id: Id<'a>,
+    redact: &'a RandomState,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.id {
+            Id::Address { address, .. } => address.fmt(f),
+            Id::Key(key) => write!(f, "key#{:08x}", self.redact.hash_one(key) as u32),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! What the server runs with: flags win over the environment, the environment over the file, the file over the defaults.
+
+mod file;
+mod kinds;
+mod quota;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::{
+    collections::HashSet,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use hyper::Method;
+use ipnet::IpNet;
+use tollgate::Quota;
+
+pub(crate) use self::{
+    file::{Client, File},
+    kinds::{Rate, Secret, Timeout, Tokens, Whole},
+    value::{Table, Typed, present, typed},
+};
+use crate::cli::Serve;
+
+/// Rules cost some 200 bytes each, and every change copies the list.
+pub(crate) const MAX_RULES: usize = 10_000;
+
+/// Paths that are never limited, whatever the file says.
+const UNLIMITED: [&str; 3] = ["/health", "/config", "/admin/"];
+
+/// All settings, checked.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) quota: Quota,
+    pub(crate) trust_proxy: Vec<IpNet>,
+    pub(crate) admin_token: Option<Secret>,
+    pub(crate) client: Client,
+    pub(crate) api_keys: Option<HashSet<String>>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) ipv6_prefix: u8,
+    pub(crate) max_clients: usize,
+    pub(crate) bounds: Bounds,
+}
+
+/// What requests to a path, with one method or any, are charged. HEAD goes by what GET is charged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) method: Option<Method>,
+    pub(crate) path: String,
+    /// `None`: never limited.
+    pub(crate) cost: Option<u32>,
+}
+
+/// One client's own quota.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) client_id: String,
+    pub(crate) quota: Quota,
+}
+
+/// What clients may use up beside tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) max_connections: usize,
+    pub(crate) header_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    pub(crate) shutdown_grace: Duration,
+    pub(crate) max_header_bytes: usize,
+    pub(crate) max_body_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            max_connections: 10_000,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(30),
+            shutdown_grace: Duration::from_secs(10),
+            max_header_bytes: 16 * 1024,
+            max_body_bytes: 1024 * 1024,
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the file that the flags or the environment name, and puts them over it. An error is one line.
+    pub(crate) fn load(flags: Serve) -> Result<Settings, String> {
+        let file = flags.config.as_deref().map_or_else(|| Ok(File::default()), File::read)?;
+        Settings::merge(flags, file)
+    }
+
+    pub(crate) fn merge(flags: Serve, file: File) -> Result<Settings, String> {
+        let quota = quota::of(&file, flags.capacity, flags.refill_rate)?;
+        let bounds = bounds(&file);
+        let client = file.client.unwrap_or(Client::Ip);
+        if client == Client::Ip && file.api_keys.is_some() {
+            return Err("api_keys: expected with client = { header = \"X-API-Key\" } only".to_owned());
+        }
+        Ok(Settings {
+            listen: flags.listen.or(file.listen.map(|listen| listen.0)).unwrap_or((Ipv4Addr::LOCALHOST, 8000).into()),
+            quota,
+            trust_proxy: match flags.trust_proxy {
+                flags if flags.is_empty() => plain(file.trust_proxy.unwrap_or_default()).collect(),
+                flags => flags,
+            },
+            admin_token: flags.admin_token.or(file.admin_token.map(|token| token.0)),
+            client,
+            api_keys: file.api_keys.map(|keys| plain(keys).map(|Secret(key)| key).collect()),
+            routes: routes(file.routes)?,
+            rules: rules(file.rules)?,
+            // The kind has checked that it is at most 128.
+            ipv6_prefix: file.ipv6_prefix.map_or(64, |prefix| prefix.0.0 as u8),
+            max_clients: file.max_clients.map_or(1_000_000, |clients| clients.0.size()),
+            bounds,
+        })
+    }
+}
+
+fn plain<T>(values: Vec<Typed<T>>) -> impl Iterator<Item = T> {
+    values.into_iter().map(|Typed(value)| value)
+}
+
+fn bounds(file: &File) -> Bounds {
+    let standard = Bounds::default();
+    let Some(Table(given)) = &file.connections else { return standard };
+    Bounds {
+        max_connections: given.max.as_ref().map_or(standard.max_connections, |max| max.0.size()),
+        header_timeout: given.header_timeout.as_ref().map_or(standard.header_timeout, |time| time.0.0),
+        idle_timeout: given.idle_timeout.as_ref().map_or(standard.idle_timeout, |time| time.0.0),
+        body_timeout: given.body_timeout.as_ref().map_or(standard.body_timeout, |time| time.0.0),
+        shutdown_grace: given.shutdown_grace.as_ref().map_or(standard.shutdown_grace, |time| time.0.0),
+        max_header_bytes: given.max_header_bytes.as_ref().map_or(standard.max_header_bytes, |bytes| bytes.0.size()),
+        max_body_bytes: given.max_body_bytes.as_ref().map_or(standard.max_body_bytes, |bytes| bytes.0.size()),
+    }
+}
+
+fn routes(given: Vec<Table<file::Route>>) -> Result<Vec<Route>, String> {
+    let mut seen = HashSet::new();
+    let mut routes = Vec::new();
+    for (number, Table(route)) in given.into_iter().enumerate() {
+        let (method, path) = (route.method.map(|method| method.0), route.path.0.0);
+        let cost = match (route.cost, route.exempt) {
+            (Some(_), true) => return Err(format!("routes[{number}]: expected a cost or exempt = true, not both")),
+            (None, false) => return Err(format!("routes[{number}]: expected a cost or exempt = true")),
+            (cost, _) => cost.map(|cost| cost.0.0),
+        };
+        if UNLIMITED.iter().any(|unlimited| path == *unlimited || unlimited.ends_with('/') && path.starts_with(unlimited)) {
+            return Err(format!("routes[{number}].path: {path}: expected a path that is limited, and this one never is"));
+        }
+        if !seen.insert((method.clone(), path.clone())) {
+            return Err(format!("routes[{number}]: {path}: expected each method and path once"));
+        }
+        routes.push(Route { method, path, cost });
+    }
+    Ok(routes)
+}
+
+fn rules(given: Vec<Table<file::Rule>>) -> Result<Vec<Rule>, String> {
+    if given.len() > MAX_RULES {
+        return Err(format!("rules: {} of them: expected at most {MAX_RULES}", given.len()));
+    }
+    let rule = |(number, Table(rule)): (usize, Table<file::Rule>)| {
+        let quota = Quota::from_rate(rule.capacity.0.0, rule.refill_rate.0.0);
+        Ok(Rule { client_id: rule.client_id, quota: quota.map_err(|error| format!("rules[{number}]: {error}"))? })
+    };
+    given.into_iter().enumerate().map(rule).collect()
+}
+
+/// The settings of a TOML file, without flags.
+#[cfg(test)]
+pub(crate) fn settings(toml: &str) -> Settings {
+    Settings::merge(Serve::default(), file::from_toml(toml).unwrap()).unwrap()
+}

@@ -1,0 +1,235 @@
+//! The configuration file: its keys, and how it is read. What is wrong is told in one line.
+
+use std::{fs, net::SocketAddr, path::Path as FilePath};
+
+use hyper::{Method, header::HeaderName};
+use ipnet::IpNet;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, value::MapAccessDeserializer},
+};
+use tollgate::Quota;
+
+use super::{
+    kinds::{Path, Period, Rate, Seconds, Secret, Timeout, Tokens, Whole},
+    value::{Table, Typed, present},
+};
+
+/// Everything a file may say. `tokens` and `time` are the settings file of the API-key system.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) listen: Option<Typed<SocketAddr>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) capacity: Option<Typed<Tokens>>,
+    #[serde(default, deserialize_with = "present", alias = "refill-rate")]
+    pub(crate) refill_rate: Option<Typed<Rate>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) refill: Option<Table<Refill>>,
+    #[serde(default, deserialize_with = "quota")]
+    pub(crate) quota: Option<Quota>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) tokens: Option<Typed<Tokens>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) time: Option<Typed<Seconds>>,
+    #[serde(default, deserialize_with = "present", alias = "trust-proxy")]
+    pub(crate) trust_proxy: Option<Vec<Typed<IpNet>>>,
+    #[serde(default, deserialize_with = "present", alias = "admin-token")]
+    pub(crate) admin_token: Option<Typed<Secret>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) client: Option<Client>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) api_keys: Option<Vec<Typed<Secret>>>,
+    #[serde(default)]
+    pub(crate) routes: Vec<Table<Route>>,
+    #[serde(default)]
+    pub(crate) rules: Vec<Table<Rule>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) ipv6_prefix: Option<Typed<Whole<1, 128>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) max_clients: Option<Typed<Whole<1, 1_000_000_000>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) connections: Option<Table<Connections>>,
+}
+
+/// `refill = { every = "1h", mode = "interval" }`, or greedy: `{ tokens = 5, every = "1s" }`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Refill {
+    #[serde(default)]
+    pub(crate) mode: Mode,
+    /// Greedy only; the capacity when it is left out.
+    #[serde(default, deserialize_with = "tokens")]
+    pub(crate) tokens: Option<Tokens>,
+    #[serde(deserialize_with = "period")]
+    pub(crate) every: Period,
+}
+
+fn tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tokens>, D::Error> {
+    Typed::deserialize(deserializer).map(|Typed(tokens)| Some(tokens))
+}
+
+fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Period, D::Error> {
+    Typed::deserialize(deserializer).map(|Typed(period)| period)
+}
+
+/// As the library reads it; its error says what is wrong, and not what was there.
+fn quota<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quota>, D::Error> {
+    struct QuotaVisitor;
+
+    impl<'de> de::Visitor<'de> for QuotaVisitor {
+        type Value = Quota;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a quota such as \"100/hour, capacity 20\"")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Quota, E> {
+            text.parse().map_err(|error| E::custom(format!("{text:?}: {error}")))
+        }
+
+        fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Quota, A::Error> {
+            Quota::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_any(QuotaVisitor).map(Some)
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    #[default]
+    Greedy,
+    Interval,
+}
+
+/// What tells clients apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    Ip,
+    Header(HeaderName),
+}
+
+impl<'de> Deserialize<'de> for Client {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Client, D::Error> {
+        deserializer.deserialize_any(ClientVisitor)
+    }
+}
+
+struct ClientVisitor;
+
+impl<'de> de::Visitor<'de> for ClientVisitor {
+    type Value = Client;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("\"ip\" or { header = \"X-API-Key\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Client, E> {
+        match text {
+            "ip" => Ok(Client::Ip),
+            _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Client, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct ByHeader {
+            header: Typed<HeaderName>,
+        }
+        ByHeader::deserialize(MapAccessDeserializer::new(map)).map(|by| Client::Header(by.header.0))
+    }
+}
+
+/// What a request costs, or that it is never limited, by path and, if given, method.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Route {
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) method: Option<Typed<Method>>,
+    pub(crate) path: Typed<Path>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) cost: Option<Typed<Tokens>>,
+    #[serde(default)]
+    pub(crate) exempt: bool,
+}
+
+/// One client's own limits.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rule {
+    pub(crate) client_id: String,
+    pub(crate) capacity: Typed<Tokens>,
+    pub(crate) refill_rate: Typed<Rate>,
+}
+
+/// What connections may use up.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Connections {
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) max: Option<Typed<Whole<1, 1_000_000>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) header_timeout: Option<Typed<Timeout<100>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) idle_timeout: Option<Typed<Timeout<100>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) body_timeout: Option<Typed<Timeout<100>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) shutdown_grace: Option<Typed<Timeout<0>>>,
+    #[serde(default, deserialize_with = "present")]
+    /// hyper's smallest buffer is 8 KiB.
+    pub(crate) max_header_bytes: Option<Typed<Whole<8192, 1_048_576>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) max_body_bytes: Option<Typed<Whole<0, 1_073_741_824>>>,
+}
+
+impl File {
+    /// Reads a file, TOML or JSON by its ending.
+    pub(crate) fn read(path: &FilePath) -> Result<File, String> {
+        let parse = match path.extension().and_then(|ending| ending.to_str()) {
+            Some("toml") => from_toml,
+            Some("json") => from_json,
+            _ => return Err(format!("--config: {}: expected a file that ends in .toml or .json", path.display())),
+        };
+        let text = fs::read_to_string(path).map_err(|error| format!("--config: {}: {error}", path.display()))?;
+        parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
+pub(crate) fn from_toml(text: &str) -> Result<File, String> {
+    let deserializer = toml::Deserializer::parse(text)
+        .map_err(|error| one_line(&format!("not TOML: {}{}", error.message(), place(text, &error))))?;
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let message = format!("{}{}", error.inner().message(), place(text, error.inner()));
+        one_line(&with_path(&error.path().to_string(), &message))
+    })
+}
+
+/// The line, and the key in it: not its value, which may be a secret.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return String::new() };
+    let number = before.matches('\n').count();
+    let key = text.lines().nth(number).and_then(|line| line.split_once('=')).map_or("", |(key, _)| key.trim());
+    format!(", in line {}{}{key}", number + 1, if key.is_empty() { "" } else { ": " })
+}
+
+pub(crate) fn from_json(text: &str) -> Result<File, String> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let Table(file) = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| one_line(&with_path(&error.path().to_string(), &error.inner().to_string())))?;
+    deserializer.end().map_err(|error| format!("not JSON: {error}"))?;
+    Ok(file)
+}
+
+/// Errors at the top have no path, which shows as a dot.
+fn with_path(path: &str, message: &str) -> String {
+    if path == "." { message.to_owned() } else { format!("{path}: {message}") }
+}
+
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}

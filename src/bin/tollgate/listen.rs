@@ -1,0 +1,120 @@
+//! Accepting connections, and ending in order.
+
+mod connection;
+mod progress;
+mod stream;
+mod watch;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+
+use self::{
+    connection::{Requests, protocols, serve},
+    progress::Progress,
+    watch::Watch,
+};
+use crate::app::App;
+
+/// The pause after an accept that failed for want of something that the next connection to end gives back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that may wait to be accepted, as far as the operating system allows. Who finds no room tries again after a second.
+const BACKLOG: u32 = 4096;
+
+/// The server on its socket.
+pub(crate) struct Server {
+    listener: TcpListener,
+    app: Arc<App>,
+    protocols: Arc<Builder<TokioExecutor>>,
+    watch: Arc<Watch>,
+    /// Places for connections. Who finds none waits in the backlog of the operating system.
+    places: Arc<Semaphore>,
+}
+
+impl Server {
+    pub(crate) fn bind(address: SocketAddr, app: App) -> io::Result<Server> {
+        let bounds = app.bounds;
+        Ok(Server {
+            listener: listen(address)?,
+            app: Arc::new(app),
+            protocols: Arc::new(protocols(&bounds)),
+            watch: Watch::new(bounds),
+            places: Arc::new(Semaphore::new(bounds.max_connections)),
+        })
+    }
+
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` is ready; then takes no more connections, and finishes what is in flight.
+    pub(crate) async fn run(self, stop: impl Future) {
+        tokio::select! {
+            () = self.accept() => {}
+            () = self.watch.keep() => {}
+            _ = stop => {}
+        }
+        let Server { listener, app, watch, .. } = self;
+        drop(listener);
+        tokio::select! {
+            () = watch.finish(app.bounds.shutdown_grace) => {}
+            () = watch.keep() => {}
+        }
+    }
+
+    async fn accept(&self) {
+        let mut failing = false;
+        loop {
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, address)) => {
+                    failing = false;
+                    self.begin(stream, address, place);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    // Once, not every time: a flood of connections must not become a flood of lines.
+                    if !failing {
+                        tracing::warn!(%error, "cannot accept connections for now");
+                    }
+                    failing = true;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn begin(&self, stream: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
+        // Without it answers are as right, and later.
+        let _ = stream.set_nodelay(true);
+        let progress = Arc::new(Progress::default());
+        let guard = self.watch.begin(&progress);
+        let requests = Requests { app: Arc::clone(&self.app), caller: self.app.caller(address), progress };
+        let protocols = Arc::clone(&self.protocols);
+        tokio::spawn(async move {
+            let (_place, _guard) = (place, guard);
+            if let Err(error) = serve(&protocols, stream, requests).await {
+                tracing::debug!(peer = %address, error = &*error, "connection ended");
+            }
+        });
+    }
+}
+
+/// tokio's own `bind`, with a longer backlog.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Errors of a connection that was gone before it was accepted, not of ours.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

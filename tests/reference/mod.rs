@@ -1,0 +1,150 @@
+//! Token buckets in exact rational arithmetic, and random calls to compare them with the real ones.
+//!
+//! Written from the definition of a token bucket (a level, which time raises and charges lower) and from the documented
+//! promises, on big numbers: nothing here is rounded, packed or bounded but where the documentation says so.
+//!
+//! - [`grid`]: the steps that time is counted in, derived from the rule that the documentation gives.
+//! - [`greedy`], [`interval`]: the two kinds on that grid, which the library must equal decision for decision.
+//! - [`continuous`]: no grid at all. The library may be ahead of it by less than [`Quota::resolution`], and never behind.
+//! - [`generate`], [`play`]: random quotas and calls.
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
+pub mod continuous;
+pub mod generate;
+pub mod greedy;
+pub mod grid;
+pub mod interval;
+pub mod play;
+
+use std::time::Duration;
+
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use tollgate::{Decision, Outcome, Quota};
+
+use self::{greedy::Greedy, interval::Interval};
+
+pub fn integer(number: impl Into<BigInt>) -> BigRational {
+    BigRational::from_integer(number.into())
+}
+
+pub fn ratio(numerator: impl Into<BigInt>, denominator: impl Into<BigInt>) -> BigRational {
+    BigRational::new(numerator.into(), denominator.into())
+}
+
+/// Nanoseconds since the origin; the library counts five centuries of them.
+pub fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Tokens a nanosecond.
+pub fn rate(quota: &Quota) -> BigRational {
+    ratio(quota.tokens(), nanos(quota.period()))
+}
+
+/// What a decision shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub outcome: Outcome,
+    pub remaining: u32,
+    pub retry_after: Option<Duration>,
+    pub reset_after: Duration,
+    pub wait: Duration,
+}
+
+impl Answer {
+    pub fn of(decision: &Decision) -> Answer {
+        Answer {
+            outcome: decision.outcome(),
+            remaining: decision.remaining(),
+            retry_after: decision.retry_after(),
+            reset_after: decision.reset_after(),
+            wait: decision.wait(),
+        }
+    }
+}
+
+/// What a charge is remembered by, so that it can be undone.
+#[derive(Clone, Debug)]
+pub enum Charge {
+    Greedy(greedy::Charge),
+    Interval(interval::Charge),
+}
+
+/// An answer that may be given, and where something is taken, what becomes of the bucket and what the charge is.
+#[derive(Clone, Debug)]
+pub struct Next<B, C> {
+    pub answer: Answer,
+    pub charge: Option<(B, C)>,
+}
+
+fn choose<B, C>(mut possible: Vec<Next<B, C>>, answer: &Answer) -> Result<Option<(B, C)>, Answer> {
+    match possible.iter().position(|next| next.answer == *answer) {
+        Some(number) => Ok(possible.swap_remove(number).charge),
+        None => Err(possible.swap_remove(0).answer),
+    }
+}
+
+/// The reference for a bucket of either kind.
+#[derive(Clone, Debug)]
+pub enum Reference {
+    Greedy(Greedy),
+    Interval(Interval),
+}
+
+impl Reference {
+    pub fn new(quota: &Quota) -> Reference {
+        if quota.is_interval() { Reference::Interval(Interval::new(quota)) } else { Reference::Greedy(Greedy::new(quota)) }
+    }
+
+    /// Follows the bucket, if `answer` is one that the reference can give: the charge, or else the answer that was expected.
+    /// Without patience it was a take, with patience a reservation that waits so long at most.
+    pub fn follow(
+        &mut self,
+        now: Duration,
+        cost: u32,
+        patience: Option<Duration>,
+        answer: &Answer,
+    ) -> Result<Option<Charge>, Answer> {
+        let (now, patience) = (nanos(now), patience.map(nanos));
+        match self {
+            Reference::Greedy(bucket) => {
+                let charge = choose(bucket.decide(now, cost, patience), answer)?;
+                Ok(charge.map(|(after, charge)| {
+                    *bucket = after;
+                    Charge::Greedy(charge)
+                }))
+            }
+            Reference::Interval(bucket) => {
+                let charge = choose(bucket.decide(now, cost, patience), answer)?;
+                Ok(charge.map(|(after, charge)| {
+                    *bucket = after;
+                    Charge::Interval(charge)
+                }))
+            }
+        }
+    }
+
+    pub fn is_full(&self, now: Duration) -> bool {
+        let reset_after = match self {
+            Reference::Greedy(bucket) => bucket.decide(nanos(now), 0, None)[0].answer.reset_after,
+            Reference::Interval(bucket) => bucket.decide(nanos(now), 0, None)[0].answer.reset_after,
+        };
+        reset_after.is_zero()
+    }
+
+    pub fn refund(&mut self, charge: &Charge) -> bool {
+        match (self, charge) {
+            (Reference::Greedy(bucket), Charge::Greedy(charge)) => bucket.refund(charge),
+            (Reference::Interval(bucket), Charge::Interval(charge)) => bucket.refund(charge),
+            _ => false,
+        }
+    }
+
+    pub fn reset(&mut self, now: Duration) {
+        match self {
+            Reference::Greedy(bucket) => bucket.reset(nanos(now)),
+            Reference::Interval(bucket) => bucket.reset(nanos(now)),
+        }
+    }
+}

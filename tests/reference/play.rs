@@ -1,0 +1,150 @@
+//! Turning random calls into calls on one bucket, at times and with costs that suit its quota and its state.
+
+use std::time::Duration;
+
+use proptest::sample::Index;
+use tollgate::{Bucket, Decision, Outcome, Quota};
+
+use super::{
+    generate::{Ask, Call, Cost, Patience, When},
+    grid::HORIZON,
+    nanos,
+};
+
+/// What was asked of the bucket, and what it said.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    Decided {
+        now: Duration,
+        cost: u32,
+        patience: Option<Duration>,
+        decision: Decision,
+    },
+    /// The decision with this number, counted from the first, was undone; whether that gave anything back.
+    Refunded {
+        number: usize,
+        gave: bool,
+    },
+    Reset {
+        now: Duration,
+    },
+}
+
+pub struct Player {
+    pub bucket: Bucket,
+    quota: Quota,
+    clock: u64,
+    /// The time the last answer named.
+    promised: u64,
+    decisions: Vec<Decision>,
+    /// Numbers of decisions that may still be undone.
+    open: Vec<usize>,
+}
+
+impl Player {
+    pub fn new(quota: Quota, start: u64) -> Player {
+        let bucket = Bucket::new(quota);
+        Player { bucket, quota, clock: start, promised: start, decisions: Vec::new(), open: Vec::new() }
+    }
+
+    pub fn play(&mut self, (when, ask): &Call) -> Option<Event> {
+        let now = self.time(when);
+        match ask {
+            Ask::Take(cost) => Some(self.decide(now, self.cost(now, cost), None)),
+            Ask::Reserve(cost, patience) => {
+                let cost = self.cost(now, cost);
+                let patience = self.patience(now, cost, patience);
+                Some(self.decide(now, cost, Some(patience)))
+            }
+            Ask::RefundRecent(before) => {
+                let charged = |&place: &usize| self.decisions[self.open[place]].is_allowed();
+                self.refund((0..self.open.len()).rev().filter(charged).nth(*before)?)
+            }
+            Ask::Refund(index) => self.refund(pick(index, self.open.len())?),
+            Ask::Reset => {
+                self.bucket.reset_at(now);
+                Some(Event::Reset { now })
+            }
+        }
+    }
+
+    fn decide(&mut self, now: Duration, cost: u32, patience: Option<Duration>) -> Event {
+        let decision = match patience {
+            None => self.bucket.try_acquire_at(now, cost),
+            Some(patience) => self.bucket.reserve_at(now, cost, patience),
+        };
+        self.promised = nanos(now).saturating_add(nanos(decision.retry_after().unwrap_or(decision.reset_after())));
+        self.open.push(self.decisions.len());
+        self.decisions.push(decision);
+        Event::Decided { now, cost, patience, decision }
+    }
+
+    /// A decision may be undone once; one that gave nothing back may be tried again.
+    fn refund(&mut self, place: usize) -> Option<Event> {
+        let number = self.open[place];
+        let gave = self.bucket.refund(self.decisions[number]);
+        if gave {
+            self.open.remove(place);
+        }
+        Some(Event::Refunded { number, gave })
+    }
+
+    fn time(&mut self, when: &When) -> Duration {
+        let (tokens, period) = (u128::from(self.quota.tokens()), u128::from(nanos(self.quota.period())));
+        let later = |time: u128, off: i64| {
+            let time = u64::try_from(time).unwrap_or(u64::MAX);
+            self.clock.saturating_add(time).saturating_add_signed(off)
+        };
+        let now = match *when {
+            When::Same => self.clock,
+            When::Later(time) => later(time.into(), 0),
+            When::Tokens(count, off) => later((u128::from(count) * period).div_ceil(tokens), off),
+            When::Grains(count, off) => later(u128::from(count) * self.quota.resolution().as_nanos(), off),
+            When::Eighths(count, off) => {
+                let fill = u128::from(self.quota.get_capacity()) * period / tokens;
+                later(fill / 8 * u128::from(count), off)
+            }
+            When::Promised(off) => self.promised.saturating_add_signed(off),
+            When::Back(time) => self.clock.saturating_sub(time),
+            When::Stale(time) => return Duration::from_nanos(self.clock.saturating_sub(time)),
+            // These two leave the clock where it was.
+            When::NearEnd(off) => return Duration::from_nanos(HORIZON.saturating_add_signed(off)),
+            When::EndOfTime => return Duration::MAX,
+        };
+        // Random steps reach the horizon soon; only those that mean to go behind it.
+        if now < HORIZON / 8 * 7 {
+            self.clock = now;
+        }
+        Duration::from_nanos(now)
+    }
+
+    fn cost(&self, now: Duration, cost: &Cost) -> u32 {
+        let capacity = i64::from(self.quota.get_capacity());
+        let cost = match *cost {
+            Cost::Exactly(cost) => cost.into(),
+            Cost::Eighths(eighths) => (capacity * eighths as i64 + 7) / 8,
+            Cost::OfAvailable(more) => i64::from(self.bucket.available_at(now)) + more,
+            Cost::OfCapacity(more) => capacity + more,
+        };
+        cost.clamp(0, u32::MAX.into()) as u32
+    }
+
+    fn patience(&self, now: Duration, cost: u32, patience: &Patience) -> Duration {
+        match *patience {
+            Patience::Nanos(nanos) => Duration::from_nanos(nanos),
+            Patience::Forever => Duration::MAX,
+            Patience::OfNeed(more) => {
+                // Asking whether it can be had at once writes nothing where it cannot.
+                let there = self.bucket.available_at(now) >= cost;
+                let probe = (!there).then(|| self.bucket.reserve_at(now, cost, Duration::ZERO));
+                let probe = probe.filter(|probe| probe.outcome() == Outcome::DeadlineTooSoon);
+                let need = probe.and_then(|probe| probe.retry_after());
+                Duration::from_nanos(nanos(need.unwrap_or_default()).saturating_add_signed(more))
+            }
+        }
+    }
+}
+
+fn pick(index: &Index, length: usize) -> Option<usize> {
+    (length > 0).then(|| index.index(length))
+}
