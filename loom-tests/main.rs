@@ -16,6 +16,7 @@ mod history;
 mod model;
 mod table;
 mod table_evict;
+mod table_generation;
 mod table_insert;
 mod table_refund;
 mod table_takeover;

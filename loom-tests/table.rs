@@ -78,13 +78,22 @@ pub struct TableModel {
     threads: Vec<Vec<(Key, Call)>>,
     /// So many early evictions at most.
     evictions: u64,
+    preemptions: usize,
 }
 
 impl TableModel {
     /// `clock` is what the clock shows, one after another, in ticks.
     pub fn new(quota: Quota, clock: &[u64]) -> TableModel {
         let when_full = WhenFull::EvictNearestToFull;
-        TableModel { quota, when_full, clock: clock.to_vec(), before: Vec::new(), threads: Vec::new(), evictions: 0 }
+        TableModel {
+            quota,
+            when_full,
+            clock: clock.to_vec(),
+            before: Vec::new(),
+            threads: Vec::new(),
+            evictions: 0,
+            preemptions: 2,
+        }
     }
 
     pub fn refuse_newcomers(mut self) -> TableModel {
@@ -95,6 +104,12 @@ impl TableModel {
     /// There may be so many early evictions; else none.
     pub fn evictions(mut self, most: u64) -> TableModel {
         self.evictions = most;
+        self
+    }
+
+    /// At most one preemption: where two take a minute.
+    pub fn one_preemption(mut self) -> TableModel {
+        self.preemptions = 1;
         self
     }
 
@@ -118,7 +133,7 @@ impl TableModel {
     pub fn check(self) {
         let model = std::sync::Arc::new(self);
         let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(2);
+        builder.preemption_bound = Some(model.preemptions);
         builder.check(move || model.clone().race());
     }
 

@@ -32,7 +32,7 @@ fn two_keys_want_the_last_slot() {
 #[test]
 fn a_key_inserted_twice_beside_a_stranger() {
     let model = FILLERS.into_iter().take(2).fold(TableModel::new(greedy(2), &[0]), TableModel::filler);
-    model.thread(&[(KEY, Take(1))]).thread(&[(KEY, Take(2))]).thread(&[(OTHER, Take(1))]).check();
+    model.thread(&[(KEY, Take(1))]).thread(&[(KEY, Take(2))]).thread(&[(OTHER, Take(1))]).one_preemption().check();
 }
 
 /// A thread whose clock is behind inserts a key that was forgotten at a later time: it does not begin before that. The key

@@ -42,20 +42,22 @@ fn a_takeover_while_time_moves() {
 /// Two threads of the old key, one of whom may find it gone and the other not.
 #[test]
 fn a_takeover_while_the_old_key_returns_twice() {
-    one_old_key(&[2]).thread(&[(FAR, Take(1))]).thread(&[(OLD, Take(2))]).thread(&[(OLD, Take(1))]).check();
+    one_old_key(&[2]).thread(&[(FAR, Take(1))]).thread(&[(OLD, Take(2))]).thread(&[(OLD, Take(1))]).one_preemption().check();
 }
 
 /// Two want the slot, under different latches, and the old key returns.
 #[test]
 fn two_takeovers_while_the_old_key_returns() {
-    let model = one_old_key(&[2]).evictions(2);
-    model.thread(&[(NEAR, Take(1))]).thread(&[(FAR, Take(1))]).thread(&[(OLD, Take(1))]).check();
+    let [filler, _] = FILLERS;
+    let model = TableModel::new(greedy(2), &[2]).filler(filler).before(0, OLD, Take(2));
+    model.thread(&[(NEAR, Take(1))]).thread(&[(FAR, Take(1))]).thread(&[(OLD, Take(1))]).one_preemption().check();
 }
 
 /// A charge on a slot that changed hands twice is on nobody's bucket but its own.
 #[test]
 fn a_charge_on_a_slot_that_changed_hands() {
-    one_old_key(&[2, 3]).thread(&[(NEAR, Take(1)), (FAR, Take(1))]).thread(&[(OLD, Take(1))]).evictions(1).check();
+    let model = one_old_key(&[2, 3]).filler(key(7, 0, 1, 0)).refuse_newcomers();
+    model.thread(&[(NEAR, Take(1)), (FAR, Take(1))]).thread(&[(OLD, Take(1))]).check();
 }
 
 /// A reset of the old key fills no bucket of the new one.
