@@ -24,8 +24,8 @@ fn a_hole_at_the_end_is_sold_once() {
 #[test]
 fn a_hole_lapses() {
     let before = [Take(2), Reserve(2, 9), Reserve(1, 9), Refund(1)];
-    let model = Model::new(greedy(2), &[0, 2, 4]).before(&before);
-    model.thread(&[Reserve(1, 9), Take(1)]).thread(&[Reserve(1, 9), Take(1)]).in_no_order().check();
+    let model = Model::new(greedy(2), &[0, 1, 3]).before(&before);
+    model.thread(&[Reserve(2, 9), Take(1)]).thread(&[Reserve(2, 9), Take(1)]).in_no_order().check();
 }
 
 /// A reset makes it void.

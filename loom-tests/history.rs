@@ -31,10 +31,34 @@ enum When {
 pub fn check(quota: &Quota, trace: &Trace) {
     let entries = || trace.before.iter().chain(trace.threads.iter().flatten());
     let resets = entries().filter(|entry| entry.call == Call::Reset).count();
+    check_with(quota, trace, resets);
+}
+
+/// The same with so many early evictions, which are like resets.
+pub fn check_with(quota: &Quota, trace: &Trace, resets: usize) {
+    let entries = || trace.before.iter().chain(trace.threads.iter().flatten());
     let refunds = entries().any(|entry| matches!(entry.call, Call::Refund(_)));
     let mut charges = charges(quota, trace);
     charges.sort_by_key(|charge| charge.used_at);
     assert!(divides(quota, trace, &charges, resets, refunds), "unsound: {charges:#?} {trace:#?}");
+}
+
+/// A refusal shows the bucket as one of its charges left it, or fuller after a refund.
+pub fn check_answers(trace: &Trace) {
+    let entries = || trace.before.iter().chain(trace.threads.iter().flatten());
+    let left: Vec<_> = entries()
+        .filter_map(|entry| match entry.answer {
+            Answer::Allowed { full_at, .. } => Some(full_at),
+            _ => None,
+        })
+        .collect();
+    let refunds = entries().any(|entry| matches!(entry.call, Call::Refund(_)));
+    for entry in entries() {
+        if let Answer::Refused { full_at, .. } = entry.answer {
+            let own = left.contains(&full_at) || refunds && left.iter().any(|left| full_at < *left);
+            assert!(own, "refused for somebody else's charge: {entry:?} {trace:#?}");
+        }
+    }
 }
 
 /// Whether some moment of each reset makes the history sound.
@@ -87,7 +111,7 @@ fn leaves(quota: &Quota, trace: &Trace, charges: &[Charge], refunds: bool) -> bo
     };
     if !quota.is_interval() {
         let full_at = charges.iter().fold(0, |end: u64, charge| end.max(charge.used_at) + charge.cost);
-        return full_at == trace.full_at || refunds && full_at < trace.full_at;
+        return full_at == trace.full_at || (refunds || trace.forgotten) && full_at < trace.full_at;
     }
     let full_at = last + refill(quota);
     let spent: u64 = charges.iter().filter(|charge| charge.window == last).map(|charge| charge.cost).sum();

@@ -14,3 +14,8 @@ mod bucket_reset;
 mod bucket_take;
 mod history;
 mod model;
+mod table;
+mod table_evict;
+mod table_insert;
+mod table_refund;
+mod table_takeover;

@@ -45,10 +45,19 @@ pub enum Call {
 /// What a call was answered. Times are ticks since the origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    Refused { remaining: u32, full_at: u64 },
-    Allowed { remaining: u32, full_at: u64, used_at: u64 },
+    Refused {
+        remaining: u32,
+        full_at: u64,
+    },
+    Allowed {
+        remaining: u32,
+        full_at: u64,
+        used_at: u64,
+    },
     Refunded(bool),
     Reset,
+    /// Of a table: refused for want of a slot.
+    NoRoom,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +75,8 @@ pub struct Trace {
     pub full_at: u64,
     /// Whole tokens a capacity's refill before that.
     pub remaining: u32,
+    /// There is no bucket any more: it was full at `full_at`, or before.
+    pub forgotten: bool,
 }
 
 pub struct Model {
@@ -182,7 +193,7 @@ impl Model {
             full_at = taken - if self.quota.is_interval() { WINDOW } else { 1 };
         }
         let threads = logs.into_iter().map(|log| log.entries[before.entries.len()..].to_vec()).collect();
-        Trace { before: before.entries, threads, full_at, remaining }
+        Trace { before: before.entries, threads, full_at, remaining, forgotten: false }
     }
 }
 
@@ -213,7 +224,7 @@ impl Log {
     }
 }
 
-fn decided(decision: Decision, quota: &Quota, now: u64) -> (Option<Decision>, Answer) {
+pub fn decided(decision: Decision, quota: &Quota, now: u64) -> (Option<Decision>, Answer) {
     let (remaining, full_at) = (decision.remaining(), now + ticks(quota, decision.reset_after()));
     let answer = match decision.is_allowed() {
         true => Answer::Allowed { remaining, full_at, used_at: used_at(decision, quota, now) },
@@ -251,11 +262,11 @@ pub fn refill(quota: &Quota) -> u64 {
     if quota.is_interval() { WINDOW } else { quota.get_capacity().into() }
 }
 
-fn time(quota: &Quota, ticks: u64) -> Duration {
+pub fn time(quota: &Quota, ticks: u64) -> Duration {
     quota.resolution() * ticks as u32
 }
 
-fn ticks(quota: &Quota, time: Duration) -> u64 {
+pub fn ticks(quota: &Quota, time: Duration) -> u64 {
     assert_eq!(time.as_nanos() % quota.resolution().as_nanos(), 0);
     (time.as_nanos() / quota.resolution().as_nanos()) as u64
 }

@@ -99,7 +99,7 @@ impl Bucket {
     }
 
     /// Makes the bucket full. Decisions from before can no longer be refunded, and whoever still waits on one made by
-    /// `acquire` queues again.
+    /// `acquire` queues again. The first token taken after a reset may come back a step ([`Quota::resolution`]) later.
     pub fn reset_at(&self, now: Duration) {
         let tick = self.layout.tick(nanos(now));
         self.update(|state| {

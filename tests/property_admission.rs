@@ -1,6 +1,17 @@
 //! A bucket never admits more than its capacity and what comes back, in any time of any history: takes, reservations, refunds
 //! in any order and long after, resets, stale and backward clocks, and threads. The check knows nothing of how the bucket
 //! works: it keeps the whole history and looks at every window of it.
+//!
+//! Seen to fail when the code was broken on purpose:
+//!
+//! - any history: a wrapping difference in `settle`; the stamp set to a time before it; a refund of `min(cost, spent)`, or of
+//!   what was spent after the charge less the time since (which mints when refunds overtake one another); a window that begins
+//!   at its first use after an earlier one ended; an interval refund in a later window; no horizon; a reset that leaves earlier
+//!   decisions their refund; `ready` rounded down where a step brings several tokens.
+//! - a crowded queue: a refund from the middle that pulls the end back, greedy and interval; an interval refund with what the
+//!   charge had skipped; a hole sold past its end, or twice.
+//! - threads with clocks of their own: a store in place of the swap, a wrapping difference, a stamp that moves back.
+//! - threads that queue and leave: a store in place of the swap, a hole sold past its end, or twice.
 
 mod reference;
 
@@ -133,17 +144,39 @@ fn never_too_much(quota: Quota, start: u64, calls: &[generate::Call]) -> Result<
     Ok(())
 }
 
-/// What threads admit together on clocks of their own, by the time that the latest of them showed.
+/// What threads admit together, each on a clock of its own, over and over.
 fn admitted_by_threads(bucket: &Bucket, times: &[Vec<u64>], cost: u32) -> u64 {
     thread::scope(|scope| {
-        let take = |times: &Vec<u64>| {
+        let take = |times: &[u64]| {
             let admitted = |&&time: &&u64| bucket.try_acquire_at(Duration::from_nanos(time), cost).is_allowed();
-            times.iter().filter(admitted).count() as u64 * u64::from(cost)
+            times.iter().cycle().take(ROUNDS * times.len()).filter(admitted).count() as u64 * u64::from(cost)
         };
         let threads: Vec<_> = times.iter().map(|times| scope.spawn(move || take(times))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     })
 }
+
+/// Threads that reserve and leave, all at one time; what was not given back, as a history.
+fn queued_by_threads(bucket: &Bucket, costs: &[Vec<(u32, bool)>], now: Duration) -> History {
+    let mut history = History::new(bucket.quota());
+    thread::scope(|scope| {
+        let queue = |costs: &[(u32, bool)]| {
+            let reserve = |&(cost, leaves): &(u32, bool)| {
+                let decision = bucket.reserve_at(now, cost, Duration::MAX);
+                (decision, leaves && bucket.refund(decision))
+            };
+            costs.iter().map(reserve).filter(|(_, left)| !left).collect::<Vec<_>>()
+        };
+        let threads: Vec<_> = costs.iter().map(|costs| scope.spawn(move || queue(costs))).collect();
+        for (decision, _) in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+            history.add(0, now, &decision);
+        }
+    });
+    history
+}
+
+/// How often threads go through their times.
+const ROUNDS: usize = 50;
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
@@ -161,26 +194,44 @@ proptest! {
     ) {
         never_too_much(quota, start, &calls)?;
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None, cases: ProptestConfig::default().cases / 5, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn threads_with_clocks_of_their_own_admit_no_more(
-        quota in generate::crowded(),
+        capacity in 1..=20_000_u32,
+        interval in any::<bool>(),
         times in prop::collection::vec(prop::collection::vec(0..=40_u64, 50..100), 2..=4),
         cost in 1..=3_u32,
     ) {
+        let minute = Duration::from_secs(60);
+        let quota = if interval { Quota::interval(capacity, minute) } else { Quota::per_minute(capacity) };
         // Eighths of the time the capacity takes to come back.
-        let fill = u128::from(quota.get_capacity()) * quota.period().as_nanos() / u128::from(quota.tokens());
-        let eighth = u64::try_from(fill / 8).unwrap().clamp(1, HORIZON / 40);
-        let times: Vec<Vec<u64>> = times.iter().map(|times| times.iter().map(|time| time * eighth).collect()).collect();
+        let eighth = nanos(minute) / 8;
+        let times: Vec<Vec<u64>> = times.iter().map(|times| times.iter().map(|time| time * eighth / 16).collect()).collect();
         let last = times.iter().flatten().max().copied().unwrap_or_default();
 
         let admitted = admitted_by_threads(&Bucket::new(quota), &times, cost);
-        let came_back = if quota.is_interval() {
+        let came_back = if interval {
             // A window opens with a request, so at most one more than fit in.
-            BigInt::from(last / nanos(quota.period()) + 1) * quota.get_capacity()
+            BigInt::from(last / nanos(minute)) * capacity
         } else {
-            (rate(&quota) * integer(u128::from(last) + quota.resolution().as_nanos())).ceil().to_integer()
+            (rate(&quota) * integer(u128::from(last) + quota.resolution().as_nanos())).to_integer()
         };
-        prop_assert!(BigInt::from(admitted) <= came_back + quota.get_capacity(), "{} admitted {}", quota, admitted);
+        prop_assert!(BigInt::from(admitted) <= came_back + capacity, "{} admitted {}", quota, admitted);
+    }
+
+    #[test]
+    fn threads_that_queue_and_leave_admit_no_more(
+        capacity in 1..=6_u32,
+        costs in prop::collection::vec(prop::collection::vec((1..=6_u32, any::<bool>()), 100..200), 2..=4),
+    ) {
+        let quota = Quota::per_second(1).capacity(capacity).debt(10_000);
+        let history = queued_by_threads(&Bucket::new(quota), &costs, Duration::from_secs(1000));
+        history.check().map_err(TestCaseError::fail)?;
     }
 }

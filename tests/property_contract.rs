@@ -1,6 +1,11 @@
 //! What `Quota::resolution` promises, against a bucket without any grain of time: a token is early by less than a step and
 //! never late, and where a step brings several tokens, late by less than a step. So nothing here knows what a step is, but
 //! for its length.
+//!
+//! Seen to fail when the code was broken on purpose: a wrapping difference in `settle`; the stamp set to a time before it; the
+//! multiplier rounded down; `nanos_at` rounded down; `ready` rounded down where a step brings several tokens; a deadline that
+//! is met exactly refused; the debt not checked; a wait told to a clock that is behind; the refill's remainder dropped. For
+//! windows: the multiplier and `nanos_at` rounded down; a window that ends a step late.
 
 mod reference;
 
@@ -92,7 +97,7 @@ impl Contract {
         let latest = (due + &self.late).ceil();
         let Some(after) = after else { return ensure(latest > integer(HORIZON), &format!("{what}: never")) };
         // A clock behind that of the last charge is taken for that.
-        let named = integer(self.bucket.time(now + nanos(after)));
+        let named = integer(self.bucket.time(now.saturating_add(nanos(after)).min(HORIZON)));
         ensure(&named + &self.step > *due, &format!("{what}: a step early, or more"))?;
         ensure(named <= latest, &format!("{what}: late"))
     }

@@ -1,5 +1,16 @@
 //! Every decision, refund and reset of a bucket equals that of a reference in exact rational arithmetic, over random quotas,
 //! times (stale, backward, far away) and costs: outcome, remaining, retry_after, reset_after and wait.
+//!
+//! Seen to fail when the code was broken on purpose:
+//!
+//! - any quota: a wrapping difference in `settle`; the stamp set to a time before it; the multiplier rounded down; `nanos_at`
+//!   rounded down; `ready` rounded down where a step brings several tokens; `<` for `<=` at the capacity; a deadline that is
+//!   met exactly refused; the debt not checked; no horizon; a reset that leaves earlier decisions their refund; a wait told to
+//!   a clock that is behind; the refill's remainder dropped; a window that ends a step late, or begins at its first use after
+//!   an earlier one ended.
+//! - a crowded queue, and mostly any quota too: a refund of `min(cost, spent)`, or of what was spent after the charge less the
+//!   time since; a refund from the middle of a queue that pulls its end back, greedy and interval; an interval refund in a
+//!   later window, or with what the charge had skipped; a hole sold past its end, twice, or after it was used.
 
 mod reference;
 

@@ -1,4 +1,7 @@
 //! No drift: over a simulated year of a million polls, regular and random, a bucket admits what the rate says, to the token.
+//!
+//! Seen to fail when the code was broken on purpose: the refill's remainder dropped at each update (every greedy test but
+//! those where a step brings whole tokens), and a window that ends a step late.
 
 mod reference;
 

@@ -1,6 +1,10 @@
 //! A table of many buckets against a map of references, decision for decision, while it has room: takes, reservations,
 //! refunds, resets, rules and replaced quotas on a few keys that take each other's slots over. The table is as small as there
 //! is, so that they do.
+//!
+//! Seen to fail when the code was broken on purpose: a refund of another table's or rule's decision; the takeover of a bucket
+//! that is not full (which clocks that are behind catch too); rules that keep their buckets when the quota is replaced; a rule
+//! that makes the others' decisions strangers; holes sold to another key; a reset that does nothing; a first charge that is free.
 
 mod reference;
 
@@ -235,7 +239,7 @@ impl Game {
             owned.bucket = refunded;
         } else {
             // A full bucket may be forgotten, and then there is nothing to give back to.
-            ensure(!gives || voided || is_full(&owned.bucket, now), "gave nothing back")?;
+            ensure(!gives || voided || owned.bucket.is_full(now), "gave nothing back")?;
         }
         self.next_step();
         Ok(())
@@ -250,19 +254,14 @@ impl Game {
     }
 }
 
-fn is_full(bucket: &Reference, now: Duration) -> bool {
-    match bucket {
-        Reference::Greedy(bucket) => bucket.decide(nanos(now), 0, None)[0].answer.reset_after.is_zero(),
-        Reference::Interval(bucket) => bucket.decide(nanos(now), 0, None)[0].answer.reset_after.is_zero(),
-    }
-}
-
 fn ensure(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None, cases: ProptestConfig::default().cases / 2, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_table_decides_as_a_map_of_references(

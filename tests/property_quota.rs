@@ -1,5 +1,9 @@
 //! Quotas as text and as decimal numbers: what is printed reads back as the same, a rate is as near as a number can say, and
 //! nothing that a person types makes the library panic.
+//!
+//! Seen to fail when the code was broken on purpose: a debt that is not printed; a period of a nanosecond more for decimals; a
+//! rate whose ratio is sought among short periods only. And with earlier code: numbers of nineteen digits were printed and not
+//! read; 0.0027049897780348445 became another rate.
 
 mod reference;
 
@@ -62,7 +66,7 @@ fn use_it(quota: Quota) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_printed_reads_back(quota in generate::quota()) {
@@ -108,23 +112,22 @@ proptest! {
         prop_assert_eq!(rate(&quota) * integer(1_000_000_000), ratio(tokens, parts));
     }
 
-    /// A rate reads back as the number it was made of. Where that takes a period of more than a century, it is a ratio p/q of
-    /// tokens to seconds that is nearer than any simpler one: within 1 / (q * a century).
+    /// A rate differs from the number it was made of by half of that number's last binary digit at most, which is no more than
+    /// 2⁻⁵³ of it.
     #[test]
-    fn a_rate_is_as_near_as_a_period_allows(power in -9.6..9.0_f64) {
+    fn a_rate_is_as_near_as_its_number_says(power in -9.6..9.0_f64, digits in 0..=17_usize) {
         let tokens_per_second = 10_f64.powf(power);
-        let Ok(quota) = Quota::from_rate(7, tokens_per_second) else {
-            prop_assert!(tokens_per_second * CENTURY_IN_SECONDS as f64 <= 1.0, "{}", tokens_per_second);
-            return Ok(());
-        };
-        let error = (rate(&quota) * integer(1_000_000_000) - exactly(tokens_per_second)).abs();
-        if quota.tokens_per_second() == tokens_per_second {
-            // Half of the last binary digit of a number is at most 2⁻⁵³ of it.
-            prop_assert!(error <= exactly(tokens_per_second) * integer(2).pow(-53), "{} became {}", tokens_per_second, quota);
-        } else {
-            let seconds = quota.period().as_secs();
-            prop_assert_eq!(u128::from(seconds) * 1_000_000_000, quota.period().as_nanos());
-            prop_assert!(error < ratio(1, seconds) / integer(CENTURY_IN_SECONDS), "{} became {}", tokens_per_second, quota);
+        // As people type it, and as it came.
+        for number in [format!("{tokens_per_second:.digits$e}").parse().unwrap(), tokens_per_second] {
+            let Ok(quota) = Quota::from_rate(7, number) else {
+                prop_assert!(number * CENTURY_IN_SECONDS as f64 <= 1.0 || number > 1e9, "{}", number);
+                continue;
+            };
+            let error = (rate(&quota) * integer(1_000_000_000) - exactly(number)).abs();
+            prop_assert!(error <= exactly(number) * integer(2).pow(-53), "{} became {}", number, quota);
+            // To show it, both sides of the ratio are rounded, and the quotient.
+            let shown = (exactly(quota.tokens_per_second()) - exactly(number)).abs();
+            prop_assert!(shown <= exactly(number) * integer(2).pow(-51), "{} is shown as {}", number, quota.tokens_per_second());
         }
     }
 

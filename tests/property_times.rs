@@ -1,6 +1,16 @@
 //! The times a decision names are exact: refused a nanosecond before `retry_after` and allowed at it, full at `reset_after` and
 //! not a nanosecond before. Reservations are ready in turn and within what they would wait. Clocks that are behind, and the
 //! end of time, give nothing away.
+//!
+//! Seen to fail when the code was broken on purpose:
+//!
+//! - refused just before, allowed at: `nanos_at` rounded down; the multiplier rounded down; `ready` rounded down where a step
+//!   brings several tokens; a deadline that is met exactly refused; `<` for `<=` at the capacity; the debt not checked; the
+//!   refill's remainder dropped; a window that ends a step late, or begins at its first use after an earlier one ended.
+//! - first come, first served: a wrapping difference in `settle`; the stamp set to a time before it; a wait told to a clock
+//!   that is behind; the debt not checked.
+//! - clocks that are behind: a wrapping difference in `settle`; the stamp set to a time before it; no horizon.
+//! - the end of time: the same three, and `ready` rounded down where a step brings several tokens.
 
 mod reference;
 

@@ -106,3 +106,11 @@ fn an_impatient_newcomer_leaves_the_hole_to_the_next() {
     assert_eq!(bucket.reserve_at(now, 5, seconds(99)).wait(), seconds(5));
     assert_eq!(bucket.reserve_at(now, 5, seconds(99)).wait(), seconds(10));
 }
+
+/// A quota may have more tokens than 18 digits say; what it printed did not read back.
+#[test]
+fn a_quota_of_nineteen_digits_reads_back() {
+    let quota = Quota::new(1, 2_000_000_000_000_000_000, seconds(36_525 * 86_400)).unwrap();
+    assert_eq!(quota.to_string(), "2000000000000000000/36525d, capacity 1");
+    assert_eq!(quota.to_string().parse(), Ok(quota));
+}

@@ -40,7 +40,7 @@ fn no_request_sees_half_a_change() {
             }
         });
         let mut admin = server.client();
-        for round in 0..400 {
+        for round in 0..300 {
             let (capacity, period) = FLIPS[round % 2];
             let change = json!({"capacity": capacity, "refill_rate": 1.0 / period as f64});
             let status = admin.post("/config", &change.to_string()).status;
@@ -63,7 +63,8 @@ fn assert_consistent(response: &Response) {
     let latest = (capacity - remaining.min(capacity)) * period;
     // What dripped in since the last change, in a test that may run for a minute.
     let earliest = latest.saturating_sub(60);
-    assert!((earliest..=latest).contains(&response.reset()), "{response:?}");
+    // A request reads the clock once; what others took after that reaches a little beyond, and is rounded up.
+    assert!((earliest..=latest + 1).contains(&response.reset()), "{response:?}");
     match response.status {
         200 => assert!(remaining < capacity, "{response:?}"),
         429 => {

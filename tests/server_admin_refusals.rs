@@ -105,6 +105,9 @@ fn a_bad_rule_is_400_with_the_field_named_and_nothing_changes() {
     }
     refusals.expect(r#"{"capacity": 50, "refill_rate": 5}"#, Some("client_id"));
     refusals.expect(r#"{"client_id": "127.0.0.1"}"#, Some("capacity"));
+    refusals.expect(r#"{"client_id": "127.0.0.1", "capacity": 50}"#, Some("refill_rate"));
+    refusals.expect(r#"{"client_id": "127.0.0.1", "refill_rate": 5}"#, Some("capacity"));
+    refusals.expect(r#"{"client_id": "", "capacity": 50, "refill_rate": 5}"#, Some("client_id"));
     let unknown = r#"{"client_id": "127.0.0.1", "capacity": 50, "refill_rate": 5, "burst": 1}"#;
     refusals.expect(unknown, Some("burst"));
     refusals.expect("{}", Some("client_id"));

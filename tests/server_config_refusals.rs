@@ -90,7 +90,7 @@ fn a_bad_value_in_the_environment_ends_the_start() {
             continue; // An empty variable is often one that is not set.
         }
         let shown = format!("{name}={value}");
-        refusals.expect(&shown, launch.env(&name, value), &[&[key], needed].concat());
+        refusals.expect(&shown, launch.env(&name, value), &[&[name.as_str()], needed].concat());
     }
     refusals.none();
 }

@@ -47,6 +47,54 @@ fn of_10_000_requests_from_64_connections_exactly_the_capacity_is_allowed() {
     assert!(remaining.into_iter().eq(0..1000), "each token was given out once");
 }
 
+#[test]
+fn each_of_eight_addresses_gets_exactly_its_own_capacity() {
+    let server = Server::with_capacity(300);
+    let start = Barrier::new(64);
+    let allowed: [AtomicU32; 8] = Default::default();
+    thread::scope(|scope| {
+        for connection in 0..64 {
+            let (server, start, allowed) = (&server, &start, &allowed[connection % 8]);
+            scope.spawn(move || {
+                let mut client = server.client_from(&format!("127.0.0.{}", 2 + connection % 8));
+                start.wait();
+                for _ in 0..100 {
+                    allowed.fetch_add(u32::from(client.get("/").status == 200), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(allowed.map(AtomicU32::into_inner), [300; 8]);
+}
+
+#[test]
+fn uploads_and_pings_together_take_exactly_the_capacity() {
+    let server = Server::with_capacity(2000);
+    let start = Barrier::new(16);
+    let taken = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for connection in 0..16 {
+            let (server, start, taken) = (&server, &start, &taken);
+            scope.spawn(move || {
+                let mut client = server.client();
+                start.wait();
+                // Until one token is refused, which means that there is none.
+                for number in connection.. {
+                    let (method, path, cost) =
+                        if number % 2 == 0 { ("POST", "/api/upload", 3) } else { ("GET", "/api/ping", 1) };
+                    match client.request(method, path, &[], "").status {
+                        200 => taken.fetch_add(cost, Ordering::Relaxed),
+                        429 if cost == 1 => break,
+                        429 => 0,
+                        other => panic!("{other}"),
+                    };
+                }
+            });
+        }
+    });
+    assert_eq!(taken.into_inner(), 2000);
+}
+
 /// A request of which the server has read the head, and waits for the body.
 fn in_flight(server: &Server) -> Client {
     let mut client = server.client();

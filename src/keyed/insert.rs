@@ -11,7 +11,7 @@
 //!   fails, the old tag is put back, and the next slot is tried.
 
 use super::{
-    memory::{BUSY, Place, SET, Slot, TAG, WORD},
+    memory::{BUSY, Place, SET, Slot, TAG, UNUSED, WORD},
     sync::Backoff,
     table::{Table, WhenFull},
 };
@@ -86,7 +86,7 @@ impl Table {
     fn claim(&self, slot: &Slot, old: u64, tick: u64, units: u64, allow: Allow) -> Option<State> {
         let word = slot[WORD].load(Ordering::Acquire);
         let state = self.layout.unpack(word);
-        let next = self.layout.hand_over(state, tick, units)?;
+        let next = self.layout.hand_over(state, tick, units, old == UNUSED)?;
         match allow {
             Allow::Free if !self.layout.is_free(state, tick) => return None,
             Allow::Free => {}
@@ -102,7 +102,7 @@ impl Table {
     /// All sixteen are refilling.
     fn saturated(&self, place: &Place, request: &Request<'_>, survey: &Survey<'_>) -> Option<Decision> {
         let (slot, settled) = self.nearest_to_full(survey);
-        let at_end_of_time = self.layout.hand_over(settled, survey.tick, request.units()).is_none();
+        let at_end_of_time = self.layout.hand_over(settled, survey.tick, request.units(), false).is_none();
         if self.when_full == WhenFull::RefuseNewcomer || at_end_of_time {
             self.saturated.fetch_add(1, Ordering::Relaxed);
             return Some(request.declined(settled, Outcome::TableFull));

@@ -10,6 +10,8 @@ pub(super) const WORD: usize = 1;
 
 /// The lowest bit of a tag: its slot is about to change hands.
 pub(super) const BUSY: u64 = 1;
+/// The tag of a slot that nobody has had.
+pub(super) const UNUSED: u64 = 0;
 
 #[cfg(not(tollgate_loom))]
 const LINE: usize = 4;
@@ -84,7 +86,7 @@ impl Memory {
         ((half * self.sets as u64) >> 32) as usize
     }
 
-    /// What a key is called; 0 is an unused slot.
+    /// What a key is called: never what an unused slot is called.
     #[inline]
     pub(super) fn tag(hash: u64) -> u64 {
         (hash & !BUSY).max(BUSY << 1)

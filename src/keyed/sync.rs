@@ -22,6 +22,8 @@ pub(crate) use per_thread;
 pub(crate) struct Backoff {
     #[cfg(not(tollgate_loom))]
     backoff: crossbeam_utils::Backoff,
+    #[cfg(tollgate_loom)]
+    waited: std::cell::Cell<bool>,
 }
 
 impl Backoff {
@@ -29,7 +31,14 @@ impl Backoff {
         #[cfg(not(tollgate_loom))]
         self.backoff.snooze();
         #[cfg(tollgate_loom)]
-        loom::thread::yield_now();
+        {
+            // Of two who wait for a third, loom would let one and then the other go round for ever. Who comes round a second
+            // time changes nothing by it, so from there on no other order is tried.
+            if self.waited.replace(true) {
+                loom::skip_branch();
+            }
+            loom::thread::yield_now();
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     bounds::Bounds,
     latch::Latches,
     memory::{Memory, Place, SET, Slot, TAG, WORD},
+    sync::Backoff,
 };
 use crate::{
     clock::Time,
@@ -43,8 +44,8 @@ pub enum WhenFull {
     RefuseNewcomer,
 }
 
-/// Holes are looked for one by one, by those who would wait.
-const HOLES: usize = 32;
+/// Holes are looked for one by one, by those who would wait. Loom is given few, to look at fewer words.
+const HOLES: usize = if cfg!(tollgate_loom) { 2 } else { 32 };
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -100,6 +101,7 @@ impl Table {
     }
 
     pub(super) fn decide(&self, place: &Place, request: &Request<'_>) -> Decision {
+        let backoff = Backoff::default();
         loop {
             if let Some(slot) = self.find(place) {
                 if let Some(decision) = self.decide_on(slot, place.tag, request) {
@@ -110,6 +112,9 @@ impl Table {
                 return decision;
             } else if let Some(decision) = self.insert(place, request) {
                 return decision;
+            } else {
+                // The slot we wanted may be about to change hands: whoever has marked it busy must come to an end.
+                backoff.wait();
             }
         }
     }

@@ -186,11 +186,11 @@ impl Input<'_> {
     fn decimal(&mut self) -> Result<(u64, u32), QuotaError> {
         self.peek();
         let refused = self.expected("a positive number of at most 18 digits");
-        let (mut mantissa, mut digits, mut decimals) = (0_u64, 0_u32, 0_u32);
+        let (mut mantissa, mut digits, mut decimals) = (Some(0_u64), 0, 0);
         let mut add = |part: &str| {
-            digits += part.len() as u32;
-            for digit in part.bytes().take(18) {
-                mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            digits += part.len();
+            for digit in part.bytes() {
+                mantissa = mantissa.and_then(|mantissa| mantissa.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
             }
             digits
         };
@@ -199,7 +199,11 @@ impl Input<'_> {
             self.at += 1;
             decimals = add(self.digits()) - whole;
         }
-        if digits == 0 || digits > 18 { Err(refused) } else { Ok((mantissa, decimals)) }
+        // A quota may have more tokens than 18 digits say, and what it prints must read back; its decimals are never more.
+        match (mantissa, u32::try_from(decimals)) {
+            (Some(mantissa), Ok(decimals)) if digits > 0 && decimals <= 18 => Ok((mantissa, decimals)),
+            _ => Err(refused),
+        }
     }
 
     /// A unit, or counts with units: `h`, `2h`, `1h 30min`.

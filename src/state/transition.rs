@@ -188,10 +188,10 @@ impl Layout {
 
     /// The first charge of another owner, who takes the word over. Its stamp is newer than any of the old owner's, so that a
     /// word never repeats across owners, whatever refunds do: a thread that still holds the old word cannot take it for its own.
+    /// A word that nobody has had is `unused`; all zero alone does not say so, since a refund in the first tick leaves that too.
     ///
     /// `None` at the end of time, where there may be no newer stamp.
-    pub(crate) const fn hand_over(&self, state: State, now: u64, cost: u64) -> Option<State> {
-        let unused = state.spent == 0 && state.stamp == 0;
+    pub(crate) const fn hand_over(&self, state: State, now: u64, cost: u64, unused: bool) -> Option<State> {
         let stamp = if unused { now } else { self.newer(state, now) };
         if stamp == state.stamp && !unused { None } else { Some(State { spent: cost, stamp }) }
     }
@@ -199,7 +199,7 @@ impl Layout {
     /// Whether another owner may take the word over with nothing lost.
     #[inline]
     pub(crate) const fn is_free(&self, state: State, now: u64) -> bool {
-        self.settle(state, now).spent == 0 && self.hand_over(state, now, 0).is_some()
+        self.settle(state, now).spent == 0 && self.newer(state, now) > state.stamp
     }
 
     const fn newer(&self, state: State, now: u64) -> u64 {

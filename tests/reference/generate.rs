@@ -111,8 +111,8 @@ pub enum Patience {
 pub enum Ask {
     Take(Cost),
     Reserve(Cost, Patience),
-    /// Undo one of the calls before: the last, or any.
-    RefundLast,
+    /// Undo one of the calls before: so many before the last, or any.
+    RefundRecent(usize),
     Refund(prop::sample::Index),
     Reset,
 }
@@ -169,7 +169,7 @@ pub fn calls(count: usize) -> impl Strategy<Value = Vec<Call>> {
     let ask = prop_oneof![
         8 => cost().prop_map(Ask::Take),
         6 => reserve(),
-        3 => Just(Ask::RefundLast),
+        3 => (0..3_usize).prop_map(Ask::RefundRecent),
         4 => any::<prop::sample::Index>().prop_map(Ask::Refund),
         1 => Just(Ask::Reset),
     ];
@@ -183,16 +183,20 @@ pub fn start() -> impl Strategy<Value = u64> {
 
 /// Few tokens, and room for a queue.
 pub fn crowded() -> impl Strategy<Value = Quota> {
-    let interval = (1..=12_u32, short_period(), 0..=60_u32).prop_map(|(capacity, window, debt)| {
-        with_debt(Quota::try_interval(capacity, Duration::from_nanos(window)).unwrap(), Some(debt))
-    });
+    let interval = (1..=12_u32, short_period(), prop_oneof![1 => 0..=20_u32, 3 => 20..=100_u32]).prop_map(
+        |(capacity, window, debt)| {
+            with_debt(Quota::try_interval(capacity, Duration::from_nanos(window)).unwrap(), Some(debt))
+        },
+    );
     prop_oneof![2 => crowded_greedy(), 1 => interval]
 }
 
 pub fn crowded_greedy() -> impl Strategy<Value = Quota> {
-    (1..=12_u32, 1..=9_u64, short_period(), 0..=60_u32).prop_map(|(capacity, tokens, period, debt)| {
-        with_debt(Quota::new(capacity, tokens, Duration::from_nanos(period)).unwrap(), Some(debt))
-    })
+    (1..=12_u32, 1..=9_u64, short_period(), prop_oneof![1 => 0..=20_u32, 3 => 20..=100_u32]).prop_map(
+        |(capacity, tokens, period, debt)| {
+            with_debt(Quota::new(capacity, tokens, Duration::from_nanos(period)).unwrap(), Some(debt))
+        },
+    )
 }
 
 fn short_period() -> impl Strategy<Value = u64> {
@@ -213,9 +217,10 @@ pub fn queueing(count: usize) -> impl Strategy<Value = Vec<Call>> {
     let cost = || prop_oneof![2 => Just(Cost::Exactly(1)), 3 => (1..=8_u64).prop_map(Cost::Eighths)];
     let ask = prop_oneof![
         3 => cost().prop_map(Ask::Take),
-        9 => cost().prop_map(|cost| Ask::Reserve(cost, Patience::Forever)),
-        3 => Just(Ask::RefundLast),
-        6 => any::<prop::sample::Index>().prop_map(Ask::Refund),
+        8 => cost().prop_map(|cost| Ask::Reserve(cost, Patience::Forever)),
+        2 => (cost(), any_size(0, 100 * SECOND)).prop_map(|(cost, time)| Ask::Reserve(cost, Patience::Nanos(time))),
+        6 => (0..6_usize).prop_map(Ask::RefundRecent),
+        1 => any::<prop::sample::Index>().prop_map(Ask::Refund),
     ];
     prop::collection::vec((when, ask), 1..=count)
 }

@@ -125,6 +125,14 @@ impl Reference {
         }
     }
 
+    pub fn is_full(&self, now: Duration) -> bool {
+        let reset_after = match self {
+            Reference::Greedy(bucket) => bucket.decide(nanos(now), 0, None)[0].answer.reset_after,
+            Reference::Interval(bucket) => bucket.decide(nanos(now), 0, None)[0].answer.reset_after,
+        };
+        reset_after.is_zero()
+    }
+
     pub fn refund(&mut self, charge: &Charge) -> bool {
         match (self, charge) {
             (Reference::Greedy(bucket), Charge::Greedy(charge)) => bucket.refund(charge),

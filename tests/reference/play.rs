@@ -56,7 +56,10 @@ impl Player {
                 let patience = self.patience(now, cost, patience);
                 Some(self.decide(now, cost, Some(patience)))
             }
-            Ask::RefundLast => self.refund(self.open.len().checked_sub(1)?),
+            Ask::RefundRecent(before) => {
+                let charged = |&place: &usize| self.decisions[self.open[place]].is_allowed();
+                self.refund((0..self.open.len()).rev().filter(charged).nth(*before)?)
+            }
             Ask::Refund(index) => self.refund(pick(index, self.open.len())?),
             Ask::Reset => {
                 self.bucket.reset_at(now);

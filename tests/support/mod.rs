@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -102,7 +102,7 @@ impl Launch {
         }
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("the binary starts");
-        let stderr = collect(child.stderr.take().unwrap());
+        let (stderr, stderr_reader) = collect(child.stderr.take().unwrap());
         let (lines, stdout) = channel();
         let output = child.stdout.take().unwrap();
         thread::spawn(move || {
@@ -111,7 +111,7 @@ impl Launch {
             }
         });
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
-        let server = Server { child, address, stderr, _directory: self.directory };
+        let server = Server { child, address, stderr, stderr_reader: Some(stderr_reader), _directory: self.directory };
         (server, stdout)
     }
 
@@ -141,8 +141,7 @@ impl Launch {
             }
         }
         let status = server.exit_within(PATIENCE).ok_or("it neither starts nor ends")?;
-        // The pipe's reader may still have the last bytes in hand.
-        thread::sleep(Duration::from_millis(10));
+        server.stderr_reader.take().unwrap().join().unwrap();
         Ok(Refusal { code: status.code(), stderr: server.stderr() })
     }
 }
@@ -158,6 +157,7 @@ pub struct Server {
     child: Child,
     pub address: SocketAddr,
     stderr: Arc<Mutex<String>>,
+    stderr_reader: Option<JoinHandle<()>>,
     _directory: TempDir,
 }
 
@@ -247,15 +247,15 @@ fn address_in(line: &str) -> Option<SocketAddr> {
     rest[..end].parse().ok()
 }
 
-/// Gathers what a process writes, as it writes it.
-pub fn collect(mut from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+/// Gathers what a process writes, as it writes it, until it ends.
+fn collect(mut from: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<()>) {
     let text = Arc::new(Mutex::new(String::new()));
     let into = Arc::clone(&text);
-    thread::spawn(move || {
+    let reader = thread::spawn(move || {
         let mut chunk = [0; 4096];
         while let Ok(count @ 1..) = from.read(&mut chunk) {
             into.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..count]));
         }
     });
-    text
+    (text, reader)
 }

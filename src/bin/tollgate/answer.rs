@@ -1,6 +1,6 @@
 //! Answers: their texts and headers, exactly as clients of the systems before know them.
 
-use std::{fmt::Write, net::IpAddr, time::Duration};
+use std::{fmt::Write, net::IpAddr, sync::LazyLock, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -83,16 +83,39 @@ pub(crate) fn closing(mut answer: Answer) -> Answer {
     answer
 }
 
-/// What stands on every limited answer.
-pub(crate) fn limit_headers(headers: &mut HeaderMap, decision: &Decision) {
-    headers.insert(LIMIT, decision.limit().into());
-    headers.insert(REMAINING, decision.remaining().into());
-    headers.insert(RESET, whole_seconds(decision.reset_after()).into());
+/// An answer in JSON with what stands on every limited one.
+pub(crate) fn limited(status: StatusCode, body: Bytes, decision: &Decision) -> Answer {
+    // To copy a map of headers and fill in its values costs a quarter of what hashing their names does.
+    static HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| {
+        let empty = HeaderValue::from_static("");
+        let limits = [LIMIT, REMAINING, RESET].map(|name| (name, empty.clone()));
+        limits.into_iter().chain([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]).collect()
+    });
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    *answer.headers_mut() = HEADERS.clone();
+    let numbers = [decision.limit().into(), decision.remaining().into(), whole_seconds(decision.reset_after())];
+    // They come in the order in which they were put in.
+    for (value, given) in answer.headers_mut().values_mut().zip(numbers) {
+        *value = number(given);
+    }
+    answer
+}
+
+/// Small numbers are printed once and for all, which saves most answers three allocations.
+fn number(number: u64) -> HeaderValue {
+    static SMALL: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
+        // Never freed, so that a copy needs no count of its users, which all threads would write to.
+        let digits: &'static str = (0..1000).map(|number| format!("{number:03}")).collect::<String>().leak();
+        let without_zeros =
+            |number: usize| &digits[3 * number + usize::from(number < 100) + usize::from(number < 10)..3 * number + 3];
+        (0..1000).map(|number| HeaderValue::from_static(without_zeros(number))).collect()
+    });
+    usize::try_from(number).ok().and_then(|small| SMALL.get(small)).cloned().unwrap_or_else(|| number.into())
 }
 
 /// 429, with the time after which the same request is allowed, if there is one.
 pub(crate) fn refused(decision: &Decision) -> Answer {
-    const STATUS: StatusCode = StatusCode::TOO_MANY_REQUESTS;
     let mut body = String::with_capacity(128);
     body.push_str(r#"{"error": "Too Many Requests", "message": "Rate limit exceeded: "#);
     let retry_after = decision.retry_after().map(promised);
@@ -109,7 +132,7 @@ pub(crate) fn refused(decision: &Decision) -> Answer {
         }
         (_, Some(wait)) => write!(body, r#"retry in {0} s", "retry_after": {0}}}"#, Seconds(wait)),
     };
-    let mut answer = json(STATUS, body.into());
+    let mut answer = limited(StatusCode::TOO_MANY_REQUESTS, body.into(), decision);
     if let Some(wait) = retry_after {
         answer.headers_mut().insert(RETRY_AFTER, whole_seconds(wait).max(1).into());
     }
@@ -148,6 +171,13 @@ mod tests {
     fn seconds_keep_their_fractions() {
         for (micros, text) in [(930_000, "0.93"), (2_000_000, "2.0"), (1, "0.000001"), (1_000_010, "1.00001")] {
             assert_eq!(Seconds(Duration::from_micros(micros)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn numbers_are_printed_without_zeros_in_front() {
+        for given in [0, 7, 10, 99, 100, 999, 1000, u64::MAX] {
+            assert_eq!(number(given), given.to_string().as_str());
         }
     }
 

@@ -7,6 +7,7 @@ mod tests;
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder};
 
@@ -33,7 +34,7 @@ pub(crate) struct App {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
-    granted: bytes::Bytes,
+    granted: Bytes,
 }
 
 /// An answer, and what has to be read before it is sent.
@@ -129,49 +130,47 @@ impl App {
         };
         let Some(cost) = self.charges.cost(method, path, endpoint) else {
             tracing::debug!(client = %self.shown(id), %method, path, cost = 0, outcome = "Exempt", "request");
-            return self.allowed(endpoint, headers, caller, id);
+            let (status, body) = self.content(endpoint, headers, caller, id);
+            return Handled { answer: answer::json(status, body), wants: endpoint.wants() };
         };
         let decision = self.limits.try_acquire(&id, cost);
         tracing::debug!(
             client = %self.shown(id), %method, path, cost, outcome = ?decision.outcome(), remaining = decision.remaining(),
             "request"
         );
-        let mut handled = if decision.is_allowed() {
-            self.allowed(endpoint, headers, caller, id)
-        } else {
-            Handled::done(answer::refused(&decision))
-        };
-        answer::limit_headers(handled.answer.headers_mut(), &decision);
-        handled
+        if decision.is_refused() {
+            return Handled::done(answer::refused(&decision));
+        }
+        let (status, body) = self.content(endpoint, headers, caller, id);
+        Handled { answer: answer::limited(status, body, &decision), wants: endpoint.wants() }
     }
 
-    fn allowed(&self, endpoint: Endpoint<'_>, headers: &HeaderMap, caller: &Caller, id: Id<'_>) -> Handled {
-        let ok = |body| Handled::done(answer::fixed(StatusCode::OK, body));
-        match endpoint {
+    /// What is there for those who may pass.
+    fn content(&self, endpoint: Endpoint<'_>, headers: &HeaderMap, caller: &Caller, id: Id<'_>) -> (StatusCode, Bytes) {
+        let text = match endpoint {
             Endpoint::Root => {
                 let address = match id {
                     Id::Address { address, .. } => address,
                     Id::Key(_) => self.identify.address(caller.peer, headers),
                 };
                 let prepared = (address == caller.peer.address).then(|| caller.granted.clone());
-                Handled::done(answer::json(StatusCode::OK, prepared.unwrap_or_else(|| answer::granted(address))))
+                return (StatusCode::OK, prepared.unwrap_or_else(|| answer::granted(address)));
             }
-            Endpoint::Ping => ok(r#"{"message": "pong"}"#),
-            Endpoint::Data => ok(r#"{"message": "Here is your data", "data": [1, 2, 3]}"#),
-            Endpoint::Upload => ok(r#"{"message": "Upload accepted"}"#),
-            Endpoint::Submit => Handled { wants: Wants::Submitted, ..ok("") },
-            _ => Handled::done(answer::fixed(StatusCode::NOT_FOUND, r#"{"error": "Not Found"}"#)),
-        }
+            Endpoint::Ping => r#"{"message": "pong"}"#,
+            Endpoint::Data => r#"{"message": "Here is your data", "data": [1, 2, 3]}"#,
+            Endpoint::Upload => r#"{"message": "Upload accepted"}"#,
+            Endpoint::Submit => "",
+            _ => return (StatusCode::NOT_FOUND, Bytes::from_static(br#"{"error": "Not Found"}"#)),
+        };
+        (StatusCode::OK, Bytes::from_static(text.as_bytes()))
     }
 
     fn administer(&self, endpoint: Endpoint<'_>) -> Handled {
-        let wants = match endpoint {
-            Endpoint::ChangeConfig => Wants::NewDefault,
-            Endpoint::UpdateRule => Wants::NewRule,
-            Endpoint::RemoveRule(client_id) => return Handled::done(crate::admin::remove_rule(self, client_id)),
-            _ => return Handled::done(answer::value(StatusCode::OK, &self.limits.in_force())),
-        };
-        Handled { answer: answer::fixed(StatusCode::OK, ""), wants }
+        match endpoint {
+            Endpoint::RemoveRule(client_id) => Handled::done(crate::admin::remove_rule(self, client_id)),
+            Endpoint::ShowConfig => Handled::done(answer::value(StatusCode::OK, &self.limits.in_force())),
+            _ => Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() },
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{error::Error, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{error::Error, ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand,
@@ -128,8 +128,8 @@ fn url(text: &str) -> Result<Uri, String> {
     uri.filter(good).ok_or_else(|| "expected a URL such as http://127.0.0.1:8000/".to_owned())
 }
 
-/// clap's message in one line: which flag, what it was, what is allowed.
-pub(crate) fn one_line(error: &clap::Error) -> String {
+/// clap's message in one line: which flag or variable, what it was, what is allowed. `arguments` are those that were parsed.
+pub(crate) fn one_line(error: &clap::Error, arguments: impl IntoIterator<Item = OsString>) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
@@ -139,7 +139,7 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
     {
         let flag = flag.split(' ').next().unwrap_or(flag);
         let shown = if flag == "--admin-token" { "a value that is not shown here".to_owned() } else { format!("{value:?}") };
-        return format!("{flag}: {shown}: {expected}");
+        return format!("{}: {shown}: {expected}", named_as_given(flag, arguments));
     }
     let text = error.to_string();
     let line = text.lines().next().unwrap_or_default();
@@ -147,5 +147,18 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
     match error.kind() {
         ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => format!("{line}: --help shows what there is"),
         _ => line.to_owned(),
+    }
+}
+
+/// The flag, or the variable of the environment that stands for it when the flag itself was not given.
+fn named_as_given(flag: &str, arguments: impl IntoIterator<Item = OsString>) -> String {
+    let is_flag = |argument: OsString| {
+        argument
+            .to_str()
+            .is_some_and(|text| text.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+    };
+    match arguments.into_iter().any(is_flag) {
+        true => flag.to_owned(),
+        false => flag.replacen("--", "TOLLGATE_", 1).replace('-', "_").to_uppercase(),
     }
 }

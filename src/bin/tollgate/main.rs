@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         // Help and version.
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => {
-            eprintln!("tollgate: {}", cli::one_line(&error));
+            eprintln!("tollgate: {}", cli::one_line(&error, std::env::args_os()));
             ExitCode::from(2)
         }
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use hyper::Method;
 
+use super::Wants;
 use crate::config::Route;
 
 /// Whom a request is for. HEAD is GET without the body.
@@ -44,6 +45,16 @@ impl<'a> Endpoint<'a> {
             },
             Method::DELETE => path.strip_prefix("/admin/rule/").map_or(Endpoint::Nothing, Endpoint::RemoveRule),
             _ => Endpoint::Nothing,
+        }
+    }
+
+    /// What the body is for, when the request may pass.
+    pub(super) fn wants(self) -> Wants {
+        match self {
+            Endpoint::Submit => Wants::Submitted,
+            Endpoint::ChangeConfig => Wants::NewDefault,
+            Endpoint::UpdateRule => Wants::NewRule,
+            _ => Wants::Nothing,
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) struct File {
     pub(crate) refill_rate: Option<Typed<Rate>>,
     #[serde(default, deserialize_with = "present")]
     pub(crate) refill: Option<Table<Refill>>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "quota")]
     pub(crate) quota: Option<Quota>,
     #[serde(default, deserialize_with = "present")]
     pub(crate) tokens: Option<Typed<Tokens>>,
@@ -72,6 +72,29 @@ fn tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tokens>, 
 
 fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Period, D::Error> {
     Typed::deserialize(deserializer).map(|Typed(period)| period)
+}
+
+/// As the library reads it; its error says what is wrong, and not what was there.
+fn quota<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quota>, D::Error> {
+    struct QuotaVisitor;
+
+    impl<'de> de::Visitor<'de> for QuotaVisitor {
+        type Value = Quota;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a quota such as \"100/hour, capacity 20\"")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Quota, E> {
+            text.parse().map_err(|error| E::custom(format!("{text:?}: {error}")))
+        }
+
+        fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Quota, A::Error> {
+            Quota::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_any(QuotaVisitor).map(Some)
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -195,7 +218,8 @@ fn place(text: &str, error: &toml::de::Error) -> String {
 }
 
 pub(crate) fn from_json(text: &str) -> Result<File, String> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
+    // Some editors begin a file with a byte-order mark, which is no part of JSON. TOML knows it.
+    let mut deserializer = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
     let Table(file) = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| one_line(&with_path(&error.path().to_string(), &error.inner().to_string())))?;
     deserializer.end().map_err(|error| format!("not JSON: {error}"))?;

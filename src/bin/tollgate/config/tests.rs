@@ -24,6 +24,12 @@ fn with_flags(toml: &str, flags: &[&str]) -> Settings {
     Settings::merge(serve, file::from_toml(toml).unwrap()).unwrap()
 }
 
+/// What is said of bad flags.
+fn refusal(flags: &[&str]) -> String {
+    let error = Cli::try_parse_from([&["tollgate"], flags].concat()).unwrap_err();
+    one_line(&error, flags.iter().map(Into::into))
+}
+
 #[test]
 fn the_defaults_are_those_of_the_systems_before() {
     let settings = settings("");
@@ -90,7 +96,8 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
         ("trust_proxy = ['10.0.0.0/33']", &["trust_proxy[0]", "10.0.0.0/33"]),
         ("connections = { max = 0 }", &["connections.max", "`0`", "1000000"]),
         ("connections = { header_timeout = '1ms' }", &["connections.header_timeout", "1ms", "100 ms"]),
-        ("quota = '5/fortnight'", &["quota", "unit"]),
+        ("quota = '5/fortnight'", &["quota", "5/fortnight", "unit"]),
+        ("quota = 5", &["quota", "`5`", "100/hour"]),
         ("capacity = 5\ncapacity = 6", &["capacity", "line 2"]),
         ("capacity = ", &["not TOML", "line 1"]),
     ] {
@@ -106,11 +113,18 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_value() {
+    for file in [file::from_json("\u{feff}{\"capacity\": 5}"), file::from_toml("\u{feff}capacity = 5")] {
+        assert_eq!(file.unwrap().capacity.unwrap().0.0, 5);
+    }
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let line = error("admin_token = ' hush'");
     assert!(line.contains("admin_token") && line.contains("1024") && !line.contains("hush"), "{line}");
-    let refused = Cli::try_parse_from(["tollgate", "--admin-token", " hush"]).unwrap_err();
-    assert!(!one_line(&refused).contains("hush"), "{}", one_line(&refused));
+    let line = refusal(&["--admin-token", " hush"]);
+    assert!(line.contains("--admin-token") && !line.contains("hush"), "{line}");
     let debug = format!("{:?}", settings("admin_token = 'hush'").admin_token);
     assert!(!debug.contains("hush"), "{debug}");
 }
@@ -129,7 +143,7 @@ fn a_bad_flag_is_told_in_one_line() {
         (&["stress", "--interval=-1"], &["--interval", "-1"]),
         (&["stress", "--url=nonsense"], &["--url", "nonsense", "http://"]),
     ] {
-        let line = one_line(&Cli::try_parse_from([&["tollgate"], flags].concat()).unwrap_err());
+        let line = refusal(flags);
         assert_eq!(line.lines().count(), 1, "{line}");
         parts.iter().for_each(|part| assert!(line.contains(part), "{part:?} is not in: {line}"));
     }

@@ -40,8 +40,14 @@ const PING: Duration = Duration::from_secs(20);
 /// The protocols' settings.
 pub(super) fn protocols(bounds: &Bounds) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    // The watch keeps the times of headers.
-    builder.http1().header_read_timeout(None).half_close(true).max_buf_size(bounds.max_header_bytes);
+    builder
+        .http1()
+        // The watch keeps the times of headers.
+        .header_read_timeout(None)
+        .half_close(true)
+        // Our bodies are small: to copy them behind the header costs less than to write two pieces.
+        .writev(false)
+        .max_buf_size(bounds.max_header_bytes);
     builder
         .http2()
         .timer(TokioTimer::new())

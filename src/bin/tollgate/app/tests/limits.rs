@@ -1,8 +1,19 @@
 //! What is allowed when, and what the answers say of it.
 
-use hyper::{Method, Request, StatusCode};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use hyper::{
+    Method, Request, StatusCode,
+    body::{Body, Frame},
+};
 
 use super::{Bench, with_method};
+use crate::app;
 
 #[test]
 fn retry_after_is_exact_denied_just_before_and_allowed_at_it() {
@@ -109,4 +120,31 @@ fn a_body_that_is_too_large_is_413_with_the_headers_of_the_limit() {
     assert_eq!(large.header("connection"), Some("close"));
     while bench.post("/api/submit", "").status == StatusCode::OK {}
     assert_eq!(bench.post("/api/submit", "0123456789x").status, StatusCode::TOO_MANY_REQUESTS, "a refusal stays one");
+}
+
+/// A body that does not say how long it is.
+struct Chunks(Vec<&'static str>);
+
+impl Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop().map(|chunk| Ok(Frame::data(chunk.into()))))
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_say_its_length_has_the_same_bound() {
+    let bench = Bench::new("refill_rate = 0.001\nconnections = { max_body_bytes = 10 }");
+    for (chunks, status) in
+        [(vec!["56789", "01234"], StatusCode::OK), (vec!["5678901", "1234"], StatusCode::PAYLOAD_TOO_LARGE)]
+    {
+        for path in ["/api/submit", "/api/upload"] {
+            let request = Request::post(path).body(Chunks(chunks.clone())).unwrap();
+            let handled = bench.app.handle(&request, &bench.app.caller(bench.peer));
+            let (answer, unread) = app::finish(&bench.app, handled, request.into_body(), false).await;
+            assert_eq!((answer.status(), unread.is_none()), (status, status == StatusCode::OK), "{path} {chunks:?}");
+        }
+    }
 }

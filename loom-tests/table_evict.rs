@@ -1,0 +1,54 @@
+//! No slot is free: the bucket closest to full is forgotten, early.
+
+use crate::{
+    model::{
+        Call::{Refund, Take},
+        greedy,
+    },
+    table::{FILLER_CALLS, Key, TableModel, key},
+};
+
+const KEY: Key = key(1, 0, 0, 0);
+const NEWCOMER: Key = key(2, 0, 0, 0);
+const FAR: Key = key(3, 1, 0, 0);
+const FILLERS: [Key; 3] = [key(7, 1, 0, 0), key(8, 1, 1, 0), key(9, 0, 1, 0)];
+
+/// The key in slot 0, close to full; all others far from it.
+fn saturated(clock: &[u64]) -> TableModel {
+    let [first, second, third] = FILLERS;
+    TableModel::new(greedy(3), clock).filler(first).before(0, KEY, Take(2)).filler(second).filler(third)
+}
+
+/// Its owner takes at the same time: counted is what was forgotten, and nothing else is lost.
+#[test]
+fn an_eviction_while_the_key_takes() {
+    saturated(&[0]).evictions(2).thread(&[(NEWCOMER, Take(1))]).thread(&[(KEY, Take(1))]).check();
+}
+
+/// The same while time moves and the bucket fills.
+#[test]
+fn an_eviction_while_time_moves() {
+    saturated(&[0, 2]).evictions(2).thread(&[(NEWCOMER, Take(3))]).thread(&[(KEY, Take(2))]).check();
+}
+
+/// Two newcomers under different latches.
+#[test]
+fn two_evictions() {
+    saturated(&[0]).evictions(2).thread(&[(NEWCOMER, Take(1))]).thread(&[(FAR, Take(2))]).check();
+}
+
+/// A decision on the bucket that was forgotten gives nothing to the one the key has when it returns, nor to the newcomer's.
+#[test]
+fn a_refund_beside_an_eviction() {
+    saturated(&[0])
+        .evictions(2)
+        .thread(&[(NEWCOMER, Take(3)), (KEY, Take(3)), (KEY, Take(2))])
+        .thread(&[(KEY, Refund(FILLER_CALLS))])
+        .check();
+}
+
+/// A table that refuses newcomers forgets nobody.
+#[test]
+fn a_newcomer_is_refused() {
+    saturated(&[0, 2]).refuse_newcomers().thread(&[(NEWCOMER, Take(1))]).thread(&[(KEY, Take(1)), (KEY, Take(2))]).check();
+}

@@ -1,0 +1,63 @@
+//! Giving back to a key whose slot may be somebody else's by now.
+
+use crate::{
+    model::{
+        Call::{Refund, Reserve, Reset, Take},
+        greedy,
+    },
+    table::{FILLER_CALLS, Key, TableModel, key},
+};
+
+const KEY: Key = key(1, 0, 0, 0);
+const STRANGER: Key = key(2, 0, 0, 0);
+const FILLERS: [Key; 2] = [key(8, 1, 0, 0), key(9, 1, 1, 0)];
+/// The number of the key's decision from before the threads.
+const DECISION: usize = FILLER_CALLS;
+
+/// The key in slot 0, slot 1 free, and both others taken for good.
+fn one_key(start: u64, clock: &[u64]) -> TableModel {
+    let [first, second] = FILLERS;
+    TableModel::new(greedy(2), clock).filler(first).before(start, KEY, Take(1)).filler(second)
+}
+
+/// A refund beside takes is one of them.
+#[test]
+fn a_refund_beside_takes() {
+    one_key(0, &[0, 1]).thread(&[(KEY, Refund(DECISION)), (KEY, Take(2))]).thread(&[(KEY, Take(1))]).check();
+}
+
+/// The bucket refills, and the slot goes to a stranger: the refund gives him nothing.
+#[test]
+fn a_refund_beside_a_takeover() {
+    one_key(0, &[1]).thread(&[(KEY, Refund(DECISION))]).thread(&[(STRANGER, Take(2)), (STRANGER, Take(1))]).check();
+}
+
+/// The refund fills the bucket, the slot goes to a stranger within the same tick, and his word could be the very one that a
+/// third thread has read as the key's: a takeover moves the stamp on.
+#[test]
+fn a_word_does_not_come_back() {
+    one_key(3, &[3]).thread(&[(KEY, Refund(DECISION))]).thread(&[(STRANGER, Take(1))]).thread(&[(KEY, Take(1))]).check();
+}
+
+/// The same in the very first tick, where a full word is all zero, like one that was never used.
+#[test]
+fn a_word_does_not_come_back_in_the_first_tick() {
+    one_key(0, &[0]).thread(&[(KEY, Refund(DECISION))]).thread(&[(STRANGER, Take(1))]).thread(&[(KEY, Take(1))]).check();
+}
+
+/// A decision from before a reset gives nothing to the bucket after it.
+#[test]
+fn a_refund_beside_a_reset() {
+    one_key(0, &[0]).thread(&[(KEY, Refund(DECISION))]).thread(&[(KEY, Reset), (KEY, Take(2)), (KEY, Take(1))]).check();
+}
+
+/// A reservation that is dropped beside others leaves a place, which is sold once.
+#[test]
+fn a_reservation_is_dropped_beside_others() {
+    let model = one_key(0, &[0]).before(0, KEY, Take(1)).before(0, KEY, Reserve(2, 9)).before(0, KEY, Reserve(1, 9));
+    model
+        .thread(&[(KEY, Refund(2 * FILLER_CALLS + 2))])
+        .thread(&[(KEY, Reserve(2, 9))])
+        .thread(&[(KEY, Reserve(1, 9))])
+        .check();
+}
