@@ -26,6 +26,7 @@ trap 'exit 130' INT TERM
 start() {
     name=$1
     shift
+    : >"$folder/$name.out"
     "$@" >"$folder/$name.out" 2>"$folder/$name.err" &
     pids="$pids $!"
     echo $! >"$folder/$name.pid"

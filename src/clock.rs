@@ -50,8 +50,25 @@ pub(crate) enum Clock {
     Manual(ManualClock),
 }
 
+/// When a decision is made: at a time that the caller names, or now, which is read no earlier than it is needed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Time<'a> {
+    At(u64),
+    Now(&'a Clock),
+}
+
+impl Time<'_> {
+    #[inline(always)]
+    pub(crate) fn nanos(self) -> u64 {
+        match self {
+            Time::At(nanos) => nanos,
+            Time::Now(clock) => clock.nanos(),
+        }
+    }
+}
+
 impl Clock {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn nanos(&self) -> u64 {
         match self {
             Clock::Process => process_nanos(),

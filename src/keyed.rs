@@ -27,7 +27,12 @@ use sync::Arc;
 use table::Table;
 pub use table::WhenFull;
 
-use crate::{clock::Clock, decision::Decision, quota::Quota, request::nanos};
+use crate::{
+    clock::{Clock, Time},
+    decision::Decision,
+    quota::Quota,
+    request::nanos,
+};
 
 /// How many keys of a batch are loaded ahead.
 const BATCH: usize = 16;
@@ -119,17 +124,17 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     }
 
     /// Takes `cost` tokens from the key's bucket, or none; see [`Bucket::try_acquire_at`].
-    #[inline]
+    #[inline(always)]
     #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire<K: Hash + ?Sized>(&self, key: &K, cost: u32) -> Decision {
-        self.decide(self.hash(key), self.clock.nanos(), cost)
+        self.decide(self.hash(key), Time::Now(&self.clock), cost)
     }
 
     /// The same at time `now`, counted from a moment of the caller's; not to be mixed with calls that read the clock.
-    #[inline]
+    #[inline(always)]
     #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32) -> Decision {
-        self.decide(self.hash(key), nanos(now), cost)
+        self.decide(self.hash(key), Time::At(nanos(now)), cost)
     }
 
     /// Takes `cost` tokens from the key's bucket ahead of time; see [`Bucket::reserve_at`].
@@ -159,23 +164,18 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// assert_eq!(allowed, [0, 1]);
     /// ```
     pub fn try_acquire_batch<K: Hash>(&self, requests: &[(K, u32)], mut each: impl FnMut(usize, Decision)) {
-        let now_nanos = self.clock.nanos();
+        let now = Time::At(self.clock.nanos());
         for (chunk_number, chunk) in requests.chunks(BATCH).enumerate() {
             let mut hashes = [0; BATCH];
             for (hash, (key, _)) in hashes.iter_mut().zip(chunk) {
                 *hash = self.hash(key);
             }
-            // One generation for the chunk; `each` runs outside, it may well call the limiter.
-            let decisions = self.current.with(|generation| {
-                let places = hashes.map(|hash| generation.table.place(hash));
-                places[..chunk.len()].iter().for_each(|place| generation.table.prefetch(place));
-                let mut requests = hashes.iter().zip(chunk);
-                std::array::from_fn::<_, BATCH, _>(|_| {
-                    requests.next().map(|(&hash, &(_, cost))| generation.owner(hash).take(now_nanos, cost))
-                })
-            });
-            for (n, decision) in decisions.into_iter().flatten().enumerate() {
-                each(chunk_number * BATCH + n, decision);
+            // One generation for the chunk.
+            let held = self.current.held_or_fetched();
+            let Some(generation) = held.generation() else { continue };
+            hashes[..chunk.len()].iter().for_each(|&hash| generation.table.prefetch(hash));
+            for (n, (&hash, &(_, cost))) in hashes.iter().zip(chunk).enumerate() {
+                each(chunk_number * BATCH + n, generation.decide(hash, now, cost));
             }
         }
     }
@@ -222,9 +222,22 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         self.hasher.hash_one(key)
     }
 
-    #[inline]
-    fn decide(&self, hash: u64, now_nanos: u64, cost: u32) -> Decision {
-        self.current.with(|generation| generation.owner(hash).take(now_nanos, cost))
+    #[inline(always)]
+    fn decide(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
+        let held = self.current.held();
+        match held.generation() {
+            Some(generation) => generation.decide(hash, time, cost),
+            None => {
+                drop(held);
+                self.fetch_and_decide(hash, time, cost)
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fetch_and_decide(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
+        self.current.with(|generation| generation.decide(hash, time, cost))
     }
 
     fn queue(&self, hash: u64, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {

@@ -8,8 +8,9 @@
 //! that has used it makes another call, on any limiter, or ends.
 
 use std::{
-    cell::RefCell,
+    cell::Cell,
     collections::HashMap,
+    mem,
     sync::{
         PoisonError,
         atomic::{AtomicBool, AtomicU64 as Number, Ordering::Relaxed},
@@ -31,7 +32,7 @@ static NEXT_NUMBER: Number = Number::new(1);
 
 per_thread! {
     /// The generations this thread has used last, one of every limiter.
-    static USED: RefCell<Vec<Arc<Generation>>> = RefCell::new(Vec::new());
+    static USED: Cell<Vec<Arc<Generation>>> = Cell::new(Vec::new());
 }
 
 #[derive(Debug)]
@@ -81,22 +82,39 @@ impl Current {
     }
 
     /// Calls `read` with the generation in force.
-    #[inline]
     pub(super) fn with<R>(&self, read: impl FnOnce(&Generation) -> R) -> R {
-        // Acquire pairs with the release in `change`: whoever learns of a change by other means reads its number.
-        let number = self.number.load(Ordering::Acquire);
-        let mut read = Some(read);
-        let result = USED.try_with(|used| {
-            let used = used.try_borrow().ok()?;
-            let generation = used.iter().find(|generation| generation.number == number)?;
-            read.take().map(|read| read(generation))
-        });
-        match (result, read) {
-            (Ok(Some(result)), _) => result,
-            (_, Some(read)) => read(&self.fetch()),
-            // `read` is only taken where there is a result.
-            (_, None) => unreachable!("read ran without a result"),
+        let held = self.held();
+        match held.generation() {
+            Some(generation) => read(generation),
+            None => {
+                drop(held);
+                read(&self.fetch())
+            }
         }
+    }
+
+    /// What this thread holds; the generation in force is usually among it.
+    #[inline(always)]
+    pub(super) fn held(&self) -> Held {
+        // Acquire pairs with the release in `change`: whoever learns of a change by other means reads its number.
+        Held { number: self.number.load(Ordering::Acquire), used: take_used() }
+    }
+
+    /// The generation in force, fetched if need be.
+    #[inline]
+    pub(super) fn held_or_fetched(&self) -> Held {
+        let held = self.held();
+        if held.generation().is_some() {
+            return held;
+        }
+        drop(held);
+        let fetched = self.fetch();
+        let (number, mut used) = (fetched.number, take_used());
+        if used.is_empty() {
+            // The thread is ending, and keeps nothing.
+            used.push(fetched);
+        }
+        Held { number, used }
     }
 
     /// Puts the successor that `change` makes in the place of the generation in force. Changes come one at a time.
@@ -112,24 +130,53 @@ impl Current {
     #[cold]
     fn fetch(&self) -> Arc<Generation> {
         let current = Arc::clone(&self.generation.lock().unwrap_or_else(PoisonError::into_inner));
-        // While the thread ends there is nothing to keep it in.
-        let _ = USED.try_with(|used| {
-            if let Ok(mut used) = used.try_borrow_mut() {
-                used.retain(|generation| !generation.retired.load(Relaxed));
-                used.push(Arc::clone(&current));
-            }
-        });
+        let mut used = take_used();
+        used.retain(|generation| !generation.retired.load(Relaxed));
+        used.push(Arc::clone(&current));
+        put_used(used);
         current
     }
+}
+
+/// What a thread holds, taken out of its thread-local while it is in use, and put back in the end: so a decision becomes part of
+/// its caller, and not of a function of the thread-local. A limiter that is called in between finds nothing there, and fetches.
+pub(super) struct Held {
+    number: u64,
+    used: Vec<Arc<Generation>>,
+}
+
+impl Held {
+    /// The generation in force, if this thread has used it before.
+    #[inline(always)]
+    pub(super) fn generation(&self) -> Option<&Generation> {
+        self.used.iter().find(|generation| generation.number == self.number).map(|generation| &**generation)
+    }
+}
+
+impl Drop for Held {
+    #[inline(always)]
+    fn drop(&mut self) {
+        put_used(mem::take(&mut self.used));
+    }
+}
+
+/// Nothing while the thread ends.
+#[inline]
+fn take_used() -> Vec<Arc<Generation>> {
+    USED.try_with(Cell::take).unwrap_or_default()
+}
+
+#[inline]
+fn put_used(used: Vec<Arc<Generation>>) {
+    // While the thread ends there is nothing to keep it in.
+    let _ = USED.try_with(|place| place.set(used));
 }
 
 impl Drop for Current {
     fn drop(&mut self) {
         self.generation.lock().unwrap_or_else(PoisonError::into_inner).retired.store(true, Relaxed);
-        let _ = USED.try_with(|used| {
-            if let Ok(mut used) = used.try_borrow_mut() {
-                used.retain(|generation| !generation.retired.load(Relaxed));
-            }
-        });
+        let mut used = take_used();
+        used.retain(|generation| !generation.retired.load(Relaxed));
+        put_used(used);
     }
 }

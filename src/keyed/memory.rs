@@ -58,9 +58,7 @@ impl Memory {
     /// hardly take part in that, choose the line.
     #[inline]
     pub(super) fn place(&self, hash: u64) -> Place {
-        let scaled = |half: u64| ((half * self.sets as u64) >> 32) as usize;
-        let home = scaled(hash >> 32);
-        let other = scaled(hash & u64::from(u32::MAX));
+        let (home, other) = (self.set(hash >> 32), self.set(hash & u64::from(u32::MAX)));
         let other = if other != home {
             other
         } else if home + 1 < self.sets {
@@ -71,8 +69,7 @@ impl Memory {
         let first = |set: usize| self.skip + set * SET;
         let (home_line, other_line) = ((hash >> 32 & 1) as usize * LINE, (hash >> 1 & 1) as usize * LINE);
         Place {
-            // Never that of an unused slot.
-            tag: (hash & !BUSY).max(BUSY << 1),
+            tag: Memory::tag(hash),
             lines: [
                 first(home) + home_line,
                 first(home) + (LINE - home_line),
@@ -83,16 +80,39 @@ impl Memory {
         }
     }
 
+    /// The set that 32 bits of a hash stand for.
+    #[inline]
+    fn set(&self, half: u64) -> usize {
+        ((half * self.sets as u64) >> 32) as usize
+    }
+
+    /// What a key is called: never what an unused slot is called.
+    #[inline]
+    pub(super) fn tag(hash: u64) -> u64 {
+        (hash & !BUSY).max(BUSY << 1)
+    }
+
+    /// The slots to look at first, without the rest of the key's [`Place`].
+    #[inline]
+    pub(super) fn home_line(&self, hash: u64) -> &[Slot] {
+        let first = self.skip + self.set(hash >> 32) * SET + (hash >> 32 & 1) as usize * LINE;
+        &self.slots[first..][..LINE]
+    }
+
     /// The four slots of a key's n-th line.
     #[inline]
-    pub(super) fn line(&self, place: &Place, n: usize) -> &[Slot] {
+    fn line(&self, place: &Place, n: usize) -> &[Slot] {
         &self.slots[place.lines[n]..][..LINE]
     }
 
     /// The sixteen slots of a key, home set first.
-    #[inline]
     pub(super) fn candidates(&self, place: &Place) -> impl Iterator<Item = &Slot> {
         (0..4).flat_map(|n| self.line(place, n))
+    }
+
+    /// The same without those of the [`home_line`](Memory::home_line).
+    pub(super) fn further_candidates(&self, place: &Place) -> impl Iterator<Item = &Slot> {
+        (1..4).flat_map(|n| self.line(place, n))
     }
 
     pub(super) fn all(&self) -> &[Slot] {
@@ -116,6 +136,7 @@ mod tests {
                 assert_eq!(lines[2] / SET, lines[3] / SET);
                 lines.sort_unstable();
                 assert!(lines.is_sorted_by(|a, b| a < b), "four different lines: {lines:?}");
+                assert!(std::ptr::eq(memory.home_line(hash), memory.line(&place, 0)));
                 assert_eq!(place.tag & 1, 0);
                 assert_ne!(place.tag, 0);
             }

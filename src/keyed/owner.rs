@@ -7,7 +7,7 @@ use super::{
     memory::Place,
     table::Table,
 };
-use crate::{decision::Decision, request::Request};
+use crate::{clock::Time, decision::Decision, request::Request};
 
 /// The bucket of one key, in one generation.
 pub(super) enum Owner<'a> {
@@ -23,12 +23,29 @@ impl Generation {
             None => Owner::Table { table: &self.table, place: self.table.place(hash), origin: self.table_origin },
         }
     }
+
+    /// See [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
+    #[inline(always)]
+    pub(super) fn decide(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
+        if self.rules.is_empty()
+            && let Some(decision) = self.table.hit(hash, time, cost)
+        {
+            return decision.of(self.table_origin);
+        }
+        self.decide_anyhow(hash, time, cost)
+    }
+
+    /// A rule, a new key, a slot that others want: what is not the everyday case. Apart, so that the everyday one becomes part
+    /// of its callers.
+    #[cold]
+    #[inline(never)]
+    fn decide_anyhow(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
+        self.owner(hash).take(time.nanos(), cost)
+    }
 }
 
 impl Owner<'_> {
-    /// See [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
-    #[inline]
-    pub(super) fn take(&self, now_nanos: u64, cost: u32) -> Decision {
+    fn take(&self, now_nanos: u64, cost: u32) -> Decision {
         match self {
             Owner::Rule(rule) => rule.bucket.decide(Request::take(rule.bucket.layout(), now_nanos, cost)).of(rule.origin),
             Owner::Table { table, place, origin } => {

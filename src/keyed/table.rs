@@ -23,6 +23,7 @@ use super::{
     sync::Backoff,
 };
 use crate::{
+    clock::Time,
     decision::Decision,
     holes::{Hole, Holes},
     quota::Quota,
@@ -82,12 +83,23 @@ impl Table {
 
     /// Starts to load what a decision on this key will look at first.
     #[inline]
-    pub(super) fn prefetch(&self, place: &Place) {
+    pub(super) fn prefetch(&self, hash: u64) {
         // A plain load of the first slot: the processor does not wait for a value that nobody uses yet.
-        std::hint::black_box(self.memory.line(place, 0)[0][TAG].load(Ordering::Relaxed));
+        std::hint::black_box(self.memory.home_line(hash)[0][TAG].load(Ordering::Relaxed));
     }
 
-    #[inline]
+    /// Decides, if the key is there and nobody else changes its bucket at this moment. `None`: nothing was done.
+    #[inline(always)]
+    pub(super) fn hit(&self, hash: u64, time: Time<'_>, cost: u32) -> Option<Decision> {
+        let tag = Memory::tag(hash);
+        let slot = match find_in(self.memory.home_line(hash), tag) {
+            Some(slot) => slot,
+            None => self.find_further(&self.place(hash))?,
+        };
+        // The clock is read while the slot is on its way from memory.
+        self.decide_on(slot, tag, &Request::take(&self.layout, time.nanos(), cost))
+    }
+
     pub(super) fn decide(&self, place: &Place, request: &Request<'_>) -> Decision {
         let backoff = Backoff::default();
         loop {
@@ -108,7 +120,7 @@ impl Table {
     }
 
     /// `None`: the slot is no longer ours, or the word has changed.
-    #[inline]
+    #[inline(always)]
     fn decide_on(&self, slot: &Slot, tag: u64, request: &Request<'_>) -> Option<Decision> {
         let word = self.confirmed_word(slot, tag)?;
         match request.step(word) {
@@ -197,9 +209,14 @@ impl Table {
         false
     }
 
-    #[inline]
     fn find(&self, place: &Place) -> Option<&Slot> {
         self.memory.candidates(place).find(|slot| slot[TAG].load(Ordering::Acquire) == place.tag)
+    }
+
+    /// Behind the line that [`Table::hit`] has looked at.
+    #[inline(never)]
+    fn find_further(&self, place: &Place) -> Option<&Slot> {
+        self.memory.further_candidates(place).find(|slot| slot[TAG].load(Ordering::Acquire) == place.tag)
     }
 
     /// The word of a slot whose tag was still `tag` after the word was loaded.
@@ -214,4 +231,13 @@ impl Table {
         // Release, so that a word shows the bound on refunds that was raised before it.
         slot[WORD].compare_exchange(word, next, Ordering::Release, Ordering::Relaxed).is_ok()
     }
+}
+
+/// The slot of a line that has this tag. All are looked at, since where a key stands in its line cannot be predicted: a wrong
+/// guess costs more than three comparisons.
+#[inline(always)]
+fn find_in(line: &[Slot], tag: u64) -> Option<&Slot> {
+    let has_tag = |(n, slot): (usize, &Slot)| u32::from(slot[TAG].load(Ordering::Acquire) == tag) << n;
+    let found = line.iter().enumerate().map(has_tag).fold(0, |found, bit| found | bit);
+    line.get(found.trailing_zeros() as usize)
 }
