@@ -4,7 +4,7 @@ use core::{fmt, time::Duration};
 
 use crate::{
     request::Request,
-    state::{Denied, Layout, State},
+    state::{Denied, State, Terms},
 };
 
 /// The answer to a request for tokens.
@@ -24,7 +24,7 @@ use crate::{
 /// ```
 #[derive(Clone, Copy)]
 pub struct Decision {
-    layout: Layout,
+    terms: Terms,
     /// What the charge left, or the place that it took; of a refusal, what the bucket held.
     state: State,
     charged: u64,
@@ -58,8 +58,8 @@ impl Decision {
     /// A decision that charged `charged` units and left `state`, or charged nothing and found it.
     #[inline]
     pub(crate) const fn new(request: &Request, state: State, charged: u64, outcome: Outcome) -> Decision {
-        let (layout, now_nanos, cost) = (*request.layout, request.now_nanos, request.cost);
-        Decision { layout, state, charged, behind: 0, now_nanos, cost, origin: 0, outcome }
+        let (terms, now_nanos, cost) = (request.layout.terms, request.now_nanos, request.cost);
+        Decision { terms, state, charged, behind: 0, now_nanos, cost, origin: 0, outcome }
     }
 
     /// The same decision, with so many units sold behind its charge.
@@ -122,7 +122,7 @@ impl Decision {
     #[inline]
     #[must_use]
     pub const fn limit(&self) -> u32 {
-        self.layout.capacity_tokens()
+        self.terms.capacity_tokens()
     }
 
     /// How many tokens were asked for.
@@ -138,7 +138,7 @@ impl Decision {
     #[inline]
     #[must_use]
     pub const fn remaining(&self) -> u32 {
-        self.layout.remaining(self.bucket().spent)
+        self.terms.remaining(self.bucket().spent)
     }
 
     /// The time from the decision until as many tokens are there, if nobody else takes any: refused just before, allowed
@@ -148,9 +148,9 @@ impl Decision {
     pub const fn retry_after(&self) -> Option<Duration> {
         let tick = match self.outcome {
             Outcome::Allowed | Outcome::CostAboveCapacity => return None,
-            Outcome::TableFull => self.layout.full_at(self.state),
+            Outcome::TableFull => self.terms.full_at(self.state),
             Outcome::Refused | Outcome::DebtExhausted | Outcome::DeadlineTooSoon => {
-                self.layout.enough_at(self.state, self.layout.units(self.cost))
+                self.terms.enough_at(self.state, self.terms.units(self.cost))
             }
         };
         self.until(tick)
@@ -160,7 +160,7 @@ impl Decision {
     /// before that.
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
-        match self.until(self.layout.full_at(self.bucket())) {
+        match self.until(self.terms.full_at(self.bucket())) {
             _ if self.bucket().spent == 0 => Duration::ZERO,
             Some(time) => time,
             None => Duration::MAX,
@@ -170,8 +170,8 @@ impl Decision {
     /// The time from the decision until what was reserved may be used; zero for tokens that were there.
     #[must_use]
     pub const fn wait(&self) -> Duration {
-        match self.until(self.layout.ready(self.state)) {
-            Some(time) if self.charged > 0 && self.layout.is_ahead(self.state) => time,
+        match self.until(self.terms.ready(self.state)) {
+            Some(time) if self.charged > 0 && self.terms.is_ahead(self.state) => time,
             _ => Duration::ZERO,
         }
     }
@@ -183,7 +183,7 @@ impl Decision {
     }
 
     const fn until(&self, tick: u64) -> Option<Duration> {
-        match self.layout.nanos_at(tick) {
+        match self.terms.nanos_at(tick) {
             Some(nanos) => Some(Duration::from_nanos(nanos.saturating_sub(self.now_nanos))),
             None => None,
         }

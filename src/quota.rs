@@ -196,7 +196,7 @@ impl Quota {
     /// quarter of the time in which the capacity comes back.
     pub const fn with_debt(self, tokens: u32) -> Result<Quota, QuotaError> {
         let quota = Quota { debt: Some(tokens), ..self };
-        let resolution = Layout::of(&quota).resolution_nanos();
+        let resolution = Layout::of(&quota).terms.resolution_nanos();
         let refill = self.period_nanos as u128 * self.capacity as u128 / self.tokens as u128;
         if resolution > MICROSECOND && resolution as u128 > refill / 4 {
             return Err(QuotaError::Debt { debt: tokens, resolution: Duration::from_nanos(resolution) });
@@ -258,7 +258,7 @@ impl Quota {
     /// ```
     #[must_use]
     pub const fn resolution(&self) -> Duration {
-        Duration::from_nanos(Layout::of(self).resolution_nanos())
+        Duration::from_nanos(Layout::of(self).terms.resolution_nanos())
     }
 
     pub(crate) const fn period_nanos(&self) -> u64 {

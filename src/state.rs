@@ -31,11 +31,13 @@
 
 mod layout;
 mod scale;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod transition;
 
 pub(crate) use layout::Layout;
+pub(crate) use terms::Terms;
 pub(crate) use transition::Denied;
 
 /// A word, taken apart.

@@ -1,8 +1,11 @@
 //! How a quota divides the word.
 
+use core::ops::Deref;
+
 use super::{
     State,
     scale::{HORIZON_NANOS, Scale},
+    terms::Terms,
 };
 use crate::quota::Quota;
 
@@ -33,20 +36,7 @@ pub(crate) struct Layout {
     /// The capacity in tokens, of a greedy quota; 0 of an interval quota.
     pub(super) greedy_tokens: u32,
     stamp_bits: u8,
-    /// f: a token is 2ᶠ units.
-    unit_bits: u8,
-    /// k: a tick refills 2ᵏ units.
-    pub(super) tick_bits: u8,
-    /// Units in a full bucket.
-    pub(super) capacity: u64,
-    /// Ticks in a window; 0 for a greedy quota.
-    pub(super) window: u64,
-    /// Units that may be sold at all: capacity and debt.
-    pub(super) limit: u64,
-    /// This many units come back (of an interval quota: ticks pass) ...
-    refill: u64,
-    /// ... in this many nanoseconds.
-    nanos: u64,
+    pub(crate) terms: Terms,
 }
 
 impl Layout {
@@ -87,13 +77,15 @@ impl Layout {
             exhausted: capacity << stamp_bits | max_stamp,
             greedy_tokens: quota.get_capacity(),
             stamp_bits: stamp_bits as u8,
-            unit_bits: f as u8,
-            tick_bits: k as u8,
-            capacity,
-            window: 0,
-            limit: most << f,
-            refill: quota.tokens() << f,
-            nanos: quota.period_nanos(),
+            terms: Terms {
+                capacity,
+                window: 0,
+                limit: most << f,
+                refill: quota.tokens() << f,
+                nanos: quota.period_nanos(),
+                unit_bits: f as u8,
+                tick_bits: k as u8,
+            },
         }
     }
 
@@ -117,13 +109,7 @@ impl Layout {
             exhausted: capacity << stamp_bits | max_stamp,
             greedy_tokens: 0,
             stamp_bits: stamp_bits as u8,
-            unit_bits: 0,
-            tick_bits: 0,
-            capacity,
-            window,
-            limit: most,
-            refill: window,
-            nanos: window_nanos,
+            terms: Terms { capacity, window, limit: most, refill: window, nanos: window_nanos, unit_bits: 0, tick_bits: 0 },
         }
     }
 
@@ -133,7 +119,7 @@ impl Layout {
     }
 
     #[inline]
-    pub(crate) const fn pack(&self, state: State) -> u64 {
+    pub(crate) fn pack(&self, state: State) -> u64 {
         debug_assert!(state.spent <= self.limit && state.stamp <= self.max_stamp);
         state.spent << self.stamp_bits | state.stamp
     }
@@ -148,46 +134,15 @@ impl Layout {
     pub(super) const fn last_tick(&self) -> u64 {
         self.tick(HORIZON_NANOS)
     }
+}
 
-    #[inline]
-    pub(crate) const fn units(&self, tokens: u32) -> u64 {
-        (tokens as u64) << self.unit_bits
-    }
+/// A layout is its terms, and how they are packed.
+impl Deref for Layout {
+    type Target = Terms;
 
-    /// Whole tokens left when `spent` units are out.
-    #[inline]
-    pub(crate) const fn remaining(&self, spent: u64) -> u32 {
-        // At most the capacity, which is a u32.
-        (self.capacity.saturating_sub(spent) >> self.unit_bits) as u32
-    }
-
-    /// Whether tokens drip back evenly.
-    #[inline]
-    pub(crate) const fn is_greedy(&self) -> bool {
-        self.window == 0
-    }
-
-    /// The capacity in tokens.
-    #[inline]
-    pub(crate) const fn capacity_tokens(&self) -> u32 {
-        self.remaining(0)
-    }
-
-    /// The first nanosecond at which `tick` has come; `None` when that is behind the horizon.
-    pub(crate) const fn nanos_at(&self, tick: u64) -> Option<u64> {
-        if tick > self.last_tick() {
-            return None;
-        }
-        // Within the horizon fewer than 2⁶¹ units come back, and a period is below 2⁶² ns.
-        let units = (tick as u128) << self.tick_bits;
-        Some((units * self.nanos as u128).div_ceil(self.refill as u128) as u64)
-    }
-
-    /// How long a tick is, rounded up.
-    pub(crate) const fn resolution_nanos(&self) -> u64 {
-        // At most 2²⁹ units a tick, and at most a century for each.
-        let nanos = ((self.nanos as u128) << self.tick_bits).div_ceil(self.refill as u128);
-        if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
+    #[inline(always)]
+    fn deref(&self) -> &Terms {
+        &self.terms
     }
 }
 

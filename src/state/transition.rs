@@ -12,7 +12,7 @@ pub(crate) enum Denied {
 impl Layout {
     /// What the state has become by tick `now`, refill included. Nothing is written for the sake of this.
     #[inline]
-    pub(crate) const fn settle(&self, state: State, now: u64) -> State {
+    pub(crate) fn settle(&self, state: State, now: u64) -> State {
         // A clock that is behind the stamp is a stale one: decide as of the stamp.
         let elapsed = now.saturating_sub(state.stamp);
         let later = state.stamp + elapsed;
@@ -30,7 +30,7 @@ impl Layout {
     /// One or more windows have passed. Apart, since it divides, and a decision that it is not part of gets small.
     #[cold]
     #[inline(never)]
-    const fn settle_windows(&self, state: State, elapsed: u64) -> State {
+    fn settle_windows(&self, state: State, elapsed: u64) -> State {
         let windows = elapsed / self.window;
         let spent = state.spent.saturating_sub(windows.saturating_mul(self.capacity));
         match spent {
@@ -52,7 +52,7 @@ impl Layout {
     /// # Errors
     /// The settled word, where there is not enough: nothing is to be written.
     #[inline(always)]
-    pub(crate) const fn take(&self, word: u64, now: u64, cost: u32) -> Result<u64, u64> {
+    pub(crate) fn take(&self, word: u64, now: u64, cost: u32) -> Result<u64, u64> {
         if cost > self.greedy_tokens {
             return self.take_settled(self.unpack(word), now, self.units(cost));
         }
@@ -76,7 +76,7 @@ impl Layout {
     /// The general way.
     #[cold]
     #[inline(never)]
-    const fn take_settled(&self, state: State, now: u64, cost: u64) -> Result<u64, u64> {
+    fn take_settled(&self, state: State, now: u64, cost: u64) -> Result<u64, u64> {
         let settled = self.settle(state, now);
         match self.capacity.checked_sub(cost) {
             Some(room) if settled.spent <= room => {
@@ -91,7 +91,7 @@ impl Layout {
     ///
     /// # Errors
     /// The settled state and why, when that is not possible: nothing is to be written.
-    pub(crate) const fn reserve(&self, state: State, now: u64, cost: u64, latest: u64) -> Result<State, (State, Denied)> {
+    pub(crate) fn reserve(&self, state: State, now: u64, cost: u64, latest: u64) -> Result<State, (State, Denied)> {
         let settled = self.settle(state, now);
         let spent = self.start(settled.spent, cost) + cost;
         let sold = State { spent, stamp: settled.stamp };
@@ -106,64 +106,9 @@ impl Layout {
         }
     }
 
-    /// Where a charge begins. In an interval quota one that does not fit the rest of a window waits for the next one as a
-    /// whole: no window ever gives more than its capacity.
-    const fn start(&self, spent: u64, cost: u64) -> u64 {
-        if self.is_greedy() || cost == 0 {
-            return spent;
-        }
-        let last = (spent + cost - 1) / self.capacity;
-        if last > spent / self.capacity { last * self.capacity } else { spent }
-    }
-
-    /// Whether more is sold than there is: somebody waits.
-    #[inline]
-    pub(crate) const fn is_ahead(&self, state: State) -> bool {
-        state.spent > self.capacity
-    }
-
-    /// The tick at which the charge that left `sold` may be used.
-    pub(crate) const fn ready(&self, sold: State) -> u64 {
-        if !self.is_ahead(sold) {
-            return sold.stamp;
-        }
-        let ticks = if self.is_greedy() {
-            (sold.spent - self.capacity).div_ceil(1 << self.tick_bits)
-        } else {
-            (sold.spent - 1) / self.capacity * self.window
-        };
-        sold.stamp + ticks
-    }
-
-    /// The first tick at which a charge of `cost` units would pass, if nobody takes anything in between.
-    pub(crate) const fn enough_at(&self, settled: State, cost: u64) -> u64 {
-        let spent = self.start(settled.spent, cost) + cost;
-        self.ready(State { spent, stamp: settled.stamp })
-    }
-
-    /// The first tick at which the bucket is full again.
-    pub(crate) const fn full_at(&self, settled: State) -> u64 {
-        let ticks = if self.is_greedy() {
-            settled.spent.div_ceil(1 << self.tick_bits)
-        } else {
-            settled.spent.div_ceil(self.capacity) * self.window
-        };
-        settled.stamp + ticks
-    }
-
-    /// Where a tick lies on the axis of refilled units, for greedy quotas.
-    pub(crate) const fn position(&self, tick: u64) -> u64 {
-        tick << self.tick_bits
-    }
-
-    /// The end of what is sold, on that axis.
-    pub(crate) const fn end(&self, state: State) -> u64 {
-        self.position(state.stamp) + state.spent
-    }
-
     /// Undoes the charge of `charged` units that left `sold`; see the module's docs for the rule. `None`: nothing can be given
     /// back any more.
-    pub(crate) const fn refund(&self, state: State, sold: State, charged: u64) -> Option<State> {
+    pub(crate) fn refund(&self, state: State, sold: State, charged: u64) -> Option<State> {
         if state.stamp < sold.stamp {
             // Not a charge on this bucket.
             return None;
@@ -179,7 +124,7 @@ impl Layout {
         }
     }
 
-    const fn refundable_greedy(&self, state: State, sold: State, charged: u64) -> u64 {
+    fn refundable_greedy(&self, state: State, sold: State, charged: u64) -> u64 {
         if self.is_ahead(state) {
             return if self.end(state) == self.end(sold) { charged } else { 0 };
         }
@@ -192,7 +137,7 @@ impl Layout {
         }
     }
 
-    const fn refundable_interval(&self, state: State, sold: State, charged: u64) -> u64 {
+    fn refundable_interval(&self, state: State, sold: State, charged: u64) -> u64 {
         let since = state.stamp - sold.stamp;
         if !since.is_multiple_of(self.window) {
             return 0;
@@ -213,7 +158,7 @@ impl Layout {
 
     /// A full bucket at tick `now`, and the stamp from which on decisions count. Its own stamp is newer than any before, so
     /// that no earlier word comes back; at the end of time, where there is none, no decision counts any more.
-    pub(crate) const fn reset(&self, state: State, now: u64) -> (State, u64) {
+    pub(crate) fn reset(&self, state: State, now: u64) -> (State, u64) {
         let stamp = self.newer(state, now);
         let from = if stamp > state.stamp { stamp } else { stamp + 1 };
         (State { spent: 0, stamp }, from)
@@ -224,18 +169,18 @@ impl Layout {
     /// A word that nobody has had is `unused`; all zero alone does not say so, since a refund in the first tick leaves that too.
     ///
     /// `None` at the end of time, where there may be no newer stamp.
-    pub(crate) const fn hand_over(&self, state: State, now: u64, cost: u64, unused: bool) -> Option<State> {
+    pub(crate) fn hand_over(&self, state: State, now: u64, cost: u64, unused: bool) -> Option<State> {
         let stamp = if unused { now } else { self.newer(state, now) };
         if stamp == state.stamp && !unused { None } else { Some(State { spent: cost, stamp }) }
     }
 
     /// Whether another owner may take the word over with nothing lost.
     #[inline]
-    pub(crate) const fn is_free(&self, state: State, now: u64) -> bool {
+    pub(crate) fn is_free(&self, state: State, now: u64) -> bool {
         self.settle(state, now).spent == 0 && self.newer(state, now) > state.stamp
     }
 
-    const fn newer(&self, state: State, now: u64) -> u64 {
+    fn newer(&self, state: State, now: u64) -> u64 {
         if now > state.stamp {
             now
         } else if state.stamp < self.last_tick() {
