@@ -48,9 +48,7 @@ fn a_takeover_while_the_old_key_returns_twice() {
 /// Two want the slot, under different latches, and the old key returns.
 #[test]
 fn two_takeovers_while_the_old_key_returns() {
-    let [filler, _] = FILLERS;
-    let model = TableModel::new(greedy(2), &[2]).filler(filler).before(0, OLD, Take(2));
-    model.thread(&[(NEAR, Take(1))]).thread(&[(FAR, Take(1))]).thread(&[(OLD, Take(1))]).one_preemption().check();
+    one_old_key(&[2]).evictions(1).thread(&[(NEAR, Take(1))]).thread(&[(FAR, Take(1)), (OLD, Take(1))]).check();
 }
 
 /// A charge on a slot that changed hands twice is on nobody's bucket but its own.
