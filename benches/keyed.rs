@@ -130,7 +130,8 @@ impl Limiters {
             assert!(allowed, "{key} was not there before");
         }
         let stats = limiters.ours.stats();
-        assert!(stats.live + 10 > keys, "{stats:?}");
+        // One in a million finds no room when every key drains; more than ten would be a defect of the table.
+        assert!(stats.live + keys / 100_000 + 1 > keys, "{stats:?}");
         limiters
     }
 }

@@ -59,8 +59,9 @@ const BATCH: usize = 16;
 ///
 /// Keys are hashed, not stored: any `K: Hash + ?Sized` will do, and nothing is cloned or allocated. A bucket that has refilled
 /// is as good as new, so its place may go to another key with nothing lost: there is no sweeper, and no time to live. Memory
-/// never grows, so a flood of keys cannot exhaust it. A table made for `max_keys` keeps its promise for that many keys that
-/// are not full at the same time. Should a key find no room at all, [`WhenFull`] says what happens, and [`Stats`] counts it.
+/// never grows, so a flood of keys cannot exhaust it. A table made for `max_keys` has room for that many keys that are not
+/// full at the same time, but for one in a million. Should a key find no room, [`WhenFull`] says what happens, and [`Stats`]
+/// counts it.
 ///
 /// # What a collision means
 ///
