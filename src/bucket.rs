@@ -36,9 +36,8 @@ use crate::{
 ///
 /// In any time the bucket admits at most its capacity and what came back in that time, to within [`Quota::resolution`],
 /// whatever threads, clocks and refunds do.
-#[repr(C, align(128))]
 pub struct Bucket {
-    word: AtomicU64,
+    word: Apart<AtomicU64>,
     layout: Layout,
     /// Decisions whose stamp is older were made before a reset, and give nothing back.
     refundable_from: AtomicU64,
@@ -46,12 +45,17 @@ pub struct Bucket {
     holes: Holes<4>,
 }
 
+/// In cache lines of its own: two, since processors fetch pairs. The word moves from core to core, and what a decision has to
+/// know before it looks at the word must not move with it.
+#[repr(align(128))]
+struct Apart<T>(T);
+
 impl Bucket {
     const_fn! {
         /// A full bucket.
         #[must_use]
         pub const fn new(quota: Quota) -> Bucket {
-            let (word, refundable_from) = (AtomicU64::new(0), AtomicU64::new(0));
+            let (word, refundable_from) = (Apart(AtomicU64::new(0)), AtomicU64::new(0));
             Bucket { word, layout: Layout::of(&quota), refundable_from, quota, holes: Holes::new() }
         }
     }
@@ -134,7 +138,7 @@ impl Bucket {
 
     /// Leaves a hole in the queue, and says whether it can still be sold.
     fn leave(&self, sold: State, charged: u64) -> bool {
-        let state = self.layout.unpack(self.word.load(Ordering::Acquire));
+        let state = self.layout.unpack(self.word.0.load(Ordering::Acquire));
         let hole = self.layout.hole(state, sold, charged).filter(|_| self.counts(sold.stamp));
         if let Some(hole) = hole {
             self.holes.add(0, hole, self.layout.position(state.stamp));
@@ -170,40 +174,26 @@ impl Bucket {
     }
 
     /// Made part of its callers, where the compiler drops what they do not ask of the decision. Hence the decision is put
-    /// together after the swap, and out of parts: a swap waits for everything that was stored before it.
+    /// together after the swap, and out of parts: a swap waits for everything that was stored before it. A swap that was lost
+    /// has brought the newer word along, and is tried again at once, while it is here.
     #[inline(always)]
     pub(crate) fn decide(&self, request: Request<'_>) -> Decision {
-        let word = self.word.load(Ordering::Relaxed);
-        match request.step(word) {
-            Step::Answer(settled, outcome) => request.declined(self.layout.unpack(settled), outcome),
-            Step::Write(next, charged) => {
-                let (state, charged, outcome) = match self.swap(word, next) {
-                    Ok(()) => (self.layout.unpack(next), charged, Outcome::Allowed),
-                    Err(newer) => self.decide_again(request, newer).parts(),
-                };
-                Decision::new(&request, state, charged, outcome)
-            }
-        }
-    }
-
-    /// Somebody else was faster.
-    #[cold]
-    #[inline(never)]
-    fn decide_again(&self, request: Request<'_>, mut word: u64) -> Decision {
-        loop {
+        let mut word = self.word.0.load(Ordering::Relaxed);
+        let (word, charged, outcome) = loop {
             match request.step(word) {
-                Step::Answer(settled, outcome) => return request.declined(self.layout.unpack(settled), outcome),
+                Step::Answer(settled, outcome) => break (settled, 0, outcome),
                 Step::Write(next, charged) => match self.swap(word, next) {
-                    Ok(()) => return request.charged(self.layout.unpack(next), charged),
+                    Ok(()) => break (next, charged, Outcome::Allowed),
                     Err(newer) => word = newer,
                 },
             }
-        }
+        };
+        Decision::new(&request, self.layout.unpack(word), charged, outcome)
     }
 
     /// Applies `transition` until it takes, or declines; says whether it took.
     fn update(&self, transition: impl Fn(State) -> Option<State>) -> bool {
-        let mut word = self.word.load(Ordering::Acquire);
+        let mut word = self.word.0.load(Ordering::Acquire);
         while let Some(next) = transition(self.layout.unpack(word)) {
             match self.swap(word, self.layout.pack(next)) {
                 Ok(()) => return true,
@@ -216,13 +206,13 @@ impl Bucket {
     #[inline(always)]
     fn swap(&self, word: u64, next: u64) -> Result<(), u64> {
         // On success release, for the sake of a reset; on failure acquire, for the sake of a refund that tries again.
-        self.word.compare_exchange_weak(word, next, Ordering::Release, Ordering::Acquire).map(drop)
+        self.word.0.compare_exchange_weak(word, next, Ordering::Release, Ordering::Acquire).map(drop)
     }
 }
 
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let State { spent, stamp } = self.layout.unpack(self.word.load(Ordering::Relaxed));
+        let State { spent, stamp } = self.layout.unpack(self.word.0.load(Ordering::Relaxed));
         f.debug_struct("Bucket").field("quota", &self.quota).field("spent", &spent).field("stamp", &stamp).finish()
     }
 }

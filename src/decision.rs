@@ -67,12 +67,6 @@ impl Decision {
         Decision { behind, ..self }
     }
 
-    /// State, units charged, and outcome.
-    #[inline]
-    pub(crate) const fn parts(&self) -> (State, u64, Outcome) {
-        (self.state, self.charged, self.outcome)
-    }
-
     /// The same decision, made by the part of a limiter that this number names.
     #[inline]
     pub(crate) const fn of(self, origin: u32) -> Decision {

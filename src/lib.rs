@@ -40,7 +40,7 @@
 //!
 //! `std` (default) has the clock and the table. Without it the crate is `no_std`, without `alloc`: [`Quota`], [`Bucket`] and
 //! [`Decision`], with time passed in. `tokio` adds waiting, `serde` quotas in files, `server` the binary.
-#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
 // Without std there is no table, and what only the table asks of a word has no caller.
 #![cfg_attr(not(feature = "std"), allow(dead_code))]
 #![cfg_attr(not(feature = "std"), allow(rustdoc::broken_intra_doc_links))]

@@ -19,8 +19,8 @@ use crate::quota::Quota;
 ///
 /// Of an interval quota, units are tokens, and a tick is the smallest fraction of the window for which the stamp fits.
 ///
-/// The fields that the everyday decision reads come first, in one cache line with the word. They are numbers to add to a word
-/// or to compare it with, so that it need not be taken apart: see [`Layout::take`].
+/// The fields that the everyday decision reads come first, in one cache line. They are numbers to add to a word or to compare
+/// it with, so that it need not be taken apart: see [`Layout::take`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Layout {
