@@ -124,7 +124,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         Some(KeyedLimiter { current, clock, hasher, next_origin: AtomicU32::new(1) })
     }
 
-    /// Takes `cost` tokens from the key's bucket, or none; see [`Bucket::try_acquire_at`].
+    /// Takes `cost` tokens from the key's bucket, or none; see [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
     #[inline(always)]
     #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire<K: Hash + ?Sized>(&self, key: &K, cost: u32) -> Decision {
@@ -138,7 +138,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         self.decide(self.hash(key), Time::At(nanos(now)), cost)
     }
 
-    /// Takes `cost` tokens from the key's bucket ahead of time; see [`Bucket::reserve_at`].
+    /// Takes `cost` tokens from the key's bucket ahead of time; see [`Bucket::reserve_at`](crate::Bucket::reserve_at).
     #[must_use = "a decision says whether the request may go on"]
     pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u32, max_wait: Duration) -> Decision {
         self.queue(self.hash(key), self.clock.nanos(), cost, max_wait)
@@ -188,7 +188,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     }
 
     /// Undoes a decision on this key: gives its tokens back, as far as they are still owed, and says whether any were. See
-    /// [`Bucket::refund`].
+    /// [`Bucket::refund`](crate::Bucket::refund).
     ///
     /// A decision from before the quota was replaced, the key got or lost a rule of its own, was reset or was evicted early,
     /// gives nothing back. (Nor, once in a thousand, does one from before such a thing befell another key.)
