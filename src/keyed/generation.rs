@@ -5,7 +5,7 @@
 //! the limiter's on every call: one load that nobody writes to but a change. Compared with the alternatives measured in the
 //! design (an epoch pin, an `ArcSwap` load) this costs the least on every decision, and needs no unsafe code. The price is
 //! paid by a change: a thread takes a lock once to fetch the new generation, and an old table is freed only when every thread
-//! that has used it makes another call, on any limiter, or ends.
+//! that has used it fetches again, as its next call on this limiter does, or ends.
 
 use std::{
     cell::Cell,
