@@ -174,21 +174,36 @@ impl Bucket {
     }
 
     /// Made part of its callers, where the compiler drops what they do not ask of the decision. Hence the decision is put
-    /// together after the swap, and out of parts: a swap waits for everything that was stored before it. A swap that was lost
-    /// has brought the newer word along, and is tried again at once, while it is here.
+    /// together after the swap, and out of parts: a swap waits for everything that was stored before it.
     #[inline(always)]
     pub(crate) fn decide(&self, request: Request<'_>) -> Decision {
         let mut word = self.word.0.load(Ordering::Relaxed);
+        let mut lost = 0;
         let (word, charged, outcome) = loop {
             match request.step(word) {
                 Step::Answer(settled, outcome) => break (settled, 0, outcome),
                 Step::Write(next, charged) => match self.swap(word, next) {
                     Ok(()) => break (next, charged, Outcome::Allowed),
-                    Err(newer) => word = newer,
+                    Err(_) => {
+                        word = self.after_pause(lost);
+                        lost += 1;
+                    }
                 },
             }
         };
         Decision::new(&request, self.layout.unpack(word), charged, outcome)
+    }
+
+    /// The word, a moment after a swap was lost: 8 spins, and twice as many after each further loss, up to 64. Who tries again at
+    /// once takes the cache line away from the one who has just won it, and both then spend their time on moving it; two threads
+    /// that pause do twice as much together. Nobody is waited for: the pause ends whatever others do.
+    #[cold]
+    #[inline(never)]
+    fn after_pause(&self, lost: u32) -> u64 {
+        for _ in 0..8 << lost.min(3) {
+            core::hint::spin_loop();
+        }
+        self.word.0.load(Ordering::Relaxed)
     }
 
     /// Applies `transition` until it takes, or declines; says whether it took.

@@ -3,6 +3,9 @@
 //! Spawning is not measured. All threads are at work the whole time: the first one to finish its share stops the others, and
 //! what counts is everything that was done until then. So the time for an operation is in aggregate: two threads that do not
 //! disturb each other take half of what one takes.
+//!
+//! Each thread keeps to a processor of its own, as far as there are enough. Else the scheduler of a busy machine lets two threads
+//! take turns on one for milliseconds, and what is measured is no contention at all.
 
 use std::{
     hint,
@@ -38,6 +41,7 @@ pub fn measure(threads: usize, operations: u64, work: &(impl Fn(usize, u64) -> u
         let start = |n| {
             let (stop, missing) = (&stop, &missing);
             scope.spawn(move || {
+                keep_to_processor(n);
                 wait_for_all(missing);
                 share(n, operations, work, stop)
             })
@@ -53,6 +57,19 @@ pub fn measure(threads: usize, operations: u64, work: &(impl Fn(usize, u64) -> u
         allowed: shares.iter().map(|share| share.3).sum(),
         elapsed: begin.zip(end).map_or(Duration::ZERO, |(begin, end)| end - begin),
     }
+}
+
+/// Keeps this thread to one processor, where the operating system can do that.
+fn keep_to_processor(n: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        let mut processors = rustix::thread::CpuSet::new();
+        processors.set(n % thread::available_parallelism().map_or(1, usize::from));
+        // Refused in a container with other processors than the first ones: then the scheduler decides, as elsewhere.
+        let _ = rustix::thread::sched_setaffinity(None, &processors);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = n;
 }
 
 /// A barrier that spins: threads that a condition variable wakes start too far apart.
