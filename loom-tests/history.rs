@@ -29,14 +29,13 @@ enum When {
 }
 
 pub fn check(quota: &Quota, trace: &Trace) {
-    let entries = || trace.before.iter().chain(trace.threads.iter().flatten());
-    let resets = entries().filter(|entry| entry.call == Call::Reset).count();
-    check_with(quota, trace, resets);
+    check_with(quota, trace, 0);
 }
 
 /// The same with so many early evictions, which are like resets.
-pub fn check_with(quota: &Quota, trace: &Trace, resets: usize) {
+pub fn check_with(quota: &Quota, trace: &Trace, evictions: usize) {
     let entries = || trace.before.iter().chain(trace.threads.iter().flatten());
+    let resets = evictions + entries().filter(|entry| entry.call == Call::Reset).count();
     let refunds = entries().any(|entry| matches!(entry.call, Call::Refund(_)));
     let mut charges = charges(quota, trace);
     charges.sort_by_key(|charge| charge.used_at);

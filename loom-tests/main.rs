@@ -22,3 +22,4 @@ mod table_generation;
 mod table_insert;
 mod table_refund;
 mod table_takeover;
+mod turn;

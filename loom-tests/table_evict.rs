@@ -15,8 +15,17 @@ const FILLERS: [Key; 3] = [key(7, 1, 0, 0), key(8, 1, 1, 0), key(9, 0, 1, 0)];
 
 /// The key in slot 0, close to full; all others far from it.
 fn saturated(clock: &[u64]) -> TableModel {
+    around_the_key(TableModel::new(greedy(3), clock), 2)
+}
+
+/// The same, with a charge so large that to undo it is worth something two evictions, each a tick, later.
+fn forgotten_early() -> TableModel {
+    around_the_key(TableModel::new(greedy(5), &[0]), 4).evictions(2)
+}
+
+fn around_the_key(model: TableModel, cost: u32) -> TableModel {
     let [first, second, third] = FILLERS;
-    TableModel::new(greedy(3), clock).filler(first).before(0, KEY, Take(2)).filler(second).filler(third)
+    model.filler(first).before(0, KEY, Take(cost)).filler(second).filler(third)
 }
 
 /// Its owner takes at the same time: counted is what was forgotten, and nothing else is lost.
@@ -40,11 +49,25 @@ fn two_evictions() {
 /// A decision on the bucket that was forgotten gives nothing to the one the key has when it returns, nor to the newcomer's.
 #[test]
 fn a_refund_beside_an_eviction() {
-    saturated(&[0])
-        .evictions(2)
-        .thread(&[(NEWCOMER, Take(3)), (KEY, Take(3)), (KEY, Take(2))])
+    forgotten_early()
+        .thread(&[(NEWCOMER, Take(5)), (KEY, Take(5)), (KEY, Take(2))])
         .thread(&[(KEY, Refund(FILLER_CALLS))])
         .check();
+}
+
+/// The same with the key back while the newcomer, under another latch, is still at it.
+#[test]
+fn a_refund_by_who_returns_beside_an_eviction() {
+    forgotten_early()
+        .thread(&[(FAR, Take(5))])
+        .thread(&[(KEY, Take(5)), (KEY, Refund(FILLER_CALLS)), (KEY, Take(2))])
+        .check();
+}
+
+/// Who finds a newcomer's tag finds his word, not that of the one who was forgotten.
+#[test]
+fn a_newcomer_from_two_threads() {
+    saturated(&[0]).evictions(1).thread(&[(NEWCOMER, Take(1))]).thread(&[(NEWCOMER, Take(2))]).check();
 }
 
 /// A table that refuses newcomers forgets nobody.
