@@ -35,3 +35,18 @@ fn a_hole_beside_a_reset() {
     let model = Model::new(greedy(2), &[0]).before(&before);
     model.thread(&[Reset]).thread(&[Reserve(2, 9)]).thread(&[Reserve(2, 9)]).in_no_order().check();
 }
+
+/// It is void as well when as much has been sold again as there was when it was left.
+#[test]
+fn a_hole_beside_a_reset_and_a_new_queue() {
+    let before = [Take(2), Reserve(2, 9), Reserve(1, 9), Refund(1)];
+    let model = Model::new(greedy(2), &[0]).before(&before).in_no_order();
+    model.thread(&[Reset, Take(2), Reserve(2, 9), Reserve(2, 9)]).thread(&[Reserve(2, 9)]).check();
+}
+
+/// The same for one that is left meanwhile.
+#[test]
+fn a_hole_is_left_beside_a_reset_and_a_new_queue() {
+    let model = Model::new(greedy(2), &[0]).before(&[Take(2), Reserve(2, 9), Reserve(1, 9)]).in_no_order();
+    model.thread(&[Reset, Take(2), Reserve(2, 9), Reserve(2, 9)]).thread(&[Refund(1)]).check();
+}

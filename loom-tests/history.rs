@@ -18,6 +18,8 @@ struct Charge {
     /// When a window of the quota begins in which this is used; of greedy quotas, `used_at`.
     window: u64,
     when: When,
+    /// Follows a reset in its own thread.
+    after_reset: bool,
 }
 
 /// What is known of when it was charged.
@@ -69,9 +71,11 @@ fn divides(quota: &Quota, trace: &Trace, charges: &[Charge], resets: usize, refu
         let side = |after: u32| move |(n, _): &(usize, &Charge)| chosen >> n & 1 == after;
         let [before, after] = [0, 1]
             .map(|after| -> Vec<_> { charges.iter().enumerate().filter(side(after)).map(|(_, charge)| *charge).collect() });
-        before.iter().all(|before| after.iter().all(|after| may_precede(before, after)))
+        // What follows a reset in its own thread follows the first of all.
+        let later: Vec<_> = after.iter().map(|charge| Charge { after_reset: false, ..*charge }).collect();
+        before.iter().all(|before| !before.after_reset && after.iter().all(|after| may_precede(before, after)))
             && sound(quota, &before)
-            && divides(quota, trace, &after, resets - 1, refunds)
+            && divides(quota, trace, &later, resets - 1, refunds)
     })
 }
 
@@ -126,11 +130,14 @@ fn charges(quota: &Quota, trace: &Trace) -> Vec<Charge> {
     let by_anybody = |number| refunds(&trace.before, number) || trace.threads.iter().any(|log| refunds(log, number));
     let before = trace.before.iter().enumerate().filter(|(number, _)| !by_anybody(*number));
     let own = trace.threads.iter().flat_map(|log| {
-        let numbered = log.iter().enumerate().map(|(own, entry)| (trace.before.len() + own, entry));
-        numbered.filter(move |(number, _)| !refunds(log, *number))
+        let kept = log.iter().enumerate().filter(|(own, _)| !refunds(log, trace.before.len() + own));
+        kept.filter_map(|(own, entry)| {
+            let after_reset = log[..own].iter().any(|earlier| earlier.call == Call::Reset);
+            Some(Charge { after_reset, ..charge(quota, entry, When::Unknown)? })
+        })
     });
     let before = before.filter_map(|(_, entry)| charge(quota, entry, When::BeforeTheThreads));
-    before.chain(own.filter_map(|(_, entry)| charge(quota, entry, When::Unknown))).collect()
+    before.chain(own).collect()
 }
 
 fn charge(quota: &Quota, entry: &Entry, otherwise: When) -> Option<Charge> {
@@ -141,5 +148,5 @@ fn charge(quota: &Quota, entry: &Entry, otherwise: When) -> Option<Charge> {
         _ => return None,
     };
     let window = if quota.is_interval() { full_at - refill(quota) } else { used_at };
-    Some(Charge { used_at, cost: cost.into(), window, when })
+    Some(Charge { used_at, cost: cost.into(), window, when, after_reset: false })
 }

@@ -70,3 +70,27 @@ fn a_reservation_is_dropped_beside_others() {
         .thread(&[(KEY, Reserve(1, 9))])
         .check();
 }
+
+/// Somebody has left the middle of the key's queue.
+fn with_a_hole(model: TableModel, key: Key, calls_before: usize) -> TableModel {
+    let calls = [Take(2), Reserve(2, 9), Reserve(1, 9), Refund(calls_before + 1)];
+    calls.into_iter().fold(model, |model, call| model.before(0, key, call))
+}
+
+/// A reset makes such a place void, also when as much has been sold again as there was when it was left.
+#[test]
+fn a_hole_beside_a_reset_and_a_new_queue() {
+    with_a_hole(TableModel::new(greedy(2), &[0]), KEY, 0)
+        .thread(&[(KEY, Reset), (KEY, Take(2)), (KEY, Reserve(2, 9)), (KEY, Reserve(2, 9))])
+        .thread(&[(KEY, Reserve(2, 9))])
+        .check();
+}
+
+/// Nobody else is sold it.
+#[test]
+fn a_hole_is_its_owners() {
+    let model = [Take(2), Reserve(2, 9), Reserve(1, 9)]
+        .into_iter()
+        .fold(TableModel::new(greedy(2), &[0]), |model, call| model.before(0, STRANGER, call));
+    with_a_hole(model, KEY, 3).thread(&[(STRANGER, Reserve(2, 9))]).thread(&[(KEY, Reserve(2, 9))]).check();
+}
