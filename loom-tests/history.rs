@@ -2,6 +2,7 @@
 //!
 //! - *Never over-admit*: of what was allowed and not refunded, no window of time holds more than the capacity and what came
 //!   back in that window. (Interval quotas: no window of the quota more than the capacity, and windows do not overlap.)
+//! - *A window begins with what is first taken in it*, where nothing is carried over from one before.
 //! - *No charge is lost*: what is left at the end is what those charges leave; after refunds it may be less.
 //! - A reset divides the history: before it and after it the same holds, each for itself. Which is the moment of the reset is not
 //!   recorded; one that fits must exist.
@@ -42,6 +43,13 @@ pub fn check_with(quota: &Quota, trace: &Trace, evictions: usize) {
     let mut charges = charges(quota, trace);
     charges.sort_by_key(|charge| charge.used_at);
     assert!(divides(quota, trace, &charges, resets, refunds), "unsound: {charges:#?} {trace:#?}");
+    let ahead = entries().any(|entry| matches!(entry.call, Call::Reserve(..)));
+    assert!(refunds || ahead || begin_with_a_charge(&charges), "a window of its own: {charges:#?} {trace:#?}");
+}
+
+/// Whether every window was opened by a charge in it.
+fn begin_with_a_charge(charges: &[Charge]) -> bool {
+    charges.iter().all(|charge| charges.iter().any(|first| first.window == charge.window && first.used_at == first.window))
 }
 
 /// A refusal shows the bucket as one of its charges left it, or fuller after a refund.

@@ -108,12 +108,16 @@ fn take_after(shared: &Shared, change: impl Fn(&Shared), cost: u32) -> Vec<Decis
 }
 
 /// Every call sees all of the change or nothing; who has seen it never goes back; all buckets are full under the new quota.
+///
+/// *Caught:* a number that is not stored; a table that stays the old one.
 #[test]
 fn a_quota_is_replaced_under_traffic() {
     race(|shared| take_after(shared, Shared::replace, 1), |shared, _| vec![shared.take(1), shared.take(2)]);
 }
 
 /// The same for a key that gets a quota of its own; others keep their buckets.
+///
+/// *Caught:* a number that is not stored.
 #[test]
 fn a_rule_is_set_under_traffic() {
     let change = |shared: &Shared| take_after(shared, Shared::set_rule, 1);
@@ -126,12 +130,16 @@ fn a_rule_is_set_under_traffic() {
 }
 
 /// A decision from before the change gives nothing to the bucket after it.
+///
+/// *Caught:* the table's number kept, or not compared with the decision's.
 #[test]
 fn a_refund_while_the_quota_is_replaced() {
     race(|shared| take_after(shared, Shared::replace, 2), refund);
 }
 
 /// The same for a rule.
+///
+/// *Caught:* the rule's number not compared with the decision's.
 #[test]
 fn a_refund_while_a_rule_is_set() {
     race(|shared| take_after(shared, Shared::set_rule, 2), refund);
@@ -143,6 +151,8 @@ fn refund(shared: &Shared, first: Decision) -> Vec<Decision> {
 }
 
 /// Who learns of a change by other means than the limiter finds it made.
+///
+/// *Caught:* a number that is not stored; a table that stays the old one.
 #[test]
 fn a_change_is_made_when_it_returns() {
     let mut builder = loom::model::Builder::new();
@@ -165,6 +175,8 @@ fn a_change_is_made_when_it_returns() {
 }
 
 /// Nor does it hold for one thread and not yet for another: who hears from somebody who was decided under the new quota is so too.
+///
+/// *Caught:* the number stored after the lock is open.
 #[test]
 fn a_change_is_made_for_all_at_once() {
     let mut builder = loom::model::Builder::new();
