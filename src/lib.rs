@@ -22,6 +22,7 @@
 //! | know whether, and when again | [`Decision`]; as an error, [`Refused`] |
 //! | wait in turn instead of being refused | `acquire` on either (feature `tokio`), or [`Bucket::reserve_at`] without tokio |
 //! | test without sleeping | [`ManualClock`], or the methods that end in `_at` |
+//! | limit who calls an axum, tonic or hyper service | `tower::RateLimitLayer` (feature `tower`) |
 //! | put it in front of a service as it is | the binary `tollgate` (feature `server`) |
 //!
 //! # What is promised
@@ -39,7 +40,8 @@
 //! # Features
 //!
 //! `std` (default) has the clock and the table. Without it the crate is `no_std`, without `alloc`: [`Quota`], [`Bucket`] and
-//! [`Decision`], with time passed in. `tokio` adds waiting, `serde` quotas in files, `server` the binary.
+//! [`Decision`], with time passed in. `tokio` adds waiting, `serde` quotas in files, `tower` the layer for
+//! web services, `server` the binary.
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 // Without std there is no table, and what only the table asks of a word has no caller.
 #![cfg_attr(not(feature = "std"), allow(dead_code))]
@@ -59,6 +61,8 @@ mod request;
 mod serde;
 mod state;
 mod sync;
+#[cfg(feature = "tower")]
+pub mod tower;
 #[cfg(feature = "tokio")]
 mod wait;
 
