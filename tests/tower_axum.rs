@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[allow(dead_code, reason = "each test binary uses its own part of this module")]
 #[path = "support/http.rs"]
 mod http;
 
