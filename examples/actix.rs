@@ -39,12 +39,8 @@ async fn limit<B: MessageBody>(
 async fn serve(address: String) -> io::Result<()> {
     // One limiter for all workers.
     let limiter = web::Data::new(KeyedLimiter::new(Quota::per_hour(60).capacity(10), 100_000));
-    let app = move || {
-        App::new()
-            .app_data(limiter.clone())
-            .wrap(from_fn(limit))
-            .route("/", web::get().to(|| async { "hello\n" }))
-    };
+    let app =
+        move || App::new().app_data(limiter.clone()).wrap(from_fn(limit)).route("/", web::get().to(|| async { "hello\n" }));
     let server = HttpServer::new(app).workers(2).bind(address)?;
     for address in server.addrs() {
         println!("Listening on http://{address}");

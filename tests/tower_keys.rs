@@ -34,7 +34,10 @@ async fn another_ipv6_prefix_tells_more_or_fewer_apart() {
     assert_eq!(statuses(&one_each(Key::ip()).ipv6_prefix(48), peers.map(from)).await, [200, 429, 429]);
     assert_eq!(statuses(&one_each(Key::ip()).ipv6_prefix(128), peers.map(from)).await, [200, 200, 200]);
     assert_eq!(statuses(&one_each(Key::ip()).ipv6_prefix(255), peers.map(from)).await, [200, 200, 200]);
-    assert_eq!(statuses(&one_each(Key::ip()).ipv6_prefix(0), ["[::9]", "[fe80::1]", "192.0.2.7"].map(from)).await, [200, 429, 200]);
+    assert_eq!(
+        statuses(&one_each(Key::ip()).ipv6_prefix(0), ["[::9]", "[fe80::1]", "192.0.2.7"].map(from)).await,
+        [200, 429, 200]
+    );
 }
 
 #[tokio::test]
@@ -49,7 +52,8 @@ async fn a_peer_that_is_not_trusted_cannot_pose_as_somebody_else() {
 async fn behind_a_trusted_proxy_the_rightmost_foreign_address_counts() {
     let layer = one_each(Key::ip()).trust_proxies(["10.0.0.0/8".parse().unwrap(), "192.0.2.7/32".parse().unwrap()]);
     let forwarded = |value: &str| with(&[("x-forwarded-for", value)]);
-    let requests = ["203.0.113.1", "198.51.100.9, 203.0.113.1", "203.0.113.1, 10.0.0.3", "203.0.113.1, 203.0.113.2"].map(forwarded);
+    let requests =
+        ["203.0.113.1", "198.51.100.9, 203.0.113.1", "203.0.113.1, 10.0.0.3", "203.0.113.1, 203.0.113.2"].map(forwarded);
     assert_eq!(statuses(&layer, requests).await, [200, 429, 429, 200]);
     assert_eq!(statuses(&layer, [with(&[("forwarded", "for=203.0.113.1")])]).await, [429]);
     // The proxy itself is a client too.
@@ -115,8 +119,8 @@ async fn a_function_of_the_users_makes_a_key_or_none() {
 #[tokio::test]
 async fn both_together_are_a_bucket_for_each_pair() {
     let layer = one_each(Key::ip().and(Key::path()));
-    let requests =
-        [("192.0.2.7", "/a"), ("192.0.2.7", "/b"), ("192.0.2.8", "/a"), ("192.0.2.7", "/a")].map(|(peer, path)| at(path, from(peer)));
+    let requests = [("192.0.2.7", "/a"), ("192.0.2.7", "/b"), ("192.0.2.8", "/a"), ("192.0.2.7", "/a")]
+        .map(|(peer, path)| at(path, from(peer)));
     assert_eq!(statuses(&layer, requests).await, [200, 200, 200, 429]);
     let keyless = Key::ip().and(Key::header(API_KEY));
     assert_eq!(statuses(&one_each(keyless), [with(&[])]).await, [401]);

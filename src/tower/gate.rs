@@ -23,14 +23,21 @@ pub(super) enum Limiter {
     Elsewhere(Arc<dyn Fn(String, u32) -> Deciding + Send + Sync>),
 }
 
+/// What a request costs.
+pub(super) type Cost = dyn Fn(&Parts) -> u32 + Send + Sync;
+/// Whether a request is limited at all.
+pub(super) type Exempt = dyn Fn(&Parts) -> bool + Send + Sync;
+/// The answer to what is refused.
+pub(super) type Refusal = dyn Fn(&Decision, &Parts) -> Response<String> + Send + Sync;
+
 #[derive(Clone)]
 pub(super) struct Gate {
     limiter: Limiter,
     key: Key,
     pub(super) clients: Clients,
-    pub(super) cost: Option<Arc<dyn Fn(&Parts) -> u32 + Send + Sync>>,
-    pub(super) exempt: Vec<Arc<dyn Fn(&Parts) -> bool + Send + Sync>>,
-    pub(super) refusal: Option<Arc<dyn Fn(&Decision, &Parts) -> Response<String> + Send + Sync>>,
+    pub(super) cost: Option<Arc<Cost>>,
+    pub(super) exempt: Vec<Arc<Exempt>>,
+    pub(super) refusal: Option<Arc<Refusal>>,
     pub(super) headers: Headers,
 }
 
