@@ -13,9 +13,8 @@ cd "$(dirname "$0")/.."
 rounds=${1:-7} seconds=${2:-3} connections=${3:-64} threads=${THREADS:-1}
 
 command -v wrk >/dev/null || { echo "wrk is missing: apt-get install wrk" >&2; exit 2; }
-profile=${PROFILE:-release}
-cargo build --profile "$profile" --quiet --features tower --example axum_overhead
-service=${CARGO_TARGET_DIR:-target}/$profile/examples/axum_overhead
+cargo build --release --quiet --features tower --example axum_overhead
+service=${CARGO_TARGET_DIR:-target}/release/examples/axum_overhead
 
 folder=$(mktemp -d)
 pids=

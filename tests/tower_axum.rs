@@ -54,6 +54,7 @@ fn each_client_has_a_bucket_on_all_routes() {
     let service = Service::start(Router::new().route("/", get(left)).route("/other", get(left)).layer(per_ip(2)));
     let first = service.get("127.0.0.1", "/", &[]);
     assert_eq!((first.status, first.text(), first.limit(), first.remaining()), (200, "1 left".to_owned(), 2, 1));
+    assert_eq!(first.header("content-length"), Some("6"));
     assert_eq!(service.get("127.0.0.1", "/other", &[]).status, 200);
     let refused = service.get("127.0.0.1", "/", &[]);
     assert_eq!((refused.status, refused.remaining()), (429, 0));
