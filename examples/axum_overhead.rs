@@ -15,7 +15,7 @@ async fn main() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("Listening on http://{}", listener.local_addr()?);
     let quota = match env::args().nth(1).as_deref() {
-        Some("allowed") => Quota::per_second(1_000_000_000).capacity(4_000_000_000),
+        Some("allowed") => Quota::per_second(1_000_000_000).capacity(900),
         Some("refused") => Quota::per_day(1),
         _ => return axum::serve(listener, app).await,
     };

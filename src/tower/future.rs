@@ -38,9 +38,9 @@ pin_project! {
     {
         /// It may pass, or is exempt.
         Calling { #[pin] answer: S::Future, told: Option<(Decision, Headers)> },
-        Deciding { decision: Deciding, waiting: Option<Waiting<S, B>> },
+        Deciding { decision: Deciding, waiting: Option<Box<Waiting<S, B>>> },
         /// The service is not called.
-        Answered { answer: Option<Response<String>> },
+        Answered { answer: Option<Box<Response<String>>> },
     }
 }
 
@@ -57,11 +57,12 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
     }
 
     pub(super) fn deciding(decision: Deciding, request: Request<B>, ready: S, gate: Arc<Gate>) -> Self {
-        ResponseFuture { state: State::Deciding { decision, waiting: Some(Waiting { request, ready, gate }) } }
+        let waiting = Some(Box::new(Waiting { request, ready, gate }));
+        ResponseFuture { state: State::Deciding { decision, waiting } }
     }
 
     pub(super) fn answered(answer: Response<String>) -> Self {
-        ResponseFuture { state: State::Answered { answer: Some(answer) } }
+        ResponseFuture { state: State::Answered { answer: Some(Box::new(answer)) } }
     }
 }
 
@@ -72,7 +73,7 @@ impl<S: Service<Request<B>>, B> Waiting<S, B> {
             return State::Calling { answer: self.ready.call(self.request), told: Some((decision, self.gate.headers)) };
         }
         let (head, _) = self.request.into_parts();
-        State::Answered { answer: Some(self.gate.refuse(&decision, &head)) }
+        State::Answered { answer: Some(Box::new(self.gate.refuse(&decision, &head))) }
     }
 }
 
