@@ -14,6 +14,8 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::mpsc::channel,
+    thread,
     time::Duration,
 };
 
@@ -45,7 +47,9 @@ impl Running {
         let output = child.stdout.take().unwrap();
         // Ended by Drop even when it does not say where it listens.
         let mut running = Running { child, address: ([127, 0, 0, 1], 0).into() };
-        let line = BufReader::new(output).lines().next().unwrap_or_else(|| panic!("{name} ends without a word")).unwrap();
+        let (lines, said) = channel();
+        thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).for_each(|line| drop(lines.send(line))));
+        let line = said.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{name} does not say where it listens"));
         running.address = line.strip_prefix("Listening on http://").unwrap_or_else(|| panic!("{line}")).parse().unwrap();
         running
     }

@@ -190,3 +190,6 @@ fn closing_quote(text: &[u8]) -> Option<usize> {
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests;
