@@ -41,6 +41,14 @@ impl FromIterator<IpNet> for TrustedProxies {
 
 impl TrustedProxies {
     /// Whether this is the address of one of them. An IPv4 address inside of an IPv6 one counts as the former.
+    ///
+    /// ```
+    /// # use tollgate::tower::TrustedProxies;
+    /// let proxies: TrustedProxies = ["10.0.0.0/8".parse()?].into_iter().collect();
+    /// assert!(proxies.trusts("10.1.2.3".parse()?));
+    /// assert!(!proxies.trusts("192.0.2.7".parse()?));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

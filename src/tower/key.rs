@@ -64,6 +64,11 @@ impl Key {
 
     /// The value of a header that stands there once, is not empty, and is plain ASCII; else the request is answered with 401.
     ///
+    /// ```
+    /// # use {http::header::HeaderName, tollgate::tower::Key};
+    /// let by_api_key = Key::header(HeaderName::from_static("x-api-key"));
+    /// ```
+    ///
     /// Whoever can invent values gets a full bucket with each: let something in front of this layer check them.
     #[must_use]
     pub fn header(name: HeaderName) -> Key {
@@ -89,12 +94,22 @@ impl Key {
     }
 
     /// Both together: a bucket for each pair. Without one of them there is no key.
+    ///
+    /// ```
+    /// # use tollgate::tower::Key;
+    /// let each_client_on_each_page = Key::ip().and(Key::path());
+    /// ```
     #[must_use]
     pub fn and(self, other: Key) -> Key {
         Key(Kind::And(Arc::new([self, other])))
     }
 
     /// This one, or the other where there is none. No value of one is ever taken for the same value of the other.
+    ///
+    /// ```
+    /// # use {http::header::HeaderName, tollgate::tower::Key};
+    /// let by_key_or_address = Key::header(HeaderName::from_static("x-api-key")).or(Key::ip());
+    /// ```
     #[must_use]
     pub fn or(self, other: Key) -> Key {
         Key(Kind::Or(Arc::new([self, other])))

@@ -39,12 +39,25 @@ impl RateLimitLayer {
     /// A limit for each client's address, remembering 100,000 of them; see [`Key::ip`].
     ///
     /// Where the server leaves the address is said with [`RateLimitLayer::peer_from`].
+    ///
+    /// ```
+    /// # use tollgate::{Quota, tower::RateLimitLayer};
+    /// let ten_at_once_then_one_a_second = RateLimitLayer::per_ip(Quota::per_second(1).capacity(10));
+    /// ```
+    ///
+    /// # Panics
+    /// Like [`RateLimitLayer::new`].
     #[must_use]
     pub fn per_ip(quota: Quota) -> RateLimitLayer {
         RateLimitLayer::new(quota, Key::ip())
     }
 
     /// A limit for each key, remembering 100,000 of them.
+    ///
+    /// ```
+    /// # use tollgate::{Quota, tower::{Key, RateLimitLayer}};
+    /// let each_client_on_each_page = RateLimitLayer::new(Quota::per_second(1), Key::ip().and(Key::path()));
+    /// ```
     ///
     /// # Panics
     /// When there is no memory for that, 2.7 MB, as of a `Vec`.
@@ -130,12 +143,27 @@ impl RateLimitLayer {
     }
 
     /// How many leading bits of an IPv6 address tell clients apart; 64 when not set, and at most 128.
+    ///
+    /// ```
+    /// # use tollgate::{Quota, tower::RateLimitLayer};
+    /// // Providers that hand out a /56 to each customer.
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).ipv6_prefix(56);
+    /// ```
     #[must_use]
     pub fn ipv6_prefix(self, bits: u8) -> RateLimitLayer {
         self.with(|gate| gate.clients.tell_apart_by(bits))
     }
 
-    /// What a request costs, in tokens; 1 when not set. One that costs nothing passes, and is told what is left.
+    /// What a request costs, in tokens; 1 when not set. One that costs nothing passes, and is told what is left; one that
+    /// costs more than the capacity never does.
+    ///
+    /// ```
+    /// # use tollgate::{Quota, tower::RateLimitLayer};
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).cost(|request| match request.uri.path() {
+    ///     "/search" => 5,
+    ///     _ => 1,
+    /// });
+    /// ```
     #[must_use]
     pub fn cost(self, cost: impl Fn(&Parts) -> u32 + Send + Sync + 'static) -> RateLimitLayer {
         self.with(|gate| gate.cost = Some(Arc::new(cost)))
@@ -143,12 +171,22 @@ impl RateLimitLayer {
 
     /// Requests that are not limited: nothing is taken, no header is added, no key is needed. More than one such function may
     /// be given.
+    ///
+    /// ```
+    /// # use tollgate::{Quota, tower::RateLimitLayer};
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).exempt(|request| request.uri.path() == "/health");
+    /// ```
     #[must_use]
     pub fn exempt(self, is_exempt: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> RateLimitLayer {
         self.with(|gate| gate.exempt.push(Arc::new(is_exempt)))
     }
 
     /// Which headers tell the client what is left; [`Headers::XRateLimit`] when not set.
+    ///
+    /// ```
+    /// # use tollgate::{Quota, tower::{Headers, RateLimitLayer}};
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).headers(Headers::Draft11);
+    /// ```
     #[must_use]
     pub fn headers(self, headers: Headers) -> RateLimitLayer {
         self.with(|gate| gate.headers = headers)

@@ -16,6 +16,16 @@ use super::{
 
 /// A service with a limit in front of it, made by a [`RateLimitLayer`](super::RateLimitLayer).
 ///
+/// ```
+/// use std::convert::Infallible;
+/// use http::{Request, Response};
+/// use tollgate::{Quota, tower::RateLimitLayer};
+/// use tower::{Layer, service_fn};
+///
+/// let hello = service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new("hello".to_owned())) });
+/// let limited = RateLimitLayer::per_ip(Quota::per_second(10)).layer(hello);
+/// ```
+///
 /// It is ready when the service behind it is, and a refused request does not use that readiness up.
 #[derive(Clone, Debug)]
 pub struct RateLimit<S> {
