@@ -9,7 +9,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A limiter, whatever it is made of.
 #[allow(async_fn_in_trait, reason = "nobody else implements it")]
-pub trait Backend: Sized {
+pub(crate) trait Backend: Sized {
     type Answer: Copy + Deref<Target = Decision>;
 
     async fn make(quota: Quota, clock: ManualClock) -> Self;
@@ -30,7 +30,7 @@ async fn limiter<B: Backend>(quota: Quota) -> (B, ManualClock) {
     (B::make(quota, clock.clone()).await, clock)
 }
 
-pub async fn keys_do_not_share_buckets<B: Backend>() {
+pub(crate) async fn keys_do_not_share_buckets<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(1).capacity(2)).await;
     for key in 0..200_u32 {
         assert!(limiter.try_acquire(&key.to_string(), 2).await.is_allowed(), "{key}");
@@ -40,7 +40,7 @@ pub async fn keys_do_not_share_buckets<B: Backend>() {
     }
 }
 
-pub async fn tokens_drip_back_evenly<B: Backend>() {
+pub(crate) async fn tokens_drip_back_evenly<B: Backend>() {
     let (limiter, clock) = limiter::<B>(Quota::per_second(5).capacity(10)).await;
     let decision = limiter.try_acquire("a", 8).await;
     assert_eq!((decision.limit(), decision.remaining(), decision.cost()), (10, 2, 8));
@@ -51,7 +51,7 @@ pub async fn tokens_drip_back_evenly<B: Backend>() {
     assert_eq!(limiter.available("a").await, 10);
 }
 
-pub async fn refused_just_before_and_allowed_exactly_at<B: Backend>() {
+pub(crate) async fn refused_just_before_and_allowed_exactly_at<B: Backend>() {
     for quota in [Quota::per_second(3).capacity(7), Quota::interval(7, Duration::from_millis(1234))] {
         let (limiter, clock) = limiter::<B>(quota).await;
         assert!(limiter.try_acquire("a", 7).await.is_allowed());
@@ -66,7 +66,7 @@ pub async fn refused_just_before_and_allowed_exactly_at<B: Backend>() {
     }
 }
 
-pub async fn a_window_opens_with_the_first_request_and_gives_all_back_when_it_ends<B: Backend>() {
+pub(crate) async fn a_window_opens_with_the_first_request_and_gives_all_back_when_it_ends<B: Backend>() {
     let (limiter, clock) = limiter::<B>(Quota::interval(3, 10 * SECOND)).await;
     assert!(limiter.try_acquire("a", 1).await.is_allowed());
     clock.advance(9 * SECOND);
@@ -76,21 +76,21 @@ pub async fn a_window_opens_with_the_first_request_and_gives_all_back_when_it_en
     assert_eq!(limiter.try_acquire("a", 1).await.remaining(), 2);
 }
 
-pub async fn a_cost_above_the_capacity_is_told_apart<B: Backend>() {
+pub(crate) async fn a_cost_above_the_capacity_is_told_apart<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(5)).await;
     let decision = limiter.try_acquire("a", 6).await;
     assert_eq!((decision.outcome(), decision.retry_after()), (Outcome::CostAboveCapacity, None));
     assert_eq!(limiter.available("a").await, 5);
 }
 
-pub async fn a_cost_of_nothing_shows_the_state<B: Backend>() {
+pub(crate) async fn a_cost_of_nothing_shows_the_state<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(5)).await;
     assert!(limiter.try_acquire("a", 5).await.is_allowed());
     let decision = limiter.try_acquire("a", 0).await;
     assert_eq!((decision.outcome(), decision.remaining(), decision.reset_after()), (Outcome::Allowed, 0, SECOND));
 }
 
-pub async fn a_clock_that_steps_back_brings_nothing<B: Backend>() {
+pub(crate) async fn a_clock_that_steps_back_brings_nothing<B: Backend>() {
     for quota in [Quota::per_second(10), Quota::interval(10, SECOND)] {
         let (limiter, clock) = limiter::<B>(quota).await;
         assert!(limiter.try_acquire("a", 10).await.is_allowed());
@@ -105,7 +105,7 @@ pub async fn a_clock_that_steps_back_brings_nothing<B: Backend>() {
     }
 }
 
-pub async fn replacing_the_quota_resets_everybody<B: Backend>() {
+pub(crate) async fn replacing_the_quota_resets_everybody<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(1)).await;
     let decision = limiter.try_acquire("a", 1).await;
     limiter.set_rule("vip", Quota::per_second(7)).await;
@@ -118,7 +118,7 @@ pub async fn replacing_the_quota_resets_everybody<B: Backend>() {
     assert_eq!(limiter.available("a").await, 1);
 }
 
-pub async fn a_rule_is_for_one_key_alone<B: Backend>() {
+pub(crate) async fn a_rule_is_for_one_key_alone<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(2)).await;
     assert!(limiter.try_acquire("a", 1).await.is_allowed());
     assert!(limiter.try_acquire("b", 1).await.is_allowed());
@@ -130,7 +130,7 @@ pub async fn a_rule_is_for_one_key_alone<B: Backend>() {
     assert_eq!(limiter.available("a").await, 1);
 }
 
-pub async fn a_refund_names_the_decision_it_undoes<B: Backend>() {
+pub(crate) async fn a_refund_names_the_decision_it_undoes<B: Backend>() {
     for quota in [Quota::per_second(10), Quota::interval(10, SECOND)] {
         let (limiter, _) = limiter::<B>(quota).await;
         let decision = limiter.try_acquire("a", 4).await;
@@ -142,7 +142,7 @@ pub async fn a_refund_names_the_decision_it_undoes<B: Backend>() {
     }
 }
 
-pub async fn a_refund_gives_no_token_that_has_come_back_by_itself<B: Backend>() {
+pub(crate) async fn a_refund_gives_no_token_that_has_come_back_by_itself<B: Backend>() {
     let (limiter, clock) = limiter::<B>(Quota::per_second(1).capacity(10)).await;
     let decision = limiter.try_acquire("a", 4).await;
     clock.advance(3 * SECOND);
@@ -151,7 +151,7 @@ pub async fn a_refund_gives_no_token_that_has_come_back_by_itself<B: Backend>() 
     assert_eq!(limiter.available("a").await, 1);
 }
 
-pub async fn a_reset_is_for_one_key_alone<B: Backend>() {
+pub(crate) async fn a_reset_is_for_one_key_alone<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(2)).await;
     let before = limiter.try_acquire("a", 2).await;
     assert!(limiter.try_acquire("b", 1).await.is_allowed());
@@ -163,7 +163,7 @@ pub async fn a_reset_is_for_one_key_alone<B: Backend>() {
     assert_eq!(limiter.available("a").await, 0);
 }
 
-pub async fn time_stands_still_behind_the_horizon<B: Backend>() {
+pub(crate) async fn time_stands_still_behind_the_horizon<B: Backend>() {
     let (limiter, clock) = limiter::<B>(Quota::per_second(10)).await;
     clock.set(Duration::from_secs(1 << 31));
     assert!(limiter.try_acquire("a", 10).await.is_allowed());
