@@ -31,6 +31,8 @@ mod settings;
 mod shared;
 mod target;
 mod terms;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::{fmt, sync::Arc};
