@@ -30,8 +30,12 @@ enum Step {
     Take(u64, u32),
     /// At the first microsecond of a tick, or the last before it: where a floor that is not exact shows.
     TakeAtTick(u64, bool, u32),
+    /// When so many tokens' time has passed, which often is a microsecond's very beginning.
+    TakeAtToken(u64, u32),
     /// The charge so many steps before.
     Refund(usize),
+    /// A charge that the bucket has lost, as after the failover to a replica that was behind.
+    RefundLost(u64),
 }
 
 fn any_size(most: u64) -> impl Strategy<Value = u64> {
@@ -61,7 +65,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (time(), cost()).prop_map(|(micros, cost)| Step::Take(micros, cost)),
         4 => (any_size(1 << 52), any::<bool>(), cost()).prop_map(|(tick, before, cost)| Step::TakeAtTick(tick, before, cost)),
-        2 => (0..4_usize).prop_map(Step::Refund),
+        4 => (any_size(1 << 40), cost()).prop_map(|(tokens, cost)| Step::TakeAtToken(tokens, cost)),
+        3 => (0..4_usize).prop_map(Step::Refund),
+        1 => (1..1000_u64).prop_map(Step::RefundLost),
     ];
     prop::collection::vec(step, 1..40)
 }
@@ -92,28 +98,42 @@ impl Both<'_> {
         Ok(())
     }
 
-    fn refund(&mut self, before: usize) -> Result<(), TestCaseError> {
+    fn refund_one_of(&mut self, before: usize) -> Result<(), TestCaseError> {
         let Some(place) = self.charges.len().checked_sub(before + 1) else { return Ok(()) };
         let (sold, units) = self.charges[place];
-        let refunded = self.limit.layout.refund(self.state, sold, units);
-        let call = Call::new(&REFUND, BUCKET).bytes(&self.limit.terms).number(7).number(sold.stamp).number(units);
-        let gave: bool = call.by_text().query(self.connection).unwrap();
-        prop_assert_eq!(gave, refunded.is_some());
-        if let Some(state) = refunded {
-            self.state = state;
+        if self.refund(sold, units)? {
             self.charges.remove(place);
         }
         Ok(())
     }
 
+    /// Whether anything was given back.
+    fn refund(&mut self, sold: State, units: u64) -> Result<bool, TestCaseError> {
+        let refunded = self.limit.layout.refund(self.state, sold, units);
+        let call = Call::new(&REFUND, BUCKET).bytes(&self.limit.terms).number(7).number(sold.stamp).number(units);
+        let gave: bool = call.by_text().query(self.connection).unwrap();
+        prop_assert_eq!(gave, refunded.is_some());
+        self.state = refunded.unwrap_or(self.state);
+        Ok(gave)
+    }
+
+    fn micros_at(&self, tick: u64) -> u64 {
+        let tick = tick.min(self.limit.layout.last_tick());
+        self.limit.layout.terms.nanos_at(tick).map_or(0, |nanos| nanos.div_ceil(1000))
+    }
+
     fn play(&mut self, step: &Step) -> Result<(), TestCaseError> {
         match *step {
             Step::Take(micros, cost) => self.take(micros, cost),
-            Step::TakeAtTick(tick, before, cost) => {
-                let nanos = self.limit.layout.terms.nanos_at(tick.min(self.limit.layout.last_tick())).unwrap_or(0);
-                self.take(nanos.div_ceil(1000).saturating_sub(before.into()), cost)
+            Step::TakeAtTick(tick, before, cost) => self.take(self.micros_at(tick).saturating_sub(before.into()), cost),
+            Step::TakeAtToken(tokens, cost) => {
+                self.take(self.micros_at(tokens.saturating_mul(self.limit.layout.units(1))), cost)
             }
-            Step::Refund(before) => self.refund(before),
+            Step::Refund(before) => self.refund_one_of(before),
+            Step::RefundLost(ticks) => {
+                let lost = State { stamp: self.state.stamp + ticks, ..self.state };
+                self.refund(lost, 1).map(drop)
+            }
         }
     }
 }
