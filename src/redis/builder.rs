@@ -13,7 +13,7 @@ use super::{
     fallback::Fallback,
     health::Health,
     settings::{Names, Settings},
-    shared::{Lives, Shared},
+    shared::{Background, Lives, Shared},
     target::Target,
     watch,
 };
@@ -102,14 +102,16 @@ impl RedisLimiterBuilder {
             clock: self.clock,
             lives: Lives::default(),
             adopting: Mutex::default(),
+            background: Background::default(),
         });
         match shared.come_back().await {
             Ok(()) => {}
             Err(error @ (RedisError::Url(_) | RedisError::Denied(_))) => return Err(error),
             Err(error) => tracing::warn!("beginning without Redis: {error}"),
         }
-        tokio::spawn(watch::watch(Arc::downgrade(&shared)));
-        tokio::spawn(watch::listen(Arc::downgrade(&shared)));
+        let watching = tokio::spawn(watch::watch(Arc::downgrade(&shared)));
+        let listening = tokio::spawn(watch::listen(Arc::downgrade(&shared)));
+        shared.background.begin([watching.abort_handle(), listening.abort_handle()]);
         Ok(RedisLimiter { shared })
     }
 }

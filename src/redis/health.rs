@@ -1,4 +1,4 @@
-//! Whether Redis is asked at all: the breaker in an atomic, what it counts, and the two lines that it logs.
+//! Whether Redis is asked at all: the breaker in an atomic, what it counts, and the line that it logs.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -30,7 +30,7 @@ pub(super) struct Health {
     redis: AtomicU64,
     fallback: AtomicU64,
     failures: AtomicU64,
-    /// The key of the request that failed: where a probe has to succeed, since in a cluster another key may be well.
+    /// The bucket for which a request failed: where a probe has to succeed, since in a cluster another key may be well.
     failed: Mutex<Vec<u8>>,
     /// Wakes whoever watches, when the breaker opens.
     pub(super) opened: Arc<Notify>,
@@ -62,12 +62,13 @@ impl Health {
         self.fallback.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn failed(&self, seen: Breaker, key: &[u8], error: &RedisError) {
+    /// A request failed, for this bucket if it was for one.
+    pub(super) fn failed(&self, seen: Breaker, bucket: Option<&[u8]>, error: &RedisError) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         if let Some(open) = self.breaker().failed(seen)
             && self.swap(seen, open)
         {
-            key.clone_into(&mut self.failed.lock().unwrap_or_else(PoisonError::into_inner));
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = bucket.unwrap_or_default().to_vec();
             tracing::warn!("going on without Redis: {error}");
             self.opened.notify_one();
         }
@@ -75,15 +76,12 @@ impl Health {
 
     pub(super) fn recovered(&self) {
         let open = self.breaker();
-        if let Some(closed) = open.recovered()
-            && self.swap(open, closed)
-            && closed.openings() > 1
-        {
-            tracing::info!("Redis is back");
+        if let Some(closed) = open.recovered() {
+            self.swap(open, closed);
         }
     }
 
-    pub(super) fn failed_key(&self) -> Vec<u8> {
+    pub(super) fn failed_bucket(&self) -> Vec<u8> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -104,6 +102,7 @@ impl Health {
         Breaker(self.breaker.load(Ordering::Relaxed))
     }
 
+    /// Whether it was as it was thought to be, and is changed.
     fn swap(&self, from: Breaker, to: Breaker) -> bool {
         self.breaker.compare_exchange(from.0, to.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }

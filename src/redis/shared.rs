@@ -4,12 +4,13 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use redis::Value;
+use tokio::task::AbortHandle;
 
 use super::{
     client::Client,
@@ -43,6 +44,24 @@ pub(super) struct Shared {
     pub(super) settings: RwLock<Arc<Settings>>,
     /// One change is adopted after the other.
     pub(super) adopting: Mutex<()>,
+    pub(super) background: Background,
+}
+
+/// What goes on in the background, and ends with the last limiter.
+#[derive(Default)]
+pub(super) struct Background(OnceLock<[AbortHandle; 2]>);
+
+impl Background {
+    pub(super) fn begin(&self, tasks: [AbortHandle; 2]) {
+        // There is one beginning.
+        drop(self.0.set(tasks));
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.get().into_iter().flatten().for_each(AbortHandle::abort);
+    }
 }
 
 /// Numbers that nobody else is likely to draw, and that do not repeat.
@@ -100,18 +119,15 @@ impl Shared {
     pub(super) async fn ask<T>(&self, call: &Call<'_>, read: impl FnOnce(Value) -> Result<T, RedisError>) -> Option<T> {
         let seen = self.health.ask()?;
         let answer = self.client.call(call).await.and_then(read);
-        answer.inspect_err(|error| self.health.failed(seen, call.key, error)).ok()
+        answer.inspect_err(|error| self.health.failed(seen, Some(call.key), error)).ok()
     }
 
-    /// Connects, and finds out whether the bucket that failed last can be written.
+    /// Connects, and finds out whether the bucket that failed last can be written, or else the settings.
     pub(super) async fn probe(&self) -> Result<(), RedisError> {
         self.client.connect().await?;
-        let failed = self.health.failed_key();
-        let key = if failed.is_empty() { &self.names.settings } else { &failed };
-        // What stands there does not matter.
-        if key != &self.names.settings {
-            self.client.call(&Call::new(&PROBE, key)).await?;
-        }
+        let failed = self.health.failed_bucket();
+        let key = if failed.is_empty() { self.names.settings.as_slice() } else { failed.as_slice() };
+        self.client.call(&Call::new(&PROBE, key)).await?;
         Ok(())
     }
 }

@@ -4,8 +4,9 @@
 //! separated by commas, and Sentinel's name of the master is the first part of the path.
 
 use redis::{
-    Client, ConnectionInfo, IntoConnectionInfo,
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsMode,
     cluster::{ClusterClient, ClusterClientBuilder},
+    io::tcp::TcpSettings,
     sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
 
@@ -52,16 +53,18 @@ impl Target {
     }
 
     pub(super) fn client(&self, url: &str) -> Result<Client, RedisError> {
-        Ok(Client::open(url)?)
+        Ok(Client::open(url.into_connection_info()?.set_tcp_settings(at_once()))?)
     }
 
     /// What asks the sentinels who the master is.
     pub(super) fn sentinel(&self) -> Result<SentinelClient, RedisError> {
         let Target::Sentinel { sentinels, master, like } = self else { return Err(wrong("there are no sentinels")) };
         let like: ConnectionInfo = like.as_str().into_connection_info()?;
-        let mut node = SentinelNodeConnectionInfo::default().set_redis_connection_info(like.redis_settings().clone());
-        if matches!(like.addr(), redis::ConnectionAddr::TcpTls { .. }) {
-            node = node.set_tls_mode(redis::TlsMode::Secure);
+        let mut node = SentinelNodeConnectionInfo::default()
+            .set_redis_connection_info(like.redis_settings().clone())
+            .set_tcp_settings(at_once());
+        if matches!(like.addr(), ConnectionAddr::TcpTls { .. }) {
+            node = node.set_tls_mode(TlsMode::Secure);
         }
         let sentinels = sentinels.iter().map(String::as_str).collect();
         Ok(SentinelClient::build(sentinels, master, Some(node), SentinelServerType::Master)?)
@@ -69,7 +72,7 @@ impl Target {
 
     pub(super) fn cluster(&self, nodes: &[String]) -> Result<ClusterClient, RedisError> {
         // What fails once counts as a failure: nobody waits twice.
-        Ok(ClusterClientBuilder::new(nodes.iter().map(String::as_str)).retries(1).build()?)
+        Ok(ClusterClientBuilder::new(nodes.iter().map(String::as_str)).retries(1).tcp_settings(at_once()).build()?)
     }
 
     /// A server to listen on: in a cluster any one tells what is published on any other.
@@ -80,6 +83,11 @@ impl Target {
             Target::Sentinel { .. } => None,
         }
     }
+}
+
+/// Nothing waits for more to send: with many requests on the way on one connection, that costs 40 ms now and then.
+fn at_once() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }
 
 /// Everything before the hosts, the hosts, and everything behind them.
@@ -115,4 +123,40 @@ fn cluster(scheme: &str, rest: &str) -> Target {
 
 fn wrong(why: &str) -> RedisError {
     RedisError::Url(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_servers_are_told_by_the_scheme() {
+        let cluster = Target::Cluster(vec!["rediss://:pw@one:1".to_owned(), "rediss://:pw@two".to_owned()]);
+        assert_eq!(Target::parse("rediss+cluster://:pw@one:1,two"), Ok(cluster));
+
+        let target = Target::parse("redis+sentinel://me:p@w@one, [::1]:5/main/3").unwrap();
+        let sentinels = vec!["redis://one:26379".to_owned(), "redis://[::1]:5".to_owned()];
+        let like = "redis://me:p@w@master/3".to_owned();
+        assert_eq!(target, Target::Sentinel { sentinels, master: "main".to_owned(), like });
+
+        let one = Target::parse("redis://127.0.0.1:7/2").unwrap();
+        assert_eq!(one, Target::Server("redis://127.0.0.1:7/2".to_owned()));
+    }
+
+    #[test]
+    fn what_cannot_be_a_server_is_refused_without_telling_the_password() {
+        for url in [
+            "127.0.0.1",
+            "http://:secret@one/",
+            "redis://:secret@one:x/",
+            "redis://:secret@one/notadatabase",
+            "redis+sentinel://:secret@one,two",
+            "redis+cluster://:secret@",
+            "redis+cluster://:secret@one,:",
+        ] {
+            let error = Target::parse(url).expect_err(url);
+            assert!(matches!(error, RedisError::Url(_)), "{url}: {error:?}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
 }

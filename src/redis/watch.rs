@@ -14,7 +14,7 @@ use super::{breaker, error::RedisError, shared::Shared};
 /// The net under what is told: who missed a message is behind by no more than this.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Probes, or looks, until the last limiter is gone.
+/// Probes, or looks.
 pub(super) async fn watch(shared: Weak<Shared>) {
     let mut failed_probes = 0;
     loop {
@@ -22,7 +22,13 @@ pub(super) async fn watch(shared: Weak<Shared>) {
         if !up {
             sleep(breaker::pause(failed_probes)).await;
             let Some(shared) = shared.upgrade() else { return };
-            failed_probes = if shared.come_back().await.is_ok() { 0 } else { failed_probes + 1 };
+            failed_probes = match shared.come_back().await {
+                Ok(()) => {
+                    tracing::info!("Redis is back");
+                    0
+                }
+                Err(_) => failed_probes + 1,
+            };
         } else if !opened_within(&shared, LOOK).await {
             let Some(shared) = shared.upgrade() else { return };
             shared.look().await;
@@ -38,9 +44,6 @@ pub(super) async fn listen(shared: Weak<Shared>) {
                 let Some(shared) = shared.upgrade() else { return };
                 shared.look().await;
             }
-        }
-        if shared.strong_count() == 0 {
-            return;
         }
         sleep(LOOK).await;
     }
@@ -77,7 +80,7 @@ impl Shared {
             answer => answer.map(drop),
         };
         if let Err(error) = learned {
-            self.health.failed(seen, &self.names.settings, &error);
+            self.health.failed(seen, None, &error);
         }
     }
 }
