@@ -129,6 +129,7 @@ async fn a_server_without_memory_is_done_without() {
     // Reading works; the probe must find out that writing does not.
     tokio::time::sleep(Duration::from_secs(2)).await;
     goes_on_alone(&limiter).await;
+    assert_eq!(limiter.stats().outages, 1);
     assert!(matches!(limiter.replace(Quota::per_day(5)).await, Err(RedisError::OutOfMemory(_))));
     server.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
     eventually_from(&limiter, Source::Redis).await;
@@ -143,6 +144,7 @@ async fn a_server_that_became_a_replica_is_done_without() {
     goes_on_alone(&limiter).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     goes_on_alone(&limiter).await;
+    assert_eq!(limiter.stats().outages, 1);
     server.command::<()>(&["REPLICAOF", "NO", "ONE"]);
     eventually_from(&limiter, Source::Redis).await;
 }

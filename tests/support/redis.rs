@@ -6,6 +6,7 @@
 use std::{
     future::Future,
     net::TcpListener,
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -44,6 +45,11 @@ impl RedisServer {
             }
         }
         panic!("redis-server does not start");
+    }
+
+    /// A sentinel with this configuration, which it also writes to.
+    pub fn sentinel(config: &Path) -> RedisServer {
+        RedisServer::with(&[config.to_str().unwrap(), "--sentinel"])
     }
 
     pub fn url(&self) -> String {
@@ -108,16 +114,22 @@ impl Drop for RedisServer {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn spawn(port: u16, arguments: &[String], directory: &TempDir) -> Child {
+    // A file comes first.
+    let (file, options) = arguments.split_at(usize::from(arguments.first().is_some_and(|first| first.starts_with('/'))));
+    let sentinel = options.iter().any(|option| option == "--sentinel");
+    let own = if sentinel { &[][..] } else { &["--save", "", "--appendonly", "no"] };
     Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .args(file)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .arg("--dir")
         .arg(directory.path())
-        .args(arguments)
+        .args(own)
+        .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
