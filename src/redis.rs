@@ -73,6 +73,13 @@ use crate::quota::Quota;
 /// `rediss` in place of `redis` is TLS, with the certificates that the machine trusts (`SSL_CERT_FILE` names others).
 /// The user and the password of a Sentinel URL are those of the master.
 ///
+/// A user of the server who may do no more than this may do enough, for the prefix `tollgate`:
+///
+/// ```text
+/// ACL SETUSER limiter on >password ~tollgate:* &tollgate:* +eval +evalsha +time +type +get +set +setrange +del +persist
+///     +hget +hset +hdel +hgetall +publish +subscribe
+/// ```
+///
 /// # What is promised
 ///
 /// Over all processes, in any time at most the capacity and what came back in that time, by the clock of the server, which
@@ -83,7 +90,8 @@ use crate::quota::Quota;
 /// # When Redis is ill
 ///
 /// A decision is never an error. [`SharedDecision::source`] says who made it, and [`OnError`] who does when Redis cannot. Each
-/// request waits for at most the timeout, and once one has, the others do not, until Redis is well again.
+/// request waits for at most the timeout, and once one has, the others do not, until Redis is well again. What was asked in
+/// vain may be charged in Redis all the same, when a server that hung goes on: too much, and never too little.
 ///
 /// # Shared settings
 ///

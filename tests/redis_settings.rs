@@ -6,7 +6,7 @@ mod server;
 use std::time::Duration;
 
 use server::{RedisServer, eventually};
-use tollgate::{Quota, RedisLimiter};
+use tollgate::{Quota, RedisLimiter, Source};
 
 async fn limiter(server: &RedisServer, quota: Quota) -> RedisLimiter {
     RedisLimiter::builder(&server.url(), quota).timeout(Duration::from_secs(10)).connect().await.unwrap()
@@ -94,4 +94,34 @@ async fn the_connections_end_with_the_last_limiter() {
     eventually("two connections, and one that listens, and ours", async || connected() == 4).await;
     drop(limiter);
     eventually("only ours", async || connected() == 1).await;
+}
+
+/// The line that the documentation of `RedisLimiter` gives.
+#[tokio::test]
+async fn a_user_who_may_do_only_what_is_needed_may_do_enough() {
+    let server = RedisServer::start();
+    let rights = "on >password ~tollgate:* &tollgate:* +eval +evalsha +time +type +get +set +setrange +del +persist \
+                  +hget +hset +hdel +hgetall +publish +subscribe";
+    let words = ["ACL", "SETUSER", "limiter"].into_iter().chain(rights.split_whitespace());
+    server.command::<()>(&words.collect::<Vec<_>>());
+    let url = format!("redis://limiter:password@127.0.0.1:{}/", server.port);
+    let limiter = RedisLimiter::builder(&url, Quota::per_day(10)).timeout(Duration::from_secs(10)).connect().await.unwrap();
+    let listening = || async { server.command::<String>(&["CLIENT", "LIST", "TYPE", "pubsub"]).contains("user=limiter") };
+    eventually("it listens", listening).await;
+
+    let decision = limiter.try_acquire("a", 4).await;
+    assert!(limiter.refund("a", decision).await);
+    limiter.reset("a").await.unwrap();
+    limiter.set_rule("a", Quota::per_day(3)).await.unwrap();
+    assert!(limiter.remove_rule("a").await.unwrap());
+    limiter.replace(Quota::per_day(5)).await.unwrap();
+    assert_eq!((limiter.available("a").await, limiter.stats().failures), (5, 0));
+
+    // And comes back after it was cut off.
+    server.command::<()>(&["CLIENT", "KILL", "USER", "limiter"]);
+    eventually("an answer from Redis", async || limiter.try_acquire("a", 0).await.source() == Source::Redis).await;
+    server.command::<()>(&["FLUSHALL"]);
+    let restored = || async { server.command::<bool>(&["EXISTS", "tollgate:settings"]) };
+    eventually("the settings are there again", restored).await;
+    assert_eq!(limiter.quota(), Quota::per_day(5));
 }

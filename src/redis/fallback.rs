@@ -84,7 +84,7 @@ impl Fallback {
     /// Follows a change of the shared settings.
     pub(super) fn adopt(&self, old: &Settings, new: &Settings) {
         let Fallback::Local { limiter, share } = self else { return };
-        if old.default.limit.quota != new.default.limit.quota {
+        if old.default.since != new.default.since {
             limiter.replace(share_of(new.default.limit.quota, *share));
         }
         for key in old.rules.keys().filter(|key| !new.rules.contains_key(*key)) {
