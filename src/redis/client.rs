@@ -24,6 +24,9 @@ use super::{error::RedisError, script::Call, target::Target};
 /// Connecting may take longer than a request, since no request waits for it.
 const CONNECT: Duration = Duration::from_secs(2);
 
+/// Requests that are about to be written to a connection; more of them wait for room.
+const QUEUE: usize = 1000;
+
 #[derive(Clone)]
 enum Connection {
     Server(MultiplexedConnection),
@@ -89,7 +92,10 @@ impl Client {
 
     async fn connection(&self) -> Result<Connection, RedisError> {
         // Time limits are set around every call.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_connection_timeout(None)
+            .set_pipeline_buffer_size(QUEUE);
         Ok(match &self.target {
             Target::Server(url) => {
                 let client = self.target.client(url)?;

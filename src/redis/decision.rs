@@ -23,21 +23,15 @@ pub enum Source {
 pub struct SharedDecision {
     pub(super) decision: Decision,
     pub(super) source: Source,
-    pub(super) bucket: BucketId,
-}
-
-/// Which bucket made a decision; all zero when none in Redis did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct BucketId {
-    pub(super) since: u64,
-    pub(super) default_since: u64,
+    /// The life of the bucket that decided, if it is in Redis. No other bucket has the same, whatever its name and its quota,
+    /// so this is all that a refund has to know.
     pub(super) life: u64,
 }
 
 impl SharedDecision {
     /// A decision made without Redis.
     pub(super) fn without_redis(decision: Decision, source: Source) -> SharedDecision {
-        SharedDecision { decision, source, bucket: BucketId::default() }
+        SharedDecision { decision, source, life: 0 }
     }
 
     /// Who made the decision.

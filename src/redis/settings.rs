@@ -22,19 +22,18 @@ pub(super) struct Owner {
     pub(super) limit: Limit,
     /// The version that brought it.
     pub(super) since: u64,
-    /// The version that brought the default: when the default is replaced, the rules' buckets are full again as well.
-    pub(super) default_since: u64,
     prefix: Vec<u8>,
 }
 
 impl Owner {
     fn new(prefix: &str, quota: Quota, since: u64, default_since: u64) -> Owner {
+        // When the default is replaced, the rules' buckets are full again as well.
         let name = if since == default_since {
             format!("{prefix}:{since:x}:")
         } else {
             format!("{prefix}:{default_since:x}.{since:x}:")
         };
-        Owner { limit: Limit::new(quota), since, default_since, prefix: name.into_bytes() }
+        Owner { limit: Limit::new(quota), since, prefix: name.into_bytes() }
     }
 
     /// The name of a key's bucket.

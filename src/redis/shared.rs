@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::{
     client::Client,
-    decision::{BucketId, SharedDecision, Source},
+    decision::{SharedDecision, Source},
     error::RedisError,
     fallback::Fallback,
     health::Health,
@@ -92,20 +92,18 @@ impl Shared {
         };
         let taken = self.ask(&call, Taken::read).await?;
         self.health.answered();
-        let bucket = BucketId { since: owner.since, default_since: owner.default_since, life: taken.life };
-        Some(SharedDecision { decision: decision(owner, cost, taken), source: Source::Redis, bucket })
+        Some(SharedDecision { decision: decision(owner, cost, taken), source: Source::Redis, life: taken.life })
     }
 
     /// Whether Redis gave anything back.
     pub(super) async fn refund(&self, owner: &Owner, key: &[u8], decision: SharedDecision) -> bool {
         let (sold, charged) = decision.charge();
-        let same = (owner.since, owner.default_since) == (decision.bucket.since, decision.bucket.default_since);
-        if charged == 0 || !same {
+        if charged == 0 {
             return false;
         }
         let bucket = owner.bucket(key);
         let call = Call::new(&REFUND, &bucket).bytes(&owner.limit.terms);
-        let call = call.number(decision.bucket.life).number(sold.stamp).number(charged);
+        let call = call.number(decision.life).number(sold.stamp).number(charged);
         self.ask(&call, read).await.unwrap_or(false)
     }
 

@@ -14,6 +14,7 @@ use server::RedisServer;
 
 use super::{
     script::{Call, REFUND, TAKE, Taken},
+    settings::{Names, Settings},
     terms::Limit,
 };
 use crate::{quota::Quota, state::State};
@@ -156,4 +157,21 @@ fn the_scripts_are_the_transitions() {
         Err(TestError::Fail(why, (quota, steps))) => panic!("{why}\n{quota:?} {steps:#?}"),
         other => other.unwrap(),
     }
+}
+
+#[test]
+fn of_two_who_restore_the_settings_the_newer_counts() {
+    let server = RedisServer::start();
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let names = Names::new("tollgate".to_owned());
+    let mut versions: Vec<u64> = Vec::new();
+    for version in [5, 9, 7] {
+        let mut settings = Settings::unknown("tollgate", Quota::per_day(version as u32));
+        settings.version = version;
+        versions.push(settings.restore(&names).by_text().query(&mut connection).unwrap());
+    }
+    assert_eq!(versions, [5, 9, 9]);
+    let fields = redis::cmd("HGETALL").arg(&names.settings).query(&mut connection).unwrap();
+    let settings = Settings::read("tollgate", &fields).unwrap().unwrap();
+    assert_eq!((settings.version, settings.default.limit.quota), (9, Quota::per_day(9)));
 }
