@@ -60,7 +60,7 @@ impl Client {
     pub(super) async fn call(&self, call: &Call<'_>) -> Result<Value, RedisError> {
         let mut connection = self.next()?;
         within(self.timeout, async {
-            match connection.send(&call.by_hash()).await {
+            match connection.send(call.by_hash()).await {
                 Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                     Ok(connection.send(&call.by_text()).await?)
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, FromRedisValue, Script, Value};
+use redis::{Arg, Cmd, FromRedisValue, Script, Value};
 
 use super::error::RedisError;
 
@@ -26,40 +26,41 @@ fn script(text: &Text) -> Script {
 pub(super) struct Call<'a> {
     text: &'static Text,
     pub(super) key: &'a [u8],
-    arguments: Vec<Vec<u8>>,
+    command: Cmd,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn new(text: &'static Text, key: &'a [u8]) -> Call<'a> {
-        Call { text, key, arguments: Vec::new() }
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(text.script.get_hash()).arg(1).arg(key);
+        Call { text, key, command }
     }
 
     pub(super) fn bytes(mut self, argument: &[u8]) -> Call<'a> {
-        self.arguments.push(argument.to_vec());
+        self.command.arg(argument);
         self
     }
 
     pub(super) fn number(mut self, argument: u64) -> Call<'a> {
-        self.arguments.push(argument.to_string().into_bytes());
+        self.command.arg(argument);
         self
     }
 
     /// By the hash of the text: what is sent in the normal case.
-    pub(super) fn by_hash(&self) -> Cmd {
-        self.command("EVALSHA", self.text.script.get_hash())
+    pub(super) fn by_hash(&self) -> &Cmd {
+        &self.command
     }
 
     /// By the text, which the server then knows: after a restart, a failover or `SCRIPT FLUSH`. In a cluster this reaches the
     /// very server that did not know it, where `SCRIPT LOAD` would have to reach all.
     pub(super) fn by_text(&self) -> Cmd {
-        self.command("EVAL", self.text.source)
-    }
-
-    fn command(&self, name: &str, script: &str) -> Cmd {
-        let mut command = redis::cmd(name);
-        command.arg(script).arg(1).arg(self.key);
-        for argument in &self.arguments {
-            command.arg(argument.as_slice());
+        let mut command = redis::cmd("EVAL");
+        command.arg(self.text.source);
+        // Behind the command's name and the hash.
+        for argument in self.command.args_iter().skip(2) {
+            if let Arg::Simple(bytes) = argument {
+                command.arg(bytes);
+            }
         }
         command
     }
