@@ -87,6 +87,9 @@ use crate::quota::Quota;
 /// tokens a second. Time begins on the first of January 2025 and stands still 2³⁰ s later, in January 2059: buckets do not
 /// refill then.
 ///
+/// What Redis forgets is full again: what it evicts (so let it have `maxmemory-policy noeviction`), and what a restart or a
+/// failover loses. A decision on what was lost gives nothing back.
+///
 /// # When Redis is ill
 ///
 /// A decision is never an error. [`SharedDecision::source`] says who made it, and [`OnError`] who does when Redis cannot. Each

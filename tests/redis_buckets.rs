@@ -53,6 +53,26 @@ async fn a_full_bucket_is_gone_and_gives_nothing_back() {
 }
 
 #[tokio::test]
+async fn who_waits_as_long_as_told_is_allowed() {
+    let server = RedisServer::start();
+    for quota in [Quota::per_second(4).capacity(2), Quota::interval(2, Duration::from_millis(250))] {
+        let limiter = limiter(&server, quota).await;
+        limiter.replace(quota).await.unwrap();
+        for _ in 0..3 {
+            // On a machine that stands still for a while, it may take more than once to get there.
+            let mut decision = limiter.try_acquire("alice", 2).await;
+            while decision.is_allowed() {
+                decision = limiter.try_acquire("alice", 2).await;
+            }
+            let wait = decision.retry_after().unwrap();
+            assert!(wait > Duration::ZERO && wait <= Duration::from_millis(500), "{decision}");
+            tokio::time::sleep(wait).await;
+            assert!(limiter.try_acquire("alice", 2).await.is_allowed(), "{decision}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn refusals_and_looks_write_nothing() {
     let server = RedisServer::start();
     let limiter = limiter(&server, Quota::per_day(5)).await;

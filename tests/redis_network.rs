@@ -17,7 +17,7 @@ use std::{
 use server::{PATIENCE, RedisServer, eventually};
 use tollgate::{Quota, RedisLimiter, Source};
 
-const TIMEOUT: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Passes on what both sides say, the server's answers late if so told.
 struct Proxy {

@@ -18,7 +18,7 @@ use tracing_subscriber::fmt::MakeWriter;
 const QUOTA: Quota = Quota::per_day(100);
 
 /// Longer than the usual one, since the machine may be busy.
-const TIMEOUT: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 fn builder(server: &RedisServer) -> RedisLimiterBuilder {
     RedisLimiter::builder(&server.url(), QUOTA).timeout(TIMEOUT)
@@ -39,7 +39,7 @@ async fn goes_on_alone(limiter: &RedisLimiter) {
     for _ in 0..1000 {
         assert_eq!(source(limiter).await, Source::Local);
     }
-    // Waiting a thousand times would take 300 s.
+    // Waiting a thousand times would take 1000 s.
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
     let after = limiter.stats();
     assert!(!after.up);

@@ -8,8 +8,8 @@
 --
 -- Answers with 1 or 0 (taken or not), the time in microseconds, the units spent, the stamp, the life.
 --
--- Everything here is an integer below 2^53, so that doubles are exact. A bucket is 20 bytes: the life in 6, the units spent
--- in 7, the stamp in 7.
+-- All that is compared or kept is an integer below 2^53, or such a one times a power of two, so that doubles are exact. A
+-- bucket is 20 bytes: the life in 6, the units spent in 7, the stamp in 7.
 
 local EPOCH = 1735689600 -- seconds: the first of January 2025, UTC
 local END = 1073741824000000 -- microseconds: 2^30 seconds later time stands still
