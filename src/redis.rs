@@ -217,6 +217,12 @@ impl RedisLimiter {
         Some(self.shared.settings().rules.get(key.as_ref())?.limit.quota)
     }
 
+    /// All keys that have a quota of their own, as far as this process has learned.
+    #[must_use]
+    pub fn rules(&self) -> Vec<(Vec<u8>, Quota)> {
+        self.shared.settings().rules.iter().map(|(key, rule)| (key.clone(), rule.limit.quota)).collect()
+    }
+
     /// Whether Redis is asked now, and what was counted so far.
     #[must_use]
     pub fn stats(&self) -> RedisStats {

@@ -143,7 +143,7 @@ async fn a_body_that_does_not_say_its_length_has_the_same_bound() {
         for path in ["/api/submit", "/api/upload"] {
             let request = Request::post(path).body(Chunks(chunks.clone())).unwrap();
             let handled = bench.app.handle(&request, &bench.app.caller(bench.peer));
-            let (answer, unread) = app::finish(&bench.app, handled, request.into_body(), false).await;
+            let (answer, unread) = app::finish(&bench.app, handled.unwrap(), request.into_body(), false).await;
             assert_eq!((answer.status(), unread.is_none()), (status, status == StatusCode::OK), "{path} {chunks:?}");
         }
     }
