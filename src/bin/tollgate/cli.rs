@@ -169,7 +169,11 @@ pub(crate) fn one_line(error: &clap::Error, arguments: impl IntoIterator<Item = 
         (error.kind(), context(ContextKind::InvalidArg), context(ContextKind::InvalidValue), error.source())
     {
         let flag = flag.split(' ').next().unwrap_or(flag);
-        let shown = if ["--admin-token", "--redis"].contains(&flag) { "a value that is not shown here".to_owned() } else { format!("{value:?}") };
+        let shown = if ["--admin-token", "--redis"].contains(&flag) {
+            "a value that is not shown here".to_owned()
+        } else {
+            format!("{value:?}")
+        };
         return format!("{}: {shown}: {expected}", named_as_given(flag, arguments));
     }
     let text = error.to_string();

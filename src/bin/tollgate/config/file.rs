@@ -11,7 +11,10 @@ use serde::{
 use tollgate::Quota;
 
 use super::{
-    kinds::{Fraction, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix, RedisUrl, Seconds, Secret, Timeout, Tokens, Whole},
+    kinds::{
+        Fraction, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix, RedisUrl, Seconds, Secret, Timeout, Tokens,
+        Whole,
+    },
     value::{Table, Typed, present},
 };
 
