@@ -57,6 +57,13 @@ pub(crate) enum Wants {
     RuleRemoved(String),
 }
 
+/// A request, looked at.
+enum Looked<'a> {
+    /// It is not limited.
+    Done(Handled),
+    ToCharge(Charge<'a>),
+}
+
 /// A request whose client is known, and what it costs.
 struct Charge<'a> {
     endpoint: Endpoint<'a>,
@@ -119,41 +126,41 @@ impl App {
 
     /// Decides, if that can be done at once. All but the body of the request is known by now. `None`: [`App::ask`].
     pub(crate) fn handle<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Option<Handled> {
-        match self.charge(request, caller) {
-            Ok(charge) => {
+        match self.look(request, caller) {
+            Looked::ToCharge(charge) => {
                 let decided = self.limits.try_acquire(&charge.id, charge.cost)?;
                 Some(self.decided(request, caller, &charge, &decided))
             }
-            Err(handled) => Some(handled),
+            Looked::Done(handled) => Some(handled),
         }
     }
 
     /// Decides, wherever that is done.
     pub(crate) async fn ask<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Handled {
-        match self.charge(request, caller) {
-            Ok(charge) => {
+        match self.look(request, caller) {
+            Looked::ToCharge(charge) => {
                 let decided = self.limits.acquire(&charge.id, charge.cost).await;
                 self.decided(request, caller, &charge, &decided)
             }
-            Err(handled) => handled,
+            Looked::Done(handled) => handled,
         }
     }
 
     /// Who is to be charged, and how much; or the answer to a request that is not limited.
-    fn charge<'a, B: Body>(&self, request: &'a Request<B>, caller: &Caller) -> Result<Charge<'a>, Handled> {
+    fn look<'a, B: Body>(&self, request: &'a Request<B>, caller: &Caller) -> Looked<'a> {
         let (method, path) = (request.method(), request.uri().path());
         let endpoint = Endpoint::of(method, path);
         match endpoint {
             Endpoint::Health => {
                 tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "health", "request");
-                Err(Handled::done(answer::health(self.limits.redis())))
+                Looked::Done(Handled::done(answer::health(self.limits.redis())))
             }
             Endpoint::ShowConfig | Endpoint::ChangeConfig | Endpoint::UpdateRule | Endpoint::RemoveRule(_) => {
                 let refusal = self.access.refusal(caller.peer, request);
                 let handled = refusal.map_or_else(|| self.administer(endpoint), Handled::done);
                 let status = handled.answer.status().as_u16();
                 tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "admin", status, "request");
-                Err(handled)
+                Looked::Done(handled)
             }
             _ => self.limited(endpoint, method, path, request.headers(), caller),
         }
@@ -166,12 +173,12 @@ impl App {
         path: &str,
         headers: &'a HeaderMap,
         caller: &Caller,
-    ) -> Result<Charge<'a>, Handled> {
+    ) -> Looked<'a> {
         let id = match self.identify.client(caller.peer, headers) {
             Ok(id) => id,
             Err(unknown) => {
                 tracing::debug!(peer = %caller.peer.address, %method, path, cost = 0, outcome = ?unknown, "request");
-                return Err(Handled::done(answer::unauthorized_client(match unknown {
+                return Looked::Done(Handled::done(answer::unauthorized_client(match unknown {
                     Unknown::NoKey => "an API key is needed",
                     Unknown::NotListed => "this API key is not known",
                 })));
@@ -180,9 +187,9 @@ impl App {
         let Some(cost) = self.charges.cost(method, path, endpoint) else {
             tracing::debug!(client = %self.shown(id), %method, path, cost = 0, outcome = "Exempt", "request");
             let (status, body) = self.content(endpoint, headers, caller, id);
-            return Err(Handled { answer: answer::json(status, body), wants: endpoint.wants() });
+            return Looked::Done(Handled { answer: answer::json(status, body), wants: endpoint.wants() });
         };
-        Ok(Charge { endpoint, id, cost })
+        Looked::ToCharge(Charge { endpoint, id, cost })
     }
 
     /// The answer to a request that was decided.
