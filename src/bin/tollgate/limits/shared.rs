@@ -84,9 +84,9 @@ impl Shared {
 async fn offer(limiter: &RedisLimiter, rules: Vec<(String, Quota)>) -> Vec<(String, Quota)> {
     let mut left = Vec::new();
     for (name, quota) in rules {
-        if !limiter.stats().up {
-            left.push((name, quota));
-        } else if limiter.rule(&name).is_none() && limiter.set_rule(&name, quota).await.is_err() {
+        // Who knows that Redis is down does not wait for it once for every rule.
+        let has_one = || limiter.rule(&name).is_some();
+        if !limiter.stats().up || !(has_one() || limiter.set_rule(&name, quota).await.is_ok()) {
             left.push((name, quota));
         }
     }
