@@ -114,6 +114,11 @@ impl Drop for RedisServer {
     }
 }
 
+/// `redis-server`, or what takes its place, such as `valkey-server`: with TOLLGATE_REDIS_SERVER its path.
+fn program() -> String {
+    std::env::var("TOLLGATE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -123,7 +128,7 @@ fn spawn(port: u16, arguments: &[String], directory: &TempDir) -> Child {
     let (file, options) = arguments.split_at(usize::from(arguments.first().is_some_and(|first| first.starts_with('/'))));
     let sentinel = options.iter().any(|option| option == "--sentinel");
     let own = if sentinel { &[][..] } else { &["--save", "", "--appendonly", "no"] };
-    Command::new("redis-server")
+    Command::new(program())
         .args(file)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .arg("--dir")
