@@ -52,6 +52,8 @@ pub enum Outcome {
     DeadlineTooSoon,
     /// The table has no room for this key, and was told to refuse rather than to forget another.
     TableFull,
+    /// Redis cannot be asked, and the limiter was told to refuse then. How many tokens there are is not known.
+    Unavailable,
 }
 
 impl Decision {
@@ -141,7 +143,7 @@ impl Decision {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         let tick = match self.outcome {
-            Outcome::Allowed | Outcome::CostAboveCapacity => return None,
+            Outcome::Allowed | Outcome::CostAboveCapacity | Outcome::Unavailable => return None,
             Outcome::TableFull => self.terms.full_at(self.state),
             Outcome::Refused | Outcome::DebtExhausted | Outcome::DeadlineTooSoon => {
                 self.terms.enough_at(self.state, self.terms.units(self.cost))
@@ -209,13 +211,16 @@ impl From<Denied> for Outcome {
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (cost, remaining, limit) = (self.cost, self.remaining(), self.limit());
+        if self.outcome == Outcome::Unavailable {
+            return write!(f, "refused: {cost} asked, and Redis cannot be");
+        }
         let verdict = if self.is_allowed() { "allowed" } else { "refused" };
         write!(f, "{verdict}: {cost} asked, {remaining} of {limit} left")?;
         match self.outcome {
             Outcome::Allowed if self.wait().is_zero() => return Ok(()),
             Outcome::Allowed => return write!(f, ", ready in {:?}", self.wait()),
             Outcome::CostAboveCapacity => return f.write_str(", more than there can ever be"),
-            Outcome::Refused => {}
+            Outcome::Refused | Outcome::Unavailable => {}
             Outcome::DebtExhausted => f.write_str(", too many are waiting")?,
             Outcome::DeadlineTooSoon => f.write_str(", not before the deadline")?,
             Outcome::TableFull => f.write_str(", no room for another key")?,

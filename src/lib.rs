@@ -21,6 +21,7 @@
 //! | limit each of many: clients, API keys, tenants | [`KeyedLimiter`] |
 //! | know whether, and when again | [`Decision`]; as an error, [`Refused`] |
 //! | wait in turn instead of being refused | `acquire` on either (feature `tokio`), or [`Bucket::reserve_at`] without tokio |
+//! | limit across processes and machines | `RedisLimiter` (feature `redis`) |
 //! | test without sleeping | [`ManualClock`], or the methods that end in `_at` |
 //! | limit who calls an axum, tonic or hyper service | `tower::RateLimitLayer` (feature `tower`) |
 //! | put it in front of a service as it is | the binary `tollgate` (feature `server`) |
@@ -40,11 +41,11 @@
 //! # Features
 //!
 //! `std` (default) has the clock and the table. Without it the crate is `no_std`, without `alloc`: [`Quota`], [`Bucket`] and
-//! [`Decision`], with time passed in. `tokio` adds waiting, `serde` quotas in files, `tower` the layer for
-//! web services, `server` the binary.
+//! [`Decision`], with time passed in. `tokio` adds waiting, `serde` quotas in files, `tower` the layer for web services, `redis`
+//! limits that many processes share, `server` the binary.
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
-// Without std there is no table, and what only the table asks of a word has no caller.
-#![cfg_attr(not(feature = "std"), allow(dead_code))]
+// Without std there is no table, and without redis no script: what only they ask of a word has no caller then.
+#![cfg_attr(not(feature = "redis"), allow(dead_code))]
 #![cfg_attr(not(feature = "std"), allow(rustdoc::broken_intra_doc_links))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -56,6 +57,8 @@ mod holes;
 #[cfg(feature = "std")]
 mod keyed;
 mod quota;
+#[cfg(feature = "redis")]
+mod redis;
 mod request;
 #[cfg(feature = "serde")]
 mod serde;
@@ -73,6 +76,8 @@ pub use decision::{Decision, Outcome, Refused};
 #[cfg(feature = "std")]
 pub use keyed::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Stats, WhenFull};
 pub use quota::{Quota, QuotaError};
+#[cfg(feature = "redis")]
+pub use redis::{OnError, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, SharedDecision, Source};
 
 /// The README's examples, run as tests.
 #[cfg(all(doctest, feature = "tokio", feature = "serde"))]

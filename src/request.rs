@@ -87,7 +87,7 @@ impl<'a> Request<'a> {
 
     /// Why there are too few.
     #[inline]
-    fn refusal(&self) -> Outcome {
+    pub(crate) fn refusal(&self) -> Outcome {
         if self.cost > self.layout.capacity_tokens() { Outcome::CostAboveCapacity } else { Outcome::Refused }
     }
 

@@ -1,4 +1,4 @@
-//! Many buckets: what a user of `KeyedLimiter` sees.
+//! Many buckets in memory: what a user of `KeyedLimiter` sees, beside what `behaviour_memory` says of every backend.
 
 use std::{collections::hash_map::RandomState, net::IpAddr, sync::Arc, thread, time::Duration};
 
@@ -89,54 +89,6 @@ fn unknown_keys_that_take_nothing_take_no_room() {
     assert_eq!(limiter.available("nobody"), 5);
     assert_eq!(limiter.try_acquire("nobody", 6).outcome(), Outcome::CostAboveCapacity);
     assert_eq!(limiter.stats().live, 0);
-}
-
-#[test]
-fn replacing_the_quota_resets_everybody() {
-    let (limiter, _) = limiter(Quota::per_second(1), 100);
-    let decision = limiter.try_acquire("a", 1);
-    limiter.set_rule("vip", Quota::per_second(7));
-    assert!(limiter.try_acquire("vip", 7).is_allowed());
-    limiter.replace(Quota::per_second(3));
-    assert_eq!((limiter.available("a"), limiter.available("vip"), limiter.quota()), (3, 7, Quota::per_second(3)));
-    assert!(limiter.try_acquire("a", 2).is_allowed());
-    assert!(!limiter.refund("a", decision), "a decision from before gives nothing back");
-    assert_eq!(limiter.available("a"), 1);
-}
-
-#[test]
-fn a_rule_is_for_one_key_alone() {
-    let (limiter, _) = limiter(Quota::per_second(2), 100);
-    assert!(limiter.try_acquire("a", 1).is_allowed());
-    assert!(limiter.try_acquire("b", 1).is_allowed());
-    limiter.set_rule("a", Quota::per_second(50));
-    assert_eq!((limiter.available("a"), limiter.available("b")), (50, 1));
-    assert_eq!((limiter.rule("a"), limiter.rule("b")), (Some(Quota::per_second(50)), None));
-    assert!(limiter.remove_rule("a"));
-    assert!(!limiter.remove_rule("a"));
-    assert_eq!(limiter.available("a"), 1);
-}
-
-#[test]
-fn a_refund_names_the_decision_it_undoes() {
-    let (limiter, _) = limiter(Quota::per_second(10), 100);
-    let decision = limiter.try_acquire("a", 4);
-    assert!(!limiter.refund("b", decision), "another key");
-    assert!(limiter.refund("a", decision));
-    assert_eq!(limiter.available("a"), 10);
-    assert!(!limiter.refund("a", limiter.try_acquire("a", 11)), "a refusal took nothing");
-}
-
-#[test]
-fn a_reset_is_for_one_key_alone() {
-    let (limiter, _) = limiter(Quota::per_second(2), 100);
-    let before = limiter.try_acquire("a", 2);
-    assert!(limiter.try_acquire("b", 1).is_allowed());
-    limiter.reset("a");
-    limiter.reset("nobody");
-    assert_eq!((limiter.available("a"), limiter.available("b")), (2, 1));
-    assert!(limiter.try_acquire("a", 2).is_allowed());
-    assert!(!limiter.refund("a", before));
 }
 
 #[test]

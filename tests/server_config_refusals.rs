@@ -74,6 +74,22 @@ fn a_bad_flag_ends_the_start() {
         let launch = Launch::new().listen((key != "listen").then_some("127.0.0.1:0"));
         refusals.expect(&flag, launch.args(&[&flag]), &[&[key], needed].concat());
     }
+    let redis = ["--redis", "redis://127.0.0.1:1/"];
+    for (flags, needed) in [
+        (&["--redis=nonsense"] as &[&str], &["--redis", "redis://"] as &[&str]),
+        (&["--redis=http://:secret@127.0.0.1/"], &["--redis", "not shown", "rediss://"]),
+        (&["--redis-mode=lease"], &["redis_mode", "redis"]),
+        (&[redis[0], redis[1], "--redis-mode=fast"], &["--redis-mode", "fast", "exact", "lease"]),
+        (&[redis[0], redis[1], "--redis-timeout=0"], &["--redis-timeout", "0", "1 ms"]),
+        (&[redis[0], redis[1], "--on-redis-error=panic"], &["--on-redis-error", "panic", "local, open or closed"]),
+        (&[redis[0], redis[1], "--redis-mode=lease", "--lease-fraction=1.5"], &["--lease-fraction", "1.5", "up to 1"]),
+        (&[redis[0], redis[1], "--lease-fraction=0.5"], &["lease_fraction", "lease"]),
+        (&[redis[0], redis[1], "--on-redis-error=open", "--local-share=0.5"], &["local_share", "local"]),
+        (&[redis[0], redis[1], "--local-share=0"], &["--local-share", "0", "above 0"]),
+        (&[redis[0], redis[1], "--redis-prefix=a b"], &["--redis-prefix", "a b", "letters"]),
+    ] {
+        refusals.expect(&flags.join(" "), Launch::new().args(flags), needed);
+    }
     refusals.expect("unknown flag", Launch::new().args(&["--burst", "5"]), &["--burst"]);
     refusals.expect("no value", Launch::new().args(&["--capacity"]), &["capacity"]);
     refusals.expect("stray word", Launch::new().args(&["capacity"]), &["capacity"]);

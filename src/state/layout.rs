@@ -42,40 +42,55 @@ pub(crate) struct Layout {
 impl Layout {
     pub(crate) const fn of(quota: &Quota) -> Layout {
         let most = quota.get_capacity() as u64 + quota.get_debt() as u64;
-        if quota.is_interval() { Layout::interval(quota, most) } else { Layout::greedy(quota, most) }
+        let room = Room::Word { spent_bits: bits(most as u128) };
+        if quota.is_interval() { Layout::interval(quota, most, room) } else { Layout::greedy(quota, most, room) }
     }
 
-    const fn greedy(quota: &Quota, most: u64) -> Layout {
+    /// For a state that is kept as two numbers of 52 bits each, and never packed: what computes in floating point, as Redis'
+    /// Lua does, is exact then. Nobody waits for such a bucket, so there is no debt.
+    pub(crate) const fn apart(quota: &Quota) -> Layout {
+        let most = quota.get_capacity() as u64;
+        if quota.is_interval() {
+            Layout::interval(quota, most, Room::Apart)
+        } else {
+            Layout::greedy(quota, most, Room::Apart)
+        }
+    }
+
+    const fn greedy(quota: &Quota, most: u64, room: Room) -> Layout {
         let (tokens, nanos) = (quota.tokens() as u128, quota.period_nanos() as u128);
         let spent_bits = bits(most as u128);
         let (mut f, mut k) = (0, 0);
         // 32 is more than any quota reaches: one token a century of capacity 1 stops there.
-        while f < 32 && spent_bits + f + 1 + bits(in_horizon(tokens << (f + 1), nanos)) <= 64 {
+        while f < 32 && room.fits(spent_bits + f + 1) && bits(in_horizon(tokens << (f + 1), nanos)) <= room.stamp_bits(f + 1)
+        {
             f += 1;
         }
-        while f == 0 && spent_bits + bits(in_horizon(tokens, nanos) >> k) > 64 {
+        while f == 0 && bits(in_horizon(tokens, nanos) >> k) > room.stamp_bits(0) {
             k += 1;
         }
-        let layout = Layout::greedy_with(quota, most, f, k);
+        let layout = Layout::greedy_with(quota, most, room, f, k);
         if layout.last_tick() <= layout.max_stamp {
             return layout;
         }
         // The scale is rounded up, which may pass the last stamp by one.
-        if f > 0 { Layout::greedy_with(quota, most, f - 1, 0) } else { Layout::greedy_with(quota, most, 0, k + 1) }
+        let (f, k) = if f > 0 { (f - 1, 0) } else { (0, k + 1) };
+        Layout::greedy_with(quota, most, room, f, k)
     }
 
-    const fn greedy_with(quota: &Quota, most: u64, f: u32, k: u32) -> Layout {
-        let stamp_bits = 64 - bits(most as u128) - f;
+    const fn greedy_with(quota: &Quota, most: u64, room: Room, f: u32, k: u32) -> Layout {
+        let stamp_bits = room.stamp_bits(f);
         let max_stamp = (1 << stamp_bits) - 1;
         let capacity = (quota.get_capacity() as u64) << f;
+        let packed = room.is_word();
         Layout {
             scale: Scale::new((quota.tokens() as u128) << f, (quota.period_nanos() as u128) << k),
             max_stamp,
             // k is 4 bits short of those of `spent`, so this is no shift by 64.
-            passing: (1 << (stamp_bits + k)) - 1,
-            token: 1 << (stamp_bits + f),
-            exhausted: capacity << stamp_bits | max_stamp,
-            greedy_tokens: quota.get_capacity(),
+            passing: if packed { (1 << (stamp_bits + k)) - 1 } else { 0 },
+            token: if packed { 1 << (stamp_bits + f) } else { 0 },
+            exhausted: if packed { capacity << stamp_bits | max_stamp } else { 0 },
+            greedy_tokens: if packed { quota.get_capacity() } else { 0 },
             stamp_bits: stamp_bits as u8,
             terms: Terms {
                 capacity,
@@ -89,9 +104,8 @@ impl Layout {
         }
     }
 
-    const fn interval(quota: &Quota, most: u64) -> Layout {
-        let spent_bits = bits(most as u128);
-        let stamp_bits = 64 - spent_bits;
+    const fn interval(quota: &Quota, most: u64, room: Room) -> Layout {
+        let stamp_bits = room.stamp_bits(0);
         let nanos_per_tick_bits = 60_u32.saturating_sub(stamp_bits);
         // A debt so large that not even one tick fits a window makes the window longer. `Quota::with_debt` refuses it, since
         // the tick is then longer than a quarter of the window that was asked for.
@@ -105,8 +119,8 @@ impl Layout {
             scale: Scale::new(window as u128, window_nanos as u128),
             max_stamp,
             passing: 0,
-            token: 1 << stamp_bits,
-            exhausted: capacity << stamp_bits | max_stamp,
+            token: if room.is_word() { 1 << stamp_bits } else { 0 },
+            exhausted: if room.is_word() { capacity << stamp_bits | max_stamp } else { 0 },
             greedy_tokens: 0,
             stamp_bits: stamp_bits as u8,
             terms: Terms { capacity, window, limit: most, refill: window, nanos: window_nanos, unit_bits: 0, tick_bits: 0 },
@@ -130,9 +144,48 @@ impl Layout {
         self.scale.ticks(nanos)
     }
 
+    /// Ticks in a nanosecond: a whole number, and a fraction in units of 2⁻¹²⁸.
+    pub(crate) const fn ticks_per_nano(&self) -> (u64, u128) {
+        self.scale.parts()
+    }
+
     /// The last tick there is.
-    pub(super) const fn last_tick(&self) -> u64 {
+    pub(crate) const fn last_tick(&self) -> u64 {
         self.tick(HORIZON_NANOS)
+    }
+}
+
+/// How much room there is.
+#[derive(Clone, Copy)]
+enum Room {
+    /// 64 bits together, and so many of them for `spent` in tokens.
+    Word { spent_bits: u32 },
+    /// [`APART_BITS`] for each.
+    Apart,
+}
+
+/// A double has 53 bits; one of them is left for sums.
+const APART_BITS: u32 = 52;
+
+impl Room {
+    const fn is_word(self) -> bool {
+        matches!(self, Room::Word { .. })
+    }
+
+    /// Whether so many bits for `spent` leave any for the stamp.
+    const fn fits(self, spent_bits: u32) -> bool {
+        match self {
+            Room::Word { .. } => spent_bits < 64,
+            Room::Apart => spent_bits <= APART_BITS,
+        }
+    }
+
+    /// What is left for the stamp when a token is 2ᶠ units.
+    const fn stamp_bits(self, f: u32) -> u32 {
+        match self {
+            Room::Word { spent_bits } => 64 - spent_bits - f,
+            Room::Apart => APART_BITS,
+        }
     }
 }
 

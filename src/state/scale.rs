@@ -40,6 +40,11 @@ impl Scale {
         Scale { high: (fraction >> 64) as u64, low: fraction as u64, whole: (ticks / nanos) as u64 }
     }
 
+    /// The whole number, and the fraction.
+    pub(super) const fn parts(self) -> (u64, u128) {
+        (self.whole, (self.high as u128) << 64 | self.low as u128)
+    }
+
     /// Whole ticks in `nanos` since the origin; behind the horizon, as at the horizon.
     #[inline]
     pub(super) const fn ticks(self, nanos: u64) -> u64 {

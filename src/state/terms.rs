@@ -6,9 +6,9 @@ use super::{State, scale::HORIZON_NANOS};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     /// Units in a full bucket.
-    pub(super) capacity: u64,
+    pub(crate) capacity: u64,
     /// Ticks in a window; 0 for a greedy quota.
-    pub(super) window: u64,
+    pub(crate) window: u64,
     /// Units that may be sold at all: capacity and debt.
     pub(super) limit: u64,
     /// This many units come back (of an interval quota: ticks pass) ...
@@ -18,7 +18,7 @@ pub(crate) struct Terms {
     /// f: a token is 2ᶠ units.
     pub(super) unit_bits: u8,
     /// k: a tick refills 2ᵏ units.
-    pub(super) tick_bits: u8,
+    pub(crate) tick_bits: u8,
 }
 
 impl Terms {

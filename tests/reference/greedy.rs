@@ -35,17 +35,9 @@ pub struct Charge {
 }
 
 impl Greedy {
-    pub fn new(quota: &Quota) -> Greedy {
+    pub fn new(quota: &Quota, grid: Grid) -> Greedy {
         let (capacity, debt) = (integer(quota.get_capacity()), integer(quota.get_debt()));
-        Greedy {
-            grid: Grid::new(quota),
-            level: capacity.clone(),
-            capacity,
-            debt,
-            at: BigInt::zero(),
-            resets: Some(0),
-            holes: Vec::new(),
-        }
+        Greedy { grid, level: capacity.clone(), capacity, debt, at: BigInt::zero(), resets: Some(0), holes: Vec::new() }
     }
 
     /// What may happen: a sale at the end of what is sold, or in a hole where one fits.

@@ -15,6 +15,9 @@ pub const HORIZON: u64 = (1 << 30) * 1_000_000_000 - 1;
 /// The word: what it holds of tokens and of time.
 const WORD: u64 = 64;
 
+/// In Redis they are numbers of their own, of so many bits each.
+const APART: u64 = 52;
+
 #[derive(Clone, Debug)]
 pub struct Grid {
     /// Steps in a nanosecond.
@@ -28,18 +31,27 @@ impl Grid {
     /// the horizon, have room in the word together. Interval: a window has as many whole steps as leave that room.
     pub fn new(quota: &Quota) -> Grid {
         let tokens = bits(&BigInt::from(u64::from(quota.get_capacity()) + u64::from(quota.get_debt())));
+        let fits = |finer: i32, steps: &BigInt| tokens + u64::try_from(finer).unwrap_or(0) + bits(steps) <= WORD;
+        Grid::finest(quota, WORD - tokens, fits)
+    }
+
+    /// The same for a bucket in Redis, where nobody waits: tokens and steps each have room of their own.
+    pub fn apart(quota: &Quota) -> Grid {
+        let tokens = bits(&BigInt::from(quota.get_capacity()));
+        let fits = |finer: i32, steps: &BigInt| tokens + u64::try_from(finer).unwrap_or(0) <= APART && bits(steps) <= APART;
+        Grid::finest(quota, APART, fits)
+    }
+
+    /// With so many bits for the steps of windows, or as fine as tokens in such parts and so many steps fit.
+    fn finest(quota: &Quota, time: u64, fits: impl Fn(i32, &BigInt) -> bool) -> Grid {
         if quota.is_interval() {
             let window = BigInt::from(nanos(quota.period()));
-            let time = WORD - tokens;
             let grain = BigInt::from(2).pow(bits(&BigInt::from(HORIZON)).saturating_sub(time));
             let steps = (&window / grain).max(BigInt::one());
             return Grid { per_nano: ratio(steps.clone(), window), step: ratio(1, steps) };
         }
-        let fits = |finer: i32| {
-            let steps = rate(quota) * power_of_two(finer) * integer(HORIZON);
-            tokens + u64::try_from(finer).unwrap_or(0) + bits(&steps.to_integer()) <= WORD
-        };
-        let finest = (-64..=32).rev().find(|&finer| fits(finer)).expect("a word has room for any quota");
+        let steps = |finer: i32| (rate(quota) * power_of_two(finer) * integer(HORIZON)).to_integer();
+        let finest = (-64..=32).rev().find(|&finer| fits(finer, &steps(finer))).expect("a word has room for any quota");
         Grid { per_nano: rate(quota) * power_of_two(finest), step: power_of_two(-finest) }
     }
 

@@ -35,8 +35,7 @@ pub struct Charge {
 }
 
 impl Interval {
-    pub fn new(quota: &Quota) -> Interval {
-        let grid = Grid::new(quota);
+    pub fn new(quota: &Quota, grid: Grid) -> Interval {
         let (window, capacity, debt) =
             (grid.step.recip().to_integer(), quota.get_capacity().into(), quota.get_debt().into());
         Interval { grid, window, capacity, debt, at: BigInt::zero(), windows: VecDeque::new(), resets: Some(0) }

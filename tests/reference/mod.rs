@@ -22,7 +22,7 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use tollgate::{Decision, Outcome, Quota};
 
-use self::{greedy::Greedy, interval::Interval};
+use self::{greedy::Greedy, grid::Grid, interval::Interval};
 
 pub fn integer(number: impl Into<BigInt>) -> BigRational {
     BigRational::from_integer(number.into())
@@ -94,7 +94,19 @@ pub enum Reference {
 
 impl Reference {
     pub fn new(quota: &Quota) -> Reference {
-        if quota.is_interval() { Reference::Interval(Interval::new(quota)) } else { Reference::Greedy(Greedy::new(quota)) }
+        Reference::on(quota, Grid::new(quota))
+    }
+
+    /// For a bucket in Redis.
+    pub fn apart(quota: &Quota) -> Reference {
+        Reference::on(quota, Grid::apart(quota))
+    }
+
+    fn on(quota: &Quota, grid: Grid) -> Reference {
+        match quota.is_interval() {
+            true => Reference::Interval(Interval::new(quota, grid)),
+            false => Reference::Greedy(Greedy::new(quota, grid)),
+        }
     }
 
     /// Follows the bucket, if `answer` is one that the reference can give: the charge, or else the answer that was expected.

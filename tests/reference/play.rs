@@ -1,4 +1,4 @@
-//! Turning random calls into calls on one bucket, at times and with costs that suit its quota and its state.
+//! Turning random calls into calls on one bucket, wherever it is, at times and with costs that suit its quota and its state.
 
 use std::time::Duration;
 
@@ -30,20 +30,60 @@ pub enum Event {
     },
 }
 
-pub struct Player {
-    pub bucket: Bucket,
+/// A bucket, wherever it is.
+pub trait Played {
+    type Answer: Copy;
+
+    fn take(&self, now: Duration, cost: u32) -> Self::Answer;
+    fn reserve(&self, now: Duration, cost: u32, patience: Duration) -> Self::Answer;
+    fn refund(&self, answer: Self::Answer) -> bool;
+    fn reset(&self, now: Duration);
+    fn decision(answer: &Self::Answer) -> Decision;
+}
+
+impl Played for Bucket {
+    type Answer = Decision;
+
+    fn take(&self, now: Duration, cost: u32) -> Decision {
+        self.try_acquire_at(now, cost)
+    }
+
+    fn reserve(&self, now: Duration, cost: u32, patience: Duration) -> Decision {
+        self.reserve_at(now, cost, patience)
+    }
+
+    fn refund(&self, decision: Decision) -> bool {
+        Bucket::refund(self, decision)
+    }
+
+    fn reset(&self, now: Duration) {
+        self.reset_at(now);
+    }
+
+    fn decision(decision: &Decision) -> Decision {
+        *decision
+    }
+}
+
+pub struct Player<B: Played = Bucket> {
+    pub bucket: B,
     quota: Quota,
     clock: u64,
     /// The time the last answer named.
     promised: u64,
-    decisions: Vec<Decision>,
+    decisions: Vec<B::Answer>,
     /// Numbers of decisions that may still be undone.
     open: Vec<usize>,
 }
 
 impl Player {
     pub fn new(quota: Quota, start: u64) -> Player {
-        let bucket = Bucket::new(quota);
+        Player::on(Bucket::new(quota), quota, start)
+    }
+}
+
+impl<B: Played> Player<B> {
+    pub fn on(bucket: B, quota: Quota, start: u64) -> Player<B> {
         Player { bucket, quota, clock: start, promised: start, decisions: Vec::new(), open: Vec::new() }
     }
 
@@ -57,25 +97,26 @@ impl Player {
                 Some(self.decide(now, cost, Some(patience)))
             }
             Ask::RefundRecent(before) => {
-                let charged = |&place: &usize| self.decisions[self.open[place]].is_allowed();
+                let charged = |&place: &usize| B::decision(&self.decisions[self.open[place]]).is_allowed();
                 self.refund((0..self.open.len()).rev().filter(charged).nth(*before)?)
             }
             Ask::Refund(index) => self.refund(pick(index, self.open.len())?),
             Ask::Reset => {
-                self.bucket.reset_at(now);
+                self.bucket.reset(now);
                 Some(Event::Reset { now })
             }
         }
     }
 
     fn decide(&mut self, now: Duration, cost: u32, patience: Option<Duration>) -> Event {
-        let decision = match patience {
-            None => self.bucket.try_acquire_at(now, cost),
-            Some(patience) => self.bucket.reserve_at(now, cost, patience),
+        let answer = match patience {
+            None => self.bucket.take(now, cost),
+            Some(patience) => self.bucket.reserve(now, cost, patience),
         };
+        let decision = B::decision(&answer);
         self.promised = nanos(now).saturating_add(nanos(decision.retry_after().unwrap_or(decision.reset_after())));
         self.open.push(self.decisions.len());
-        self.decisions.push(decision);
+        self.decisions.push(answer);
         Event::Decided { now, cost, patience, decision }
     }
 
@@ -123,10 +164,14 @@ impl Player {
         let cost = match *cost {
             Cost::Exactly(cost) => cost.into(),
             Cost::Eighths(eighths) => (capacity * eighths as i64 + 7) / 8,
-            Cost::OfAvailable(more) => i64::from(self.bucket.available_at(now)) + more,
+            Cost::OfAvailable(more) => i64::from(self.available(now)) + more,
             Cost::OfCapacity(more) => capacity + more,
         };
         cost.clamp(0, u32::MAX.into()) as u32
+    }
+
+    fn available(&self, now: Duration) -> u32 {
+        B::decision(&self.bucket.take(now, 0)).remaining()
     }
 
     fn patience(&self, now: Duration, cost: u32, patience: &Patience) -> Duration {
@@ -135,8 +180,8 @@ impl Player {
             Patience::Forever => Duration::MAX,
             Patience::OfNeed(more) => {
                 // Asking whether it can be had at once writes nothing where it cannot.
-                let there = self.bucket.available_at(now) >= cost;
-                let probe = (!there).then(|| self.bucket.reserve_at(now, cost, Duration::ZERO));
+                let there = self.available(now) >= cost;
+                let probe = (!there).then(|| B::decision(&self.bucket.reserve(now, cost, Duration::ZERO)));
                 let probe = probe.filter(|probe| probe.outcome() == Outcome::DeadlineTooSoon);
                 let need = probe.and_then(|probe| probe.retry_after());
                 Duration::from_nanos(nanos(need.unwrap_or_default()).saturating_add_signed(more))

@@ -12,14 +12,14 @@ use hyper::{
 };
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
-use tollgate::Quota;
+use tollgate::{Quota, RedisError};
 
 use crate::{
     answer::{self, Answer},
     app::App,
     client::{Peer, sole},
     config::{Rate, Secret, Table, Tokens, Typed, present},
-    limits::{NewDefault, Shown, TooManyRules},
+    limits::{NewDefault, NotChanged, Shown},
 };
 
 /// Who may use the admin API.
@@ -77,7 +77,7 @@ fn names_this_machine(headers: &HeaderMap, uri: &Uri) -> bool {
 }
 
 /// `POST /config`
-pub(crate) fn change_default(app: &App, body: &[u8]) -> Answer {
+pub(crate) async fn change_default(app: &App, body: &[u8]) -> Answer {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Change {
@@ -93,10 +93,10 @@ pub(crate) fn change_default(app: &App, body: &[u8]) -> Answer {
         }
         Err(Fault { field, message }) => return bad(&field, &message),
     };
-    match app.limits.replace(change) {
+    match app.limits.replace(change).await {
         Ok(in_force) => answer::value(StatusCode::OK, &in_force),
         // Only a capacity can fail to fit: of an interval, which must not give back more than 10⁹ tokens a second.
-        Err(error) => bad("capacity", &error.to_string()),
+        Err(error) => not_changed("capacity", &error),
     }
 }
 
@@ -109,7 +109,7 @@ struct ForClient {
 }
 
 /// `POST /admin/update-rule`
-pub(crate) fn change_rule(app: &App, body: &[u8]) -> Answer {
+pub(crate) async fn change_rule(app: &App, body: &[u8]) -> Answer {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Rule {
@@ -129,28 +129,29 @@ pub(crate) fn change_rule(app: &App, body: &[u8]) -> Answer {
         Ok(quota) => quota,
         Err(error) => return bad("refill_rate", &error.to_string()),
     };
-    match app.limits.set_rule(&id, quota) {
+    match app.limits.set_rule(&id, quota).await {
         Ok(limits) => {
             tracing::info!(client = %app.shown(id), %quota, "a client's own limit was set");
             answer::value(StatusCode::OK, &ForClient { client_id: id.name(), limits })
         }
-        Err(TooManyRules) => answer::error(StatusCode::CONFLICT, "client_id: there are as many rules as there may be"),
+        Err(error) => not_changed("client_id", &error),
     }
 }
 
 /// `DELETE /admin/rule/{client_id}`
-pub(crate) fn remove_rule(app: &App, encoded: &str) -> Answer {
+pub(crate) async fn remove_rule(app: &App, encoded: &str) -> Answer {
     let Some(client_id) = percent_decoded(encoded) else { return bad("client_id", "expected UTF-8, percent-encoded") };
     let id = match app.client_named(&client_id) {
         Ok(id) => id,
         Err(error) => return bad("client_id", &error),
     };
-    match app.limits.remove_rule(&id) {
-        Some(limits) => {
+    match app.limits.remove_rule(&id).await {
+        Ok(Some(limits)) => {
             tracing::info!(client = %app.shown(id), "a client's own limit was taken back");
             answer::value(StatusCode::OK, &ForClient { client_id: id.name(), limits })
         }
-        None => answer::error(StatusCode::NOT_FOUND, "this client has no rule"),
+        Ok(None) => answer::error(StatusCode::NOT_FOUND, "this client has no rule"),
+        Err(error) => not_changed("client_id", &error),
     }
 }
 
@@ -187,6 +188,20 @@ fn from_json<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Fault> {
         .map_err(|error| fault(error.path().to_string().trim_matches('.').to_owned(), error.inner()))?;
     deserializer.end().map_err(|error| fault(String::new(), &error))?;
     Ok(value)
+}
+
+/// What was wrong with a change that looked good, or what it met.
+fn not_changed(field: &str, error: &NotChanged) -> Answer {
+    match error {
+        NotChanged::Quota(_) => bad(field, &error.to_string()),
+        NotChanged::TooManyRules => answer::error(StatusCode::CONFLICT, &format!("{field}: {error}")),
+        // After a timeout nobody knows whether it happened.
+        NotChanged::Redis(RedisError::Timeout(_)) => answer::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &format!("{error}: the change may have been made; GET /config shows it then"),
+        ),
+        NotChanged::Redis(_) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}: nothing was changed")),
+    }
 }
 
 /// 400, with the field named.

@@ -9,7 +9,7 @@ use hyper::{
     header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
-use tollgate::{Decision, Outcome};
+use tollgate::{Decision, Outcome, RedisStats};
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
@@ -19,6 +19,12 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Part of a wait by which it is lengthened, 61 in a million: our clock and the client's may differ by some.
 const CLOCK_MARGIN: u128 = 1 << 14;
+
+/// On answers that were made without Redis, though it should have been asked: by what policy.
+const WITHOUT_REDIS: HeaderName = HeaderName::from_static("x-ratelimit-without-redis");
+
+/// Seconds after which it is worth a try to ask a Redis again that could not be asked.
+const PROBED_AGAIN: u64 = 1;
 
 /// An answer in JSON that is known beforehand.
 pub(crate) fn fixed(status: StatusCode, body: &'static str) -> Answer {
@@ -77,6 +83,23 @@ pub(crate) fn unauthorized_admin() -> Answer {
     answer
 }
 
+/// What `GET /health` says: that this process serves, and how its Redis is, if it has one. A Redis that cannot be asked is no
+/// reason to take the process out of service.
+pub(crate) fn health(redis: Option<RedisStats>) -> Answer {
+    let body = match redis {
+        None => r#"{"status": "ok", "backend": "memory"}"#,
+        Some(RedisStats { up: true, .. }) => r#"{"status": "ok", "backend": "redis", "redis": "up"}"#,
+        Some(_) => r#"{"status": "ok", "backend": "redis", "redis": "down"}"#,
+    };
+    fixed(StatusCode::OK, body)
+}
+
+/// An answer that says that it was made without Redis.
+pub(crate) fn without_redis(mut answer: Answer, policy: &'static str) -> Answer {
+    answer.headers_mut().insert(WITHOUT_REDIS, HeaderValue::from_static(policy));
+    answer
+}
+
 /// The last answer on a connection whose request was not read to its end.
 pub(crate) fn closing(mut answer: Answer) -> Answer {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -114,8 +137,18 @@ fn number(number: u64) -> HeaderValue {
     usize::try_from(number).ok().and_then(|small| SMALL.get(small)).cloned().unwrap_or_else(|| number.into())
 }
 
+/// 503: nobody knows how many tokens there are.
+fn unavailable() -> Answer {
+    let mut answer = error(StatusCode::SERVICE_UNAVAILABLE, "the limits cannot be looked up now");
+    answer.headers_mut().insert(RETRY_AFTER, PROBED_AGAIN.into());
+    answer
+}
+
 /// 429, with the time after which the same request is allowed, if there is one.
 pub(crate) fn refused(decision: &Decision) -> Answer {
+    if decision.outcome() == Outcome::Unavailable {
+        return unavailable();
+    }
     let mut body = String::with_capacity(128);
     body.push_str(r#"{"error": "Too Many Requests", "message": "Rate limit exceeded: "#);
     let retry_after = decision.retry_after().map(promised);

@@ -18,7 +18,7 @@ use crate::{
     answer::{self, Answer},
     client::{Id, Identify, Peer, Unknown},
     config::{Bounds, Settings},
-    limits::Limits,
+    limits::{Decided, Limits},
 };
 
 /// The server's state, shared by all connections.
@@ -44,7 +44,7 @@ pub(crate) struct Handled {
 }
 
 /// What the body of the request is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wants {
     Nothing,
     /// To be echoed.
@@ -53,16 +53,42 @@ pub(crate) enum Wants {
     NewDefault,
     /// One client's limits.
     NewRule,
+    /// Nothing, but the end of one client's own limits, whose name is this, percent-encoded.
+    RuleRemoved(String),
+}
+
+/// A request, looked at.
+enum Looked<'a> {
+    /// It is not limited.
+    Done(Handled),
+    ToCharge(Charge<'a>),
+}
+
+/// A request whose client is known, and what it costs.
+struct Charge<'a> {
+    endpoint: Endpoint<'a>,
+    id: Id<'a>,
+    cost: u32,
 }
 
 impl App {
-    pub(crate) fn new(settings: &Settings) -> Result<App, String> {
-        App::build(settings, KeyedLimiter::builder(settings.quota))
+    pub(crate) async fn new(settings: &Settings) -> Result<App, String> {
+        let limits = match &settings.redis {
+            None => App::in_memory(settings, KeyedLimiter::builder(settings.quota))?,
+            Some(redis) => {
+                let shared = Limits::shared(redis, settings.quota, settings.max_clients).await;
+                shared.map_err(|error| format!("redis: {error}"))?
+            }
+        };
+        App::with(settings, limits).await
     }
 
-    fn build(settings: &Settings, builder: KeyedLimiterBuilder) -> Result<App, String> {
-        let limits = Limits::new(builder.max_keys(settings.max_clients))
-            .map_err(|error: BuildError| format!("max_clients: {error}"))?;
+    fn in_memory(settings: &Settings, builder: KeyedLimiterBuilder) -> Result<Limits, String> {
+        Limits::in_memory(builder.max_keys(settings.max_clients))
+            .map_err(|error: BuildError| format!("max_clients: {error}"))
+    }
+
+    async fn with(settings: &Settings, limits: Limits) -> Result<App, String> {
         let app = App {
             identify: Identify::new(settings),
             charges: Charges::new(&settings.routes),
@@ -70,14 +96,15 @@ impl App {
             limits,
             bounds: settings.bounds,
         };
-        let mut named = HashSet::new();
+        let (mut named, mut rules) = (HashSet::new(), Vec::new());
         for (number, rule) in settings.rules.iter().enumerate() {
             let id = app.client_named(&rule.client_id).map_err(|error| format!("rules[{number}].client_id: {error}"))?;
             if !named.insert(id.name()) {
                 return Err(format!("rules[{number}].client_id: {:?}: expected each client once", rule.client_id));
             }
-            app.limits.set_rule(&id, rule.quota).map_err(|_| "rules: too many".to_owned())?;
+            rules.push((id, rule.quota));
         }
+        app.limits.start_with(rules).await.map_err(|error| format!("rules: {error}"))?;
         Ok(app)
     }
 
@@ -97,52 +124,93 @@ impl App {
         self.identify.shown(id)
     }
 
-    /// Decides. All but the body of the request is known by now.
-    pub(crate) fn handle<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Handled {
+    /// Decides, if that can be done at once. All but the body of the request is known by now. `None`: [`App::ask`].
+    pub(crate) fn handle<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Option<Handled> {
+        match self.look(request, caller) {
+            Looked::ToCharge(charge) => {
+                let decided = self.limits.try_acquire(&charge.id, charge.cost)?;
+                Some(self.decided(request, caller, &charge, &decided))
+            }
+            Looked::Done(handled) => Some(handled),
+        }
+    }
+
+    /// Decides, wherever that is done.
+    pub(crate) async fn ask<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Handled {
+        match self.look(request, caller) {
+            Looked::ToCharge(charge) => {
+                let decided = self.limits.acquire(&charge.id, charge.cost).await;
+                self.decided(request, caller, &charge, &decided)
+            }
+            Looked::Done(handled) => handled,
+        }
+    }
+
+    /// Who is to be charged, and how much; or the answer to a request that is not limited.
+    fn look<'a, B: Body>(&self, request: &'a Request<B>, caller: &Caller) -> Looked<'a> {
         let (method, path) = (request.method(), request.uri().path());
         let endpoint = Endpoint::of(method, path);
         match endpoint {
             Endpoint::Health => {
                 tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "health", "request");
-                Handled::done(answer::fixed(StatusCode::OK, r#"{"status": "ok"}"#))
+                Looked::Done(Handled::done(answer::health(self.limits.redis())))
             }
             Endpoint::ShowConfig | Endpoint::ChangeConfig | Endpoint::UpdateRule | Endpoint::RemoveRule(_) => {
                 let refusal = self.access.refusal(caller.peer, request);
                 let handled = refusal.map_or_else(|| self.administer(endpoint), Handled::done);
                 let status = handled.answer.status().as_u16();
                 tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "admin", status, "request");
-                handled
+                Looked::Done(handled)
             }
             _ => self.limited(endpoint, method, path, request.headers(), caller),
         }
     }
 
-    fn limited(&self, endpoint: Endpoint<'_>, method: &Method, path: &str, headers: &HeaderMap, caller: &Caller) -> Handled {
+    fn limited<'a>(
+        &self,
+        endpoint: Endpoint<'a>,
+        method: &Method,
+        path: &str,
+        headers: &'a HeaderMap,
+        caller: &Caller,
+    ) -> Looked<'a> {
         let id = match self.identify.client(caller.peer, headers) {
             Ok(id) => id,
             Err(unknown) => {
                 tracing::debug!(peer = %caller.peer.address, %method, path, cost = 0, outcome = ?unknown, "request");
-                return Handled::done(answer::unauthorized_client(match unknown {
+                return Looked::Done(Handled::done(answer::unauthorized_client(match unknown {
                     Unknown::NoKey => "an API key is needed",
                     Unknown::NotListed => "this API key is not known",
-                }));
+                })));
             }
         };
         let Some(cost) = self.charges.cost(method, path, endpoint) else {
             tracing::debug!(client = %self.shown(id), %method, path, cost = 0, outcome = "Exempt", "request");
             let (status, body) = self.content(endpoint, headers, caller, id);
-            return Handled { answer: answer::json(status, body), wants: endpoint.wants() };
+            return Looked::Done(Handled { answer: answer::json(status, body), wants: endpoint.wants() });
         };
-        let decision = self.limits.try_acquire(&id, cost);
+        Looked::ToCharge(Charge { endpoint, id, cost })
+    }
+
+    /// The answer to a request that was decided.
+    fn decided<B>(&self, request: &Request<B>, caller: &Caller, charge: &Charge<'_>, decided: &Decided) -> Handled {
+        let Charge { endpoint, id, cost } = *charge;
+        let Decided { decision, without_redis } = decided;
+        let (method, path) = (request.method(), request.uri().path());
         tracing::debug!(
             client = %self.shown(id), %method, path, cost, outcome = ?decision.outcome(), remaining = decision.remaining(),
-            "request"
+            without_redis, "request"
         );
-        if decision.is_refused() {
-            return Handled::done(answer::refused(&decision));
+        let handled = if decision.is_refused() {
+            Handled::done(answer::refused(decision))
+        } else {
+            let (status, body) = self.content(endpoint, request.headers(), caller, id);
+            Handled { answer: answer::limited(status, body, decision), wants: endpoint.wants() }
+        };
+        match without_redis {
+            None => handled,
+            Some(policy) => Handled { answer: answer::without_redis(handled.answer, policy), ..handled },
         }
-        let (status, body) = self.content(endpoint, headers, caller, id);
-        Handled { answer: answer::limited(status, body, &decision), wants: endpoint.wants() }
     }
 
     /// What is there for those who may pass.
@@ -167,7 +235,6 @@ impl App {
 
     fn administer(&self, endpoint: Endpoint<'_>) -> Handled {
         match endpoint {
-            Endpoint::RemoveRule(client_id) => Handled::done(crate::admin::remove_rule(self, client_id)),
             Endpoint::ShowConfig => Handled::done(answer::value(StatusCode::OK, &self.limits.in_force())),
             _ => Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() },
         }

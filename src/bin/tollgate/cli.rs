@@ -9,7 +9,7 @@ use clap::{
 use hyper::Uri;
 use ipnet::IpNet;
 
-use crate::config::{Rate, Secret, Timeout, Tokens, Whole, typed};
+use crate::config::{Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Secret, Timeout, Tokens, Whole, typed};
 
 const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of the above and more. An unknown key is an error.
   listen = "127.0.0.1:8000"
@@ -22,6 +22,13 @@ const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of
   time = 3600                                 # seconds
   trust_proxy = ["10.0.0.0/8"]
   admin_token = "..."
+  redis = "redis://127.0.0.1/"                # or rediss://, redis+sentinel://, redis+cluster://
+  redis_mode = "exact"                        # or "lease": memory speed, with lease_fraction on top of the capacity
+  lease_fraction = 0.1                        # of the capacity, out on lease at most, over all instances
+  redis_prefix = "tollgate"                   # instances with the same prefix share limits and rules
+  redis_timeout = "50ms"                      # what a request waits for Redis at most, once
+  on_redis_error = "local"                    # or "open" (allow everything), or "closed" (503)
+  local_share = 1.0                           # with "local": each instance's part of the quota
   client = "ip"                               # or { header = "X-API-Key" }
   api_keys = ["..."]                          # with a header: the only keys that are let in
   ipv6_prefix = 64                            # bits of an IPv6 address that make a client
@@ -87,6 +94,30 @@ pub(crate) struct Serve {
     /// disagree, one may be forged: then the client is the proxy itself.
     #[arg(long, env = "TOLLGATE_TRUST_PROXY", value_name = "CIDR", value_parser = typed::<IpNet>, value_delimiter = ',')]
     pub(crate) trust_proxy: Vec<IpNet>,
+    /// Redis or Valkey that shares the limits with other instances, in place of memory
+    ///
+    /// redis://[user][:password@]host[:port][/database], rediss:// with TLS, redis+sentinel://host,host/master, or
+    /// redis+cluster://host,host. Better in the environment than in a flag when it holds a password.
+    #[arg(long, env = "TOLLGATE_REDIS", value_name = "URL", value_parser = typed::<RedisUrl>, hide_env_values = true)]
+    pub(crate) redis: Option<RedisUrl>,
+    /// exact: every request asks Redis; lease: tokens are taken in batches and spent at memory speed [default: exact]
+    #[arg(long, env = "TOLLGATE_REDIS_MODE", value_name = "MODE", value_parser = typed::<RedisMode>)]
+    pub(crate) redis_mode: Option<RedisMode>,
+    /// What a request waits for Redis at most, once; then on-redis-error decides until Redis is back [default: 50ms]
+    #[arg(long, env = "TOLLGATE_REDIS_TIMEOUT", value_name = "TIME", value_parser = typed::<Timeout<1>>, allow_hyphen_values = true)]
+    pub(crate) redis_timeout: Option<Timeout<1>>,
+    /// What the names of all keys in Redis begin with; instances with the same one share [default: tollgate]
+    #[arg(long, env = "TOLLGATE_REDIS_PREFIX", value_name = "TEXT", value_parser = typed::<RedisPrefix>)]
+    pub(crate) redis_prefix: Option<RedisPrefix>,
+    /// While Redis cannot be asked: local (buckets of this instance), open (allow) or closed (503) [default: local]
+    #[arg(long, env = "TOLLGATE_ON_REDIS_ERROR", value_name = "POLICY", value_parser = typed::<OnRedisError>)]
+    pub(crate) on_redis_error: Option<OnRedisError>,
+    /// With on-redis-error local: this instance's part of the quota; 0.25 when there are four [default: 1]
+    #[arg(long, env = "TOLLGATE_LOCAL_SHARE", value_name = "PART", value_parser = typed::<Fraction>, allow_hyphen_values = true)]
+    pub(crate) local_share: Option<Fraction>,
+    /// With redis-mode lease: the part of the capacity that all instances together may hold on lease [default: 0.1]
+    #[arg(long, env = "TOLLGATE_LEASE_FRACTION", value_name = "PART", value_parser = typed::<Fraction>, allow_hyphen_values = true)]
+    pub(crate) lease_fraction: Option<Fraction>,
     /// What the admin API asks for, as Authorization: Bearer TOKEN; without it, it answers to this machine alone
     ///
     /// Better in the environment than in a flag, which other users of the machine can see.
@@ -138,7 +169,11 @@ pub(crate) fn one_line(error: &clap::Error, arguments: impl IntoIterator<Item = 
         (error.kind(), context(ContextKind::InvalidArg), context(ContextKind::InvalidValue), error.source())
     {
         let flag = flag.split(' ').next().unwrap_or(flag);
-        let shown = if flag == "--admin-token" { "a value that is not shown here".to_owned() } else { format!("{value:?}") };
+        let shown = if ["--admin-token", "--redis"].contains(&flag) {
+            "a value that is not shown here".to_owned()
+        } else {
+            format!("{value:?}")
+        };
         return format!("{}: {shown}: {expected}", named_as_given(flag, arguments));
     }
     let text = error.to_string();

@@ -3,6 +3,7 @@
 mod file;
 mod kinds;
 mod quota;
+mod redis;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -19,7 +20,8 @@ use tollgate::Quota;
 
 pub(crate) use self::{
     file::{Client, File},
-    kinds::{Rate, Secret, Timeout, Tokens, Whole},
+    kinds::{Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Secret, Timeout, Tokens, Whole},
+    redis::Redis,
     value::{Table, Typed, present, typed},
 };
 use crate::cli::Serve;
@@ -43,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) rules: Vec<Rule>,
     pub(crate) ipv6_prefix: u8,
     pub(crate) max_clients: usize,
+    /// Where buckets are shared with other instances; `None`: in memory.
+    pub(crate) redis: Option<Redis>,
     pub(crate) bounds: Bounds,
 }
 
@@ -98,6 +102,7 @@ impl Settings {
     pub(crate) fn merge(flags: Serve, file: File) -> Result<Settings, String> {
         let quota = quota::of(&file, flags.capacity, flags.refill_rate)?;
         let bounds = bounds(&file);
+        let redis = redis::of(&flags, &file)?;
         let client = file.client.unwrap_or(Client::Ip);
         if client == Client::Ip && file.api_keys.is_some() {
             return Err("api_keys: expected with client = { header = \"X-API-Key\" } only".to_owned());
@@ -117,6 +122,7 @@ impl Settings {
             // The kind has checked that it is at most 128.
             ipv6_prefix: file.ipv6_prefix.map_or(64, |prefix| prefix.0.0 as u8),
             max_clients: file.max_clients.map_or(1_000_000, |clients| clients.0.size()),
+            redis,
             bounds,
         })
     }

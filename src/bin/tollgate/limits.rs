@@ -1,21 +1,31 @@
-//! The limiter, and what is in force: the default and the rules, changed by one administrator at a time.
+//! The limiter, and what is in force: in memory, or shared through Redis.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod memory;
+mod shared;
+
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::Serialize;
-use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, Quota, QuotaError};
+use tollgate::{Decision, KeyedLimiterBuilder, Quota, QuotaError, RedisError, RedisStats, Source};
 
-use crate::{client::Id, config::MAX_RULES};
+use self::{memory::Memory, shared::Shared};
+use crate::{
+    client::Id,
+    config::{MAX_RULES, Redis},
+};
 
-/// Decisions take no lock; changes take one, so that what is shown is what is in force.
-pub(crate) struct Limits {
-    limiter: KeyedLimiter,
-    /// By the client's name.
-    rules: Mutex<BTreeMap<String, Quota>>,
+/// Where the buckets are.
+pub(crate) enum Limits {
+    Memory(Memory),
+    Shared(Shared),
+}
+
+/// A decision, and who made it in place of Redis.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decided {
+    pub(crate) decision: Decision,
+    /// `local`, `open` or `closed`, when Redis was to decide and could not.
+    pub(crate) without_redis: Option<&'static str>,
 }
 
 /// A change of the default: what is left out stays as it is.
@@ -45,6 +55,113 @@ pub(crate) struct Shown {
     every: Option<f64>,
 }
 
+/// Why a change did not happen.
+#[derive(Debug)]
+pub(crate) enum NotChanged {
+    /// The two values do not fit together.
+    Quota(QuotaError),
+    /// There are [`MAX_RULES`] already.
+    TooManyRules,
+    Redis(RedisError),
+}
+
+impl Limits {
+    pub(crate) fn in_memory(builder: KeyedLimiterBuilder) -> Result<Limits, tollgate::BuildError> {
+        Memory::new(builder).map(Limits::Memory)
+    }
+
+    /// Connects. A Redis that cannot be reached is no error; a URL that cannot be used is, and a wrong password.
+    pub(crate) async fn shared(redis: &Redis, quota: Quota, max_clients: usize) -> Result<Limits, RedisError> {
+        Shared::connect(redis, quota, max_clients).await.map(Limits::Shared)
+    }
+
+    /// Decides, if that can be done here and now.
+    #[inline]
+    pub(crate) fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Option<Decided> {
+        match self {
+            Limits::Memory(memory) => Some(Decided { decision: memory.try_acquire(id, cost), without_redis: None }),
+            Limits::Shared(_) => None,
+        }
+    }
+
+    /// Decides, wherever the buckets are.
+    pub(crate) async fn acquire(&self, id: &Id<'_>, cost: u32) -> Decided {
+        match self {
+            Limits::Memory(memory) => Decided { decision: memory.try_acquire(id, cost), without_redis: None },
+            Limits::Shared(shared) => shared.try_acquire(id, cost).await,
+        }
+    }
+
+    /// Changes the default for everybody at once, and makes every bucket full.
+    pub(crate) async fn replace(&self, change: NewDefault) -> Result<InForce, NotChanged> {
+        match self {
+            Limits::Memory(memory) => memory.replace(change),
+            Limits::Shared(shared) => shared.replace(change).await,
+        }
+    }
+
+    /// Gives one client a quota of its own.
+    pub(crate) async fn set_rule(&self, id: &Id<'_>, quota: Quota) -> Result<Shown, NotChanged> {
+        match self {
+            Limits::Memory(memory) => memory.set_rule(id, quota),
+            Limits::Shared(shared) => shared.set_rule(id, quota).await,
+        }
+    }
+
+    /// Takes a client's own quota back. If it had one, the default is now in force, and returned.
+    pub(crate) async fn remove_rule(&self, id: &Id<'_>) -> Result<Option<Shown>, NotChanged> {
+        match self {
+            Limits::Memory(memory) => Ok(memory.remove_rule(id)),
+            Limits::Shared(shared) => shared.remove_rule(id).await,
+        }
+    }
+
+    /// Puts the rules of the configuration in force. Where others share them, what an administrator has set since stays.
+    pub(crate) async fn start_with(&self, rules: Vec<(Id<'_>, Quota)>) -> Result<(), NotChanged> {
+        match self {
+            Limits::Memory(memory) => rules.into_iter().try_for_each(|(id, quota)| memory.set_rule(&id, quota).map(drop)),
+            Limits::Shared(shared) => {
+                let named = rules.into_iter().map(|(id, quota)| (id.name(), quota)).collect();
+                shared.start_with(named).await;
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn in_force(&self) -> InForce {
+        match self {
+            Limits::Memory(memory) => memory.in_force(),
+            Limits::Shared(shared) => shared.in_force(),
+        }
+    }
+
+    /// How Redis is; `None`: there is none.
+    pub(crate) fn redis(&self) -> Option<RedisStats> {
+        match self {
+            Limits::Memory(_) => None,
+            Limits::Shared(shared) => Some(shared.stats()),
+        }
+    }
+}
+
+impl NewDefault {
+    /// The new default, when this is the old one.
+    fn of(self, old: Quota) -> Result<Quota, NotChanged> {
+        let capacity = self.capacity.unwrap_or(old.get_capacity());
+        match self.refill_rate {
+            Some(rate) => Quota::from_rate(capacity, rate),
+            None => old.with_capacity(capacity),
+        }
+        .map_err(NotChanged::Quota)
+    }
+}
+
+impl InForce {
+    fn new(default: Quota, rules: impl IntoIterator<Item = (String, Quota)>) -> InForce {
+        InForce { default: default.into(), rules: rules.into_iter().map(|(name, quota)| (name, quota.into())).collect() }
+    }
+}
+
 impl From<Quota> for Shown {
     fn from(quota: Quota) -> Shown {
         let every = quota.is_interval().then(|| quota.period());
@@ -57,65 +174,22 @@ impl From<Quota> for Shown {
     }
 }
 
-/// There are [`MAX_RULES`] already.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooManyRules;
-
-impl Limits {
-    pub(crate) fn new(builder: KeyedLimiterBuilder) -> Result<Limits, tollgate::BuildError> {
-        Ok(Limits { limiter: builder.build()?, rules: Mutex::default() })
-    }
-
-    #[inline]
-    pub(crate) fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Decision {
-        self.limiter.try_acquire(id, cost)
-    }
-
-    /// Changes the default for everybody at once, and makes every bucket full.
-    pub(crate) fn replace(&self, change: NewDefault) -> Result<InForce, QuotaError> {
-        let rules = self.lock();
-        let old = self.limiter.quota();
-        let capacity = change.capacity.unwrap_or(old.get_capacity());
-        let quota = match change.refill_rate {
-            Some(rate) => Quota::from_rate(capacity, rate)?,
-            None => old.with_capacity(capacity)?,
-        };
-        self.limiter.replace(quota);
-        tracing::info!(old = %old, new = %quota, "the default limit changed, all buckets are full");
-        Ok(in_force(quota, &rules))
-    }
-
-    /// Gives one client a quota of its own.
-    pub(crate) fn set_rule(&self, id: &Id<'_>, quota: Quota) -> Result<Shown, TooManyRules> {
-        let mut rules = self.lock();
-        let name = id.name();
-        if rules.len() >= MAX_RULES && !rules.contains_key(&name) {
-            return Err(TooManyRules);
+impl fmt::Display for NotChanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotChanged::Quota(error) => error.fmt(f),
+            NotChanged::TooManyRules => write!(f, "there are as many rules as there may be, {MAX_RULES}"),
+            NotChanged::Redis(error) => error.fmt(f),
         }
-        self.limiter.set_rule(id, quota);
-        rules.insert(name, quota);
-        Ok(quota.into())
-    }
-
-    /// Takes a client's own quota back. If it had one, the default is now in force, and returned.
-    pub(crate) fn remove_rule(&self, id: &Id<'_>) -> Option<Shown> {
-        let mut rules = self.lock();
-        self.limiter.remove_rule(id);
-        rules.remove(&id.name()).map(|_| self.limiter.quota().into())
-    }
-
-    pub(crate) fn in_force(&self) -> InForce {
-        let rules = self.lock();
-        in_force(self.limiter.quota(), &rules)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Quota>> {
-        // Who panicked with the lock in hand had not begun to change the map.
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn in_force(quota: Quota, rules: &BTreeMap<String, Quota>) -> InForce {
-    let rules = rules.iter().map(|(name, quota)| (name.clone(), (*quota).into())).collect();
-    InForce { default: quota.into(), rules }
+/// What a fallback is called in a header.
+fn without_redis(source: Source) -> Option<&'static str> {
+    match source {
+        Source::Local => Some("local"),
+        Source::Open => Some("open"),
+        Source::Closed => Some("closed"),
+        _ => None,
+    }
 }

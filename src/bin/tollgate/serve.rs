@@ -8,26 +8,30 @@ use crate::{app::App, cli::Serve, config::Settings, listen::Server, log};
 
 /// Runs the server with these flags. What is wrong with the settings is told in one line, and ends with code 2.
 pub(crate) fn run(flags: Serve) -> ExitCode {
-    let started = Settings::load(flags).and_then(|settings| {
-        let filter = log::filter()?;
-        App::new(&settings).map(|app| (settings, app, filter))
-    });
-    let (settings, app, filter) = match started {
-        Ok(started) => started,
-        Err(line) => {
-            eprintln!("tollgate: {line}");
-            return ExitCode::from(2);
-        }
+    let loaded = Settings::load(flags).and_then(|settings| log::filter().map(|filter| (settings, filter)));
+    let (settings, filter) = match loaded {
+        Ok(loaded) => loaded,
+        Err(line) => return failed(&line, ExitCode::from(2)),
     };
     log::init(filter);
-    let result = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    match result.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(serve(&settings, app))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(line) => {
-            eprintln!("tollgate: {line}");
-            ExitCode::FAILURE
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.to_string(), ExitCode::FAILURE),
+    };
+    runtime.block_on(async {
+        match App::new(&settings).await {
+            Ok(app) => match serve(&settings, app).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(line) => failed(&line, ExitCode::FAILURE),
+            },
+            Err(line) => failed(&line, ExitCode::from(2)),
         }
-    }
+    })
+}
+
+fn failed(line: &str, code: ExitCode) -> ExitCode {
+    eprintln!("tollgate: {line}");
+    code
 }
 
 async fn serve(settings: &Settings, app: App) -> Result<(), String> {
@@ -37,7 +41,8 @@ async fn serve(settings: &Settings, app: App) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("--listen: {}: {error}", settings.listen);
     let server = Server::bind(settings.listen, app).map_err(failed)?;
     let address = server.address().map_err(failed)?;
-    tracing::info!(%address, quota = %settings.quota, rules = settings.rules.len(), "started");
+    let backend = if settings.redis.is_some() { "redis" } else { "memory" };
+    tracing::info!(%address, quota = %settings.quota, rules = settings.rules.len(), backend, "started");
     // Nobody may be reading: then it is still a server.
     let _ = writeln!(std::io::stdout(), "Listening on http://{address}");
     let mut signal = "";

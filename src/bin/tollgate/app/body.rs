@@ -36,12 +36,13 @@ where
     }
     let most = match wants {
         Wants::NewDefault | Wants::NewRule => MAX_ADMIN_BYTES.min(app.bounds.max_body_bytes),
-        Wants::Nothing | Wants::Submitted => app.bounds.max_body_bytes,
+        Wants::Nothing | Wants::Submitted | Wants::RuleRemoved(_) => app.bounds.max_body_bytes,
     };
-    let reading = read(body, most, wants != Wants::Nothing);
+    let keep = !matches!(wants, Wants::Nothing | Wants::RuleRemoved(_));
+    let reading = read(body, most, keep);
     let result = tokio::time::timeout(app.bounds.body_timeout, reading).await.unwrap_or(Err(Unread::TooSlow));
     match result {
-        Ok(data) => (complete(app, answer, wants, &data), None),
+        Ok(data) => (complete(app, answer, wants, &data).await, None),
         Err(unread) => (answer::closing(incomplete(answer, unread)), Some(unread)),
     }
 }
@@ -66,15 +67,16 @@ async fn read<B: Body + Unpin>(mut body: B, most: usize, keep: bool) -> Result<V
     Ok(data)
 }
 
-fn complete(app: &App, mut answer: Answer, wants: Wants, data: &[u8]) -> Answer {
+async fn complete(app: &App, mut answer: Answer, wants: Wants, data: &[u8]) -> Answer {
     match wants {
         Wants::Nothing => answer,
         Wants::Submitted => {
             *answer.body_mut() = Full::new(answer::submitted(data));
             answer
         }
-        Wants::NewDefault => admin::change_default(app, data),
-        Wants::NewRule => admin::change_rule(app, data),
+        Wants::NewDefault => admin::change_default(app, data).await,
+        Wants::NewRule => admin::change_rule(app, data).await,
+        Wants::RuleRemoved(client_id) => admin::remove_rule(app, &client_id).await,
     }
 }
 

@@ -54,6 +54,7 @@ impl<'a> Endpoint<'a> {
             Endpoint::Submit => Wants::Submitted,
             Endpoint::ChangeConfig => Wants::NewDefault,
             Endpoint::UpdateRule => Wants::NewRule,
+            Endpoint::RemoveRule(client_id) => Wants::RuleRemoved(client_id.to_owned()),
             _ => Wants::Nothing,
         }
     }

@@ -36,7 +36,8 @@ impl Bench {
         // Not at the clock's own beginning.
         clock.advance(Duration::from_secs(1_000_000));
         let builder = KeyedLimiter::builder(settings.quota).clock(clock.clone());
-        Bench { app: App::build(&settings, builder).unwrap(), clock, peer: ([127, 0, 0, 1], 4711).into() }
+        let limits = App::in_memory(&settings, builder).unwrap();
+        Bench { app: block_on(App::with(&settings, limits)).unwrap(), clock, peer: ([127, 0, 0, 1], 4711).into() }
     }
 
     fn from(&self, peer: &str) -> Elsewhere<'_> {
@@ -74,13 +75,16 @@ impl Elsewhere<'_> {
 
 fn ask(app: &App, peer: SocketAddr, request: hyper::http::request::Builder, body: &str) -> Seen {
     let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
-    let handled = app.handle(&request, &app.caller(peer));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+    let handled = app.handle(&request, &app.caller(peer)).unwrap();
+    block_on(async {
         let (answer, _) = app::finish(app, handled, request.into_body(), false).await;
         let (parts, body) = answer.into_parts();
         Seen { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
     })
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 impl Seen {

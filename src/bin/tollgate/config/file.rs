@@ -11,7 +11,10 @@ use serde::{
 use tollgate::Quota;
 
 use super::{
-    kinds::{Path, Period, Rate, Seconds, Secret, Timeout, Tokens, Whole},
+    kinds::{
+        Fraction, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix, RedisUrl, Seconds, Secret, Timeout, Tokens,
+        Whole,
+    },
     value::{Table, Typed, present},
 };
 
@@ -37,6 +40,20 @@ pub(crate) struct File {
     pub(crate) trust_proxy: Option<Vec<Typed<IpNet>>>,
     #[serde(default, deserialize_with = "present", alias = "admin-token")]
     pub(crate) admin_token: Option<Typed<Secret>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) redis: Option<Typed<RedisUrl>>,
+    #[serde(default, deserialize_with = "present", alias = "redis-mode")]
+    pub(crate) redis_mode: Option<Typed<RedisMode>>,
+    #[serde(default, deserialize_with = "present", alias = "redis-timeout")]
+    pub(crate) redis_timeout: Option<Typed<Timeout<1>>>,
+    #[serde(default, deserialize_with = "present", alias = "redis-prefix")]
+    pub(crate) redis_prefix: Option<Typed<RedisPrefix>>,
+    #[serde(default, deserialize_with = "present", alias = "on-redis-error")]
+    pub(crate) on_redis_error: Option<Typed<OnRedisError>>,
+    #[serde(default, deserialize_with = "present", alias = "local-share")]
+    pub(crate) local_share: Option<Typed<Fraction>>,
+    #[serde(default, deserialize_with = "present", alias = "lease-fraction")]
+    pub(crate) lease_fraction: Option<Typed<Fraction>>,
     #[serde(default, deserialize_with = "present")]
     pub(crate) client: Option<Client>,
     #[serde(default, deserialize_with = "present")]

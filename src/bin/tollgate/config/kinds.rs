@@ -1,5 +1,7 @@
 //! The kinds of values there are, each with its bounds.
 
+mod redis;
+
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -11,6 +13,7 @@ use hyper::{Method, header::HeaderName};
 use ipnet::IpNet;
 use tollgate::Quota;
 
+pub(crate) use self::redis::{OnRedisError, RedisMode, RedisPrefix, RedisUrl};
 use super::value::Value;
 
 /// No quota has a longer period.
@@ -174,6 +177,20 @@ impl Value for Path {
     fn text(text: &str) -> Option<Path> {
         let good = text.starts_with('/') && !text.contains(['?', '#']) && text.bytes().all(|byte| byte.is_ascii_graphic());
         good.then(|| Path(text.to_owned()))
+    }
+}
+
+/// A part of something.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Fraction(pub(crate) f64);
+
+impl Value for Fraction {
+    fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number above 0 and up to 1")
+    }
+
+    fn decimal(number: f64) -> Option<Fraction> {
+        (number > 0.0 && number <= 1.0).then_some(Fraction(number))
     }
 }
 

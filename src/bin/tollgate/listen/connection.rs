@@ -102,13 +102,22 @@ impl Service<Request<Incoming>> for Requests {
 
     fn call(&self, request: Request<Incoming>) -> Answering {
         self.progress.header_came(request.version() == Version::HTTP_2);
-        let handled = self.app.handle(&request, &self.caller);
-        if request.body().is_end_stream() && handled.is_complete() {
-            return Answering::Now(handled.answer);
-        }
-        let (app, progress) = (Arc::clone(&self.app), Arc::clone(&self.progress));
+        let handled = match self.app.handle(&request, &self.caller) {
+            Some(handled) if request.body().is_end_stream() && handled.is_complete() => {
+                return Answering::Now(handled.answer);
+            }
+            handled => handled,
+        };
+        let (app, progress, caller) = (Arc::clone(&self.app), Arc::clone(&self.progress), self.caller.clone());
         Answering::Later(Box::pin(async move {
-            let _reading = progress.reading_body();
+            let _busy = progress.reading_body();
+            let handled = match handled {
+                Some(handled) => handled,
+                None => app.ask(&request, &caller).await,
+            };
+            if request.body().is_end_stream() && handled.is_complete() {
+                return handled.answer;
+            }
             let expects_leave = request.headers().contains_key(EXPECT);
             let (answer, unread) = app::finish(&app, handled, request.into_body(), expects_leave).await;
             if unread.is_some() {

@@ -150,7 +150,7 @@ fn with_a_token_the_token_is_what_counts() {
 fn a_file_names_each_client_of_a_rule_once_and_well() {
     let rules = |ids: [&str; 2]| {
         let rule = |id| format!("[[rules]]\nclient_id = '{id}'\ncapacity = 1\nrefill_rate = 1\n");
-        App::new(&config::settings(&ids.map(rule).concat())).map(drop)
+        super::block_on(App::new(&config::settings(&ids.map(rule).concat()))).map(drop)
     };
     assert_eq!(rules(["192.0.2.1", "192.0.2.2"]), Ok(()));
     assert!(rules(["192.0.2.1", "alice"]).unwrap_err().contains("rules[1].client_id: \"alice\": expected an IP address"));

@@ -1,0 +1,58 @@
+//! Tasks that ask for decisions, one after the other each, and what they saw.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tollgate::RedisLimiter;
+
+/// How much is asked at the same time.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    pub connections: usize,
+    /// Calls on each connection that wait for their answers.
+    pub under_way: usize,
+}
+
+/// What a side reached in a round. Latencies are in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    pub per_second: f64,
+    pub p50: f64,
+    pub p99: f64,
+}
+
+impl Load {
+    /// Asks for so long. All decisions are about one key, are allowed, and come from where they should.
+    pub async fn on(self, limiter: &RedisLimiter, time: Duration) -> Measured {
+        let start = Instant::now();
+        let tasks: Vec<_> =
+            (0..self.connections * self.under_way).map(|_| tokio::spawn(ask_until(limiter.clone(), start + time))).collect();
+        let mut all = histogram();
+        for task in tasks {
+            all.add(task.await.expect("a task that asks does not panic")).expect("both have the same bounds");
+        }
+        Measured {
+            per_second: all.len() as f64 / start.elapsed().as_secs_f64(),
+            p50: all.value_at_quantile(0.5) as f64 / 1000.0,
+            p99: all.value_at_quantile(0.99) as f64 / 1000.0,
+        }
+    }
+}
+
+/// The times of all answers, in nanoseconds.
+async fn ask_until(limiter: RedisLimiter, end: Instant) -> Histogram<u64> {
+    let mut times = histogram();
+    let mut before = Instant::now();
+    while before < end {
+        let decision = limiter.try_acquire("hot", 1).await;
+        assert!(decision.is_allowed(), "{decision}");
+        let after = Instant::now();
+        times.saturating_record((after - before).as_nanos() as u64);
+        before = after;
+    }
+    times
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(60_000_000_000, 3).expect("the bounds are good")
+}

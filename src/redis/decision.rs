@@ -1,0 +1,68 @@
+//! A decision, and who made it.
+
+use std::{fmt, ops::Deref};
+
+use crate::decision::Decision;
+
+/// Who made a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// Redis did: the limit is that of all instances together.
+    Redis,
+    /// Redis cannot be asked, and the process's own bucket decided: [`OnError::Local`](super::OnError::Local).
+    Local,
+    /// Redis cannot be asked, so everything is allowed: [`OnError::Open`](super::OnError::Open).
+    Open,
+    /// Redis cannot be asked, so everything is refused: [`OnError::Closed`](super::OnError::Closed).
+    Closed,
+}
+
+/// A [`Decision`] of a [`RedisLimiter`](super::RedisLimiter), which it dereferences to, and who made it.
+#[derive(Clone, Copy)]
+pub struct SharedDecision {
+    pub(super) decision: Decision,
+    pub(super) source: Source,
+    /// The life of the bucket that decided, if it is in Redis. No other bucket has the same, whatever its name and its quota,
+    /// so this is all that a refund has to know.
+    pub(super) life: u64,
+}
+
+impl SharedDecision {
+    /// A decision made without Redis.
+    pub(super) fn without_redis(decision: Decision, source: Source) -> SharedDecision {
+        SharedDecision { decision, source, life: 0 }
+    }
+
+    /// Who made the decision.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// The decision itself.
+    #[must_use]
+    pub fn decision(&self) -> Decision {
+        self.decision
+    }
+}
+
+impl Deref for SharedDecision {
+    type Target = Decision;
+
+    fn deref(&self) -> &Decision {
+        &self.decision
+    }
+}
+
+impl fmt::Display for SharedDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.decision.fmt(f)
+    }
+}
+
+impl fmt::Debug for SharedDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedDecision").field("source", &self.source).field("decision", &self.decision).finish()
+    }
+}

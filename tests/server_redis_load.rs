@@ -1,0 +1,112 @@
+//! Three servers on one Redis, hammered: over all of them never more is allowed than the formula says.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+#[path = "support/redis.rs"]
+mod support_redis;
+
+use std::{
+    io,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+use rustix::process::Signal;
+use support::{Client, Launch, SLOW, Server, http::encode};
+use support_redis::RedisServer;
+
+/// Requests that a connection sends before it reads the answers.
+const PIPELINE: usize = 50;
+
+/// What waits so long for Redis that a slow machine does not look like a dead Redis.
+fn three_on(redis: &RedisServer, capacity: u32) -> Vec<Server> {
+    let capacity = capacity.to_string();
+    let flags = ["--redis", &redis.url(), "--redis-timeout", "20s", "--capacity", &capacity, "--refill-rate", SLOW];
+    let keys = "client = { header = 'X-API-Key' }";
+    (0..3).map(|_| Launch::new().args(&flags).config("keys.toml", keys).start()).collect()
+}
+
+/// Asks once for each key, and counts for each what was allowed. An error: the server is gone.
+fn ask(client: &mut Client, keys: &[usize], allowed: &[AtomicU32]) -> io::Result<()> {
+    for keys in keys.chunks(PIPELINE) {
+        let request = |key: &usize| encode("GET", "/", &[("X-API-Key", &format!("key-{key}"))], "");
+        client.send(&keys.iter().flat_map(request).collect::<Vec<u8>>())?;
+        for key in keys {
+            match client.read()?.status {
+                200 => _ = allowed[*key].fetch_add(1, Ordering::Relaxed),
+                429 => {}
+                other => panic!("{other}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every server is asked from several connections at once; the last one is killed in the middle, if told so.
+fn hammer(servers: &[Server], connections: usize, kill_one: bool, keys: &[usize], allowed: &[AtomicU32]) {
+    let asked = AtomicU32::new(0);
+    let all = servers.len() * connections;
+    thread::scope(|scope| {
+        for n in 0..all {
+            let (server, asked) = (&servers[n / connections], &asked);
+            let dies = kill_one && n / connections == servers.len() - 1;
+            scope.spawn(move || {
+                let mut client = server.client();
+                for part in keys.chunks(keys.len().div_ceil(20)) {
+                    let result = ask(&mut client, part, allowed);
+                    if dies && asked.fetch_add(1, Ordering::Relaxed) == 8 * connections as u32 {
+                        server.signal(Signal::KILL);
+                    }
+                    match result {
+                        Err(_) if dies => return,
+                        result => result.unwrap(),
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn counters(keys: usize) -> Vec<AtomicU32> {
+    (0..keys).map(|_| AtomicU32::new(0)).collect()
+}
+
+#[test]
+fn of_one_key_exactly_the_capacity_is_allowed() {
+    let redis = RedisServer::start();
+    let allowed = counters(1);
+    hammer(&three_on(&redis, 500), 4, false, &[0; 200], &allowed);
+    assert_eq!(allowed[0].load(Ordering::Relaxed), 500, "of 2400 requests");
+}
+
+#[test]
+fn of_one_key_no_more_is_allowed_when_a_server_is_killed() {
+    let redis = RedisServer::start();
+    let allowed = counters(1);
+    hammer(&three_on(&redis, 500), 4, true, &[0; 200], &allowed);
+    // What the dead server had under way was taken, and nobody was told.
+    let (allowed, lost) = (allowed[0].load(Ordering::Relaxed), 4 * PIPELINE as u32);
+    assert!((500 - lost..=500).contains(&allowed), "{allowed}");
+}
+
+#[test]
+fn of_ten_thousand_keys_each_gets_exactly_its_capacity() {
+    let redis = RedisServer::start();
+    let keys: Vec<usize> = (0..10_000).collect();
+    let allowed = counters(keys.len());
+    hammer(&three_on(&redis, 2), 1, false, &keys, &allowed);
+    assert!(allowed.iter().all(|allowed| allowed.load(Ordering::Relaxed) == 2), "of 3 requests each");
+}
+
+#[test]
+fn of_ten_thousand_keys_none_gets_more_when_a_server_is_killed() {
+    let redis = RedisServer::start();
+    let keys: Vec<usize> = (0..10_000).collect();
+    let allowed = counters(keys.len());
+    hammer(&three_on(&redis, 2), 1, true, &keys, &allowed);
+    let counts: Vec<u32> = allowed.into_iter().map(AtomicU32::into_inner).collect();
+    assert!(counts.iter().all(|&count| count <= 2));
+    let lost = counts.iter().filter(|&&count| count < 2).count();
+    assert!(lost <= PIPELINE, "{lost} keys lost a token to the server that died");
+}
