@@ -1,0 +1,3 @@
+//! The same buckets in Redis or Valkey, for limits that many machines share.
+
+mod lease;

@@ -1,0 +1,131 @@
+//! What must hold, kept apart from what is simulated.
+
+use super::{
+    network::Packet,
+    world::{Process, World},
+};
+use crate::state::{Layout, State};
+
+/// A charge that the ledger has made.
+#[derive(Debug)]
+pub(super) struct Charge {
+    pub(super) tick: u64,
+    pub(super) tokens: u32,
+    /// On lease to this one; or taken one by one, and not given back.
+    pub(super) process: Option<usize>,
+}
+
+/// What was admitted, and when.
+#[derive(Default)]
+pub(super) struct Admitted {
+    tokens: u64,
+    spent: u64,
+    tick: u64,
+}
+
+impl Admitted {
+    /// `cost` tokens at time `now`. Time is the true one; the ledger's passes no faster.
+    pub(super) fn admit(&mut self, layout: &Layout, most: u32, now: u64, cost: u32) -> Result<(), String> {
+        self.tokens += u64::from(cost);
+        let (tick, capacity) = (layout.tick(now), layout.units(layout.capacity_tokens()));
+        if !layout.is_greedy() {
+            let windows = 1 + tick / layout.full_at(State { spent: 1, stamp: 0 });
+            let room = windows * capacity;
+            return ensure(self.tokens <= room, || format!("{} admitted in {windows} windows", self.tokens));
+        }
+        // A tick begins somewhere in between, here as in the ledger.
+        let slack = layout.position(2);
+        let passed = layout.position(tick - self.tick);
+        self.spent = self.spent.saturating_sub(passed) + layout.units(cost);
+        self.tick = tick;
+        let (spent, room) = (self.spent, capacity + layout.units(most) + slack);
+        ensure(spent <= room, || format!("the bound: {spent} units in some time, for {room}"))?;
+        let (all, room) = (self.tokens * layout.units(1), capacity + layout.position(tick) + slack);
+        ensure(all <= room, || format!("since the beginning: {all} units, for {room}"))
+    }
+}
+
+impl World {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let most = self.limits.most;
+        let out = self.ledger.out(self.server_micros());
+        ensure(out <= most, || format!("{out} out on lease, by the ledger"))?;
+        let out: u32 = self.processes.iter().map(|process| process.spendable(self.now)).sum();
+        ensure(out <= most, || format!("{out} out on lease, in truth"))?;
+        if self.layout.is_greedy() {
+            let (lent, spent) = (self.lent(|index| self.usable(index)), self.ledger.state.spent);
+            ensure(lent <= spent, || format!("{lent} units are lent out, the ledger knows of {spent}"))?;
+        }
+        Ok(())
+    }
+
+    /// When all is quiet, and what `calm` schedules promise beyond: nothing was lost on the way back.
+    pub(super) fn check_quiet(&self, calm: bool) -> Result<(), String> {
+        let held: u32 =
+            self.processes.iter().filter(|process| process.alive).map(|process| process.balance.left().tokens).sum();
+        ensure(held == 0, || format!("{held} are still held"))?;
+        if calm && self.layout.is_greedy() {
+            let (lent, spent) = (self.lent(|index| self.processes[index].admitted), self.ledger.state.spent);
+            ensure(spent <= lent, || format!("{lent} units are lent out, the ledger thinks {spent}"))?;
+        }
+        Ok(())
+    }
+
+    /// Tokens that a process has spent or can still spend: those that were charged last are the ones it cannot.
+    fn usable(&self, index: usize) -> u64 {
+        let process = &self.processes[index];
+        let granted =
+            self.network.under_way.iter().filter(|sent| sent.process == index).filter_map(|sent| match &sent.packet {
+                Packet::Reply { reply, .. } if process.awaits(reply.seq) => Some(u64::from(reply.granted)),
+                _ => None,
+            });
+        process.admitted + process.held(self.now) + granted.max().unwrap_or(0)
+    }
+
+    /// What the bucket has lent out by the time of the ledger's stamp, by its whole history, in units.
+    fn lent(&self, usable: impl Fn(usize) -> u64) -> u64 {
+        let mut left: Vec<u64> = (0..self.processes.len()).map(usable).collect();
+        let (mut spent, mut tick) = (0_u64, 0);
+        for charge in &self.charges {
+            let tokens = match charge.process {
+                None => charge.tokens,
+                Some(index) => {
+                    let used = left[index].min(u64::from(charge.tokens));
+                    left[index] -= used;
+                    used as u32
+                }
+            };
+            spent = spent.saturating_sub(self.layout.position(charge.tick - tick)) + self.layout.units(tokens);
+            tick = charge.tick;
+        }
+        spent.saturating_sub(self.layout.position(self.ledger.state.stamp - tick))
+    }
+}
+
+impl Process {
+    fn spendable(&self, now: u64) -> u32 {
+        let left = self.balance.left();
+        if self.alive && self.clock(now) < left.expiry { left.tokens } else { 0 }
+    }
+
+    /// What it can spend, or could if an answer that is under way made its lease longer.
+    fn held(&self, now: u64) -> u64 {
+        let (left, awaits) = (self.balance.left(), self.node.awaits_any());
+        if self.alive && (awaits || self.clock(now) < left.expiry) { u64::from(left.tokens) } else { 0 }
+    }
+
+    fn awaits(&self, seq: u64) -> bool {
+        self.alive && self.node.awaits(seq)
+    }
+
+    /// A refused request that was sent at `asked`: at most ten in a second.
+    pub(super) fn refused(&mut self, asked: u64) -> Result<(), String> {
+        self.refusals.push(asked);
+        let recent = self.refusals.iter().rev().take_while(|&&at| asked - at < 1_000_000_000).count();
+        ensure(recent <= 10, || format!("{recent} refused requests in a second"))
+    }
+}
+
+pub(super) fn ensure(holds: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(wrong()) }
+}
