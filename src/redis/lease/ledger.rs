@@ -38,8 +38,10 @@ pub(crate) struct Lease {
     pub(crate) tokens: u32,
     /// What the last answer granted; whether it arrived is not known yet.
     pub(crate) fresh: u32,
-    /// Units: the most that can come back.
+    /// Units: the most that can come back of those that were granted before.
     pub(crate) owed: u64,
+    /// Units: the most that can come back of those of `fresh`.
+    pub(crate) fresh_owed: u64,
     /// The server's time at which it ends; 0 once it was seen to have ended, so that a clock that steps back cannot revive it.
     pub(crate) expiry: u64,
 }
@@ -85,14 +87,14 @@ impl Ledger {
     /// Undoes a charge made by [`Ledger::take`].
     pub(crate) fn refund(&mut self, layout: &Layout, sold: State, charged: u64) -> bool {
         let Some(state) = layout.refund(self.state, sold, charged) else { return false };
-        self.come_back(self.state.spent - state.spent);
+        self.come_back(self.state.spent - state.spent, 0);
         true
     }
 
     /// Makes the bucket full. What is out on lease stays out, and nothing of it comes back.
     pub(crate) fn reset(&mut self, layout: &Layout, now: u64) {
         self.state = layout.reset(self.state, tick(layout, now)).0;
-        self.leases.iter_mut().for_each(|lease| lease.owed = 0);
+        self.leases.iter_mut().for_each(|lease| lease.owe(|_| 0));
     }
 
     /// Tokens out on lease.
@@ -117,9 +119,20 @@ impl Ledger {
         let held = lease.tokens - abandoned;
         let kept = if lease.expiry > 0 && ask.kept <= held { ask.kept } else { 0 };
         let unspent = abandoned + ask.back.min(held.saturating_sub(ask.kept));
-        let back = layout.units(unspent).min(lease.owed);
-        self.come_back(back);
+        self.give_back(layout, index, unspent);
+        let lease = &mut self.leases[index];
+        lease.owed = lease.owed_of(layout, kept);
         kept
+    }
+
+    /// What was taken last comes back first.
+    fn give_back(&mut self, layout: &Layout, index: usize, unspent: u32) {
+        let lease = &mut self.leases[index];
+        let (fresh, owed) = (unspent.min(lease.fresh), lease.fresh_owed);
+        lease.fresh -= fresh;
+        self.come_back(layout.units(fresh).min(owed), owed);
+        let owed = self.leases[index].owed;
+        self.come_back(layout.units(unspent - fresh).min(owed), owed);
     }
 
     fn grant(&mut self, layout: &Layout, limits: &Limits, now: u64, ask: &Ask, kept: u32, known: bool) -> u32 {
@@ -148,23 +161,38 @@ impl Ledger {
 
     fn note(&mut self, layout: &Layout, expiry: u64, ask: &Ask, kept: u32, fresh: u32) {
         let before = self.leases.iter().position(|lease| lease.node == ask.node);
-        let owed = before.map_or(0, |index| self.leases.remove(index).owed).max(layout.units(fresh));
-        self.leases.push(Lease { node: ask.node, seq: ask.seq, tokens: kept + fresh, fresh, owed, expiry });
+        let owed = before.map_or(0, |index| self.leases.remove(index).owed);
+        let (node, seq, tokens, fresh_owed) = (ask.node, ask.seq, kept + fresh, self.state.spent);
+        self.leases.push(Lease { node, seq, tokens, fresh, owed, fresh_owed, expiry });
     }
 
     fn charge(&mut self, layout: &Layout, now: u64, units: u64) {
         let settled = layout.settle(self.state, tick(layout, now));
-        self.leases.iter_mut().for_each(|lease| lease.owed = lease.owed.min(settled.spent));
+        self.leases.iter_mut().for_each(|lease| lease.owe(|owed| owed.min(settled.spent)));
         self.state = State { spent: settled.spent + units, stamp: settled.stamp };
     }
 
-    fn come_back(&mut self, units: u64) {
+    /// Units of a charge since which at least `least` was lent out. Those that are owed less were met by less before that charge, and
+    /// lose only what they are owed beyond it.
+    fn come_back(&mut self, units: u64, least: u64) {
         self.state.spent -= units;
-        self.leases.iter_mut().for_each(|lease| lease.owed = lease.owed.saturating_sub(units));
+        self.leases.iter_mut().for_each(|lease| lease.owe(|owed| owed.min(owed.max(least).saturating_sub(units))));
     }
 }
 
 impl Lease {
+    /// The most units that can come back of the `tokens` that were taken last.
+    fn owed_of(&self, layout: &Layout, tokens: u32) -> u64 {
+        if tokens <= self.fresh {
+            return self.fresh_owed;
+        }
+        self.fresh_owed.min(self.owed.max(layout.units(self.fresh)))
+    }
+
+    fn owe(&mut self, change: impl Fn(u64) -> u64) {
+        (self.owed, self.fresh_owed) = (change(self.owed), change(self.fresh_owed));
+    }
+
     fn is_live(&self, now: u64) -> bool {
         now < self.expiry
     }

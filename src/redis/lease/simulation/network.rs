@@ -39,6 +39,8 @@ pub(super) struct Network {
     /// In hundredths.
     pub(super) loss: u64,
     pub(super) doubles: u64,
+    /// Whether what one process sends first arrives first.
+    pub(super) in_order: bool,
     /// Nanoseconds, at most, of most messages, and of a few.
     pub(super) delay: u64,
     pub(super) long_delay: u64,
@@ -54,7 +56,11 @@ impl Network {
                 continue;
             }
             let most = if random.chance(5) { self.long_delay } else { self.delay };
-            let at = now + random.spread(most);
+            let mut at = now + random.spread(most);
+            if self.in_order {
+                let before = self.under_way.iter().filter(|sent| sent.process == message.process);
+                at = at.max(before.map(|sent| sent.at).max().unwrap_or(0) + 1);
+            }
             self.under_way.push(Sent { at, ..message.clone() });
         }
     }

@@ -1,7 +1,7 @@
 //! Processes, the server, and what happens to them.
 
 use super::{
-    check::{Admitted, Charge, ensure},
+    check::{Admitted, Charge, Returned, ensure},
     network::{Network, Packet, Sent},
     random::Random,
 };
@@ -20,7 +20,7 @@ const BEGIN: u64 = 1_000_000_000;
 pub(super) struct World {
     random: Random,
     trace: bool,
-    /// No message lost or late, no crash, no clock that steps.
+    /// No message lost, late or overtaken, no crash, no clock that steps.
     calm: bool,
     pub(super) now: u64,
     /// Microseconds that the server's clock has stepped back.
@@ -76,6 +76,7 @@ impl World {
             under_way: Vec::new(),
             loss: if calm { 0 } else { random.below(30) },
             doubles: random.below(30),
+            in_order: calm,
             delay: 4 * MILLI,
             long_delay: if calm { 8 * MILLI } else { lifetime * 1500 },
             sent: 0,
@@ -134,7 +135,7 @@ impl World {
         }
     }
 
-    pub(super) fn run(&mut self) -> Result<(), String> {
+    pub(super) fn run(&mut self) -> Result<Returned, String> {
         for _ in 0..LENGTH {
             self.happen()?;
             let most = if self.random.chance(10) { self.limits.lifetime * 1500 } else { 20 * MILLI };
@@ -279,7 +280,7 @@ impl World {
         let taken = self.ledger.take(&self.layout, now, cost);
         self.log(|| format!("server: {cost} one by one -> {taken:?}; {:?}", self.ledger));
         if let Ok(sold) = taken {
-            if self.random.chance(30) {
+            if !self.calm && self.random.chance(30) {
                 self.refundable.push((sold, cost, self.charges.len()));
             } else {
                 self.admitted.admit(&self.layout, self.limits.most, self.now, cost)?;
@@ -326,7 +327,7 @@ impl World {
     }
 
     /// The network is well, and nobody asks: what was out comes back, and then there is silence.
-    fn heal(&mut self) -> Result<(), String> {
+    fn heal(&mut self) -> Result<Returned, String> {
         (self.network.loss, self.network.doubles) = (0, 0);
         (self.network.delay, self.network.long_delay) = (4 * MILLI, 8 * MILLI);
         self.log(|| "the network is well, and nobody asks".to_owned());
@@ -338,8 +339,9 @@ impl World {
             let (sent, most) = (self.network.sent - before, 16 * self.alive.len() as u64 + 64);
             ensure(sent <= most, || format!("{sent} messages though nobody asks"))?;
         }
-        self.check_quiet(self.calm)?;
-        self.fill_up()
+        let returned = self.check_quiet(self.calm)?;
+        self.fill_up()?;
+        Ok(returned)
     }
 
     fn next_event(&self) -> Option<u64> {
