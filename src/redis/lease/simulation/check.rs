@@ -2,7 +2,7 @@
 
 use super::{
     network::Packet,
-    world::{Process, World},
+    world::{Process, Weather, World},
 };
 use crate::state::{Layout, State};
 
@@ -52,6 +52,9 @@ impl World {
         ensure(out <= most, || format!("{out} out on lease, by the ledger"))?;
         let out: u32 = self.processes.iter().map(|process| process.spendable(self.now)).sum();
         ensure(out <= most, || format!("{out} out on lease, in truth"))?;
+        for process in self.processes.iter().filter(|process| process.spendable(self.now) > 0) {
+            self.check_lease(process)?;
+        }
         if self.layout.is_greedy() {
             let (lent, spent) = (self.lent(|index| self.usable(index)), self.ledger.state.spent);
             ensure(lent <= spent, || format!("{lent} units are lent out, the ledger knows of {spent}"))?;
@@ -59,13 +62,22 @@ impl World {
         Ok(())
     }
 
-    /// When all is quiet: nothing is held any more. Of a calm schedule, the tokens that came back, and those that did not since the
+    /// What a process can spend is out on lease in the ledger, and for longer.
+    fn check_lease(&self, process: &Process) -> Result<(), String> {
+        let left = process.balance.left();
+        let lease = self.ledger.leases.iter().find(|lease| lease.node == process.settings.node);
+        let covered = lease
+            .is_some_and(|lease| left.tokens <= lease.tokens && process.when(left.expiry) <= self.server_when(lease.expiry));
+        ensure(covered, || format!("{left:?} can be spent; the lease: {lease:?}"))
+    }
+
+    /// When all is quiet: nothing is held any more. Where nobody crashed, the tokens that came back, and those that did not since the
     /// ledger cannot tell every charge from every other.
-    pub(super) fn check_quiet(&self, calm: bool) -> Result<Returned, String> {
+    pub(super) fn check_quiet(&self, weather: Weather) -> Result<Returned, String> {
         let alive = self.processes.iter().filter(|process| process.alive);
         let held: u32 = alive.map(|process| process.balance.left().tokens).sum();
         ensure(held == 0, || format!("{held} are still held"))?;
-        if !calm || !self.layout.is_greedy() {
+        if !matches!(weather, Weather::Calm | Weather::Rough) || !self.layout.is_greedy() {
             return Ok(Returned::default());
         }
         let (lent, spent) = (self.lent(|index| self.processes[index].admitted), self.ledger.state.spent);
@@ -74,7 +86,7 @@ impl World {
         let charged: u64 = charged.map(|charge| u64::from(charge.tokens)).sum();
         let admitted: u64 = self.processes.iter().map(|process| process.admitted).sum();
         self.log(|| format!("{lost} tokens did not come back, of {}", charged - admitted));
-        Ok(Returned { all: charged - admitted, lost })
+        Ok(Returned { calm: weather == Weather::Calm, all: charged - admitted, lost })
     }
 
     /// Tokens that a process has spent or can still spend: those that were charged last are the ones it cannot.
@@ -135,6 +147,7 @@ impl Process {
 /// Tokens that were leased and not spent.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Returned {
+    pub(super) calm: bool,
     pub(super) all: u64,
     /// Those that are still debited.
     pub(super) lost: u64,

@@ -17,11 +17,23 @@ const LENGTH: u64 = 48;
 /// Where the server's clock begins, in microseconds: far enough from zero to step back.
 const BEGIN: u64 = 1_000_000_000;
 
+/// What a schedule may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weather {
+    /// No message lost, late or overtaken, no crash, no clock that steps.
+    Calm,
+    /// Messages lost, late and overtaken.
+    Rough,
+    /// All of it.
+    Wild,
+    /// All of it, and far more asked for than there is.
+    Flood,
+}
+
 pub(super) struct World {
     random: Random,
     trace: bool,
-    /// No message lost, late or overtaken, no crash, no clock that steps.
-    calm: bool,
+    weather: Weather,
     pub(super) now: u64,
     /// Microseconds that the server's clock has stepped back.
     back: u64,
@@ -39,7 +51,7 @@ pub(super) struct World {
 }
 
 pub(super) struct Process {
-    settings: Settings,
+    pub(super) settings: Settings,
     pub(super) node: Node,
     pub(super) balance: Balance,
     pub(super) alive: bool,
@@ -58,7 +70,7 @@ impl Process {
     }
 
     /// When, in true time, its clock has reached this.
-    fn when(&self, clock: u64) -> u64 {
+    pub(super) fn when(&self, clock: u64) -> u64 {
         clock.saturating_sub(self.offset).div_ceil(self.pace) * 1000
     }
 }
@@ -71,7 +83,9 @@ impl World {
         let lifetime = [200_000, 500_000, 1_000_000][random.below(3) as usize];
         let fraction = [0.1, 0.3, 0.5, 1.0][random.below(4) as usize];
         let limits = Limits::of(&layout.terms, fraction, lifetime).unwrap_or(Limits { most: 1, lifetime });
-        let calm = random.chance(25);
+        let weather =
+            [Weather::Calm, Weather::Rough, Weather::Wild, Weather::Wild, Weather::Flood][random.below(5) as usize];
+        let calm = weather == Weather::Calm;
         let network = Network {
             under_way: Vec::new(),
             loss: if calm { 0 } else { random.below(30) },
@@ -84,7 +98,7 @@ impl World {
         let mut world = World {
             random,
             trace,
-            calm,
+            weather,
             now: 0,
             back: 0,
             layout,
@@ -97,7 +111,7 @@ impl World {
             admitted: Admitted::default(),
             refundable: Vec::new(),
         };
-        world.log(|| format!("{quota}, {limits:?}, calm {calm}"));
+        world.log(|| format!("{quota}, {limits:?}, {weather:?}"));
         let base = tick(&layout, BEGIN);
         // Fresh: full as of the beginning. The ledger's first stamp is then that of its first charge.
         world.log(|| format!("the clock begins at tick {base}"));
@@ -110,7 +124,11 @@ impl World {
 
     fn start(&mut self) -> usize {
         let node = 1 + (self.random.number() >> 12);
-        let settings = Settings { node, layout: self.layout, limits: self.limits, timeout: 30 * MILLI };
+        let timeout = match self.weather {
+            Weather::Wild if self.random.chance(30) => 1 + self.random.below(self.limits.lifetime * 2000),
+            _ => 30 * MILLI,
+        };
+        let settings = Settings { node, layout: self.layout, limits: self.limits, timeout };
         self.processes.push(Process {
             settings,
             node: Node::default(),
@@ -123,6 +141,11 @@ impl World {
             refusals: Vec::new(),
         });
         self.processes.len() - 1
+    }
+
+    /// When, in true time, the server's clock reaches this, if it steps back no more.
+    pub(super) fn server_when(&self, micros: u64) -> u64 {
+        (micros.saturating_sub(BEGIN) + self.back) * 1000
     }
 
     pub(super) fn server_micros(&self) -> u64 {
@@ -139,7 +162,8 @@ impl World {
         for _ in 0..LENGTH {
             self.happen()?;
             let most = if self.random.chance(10) { self.limits.lifetime * 1500 } else { 20 * MILLI };
-            let until = self.now + self.random.spread(most);
+            let time = if self.weather == Weather::Flood { self.random.below(50 * MILLI) } else { self.random.spread(most) };
+            let until = self.now + time;
             self.advance(until)?;
         }
         self.heal()
@@ -148,13 +172,14 @@ impl World {
     fn happen(&mut self) -> Result<(), String> {
         let place = self.random.below(self.alive.len() as u64) as usize;
         let index = self.alive[place];
+        let wild = self.weather == Weather::Wild;
         match self.random.below(100) {
-            0..4 if !self.calm => self.crash(place),
-            4..6 if !self.calm => {
+            0..4 if wild => self.crash(place),
+            4..6 if wild => {
                 self.back += self.random.spread(self.limits.lifetime * 2).min(self.server_micros() / 2);
                 self.log(|| format!("the server's clock steps back, by {} µs in all", self.back));
             }
-            6..9 => {
+            6..9 if self.weather != Weather::Rough => {
                 self.close(index);
                 self.crash(place);
             }
@@ -280,7 +305,7 @@ impl World {
         let taken = self.ledger.take(&self.layout, now, cost);
         self.log(|| format!("server: {cost} one by one -> {taken:?}; {:?}", self.ledger));
         if let Ok(sold) = taken {
-            if !self.calm && self.random.chance(30) {
+            if self.weather == Weather::Wild && self.random.chance(30) {
                 self.refundable.push((sold, cost, self.charges.len()));
             } else {
                 self.admitted.admit(&self.layout, self.limits.most, self.now, cost)?;
@@ -339,7 +364,7 @@ impl World {
             let (sent, most) = (self.network.sent - before, 16 * self.alive.len() as u64 + 64);
             ensure(sent <= most, || format!("{sent} messages though nobody asks"))?;
         }
-        let returned = self.check_quiet(self.calm)?;
+        let returned = self.check_quiet(self.weather)?;
         self.fill_up()?;
         Ok(returned)
     }
