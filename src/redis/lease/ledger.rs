@@ -67,7 +67,7 @@ impl Ledger {
         let kept = found.map_or(0, |index| self.settle_lease(layout, index, ask));
         let granted = self.grant(layout, limits, now, ask, kept, found.is_some());
         if found.is_some() || granted > 0 {
-            self.note(layout, now + limits.lifetime, ask, kept, granted);
+            self.note(now + limits.lifetime, ask, kept, granted);
         }
         Some(Reply { seq: ask.seq, granted, kept, now, state: self.state })
     }
@@ -159,7 +159,7 @@ impl Ledger {
         ended.map(|index| self.leases.remove(index)).is_some()
     }
 
-    fn note(&mut self, layout: &Layout, expiry: u64, ask: &Ask, kept: u32, fresh: u32) {
+    fn note(&mut self, expiry: u64, ask: &Ask, kept: u32, fresh: u32) {
         let before = self.leases.iter().position(|lease| lease.node == ask.node);
         let owed = before.map_or(0, |index| self.leases.remove(index).owed);
         let (node, seq, tokens, fresh_owed) = (ask.node, ask.seq, kept + fresh, self.state.spent);
@@ -202,3 +202,6 @@ impl Lease {
 pub(crate) fn tick(layout: &Layout, now: u64) -> u64 {
     layout.tick(now.saturating_mul(1000))
 }
+
+#[cfg(test)]
+mod tests;

@@ -289,3 +289,6 @@ impl Node {
         self.flight.is_some_and(|flight| !flight.exact)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,8 @@ impl Refusal {
     ///
     /// At the latest a lifetime later it is worth asking again: by then leases of others may have come back, or the bucket was reset.
     pub(super) fn bars(&mut self, settings: &Settings, now: u64, missing: u32) -> Option<u64> {
-        if now < self.floor && missing < self.missing && now >= self.early {
+        let may_pass = self.seen.is_none_or(|seen| seen.remaining(settings) >= missing);
+        if now < self.floor && missing < self.missing && may_pass && now >= self.early {
             self.early = now.saturating_add(EARLY_SPACING);
             return None;
         }

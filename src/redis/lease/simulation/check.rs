@@ -13,6 +13,8 @@ pub(super) struct Charge {
     pub(super) tokens: u32,
     /// On lease to this one; or taken one by one, and not given back.
     pub(super) process: Option<usize>,
+    /// The bucket was reset since.
+    pub(super) void: bool,
 }
 
 /// What was admitted, and when.
@@ -21,14 +23,24 @@ pub(super) struct Admitted {
     tokens: u64,
     spent: u64,
     tick: u64,
+    /// Leases from before a reset are spent besides.
+    was_reset: bool,
 }
 
 impl Admitted {
+    /// The bucket was made full.
+    pub(super) fn reset(&mut self) {
+        (self.spent, self.was_reset) = (0, true);
+    }
+
     /// `cost` tokens at time `now`. Time is the true one; the ledger's passes no faster.
     pub(super) fn admit(&mut self, layout: &Layout, most: u32, now: u64, cost: u32) -> Result<(), String> {
         self.tokens += u64::from(cost);
         let (tick, capacity) = (layout.tick(now), layout.units(layout.capacity_tokens()));
         if !layout.is_greedy() {
+            if self.was_reset {
+                return Ok(());
+            }
             let windows = 1 + tick / layout.full_at(State { spent: 1, stamp: 0 });
             let room = windows * capacity;
             return ensure(self.tokens <= room, || format!("{} admitted in {windows} windows", self.tokens));
@@ -41,7 +53,7 @@ impl Admitted {
         let (spent, room) = (self.spent, capacity + layout.units(most) + slack);
         ensure(spent <= room, || format!("the bound: {spent} units in some time, for {room}"))?;
         let (all, room) = (self.tokens * layout.units(1), capacity + layout.position(tick) + slack);
-        ensure(all <= room, || format!("since the beginning: {all} units, for {room}"))
+        ensure(all <= room || self.was_reset, || format!("since the beginning: {all} units, for {room}"))
     }
 }
 
@@ -113,7 +125,8 @@ impl World {
                     used as u32
                 }
             };
-            spent = spent.saturating_sub(self.layout.position(charge.tick - tick)) + self.layout.units(tokens);
+            spent = spent.saturating_sub(self.layout.position(charge.tick - tick))
+                + if charge.void { 0 } else { self.layout.units(tokens) };
             tick = charge.tick;
         }
         spent.saturating_sub(self.layout.position(self.ledger.state.stamp - tick))

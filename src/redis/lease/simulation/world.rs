@@ -179,11 +179,12 @@ impl World {
                 self.back += self.random.spread(self.limits.lifetime * 2).min(self.server_micros() / 2);
                 self.log(|| format!("the server's clock steps back, by {} µs in all", self.back));
             }
-            6..9 if self.weather != Weather::Rough => {
+            6..8 if wild => self.reset(),
+            8..11 if self.weather != Weather::Rough => {
                 self.close(index);
                 self.crash(place);
             }
-            9..13 => self.refund(),
+            11..15 => self.refund(),
             _ => {
                 for _ in 0..self.random.spread(16) {
                     let cost = if self.random.chance(85) { 1 } else { self.random.spread(u64::from(self.limits.most) + 2) };
@@ -208,6 +209,16 @@ impl World {
         if let Some(ask) = process.node.close(&process.settings, &process.balance, clock) {
             self.send_ask(index, ask);
         }
+    }
+
+    /// Everybody's tokens are back; those who hold a lease go on spending it.
+    fn reset(&mut self) {
+        let now = self.server_micros();
+        self.ledger.reset(&self.layout, now);
+        self.charges.iter_mut().for_each(|charge| charge.void = true);
+        self.admitted.reset();
+        self.refundable.clear();
+        self.log(|| format!("reset: {:?}", self.ledger));
     }
 
     fn refund(&mut self) {
@@ -297,7 +308,7 @@ impl World {
     }
 
     fn charged(&mut self, tokens: u32, process: Option<usize>) {
-        self.charges.push(Charge { tick: self.ledger.state.stamp, tokens, process });
+        self.charges.push(Charge { tick: self.ledger.state.stamp, tokens, process, void: false });
     }
 
     fn take_at_server(&mut self, index: usize, asked: u64, seq: u64, cost: u32) -> Result<(), String> {
