@@ -33,6 +33,8 @@
 //! Small quotas, and costs above what may be out on lease, are decided one by one on the same bucket.
 
 mod balance;
+mod key;
+mod keys;
 mod ledger;
 mod node;
 #[cfg(test)]

@@ -111,10 +111,14 @@ impl Node {
             return Answer::Exact { seq: 0 }.into();
         }
         if let Some(left) = balance.take(now, cost) {
-            let ask = if left < self.ask_below { self.ask_ahead(settings, balance, now) } else { None };
-            return Step { answer: Answer::Allowed { left }, ask };
+            return Step { answer: Answer::Allowed { left }, ask: self.spent(settings, balance, now, left) };
         }
         self.take_from_afar(settings, balance, now, cost)
+    }
+
+    /// Somebody has spent from the balance, and so many are left.
+    pub(crate) fn spent(&mut self, settings: &Settings, balance: &Balance, now: u64, left: u32) -> Option<Ask> {
+        if left < self.ask_below && !self.closed { self.ask_ahead(settings, balance, now) } else { None }
     }
 
     fn take_from_afar(&mut self, settings: &Settings, balance: &Balance, now: u64, cost: u32) -> Step {
@@ -270,6 +274,11 @@ impl Node {
         self.back += balance.close();
         let under_way = self.flight.is_some_and(|flight| !flight.exact);
         (self.back > 0 || self.unsure || under_way).then(|| self.send(settings, balance, now, 0, 0))
+    }
+
+    /// Whether a refusal still bars somebody, or that others hold everything.
+    pub(crate) fn remembers(&self, now: u64) -> bool {
+        now < self.exact_until || self.refusal.remembers(now)
     }
 
     /// More is asked for when fewer than this are left: until then nobody need ask here.

@@ -62,6 +62,11 @@ impl Refusal {
         (now < ask_at).then(|| there_at - now)
     }
 
+    /// Whether it says more than that a second has passed without a refusal.
+    pub(super) fn remembers(&self, now: u64) -> bool {
+        now < self.floor || now < self.early
+    }
+
     pub(super) fn refused(&mut self, now: u64, missing: u32, seen: Seen) {
         let floor = now.saturating_add(SPACING);
         *self = Refusal { at: now, missing, floor, early: self.early, seen: Some(seen) };
