@@ -33,16 +33,20 @@
 //! Small quotas, and costs above what may be out on lease, are decided one by one on the same bucket.
 
 mod balance;
-mod key;
-mod keys;
+pub(crate) mod key;
+pub(crate) mod keys;
 mod ledger;
 mod node;
+mod settings;
 #[cfg(test)]
 mod simulation;
 
-pub(crate) use balance::{Balance, MOST_TOKENS};
-pub(crate) use ledger::Ledger;
-pub(crate) use node::{Answer, Node, Settings, Step};
+use balance::{Balance, MOST_TOKENS};
+#[cfg(test)]
+use ledger::Ledger;
+use node::Node;
+pub(crate) use node::{Answer, Step};
+pub(crate) use settings::Settings;
 
 use crate::state::{State, Terms};
 

@@ -108,3 +108,52 @@ impl Key {
         self.node.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::{Answer, Key, Settings};
+    use crate::{
+        quota::Quota,
+        redis::lease::{Ledger, Limits},
+        state::Layout,
+    };
+
+    const START: u64 = 1_000_000_000;
+
+    fn settings() -> Settings {
+        let layout = Layout::of(&Quota::per_hour(1).capacity(100));
+        let limits = Limits::of(&layout.terms, 0.1, 1_000_000).unwrap();
+        Settings { node: 7, layout, limits, timeout: 50_000_000 }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken_by_the_answer_and_by_its_loss() {
+        let (settings, key, mut ledger) = (settings(), Key::new(b"key"), Ledger::new());
+        for answered in [false, true] {
+            let mut landed = pin!(key.landed().notified());
+            landed.as_mut().enable();
+            let ask = key.take(&settings, 0, 1).ask.unwrap();
+            if answered {
+                let reply = ledger.ask(&settings.layout, &settings.limits, START, &ask).unwrap();
+                key.reply(&settings, 0, &reply);
+            } else {
+                key.lost(ask.seq);
+            }
+            landed.await;
+        }
+        assert_eq!(key.take(&settings, 0, 1).answer, Answer::Allowed { left: 0 });
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken_when_tokens_taken_one_by_one_are_decided() {
+        let (settings, key) = (settings(), Key::new(b"key"));
+        let mut landed = pin!(key.landed().notified());
+        landed.as_mut().enable();
+        let Answer::Exact { seq } = key.take(&settings, 0, 50).answer else { panic!("not exact") };
+        assert_eq!(key.take(&settings, 0, 50).answer, Answer::Wait);
+        key.decided(&settings, 0, seq, None);
+        landed.await;
+    }
+}

@@ -9,35 +9,11 @@ mod refusal;
 use demand::Demand;
 use refusal::{Refusal, Seen};
 
-use super::{Ask, Balance, Limits, Reply};
-use crate::state::{Layout, State};
+use super::{Ask, Balance, Reply, Settings};
+use crate::state::State;
 
 /// How often a message that hands something back is sent again when no answer comes. After that, what it hands back is lost.
 const MOST_TRIES: u32 = 3;
-
-/// What all keys of a quota share.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// A random number below 2⁵³, another one after every start of the process.
-    pub(crate) node: u64,
-    pub(crate) layout: Layout,
-    pub(crate) limits: Limits,
-    /// Nanoseconds after which an answer is not waited for any more.
-    pub(crate) timeout: u64,
-}
-
-impl Settings {
-    /// How long after the request was sent its tokens may be spent. The margin of a sixteenth is for clocks that run faster or
-    /// slower than the server's.
-    fn spendable(&self) -> u64 {
-        let lifetime = self.lifetime();
-        lifetime - lifetime / 16
-    }
-
-    fn lifetime(&self) -> u64 {
-        self.limits.lifetime.saturating_mul(1000)
-    }
-}
 
 /// One key, as far as a process knows it; beside it, the [`Balance`] it spends from.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,6 @@
 //! How many tokens to ask for: twice as many when the last ones went fast, half as many when they were not needed.
 
-use super::Settings;
+use crate::redis::lease::Settings;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Demand {

@@ -1,7 +1,9 @@
 //! A refusal is remembered, so that an attack costs the server nothing.
 
-use super::Settings;
-use crate::{redis::lease::ledger::tick, state::State};
+use crate::{
+    redis::lease::{Settings, ledger::tick},
+    state::State,
+};
 
 /// Between two refused requests: eight a second.
 const SPACING: u64 = 128_000_000;

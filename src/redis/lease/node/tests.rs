@@ -1,7 +1,7 @@
-use super::{Answer, Node, Settings, Step};
+use super::{Answer, Node, Step};
 use crate::{
     quota::Quota,
-    redis::lease::{Ask, Balance, Ledger, Limits, Reply},
+    redis::lease::{Ask, Balance, Ledger, Limits, Reply, Settings},
     state::Layout,
 };
 
