@@ -63,10 +63,10 @@ impl Ledger {
             let again = Reply { seq: ask.seq, granted: lease.fresh, kept, now, state: self.state };
             return (ask.seq == lease.seq).then_some(again);
         }
-        self.end_leases(now);
-        let kept = found.map_or(0, |index| self.settle_lease(layout, index, ask));
+        let kept = found.map_or(0, |index| self.settle_lease(layout, now, index, ask));
         let granted = self.grant(layout, limits, now, ask, kept, found.is_some());
         if found.is_some() || granted > 0 {
+            self.end_leases(now);
             self.note(now + limits.lifetime, ask, kept, granted);
         }
         Some(Reply { seq: ask.seq, granted, kept, now, state: self.state })
@@ -102,7 +102,7 @@ impl Ledger {
         self.leases.iter().filter(|lease| lease.is_live(now)).map(|lease| lease.tokens).sum()
     }
 
-    /// For good: they count no more, whatever the clock does next. Their tokens stay debited.
+    /// For good, where something is written anyway: they count no more, whatever the clock does next. Their tokens stay debited.
     fn end_leases(&mut self, now: u64) {
         for lease in &mut self.leases {
             if !lease.is_live(now) {
@@ -112,12 +112,12 @@ impl Ledger {
     }
 
     /// Takes note of what was spent and gives back what was not: what the process goes on holding.
-    fn settle_lease(&mut self, layout: &Layout, index: usize, ask: &Ask) -> u32 {
+    fn settle_lease(&mut self, layout: &Layout, now: u64, index: usize, ask: &Ask) -> u32 {
         let lease = &mut self.leases[index];
         // An answer that had not arrived when the next request was sent is not used any more.
         let abandoned = if ask.known == lease.seq { 0 } else { lease.fresh };
         let held = lease.tokens - abandoned;
-        let kept = if lease.expiry > 0 && ask.kept <= held { ask.kept } else { 0 };
+        let kept = if lease.is_live(now) && ask.kept <= held { ask.kept } else { 0 };
         let unspent = abandoned + ask.back.min(held.saturating_sub(ask.kept));
         self.give_back(layout, index, unspent);
         let lease = &mut self.leases[index];
@@ -136,14 +136,14 @@ impl Ledger {
     }
 
     fn grant(&mut self, layout: &Layout, limits: &Limits, now: u64, ask: &Ask, kept: u32, known: bool) -> u32 {
-        let others = self.leases.iter().filter(|lease| lease.node != ask.node && lease.expiry > 0);
+        let others = self.leases.iter().filter(|lease| lease.node != ask.node && lease.is_live(now));
         let out: u32 = others.map(|lease| lease.tokens).sum::<u32>() + kept;
         let settled = layout.settle(self.state, tick(layout, now));
         let spare = limits.most.saturating_sub(out).min(layout.remaining(settled.spent));
         // Half of what there is stays for others, unless somebody is waiting for it.
         let need = ask.need.saturating_sub(kept);
         let granted = ask.want.max(need).min(need.max(spare.div_ceil(2)));
-        if granted == 0 || granted > spare || !(known || self.make_room()) {
+        if granted == 0 || granted > spare || !(known || self.make_room(now)) {
             return 0;
         }
         self.charge(layout, now, layout.units(granted));
@@ -151,11 +151,11 @@ impl Ledger {
     }
 
     /// Forgets the lease that ended and was heard of least recently, if there is no room for another.
-    fn make_room(&mut self) -> bool {
+    fn make_room(&mut self, now: u64) -> bool {
         if self.leases.len() < MOST_LEASES {
             return true;
         }
-        let ended = self.leases.iter().position(|lease| lease.expiry == 0);
+        let ended = self.leases.iter().position(|lease| !lease.is_live(now));
         ended.map(|index| self.leases.remove(index)).is_some()
     }
 
