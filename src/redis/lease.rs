@@ -37,6 +37,8 @@ pub(crate) mod key;
 pub(crate) mod keys;
 mod ledger;
 mod node;
+#[cfg(test)]
+mod script;
 mod settings;
 #[cfg(test)]
 mod simulation;

@@ -25,7 +25,7 @@
 mod arrivals;
 mod check;
 mod network;
-mod random;
+pub(super) mod random;
 mod world;
 
 use std::{
