@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Ask, Ledger, Limits, ledger::tick, simulation::random::Random};
+use super::{
+    Ask, Ledger, Limits,
+    ledger::{Lease, tick},
+    simulation::random::Random,
+};
 use crate::{
     quota::Quota,
     state::{Layout, State},
@@ -68,7 +72,7 @@ fn terms(layout: &Layout, quota: (u64, u64)) -> Vec<u8> {
     let mut digits = Vec::new();
     for _ in 0..7 {
         digits.push((rest / u128::from(nanos)) as f64);
-        rest = rest % u128::from(nanos) << 25;
+        rest = (rest % u128::from(nanos)) << 25;
     }
     digits[6] += f64::from(u8::from(rest > 0));
     numbers.extend(digits.iter().rev());
@@ -95,6 +99,13 @@ impl Beside {
         answer
     }
 
+    /// What the server keeps, lease for lease.
+    async fn compare(&mut self) {
+        let held: Vec<u8> = redis::cmd("GET").arg(&self.key).query_async(&mut self.connection).await.unwrap();
+        let found: Vec<Lease> = held.get(20..).unwrap_or_default().chunks(43).map(lease).collect();
+        assert_eq!(found, self.ledger.leases);
+    }
+
     /// A bucket that nobody has used yet has any stamp.
     fn settled(&self, state: State) -> State {
         self.layout.settle(state, tick(&self.layout, self.now))
@@ -113,6 +124,15 @@ impl Beside {
         assert_eq!(found, expected, "{ask:?} at {} of {before:?}", self.now);
     }
 
+    /// More leases than there is room for, and then those of before have ended.
+    async fn crowd(&mut self) {
+        for node in 1000..1070 {
+            self.now += if node == 1035 { LIMITS.lifetime } else { 1 };
+            self.ask(Ask { node, seq: 1, known: 0, kept: 0, back: 0, need: 1, want: 1 }).await;
+            self.compare().await;
+        }
+    }
+
     async fn take(&mut self, cost: u32) -> Option<State> {
         let answer = self.script("take", &[u64::from(cost)]).await;
         let taken = self.ledger.take(&self.layout, self.now, cost);
@@ -127,6 +147,17 @@ impl Beside {
         let given = self.ledger.refund(&self.layout, sold, charged);
         assert_eq!((answer[0] == 1, answer[2]), (given, self.ledger.state.spent), "refund {cost}");
     }
+}
+
+fn lease(bytes: &[u8]) -> Lease {
+    let mut rest = bytes;
+    let mut number = |width: usize| {
+        let (number, behind) = rest.split_at(width);
+        rest = behind;
+        number.iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
+    };
+    let (node, seq, tokens, fresh) = (number(7), number(7), number(4) as u32, number(4) as u32);
+    Lease { node, seq, tokens, fresh, owed: number(7), fresh_owed: number(7), expiry: number(7) }
 }
 
 /// As processes would ask, and as none would.
@@ -160,8 +191,13 @@ async fn the_script_answers_as_the_ledger_does() {
         let (connection, key) = (connection.clone(), format!("key {round}"));
         let ledger = Ledger::new();
         let mut beside = Beside { connection, key, layout, terms, ledger, now: START, life: 0 };
-        let (mut seqs, mut sold) = (vec![0; if round % 3 == 0 { 40 } else { 4 }], Vec::new());
-        for _ in 0..150 {
+        // A few processes, or more than there is room for.
+        let (processes, length) = if round % 5 == 0 { (60, 400) } else { (4, 100) };
+        let (mut seqs, mut sold) = (vec![0; processes], Vec::new());
+        if round % 5 == 0 {
+            beside.crowd().await;
+        }
+        for _ in 0..length {
             match random.below(10) {
                 0 => {
                     let cost = 1 + random.below(6) as u32;
@@ -175,6 +211,7 @@ async fn the_script_answers_as_the_ledger_does() {
                 2 => beside.now -= random.below(100_000),
                 _ => beside.ask(some_ask(&mut random, &mut seqs)).await,
             }
+            beside.compare().await;
             let most = if random.chance(10) { 1_000_000 } else { 30_000 };
             beside.now += random.spread(most);
         }
