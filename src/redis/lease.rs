@@ -2,7 +2,7 @@
 //!
 //! The protocol is two state machines without I/O and without a clock of their own: [`Ledger`] is what the server keeps for a key,
 //! [`Node`] what a process knows of it, [`Balance`] the word it spends from. A simulation plays both against each other over a
-//! network that loses, delays, doubles and reorders, with clocks that disagree.
+//! network that loses, delays, doubles and reorders, with clocks that disagree. `lease.lua` is the ledger once more, inside the server.
 //!
 //! **The bound.** Tokens are debited in the ledger before they are spent, and never more than `floor(fraction × capacity)` are
 //! out on lease. In any time, what is admitted was either debited in that time or out on lease when it began. Hence in any time
