@@ -26,6 +26,7 @@ mod error;
 mod fallback;
 mod health;
 mod learn;
+mod lease;
 mod script;
 mod settings;
 mod shared;
