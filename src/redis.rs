@@ -21,12 +21,14 @@
 mod breaker;
 mod builder;
 mod client;
+mod counters;
 mod decision;
 mod error;
 mod fallback;
 mod health;
 mod learn;
 mod lease;
+mod leasing;
 mod script;
 mod settings;
 mod shared;
@@ -43,6 +45,7 @@ pub use decision::{SharedDecision, Source};
 pub use error::RedisError;
 pub use fallback::OnError;
 pub use health::RedisStats;
+use leasing::Last;
 use shared::Shared;
 
 use crate::quota::Quota;
@@ -104,6 +107,9 @@ use crate::quota::Quota;
 #[derive(Clone)]
 pub struct RedisLimiter {
     shared: Arc<Shared>,
+    /// Nobody reads it: it is here to be dropped.
+    #[expect(dead_code, reason = "what it does, it does when it is dropped")]
+    last: Arc<Last>,
 }
 
 impl RedisLimiter {
@@ -139,15 +145,18 @@ impl RedisLimiter {
     #[must_use = "a decision says whether the request may go on"]
     pub async fn try_acquire(&self, key: &(impl AsRef<[u8]> + ?Sized), cost: u32) -> SharedDecision {
         let key = key.as_ref();
-        let settings = self.shared.settings();
-        let owner = settings.owner(key);
-        match self.shared.take(owner, key, cost).await {
+        match self.shared.decide_at_once(key, cost) {
             Some(decision) => decision,
-            None => {
-                self.shared.health.fell_back();
-                self.shared.fallback.decide(owner, key, cost)
-            }
+            None => self.shared.decide(key, cost).await,
         }
+    }
+
+    /// The same, if the answer needs no waiting: tokens on lease are here, or a refusal is remembered, or Redis cannot be asked.
+    /// `None`: nothing was taken; ask [`RedisLimiter::try_acquire`]. For callers who answer most requests without a task or a
+    /// future of their own.
+    #[inline]
+    pub fn try_acquire_at_once(&self, key: &(impl AsRef<[u8]> + ?Sized), cost: u32) -> Option<SharedDecision> {
+        self.shared.decide_at_once(key.as_ref(), cost)
     }
 
     /// Whole tokens in the key's bucket.
@@ -166,6 +175,7 @@ impl RedisLimiter {
         match decision.source() {
             Source::Redis => self.shared.refund(self.shared.settings().owner(key), key, decision).await,
             Source::Local => self.shared.fallback.refund(key, decision.decision()),
+            Source::Lease => self.shared.unspend(key, decision),
             Source::Open | Source::Closed => false,
         }
     }

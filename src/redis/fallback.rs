@@ -57,6 +57,7 @@ impl Fallback {
         })
     }
 
+    #[inline]
     pub(super) fn decide(&self, owner: &Owner, key: &[u8], cost: u32) -> SharedDecision {
         let made_up =
             |spent, outcome| Request::take(&owner.limit.layout, 0, cost).declined(State { spent, stamp: 0 }, outcome);

@@ -33,8 +33,10 @@
 //! Small quotas, and costs above what may be out on lease, are decided one by one on the same bucket.
 
 mod balance;
+mod bar;
 pub(crate) mod key;
 pub(crate) mod keys;
+#[cfg(test)]
 mod ledger;
 mod node;
 #[cfg(test)]
@@ -50,7 +52,7 @@ use node::Node;
 pub(crate) use node::{Answer, Step};
 pub(crate) use settings::Settings;
 
-use crate::state::{State, Terms};
+use crate::state::{Layout, State, Terms};
 
 /// What a process asks of the ledger of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,4 +102,9 @@ impl Limits {
         let most = (fraction * f64::from(terms.capacity_tokens()) + 1e-6) as u32;
         (most > 0).then_some(Limits { most: most.min(terms.capacity_tokens()).min(MOST_TOKENS), lifetime })
     }
+}
+
+/// The tick at a time of the server's clock.
+fn tick(layout: &Layout, now: u64) -> u64 {
+    layout.tick(now.saturating_mul(1000))
 }

@@ -77,12 +77,12 @@ impl Balance {
     }
 }
 
-fn unpack(word: u64) -> Left {
+pub(super) fn unpack(word: u64) -> Left {
     Left { tokens: (word >> EXPIRY_BITS) as u32, expiry: (word & ((1 << EXPIRY_BITS) - 1)) << STEP_BITS }
 }
 
 /// Behind 2⁶⁰ ns, 34 years after the origin, nothing is spent any more.
-fn pack(tokens: u32, expiry: u64) -> u64 {
+pub(super) fn pack(tokens: u32, expiry: u64) -> u64 {
     let steps = (expiry >> STEP_BITS).min((1 << EXPIRY_BITS) - 1);
     u64::from(tokens) << EXPIRY_BITS | steps
 }

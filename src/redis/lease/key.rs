@@ -1,10 +1,11 @@
-//! One key under many threads: its balance is spent without a lock, everything else happens one at a time.
+//! One key under many threads: its balance is spent and its refusals are told without a lock, everything else happens one at a
+//! time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Answer, Ask, Balance, Node, Reply, Settings, Step};
+use super::{Answer, Ask, Balance, Node, Reply, Settings, Step, bar::Bar, tick};
 use crate::{
     state::State,
     sync::{AtomicU64, Ordering},
@@ -14,19 +15,31 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Key {
     name: Box<[u8]>,
+    /// What the ledger knows it by: a random number below 2⁵³. Not that of the process, since a key that was forgotten and comes
+    /// back no longer knows what it was granted before, and must not be taken for one who never got it.
+    number: u64,
     balance: Balance,
+    bar: Bar,
     /// [`Node::ask_below`], to be read without the lock. May be behind: then somebody asks early, or the next one does.
     ask_below: AtomicU64,
+    /// [`Node::turn`], to be read without the lock. May be behind: then a refund comes too late.
+    turn: AtomicU64,
+    /// Whole tokens that were left in the bucket when it was last heard of.
+    seen: AtomicU64,
     node: Mutex<Node>,
     landed: Notify,
 }
 
 impl Key {
-    pub(super) fn new(name: &[u8]) -> Key {
+    pub(super) fn new(name: &[u8], number: u64) -> Key {
         Key {
             name: name.into(),
+            number,
             balance: Balance::default(),
+            bar: Bar::default(),
             ask_below: AtomicU64::new(0),
+            turn: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
             node: Mutex::default(),
             landed: Notify::new(),
         }
@@ -36,70 +49,148 @@ impl Key {
         &self.name
     }
 
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What to hand to [`Key::unspend`], read before the tokens are taken.
+    #[inline]
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn.load(Ordering::Acquire)
+    }
+
+    /// Whole tokens that were left in the bucket when it was last heard of, without what has come back since.
+    #[inline]
+    pub(crate) fn seen(&self) -> u32 {
+        // It was one when it was stored.
+        self.seen.load(Ordering::Relaxed) as u32
+    }
+
+    /// Whole tokens held on lease.
+    pub(crate) fn left(&self, now: u64) -> u32 {
+        let left = self.balance.left();
+        if now < left.expiry { left.tokens } else { 0 }
+    }
+
     /// What those await whom [`Key::take`] told to wait. To be enabled before that is asked, so that no answer comes in between.
     pub(crate) fn landed(&self) -> &Notify {
         &self.landed
     }
 
-    /// See [`Node::take`]. As long as the lease lasts and less than half of it is spent, this is one swap.
+    /// The answer, where it needs no more than this process: tokens that are here, or a refusal that is remembered. As long as the
+    /// lease lasts and less than half of it is spent, this is one swap. `None`: nothing has changed, ask [`Key::take`].
     #[inline]
-    pub(crate) fn take(&self, settings: &Settings, now: u64, cost: u32) -> Step {
+    pub(crate) fn take_at_once(&self, settings: &Settings, now: u64, cost: u32) -> Option<Step> {
         match self.balance.take(now, cost) {
-            Some(left) if u64::from(left) >= self.ask_below.load(Ordering::Relaxed) => Answer::Allowed { left }.into(),
+            Some(left) if u64::from(left) >= self.ask_below.load(Ordering::Relaxed) => Some(Answer::Allowed { left }.into()),
             Some(left) => {
                 let ask = self.change(|node| node.spent(settings, &self.balance, now, left));
-                Step { answer: Answer::Allowed { left }, ask }
+                Some(Step { answer: Answer::Allowed { left }, ask: self.sign(ask) })
             }
-            None => self.change(|node| node.take(settings, &self.balance, now, cost)),
+            None => self.bar.refuses(now, cost).map(|retry| Answer::Refused { retry, barred: 0 }.into()),
         }
+    }
+
+    /// See [`Node::take`].
+    pub(crate) fn take(&self, settings: &Settings, now: u64, cost: u32) -> Step {
+        let at_once = self.take_at_once(settings, now, cost);
+        at_once.unwrap_or_else(|| {
+            let Step { answer, ask } = self.change(|node| {
+                let step = node.take(settings, &self.balance, now, cost);
+                if let Answer::Refused { retry, barred } = step.answer
+                    && self.left(now) == 0
+                {
+                    self.bar.raise(now, cost, barred, retry);
+                }
+                step
+            });
+            Step { answer, ask: self.sign(ask) }
+        })
+    }
+
+    /// See [`Node::unspend`].
+    pub(crate) fn unspend(&self, now: u64, turn: u64, cost: u32) -> bool {
+        self.change(|node| {
+            self.bar.lower();
+            node.unspend(&self.balance, now, turn, cost)
+        })
     }
 
     /// See [`Node::reply`].
     pub(crate) fn reply(&self, settings: &Settings, now: u64, reply: &Reply) {
-        if self.change(|node| node.reply(settings, &self.balance, now, reply)) {
-            self.landed.notify_waiters();
-        }
+        self.land(|node| node.reply(settings, &self.balance, now, reply));
+        self.saw(settings, reply.state, reply.now);
     }
 
     /// See [`Node::decided`].
     pub(crate) fn decided(&self, settings: &Settings, now: u64, seq: u64, refused: Option<(State, u64)>) {
-        if self.change(|node| node.decided(settings, now, seq, refused)) {
-            self.landed.notify_waiters();
-        }
+        self.land(|node| node.decided(settings, now, seq, refused));
     }
 
     /// See [`Node::lost`].
     pub(crate) fn lost(&self, seq: u64) {
-        if self.change(|node| node.lost(seq)) {
-            self.landed.notify_waiters();
-        }
+        self.land(|node| node.lost(seq));
+    }
+
+    /// The bucket was in this state at that time of the server's.
+    pub(crate) fn saw(&self, settings: &Settings, state: State, now: u64) {
+        let settled = settings.layout.settle(state, tick(&settings.layout, now));
+        self.seen.store(settings.layout.remaining(settled.spent).into(), Ordering::Relaxed);
+    }
+
+    /// See [`Node::was_reset`].
+    pub(crate) fn was_reset(&self) {
+        self.land(|node| {
+            node.was_reset();
+            true
+        });
     }
 
     /// See [`Node::tick`].
     pub(crate) fn tick(&self, settings: &Settings, now: u64) -> Option<Ask> {
-        self.change(|node| match node.next(settings, &self.balance) {
+        let ask = self.change(|node| match node.next(settings, &self.balance) {
             Some(at) if at <= now => node.tick(settings, &self.balance, now),
             _ => None,
-        })
+        });
+        self.sign(ask)
     }
 
     /// See [`Node::close`].
     pub(crate) fn close(&self, settings: &Settings, now: u64) -> Option<Ask> {
         let ask = self.change(|node| node.close(settings, &self.balance, now));
         self.landed.notify_waiters();
-        ask
+        self.sign(ask)
     }
 
-    /// Whether nothing is lost when it is forgotten.
-    pub(super) fn is_idle(&self, settings: &Settings, now: u64) -> bool {
-        let node = self.node();
-        node.next(settings, &self.balance).is_none() && !node.remembers(now)
+    /// Whether nothing is lost when it is forgotten, as it then has to be: whoever still has it in hand takes tokens one by one.
+    pub(super) fn retire(&self, settings: &Settings, now: u64) -> bool {
+        self.change(|node| {
+            let idle = node.next(settings, &self.balance).is_none() && !node.remembers(now);
+            // There is nothing to hand back, hence no message.
+            idle && node.close(settings, &self.balance, now).is_none()
+        })
+    }
+
+    /// Something has arrived or is lost; if somebody waited for it, they look again.
+    fn land(&self, change: impl FnOnce(&mut Node) -> bool) {
+        let landed = self.change(|node| {
+            self.bar.lower();
+            change(node)
+        });
+        if landed {
+            self.landed.notify_waiters();
+        }
+    }
+
+    fn sign(&self, ask: Option<Ask>) -> Option<Ask> {
+        ask.map(|ask| Ask { node: self.number, ..ask })
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Node) -> T) -> T {
         let mut node = self.node();
         let result = change(&mut node);
         self.ask_below.store(u64::from(node.ask_below()), Ordering::Relaxed);
+        self.turn.store(node.turn(), Ordering::Release);
         result
     }
 
@@ -130,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_is_woken_by_the_answer_and_by_its_loss() {
-        let (settings, key, mut ledger) = (settings(), Key::new(b"key"), Ledger::new());
+        let (settings, key, mut ledger) = (settings(), Key::new(b"key", 7), Ledger::new());
         for answered in [false, true] {
             let mut landed = pin!(key.landed().notified());
             landed.as_mut().enable();
@@ -148,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_is_woken_when_tokens_taken_one_by_one_are_decided() {
-        let (settings, key) = (settings(), Key::new(b"key"));
+        let (settings, key) = (settings(), Key::new(b"key", 7));
         let mut landed = pin!(key.landed().notified());
         landed.as_mut().enable();
         let Answer::Exact { seq } = key.take(&settings, 0, 50).answer else { panic!("not exact") };

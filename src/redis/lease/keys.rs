@@ -1,52 +1,64 @@
 //! The keys of a process, as many as it has room for. Whoever finds no room is decided one by one.
 //!
-//! Keys are spread over shards, and a decision only reads its shard. Written are those to which a key is added, and only a key that holds
-//! nothing and remembers nothing makes room; a full shard is searched for such at most ten times a second, so that a flood of new
-//! keys does not buy a search each.
+//! Keys are spread over shards, and a decision takes no lock there, nor does it write. Only a key that holds nothing and remembers
+//! nothing makes room for another; a full shard is searched for such at most ten times a second, so that a flood of new keys does
+//! not buy a search each.
 
 use std::{
-    collections::HashMap,
-    hash::BuildHasher,
+    hash::{self, BuildHasher},
     sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use foldhash::fast::RandomState;
 
-use super::{Answer, Ask, Settings, Step, key::Key};
+use super::{Ask, Settings, Step, key::Key};
+use crate::sync::AtomicU64;
 
-const SHARDS: usize = 64;
+const MOST_SHARDS: usize = 64;
 /// Nanoseconds between two searches of a full shard.
 const SEARCH: u64 = 100_000_000;
+/// A key's number has 53 bits, and is not 0.
+const UNUSED_BITS: u32 = 11;
 
 /// All keys of one quota.
 #[derive(Debug)]
 pub(crate) struct Keys {
     settings: Settings,
-    shards: Box<[RwLock<Shard>]>,
+    shards: Box<[Shard]>,
     /// Seeded, so that nobody outside can aim at a shard.
     spread: RandomState,
+    /// Draws the keys' numbers: seeded by the operating system, and of a quality that no two processes draw the same.
+    draw: hash::RandomState,
+    drawn: AtomicU64,
     most_in_shard: usize,
     next_tick: AtomicUsize,
+    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
-    keys: HashMap<Box<[u8]>, Arc<Key>, RandomState>,
-    search_at: u64,
+    keys: papaya::HashMap<Box<[u8]>, Arc<Key>, RandomState>,
+    /// Held by who adds or removes; it is searched again when this time has come.
+    search_at: Mutex<u64>,
 }
 
 impl Keys {
     /// Room for about `most` keys.
     pub(crate) fn new(settings: Settings, most: usize) -> Keys {
+        let shards = most.clamp(1, MOST_SHARDS);
         Keys {
             settings,
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            shards: (0..shards).map(|_| Shard::default()).collect(),
             spread: RandomState::default(),
-            most_in_shard: most.div_ceil(SHARDS).max(1),
+            draw: hash::RandomState::new(),
+            drawn: AtomicU64::new(0),
+            most_in_shard: most.div_ceil(shards).max(1),
             next_tick: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -54,84 +66,102 @@ impl Keys {
         &self.settings
     }
 
-    /// Takes tokens; see [`Key::take`]. There is a key with the answer where there is something left to do: a message to send, an answer to
-    /// wait for, a decision to report. None with [`Answer::Exact`]: there is no room, and nothing to report.
-    pub(crate) fn take(&self, now: u64, name: &[u8], cost: u32) -> (Step, Option<Arc<Key>>) {
-        if let Some(key) = self.read(name).keys.get(name) {
-            let step = key.take(&self.settings, now, cost);
-            let done = step.ask.is_none() && matches!(step.answer, Answer::Allowed { .. } | Answer::Refused { .. });
-            return (step, if done { None } else { Some(key.clone()) });
-        }
-        match self.add(now, name) {
-            Some(key) => (key.take(&self.settings, now, cost), Some(key)),
-            None => (Answer::Exact { seq: 0 }.into(), None),
-        }
+    /// How long an answer is waited for.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_nanos(self.settings.timeout)
     }
 
-    /// The key, if it is known.
-    pub(crate) fn find(&self, name: &[u8]) -> Option<Arc<Key>> {
-        self.read(name).keys.get(name).cloned()
+    /// Calls `look` with the key, if it is known.
+    #[inline]
+    pub(crate) fn with<T>(&self, name: &[u8], look: impl FnOnce(&Arc<Key>) -> T) -> Option<T> {
+        self.shard(name).keys.pin().get(name).map(look)
     }
 
-    /// What is due in the next of the 64 shards: to be called so often that all of them have their turn several times a lease.
+    /// Takes tokens, if that needs no more than this process: see [`Key::take_at_once`].
+    #[inline]
+    pub(crate) fn take_at_once<T>(
+        &self,
+        now: u64,
+        name: &[u8],
+        cost: u32,
+        taken: impl FnOnce(&Arc<Key>, u64, Step) -> T,
+    ) -> Option<T> {
+        self.with(name, |key| {
+            let turn = key.turn();
+            Some(taken(key, turn, key.take_at_once(&self.settings, now, cost)?))
+        })
+        .flatten()
+    }
+
+    /// The key, if it is known or there is room for it.
+    pub(crate) fn key(&self, now: u64, name: &[u8]) -> Option<Arc<Key>> {
+        self.with(name, Arc::clone).or_else(|| self.add(now, name))
+    }
+
+    /// Shards there are.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// What is due in the next shard: to be called so often that all of them have their turn several times a lease.
     pub(crate) fn tick(&self, now: u64) -> Vec<(Arc<Key>, Ask)> {
-        let shard = &self.shards[self.next_tick.fetch_add(1, Ordering::Relaxed) % SHARDS];
-        let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-        let due = shard.keys.values().filter_map(|key| Some((key.clone(), key.tick(&self.settings, now)?)));
+        let shard = &self.shards[self.next_tick.fetch_add(1, Ordering::Relaxed) % self.shards.len()];
+        let keys = shard.keys.pin();
+        let due = keys.values().filter_map(|key| Some((Arc::clone(key), key.tick(&self.settings, now)?)));
         due.collect()
     }
 
     /// Gives everything back, for good; see [`Key::close`].
     pub(crate) fn close(&self, now: u64) -> Vec<(Arc<Key>, Ask)> {
+        self.closed.store(true, Ordering::Relaxed);
         let mut asks = Vec::new();
         for shard in &self.shards {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            let last = shard.keys.values().filter_map(|key| Some((key.clone(), key.close(&self.settings, now)?)));
-            asks.extend(last);
+            // Whoever adds a key does it before this, or finds that all is closed.
+            let _none_is_added = shard.search_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let keys = shard.keys.pin();
+            asks.extend(keys.values().filter_map(|key| Some((Arc::clone(key), key.close(&self.settings, now)?))));
         }
         asks
     }
 
-    fn read(&self, name: &[u8]) -> std::sync::RwLockReadGuard<'_, Shard> {
-        self.shard(name).read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn shard(&self, name: &[u8]) -> &RwLock<Shard> {
-        &self.shards[(self.spread.hash_one(name) >> 32) as usize % SHARDS]
+    #[inline]
+    fn shard(&self, name: &[u8]) -> &Shard {
+        &self.shards[(self.spread.hash_one(name) >> 32) as usize % self.shards.len()]
     }
 
     fn add(&self, now: u64, name: &[u8]) -> Option<Arc<Key>> {
-        let mut shard = self.shard(name).write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = shard.keys.get(name) {
-            return Some(key.clone());
-        }
-        if shard.keys.len() >= self.most_in_shard {
-            self.make_room(&mut shard, now);
-        }
-        if shard.keys.len() >= self.most_in_shard {
+        let shard = self.shard(name);
+        let mut search_at = shard.search_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.closed.load(Ordering::Relaxed) {
             return None;
         }
-        let key = Arc::new(Key::new(name));
-        shard.keys.insert(name.into(), key.clone());
+        let keys = shard.keys.pin();
+        if let Some(key) = keys.get(name) {
+            return Some(Arc::clone(key));
+        }
+        if keys.len() >= self.most_in_shard && now >= *search_at {
+            *search_at = now.saturating_add(SEARCH);
+            keys.retain(|_, key| !key.retire(&self.settings, now));
+        }
+        if keys.len() >= self.most_in_shard {
+            return None;
+        }
+        let key = Arc::new(Key::new(name, self.number()));
+        keys.insert(name.into(), Arc::clone(&key));
         Some(key)
     }
 
-    /// Forgets the keys that hold nothing. One that somebody still has in hand stays, or what it is about to do would be forgotten.
-    fn make_room(&self, shard: &mut Shard, now: u64) {
-        if now < shard.search_at {
-            return;
-        }
-        shard.search_at = now.saturating_add(SEARCH);
-        shard.keys.retain(|_, key| Arc::strong_count(key) > 1 || !key.is_idle(&self.settings, now));
+    fn number(&self) -> u64 {
+        (self.draw.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed)) >> UNUSED_BITS).max(1)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Keys, Settings, Step};
+    use super::{Keys, Settings, Step};
     use crate::{
         quota::Quota,
-        redis::lease::{Ledger, Limits},
+        redis::lease::{Answer, Ledger, Limits},
         state::Layout,
     };
 
@@ -151,17 +181,17 @@ mod tests {
             for _ in 0..3 {
                 scope.spawn(|| {
                     for _ in 0..4000 {
-                        let (Step { answer, ask }, key) = keys.take(0, b"hot", 1);
+                        let (settings, key) = (keys.settings(), keys.key(0, b"hot").unwrap());
+                        let Step { answer, ask } = key.take(settings, 0, 1);
                         if let Some(ask) = ask {
-                            let settings = keys.settings();
                             let reply = ledger.lock().unwrap().ask(&settings.layout, &settings.limits, START, &ask);
-                            key.as_ref().unwrap().reply(settings, 0, &reply.unwrap());
+                            key.reply(settings, 0, &reply.unwrap());
                         }
                         match answer {
                             Answer::Allowed { .. } => {
                                 allowed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                             }
-                            Answer::Exact { seq } => key.unwrap().lost(seq),
+                            Answer::Exact { seq } => key.lost(seq),
                             Answer::Wait | Answer::Refused { .. } => {}
                         }
                     }
@@ -180,20 +210,20 @@ mod tests {
 
     #[test]
     fn a_full_table_decides_one_by_one_and_forgets_only_what_holds_nothing() {
-        let keys = keys(1);
+        let keys = keys(64);
         let names: Vec<_> = (0..1000_u32).map(u32::to_be_bytes).collect();
-        let known = |now| names.iter().filter(|name| keys.take(now, *name, 1).1.is_some()).count();
-        assert_eq!(known(0), 64);
+        let take = |now, name: &[u8]| keys.key(now, name).map(|key| key.take(keys.settings(), now, 1)).is_some();
+        assert_eq!(names.iter().filter(|name| take(0, *name)).count(), 64);
         // Their requests are lost, sent again, and lost until they are given up.
         for second in 1..=8 {
-            assert_eq!(keys.find(&names[999]).is_some(), keys.take(0, &names[999], 1).1.is_some());
+            assert_eq!(keys.with(&names[999], |_| ()).is_some(), take(0, &names[999]));
             for _ in 0..64 {
                 let _ = keys.tick(second * 1_000_000_000);
             }
         }
-        let before: Vec<_> = names.iter().filter(|name| keys.find(*name).is_some()).collect();
+        let before: Vec<_> = names.iter().filter(|name| keys.with(*name, |_| ()).is_some()).collect();
         let fresh = (1000..3000_u32).map(u32::to_be_bytes);
-        let taken = fresh.filter(|name| keys.take(9_000_000_000, name, 1).1.is_some()).count();
+        let taken = fresh.filter(|name| take(9_000_000_000, name)).count();
         assert_eq!((before.len(), taken), (64, 64));
     }
 }

@@ -8,8 +8,9 @@
 --   ask     node, seq, known, kept, back, need, want, the most that may be out, the lifetime of a lease in microseconds
 --   take    how many tokens, one by one
 --   refund  the life of the bucket that decided, the stamp that the decision left, the units that it charged
+--   reset   the lifetime of a lease in microseconds: the bucket is full, and what is out on lease stays out
 --
--- Answers with 1 or 0 (ask: not older than one answered; take: taken; refund: something was given back), the time in microseconds,
+-- Answers with 1 or 0 (ask: not older than one answered; take: taken; refund: something was given back; reset: always), the time in microseconds,
 -- the units spent, the stamp, the life; and to ask, what was granted and what is kept.
 --
 -- Everything here is an integer below 2^53, so that doubles are exact. A bucket is 20 bytes, as in take.lua, and 43 for every lease:
@@ -136,6 +137,18 @@ elseif verb == 'refund' then
   end
   come_back(min(back, spent), 0)
   write(0)
+  return { 1, micros, spent, stamp, life }
+elseif verb == 'reset' then
+  if #leases == 0 then
+    redis.call('DEL', KEYS[1])
+    return { 1, micros, 0, now, life }
+  end
+  -- Another life, so that no decision of before gives anything back.
+  life, spent, stamp = tonumber(ARGV[2]), 0, max(now, min(stamp + 1, last_tick))
+  for _, lease in ipairs(leases) do
+    lease.owed, lease.fresh_owed = 0, 0
+  end
+  write(tonumber(ARGV[5]))
   return { 1, micros, spent, stamp, life }
 end
 

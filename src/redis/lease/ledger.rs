@@ -14,7 +14,7 @@
 //! [`Layout::refund`] gives a lower bound of the same without a history, for decisions made one by one. It would give nothing
 //! of a lease that was out for as long as its tokens take to refill, which for a busy key is always.
 
-use super::{Ask, Limits, Reply};
+use super::{Ask, Limits, Reply, tick};
 use crate::state::{Layout, State};
 
 /// As many leases as are kept for one key; whoever comes later takes tokens one by one.
@@ -198,10 +198,4 @@ impl Lease {
     }
 }
 
-/// The tick at a time of the server's clock.
-pub(crate) fn tick(layout: &Layout, now: u64) -> u64 {
-    layout.tick(now.saturating_mul(1000))
-}
-
-#[cfg(test)]
 mod tests;

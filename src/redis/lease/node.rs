@@ -38,6 +38,8 @@ pub(crate) struct Node {
     /// Others hold all that may be out on lease: until then, tokens are taken one by one.
     exact_until: u64,
     closed: bool,
+    /// Counts the messages and whatever else changes what is held, but for spending.
+    turn: u64,
 }
 
 /// The message that is under way.
@@ -58,8 +60,9 @@ struct Flight {
 pub(crate) enum Answer {
     /// They were taken; so many are left on lease.
     Allowed { left: u32 },
-    /// They cannot be there before so many nanoseconds have passed.
-    Refused { retry: u64 },
+    /// They cannot be there before `retry` nanoseconds have passed, and for `barred` of them the answer stays the same, as long as
+    /// nothing else happens.
+    Refused { retry: u64, barred: u64 },
     /// An answer is under way: ask again when it has come, or is lost.
     Wait,
     /// To be taken from the bucket itself, by whoever asked; [`Node::decided`] is told the outcome, with this number.
@@ -105,8 +108,8 @@ impl Node {
         let exact = cost > settings.limits.most || now < self.exact_until;
         let left = balance.left();
         let kept = if exact || now >= left.expiry { 0 } else { left.tokens };
-        if let Some(retry) = self.refusal.bars(settings, now, cost - kept) {
-            return Answer::Refused { retry }.into();
+        if let Some(barred) = self.refusal.bars(settings, now, cost - kept) {
+            return Answer::Refused { retry: barred.retry, barred: barred.ask }.into();
         }
         if exact {
             self.seq += 1;
@@ -132,6 +135,7 @@ impl Node {
     }
 
     fn send(&mut self, settings: &Settings, balance: &Balance, now: u64, need: u32, want: u32) -> Ask {
+        self.turn += 1;
         self.collect(balance, now);
         let kept = balance.left().tokens;
         self.seq += 1;
@@ -146,6 +150,7 @@ impl Node {
         let left = balance.left();
         if left.tokens > 0 && now >= left.expiry {
             let unspent = balance.close();
+            self.turn += 1;
             self.demand.expired(unspent, self.lot);
             self.back += unspent;
         }
@@ -155,6 +160,7 @@ impl Node {
     pub(crate) fn reply(&mut self, settings: &Settings, balance: &Balance, now: u64, reply: &Reply) -> bool {
         self.lose_overdue(settings, now);
         let Some(flight) = self.flight.filter(|flight| flight.seq == reply.seq && !flight.exact) else { return false };
+        self.turn += 1;
         (self.flight, self.known) = (None, reply.seq);
         (self.back, self.unsure, self.tries) = (0, false, 0);
         self.demand.landed();
@@ -247,9 +253,32 @@ impl Node {
     /// The process ends, or the quota: what is left goes back, and from now on tokens are taken one by one.
     pub(crate) fn close(&mut self, settings: &Settings, balance: &Balance, now: u64) -> Option<Ask> {
         self.closed = true;
+        self.turn += 1;
         self.back += balance.close();
         let under_way = self.flight.is_some_and(|flight| !flight.exact);
         (self.back > 0 || self.unsure || under_way).then(|| self.send(settings, balance, now, 0, 0))
+    }
+
+    /// The bucket was made full: what was refused before may pass now, and what was taken before stays taken.
+    pub(crate) fn was_reset(&mut self) {
+        self.turn += 1;
+        (self.refusal, self.exact_until) = (Refusal::default(), 0);
+    }
+
+    /// Puts back what was spent from the balance in this turn. No message has told the ledger of it yet, so it is as if it had not
+    /// been. `false`: too late.
+    pub(crate) fn unspend(&mut self, balance: &Balance, now: u64, turn: u64, cost: u32) -> bool {
+        let expiry = balance.left().expiry;
+        if turn != self.turn || now >= expiry {
+            return false;
+        }
+        balance.deposit(cost, expiry);
+        true
+    }
+
+    /// See [`Node::unspend`].
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn
     }
 
     /// Whether a refusal still bars somebody, or that others hold everything.

@@ -8,11 +8,13 @@ use std::{
 
 use super::{
     Ask, Ledger, Limits,
-    ledger::{Lease, tick},
+    ledger::Lease,
     simulation::random::Random,
+    tick,
 };
 use crate::{
     quota::Quota,
+    redis::terms::Limit,
     state::{Layout, State},
 };
 
@@ -54,31 +56,6 @@ impl Drop for Server {
     }
 }
 
-/// What the scripts get of a quota, in doubles.
-fn terms(layout: &Layout, quota: (u64, u64)) -> Vec<u8> {
-    let capacity = layout.units(layout.capacity_tokens());
-    let window = if layout.is_greedy() { 0 } else { layout.full_at(State { spent: 1, stamp: 0 }) };
-    let (ticks, nanos) = quota;
-    let mut numbers = vec![
-        layout.units(1) as f64,
-        capacity as f64,
-        window as f64,
-        layout.position(1) as f64,
-        nanos as f64 / ticks as f64 / 1e6,
-        layout.tick(u64::MAX) as f64,
-    ];
-    // Ticks in a microsecond, in digits of 25 bits, the last of them rounded up; the lowest comes first.
-    let mut rest = u128::from(ticks) * 1000;
-    let mut digits = Vec::new();
-    for _ in 0..7 {
-        digits.push((rest / u128::from(nanos)) as f64);
-        rest = (rest % u128::from(nanos)) << 25;
-    }
-    digits[6] += f64::from(u8::from(rest > 0));
-    numbers.extend(digits.iter().rev());
-    numbers.into_iter().flat_map(f64::to_le_bytes).collect()
-}
-
 /// Both sides of one key.
 struct Beside {
     connection: redis::aio::MultiplexedConnection,
@@ -87,13 +64,15 @@ struct Beside {
     terms: Vec<u8>,
     ledger: Ledger,
     now: u64,
+    /// Of the bucket that is there, and the one that a new one gets.
     life: u64,
+    next_life: u64,
 }
 
 impl Beside {
     async fn script(&mut self, verb: &str, arguments: &[u64]) -> Vec<u64> {
         let mut command = redis::cmd("EVAL");
-        command.arg(SCRIPT).arg(1).arg(&self.key).arg(&self.terms[..]).arg(77).arg(self.now).arg(verb).arg(arguments);
+        command.arg(SCRIPT).arg(1).arg(&self.key).arg(&self.terms[..]).arg(self.next_life).arg(self.now).arg(verb).arg(arguments);
         let answer: Vec<u64> = command.query_async(&mut self.connection).await.unwrap();
         self.life = answer[4];
         answer
@@ -141,11 +120,24 @@ impl Beside {
         taken.ok()
     }
 
-    async fn refund(&mut self, sold: State, cost: u32) {
+    /// Of a decision in that life.
+    async fn refund(&mut self, life: u64, sold: State, cost: u32) {
         let charged = self.layout.units(cost);
-        let answer = self.script("refund", &[self.life, sold.stamp, charged]).await;
-        let given = self.ledger.refund(&self.layout, sold, charged);
+        let there = self.life; // Which the answer may change.
+        let answer = self.script("refund", &[life, sold.stamp, charged]).await;
+        let given = life == there && self.ledger.refund(&self.layout, sold, charged);
         assert_eq!((answer[0] == 1, answer[2]), (given, self.ledger.state.spent), "refund {cost}");
+    }
+
+    async fn reset(&mut self) {
+        self.next_life += 1;
+        let answer = self.script("reset", &[LIMITS.lifetime]).await;
+        if self.ledger.leases.is_empty() {
+            // Forgotten altogether, and with it the stamp.
+            self.ledger = Ledger::new();
+        }
+        self.ledger.reset(&self.layout, self.now);
+        assert_eq!((answer[0], answer[2], answer[4]), (1, 0, self.next_life));
     }
 }
 
@@ -180,17 +172,10 @@ async fn the_script_answers_as_the_ledger_does() {
     for round in 0..40 {
         let mut random = Random::new(round);
         let quota = [greedy(7, 60), greedy(50, 100), greedy(1000, 400), window][round as usize % 4];
-        let layout = Layout::of(&quota);
-        // A window's ticks, or the units of its tokens, in a second.
-        let in_a_second = if layout.is_greedy() {
-            layout.units(quota.tokens() as u32)
-        } else {
-            layout.full_at(State { spent: 1, stamp: 0 })
-        };
-        let terms = terms(&layout, (in_a_second, 1_000_000_000));
+        let Limit { layout, terms, .. } = Limit::new(quota);
         let (connection, key) = (connection.clone(), format!("key {round}"));
         let ledger = Ledger::new();
-        let mut beside = Beside { connection, key, layout, terms, ledger, now: START, life: 0 };
+        let mut beside = Beside { connection, key, layout, terms, ledger, now: START, life: 0, next_life: 77 };
         // A few processes, or more than there is room for.
         let (processes, length) = if round % 5 == 0 { (60, 400) } else { (4, 100) };
         let (mut seqs, mut sold) = (vec![0; processes], Vec::new());
@@ -201,13 +186,15 @@ async fn the_script_answers_as_the_ledger_does() {
             match random.below(10) {
                 0 => {
                     let cost = 1 + random.below(6) as u32;
-                    sold.extend(beside.take(cost).await.map(|state| (state, cost)));
+                    let taken = beside.take(cost).await;
+                    sold.extend(taken.map(|state| (beside.life, state, cost)));
                 }
                 1 => {
-                    if let Some((state, cost)) = sold.pop() {
-                        beside.refund(state, cost).await;
+                    if let Some((life, state, cost)) = sold.pop() {
+                        beside.refund(life, state, cost).await;
                     }
                 }
+                2 if random.chance(20) => beside.reset().await,
                 2 => beside.now -= random.below(100_000),
                 _ => beside.ask(some_ask(&mut random, &mut seqs)).await,
             }

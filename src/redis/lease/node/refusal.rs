@@ -1,7 +1,7 @@
 //! A refusal is remembered, so that an attack costs the server nothing.
 
 use crate::{
-    redis::lease::{Settings, ledger::tick},
+    redis::lease::{Settings, tick},
     state::State,
 };
 
@@ -22,6 +22,15 @@ pub(super) struct Refusal {
     early: u64,
     /// The bucket as it was, and when; `None` once something was granted.
     seen: Option<Seen>,
+}
+
+/// Nothing need be asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Barred {
+    /// Nanoseconds until it is worth asking.
+    pub(super) ask: u64,
+    /// Nanoseconds until the tokens can be there.
+    pub(super) retry: u64,
 }
 
 /// A bucket at a time of the server's.
@@ -49,10 +58,10 @@ impl Seen {
 }
 
 impl Refusal {
-    /// Whether one who lacks `missing` tokens need not ask, and then for how many nanoseconds. `None`: ask.
+    /// Whether one who lacks `missing` tokens need not ask. `None`: ask.
     ///
     /// At the latest a lifetime later it is worth asking again: by then leases of others may have come back, or the bucket was reset.
-    pub(super) fn bars(&mut self, settings: &Settings, now: u64, missing: u32) -> Option<u64> {
+    pub(super) fn bars(&mut self, settings: &Settings, now: u64, missing: u32) -> Option<Barred> {
         let may_pass = self.seen.is_none_or(|seen| seen.remaining(settings) >= missing);
         if now < self.floor && missing < self.missing && may_pass && now >= self.early {
             self.early = now.saturating_add(EARLY_SPACING);
@@ -61,7 +70,7 @@ impl Refusal {
         let wait = self.seen.map_or(0, |seen| seen.wait(settings, missing));
         let ask_at = self.floor.max(self.at.saturating_add(wait.min(settings.lifetime())));
         let there_at = self.floor.max(self.at.saturating_add(wait));
-        (now < ask_at).then(|| there_at - now)
+        (now < ask_at).then(|| Barred { ask: ask_at - now, retry: there_at - now })
     }
 
     /// Whether it says more than that a second has passed without a refusal.

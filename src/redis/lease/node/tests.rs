@@ -101,9 +101,9 @@ fn asking_for_less_than_was_refused_is_no_way_around_it() {
 fn refused_until_just_before_the_token_is_there() {
     let mut pair = Pair::new(Quota::per_second(1).capacity(10));
     assert!(pair.ledger.take(&pair.settings.layout, START, 10).is_ok());
-    let Answer::Refused { retry } = pair.take(0, 1) else { panic!("allowed") };
+    let Answer::Refused { retry, .. } = pair.take(0, 1) else { panic!("allowed") };
     assert!((999 * MILLI..=1000 * MILLI).contains(&retry), "{retry}");
-    assert!(matches!(pair.take(retry - 1, 1), Answer::Refused { retry: 1 }));
+    assert!(matches!(pair.take(retry - 1, 1), Answer::Refused { retry: 1, .. }));
     assert!(matches!(pair.take(retry, 1), Answer::Allowed { .. }));
     assert_eq!(pair.asks, 2);
 }

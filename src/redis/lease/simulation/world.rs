@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     quota::Quota,
-    redis::lease::{Answer, Ask, Balance, Ledger, Limits, Node, Settings, Step, ledger::tick},
+    redis::lease::{Answer, Ask, Balance, Ledger, Limits, Node, Settings, Step, tick},
     state::{Layout, State},
 };
 
@@ -244,7 +244,7 @@ impl World {
             }
             Answer::Wait => self.processes[index].waiting.push(cost),
             Answer::Exact { seq } => self.send(index, clock, Packet::Take { seq, cost }),
-            Answer::Refused { retry } => ensure(retry > 0, || "refused, and to retry at once".to_owned())?,
+            Answer::Refused { retry, .. } => ensure(retry > 0, || "refused, and to retry at once".to_owned())?,
         }
         Ok(())
     }
