@@ -171,15 +171,14 @@ impl Key {
         })
     }
 
-    /// Something has arrived or is lost; if somebody waited for it, they look again.
+    /// Something has arrived or is lost, and whoever waits looks again: also where nobody waits for it any more, since it is only
+    /// now that this is noticed.
     fn land(&self, change: impl FnOnce(&mut Node) -> bool) {
-        let landed = self.change(|node| {
+        self.change(|node| {
             self.bar.lower();
             change(node)
         });
-        if landed {
-            self.landed.notify_waiters();
-        }
+        self.landed.notify_waiters();
     }
 
     fn sign(&self, ask: Option<Ask>) -> Option<Ask> {

@@ -6,7 +6,7 @@ use super::{
     world::{Weather, World},
 };
 use crate::{
-    redis::lease::{Ask, Reply, ledger::tick},
+    redis::lease::{Ask, Reply, tick},
     state::State,
 };
 
