@@ -68,13 +68,13 @@ impl<const LEASES: bool> Backend for Shared<LEASES> {
 }
 
 mod exact {
-    use super::{Shared, behaviour, behaves};
+    use super::{Shared, behaves, behaviour};
 
     behaves!(Shared<false>);
 }
 
 mod with_leases {
-    use super::{Shared, behaviour, behaves};
+    use super::{Shared, behaves, behaviour};
 
     behaves!(Shared<true>);
 }

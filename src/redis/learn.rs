@@ -61,11 +61,7 @@ impl Shared {
     }
 
     /// Learns what there is, changes it, and learns the change.
-    async fn change(
-        self: &Arc<Self>,
-        verb: &str,
-        with: impl FnOnce(Call<'_>) -> Call<'_>,
-    ) -> Result<u64, RedisError> {
+    async fn change(self: &Arc<Self>, verb: &str, with: impl FnOnce(Call<'_>) -> Call<'_>) -> Result<u64, RedisError> {
         self.learn().await?;
         let call = with(self.names.change(self.settings().version, verb));
         let version = read(self.client.call(&call).await?)?;

@@ -208,6 +208,27 @@ mod tests {
         assert_eq!(ledger.state.spent, keys.settings().layout.units(allowed));
     }
 
+    /// It does not know any more what it was granted, so it must not be asked for it under the same number.
+    #[test]
+    fn a_key_that_was_forgotten_and_comes_back_gives_nothing_back_that_was_spent() {
+        let (keys, mut ledger) = (keys(1), Ledger::new());
+        let settings = keys.settings();
+        let mut spend_one = |now: u64, key: &super::Key| {
+            while let Step { answer: Answer::Wait, ask: Some(ask) } = key.take(settings, now, 1) {
+                let reply = ledger.ask(&settings.layout, &settings.limits, START + now / 1000, &ask).unwrap();
+                key.reply(settings, now, &reply);
+            }
+            ledger.state.spent
+        };
+        let before = spend_one(0, &keys.key(0, b"one").unwrap());
+        assert_eq!(before, settings.layout.units(1));
+        let later = 2_000_000_000;
+        assert!(keys.key(later, b"other").is_some() && keys.with(b"one", |_| ()).is_none());
+        let much_later = 2 * later;
+        let after = spend_one(much_later, &keys.key(much_later, b"one").unwrap());
+        assert!(after > before, "{before} were spent before, and {after} in all");
+    }
+
     #[test]
     fn a_full_table_decides_one_by_one_and_forgets_only_what_holds_nothing() {
         let keys = keys(64);

@@ -6,12 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Ask, Ledger, Limits,
-    ledger::Lease,
-    simulation::random::Random,
-    tick,
-};
+use super::{Ask, Ledger, Limits, ledger::Lease, simulation::random::Random, tick};
 use crate::{
     quota::Quota,
     redis::terms::Limit,
@@ -72,7 +67,15 @@ struct Beside {
 impl Beside {
     async fn script(&mut self, verb: &str, arguments: &[u64]) -> Vec<u64> {
         let mut command = redis::cmd("EVAL");
-        command.arg(SCRIPT).arg(1).arg(&self.key).arg(&self.terms[..]).arg(self.next_life).arg(self.now).arg(verb).arg(arguments);
+        command
+            .arg(SCRIPT)
+            .arg(1)
+            .arg(&self.key)
+            .arg(&self.terms[..])
+            .arg(self.next_life)
+            .arg(self.now)
+            .arg(verb)
+            .arg(arguments);
         let answer: Vec<u64> = command.query_async(&mut self.connection).await.unwrap();
         self.life = answer[4];
         answer
