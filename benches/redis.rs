@@ -7,6 +7,8 @@
 //! **Lease mode** is compared with exact mode, and an **outage** with buckets in memory: threads ask as fast as they can. A **refused
 //! flood** is not fast, but to be cheap for the server: what counts is how often it is asked.
 //!
+//! A word after `--` runs only the scenarios that begin with it.
+//!
 //! Needs `redis-server` and `redis-benchmark`: apt-get install redis-server redis-tools
 
 #[path = "redis/load.rs"]
@@ -48,12 +50,25 @@ fn main() {
     let runtime = Builder::new_multi_thread().enable_all().build().expect("a runtime can be made");
     println!("| scenario | decisions/s | p50 | p99 | beside | decisions/s | p50 | p99 | ratio | target | verdict |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let wanted = |scenario: &str| scenario.starts_with(&only);
     runtime.block_on(async {
-        exact("exact, 50 connections", Load { connections: 50, under_way: 1 }).await;
-        exact("exact, 4 connections, 16 calls under way on each", Load { connections: 4, under_way: 16 }).await;
-        leased().await;
-        outage().await;
-        flood().await;
+        for (connections, under_way, scenario) in
+            [(50, 1, "exact, 50 connections"), (4, 16, "exact, 4 connections, 16 calls under way on each")]
+        {
+            if wanted(scenario) {
+                exact(scenario, Load { connections, under_way }).await;
+            }
+        }
+        if wanted("lease, hot key") {
+            leased().await;
+        }
+        if wanted("outage, 1000 keys") {
+            outage().await;
+        }
+        if wanted("refused flood") {
+            flood().await;
+        }
     });
 }
 

@@ -35,6 +35,7 @@ pub struct SharedDecision {
 
 impl SharedDecision {
     /// A decision made without Redis.
+    #[inline]
     pub(super) fn without_redis(decision: Decision, source: Source) -> SharedDecision {
         SharedDecision { decision, source, life: 0, turn: 0 }
     }

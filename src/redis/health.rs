@@ -54,6 +54,7 @@ impl Health {
     }
 
     /// What to hand to [`Health::failed`]; `None`: do not ask.
+    #[inline]
     pub(super) fn ask(&self) -> Option<Breaker> {
         Some(self.breaker()).filter(|breaker| !breaker.is_open())
     }
@@ -67,6 +68,7 @@ impl Health {
         self.lease.add_one();
     }
 
+    #[inline]
     pub(super) fn fell_back(&self) {
         self.fallback.add_one();
     }
@@ -107,6 +109,7 @@ impl Health {
         }
     }
 
+    #[inline]
     fn breaker(&self) -> Breaker {
         // Connections and settings come by ways of their own; nothing is published by this number.
         Breaker(self.breaker.load(Ordering::Relaxed))

@@ -89,13 +89,16 @@ impl Shared {
     /// be asked.
     #[inline]
     pub(super) fn decide_at_once(self: &Arc<Self>, key: &[u8], cost: u32) -> Option<SharedDecision> {
-        let settings = self.settings.load();
-        let owner = settings.owner(key);
-        let held = owner.keys.as_ref().and_then(|keys| self.take_held(owner, keys, key, cost));
-        held.or_else(|| match self.health.ask() {
-            Some(_) => None,
-            None => Some(self.fall_back(owner, key, cost)),
-        })
+        if self.names.leasing.is_some() {
+            let settings = self.settings.load();
+            let owner = settings.owner(key);
+            if let Some(keys) = &owner.keys
+                && let Some(held) = self.take_held(owner, keys, key, cost)
+            {
+                return Some(held);
+            }
+        }
+        if self.health.ask().is_some() { None } else { Some(self.fall_back(key, cost)) }
     }
 
     /// The decision, wherever it is made.
@@ -105,12 +108,13 @@ impl Shared {
             Some(keys) => self.take_leased(&owner, keys, key, cost).await,
             None => self.take(&owner, key, cost).await,
         };
-        decision.unwrap_or_else(|| self.fall_back(&owner, key, cost))
+        decision.unwrap_or_else(|| self.fall_back(key, cost))
     }
 
-    fn fall_back(&self, owner: &Owner, key: &[u8], cost: u32) -> SharedDecision {
+    #[inline]
+    fn fall_back(&self, key: &[u8], cost: u32) -> SharedDecision {
         self.health.fell_back();
-        self.fallback.decide(owner, key, cost)
+        self.fallback.decide(key, cost, || self.settings().owner(key).limit.layout)
     }
 
     /// The decision of Redis, if it can be asked and answers in time.
