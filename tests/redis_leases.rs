@@ -224,8 +224,11 @@ async fn a_reset_lets_those_pass_who_were_refused_and_a_new_quota_holds_at_once(
     while limiter.try_acquire("alice", 1).await.is_allowed() {}
     assert!(limiter.try_acquire("alice", 1).await.is_refused());
     limiter.reset("alice").await.unwrap();
-    assert!(limiter.try_acquire("alice", 10).await.is_allowed());
+    let decision = limiter.try_acquire("alice", 10).await;
+    assert!(decision.is_allowed());
     assert!(limiter.try_acquire("alice", 1).await.is_refused());
+    assert!(limiter.refund("alice", decision).await);
+    assert!(limiter.try_acquire("alice", 10).await.is_allowed(), "so does a refund");
     limiter.replace(Quota::per_day(40)).await.unwrap();
     let decision = limiter.try_acquire("alice", 1).await;
     assert_eq!((decision.limit(), decision.is_allowed()), (40, true));

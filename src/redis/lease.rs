@@ -57,7 +57,7 @@ use crate::state::{Layout, State, Terms};
 /// What a process asks of the ledger of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
-    /// Which process: a random number below 2⁵³, another one after every start.
+    /// Which key of which process: a random number below 2⁵³, another one after every start, and after the key was forgotten.
     pub(crate) node: u64,
     /// Larger than in any request before.
     pub(crate) seq: u64,

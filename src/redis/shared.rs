@@ -173,7 +173,11 @@ impl Shared {
             let call = Call::new(&REFUND, &bucket).bytes(&owner.limit.terms);
             self.ask(&call.number(decision.life).number(sold.stamp).number(charged), read).await
         };
-        given.unwrap_or(false)
+        let given = given.unwrap_or(false);
+        if given {
+            self.was_filled(owner, key);
+        }
+        given
     }
 
     /// Makes a bucket full. The next one under its name has another life.
@@ -185,10 +189,15 @@ impl Shared {
         } else {
             let _: u64 = read(self.client.send(redis::cmd("DEL").arg(bucket)).await?)?;
         }
-        if let Some(keys) = &owner.keys {
-            keys.with(key, |key| key.was_reset());
-        }
+        self.was_filled(owner, key);
         Ok(())
+    }
+
+    /// Who was refused may pass now.
+    fn was_filled(&self, owner: &Owner, key: &[u8]) {
+        if let Some(keys) = &owner.keys {
+            keys.with(key, |key| key.was_filled());
+        }
     }
 
     /// Asks Redis; a failure opens the breaker.

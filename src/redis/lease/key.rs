@@ -138,10 +138,10 @@ impl Key {
         self.seen.store(settings.layout.remaining(settled.spent).into(), Ordering::Relaxed);
     }
 
-    /// See [`Node::was_reset`].
-    pub(crate) fn was_reset(&self) {
+    /// See [`Node::was_filled`].
+    pub(crate) fn was_filled(&self) {
         self.land(|node| {
-            node.was_reset();
+            node.was_filled();
             true
         });
     }

@@ -259,8 +259,8 @@ impl Node {
         (self.back > 0 || self.unsure || under_way).then(|| self.send(settings, balance, now, 0, 0))
     }
 
-    /// The bucket was made full: what was refused before may pass now, and what was taken before stays taken.
-    pub(crate) fn was_reset(&mut self) {
+    /// The bucket got tokens otherwise than by refill: what was refused before may pass now. What was taken before stays taken.
+    pub(crate) fn was_filled(&mut self) {
         self.turn += 1;
         (self.refusal, self.exact_until) = (Refusal::default(), 0);
     }

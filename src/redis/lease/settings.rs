@@ -6,7 +6,7 @@ use crate::state::Layout;
 /// What all keys of a quota share.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// A random number below 2⁵³, another one after every start of the process.
+    /// Who asks, where that is not a [`Key`](super::key::Key), which has a number of its own: in the simulation.
     pub(crate) node: u64,
     pub(crate) layout: Layout,
     pub(crate) limits: Limits,

@@ -32,6 +32,7 @@ impl Shared {
         let now = self.clock.nanos();
         if cost > owner.limit.layout.capacity_tokens() {
             let known = keys.with(name, |key| key.seen().saturating_add(key.left(now)));
+            self.health.leased();
             return Some(answer::above_capacity(&owner.limit, known.unwrap_or(0), cost));
         }
         keys.take_at_once(now, name, cost, |key, turn, step| self.answered(owner, key, turn, now, cost, step)).flatten()

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use crate::{
     redis::{
         error::RedisError,
-        lease::{Ask, Reply, key::Key},
+        lease::{Ask, Limits, Reply, key::Key},
         script::{Taken, read},
         settings::Owner,
         shared::Shared,
@@ -16,35 +16,43 @@ use crate::{
     state::State,
 };
 
-/// A message that is under way. It is lost if it is not said to have arrived, whatever ends its task.
+/// A message that is under way. It is lost if it does not arrive, whatever ends its task.
 struct Flight {
     key: Arc<Key>,
     seq: u64,
+    arrived: bool,
+}
+
+impl Flight {
+    fn of(key: &Arc<Key>, seq: u64) -> Flight {
+        Flight { key: Arc::clone(key), seq, arrived: false }
+    }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        // Nothing, if it has arrived.
-        self.key.lost(self.seq);
+        if !self.arrived {
+            self.key.lost(self.seq);
+        }
     }
 }
 
 impl Shared {
     /// Sends a request in a task of its own.
     pub(super) fn send(self: &Arc<Self>, owner: &Arc<Owner>, key: &Arc<Key>, ask: Ask) -> JoinHandle<()> {
-        let flight = Flight { key: Arc::clone(key), seq: ask.seq };
+        let mut flight = Flight::of(key, ask.seq);
         let (shared, owner) = (Arc::clone(self), Arc::clone(owner));
         self.runtime.spawn(async move {
-            let key = &flight.key;
             if let Some(keys) = &owner.keys
-                && let Some(reply) = shared.ask_for(&owner, key, &ask, keys.settings().limits).await
+                && let Some(reply) = shared.ask_for(&owner, &flight.key, &ask, keys.settings().limits).await
             {
-                key.reply(keys.settings(), shared.clock.nanos(), &reply);
+                flight.arrived = true;
+                flight.key.reply(keys.settings(), shared.clock.nanos(), &reply);
             }
         })
     }
 
-    async fn ask_for(&self, owner: &Owner, key: &Key, ask: &Ask, limits: crate::redis::lease::Limits) -> Option<Reply> {
+    async fn ask_for(&self, owner: &Owner, key: &Key, ask: &Ask, limits: Limits) -> Option<Reply> {
         let bucket = owner.bucket(key.name());
         let call = self.lease_call(owner, &bucket, "ask");
         let numbers = [ask.kept, ask.back, ask.need, ask.want, limits.most].map(u64::from);
@@ -55,10 +63,11 @@ impl Shared {
 
     /// Takes tokens one by one, and tells the key, which has given this its number.
     pub(super) async fn take_one(&self, owner: &Owner, key: &Arc<Key>, seq: u64, cost: u32) -> Option<Taken> {
-        let flight = Flight { key: Arc::clone(key), seq };
+        let mut flight = Flight::of(key, seq);
         let taken = self.ask_to_take(owner, key.name(), cost).await?;
         let state = State { spent: taken.spent, stamp: taken.stamp };
         if let Some(keys) = &owner.keys {
+            flight.arrived = true;
             let refused = (!taken.taken).then_some((state, taken.micros));
             flight.key.decided(keys.settings(), self.clock.nanos(), seq, refused);
             flight.key.saw(keys.settings(), state, taken.micros);
