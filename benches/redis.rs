@@ -4,6 +4,11 @@
 //! connections and with as many calls under way. Both take turns, a second each, and a ratio is the median of the rounds'.
 //! Server and load share the machine's processors, so the absolute numbers depend on both.
 //!
+//! **Lease mode** is compared with exact mode, and an **outage** with buckets in memory: threads ask as fast as they can. A **refused
+//! flood** is not fast, but to be cheap for the server: what counts is how often it is asked.
+//!
+//! A word after `--` runs only the scenarios that begin with it.
+//!
 //! Needs `redis-server` and `redis-benchmark`: apt-get install redis-server redis-tools
 
 #[path = "redis/load.rs"]
@@ -12,13 +17,18 @@ mod load;
 mod peer;
 #[path = "../tests/support/redis.rs"]
 mod server;
+#[path = "redis/spin.rs"]
+mod spin;
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use load::{Load, Measured};
 use server::RedisServer;
-use tollgate::{Quota, RedisLimiter, RedisLimiterBuilder};
+use spin::spin;
+use tokio::runtime::{Builder, Runtime};
+use tollgate::{KeyedLimiter, Quota, RedisLimiter, RedisLimiterBuilder, SharedDecision};
 
+const SECOND: Duration = Duration::from_secs(1);
 /// Rounds of a second.
 const ROUNDS: usize = 5;
 
@@ -37,13 +47,110 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be made");
+    let runtime = Builder::new_multi_thread().enable_all().build().expect("a runtime can be made");
     println!("| scenario | decisions/s | p50 | p99 | beside | decisions/s | p50 | p99 | ratio | target | verdict |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let wanted = |scenario: &str| scenario.starts_with(&only);
     runtime.block_on(async {
-        exact("exact, 50 connections", Load { connections: 50, under_way: 1 }).await;
-        exact("exact, 4 connections, 16 calls under way on each", Load { connections: 4, under_way: 16 }).await;
+        for (connections, under_way, scenario) in
+            [(50, 1, "exact, 50 connections"), (4, 16, "exact, 4 connections, 16 calls under way on each")]
+        {
+            if wanted(scenario) {
+                exact(scenario, Load { connections, under_way }).await;
+            }
+        }
+        if wanted("lease, hot key") {
+            leased().await;
+        }
+        if wanted("outage, 1000 keys") {
+            outage().await;
+        }
+        if wanted("refused flood") {
+            flood().await;
+        }
     });
+}
+
+/// Beside exact mode, with as many calls under way as it is fastest with.
+async fn leased() {
+    let server = RedisServer::start();
+    let load = Load { connections: 4, under_way: 16 };
+    let exact = builder(&server, quota()).connections(load.connections).connect().await.expect("the server was started");
+    let leased = builder(&server, quota()).lease(0.1).connect().await.expect("the server was started");
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let ours = apart(|| {
+            spin(SECOND, |_, _| {
+                let decision = ask(&leased, b"hot");
+                assert!(decision.is_allowed(), "{decision}");
+            })
+        });
+        rounds.push((ours, load.on(&exact, SECOND).await));
+    }
+    row("lease, hot key", "exact", &rounds, 100.0);
+}
+
+/// Beside a table in memory, with a thousand keys.
+async fn outage() {
+    let mut server = RedisServer::start();
+    let limiter = builder(&server, quota()).connect().await.expect("the server was started");
+    server.kill();
+    while limiter.stats().up {
+        let _ = limiter.try_acquire("key", 1).await;
+    }
+    let memory = KeyedLimiter::new(quota(), 100_000);
+    let names: Vec<String> = (0..1000).map(|n| format!("client {n}")).collect();
+    let name = |thread: usize, n: usize| names[(n * 7 + thread * 500) % names.len()].as_bytes();
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let ours = apart(|| spin(SECOND, |thread, n| assert!(ask(&limiter, name(thread, n)).is_allowed())));
+        let theirs = apart(|| spin(SECOND, |thread, n| assert!(memory.try_acquire(name(thread, n), 1).is_allowed())));
+        rounds.push((ours, theirs));
+    }
+    row("outage, 1000 keys", "in memory", &rounds, 0.9);
+}
+
+/// How often the server is asked for a key that has nothing left.
+async fn flood() {
+    let server = RedisServer::start();
+    let limiter = builder(&server, Quota::per_day(100)).lease(0.1).connect().await.expect("the server was started");
+    while limiter.try_acquire("hot", 1).await.is_allowed() {}
+    let (before, time) = (calls(&server), 3 * SECOND);
+    let ours = apart(|| spin(time, |_, _| assert!(ask(&limiter, b"hot").is_refused())));
+    let a_second = (calls(&server) - before) as f64 / time.as_secs_f64();
+    let verdict = if a_second <= 10.0 { "reached" } else { "MISSED" };
+    println!(
+        "| refused flood | {:.0} | {} | {} | calls of the server | {a_second:.1} | | | | at most 10 | {verdict} |",
+        ours.per_second,
+        micros(ours.p50),
+        micros(ours.p99),
+    );
+}
+
+/// How often scripts were called.
+fn calls(server: &RedisServer) -> u64 {
+    let stats: String = server.command(&["INFO", "commandstats"]);
+    let calls = |line: &str| line.split(['=', ',']).nth(1).and_then(|calls| calls.parse::<u64>().ok());
+    stats.lines().filter(|line| line.starts_with("cmdstat_eval")).filter_map(calls).sum()
+}
+
+/// Runs what blocks, while the runtime goes on.
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
+/// From a thread that belongs to no runtime.
+fn ask(limiter: &RedisLimiter, key: &[u8]) -> SharedDecision {
+    let at_once = limiter.try_acquire_at_once(key, 1);
+    at_once.unwrap_or_else(|| waiting().block_on(limiter.try_acquire(key, 1)))
+}
+
+/// For those who wait: one for all.
+fn waiting() -> &'static Runtime {
+    static WAITING: OnceLock<Runtime> = OnceLock::new();
+    WAITING
+        .get_or_init(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be made"))
 }
 
 /// Beside redis-benchmark.

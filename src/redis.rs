@@ -11,21 +11,28 @@
 //! nothing back to a later one. It also means that only a bucket that is not full resists a clock that steps back and forth
 //! again: a full one is forgotten, and full is all that it can be.
 //!
+//! **Fast, if told so.** In lease mode a process takes tokens in batches and spends them from memory: see `lease` for the protocol
+//! and its bound, and `leasing` for what drives it.
+//!
 //! **Never in the way.** A request waits for Redis once, for at most the timeout. Then the [`breaker`] is open, everybody is
 //! answered from memory as [`OnError`] says, and a probe in the background finds out when Redis is well again.
 //!
 //! - `target`, `client`, `script`, `error`: the only files that know the redis crate, with `shared` above them.
 //! - `terms`: a quota as the scripts read it. `settings`, `learn`: what all instances share. `watch`: the background.
-//! - `breaker`, `health`, `fallback`: what happens when Redis is ill.
+//! - `lease`: the protocol, without I/O. `leasing`: its messages, its clock, and its decisions.
+//! - `breaker`, `health`, `fallback`, `counters`: what happens when Redis is ill.
 
 mod breaker;
 mod builder;
 mod client;
+mod counters;
 mod decision;
 mod error;
 mod fallback;
 mod health;
 mod learn;
+mod lease;
+mod leasing;
 mod script;
 mod settings;
 mod shared;
@@ -42,6 +49,7 @@ pub use decision::{SharedDecision, Source};
 pub use error::RedisError;
 pub use fallback::OnError;
 pub use health::RedisStats;
+use leasing::Last;
 use shared::Shared;
 
 use crate::quota::Quota;
@@ -80,9 +88,31 @@ use crate::quota::Quota;
 ///     +hget +hset +hdel +hgetall +publish +subscribe
 /// ```
 ///
+/// # Exact, or with leases
+///
+/// In **exact mode**, which is the usual one, Redis makes every decision: one round trip each, and not a token too many. In **lease
+/// mode** ([`RedisLimiterBuilder::lease`]) a process takes tokens of a key in batches and spends them from its own memory, hundreds of
+/// times as fast; the batch follows the key's demand, and a refusal is remembered, so that an attack costs Redis at most ten
+/// calls a second a key. Take exact mode where every request counts (logins, payments, small quotas), and lease mode where a key
+/// is asked more often than Redis is to be.
+///
+/// | | exact mode | lease mode |
+/// | --- | --- | --- |
+/// | allowed in any time `t`, at most | `capacity + refill(t)` | `capacity + refill(t) + ⌊fraction × capacity⌋` |
+/// | allowed since a bucket was fresh, at most | `capacity + refill(t)` | `capacity + refill(t)` |
+/// | refused though tokens are there | never | while other processes hold them: at most `⌊fraction × capacity⌋`, and 2 s |
+/// | a process that crashes loses | what it was asking for | what it holds: at most `⌊fraction × capacity⌋` a key |
+/// | [`Decision::remaining`](crate::Decision::remaining) | is what is left | is what was in the bucket when the process last heard of it, without what has come back since, and what it holds |
+/// | [`RedisLimiter::refund`] | gives back what is still owed | of what came from a lease: only while no message was sent since |
+///
+/// A quota so small that the fraction of its capacity is less than one token stays exact, and so do single costs above it. Tokens that
+/// are not spent within 2 s go back, and so do all when the limiter is closed or dropped; a shorter time would make more messages,
+/// and a longer one keep tokens from others. All processes that share a prefix should be in the same mode: the two share the
+/// settings, and their buckets are apart, so that each has a limit of its own.
+///
 /// # What is promised
 ///
-/// Over all processes, in any time at most the capacity and what came back in that time, by the clock of the server, which
+/// In exact mode, over all processes, in any time at most the capacity and what came back in that time, by the clock of the server, which
 /// may step back. The grain of time is a microsecond, or what 52 bits for 34 years of refill leave room for: 256 ns at 10⁹
 /// tokens a second. Time begins on the first of January 2025 and stands still 2³⁰ s later, in January 2059: buckets do not
 /// refill then.
@@ -96,6 +126,8 @@ use crate::quota::Quota;
 /// request waits for at most the timeout, and once one has, the others do not, until Redis is well again. What was asked in
 /// vain may be charged in Redis all the same, when a server that hung goes on: too much, and never too little.
 ///
+/// What is on lease is spent first, as long as it lasts, and a refusal is remembered as long: for at most 2 s.
+///
 /// # Shared settings
 ///
 /// The quota and the rules stand in Redis, and a change reaches every process within a second, mostly at once. The quota
@@ -103,6 +135,9 @@ use crate::quota::Quota;
 #[derive(Clone)]
 pub struct RedisLimiter {
     shared: Arc<Shared>,
+    /// Nobody reads it: it is here to be dropped.
+    #[expect(dead_code, reason = "what it does, it does when it is dropped")]
+    last: Arc<Last>,
 }
 
 impl RedisLimiter {
@@ -138,18 +173,21 @@ impl RedisLimiter {
     #[must_use = "a decision says whether the request may go on"]
     pub async fn try_acquire(&self, key: &(impl AsRef<[u8]> + ?Sized), cost: u32) -> SharedDecision {
         let key = key.as_ref();
-        let settings = self.shared.settings();
-        let owner = settings.owner(key);
-        match self.shared.take(owner, key, cost).await {
+        match self.shared.decide_at_once(key, cost) {
             Some(decision) => decision,
-            None => {
-                self.shared.health.fell_back();
-                self.shared.fallback.decide(owner, key, cost)
-            }
+            None => self.shared.decide(key, cost).await,
         }
     }
 
-    /// Whole tokens in the key's bucket.
+    /// The same, if the answer needs no waiting: tokens on lease are here, or a refusal is remembered, or Redis cannot be asked.
+    /// `None`: nothing was taken; ask [`RedisLimiter::try_acquire`]. For callers who answer most requests without a task or a
+    /// future of their own.
+    #[inline]
+    pub fn try_acquire_at_once(&self, key: &(impl AsRef<[u8]> + ?Sized), cost: u32) -> Option<SharedDecision> {
+        self.shared.decide_at_once(key.as_ref(), cost)
+    }
+
+    /// Whole tokens in the key's bucket, and of those on lease the ones that this process holds.
     #[must_use]
     pub async fn available(&self, key: &(impl AsRef<[u8]> + ?Sized)) -> u32 {
         self.try_acquire(key, 0).await.remaining()
@@ -158,6 +196,9 @@ impl RedisLimiter {
     /// Undoes a decision on this key, where it was made: gives its tokens back, as far as they are still owed, and says whether
     /// any were. See [`Bucket::refund`](crate::Bucket::refund).
     ///
+    /// One that came from a lease is undone only while its tokens can be put back unnoticed: until the process next sends a message
+    /// about the key, or hears of it. Else it gives nothing back, since Redis was told that they were spent.
+    ///
     /// A decision from before the bucket was full or reset, the quota was replaced, or the key got or lost a rule, gives nothing
     /// back; nor does one that Redis made while Redis cannot be asked.
     pub async fn refund(&self, key: &(impl AsRef<[u8]> + ?Sized), decision: SharedDecision) -> bool {
@@ -165,11 +206,12 @@ impl RedisLimiter {
         match decision.source() {
             Source::Redis => self.shared.refund(self.shared.settings().owner(key), key, decision).await,
             Source::Local => self.shared.fallback.refund(key, decision.decision()),
+            Source::Lease => self.shared.unspend(key, decision),
             Source::Open | Source::Closed => false,
         }
     }
 
-    /// Makes the key's bucket full.
+    /// Makes the key's bucket full. What is on lease stays out besides, and another process may remember a refusal for 2 s longer.
     ///
     /// # Errors
     /// When Redis cannot be asked. The process's own bucket, for that time, is full all the same.
@@ -221,6 +263,13 @@ impl RedisLimiter {
     #[must_use]
     pub fn rules(&self) -> Vec<(Vec<u8>, Quota)> {
         self.shared.settings().rules.iter().map(|(key, rule)| (key.clone(), rule.limit.quota)).collect()
+    }
+
+    /// Gives back all tokens that are on lease with this process, and waits until they have arrived, or the timeout has passed. From
+    /// then on tokens are taken one by one. To be called before the process ends, so that nothing is lost; where the process
+    /// goes on, dropping the last clone does the same in the background. In exact mode there is nothing to do.
+    pub async fn close(&self) {
+        self.shared.close().await;
     }
 
     /// Whether Redis is asked now, and what was counted so far.

@@ -1,4 +1,4 @@
-//! The behaviour of a limiter of many keys, in Redis.
+//! The behaviour of a limiter of many keys, in Redis: in exact mode, and with leases.
 
 mod behaviour;
 #[path = "support/redis.rs"]
@@ -11,24 +11,26 @@ use server::RedisServer;
 use tollgate::{ManualClock, Quota, RedisLimiter, SharedDecision, Source};
 
 /// A limiter and a server of its own.
-struct Shared {
+struct Shared<const LEASES: bool> {
     limiter: RedisLimiter,
     _server: RedisServer,
 }
 
-impl Backend for Shared {
+impl<const LEASES: bool> Backend for Shared<LEASES> {
     type Answer = SharedDecision;
 
-    async fn make(quota: Quota, clock: ManualClock) -> Shared {
+    async fn make(quota: Quota, clock: ManualClock) -> Self {
         let server = RedisServer::start();
         // A busy machine is not an ill server.
         let builder = RedisLimiter::builder(&server.url(), quota).timeout(Duration::from_secs(10)).clock(clock);
+        let builder = if LEASES { builder.lease(0.1) } else { builder };
         Shared { limiter: builder.connect().await.unwrap(), _server: server }
     }
 
     async fn try_acquire(&self, key: &str, cost: u32) -> SharedDecision {
         let decision = self.limiter.try_acquire(key, cost).await;
-        assert_eq!(decision.source(), Source::Redis);
+        let source = decision.source();
+        assert!(source == Source::Redis || LEASES && source == Source::Lease, "{source:?}");
         decision
     }
 
@@ -65,4 +67,14 @@ impl Backend for Shared {
     }
 }
 
-behaves!(Shared);
+mod exact {
+    use super::{Shared, behaves, behaviour};
+
+    behaves!(Shared<false>);
+}
+
+mod with_leases {
+    use super::{Shared, behaves, behaviour};
+
+    behaves!(Shared<true>);
+}

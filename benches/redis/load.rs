@@ -53,6 +53,6 @@ async fn ask_until(limiter: RedisLimiter, end: Instant) -> Histogram<u64> {
     times
 }
 
-fn histogram() -> Histogram<u64> {
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_max(60_000_000_000, 3).expect("the bounds are good")
 }

@@ -2,9 +2,12 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex},
     time::Duration,
 };
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 
 use super::{
     OnError, RedisLimiter,
@@ -12,6 +15,7 @@ use super::{
     error::RedisError,
     fallback::Fallback,
     health::Health,
+    leasing::{self, Last, Leasing},
     settings::{Names, Settings},
     shared::{Background, Lives, Shared},
     target::Target,
@@ -34,6 +38,7 @@ pub struct RedisLimiterBuilder {
     connections: usize,
     max_keys: usize,
     clock: Clock,
+    lease: Option<f64>,
 }
 
 impl RedisLimiterBuilder {
@@ -47,6 +52,7 @@ impl RedisLimiterBuilder {
             connections: 2,
             max_keys: 100_000,
             clock: Clock::Process,
+            lease: None,
         }
     }
 
@@ -67,6 +73,15 @@ impl RedisLimiterBuilder {
         RedisLimiterBuilder { prefix: prefix.to_owned(), ..self }
     }
 
+    /// Lease mode: the process takes tokens for a key in batches and spends them from its own memory, hundreds of times as fast as
+    /// it can ask. At most this fraction of a capacity, above 0 and up to 1, is out on lease, over all processes; a tenth is a
+    /// good choice. Not set: exact mode, where Redis makes every decision. See [`RedisLimiter`] for when to use which.
+    ///
+    /// All limiters that share a prefix should be in the same mode: the two share the settings, and no buckets.
+    pub fn lease(self, fraction: f64) -> Self {
+        RedisLimiterBuilder { lease: Some(fraction), ..self }
+    }
+
     /// How many connections there are; 2 when not set, and 1 at least. Requests take turns on them, and never wait for one
     /// another's answers.
     pub fn connections(self, connections: usize) -> Self {
@@ -74,6 +89,7 @@ impl RedisLimiterBuilder {
     }
 
     /// How many keys the process tells apart by itself while Redis cannot be asked; 100,000 when not set, of some 27 bytes each.
+    /// In lease mode, as many may have tokens on lease, of some 500 bytes each while they do; others are decided one by one.
     pub fn max_keys(self, max_keys: usize) -> Self {
         RedisLimiterBuilder { max_keys, ..self }
     }
@@ -89,20 +105,26 @@ impl RedisLimiterBuilder {
     /// A server that cannot be reached is no error: the limiter begins with what [`OnError`] says.
     ///
     /// # Errors
-    /// When the URL cannot be read, the server denies access, the share of [`OnError::Local`] is not above 0 and at most 1, or
-    /// there is no memory for so many keys.
+    /// When the URL cannot be read, the server denies access, the share of [`OnError::Local`] or the fraction of a lease is not above 0
+    /// and at most 1, or there is no memory for so many keys.
     pub async fn connect(self) -> Result<RedisLimiter, RedisError> {
+        let leasing = self.lease.map(|fraction| Leasing { fraction, timeout: self.timeout, max_keys: self.max_keys });
+        if let Some(fraction) = self.lease.filter(|fraction| !(*fraction > 0.0 && *fraction <= 1.0)) {
+            return Err(RedisError::Fraction(fraction));
+        }
+        let names = Names::new(self.prefix, leasing);
         let client = Client::new(Target::parse(&self.url)?, self.connections, self.timeout);
         let shared = Arc::new(Shared {
             client,
             health: Health::new(),
             fallback: Fallback::new(self.on_error, self.quota, self.max_keys, &self.clock)?,
-            settings: RwLock::new(Arc::new(Settings::unknown(&self.prefix, self.quota))),
-            names: Names::new(self.prefix),
+            settings: ArcSwap::from_pointee(Settings::unknown(&names, self.quota)),
+            names,
             clock: self.clock,
             lives: Lives::default(),
             adopting: Mutex::default(),
             background: Background::default(),
+            runtime: Handle::current(),
         });
         match shared.come_back().await {
             Ok(()) => {}
@@ -111,8 +133,9 @@ impl RedisLimiterBuilder {
         }
         let watching = tokio::spawn(watch::watch(Arc::downgrade(&shared)));
         let listening = tokio::spawn(watch::listen(Arc::downgrade(&shared)));
-        shared.background.begin([watching.abort_handle(), listening.abort_handle()]);
-        Ok(RedisLimiter { shared })
+        let ticking = tokio::spawn(leasing::tick(Arc::downgrade(&shared)));
+        shared.background.begin([watching, listening, ticking].map(|task| task.abort_handle()));
+        Ok(RedisLimiter { last: Arc::new(Last(Arc::clone(&shared))), shared })
     }
 }
 
@@ -126,6 +149,7 @@ impl fmt::Debug for RedisLimiterBuilder {
             .field("prefix", &self.prefix)
             .field("connections", &self.connections)
             .field("max_keys", &self.max_keys)
+            .field("lease", &self.lease)
             .finish_non_exhaustive()
     }
 }

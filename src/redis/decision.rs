@@ -10,6 +10,9 @@ use crate::decision::Decision;
 pub enum Source {
     /// Redis did: the limit is that of all instances together.
     Redis,
+    /// The process itself did, from tokens that it has leased from Redis, or since it remembers that Redis has too few: the limit
+    /// is that of all instances together.
+    Lease,
     /// Redis cannot be asked, and the process's own bucket decided: [`OnError::Local`](super::OnError::Local).
     Local,
     /// Redis cannot be asked, so everything is allowed: [`OnError::Open`](super::OnError::Open).
@@ -24,14 +27,17 @@ pub struct SharedDecision {
     pub(super) decision: Decision,
     pub(super) source: Source,
     /// The life of the bucket that decided, if it is in Redis. No other bucket has the same, whatever its name and its quota,
-    /// so this is all that a refund has to know.
+    /// so this is all that a refund has to know. Of a decision from a lease, the number of the key that held it.
     pub(super) life: u64,
+    /// Of a decision from a lease, the key's turn: see [`Key::unspend`](super::lease::key::Key::unspend).
+    pub(super) turn: u64,
 }
 
 impl SharedDecision {
     /// A decision made without Redis.
+    #[inline]
     pub(super) fn without_redis(decision: Decision, source: Source) -> SharedDecision {
-        SharedDecision { decision, source, life: 0 }
+        SharedDecision { decision, source, life: 0, turn: 0 }
     }
 
     /// Who made the decision.

@@ -16,6 +16,8 @@ pub enum RedisError {
     Url(String),
     /// The share of the quota for one process is not a number above 0 and up to 1.
     Share(f64),
+    /// The fraction of a capacity that may be out on lease is not a number above 0 and up to 1.
+    Fraction(f64),
     /// There can be no table for so many local keys.
     Table(BuildError),
     /// No answer in this time.
@@ -69,6 +71,7 @@ impl fmt::Display for RedisError {
         match self {
             RedisError::Url(why) => write!(f, "the Redis URL cannot be used: {why}"),
             RedisError::Share(share) => write!(f, "a local share of {share}: allowed is above 0 and up to 1"),
+            RedisError::Fraction(fraction) => write!(f, "a lease fraction of {fraction}: allowed is above 0 and up to 1"),
             RedisError::Table(error) => error.fmt(f),
             RedisError::Timeout(time) => write!(f, "Redis does not answer within {time:?}"),
             RedisError::Unreachable(why) => write!(f, "Redis cannot be reached: {why}"),

@@ -13,7 +13,7 @@ use crate::{
     keyed::{BuildError, KeyedLimiter},
     quota::{Kind, MAX_PERIOD_NANOS, Quota},
     request::Request,
-    state::State,
+    state::{Layout, State},
 };
 
 /// What to do while Redis cannot be asked.
@@ -57,15 +57,14 @@ impl Fallback {
         })
     }
 
-    pub(super) fn decide(&self, owner: &Owner, key: &[u8], cost: u32) -> SharedDecision {
-        let made_up =
-            |spent, outcome| Request::take(&owner.limit.layout, 0, cost).declined(State { spent, stamp: 0 }, outcome);
-        let (decision, source) = match self {
-            Fallback::Local { limiter, .. } => (limiter.try_acquire(key, cost), Source::Local),
-            Fallback::Open => (made_up(0, Outcome::Allowed), Source::Open),
-            Fallback::Closed => (made_up(owner.limit.layout.terms.capacity, Outcome::Unavailable), Source::Closed),
-        };
-        SharedDecision::without_redis(decision, source)
+    /// `layout` says what the key's quota is, where there is no bucket that knows.
+    #[inline]
+    pub(super) fn decide(&self, key: &[u8], cost: u32, layout: impl FnOnce() -> Layout) -> SharedDecision {
+        match self {
+            Fallback::Local { limiter, .. } => SharedDecision::without_redis(limiter.try_acquire(key, cost), Source::Local),
+            Fallback::Open => made_up(&layout(), cost, Outcome::Allowed, Source::Open),
+            Fallback::Closed => made_up(&layout(), cost, Outcome::Unavailable, Source::Closed),
+        }
     }
 
     pub(super) fn refund(&self, key: &[u8], decision: Decision) -> bool {
@@ -95,6 +94,13 @@ impl Fallback {
             limiter.set_rule(key.as_slice(), share_of(rule.limit.quota, *share));
         }
     }
+}
+
+/// As of a bucket that is full, or empty.
+fn made_up(layout: &Layout, cost: u32, outcome: Outcome, source: Source) -> SharedDecision {
+    let spent = if outcome == Outcome::Allowed { 0 } else { layout.capacity };
+    let decision = Request::take(layout, 0, cost).declined(State { spent, stamp: 0 }, outcome);
+    SharedDecision::without_redis(decision, source)
 }
 
 fn local(quota: Quota, max_keys: usize, clock: &Clock) -> Result<KeyedLimiter, BuildError> {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-use super::{breaker::Breaker, error::RedisError};
+use super::{breaker::Breaker, counters::Counter, error::RedisError};
 
 /// What a [`RedisLimiter`](super::RedisLimiter) has done so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct RedisStats {
     pub up: bool,
     /// Decisions that Redis made.
     pub redis: u64,
+    /// Decisions made from tokens on lease, or by what is remembered of a refusal.
+    pub lease: u64,
     /// Decisions made without Redis.
     pub fallback: u64,
     /// Requests that Redis failed to answer as it should, and in time.
@@ -27,8 +29,9 @@ pub struct RedisStats {
 
 pub(super) struct Health {
     breaker: AtomicU64,
-    redis: AtomicU64,
-    fallback: AtomicU64,
+    redis: Counter,
+    lease: Counter,
+    fallback: Counter,
     failures: AtomicU64,
     /// The bucket for which a request failed: where a probe has to succeed, since in a cluster another key may be well.
     failed: Mutex<Vec<u8>>,
@@ -41,8 +44,9 @@ impl Health {
     pub(super) fn new() -> Health {
         Health {
             breaker: AtomicU64::new(Breaker::OPEN.0),
-            redis: AtomicU64::new(0),
-            fallback: AtomicU64::new(0),
+            redis: Counter::default(),
+            lease: Counter::default(),
+            fallback: Counter::default(),
             failures: AtomicU64::new(0),
             failed: Mutex::default(),
             opened: Arc::default(),
@@ -50,16 +54,23 @@ impl Health {
     }
 
     /// What to hand to [`Health::failed`]; `None`: do not ask.
+    #[inline]
     pub(super) fn ask(&self) -> Option<Breaker> {
         Some(self.breaker()).filter(|breaker| !breaker.is_open())
     }
 
     pub(super) fn answered(&self) {
-        self.redis.fetch_add(1, Ordering::Relaxed);
+        self.redis.add_one();
     }
 
+    #[inline]
+    pub(super) fn leased(&self) {
+        self.lease.add_one();
+    }
+
+    #[inline]
     pub(super) fn fell_back(&self) {
-        self.fallback.fetch_add(1, Ordering::Relaxed);
+        self.fallback.add_one();
     }
 
     /// A request failed, for this bucket if it was for one.
@@ -89,14 +100,16 @@ impl Health {
         let breaker = self.breaker();
         RedisStats {
             up: !breaker.is_open(),
-            redis: self.redis.load(Ordering::Relaxed),
-            fallback: self.fallback.load(Ordering::Relaxed),
+            redis: self.redis.sum(),
+            lease: self.lease.sum(),
+            fallback: self.fallback.sum(),
             failures: self.failures.load(Ordering::Relaxed),
             // It begins open.
             outages: breaker.openings() - 1,
         }
     }
 
+    #[inline]
     fn breaker(&self) -> Breaker {
         // Connections and settings come by ways of their own; nothing is published by this number.
         Breaker(self.breaker.load(Ordering::Relaxed))

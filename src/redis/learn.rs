@@ -15,10 +15,10 @@ use crate::quota::Quota;
 
 impl Shared {
     /// Brings what is known and what stands in Redis together: the newer counts. (Redis has the older after a loss of data.)
-    pub(super) async fn learn(&self) -> Result<(), RedisError> {
+    pub(super) async fn learn(self: &Arc<Self>) -> Result<(), RedisError> {
         let reply = self.client.send(redis::cmd("HGETALL").arg(&self.names.settings)).await?;
         let fields: HashMap<Vec<u8>, Vec<u8>> = read(reply)?;
-        let stored = Settings::read(&self.names.prefix, &fields)?;
+        let stored = Settings::read(&self.names, &fields)?;
         let known = self.settings();
         if known.version > stored.as_ref().map_or(0, |stored| stored.version) {
             let _: u64 = read(self.client.call(&known.restore(&self.names)).await?)?;
@@ -47,21 +47,21 @@ impl Shared {
     }
 
     /// Replaces the default for all instances.
-    pub(super) async fn replace(&self, quota: Quota) -> Result<(), RedisError> {
+    pub(super) async fn replace(self: &Arc<Self>, quota: Quota) -> Result<(), RedisError> {
         self.change("replace", |call| call.bytes(quota.to_string().as_bytes())).await.map(drop)
     }
 
-    pub(super) async fn set_rule(&self, key: &[u8], quota: Quota) -> Result<(), RedisError> {
+    pub(super) async fn set_rule(self: &Arc<Self>, key: &[u8], quota: Quota) -> Result<(), RedisError> {
         self.change("rule", |call| call.bytes(key).bytes(quota.to_string().as_bytes())).await.map(drop)
     }
 
     /// Whether there was such a rule.
-    pub(super) async fn remove_rule(&self, key: &[u8]) -> Result<bool, RedisError> {
+    pub(super) async fn remove_rule(self: &Arc<Self>, key: &[u8]) -> Result<bool, RedisError> {
         Ok(self.change("unrule", |call| call.bytes(key)).await? > 0)
     }
 
     /// Learns what there is, changes it, and learns the change.
-    async fn change(&self, verb: &str, with: impl FnOnce(Call<'_>) -> Call<'_>) -> Result<u64, RedisError> {
+    async fn change(self: &Arc<Self>, verb: &str, with: impl FnOnce(Call<'_>) -> Call<'_>) -> Result<u64, RedisError> {
         self.learn().await?;
         let call = with(self.names.change(self.settings().version, verb));
         let version = read(self.client.call(&call).await?)?;
@@ -70,12 +70,17 @@ impl Shared {
     }
 
     /// Takes newer settings over.
-    fn adopt(&self, settings: Settings) {
+    fn adopt(self: &Arc<Self>, mut settings: Settings) {
         let _one_by_one = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.settings();
         if settings.version > known.version {
             self.fallback.adopt(&known, &settings);
-            *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+            let gone = settings.succeed(&known);
+            self.settings.store(Arc::new(settings));
+            for owner in gone {
+                let shared = Arc::clone(self);
+                self.runtime.spawn(async move { shared.hand_back(&owner).await });
+            }
         }
     }
 }

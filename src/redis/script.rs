@@ -14,6 +14,7 @@ pub(super) struct Text {
 
 pub(super) static TAKE: Text = Text { source: include_str!("take.lua"), script: LazyLock::new(|| script(&TAKE)) };
 pub(super) static REFUND: Text = Text { source: include_str!("refund.lua"), script: LazyLock::new(|| script(&REFUND)) };
+pub(super) static LEASE: Text = Text { source: include_str!("lease/lease.lua"), script: LazyLock::new(|| script(&LEASE)) };
 pub(super) static PROBE: Text = Text { source: include_str!("probe.lua"), script: LazyLock::new(|| script(&PROBE)) };
 pub(super) static SETTINGS: Text =
     Text { source: include_str!("settings.lua"), script: LazyLock::new(|| script(&SETTINGS)) };

@@ -5,10 +5,14 @@
 //! themselves. So nobody ever reads a bucket by another quota than it was written by, and instances that learn of a change a
 //! moment later go on with the old buckets until then.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, iter, sync::Arc};
+
+use foldhash::fast::RandomState;
 
 use super::{
     error::RedisError,
+    lease::keys::Keys,
+    leasing::Leasing,
     script::{Call, SETTINGS},
     terms::Limit,
 };
@@ -17,23 +21,30 @@ use crate::quota::Quota;
 const RULE: &[u8] = b"rule:";
 
 /// A quota, and the name of the buckets that have it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Owner {
     pub(super) limit: Limit,
     /// The version that brought it.
     pub(super) since: u64,
     prefix: Vec<u8>,
+    /// Those that have something on lease, if this quota is leased.
+    pub(super) keys: Option<Keys>,
 }
 
 impl Owner {
-    fn new(prefix: &str, quota: Quota, since: u64, default_since: u64) -> Owner {
+    fn new(names: &Names, quota: Quota, since: u64, default_since: u64) -> Owner {
+        let Names { prefix, leasing, .. } = names;
+        // Buckets with leases beside them are not to be taken for such without.
+        let mode = if leasing.is_some() { "l" } else { "" };
         // When the default is replaced, the rules' buckets are full again as well.
-        let name = if since == default_since {
-            format!("{prefix}:{since:x}:")
+        let (name, most) = if since == default_since {
+            (format!("{prefix}:{mode}{since:x}:"), leasing.as_ref().map_or(0, |leasing| leasing.max_keys))
         } else {
-            format!("{prefix}:{default_since:x}.{since:x}:")
+            (format!("{prefix}:{mode}{default_since:x}.{since:x}:"), 1)
         };
-        Owner { limit: Limit::new(quota), since, prefix: name.into_bytes() }
+        let limit = Limit::new(quota);
+        let keys = leasing.as_ref().and_then(|leasing| leasing.keys(&limit, most));
+        Owner { limit, since, prefix: name.into_bytes(), keys }
     }
 
     /// The name of a key's bucket.
@@ -49,35 +60,58 @@ pub(super) struct Settings {
     pub(super) version: u64,
     start: bool,
     pub(super) default: Arc<Owner>,
-    pub(super) rules: HashMap<Vec<u8>, Arc<Owner>>,
+    pub(super) rules: Rules,
 }
+
+/// Keys with a quota of their own.
+pub(super) type Rules = HashMap<Vec<u8>, Arc<Owner>, RandomState>;
 
 impl Settings {
     /// Before anything is learned.
-    pub(super) fn unknown(prefix: &str, quota: Quota) -> Settings {
-        Settings { version: 0, start: true, default: Arc::new(Owner::new(prefix, quota, 0, 0)), rules: HashMap::new() }
+    pub(super) fn unknown(names: &Names, quota: Quota) -> Settings {
+        Settings { version: 0, start: true, default: Arc::new(Owner::new(names, quota, 0, 0)), rules: Rules::default() }
     }
 
+    #[inline]
     pub(super) fn owner(&self, key: &[u8]) -> &Arc<Owner> {
+        // Most limiters have no rules at all.
+        if self.rules.is_empty() {
+            return &self.default;
+        }
         match self.rules.get(key) {
             Some(rule) => rule,
             None => &self.default,
         }
     }
 
+    pub(super) fn owners(&self) -> impl Iterator<Item = &Arc<Owner>> {
+        iter::once(&self.default).chain(self.rules.values())
+    }
+
+    /// Goes on with what is known of quotas that stay, and returns those that do not.
+    pub(super) fn succeed(&mut self, known: &Settings) -> Vec<Arc<Owner>> {
+        let mut before: HashMap<_, _> = known.owners().map(|owner| (owner.prefix.clone(), Arc::clone(owner))).collect();
+        for owner in iter::once(&mut self.default).chain(self.rules.values_mut()) {
+            if let Some(same) = before.remove(&owner.prefix) {
+                *owner = same;
+            }
+        }
+        before.into_values().collect()
+    }
+
     /// From the fields of the hash. `None`: there is none.
-    pub(super) fn read(prefix: &str, fields: &HashMap<Vec<u8>, Vec<u8>>) -> Result<Option<Settings>, RedisError> {
+    pub(super) fn read(names: &Names, fields: &HashMap<Vec<u8>, Vec<u8>>) -> Result<Option<Settings>, RedisError> {
         if fields.is_empty() {
             return Ok(None);
         }
         let version = number(field(fields, "version")?)?;
         let since = number(field(fields, "since")?)?;
-        let default = Arc::new(Owner::new(prefix, quota(field(fields, "default")?)?, since, since));
-        let mut rules = HashMap::new();
+        let default = Arc::new(Owner::new(names, quota(field(fields, "default")?)?, since, since));
+        let mut rules = Rules::default();
         for (name, value) in fields {
             if let Some(key) = name.strip_prefix(RULE) {
                 let (rule_since, text) = text(value)?.split_once(' ').ok_or_else(unreadable)?;
-                rules.insert(key.to_vec(), Arc::new(Owner::new(prefix, quota(text)?, number(rule_since)?, since)));
+                rules.insert(key.to_vec(), Arc::new(Owner::new(names, quota(text)?, number(rule_since)?, since)));
             }
         }
         Ok(Some(Settings { version, start: field(fields, "start")? == "1", default, rules }))
@@ -105,12 +139,14 @@ pub(super) struct Names {
     pub(super) prefix: String,
     /// The hash of the settings, and the channel on which changes are told.
     pub(super) settings: Vec<u8>,
+    /// In lease mode, how.
+    pub(super) leasing: Option<Leasing>,
 }
 
 impl Names {
-    pub(super) fn new(prefix: String) -> Names {
+    pub(super) fn new(prefix: String, leasing: Option<Leasing>) -> Names {
         let settings = format!("{prefix}:settings").into_bytes();
-        Names { prefix, settings }
+        Names { prefix, settings, leasing }
     }
 
     /// The beginning of a call that changes the settings.

@@ -4,13 +4,14 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use arc_swap::ArcSwap;
 use redis::Value;
-use tokio::task::AbortHandle;
+use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::{
     client::Client,
@@ -18,7 +19,7 @@ use super::{
     error::RedisError,
     fallback::Fallback,
     health::Health,
-    script::{Call, PROBE, REFUND, TAKE, Taken, read},
+    script::{Call, LEASE, PROBE, REFUND, TAKE, Taken, read},
     settings::{Names, Owner, Settings},
 };
 use crate::{
@@ -40,19 +41,21 @@ pub(super) struct Shared {
     pub(super) names: Names,
     pub(super) clock: Clock,
     pub(super) lives: Lives,
-    /// Read for every decision and written for every change: a lock held for the length of a clone.
-    pub(super) settings: RwLock<Arc<Settings>>,
+    /// Read for every decision and written for every change.
+    pub(super) settings: ArcSwap<Settings>,
     /// One change is adopted after the other.
     pub(super) adopting: Mutex<()>,
     pub(super) background: Background,
+    /// Where the limiter lives.
+    pub(super) runtime: Handle,
 }
 
 /// What goes on in the background, and ends with the last limiter.
 #[derive(Default)]
-pub(super) struct Background(OnceLock<[AbortHandle; 2]>);
+pub(super) struct Background(OnceLock<[AbortHandle; 3]>);
 
 impl Background {
-    pub(super) fn begin(&self, tasks: [AbortHandle; 2]) {
+    pub(super) fn begin(&self, tasks: [AbortHandle; 3]) {
         // There is one beginning.
         drop(self.0.set(tasks));
     }
@@ -79,20 +82,80 @@ impl Lives {
 
 impl Shared {
     pub(super) fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+        self.settings.load_full()
+    }
+
+    /// The decision, if it can be made without waiting: from leased tokens, by a refusal that is remembered, or since Redis cannot
+    /// be asked.
+    #[inline]
+    pub(super) fn decide_at_once(self: &Arc<Self>, key: &[u8], cost: u32) -> Option<SharedDecision> {
+        if self.names.leasing.is_some() {
+            let settings = self.settings.load();
+            let owner = settings.owner(key);
+            if let Some(keys) = &owner.keys
+                && let Some(held) = self.take_held(owner, keys, key, cost)
+            {
+                return Some(held);
+            }
+        }
+        if self.health.ask().is_some() { None } else { Some(self.fall_back(key, cost)) }
+    }
+
+    /// The decision, wherever it is made.
+    pub(super) async fn decide(self: &Arc<Self>, key: &[u8], cost: u32) -> SharedDecision {
+        let owner = Arc::clone(self.settings.load().owner(key));
+        let decision = match &owner.keys {
+            Some(keys) => self.take_leased(&owner, keys, key, cost).await,
+            None => self.take(&owner, key, cost).await,
+        };
+        decision.unwrap_or_else(|| self.fall_back(key, cost))
+    }
+
+    #[inline]
+    fn fall_back(&self, key: &[u8], cost: u32) -> SharedDecision {
+        self.health.fell_back();
+        self.fallback.decide(key, cost, || self.settings().owner(key).limit.layout)
     }
 
     /// The decision of Redis, if it can be asked and answers in time.
     pub(super) async fn take(&self, owner: &Owner, key: &[u8], cost: u32) -> Option<SharedDecision> {
-        let bucket = owner.bucket(key);
-        let call = Call::new(&TAKE, &bucket).bytes(&owner.limit.terms).number(cost.into()).number(self.lives.draw());
-        let call = match &self.clock {
-            Clock::Process => call,
-            Clock::Manual(_) => call.number((self.clock.nanos() / 1000).min(END)),
-        };
-        let taken = self.ask(&call, Taken::read).await?;
+        let taken = self.ask_to_take(owner, key, cost).await?;
+        Some(self.decided(owner, cost, taken))
+    }
+
+    /// What Redis has decided.
+    pub(super) fn decided(&self, owner: &Owner, cost: u32, taken: Taken) -> SharedDecision {
         self.health.answered();
-        Some(SharedDecision { decision: decision(owner, cost, taken), source: Source::Redis, life: taken.life })
+        SharedDecision { decision: decision(owner, cost, taken), source: Source::Redis, life: taken.life, turn: 0 }
+    }
+
+    pub(super) async fn ask_to_take(&self, owner: &Owner, key: &[u8], cost: u32) -> Option<Taken> {
+        let bucket = owner.bucket(key);
+        let call = if self.names.leasing.is_some() {
+            self.lease_call(owner, &bucket, "take").number(cost.into())
+        } else {
+            let call = Call::new(&TAKE, &bucket).bytes(&owner.limit.terms).number(cost.into()).number(self.lives.draw());
+            self.manual_micros().into_iter().fold(call, Call::number)
+        };
+        self.ask(&call, Taken::read).await
+    }
+
+    /// The beginning of a call on a bucket with leases beside it.
+    pub(super) fn lease_call<'a>(&self, owner: &Owner, bucket: &'a [u8], verb: &str) -> Call<'a> {
+        let call = Call::new(&LEASE, bucket).bytes(&owner.limit.terms).number(self.lives.draw());
+        let call = match self.manual_micros() {
+            Some(micros) => call.number(micros),
+            None => call.bytes(b""),
+        };
+        call.bytes(verb.as_bytes())
+    }
+
+    /// What counts in place of the server's clock, in tests.
+    fn manual_micros(&self) -> Option<u64> {
+        match &self.clock {
+            Clock::Process => None,
+            Clock::Manual(_) => Some((self.clock.nanos() / 1000).min(END)),
+        }
     }
 
     /// Whether Redis gave anything back.
@@ -102,15 +165,39 @@ impl Shared {
             return false;
         }
         let bucket = owner.bucket(key);
-        let call = Call::new(&REFUND, &bucket).bytes(&owner.limit.terms);
-        let call = call.number(decision.life).number(sold.stamp).number(charged);
-        self.ask(&call, read).await.unwrap_or(false)
+        let given = if self.names.leasing.is_some() {
+            let call = self.lease_call(owner, &bucket, "refund");
+            let call = call.number(decision.life).number(sold.stamp).number(charged);
+            self.ask(&call, Taken::read).await.map(|given| given.taken)
+        } else {
+            let call = Call::new(&REFUND, &bucket).bytes(&owner.limit.terms);
+            self.ask(&call.number(decision.life).number(sold.stamp).number(charged), read).await
+        };
+        let given = given.unwrap_or(false);
+        if given {
+            self.was_filled(owner, key);
+        }
+        given
     }
 
     /// Makes a bucket full. The next one under its name has another life.
     pub(super) async fn forget(&self, owner: &Owner, key: &[u8]) -> Result<(), RedisError> {
-        let _: u64 = read(self.client.send(redis::cmd("DEL").arg(owner.bucket(key))).await?)?;
+        let bucket = owner.bucket(key);
+        if let Some(leasing) = &self.names.leasing {
+            let call = self.lease_call(owner, &bucket, "reset").number(leasing.lifetime_micros());
+            self.client.call(&call).await.and_then(Taken::read)?;
+        } else {
+            let _: u64 = read(self.client.send(redis::cmd("DEL").arg(bucket)).await?)?;
+        }
+        self.was_filled(owner, key);
         Ok(())
+    }
+
+    /// Who was refused may pass now.
+    fn was_filled(&self, owner: &Owner, key: &[u8]) {
+        if let Some(keys) = &owner.keys {
+            keys.with(key, |key| key.was_filled());
+        }
     }
 
     /// Asks Redis; a failure opens the breaker.

@@ -163,15 +163,15 @@ fn the_scripts_are_the_transitions() {
 fn of_two_who_restore_the_settings_the_newer_counts() {
     let server = RedisServer::start();
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    let names = Names::new("tollgate".to_owned());
+    let names = Names::new("tollgate".to_owned(), None);
     let mut versions: Vec<u64> = Vec::new();
     for version in [5, 9, 7] {
-        let mut settings = Settings::unknown("tollgate", Quota::per_day(version as u32));
+        let mut settings = Settings::unknown(&names, Quota::per_day(version as u32));
         settings.version = version;
         versions.push(settings.restore(&names).by_text().query(&mut connection).unwrap());
     }
     assert_eq!(versions, [5, 9, 9]);
     let fields = redis::cmd("HGETALL").arg(&names.settings).query(&mut connection).unwrap();
-    let settings = Settings::read("tollgate", &fields).unwrap().unwrap();
+    let settings = Settings::read(&names, &fields).unwrap().unwrap();
     assert_eq!((settings.version, settings.default.limit.quota), (9, Quota::per_day(9)));
 }

@@ -64,7 +64,7 @@ async fn opened_within(shared: &Weak<Shared>, time: Duration) -> bool {
 
 impl Shared {
     /// Connects, and asks again if all is well.
-    pub(super) async fn come_back(&self) -> Result<(), RedisError> {
+    pub(super) async fn come_back(self: &Arc<Self>) -> Result<(), RedisError> {
         self.probe().await?;
         self.start().await?;
         self.learn().await?;
@@ -73,7 +73,7 @@ impl Shared {
     }
 
     /// Catches up with the shared settings.
-    async fn look(&self) {
+    async fn look(self: &Arc<Self>) {
         let Some(seen) = self.health.ask() else { return };
         let learned = match self.is_behind().await {
             Ok(true) => self.learn().await,

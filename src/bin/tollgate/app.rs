@@ -108,6 +108,11 @@ impl App {
         Ok(app)
     }
 
+    /// After the last request.
+    pub(crate) async fn close(&self) {
+        self.limits.close().await;
+    }
+
     pub(crate) fn caller(&self, address: std::net::SocketAddr) -> Caller {
         let peer = self.identify.peer(address);
         Caller { peer, granted: answer::granted(peer.address) }

@@ -80,7 +80,7 @@ impl Limits {
     pub(crate) fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Option<Decided> {
         match self {
             Limits::Memory(memory) => Some(Decided { decision: memory.try_acquire(id, cost), without_redis: None }),
-            Limits::Shared(_) => None,
+            Limits::Shared(shared) => shared.try_acquire_at_once(id, cost),
         }
     }
 
@@ -132,6 +132,13 @@ impl Limits {
         match self {
             Limits::Memory(memory) => memory.in_force(),
             Limits::Shared(shared) => shared.in_force(),
+        }
+    }
+
+    /// Gives back what others may use, before the process ends.
+    pub(crate) async fn close(&self) {
+        if let Limits::Shared(shared) = self {
+            shared.close().await;
         }
     }
 

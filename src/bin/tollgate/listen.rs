@@ -65,6 +65,7 @@ impl Server {
             () = watch.finish(app.bounds.shutdown_grace) => {}
             () = watch.keep() => {}
         }
+        app.close().await;
     }
 
     async fn accept(&self) {

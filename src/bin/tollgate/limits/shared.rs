@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate::{Quota, RedisError, RedisLimiter, RedisStats};
+use tollgate::{Quota, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, SharedDecision};
 
 use super::{Decided, InForce, NewDefault, NotChanged, Shown, without_redis};
 use crate::{
@@ -22,12 +22,22 @@ impl Shared {
         let RedisUrl(url) = &redis.url;
         let builder = RedisLimiter::builder(url, quota).prefix(&redis.prefix).timeout(redis.timeout);
         let builder = builder.on_error(redis.on_error).max_keys(max_clients);
+        let builder = redis.lease_fraction.into_iter().fold(builder, RedisLimiterBuilder::lease);
         Ok(Shared { limiter: builder.connect().await? })
     }
 
+    /// Decides, if nobody need be asked for it.
+    pub(super) fn try_acquire_at_once(&self, id: &Id<'_>, cost: u32) -> Option<Decided> {
+        self.limiter.try_acquire_at_once(&id.name(), cost).map(decided)
+    }
+
     pub(super) async fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Decided {
-        let decided = self.limiter.try_acquire(&id.name(), cost).await;
-        Decided { decision: decided.decision(), without_redis: without_redis(decided.source()) }
+        decided(self.limiter.try_acquire(&id.name(), cost).await)
+    }
+
+    /// Gives back what is on lease.
+    pub(super) async fn close(&self) {
+        self.limiter.close().await;
     }
 
     pub(super) async fn replace(&self, change: NewDefault) -> Result<InForce, NotChanged> {
@@ -78,6 +88,10 @@ impl Shared {
     pub(super) fn stats(&self) -> RedisStats {
         self.limiter.stats()
     }
+}
+
+fn decided(decision: SharedDecision) -> Decided {
+    Decided { decision: decision.decision(), without_redis: without_redis(decision.source()) }
 }
 
 /// Returns those that could not be offered.
