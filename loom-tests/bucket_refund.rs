@@ -7,7 +7,8 @@ use crate::model::{
 
 /// A refund gives back what is owed, once, and wipes out no charge made beside it.
 ///
-/// *Caught:* a refund by load and store; giving back all that was charged, or all that is spent if that is less.
+/// *Caught:* a refund by load and store; giving back all that was charged, or what the charge had left behind it, less the
+/// time since.
 #[test]
 fn a_take_beside_a_refund() {
     Model::new(greedy(3), &[0, 1]).thread(&[Take(2), Refund(0)]).thread(&[Take(1), Take(2)]).check();
@@ -15,7 +16,7 @@ fn a_take_beside_a_refund() {
 
 /// The same in a window; refunded in the next one, it gives nothing.
 ///
-/// *Caught:* giving back in whatever window the refund comes.
+/// *Caught:* a refund by load and store; giving back in whatever window the refund comes.
 #[test]
 fn a_take_beside_a_refund_in_a_window() {
     Model::new(interval(3), &[0, 4]).thread(&[Take(2), Refund(0)]).thread(&[Take(1), Take(2)]).check();
@@ -23,7 +24,7 @@ fn a_take_beside_a_refund_in_a_window() {
 
 /// What refill has paid back meanwhile is not given again.
 ///
-/// *Caught:* giving back all that was charged, or all that is spent if that is less; a refund by load and store.
+/// *Caught:* a refund by load and store; giving back all that was charged.
 #[test]
 fn a_refund_beside_refill() {
     Model::new(greedy(3), &[0, 2, 3]).before(&[Take(3)]).thread(&[Refund(0), Take(3)]).thread(&[Take(2), Take(1)]).check();
@@ -31,7 +32,8 @@ fn a_refund_beside_refill() {
 
 /// Refunds that overtake one another mint nothing: each is bounded by itself, not by what the other left.
 ///
-/// *Caught:* giving back what the charge had left behind it, less the time since; a refund by load and store.
+/// *Caught:* a refund by load and store; giving back all that was charged, or what the charge had left behind it, less the
+/// time since.
 #[test]
 fn overlapping_refunds() {
     let model = Model::new(greedy(3), &[0, 2]).before(&[Take(1), Take(2)]);
@@ -40,7 +42,8 @@ fn overlapping_refunds() {
 
 /// The same with a third thread that takes.
 ///
-/// *Caught:* giving back what the charge had left behind it, less the time since.
+/// *Caught:* a refund by load and store; giving back all that was charged, or what the charge had left behind it, less the
+/// time since.
 #[test]
 fn overlapping_refunds_beside_takes() {
     let model = Model::new(greedy(3), &[0, 2]).before(&[Take(1), Take(2)]);
@@ -49,7 +52,7 @@ fn overlapping_refunds_beside_takes() {
 
 /// The same in a window.
 ///
-/// *Caught:* giving back in whatever window the refund comes; a refund by load and store.
+/// *Caught:* a refund by load and store; giving back in whatever window the refund comes.
 #[test]
 fn overlapping_refunds_in_a_window() {
     let model = Model::new(interval(3), &[0, 4]).before(&[Take(1), Take(2)]);

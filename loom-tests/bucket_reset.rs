@@ -15,7 +15,8 @@ fn a_take_beside_a_reset() {
 
 /// The same in a window.
 ///
-/// *Caught:* a reset by load and store; a reset that does not move the stamp.
+/// *Caught:* a reset by load and store; a reset that does not move the stamp; a full bucket whose window runs on, in place of
+/// one that begins with what is taken next.
 #[test]
 fn a_take_beside_a_reset_in_a_window() {
     Model::new(interval(2), &[0, 4]).before(&[Take(2)]).thread(&[Take(1), Take(2)]).thread(&[Reset, Take(1)]).check();
@@ -32,7 +33,7 @@ fn a_refund_beside_a_reset() {
 
 /// The same in a window.
 ///
-/// *Caught:* a reset that does not move the stamp; a refund by load and store.
+/// *Caught:* a reset that does not move the stamp; a reset, or a refund, by load and store.
 #[test]
 fn a_refund_beside_a_reset_in_a_window() {
     Model::new(interval(2), &[0, 4]).before(&[Take(2)]).thread(&[Refund(0)]).thread(&[Reset, Take(2), Take(1)]).check();
@@ -40,7 +41,8 @@ fn a_refund_beside_a_reset_in_a_window() {
 
 /// The same with the one who takes from the new bucket apart from the one who resets.
 ///
-/// *Caught:* a reset that writes the word before the bound on refunds.
+/// *Caught:* a reset that writes the word before the bound on refunds; a refund that asks once whether its decision counts,
+/// or never; the orderings relaxed, as above.
 #[test]
 fn a_refund_beside_a_reset_and_takes() {
     let model = Model::new(greedy(2), &[0]).before(&[Take(2)]);
@@ -57,7 +59,7 @@ fn a_decision_made_beside_a_reset_is_refunded() {
 
 /// Two resets at once, with takes and a refund between them; the clock steps backward, and the stamp does not.
 ///
-/// *Caught:* a reset by load and store; a reset that does not move the stamp; the orderings relaxed, as above.
+/// *Caught:* a reset by load and store; a refund that asks once whether its decision counts; the orderings relaxed, as above.
 #[test]
 fn two_resets_beside_takes() {
     Model::new(greedy(2), &[5, 3]).before(&[Take(2)]).thread(&[Reset, Take(2)]).thread(&[Reset, Take(2), Refund(2)]).check();

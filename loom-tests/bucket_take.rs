@@ -5,7 +5,7 @@ use crate::model::{Call::Take, Model, WINDOW, greedy, interval};
 /// Never more than the capacity and what came back, in any window, and no charge is lost.
 ///
 /// *Caught:* a plain store in place of the swap; the successor of the old word written over a newer one; a refusal that
-/// writes.
+/// writes; a wrapping subtraction for the elapsed time; `now` as the stamp, where the later of the two belongs.
 #[test]
 fn two_threads_take_while_time_moves() {
     Model::new(greedy(2), &[0, 1, 2]).thread(&[Take(1), Take(1)]).thread(&[Take(1), Take(2)]).check();
@@ -13,7 +13,8 @@ fn two_threads_take_while_time_moves() {
 
 /// The same with three threads and different costs.
 ///
-/// *Caught:* a plain store in place of the swap; a wrapping subtraction for the elapsed time.
+/// *Caught:* a plain store in place of the swap; the successor of the old word written over a newer one; a wrapping
+/// subtraction; `now` as the stamp.
 #[test]
 fn three_threads_take_while_time_moves() {
     Model::new(greedy(2), &[0, 1]).thread(&[Take(1)]).thread(&[Take(2)]).thread(&[Take(1)]).check();
@@ -21,7 +22,8 @@ fn three_threads_take_while_time_moves() {
 
 /// Two threads that meet the end of a window open one new window, not two.
 ///
-/// *Caught:* a plain store in place of the swap; a wrapping subtraction.
+/// *Caught:* a plain store in place of the swap; the successor of the old word written over a newer one; a window that ends a
+/// tick early, or late.
 #[test]
 fn two_threads_open_a_window() {
     let clock = [0, WINDOW - 1, WINDOW];
@@ -30,7 +32,8 @@ fn two_threads_open_a_window() {
 
 /// The same with three threads.
 ///
-/// *Caught:* the successor of the old word written over a newer one; a refusal that writes.
+/// *Caught:* a plain store in place of the swap; the successor of the old word written over a newer one; a refusal that
+/// writes.
 #[test]
 fn three_threads_open_a_window() {
     let clock = [0, WINDOW];
@@ -47,7 +50,7 @@ fn a_stale_reader_refills_nothing() {
 
 /// The same where a window stands for the stamp.
 ///
-/// *Caught:* a wrapping subtraction.
+/// *Caught:* a wrapping subtraction; a window that begins where the last one ended, not when it is first used.
 #[test]
 fn a_stale_reader_opens_no_window() {
     Model::new(interval(2), &[0, 9]).thread(&[Take(2), Take(1)]).thread(&[Take(1), Take(1)]).check();
@@ -63,7 +66,7 @@ fn a_backward_clock_refills_nothing() {
 
 /// The same for windows.
 ///
-/// *Caught:* a wrapping subtraction.
+/// *Caught:* a wrapping subtraction; a window that begins where the last one ended, not when it is first used.
 #[test]
 fn a_backward_clock_opens_no_window() {
     Model::new(interval(2), &[5, 0, 9]).thread(&[Take(1), Take(1)]).thread(&[Take(1), Take(2)]).check();

@@ -2,6 +2,7 @@
 //!
 //! - *Never over-admit*: of what was allowed and not refunded, no window of time holds more than the capacity and what came
 //!   back in that window. (Interval quotas: no window of the quota more than the capacity, and windows do not overlap.)
+//! - *A window begins with what is first taken in it*, where nothing is carried over from one before.
 //! - *No charge is lost*: what is left at the end is what those charges leave; after refunds it may be less.
 //! - A reset divides the history: before it and after it the same holds, each for itself. Which is the moment of the reset is not
 //!   recorded; one that fits must exist.
@@ -18,6 +19,8 @@ struct Charge {
     /// When a window of the quota begins in which this is used; of greedy quotas, `used_at`.
     window: u64,
     when: When,
+    /// Follows a reset in its own thread.
+    after_reset: bool,
 }
 
 /// What is known of when it was charged.
@@ -29,18 +32,24 @@ enum When {
 }
 
 pub fn check(quota: &Quota, trace: &Trace) {
-    let entries = || trace.before.iter().chain(trace.threads.iter().flatten());
-    let resets = entries().filter(|entry| entry.call == Call::Reset).count();
-    check_with(quota, trace, resets);
+    check_with(quota, trace, 0);
 }
 
 /// The same with so many early evictions, which are like resets.
-pub fn check_with(quota: &Quota, trace: &Trace, resets: usize) {
+pub fn check_with(quota: &Quota, trace: &Trace, evictions: usize) {
     let entries = || trace.before.iter().chain(trace.threads.iter().flatten());
+    let resets = evictions + entries().filter(|entry| entry.call == Call::Reset).count();
     let refunds = entries().any(|entry| matches!(entry.call, Call::Refund(_)));
     let mut charges = charges(quota, trace);
     charges.sort_by_key(|charge| charge.used_at);
     assert!(divides(quota, trace, &charges, resets, refunds), "unsound: {charges:#?} {trace:#?}");
+    let ahead = entries().any(|entry| matches!(entry.call, Call::Reserve(..)));
+    assert!(refunds || ahead || begin_with_a_charge(&charges), "a window of its own: {charges:#?} {trace:#?}");
+}
+
+/// Whether every window was opened by a charge in it.
+fn begin_with_a_charge(charges: &[Charge]) -> bool {
+    charges.iter().all(|charge| charges.iter().any(|first| first.window == charge.window && first.used_at == first.window))
 }
 
 /// A refusal shows the bucket as one of its charges left it, or fuller after a refund.
@@ -70,9 +79,11 @@ fn divides(quota: &Quota, trace: &Trace, charges: &[Charge], resets: usize, refu
         let side = |after: u32| move |(n, _): &(usize, &Charge)| chosen >> n & 1 == after;
         let [before, after] = [0, 1]
             .map(|after| -> Vec<_> { charges.iter().enumerate().filter(side(after)).map(|(_, charge)| *charge).collect() });
-        before.iter().all(|before| after.iter().all(|after| may_precede(before, after)))
+        // What follows a reset in its own thread follows the first of all.
+        let later: Vec<_> = after.iter().map(|charge| Charge { after_reset: false, ..*charge }).collect();
+        before.iter().all(|before| !before.after_reset && after.iter().all(|after| may_precede(before, after)))
             && sound(quota, &before)
-            && divides(quota, trace, &after, resets - 1, refunds)
+            && divides(quota, trace, &later, resets - 1, refunds)
     })
 }
 
@@ -127,11 +138,14 @@ fn charges(quota: &Quota, trace: &Trace) -> Vec<Charge> {
     let by_anybody = |number| refunds(&trace.before, number) || trace.threads.iter().any(|log| refunds(log, number));
     let before = trace.before.iter().enumerate().filter(|(number, _)| !by_anybody(*number));
     let own = trace.threads.iter().flat_map(|log| {
-        let numbered = log.iter().enumerate().map(|(own, entry)| (trace.before.len() + own, entry));
-        numbered.filter(move |(number, _)| !refunds(log, *number))
+        let kept = log.iter().enumerate().filter(|(own, _)| !refunds(log, trace.before.len() + own));
+        kept.filter_map(|(own, entry)| {
+            let after_reset = log[..own].iter().any(|earlier| earlier.call == Call::Reset);
+            Some(Charge { after_reset, ..charge(quota, entry, When::Unknown)? })
+        })
     });
     let before = before.filter_map(|(_, entry)| charge(quota, entry, When::BeforeTheThreads));
-    before.chain(own.filter_map(|(_, entry)| charge(quota, entry, When::Unknown))).collect()
+    before.chain(own).collect()
 }
 
 fn charge(quota: &Quota, entry: &Entry, otherwise: When) -> Option<Charge> {
@@ -142,5 +156,5 @@ fn charge(quota: &Quota, entry: &Entry, otherwise: When) -> Option<Charge> {
         _ => return None,
     };
     let window = if quota.is_interval() { full_at - refill(quota) } else { used_at };
-    Some(Charge { used_at, cost: cost.into(), window, when })
+    Some(Charge { used_at, cost: cost.into(), window, when, after_reset: false })
 }

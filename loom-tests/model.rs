@@ -16,7 +16,7 @@ use loom::{
 };
 use tollgate::{Bucket, Decision, Quota};
 
-use crate::history;
+use crate::{history, turn::Turn};
 
 /// One token a tick, and a tick is a microsecond: room for debt makes it that coarse.
 pub const fn greedy(capacity: u32) -> Quota {
@@ -133,14 +133,18 @@ impl Model {
 
     fn race(self: std::sync::Arc<Model>) -> Trace {
         let bucket = Arc::new(Bucket::new(self.quota));
-        let clock = Arc::new(AtomicU64::new(self.clock[0]));
+        let (clock, turn) = (Arc::new(AtomicU64::new(self.clock[0])), Turn::new());
         let mut before = Log::default();
         self.before.iter().for_each(|call| before.call(&bucket, *call, self.clock[0]));
         let threads: Vec<_> = (0..self.threads.len())
             .map(|number| {
-                let (model, bucket, clock, mut log) = (self.clone(), bucket.clone(), clock.clone(), before.clone());
+                let (model, bucket, mut log) = (self.clone(), bucket.clone(), before.clone());
+                let (clock, turn) = (clock.clone(), turn.clone());
                 thread::spawn(move || {
-                    model.threads[number].iter().for_each(|call| log.call(&bucket, *call, clock.load(Ordering::Relaxed)));
+                    for call in &model.threads[number] {
+                        turn.take();
+                        log.call(&bucket, *call, clock.load(Ordering::Relaxed));
+                    }
                     log
                 })
             })

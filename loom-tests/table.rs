@@ -19,11 +19,12 @@ use loom::{
     },
     thread,
 };
-use tollgate::{Decision, KeyedLimiter, Outcome, Quota, WhenFull};
+use tollgate::{Decision, KeyedLimiter, ManualClock, Outcome, Quota, WhenFull};
 
 use crate::{
     history,
     model::{Answer, Call, Entry, Trace, decided, ticks, time},
+    turn::Turn,
 };
 
 /// A key is its hash, so that a model says where it stands.
@@ -65,9 +66,9 @@ pub const FILLER_CALLS: usize = 3;
 
 pub type Limiter = KeyedLimiter<AsIs>;
 
-/// Four slots.
-pub fn limiter(quota: Quota, when_full: WhenFull) -> Limiter {
-    KeyedLimiter::builder(quota).max_keys(1).hasher(AsIs::default()).when_full(when_full).build().unwrap()
+/// Four slots. The clock is for what takes no time as an argument.
+pub fn limiter(quota: Quota, when_full: WhenFull, clock: ManualClock) -> Limiter {
+    KeyedLimiter::builder(quota).max_keys(1).hasher(AsIs::default()).when_full(when_full).clock(clock).build().unwrap()
 }
 
 pub struct TableModel {
@@ -138,15 +139,17 @@ impl TableModel {
     }
 
     fn race(self: std::sync::Arc<TableModel>) {
-        let limiter = Arc::new(limiter(self.quota, self.when_full));
-        let clock = Arc::new(AtomicU64::new(self.clock[0]));
         let mut before = Log::default();
+        let limiter = Arc::new(limiter(self.quota, self.when_full, before.clock.clone()));
+        let (clock, turn) = (Arc::new(AtomicU64::new(self.clock[0])), Turn::new());
         self.before.iter().for_each(|&(now, key, call)| before.call(&limiter, key, call, now));
         let threads: Vec<_> = (0..self.threads.len())
             .map(|number| {
-                let (model, limiter, clock, mut log) = (self.clone(), limiter.clone(), clock.clone(), before.clone());
+                let (model, limiter, mut log) = (self.clone(), limiter.clone(), before.clone());
+                let (clock, turn) = (clock.clone(), turn.clone());
                 thread::spawn(move || {
                     for &(key, call) in &model.threads[number] {
+                        turn.take();
                         log.call(&limiter, key, call, clock.load(Ordering::Relaxed));
                     }
                     log
@@ -192,6 +195,8 @@ impl TableModel {
 struct Log {
     entries: Vec<(Key, Entry)>,
     decisions: Vec<Option<Decision>>,
+    /// The limiter's: a reset reads it, before it does anything that loom sees.
+    clock: ManualClock,
 }
 
 impl Log {
@@ -207,6 +212,7 @@ impl Log {
                 (None, Answer::Refunded(limiter.refund(&key, self.decisions[number].expect("refunds a decision"))))
             }
             Call::Reset => {
+                self.clock.set(at);
                 limiter.reset(&key);
                 (None, Answer::Reset)
             }

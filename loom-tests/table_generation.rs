@@ -12,11 +12,12 @@ use loom::{
     },
     thread,
 };
-use tollgate::{Decision, WhenFull};
+use tollgate::{Decision, ManualClock, WhenFull};
 
 use crate::{
     model::greedy,
     table::{Key, Limiter, key, limiter},
+    turn::Turn,
 };
 
 const KEY: Key = key(1, 0, 0, 0);
@@ -25,26 +26,61 @@ const NOW: Duration = Duration::ZERO;
 const OLD: u32 = 2;
 const NEW: u32 = 3;
 
-/// Runs `change` and `traffic` at once on a limiter of capacity [`OLD`] whose key has taken 1; checks what both were told.
+/// A limiter of capacity [`OLD`], and whose turn it is to call it.
+struct Shared {
+    limiter: Limiter,
+    turn: Turn,
+}
+
+impl Shared {
+    fn new() -> Arc<Shared> {
+        let limiter = limiter(greedy(OLD), WhenFull::EvictNearestToFull, ManualClock::new());
+        Arc::new(Shared { limiter, turn: Turn::new() })
+    }
+
+    fn take(&self, cost: u32) -> Decision {
+        self.turn.take();
+        self.limiter.try_acquire_at(NOW, &KEY, cost)
+    }
+
+    fn refund(&self, decision: Decision) {
+        self.turn.take();
+        self.limiter.refund(&KEY, decision);
+    }
+
+    fn replace(&self) {
+        self.turn.take();
+        self.limiter.replace(greedy(NEW));
+        self.turn.take();
+    }
+
+    fn set_rule(&self) {
+        self.turn.take();
+        self.limiter.set_rule(&KEY, greedy(NEW));
+        self.turn.take();
+    }
+}
+
+/// Runs `change` and `traffic` at once on a limiter whose key has taken 1; checks what both were told.
 fn race(
-    change: impl Fn(&Limiter, Decision) -> Vec<Decision> + Copy + Send + Sync + 'static,
-    traffic: impl Fn(&Limiter, Decision) -> Vec<Decision> + Copy + Send + Sync + 'static,
+    change: impl Fn(&Shared) -> Vec<Decision> + Copy + Send + Sync + 'static,
+    traffic: impl Fn(&Shared, Decision) -> Vec<Decision> + Copy + Send + Sync + 'static,
 ) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(move || {
-        let limiter = Arc::new(limiter(greedy(OLD), WhenFull::EvictNearestToFull));
-        let first = limiter.try_acquire_at(NOW, &KEY, 1);
+        let shared = Shared::new();
+        let first = shared.take(1);
         let changer = thread::spawn({
-            let limiter = limiter.clone();
-            move || change(&limiter, first)
+            let shared = shared.clone();
+            move || change(&shared)
         });
         let mut told = vec![first];
-        let own = traffic(&limiter, first);
+        let own = traffic(&shared, first);
         assert!(own.is_sorted_by_key(Decision::limit), "back to the old quota: {own:?}");
         told.extend(own);
         told.extend(changer.join().unwrap());
-        let last = limiter.try_acquire_at(NOW, &KEY, 0);
+        let last = shared.take(0);
         assert_eq!(last.limit(), NEW);
         for limit in [OLD, NEW] {
             let mut left: Vec<_> = told
@@ -63,83 +99,106 @@ fn race(
     });
 }
 
-fn take(limiter: &Limiter, cost: u32) -> Decision {
-    limiter.try_acquire_at(NOW, &KEY, cost)
+/// Who changes the quota decides under the new one.
+fn take_after(shared: &Shared, change: impl Fn(&Shared), cost: u32) -> Vec<Decision> {
+    change(shared);
+    let decision = shared.take(cost);
+    assert_eq!(decision.limit(), NEW);
+    vec![decision]
 }
 
 /// Every call sees all of the change or nothing; who has seen it never goes back; all buckets are full under the new quota.
+///
+/// *Caught:* a number that is not stored; a table that stays the old one.
 #[test]
 fn a_quota_is_replaced_under_traffic() {
-    let change = |limiter: &Limiter, _| {
-        limiter.replace(greedy(NEW));
-        let decision = take(limiter, 1);
-        assert_eq!(decision.limit(), NEW);
-        vec![decision]
-    };
-    race(change, |limiter, _| vec![take(limiter, 1), take(limiter, 2)]);
+    race(|shared| take_after(shared, Shared::replace, 1), |shared, _| vec![shared.take(1), shared.take(2)]);
 }
 
 /// The same for a key that gets a quota of its own; others keep their buckets.
+///
+/// *Caught:* a number that is not stored.
 #[test]
 fn a_rule_is_set_under_traffic() {
-    let change = |limiter: &Limiter, _| {
-        limiter.set_rule(&KEY, greedy(NEW));
-        let decision = take(limiter, 1);
-        assert_eq!(decision.limit(), NEW);
-        vec![decision]
-    };
-    race(change, |limiter, _| {
-        let other = limiter.try_acquire_at(NOW, &OTHER, 2);
-        assert!(other.is_allowed() && other.limit() == OLD);
-        assert!(limiter.try_acquire_at(NOW, &OTHER, 1).is_refused());
-        vec![take(limiter, 1), take(limiter, 2)]
+    let change = |shared: &Shared| take_after(shared, Shared::set_rule, 1);
+    race(change, |shared, _| {
+        let take = |cost| shared.limiter.try_acquire_at(NOW, &OTHER, cost);
+        assert!(take(2).is_allowed());
+        assert_eq!((take(1).is_refused(), take(0).limit()), (true, OLD));
+        vec![shared.take(1), shared.take(2)]
     });
 }
 
 /// A decision from before the change gives nothing to the bucket after it.
+///
+/// *Caught:* the table's number kept, or not compared with the decision's.
 #[test]
 fn a_refund_while_the_quota_is_replaced() {
-    let change = |limiter: &Limiter, _| {
-        limiter.replace(greedy(NEW));
-        vec![take(limiter, 2)]
-    };
-    race(change, |limiter, first| {
-        limiter.refund(&KEY, first);
-        vec![]
-    });
+    race(|shared| take_after(shared, Shared::replace, 2), refund);
 }
 
 /// The same for a rule.
+///
+/// *Caught:* the rule's number not compared with the decision's.
 #[test]
 fn a_refund_while_a_rule_is_set() {
-    let change = |limiter: &Limiter, _| {
-        limiter.set_rule(&KEY, greedy(NEW));
-        vec![take(limiter, 2)]
-    };
-    race(change, |limiter, first| {
-        limiter.refund(&KEY, first);
-        vec![]
-    });
+    race(|shared| take_after(shared, Shared::set_rule, 2), refund);
+}
+
+fn refund(shared: &Shared, first: Decision) -> Vec<Decision> {
+    shared.refund(first);
+    vec![]
 }
 
 /// Who learns of a change by other means than the limiter finds it made.
+///
+/// *Caught:* a number that is not stored; a table that stays the old one.
 #[test]
 fn a_change_is_made_when_it_returns() {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(|| {
-        let limiter = Arc::new(limiter(greedy(OLD), WhenFull::EvictNearestToFull));
+        let shared = Shared::new();
         let changed = Arc::new(AtomicBool::new(false));
         let changer = thread::spawn({
-            let (limiter, changed) = (limiter.clone(), changed.clone());
+            let (shared, changed) = (shared.clone(), changed.clone());
             move || {
-                limiter.replace(greedy(NEW));
+                shared.replace();
                 changed.store(true, Ordering::Release);
             }
         });
-        assert!(take(&limiter, 1).is_allowed());
+        assert!(shared.take(1).is_allowed());
         let changed = changed.load(Ordering::Acquire);
-        assert!(!changed || take(&limiter, 1).limit() == NEW);
+        assert!(!changed || shared.take(1).limit() == NEW);
         changer.join().unwrap();
+    });
+}
+
+/// Nor does it hold for one thread and not yet for another: who hears from somebody who was decided under the new quota is so too.
+///
+/// *Caught:* the number stored after the lock is open.
+#[test]
+fn a_change_is_made_for_all_at_once() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(|| {
+        let shared = Shared::new();
+        let seen = Arc::new(AtomicBool::new(false));
+        assert_eq!(shared.take(1).limit(), OLD);
+        let changer = thread::spawn({
+            let shared = shared.clone();
+            move || shared.replace()
+        });
+        let witness = thread::spawn({
+            let (shared, seen) = (shared.clone(), seen.clone());
+            move || {
+                if shared.take(1).limit() == NEW {
+                    seen.store(true, Ordering::Release);
+                }
+            }
+        });
+        assert!(!seen.load(Ordering::Acquire) || shared.take(1).limit() == NEW);
+        changer.join().unwrap();
+        witness.join().unwrap();
     });
 }

@@ -163,6 +163,18 @@ impl Decision {
         }
     }
 
+    /// The time in which an empty bucket becomes full, if nobody takes anything: `limit()` tokens come back in it.
+    ///
+    /// ```
+    /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
+    /// let bucket = Bucket::new(Quota::per_second(5).capacity(10));
+    /// assert_eq!(bucket.try_acquire_at(Duration::ZERO, 1).window(), Duration::from_secs(2));
+    /// ```
+    #[must_use]
+    pub const fn window(&self) -> Duration {
+        Duration::from_nanos(self.terms.window_nanos())
+    }
+
     /// The time from the decision until what was reserved may be used; zero for tokens that were there.
     #[must_use]
     pub const fn wait(&self) -> Duration {

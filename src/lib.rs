@@ -23,6 +23,7 @@
 //! | wait in turn instead of being refused | `acquire` on either (feature `tokio`), or [`Bucket::reserve_at`] without tokio |
 //! | limit across processes and machines | `RedisLimiter` (feature `redis`) |
 //! | test without sleeping | [`ManualClock`], or the methods that end in `_at` |
+//! | limit who calls an axum, tonic or hyper service | `tower::RateLimitLayer` (feature `tower`) |
 //! | put it in front of a service as it is | the binary `tollgate` (feature `server`) |
 //!
 //! # What is promised
@@ -40,8 +41,8 @@
 //! # Features
 //!
 //! `std` (default) has the clock and the table. Without it the crate is `no_std`, without `alloc`: [`Quota`], [`Bucket`] and
-//! [`Decision`], with time passed in. `tokio` adds waiting, `serde` quotas in files, `redis` limits that many processes share,
-//! `server` the binary.
+//! [`Decision`], with time passed in. `tokio` adds waiting, `serde` quotas in files, `tower` the layer for web services,
+//! `redis` limits that many processes share, `server` the binary.
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 // Without std there is no table, and without redis no script: what only they ask of a word has no caller then.
 #![cfg_attr(not(feature = "redis"), allow(dead_code))]
@@ -63,6 +64,8 @@ mod request;
 mod serde;
 mod state;
 mod sync;
+#[cfg(feature = "tower")]
+pub mod tower;
 #[cfg(feature = "tokio")]
 mod wait;
 

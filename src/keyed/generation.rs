@@ -96,7 +96,8 @@ impl Current {
     /// What this thread holds; the generation in force is usually among it.
     #[inline(always)]
     pub(super) fn held(&self) -> Held {
-        // Acquire pairs with the release in `change`: whoever learns of a change by other means reads its number.
+        // Stored before the lock opens: whoever learns of a change by other means reads its number. Relaxed would do as well,
+        // since the generation it stands for was fetched under that lock.
         Held { number: self.number.load(Ordering::Acquire), used: take_used() }
     }
 

@@ -74,7 +74,7 @@ impl Table {
     /// Makes a slot the key's, with a first charge. `None`: somebody else was faster, or the bucket may not be forgotten.
     fn take_over(&self, slot: &Slot, tag: u64, tick: u64, units: u64, allow: Allow) -> Option<State> {
         let old = slot[TAG].load(Ordering::Relaxed);
-        // Acquire: the word is loaded after this. Of two who want the slot, one goes on.
+        // Acquire: the word is loaded after this; with an older one the claim would only fail. Of two who want the slot, one goes on.
         if old & BUSY != 0 || slot[TAG].compare_exchange(old, old | BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
             return None;
         }

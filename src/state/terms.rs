@@ -91,6 +91,13 @@ impl Terms {
         settled.stamp + ticks
     }
 
+    /// How long an empty bucket takes to be full again, rounded up; of an interval quota, its window.
+    pub(crate) const fn window_nanos(&self) -> u64 {
+        let units = if self.is_greedy() { self.capacity } else { self.window << self.tick_bits };
+        let nanos = (units as u128).saturating_mul(self.nanos as u128).div_ceil(self.refill as u128);
+        if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
+    }
+
     /// Where a tick lies on the axis of refilled units, for greedy quotas.
     pub(crate) const fn position(&self, tick: u64) -> u64 {
         tick << self.tick_bits

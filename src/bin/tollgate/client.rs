@@ -1,7 +1,5 @@
 //! Who a client is: an address, perhaps one that a trusted proxy names, or an API key.
 
-mod forwarded;
-
 use std::{
     collections::HashSet,
     fmt,
@@ -13,14 +11,14 @@ use hyper::{
     HeaderMap,
     header::{HeaderName, HeaderValue},
 };
-use ipnet::IpNet;
+use tollgate::tower::TrustedProxies;
 
 use crate::config::{Client, Settings};
 
 /// Tells clients apart.
 pub(crate) struct Identify {
     by: By,
-    trusted: Trusted,
+    trusted: TrustedProxies,
     ipv6_mask: u128,
     /// Keys are logged as a hash with a seed of this process.
     redact: RandomState,
@@ -29,16 +27,6 @@ pub(crate) struct Identify {
 enum By {
     Address,
     Key { header: HeaderName, listed: Option<HashSet<String>> },
-}
-
-/// The networks of proxies whose forwarding headers count.
-#[derive(Debug)]
-pub(crate) struct Trusted(Vec<IpNet>);
-
-impl Trusted {
-    fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
-    }
 }
 
 /// The other end of a connection; found out once for all of its requests.
@@ -74,18 +62,18 @@ impl Identify {
         };
         // An address of the other family inside of an IPv6 one is seen as IPv4, so its network has to be as well.
         let ipv6_mask = u128::MAX.checked_shl(128 - u32::from(settings.ipv6_prefix)).unwrap_or(0);
-        Identify { by, trusted: Trusted(settings.trust_proxy.clone()), ipv6_mask, redact: RandomState::new() }
+        Identify { by, trusted: settings.trust_proxy.iter().copied().collect(), ipv6_mask, redact: RandomState::new() }
     }
 
     pub(crate) fn peer(&self, address: SocketAddr) -> Peer {
         let address = address.ip().to_canonical();
-        Peer { address, trusted: self.trusted.contains(address) }
+        Peer { address, trusted: self.trusted.trusts(address) }
     }
 
     /// Whose request this is.
     pub(crate) fn client<'a>(&self, peer: Peer, headers: &'a HeaderMap) -> Result<Id<'a>, Unknown> {
         match &self.by {
-            By::Address if peer.trusted => Ok(self.id(forwarded::client(peer.address, headers, &self.trusted))),
+            By::Address if peer.trusted => Ok(self.id(self.trusted.client(peer.address, headers))),
             By::Address => Ok(self.id(peer.address)),
             By::Key { header, listed } => {
                 let key = sole(headers, header).filter(|key| !key.is_empty()).ok_or(Unknown::NoKey)?;
@@ -97,7 +85,7 @@ impl Identify {
 
     /// The address to show to whoever asks `GET /`.
     pub(crate) fn address(&self, peer: Peer, headers: &HeaderMap) -> IpAddr {
-        if peer.trusted { forwarded::client(peer.address, headers, &self.trusted) } else { peer.address }
+        if peer.trusted { self.trusted.client(peer.address, headers) } else { peer.address }
     }
 
     /// A client as an administrator names it. `None`: no IP address.

@@ -1,90 +1,24 @@
-//! Who a client is taken for, and what forged headers cannot do.
+//! Who a client is taken for. What forwarding headers say is the library's to read, and is tested there.
 
 use std::net::IpAddr;
 
 use hyper::{HeaderMap, header::HeaderValue};
-use proptest::prelude::*;
 
 use super::{Id, Identify, Unknown};
 use crate::config::settings;
 
-const PROXY: &str = "10.0.0.1";
-
-fn seen(lines: &[(&'static str, &str)]) -> String {
-    let identify = Identify::new(&settings("trust_proxy = ['10.0.0.0/8', '2001:db8:ffff::/48']"));
-    let mut headers = HeaderMap::new();
-    for (name, value) in lines {
-        headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
-    }
-    let peer = identify.peer((PROXY.parse::<IpAddr>().unwrap(), 4711).into());
-    identify.address(peer, &headers).to_string()
-}
-
 #[test]
-fn the_rightmost_foreign_address_is_the_client() {
-    for (value, client) in [
-        ("192.0.2.1", "192.0.2.1"),
-        ("198.51.100.9, 192.0.2.1", "192.0.2.1"),
-        ("198.51.100.9, 192.0.2.1,10.1.1.1", "192.0.2.1"),
-        ("192.0.2.1:4711", "192.0.2.1"),
-        ("[2001:db8::7]:4711", "2001:db8::7"),
-        ("[2001:db8::7]", "2001:db8::7"),
-        ("2001:db8::7", "2001:db8::7"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("192.0.2.1, , 10.1.1.1,", "192.0.2.1"),
-        ("10.0.0.9, 10.0.0.8", "10.0.0.9"),
-        ("192.0.2.1, garbage", PROXY),
-        ("192.0.2.1, garbage, 10.0.0.7", "10.0.0.7"),
-        ("192.0.2.1 10.0.0.7", PROXY),
-        ("", PROXY),
-    ] {
-        assert_eq!(seen(&[("x-forwarded-for", value)]), client, "{value}");
-    }
-    assert_eq!(seen(&[("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", "10.0.0.2")]), "192.0.2.1");
-    assert_eq!(seen(&[("x-forwarded-for", "198.51.100.9"), ("x-forwarded-for", "192.0.2.1")]), "192.0.2.1");
-}
-
-#[test]
-fn forwarded_is_read_with_quotes_ports_and_other_pairs() {
-    for (value, client) in [
-        ("for=192.0.2.1", "192.0.2.1"),
-        ("FOR=192.0.2.1;proto=http; by=203.0.113.43", "192.0.2.1"),
-        ("for=\"[2001:db8:cafe::17]:4711\"", "2001:db8:cafe::17"),
-        ("for=192.0.2.1, for=\"[2001:db8:ffff::7]:80\"", "192.0.2.1"),
-        ("for=192.0.2.1;host=\"a\\\", for=198.51.100.9\"", "192.0.2.1"),
-        ("host=\"a, for=198.51.100.9\";for=192.0.2.1", "192.0.2.1"),
-        ("for=192.0.2.1, for=unknown", PROXY),
-        ("for=192.0.2.1, for=_hidden", PROXY),
-        ("for=192.0.2.1, proto=http", PROXY),
-        ("for=192.0.2.1, for=198.51.100.9;for=192.0.2.1", PROXY),
-        ("for=192.0.2.1, for=2001:db8::7", PROXY),
-        ("for=192.0.2.1, for=\"10.0.0.2", PROXY),
-        ("192.0.2.1", PROXY),
-        ("for=", PROXY),
-        (";;;===,,,", PROXY),
-    ] {
-        assert_eq!(seen(&[("forwarded", value)]), client, "{value}");
-    }
-}
-
-#[test]
-fn a_quote_that_the_client_opened_does_not_swallow_what_the_proxy_said() {
-    for forged in
-        ["for=\"198.51.100.9", "for=198.51.100.9;host=\"", "for=198.51.100.9;host=\"\\", "\"", "\\\"", "for=\"\\\\\""]
-    {
-        let value = format!("{forged}, for=192.0.2.1");
-        assert_eq!(seen(&[("forwarded", &value)]), "192.0.2.1", "{value}");
-        let value = format!("{forged}, for=\"192.0.2.1:99\";host=\"example\"");
-        assert_eq!(seen(&[("forwarded", &value)]), "192.0.2.1", "{value}");
-    }
-}
-
-#[test]
-fn two_headers_that_disagree_name_nobody() {
-    let x = ("x-forwarded-for", "192.0.2.1");
-    assert_eq!(seen(&[x, ("forwarded", "for=192.0.2.1;proto=http")]), "192.0.2.1");
-    assert_eq!(seen(&[x, ("forwarded", "for=198.51.100.9")]), PROXY);
-    assert_eq!(seen(&[("x-forwarded-for", "198.51.100.9"), ("forwarded", "for=192.0.2.1")]), PROXY);
+fn a_trusted_proxy_names_the_client_and_nobody_else_does() {
+    let identify = Identify::new(&settings("trust_proxy = ['10.0.0.0/8']"));
+    let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), HeaderValue::from_static("192.0.2.1"))]);
+    let seen = |peer: &str| {
+        let peer = identify.peer((peer.parse::<IpAddr>().unwrap(), 4711).into());
+        let id = identify.client(peer, &headers).unwrap();
+        assert_eq!(identify.address(peer, &headers).to_string(), id.name());
+        id.name()
+    };
+    assert_eq!(seen("10.0.0.1"), "192.0.2.1");
+    assert_eq!(seen("203.0.113.5"), "203.0.113.5");
 }
 
 #[test]
@@ -117,33 +51,4 @@ fn a_key_is_one_listed_value_and_never_shown() {
     assert_eq!(client(&["mallory"]), Err(Unknown::NotListed));
     let shown = identify.shown(Id::Key("alice")).to_string();
     assert!(shown.starts_with("key#") && !shown.contains("alice"), "{shown}");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Whatever the client writes, on a line of its own or in front, what the proxy appends is what counts.
-    #[test]
-    fn nothing_to_the_left_changes_the_client(
-        forged in r#"[ -~&&[^,]]{0,20}|(for|by|host)="?[\[\]0-9a-f:.",;\\=]{0,40}|[ -~]{0,60}"#,
-        quoted in any::<bool>(),
-    ) {
-        let x = format!("{forged},192.0.2.1");
-        prop_assert_eq!(seen(&[("x-forwarded-for", &x)]), "192.0.2.1");
-        let forwarded = if quoted { format!("{forged}, for=\"192.0.2.1:80\"") } else { format!("{forged},for=192.0.2.1;proto=http") };
-        prop_assert_eq!(seen(&[("forwarded", &forwarded)]), "192.0.2.1");
-        prop_assert_eq!(seen(&[("forwarded", &forged), ("forwarded", "for=192.0.2.1")]), "192.0.2.1");
-    }
-
-    #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-        if let Ok(value) = HeaderValue::from_bytes(&bytes) {
-            let identify = Identify::new(&settings("trust_proxy = ['10.0.0.0/8']"));
-            let peer = identify.peer((PROXY.parse::<IpAddr>().unwrap(), 1).into());
-            for name in ["x-forwarded-for", "forwarded"] {
-                let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.clone())]);
-                identify.address(peer, &headers);
-            }
-        }
-    }
 }

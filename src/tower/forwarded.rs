@@ -9,38 +9,89 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hyper::{HeaderMap, header::HeaderName};
-
-use super::Trusted;
+use http::{HeaderMap, header::HeaderName};
+use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
-/// The client behind a trusted peer.
-pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &Trusted) -> IpAddr {
-    let lines = |name| headers.get_all(name).iter().rev().map(|value| value.as_bytes());
-    let has = |name| headers.contains_key(name);
-    let x_forwarded_for = || first_foreign(peer, trusted, lines(X_FORWARDED_FOR).flat_map(addresses));
-    let forwarded = || first_foreign(peer, trusted, lines(FORWARDED).flat_map(|line| Elements { rest: line }.map(node)));
-    match (has(X_FORWARDED_FOR), has(FORWARDED)) {
-        (false, false) => peer,
-        (true, false) => x_forwarded_for(),
-        (false, true) => forwarded(),
-        (true, true) => Some(x_forwarded_for()).filter(|client| *client == forwarded()).unwrap_or(peer),
+/// The networks of your own proxies: from them alone are `X-Forwarded-For` and `Forwarded` believed.
+///
+/// ```
+/// use {http::HeaderMap, std::net::IpAddr, tollgate::tower::TrustedProxies};
+///
+/// let proxies: TrustedProxies = ["10.0.0.0/8".parse()?].into_iter().collect();
+/// let mut headers = HeaderMap::new();
+/// // The client wrote the first address; our own proxy added whom it saw.
+/// headers.insert("x-forwarded-for", "198.51.100.9, 192.0.2.1".parse()?);
+///
+/// let [proxy, stranger]: [IpAddr; 2] = ["10.0.0.1".parse()?, "203.0.113.5".parse()?];
+/// assert_eq!(proxies.client(proxy, &headers).to_string(), "192.0.2.1");
+/// assert_eq!(proxies.client(stranger, &headers), stranger);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl FromIterator<IpNet> for TrustedProxies {
+    fn from_iter<I: IntoIterator<Item = IpNet>>(networks: I) -> TrustedProxies {
+        TrustedProxies(networks.into_iter().collect())
     }
 }
 
-/// `hops`: from the nearest to the farthest; `None` is one that cannot be read.
-fn first_foreign(peer: IpAddr, trusted: &Trusted, hops: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
-    let mut nearest = peer;
-    for hop in hops {
-        let Some(address) = hop else { break };
-        nearest = address.to_canonical();
-        if !trusted.contains(nearest) {
-            break;
+impl TrustedProxies {
+    /// Whether this is the address of one of them. An IPv4 address inside of an IPv6 one counts as the former.
+    ///
+    /// ```
+    /// # use tollgate::tower::TrustedProxies;
+    /// let proxies: TrustedProxies = ["10.0.0.0/8".parse()?].into_iter().collect();
+    /// assert!(proxies.trusts("10.1.2.3".parse()?));
+    /// assert!(!proxies.trusts("192.0.2.7".parse()?));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Who sent a request that `peer` handed over: the rightmost address that is not one of ours, as far as trusted proxies
+    /// tell; else the peer itself.
+    ///
+    /// What cannot be read ends the search at the last address that could be. When both headers are there and disagree, one
+    /// of them may be forged, and the peer counts.
+    #[must_use]
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let peer = peer.to_canonical();
+        if self.trusts(peer) { self.behind(peer, headers) } else { peer }
+    }
+
+    /// The client behind a trusted peer.
+    fn behind(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let lines = |name| headers.get_all(name).iter().rev().map(|value| value.as_bytes());
+        let has = |name| headers.contains_key(name);
+        let x_forwarded_for = || self.first_foreign(peer, lines(X_FORWARDED_FOR).flat_map(addresses));
+        let forwarded = || self.first_foreign(peer, lines(FORWARDED).flat_map(|line| Elements { rest: line }.map(node)));
+        match (has(X_FORWARDED_FOR), has(FORWARDED)) {
+            (false, false) => peer,
+            (true, false) => x_forwarded_for(),
+            (false, true) => forwarded(),
+            (true, true) => Some(x_forwarded_for()).filter(|client| *client == forwarded()).unwrap_or(peer),
         }
     }
-    nearest
+
+    /// `hops`: from the nearest to the farthest; `None` is one that cannot be read.
+    fn first_foreign(&self, peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>) -> IpAddr {
+        let mut nearest = peer;
+        for hop in hops {
+            let Some(address) = hop else { break };
+            nearest = address.to_canonical();
+            if !self.trusts(nearest) {
+                break;
+            }
+        }
+        nearest
+    }
 }
 
 /// The addresses of a line of `X-Forwarded-For`, from the right. Empty elements do not count.
@@ -147,3 +198,6 @@ fn closing_quote(text: &[u8]) -> Option<usize> {
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! A rate limit in front of axum, tonic, hyper, and whatever else speaks tower (feature `tower`).
+//!
+//! Three lines make an axum service limit its clients, each to ten requests a second:
+//!
+//! ```no_run
+//! use std::net::SocketAddr;
+//!
+//! use axum::{Router, extract::ConnectInfo, routing::get};
+//! use tollgate::{Quota, tower::RateLimitLayer};
+//!
+//! # async fn serve() -> std::io::Result<()> {
+//! let limit = RateLimitLayer::per_ip(Quota::per_second(10)).peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
+//! let app = Router::new().route("/", get(|| async { "hello" })).layer(limit);
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+//! # }
+//! ```
+//!
+//! # Where the address of the peer comes from
+//!
+//! A layer sees a request, not its connection: the server has to leave the address in the request's extensions. Say which
+//! extension that is:
+//!
+//! | server | where it leaves the address | what to say |
+//! | --- | --- | --- |
+//! | axum | `into_make_service_with_connect_info::<SocketAddr>()` | `.peer_from(\|peer: &ConnectInfo<SocketAddr>\| peer.0)` |
+//! | tonic | on its own | `.peer_from(\|peer: &TcpConnectInfo\| peer.remote_addr())` |
+//! | hyper | you put a [`PeerAddr`] there | nothing |
+//!
+//! A request without an address is **not let through**: it is answered with 500 and a message that names
+//! [`RateLimitLayer::peer_from`].
+//!
+//! # Safe from the start
+//!
+//! - **Forwarding headers are ignored** until [`RateLimitLayer::trust_proxies`] says whose count; then the client is the
+//!   rightmost address that is not one of yours, and nothing that a client writes itself changes that.
+//! - **IPv6 clients are told apart by their /64**, since each has that many addresses; [`RateLimitLayer::ipv6_prefix`] differs.
+//! - **Memory is fixed**: 100,000 clients in 2.7 MB. [`RateLimitLayer::shared`] takes a limiter of any other size.
+//! - **What is refused never reaches your service**, nor does what has no key: 401 without the header of a [`Key::header`].
+//! - **A limit is one limit**, on however many routes the layer is put, and in whatever clones of it.
+//!
+//! # What the client sees
+//!
+//! Every limited answer carries `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`; a refusal is 429 with
+//! `Retry-After` and a JSON object. [`Headers::Draft11`] is the IETF draft instead. A gRPC request is refused in gRPC's own
+//! way: status 200, `grpc-status: 8` (`RESOURCE_EXHAUSTED`), the same headers as metadata.
+//!
+//! # Behind it
+//!
+//! The [`Decision`](crate::Decision) is in the request's extensions, so that a handler can say what is left:
+//!
+//! ```
+//! # use {axum::Extension, tollgate::Decision};
+//! async fn left(Extension(decision): Extension<Decision>) -> String {
+//!     format!("{} of {} left", decision.remaining(), decision.limit())
+//! }
+//! ```
+
+mod accept;
+mod body;
+mod forwarded;
+mod future;
+mod gate;
+mod headers;
+mod key;
+mod layer;
+mod peer;
+mod refusal;
+mod seconds;
+mod service;
+
+pub use body::ResponseBody;
+pub use forwarded::TrustedProxies;
+pub use future::ResponseFuture;
+pub use headers::Headers;
+pub use key::Key;
+pub use layer::RateLimitLayer;
+pub use peer::PeerAddr;
+pub use service::RateLimit;

@@ -1,0 +1,106 @@
+//! What a layer and its services share: from a request's head to a verdict.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use http::{Response, request::Parts};
+
+use super::{
+    headers::Headers,
+    key::{Key, Missing},
+    peer::Clients,
+    refusal,
+};
+use crate::{Decision, KeyedLimiter};
+
+pub(super) type Deciding = Pin<Box<dyn Future<Output = Decision> + Send>>;
+
+/// Who decides.
+#[derive(Clone)]
+pub(super) enum Limiter {
+    /// At once.
+    Memory(Arc<KeyedLimiter>),
+    /// In its own time.
+    Elsewhere(Arc<dyn Fn(String, u32) -> Deciding + Send + Sync>),
+}
+
+/// What a request costs.
+pub(super) type Cost = dyn Fn(&Parts) -> u32 + Send + Sync;
+/// Whether a request is limited at all.
+pub(super) type Exempt = dyn Fn(&Parts) -> bool + Send + Sync;
+/// The answer to what is refused.
+pub(super) type Refusal = dyn Fn(&Decision, &Parts) -> Response<String> + Send + Sync;
+
+#[derive(Clone)]
+pub(super) struct Gate {
+    limiter: Limiter,
+    key: Key,
+    pub(super) clients: Clients,
+    pub(super) cost: Option<Arc<Cost>>,
+    pub(super) exempt: Vec<Arc<Exempt>>,
+    pub(super) refusal: Option<Arc<Refusal>>,
+    pub(super) headers: Headers,
+}
+
+/// What becomes of a request.
+pub(super) enum Verdict {
+    Exempt,
+    Decided(Decision),
+    /// It is being decided elsewhere.
+    Deciding(Deciding),
+    /// It has no key.
+    Missing(Missing),
+}
+
+impl Gate {
+    pub(super) fn new(limiter: Limiter, key: Key) -> Gate {
+        let (clients, headers) = (Clients::default(), Headers::default());
+        Gate { limiter, key, clients, cost: None, exempt: Vec::new(), refusal: None, headers }
+    }
+
+    pub(super) fn ask(&self, request: &Parts) -> Verdict {
+        if self.exempt.iter().any(|is_exempt| is_exempt(request)) {
+            return Verdict::Exempt;
+        }
+        let key = match self.key.of(request, &self.clients) {
+            Ok(key) => key,
+            Err(missing) => return Verdict::Missing(missing),
+        };
+        let cost = self.cost.as_ref().map_or(1, |cost| cost(request));
+        match &self.limiter {
+            Limiter::Memory(limiter) => Verdict::Decided(limiter.try_acquire(&key, cost)),
+            Limiter::Elsewhere(decide) => Verdict::Deciding(decide(key.into_text().into_owned(), cost)),
+        }
+    }
+
+    /// The answer to a request that was refused.
+    pub(super) fn refuse(&self, decision: &Decision, request: &Parts) -> Response<String> {
+        match &self.refusal {
+            Some(own) => {
+                let mut answer = own(decision, request);
+                self.headers.write(decision, answer.headers_mut());
+                answer
+            }
+            None => self.headers.refuse(decision, &request.headers),
+        }
+    }
+
+    /// The answer to a request that nobody can tell the sender of.
+    pub(super) fn missing(missing: Missing, request: &Parts) -> Response<String> {
+        refusal::missing(missing, &request.headers)
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limiter: &dyn fmt::Debug = match &self.limiter {
+            Limiter::Memory(limiter) => limiter,
+            Limiter::Elsewhere(_) => &"elsewhere",
+        };
+        f.debug_struct("Gate")
+            .field("limiter", limiter)
+            .field("key", &self.key)
+            .field("clients", &self.clients)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
+}

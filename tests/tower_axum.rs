@@ -1,0 +1,100 @@
+//! A real axum service behind the layer, on a real socket.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "each test binary uses its own part of this module")]
+#[path = "support/http.rs"]
+mod http;
+
+use std::{net::SocketAddr, time::Duration};
+
+use ::http::header::HeaderName;
+use axum::{Extension, Router, extract::ConnectInfo, routing::get};
+use http::{Client, Response};
+use tokio::{net::TcpListener, runtime::Runtime};
+use tollgate::{
+    Decision, Quota,
+    tower::{Key, RateLimitLayer},
+};
+
+/// How long a test waits for what should happen at once.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running service; dropping it ends it.
+struct Service {
+    address: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Service {
+    fn start(app: Router) -> Service {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(async move { axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await });
+        Service { address, _runtime: runtime }
+    }
+
+    fn get(&self, source: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        Client::connect(self.address, Some(source.parse().unwrap())).get_with(path, headers)
+    }
+}
+
+/// So few that none comes back while a test runs.
+fn per_ip(tokens: u32) -> RateLimitLayer {
+    RateLimitLayer::per_ip(Quota::per_day(tokens)).peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0)
+}
+
+async fn left(Extension(decision): Extension<Decision>) -> String {
+    format!("{} left", decision.remaining())
+}
+
+#[test]
+fn each_client_has_a_bucket_on_all_routes() {
+    let service = Service::start(Router::new().route("/", get(left)).route("/other", get(left)).layer(per_ip(2)));
+    let first = service.get("127.0.0.1", "/", &[]);
+    assert_eq!((first.status, first.text(), first.limit(), first.remaining()), (200, "1 left".to_owned(), 2, 1));
+    assert_eq!(first.header("content-length"), Some("6"));
+    assert_eq!(service.get("127.0.0.1", "/other", &[]).status, 200);
+    let refused = service.get("127.0.0.1", "/", &[]);
+    assert_eq!((refused.status, refused.remaining()), (429, 0));
+    assert!(refused.number("Retry-After") > 40_000 && refused.retry_after() > 40_000.0);
+    assert_eq!(service.get("127.0.0.2", "/", &[]).status, 200);
+}
+
+#[test]
+fn one_connection_is_limited_and_goes_on() {
+    let service = Service::start(Router::new().route("/", get(left)).layer(per_ip(3)));
+    let mut client = Client::connect(service.address, None);
+    let statuses: Vec<u16> = (0..6).map(|_| client.get("/").status).collect();
+    assert_eq!(statuses, [200, 200, 200, 429, 429, 429]);
+}
+
+#[test]
+fn a_stranger_cannot_pose_as_another_and_a_trusted_proxy_can_speak() {
+    let layer = per_ip(1).trust_proxies(["127.0.0.9/32".parse().unwrap()]);
+    let service = Service::start(Router::new().route("/", get(left)).layer(layer));
+    let claiming = |source: &str, client: &str| service.get(source, "/", &[("X-Forwarded-For", client)]).status;
+    assert_eq!([claiming("127.0.0.1", "192.0.2.1"), claiming("127.0.0.1", "192.0.2.2")], [200, 429]);
+    assert_eq!([claiming("127.0.0.9", "192.0.2.1"), claiming("127.0.0.9", "192.0.2.2")], [200, 200]);
+    assert_eq!(claiming("127.0.0.9", "198.51.100.7, 192.0.2.1"), 429);
+}
+
+#[test]
+fn api_keys_and_addresses_side_by_side() {
+    let key = Key::header(HeaderName::from_static("x-api-key")).or(Key::ip());
+    let layer = RateLimitLayer::new(Quota::per_day(1), key).peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
+    let service = Service::start(Router::new().route("/", get(left)).layer(layer));
+    let status = |headers: &[(&str, &str)]| service.get("127.0.0.1", "/", headers).status;
+    assert_eq!([status(&[("X-API-Key", "alice")]), status(&[("X-API-Key", "alice")])], [200, 429]);
+    assert_eq!([status(&[]), status(&[]), status(&[("X-API-Key", "bob")])], [200, 429, 200]);
+}
+
+#[test]
+fn without_the_peers_address_nothing_passes() {
+    let layer = RateLimitLayer::per_ip(Quota::per_day(5));
+    let service = Service::start(Router::new().route("/", get(left)).layer(layer));
+    let answer = service.get("127.0.0.1", "/", &[]);
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains("RateLimitLayer::peer_from"), "{}", answer.text());
+}
