@@ -183,6 +183,12 @@ async fn a_refused_flood_costs_ten_calls_a_second() {
     let limiter = builder(&server, Quota::per_day(10)).connect().await.unwrap();
     while limiter.try_acquire("alice", 1).await.is_allowed() {}
     for cost in [1, 5] {
+        // Whoever is refused a second time is so at once.
+        let refused = async || {
+            assert!(limiter.try_acquire("alice", cost).await.is_refused());
+            limiter.try_acquire_at_once("alice", cost).is_some_and(|decision| decision.is_refused())
+        };
+        eventually("it is remembered", refused).await;
         let (before, began) = (calls(&server), Instant::now());
         let mut refused = 0_u64;
         while began.elapsed() < Duration::from_secs(2) {
