@@ -6,6 +6,7 @@ mod app;
 mod cli;
 mod client;
 mod config;
+mod gateway;
 mod limits;
 mod listen;
 mod log;

@@ -21,6 +21,8 @@ pub(super) enum Endpoint<'a> {
     UpdateRule,
     /// The client's name, percent-encoded.
     RemoveRule(&'a str),
+    /// The upstream of this number.
+    Upstream(usize),
     Nothing,
 }
 
@@ -55,6 +57,7 @@ impl<'a> Endpoint<'a> {
             Endpoint::ChangeConfig => Wants::NewDefault,
             Endpoint::UpdateRule => Wants::NewRule,
             Endpoint::RemoveRule(client_id) => Wants::RuleRemoved(client_id.to_owned()),
+            Endpoint::Upstream(number) => Wants::Proxied(number),
             _ => Wants::Nothing,
         }
     }

@@ -13,21 +13,41 @@ use hyper::{HeaderMap, header::HeaderName};
 
 use super::Trusted;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
 /// The client behind a trusted peer.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &Trusted) -> IpAddr {
-    let lines = |name| headers.get_all(name).iter().rev().map(|value| value.as_bytes());
     let has = |name| headers.contains_key(name);
-    let x_forwarded_for = || first_foreign(peer, trusted, lines(X_FORWARDED_FOR).flat_map(addresses));
-    let forwarded = || first_foreign(peer, trusted, lines(FORWARDED).flat_map(|line| Elements { rest: line }.map(node)));
+    let x_forwarded_for = || first_foreign(peer, trusted, x_forwarded_for(headers));
+    let forwarded = || first_foreign(peer, trusted, forwarded(headers));
     match (has(X_FORWARDED_FOR), has(FORWARDED)) {
         (false, false) => peer,
         (true, false) => x_forwarded_for(),
         (false, true) => forwarded(),
         (true, true) => Some(x_forwarded_for()).filter(|client| *client == forwarded()).unwrap_or(peer),
     }
+}
+
+/// Whether both headers are there and name different clients.
+pub(super) fn disagree(peer: IpAddr, headers: &HeaderMap, trusted: &Trusted) -> bool {
+    headers.contains_key(X_FORWARDED_FOR)
+        && headers.contains_key(FORWARDED)
+        && first_foreign(peer, trusted, x_forwarded_for(headers)) != first_foreign(peer, trusted, forwarded(headers))
+}
+
+/// The hops of `X-Forwarded-For`, from the nearest to the farthest.
+pub(super) fn x_forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    lines(headers, X_FORWARDED_FOR).flat_map(addresses)
+}
+
+/// The hops of `Forwarded`, from the nearest to the farthest.
+pub(super) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    lines(headers, FORWARDED).flat_map(|line| Elements { rest: line }.map(node))
+}
+
+fn lines(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(name).into_iter().rev().map(|value| value.as_bytes())
 }
 
 /// `hops`: from the nearest to the farthest; `None` is one that cannot be read.

@@ -35,7 +35,7 @@ impl Value for UpstreamUrl {
             _ => return None,
         };
         let bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/") && !text.contains('#');
-        let authority = uri.authority()?;
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
         // `host:` has an empty port, and `host:99999` none that there is.
         let port_is_good = authority.port_u16().is_some() || authority.as_str().len() == authority.host().len();
         let good = bare && port_is_good && authority.port_u16() != Some(0) && !authority.host().is_empty();
