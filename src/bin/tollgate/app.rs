@@ -1,6 +1,7 @@
 //! From a request to its answer: who asks, what it costs, whether it may pass.
 
 mod body;
+mod path;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,10 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder};
 
-pub(crate) use self::body::{Unread, finish, incomplete};
+pub(crate) use self::{
+    body::{Unread, finish, incomplete},
+    path::percent_decoded,
+};
 use self::route::{Charges, Endpoint};
 use crate::{
     admin::Access,

@@ -92,7 +92,8 @@ pub(crate) async fn forward(
 fn with<T>(mut response: Response<T>, granted: &HeaderMap) -> Response<T> {
     // In its place hyper would keep the version of the upstream's protocol.
     *response.version_mut() = hyper::Version::HTTP_11;
-    let ours = granted.iter().filter(|(name, _)| **name != CONTENT_TYPE);
-    response.headers_mut().extend(ours.map(|(name, value)| (name.clone(), value.clone())));
+    for (name, value) in granted.iter().filter(|(name, _)| **name != CONTENT_TYPE) {
+        response.headers_mut().insert(name.clone(), value.clone());
+    }
     response
 }
