@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,7 +48,9 @@ fn an_upstream_that_is_not_there_is_502_and_found_when_it_is_back() {
     let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let _ = io::Write::write_all(&mut stream.unwrap(), b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
         }
     });
     assert_eq!(client.get("/").status, 200);

@@ -103,9 +103,11 @@ async fn an_answer_that_is_cut_is_no_whole_answer() {
     });
     let server = Server::gateway(&upstream.url());
     let mut sender = client(&server).await;
-    let response = sender.send_request(Request::get("http://a/").body(whole("")).unwrap()).await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK);
-    assert!(response.into_body().collect().await.is_err(), "the stream must be reset");
+    // A reset may overtake what was sent before it.
+    if let Ok(response) = sender.send_request(Request::get("http://a/").body(whole("")).unwrap()).await {
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(response.into_body().collect().await.is_err(), "the stream must be reset");
+    }
     let health = sender.send_request(Request::get("http://a/health").body(whole("")).unwrap()).await.unwrap();
     assert_eq!(health.status(), StatusCode::OK, "other streams go on");
 }

@@ -3,6 +3,8 @@
 mod download;
 mod fault;
 mod headers;
+mod link;
+mod pool;
 mod shape;
 mod tunnel;
 mod upload;
@@ -14,7 +16,10 @@ use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, header::CO
 use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use self::{download::Download, fault::Fault, shape::fault as misshapen};
-use self::{upload::Upload, upstream::Upstream};
+use self::{
+    upload::Upload,
+    upstream::{Answered, Upstream},
+};
 use crate::{
     app::{App, Caller},
     config,
@@ -69,11 +74,11 @@ pub(crate) async fn forward(
     headers::to_upstream(&mut parts, tunnel.is_some(), upstream.url(), |headers, host| {
         app.identify.pass_on(caller.peer, headers, host);
     });
-    let (response, turn) = upstream.send(Request::from_parts(parts, upload), transfer.as_deref()).await?;
+    let Answered { response, lease, turn } = upstream.send(Request::from_parts(parts, upload), transfer.as_deref()).await?;
     let early = transfer.is_some_and(|transfer| !transfer.is_done());
     let response = match (tunnel, response.status()) {
         (Some(tunnel), StatusCode::SWITCHING_PROTOCOLS) => {
-            let (mut parts, ()) = tunnel::open(tunnel, response, upstream.times().tunnel, (place, turn)).into_parts();
+            let (mut parts, ()) = tunnel::open(tunnel, response, lease, upstream.times().tunnel, (place, turn)).into_parts();
             headers::to_client(&mut parts.headers, true);
             Response::from_parts(parts, None)
         }
@@ -82,7 +87,7 @@ pub(crate) async fn forward(
         _ => {
             let (mut parts, body) = response.into_parts();
             headers::to_client(&mut parts.headers, false);
-            Response::from_parts(parts, Some(Download::new(body, upstream.times().idle, turn)))
+            Response::from_parts(parts, Some(Download::new(body, lease, upstream.times().idle, turn)))
         }
     };
     Ok(Forwarded { response: with(response, granted), early })

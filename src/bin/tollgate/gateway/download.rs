@@ -14,9 +14,13 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
+use super::pool::Lease;
+
 /// A body that must not stand still for longer than an upstream may pause.
 pub(crate) struct Download {
     body: Incoming,
+    /// The connection on which it comes, until it has.
+    lease: Option<Lease>,
     idle: Duration,
     waits: bool,
     timer: Option<Pin<Box<Sleep>>>,
@@ -24,8 +28,28 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    pub(super) fn new(body: Incoming, idle: Duration, turn: OwnedSemaphorePermit) -> Download {
-        Download { body, idle, waits: false, timer: None, _turn: turn }
+    pub(super) fn new(body: Incoming, lease: Option<Lease>, idle: Duration, turn: OwnedSemaphorePermit) -> Download {
+        let mut download = Download { body, lease, idle, waits: false, timer: None, _turn: turn };
+        download.give_back_at_end();
+        download
+    }
+
+    fn give_back_at_end(&mut self) {
+        if self.body.is_end_stream() {
+            if let Some(lease) = self.lease.take() {
+                lease.give_back();
+            }
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let Some(lease) = &mut self.lease else { return Pin::new(&mut self.body).poll_frame(cx) };
+        // What the connection has read comes before what it would read next, and what it reads now comes at once.
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        lease.link.drive(cx);
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -43,8 +67,12 @@ impl Body for Download {
     type Error = Box<dyn Error + Send + Sync>;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+        if let Poll::Ready(frame) = self.poll_body(cx) {
             self.waits = false;
+            match frame {
+                None => self.lease.take().map(Lease::give_back).unwrap_or_default(),
+                Some(_) => self.give_back_at_end(),
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         ready!(self.poll_idle(cx));

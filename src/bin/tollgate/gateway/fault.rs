@@ -1,10 +1,7 @@
 //! Why a request got no answer from its upstream, and what the client hears of it.
 
-use std::{error::Error, io};
-
 use http_body_util::Full;
 use hyper::{StatusCode, header::RETRY_AFTER};
-use hyper_util::client::legacy;
 use serde_json::json;
 
 use crate::{
@@ -30,24 +27,6 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(super) fn of(error: &legacy::Error) -> Fault {
-        let timed_out = || {
-            let mut source = error.source();
-            while let Some(error) = source {
-                if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-                    return true;
-                }
-                source = error.source();
-            }
-            false
-        };
-        match error.is_connect() {
-            true if timed_out() => Fault::Unconnected,
-            true => Fault::Unreachable,
-            false => Fault::Broken,
-        }
-    }
-
     /// Whether the upstream is the one to blame.
     pub(super) fn is_upstreams(self) -> bool {
         matches!(self, Fault::Unreachable | Fault::Unconnected | Fault::Broken | Fault::Late)

@@ -3,10 +3,7 @@
 use hyper::{
     HeaderMap, Uri, Version,
     header::{CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, TE, UPGRADE, VIA},
-    http::{
-        request,
-        uri::{self, PathAndQuery},
-    },
+    http::{request, uri::PathAndQuery},
 };
 
 use crate::config::{Scheme, UpstreamUrl};
@@ -49,10 +46,13 @@ pub(super) fn to_upstream(
     pass_on(headers, host.as_ref());
     match host {
         // HTTP/2 has the upstream's name in the target, and two names would contradict each other.
-        Some(host) if !http2 => drop(headers.insert(HOST, host)),
-        _ => drop(headers.remove(HOST)),
+        _ if http2 => drop(headers.remove(HOST)),
+        Some(host) => drop(headers.insert(HOST, host)),
+        // An HTTP/1.0 client need not name one.
+        None => drop(HeaderValue::from_str(url.authority.as_str()).map(|host| headers.insert(HOST, host))),
     }
-    parts.uri = target(&parts.uri, url);
+    let target = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    parts.uri = if http2 { url.of(target) } else { Uri::from(target) };
     parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     parts.extensions.clear();
 }
@@ -65,16 +65,6 @@ pub(super) fn to_client(headers: &mut HeaderMap, upgraded: bool) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, upgrade);
     }
-}
-
-/// The path and the query stay as the client wrote them.
-fn target(asked: &Uri, url: &UpstreamUrl) -> Uri {
-    let mut parts = uri::Parts::default();
-    parts.scheme = Some(if url.scheme == Scheme::Https { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
-    parts.authority = Some(url.authority.clone());
-    parts.path_and_query = Some(asked.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
-    // All three parts are there: then they make a whole.
-    Uri::from_parts(parts).unwrap_or_default()
 }
 
 fn wants_trailers(headers: &HeaderMap) -> bool {

@@ -17,7 +17,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
-use super::headers::names;
+use super::{headers::names, pool::Lease};
 
 /// The client's side of a tunnel, if it asks for one. Other protocols than WebSocket are not offered: through HTTP/2, requests
 /// would pass that nobody counts.
@@ -36,12 +36,16 @@ pub(super) fn asked_for<B: Body>(request: &mut Request<B>) -> Option<OnUpgrade> 
 pub(super) fn open<B>(
     client: OnUpgrade,
     mut response: Response<B>,
+    lease: Option<Lease>,
     idle: Duration,
     held: impl Send + 'static,
 ) -> Response<()> {
     let upstream = upgrade::on(&mut response);
     tokio::spawn(async move {
         let _held = held;
+        if let Some(lease) = lease {
+            lease.link.finish().await;
+        }
         let Ok((client, upstream)) = tokio::try_join!(client, upstream) else { return };
         let moved = AtomicU64::new(0);
         let (mut client, mut upstream) = (Marked::new(client, &moved), Marked::new(upstream, &moved));

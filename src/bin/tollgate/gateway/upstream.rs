@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    io,
+    fmt, io,
     pin::pin,
     sync::{
         Arc,
@@ -12,9 +12,8 @@ use std::{
 };
 
 use hyper::{Method, Request, Response, body::Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{self, Client, connect::HttpConnector},
+    client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use tokio::{
@@ -24,36 +23,51 @@ use tokio::{
 
 use super::{
     Fault,
+    pool::{Lease, Pool},
     upload::{Transfer, Upload},
 };
 use crate::config::{self, Scheme, Times, UpstreamUrl};
 
-/// What an upstream's header may take, and what is read from it at a time.
-const BUFFER: usize = 64 * 1024;
 /// An upstream that is gone without a word is noticed within twice this.
 const PING: Duration = Duration::from_secs(20);
 
 pub(super) struct Upstream {
     prefix: String,
     url: UpstreamUrl,
-    pool: Pool,
+    client: Client,
     times: Times,
     /// Requests on their way and tunnels take a turn each.
     turns: Arc<Semaphore>,
     failing: AtomicBool,
 }
 
-enum Pool {
-    Plain(Client<HttpConnector, Upload>),
-    Tls(Client<HttpsConnector<HttpConnector>, Upload>),
+enum Client {
+    Http1(Arc<Pool>),
+    /// All requests share a few connections, which have tasks of their own.
+    Http2(legacy::Client<HttpConnector, Upload>),
+}
+
+/// What came of a request: the header of an answer, and over HTTP/1.1 the connection on which the rest of it comes.
+pub(super) struct Answered {
+    pub(super) response: Response<Incoming>,
+    pub(super) lease: Option<Lease>,
+    pub(super) turn: OwnedSemaphorePermit,
+}
+
+/// Why no answer came.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    Unconnected(Box<dyn Error + Send + Sync>),
+    Broken(hyper::Error),
+    Http2(legacy::Error),
 }
 
 impl Upstream {
     pub(super) fn new(upstream: &config::Upstream, settings: &config::Gateway) -> Result<Upstream, String> {
         let config::Upstream { prefix, url } = upstream.clone();
-        let pool = Pool::new(&url, settings).map_err(|error| format!("upstream: {url}: {error}"))?;
+        let client = Client::new(&url, settings).map_err(|error| format!("upstream: {url}: {error}"))?;
         let (times, turns) = (settings.times, Arc::new(Semaphore::new(settings.max_requests)));
-        Ok(Upstream { prefix, url, pool, times, turns, failing: AtomicBool::new(false) })
+        Ok(Upstream { prefix, url, client, times, turns, failing: AtomicBool::new(false) })
     }
 
     /// A prefix ends where a part of the path does: `/api` answers for `/api` and `/api/data`, not for `/apis`.
@@ -75,15 +89,15 @@ impl Upstream {
         &self,
         request: Request<Upload>,
         transfer: Option<&Transfer>,
-    ) -> Result<(Response<Incoming>, OwnedSemaphorePermit), Fault> {
+    ) -> Result<Answered, Fault> {
         let turn = timeout(self.times.connect, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Fault::Busy) };
         match self.try_twice(request, transfer).await {
-            Ok(response) => {
+            Ok((response, lease)) => {
                 if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
                     tracing::info!(upstream = %self.url, "the upstream answers again");
                 }
-                Ok((response, turn))
+                Ok(Answered { response, lease, turn })
             }
             Err(fault) => {
                 // Once, not for every request.
@@ -96,26 +110,28 @@ impl Upstream {
     }
 
     /// An upstream may close an idle connection just as a request is sent on it. What changes nothing is then sent again, once.
-    async fn try_twice(&self, request: Request<Upload>, transfer: Option<&Transfer>) -> Result<Response<Incoming>, Fault> {
+    async fn try_twice(&self, request: Request<Upload>, transfer: Option<&Transfer>) -> Result<Begun, Fault> {
         let safe = request.body().is_nothing() && matches!(*request.method(), Method::GET | Method::HEAD);
         let again = safe.then(|| copy(&request));
-        let first = match in_time(self.pool.request(request), transfer, self.times.response).await? {
-            Ok(response) => return Ok(response),
+        let first = match in_time(self.client.request(request), transfer, self.times.response).await? {
+            Ok(begun) => return Ok(begun),
             Err(error) => error,
         };
         if let Some(fault) = transfer.and_then(Transfer::fault) {
             return Err(Fault::Client(fault));
         }
         let second = match again {
-            Some(request) if broke_off(&first) => in_time(self.pool.request(request), None, self.times.response).await?,
+            Some(request) if first.broke_off() => in_time(self.client.request(request), None, self.times.response).await?,
             _ => Err(first),
         };
         second.map_err(|error| {
             tracing::debug!(upstream = %self.url, error = &error as &dyn Error, "no answer from the upstream");
-            Fault::of(&error)
+            error.fault()
         })
     }
 }
+
+type Begun = (Response<Incoming>, Option<Lease>);
 
 /// A request without a body.
 fn copy(request: &Request<Upload>) -> Request<Upload> {
@@ -125,17 +141,6 @@ fn copy(request: &Request<Upload>) -> Request<Upload> {
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
     copy
-}
-
-/// Whether a connection ended before there was anything of an answer.
-fn broke_off(error: &legacy::Error) -> bool {
-    let Some(source) = error.source() else { return false };
-    let by_end = source.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_incomplete_message() || error.is_closed());
-    let by_reset = || {
-        let io = source.source().and_then(|source| source.downcast_ref::<io::Error>());
-        io.is_some_and(|error| matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe))
-    };
-    !error.is_connect() && (by_end || by_reset())
 }
 
 /// What comes within this time of the last piece of the request that went out, and of twice that at most.
@@ -154,36 +159,82 @@ async fn in_time<F: Future>(answer: F, transfer: Option<&Transfer>, most: Durati
     }
 }
 
-impl Pool {
-    fn new(url: &UpstreamUrl, settings: &config::Gateway) -> io::Result<Pool> {
+impl Client {
+    fn new(url: &UpstreamUrl, settings: &config::Gateway) -> io::Result<Client> {
+        if url.scheme != Scheme::H2c {
+            return Pool::new(url, settings).map(Client::Http1);
+        }
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(settings.times.connect));
         connector.set_nodelay(true);
-        let mut builder = Client::builder(TokioExecutor::new());
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .pool_idle_timeout(settings.times.keep_alive)
-            .pool_max_idle_per_host(if settings.times.keep_alive.is_zero() { 0 } else { settings.max_idle })
-            .http1_max_buf_size(BUFFER)
-            .http2_only(url.scheme == Scheme::H2c)
+            .http2_only(true)
             .http2_keep_alive_interval(PING)
             .http2_keep_alive_timeout(PING)
-            .set_host(url.scheme != Scheme::H2c);
-        Ok(match url.scheme {
-            Scheme::Http | Scheme::H2c => Pool::Plain(builder.build(connector)),
-            Scheme::Https => {
-                connector.enforce_http(false);
-                let tls = HttpsConnectorBuilder::new().with_native_roots()?.https_only().enable_http1();
-                Pool::Tls(builder.build(tls.wrap_connector(connector)))
-            }
-        })
+            .set_host(false);
+        Ok(Client::Http2(builder.build(connector)))
     }
 
-    async fn request(&self, request: Request<Upload>) -> Result<Response<Incoming>, legacy::Error> {
+    async fn request(&self, request: Request<Upload>) -> Result<Begun, NoAnswer> {
         match self {
-            Pool::Plain(client) => client.request(request).await,
-            Pool::Tls(client) => client.request(request).await,
+            Client::Http1(pool) => pool.request(request).await.map(|(response, lease)| (response, Some(lease))),
+            Client::Http2(client) => match client.request(request).await {
+                Ok(response) => Ok((response, None)),
+                Err(error) => Err(NoAnswer::Http2(error)),
+            },
+        }
+    }
+}
+
+impl NoAnswer {
+    /// Whether a connection ended before there was anything of an answer.
+    fn broke_off(&self) -> bool {
+        match self {
+            NoAnswer::Broken(error) => {
+                let gone = |kind| matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+                let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+                error.is_incomplete_message()
+                    || error.is_closed()
+                    || error.is_canceled()
+                    || io.is_some_and(|error| gone(error.kind()))
+            }
+            // These know by themselves what has not been begun.
+            NoAnswer::Unconnected(_) | NoAnswer::Http2(_) => false,
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        match self {
+            NoAnswer::Broken(_) => Fault::Broken,
+            NoAnswer::Http2(error) if !error.is_connect() => Fault::Broken,
+            NoAnswer::Http2(error) if timed_out(error) => Fault::Unconnected,
+            NoAnswer::Unconnected(error) if timed_out(&**error) => Fault::Unconnected,
+            NoAnswer::Http2(_) | NoAnswer::Unconnected(_) => Fault::Unreachable,
+        }
+    }
+}
+
+fn timed_out(error: &(dyn Error + 'static)) -> bool {
+    let is_timeout = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+    error.downcast_ref().is_some_and(is_timeout) || error.source().is_some_and(timed_out)
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no answer")
+    }
+}
+
+impl Error for NoAnswer {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            NoAnswer::Unconnected(error) => Some(&**error),
+            NoAnswer::Broken(error) => Some(error),
+            NoAnswer::Http2(error) => Some(error),
         }
     }
 }

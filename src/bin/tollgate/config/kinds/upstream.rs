@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use hyper::{Uri, http::uri::Authority};
+use hyper::{
+    Uri,
+    http::uri::{self, Authority, PathAndQuery},
+};
 
 use crate::config::value::Value;
 
@@ -11,6 +14,23 @@ use crate::config::value::Value;
 pub(crate) struct UpstreamUrl {
     pub(crate) scheme: Scheme,
     pub(crate) authority: Authority,
+}
+
+impl UpstreamUrl {
+    /// Where to connect to.
+    pub(crate) fn uri(&self) -> Uri {
+        self.of(PathAndQuery::from_static("/"))
+    }
+
+    /// The whole of a target on this host.
+    pub(crate) fn of(&self, target: PathAndQuery) -> Uri {
+        let mut parts = uri::Parts::default();
+        parts.scheme = Some(if self.scheme == Scheme::Https { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(target);
+        // All three parts are there: then they make a whole.
+        Uri::from_parts(parts).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
