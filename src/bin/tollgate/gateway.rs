@@ -12,7 +12,11 @@ mod upstream;
 
 use std::sync::Arc;
 
-use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, header::CONTENT_TYPE};
+use hyper::{
+    HeaderMap, Request, Response, StatusCode,
+    body::{Body, Incoming},
+    header::CONTENT_TYPE,
+};
 use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use self::{download::Download, fault::Fault, shape::fault as misshapen};
@@ -68,7 +72,8 @@ pub(crate) async fn forward(
     let bounds = &app.bounds;
     let upload = match tunnel {
         Some(_) => Upload::nothing(),
-        None => Upload::begin(body, parts.version, bounds.max_body_bytes as u64, bounds.body_timeout).await?,
+        None if body.is_end_stream() => Upload::nothing(),
+        None => Box::pin(Upload::begin(body, parts.version, bounds.max_body_bytes as u64, bounds.body_timeout)).await?,
     };
     let transfer = upload.transfer();
     headers::to_upstream(&mut parts, tunnel.is_some(), upstream.url(), |headers, host| {

@@ -61,10 +61,15 @@ impl Pool {
     pub(super) async fn request(self: &Arc<Pool>, request: Request<Upload>) -> Result<(Response<Incoming>, Lease), NoAnswer> {
         let mut link = match self.take() {
             Some(link) => link,
-            None => self.connector.clone().connect(self.uri.clone()).await.map_err(NoAnswer::Unconnected)?,
+            // In a box, since the way to most requests is a short one, and its future should be small.
+            None => Box::pin(self.connect()).await.map_err(NoAnswer::Unconnected)?,
         };
         let response = link.request(request).await.map_err(NoAnswer::Broken)?;
         Ok((response, Lease { link, pool: Arc::clone(self) }))
+    }
+
+    async fn connect(&self) -> Result<Link, Box<dyn Error + Send + Sync>> {
+        self.connector.clone().connect(self.uri.clone()).await
     }
 
     fn take(&self) -> Option<Link> {

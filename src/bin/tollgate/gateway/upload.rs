@@ -73,9 +73,6 @@ impl Upload {
     /// Takes over a body. Over HTTP/1 its first piece is awaited, so that no upstream sees a request whose body is broken from
     /// the start, or waits with a client that never sends one. Over HTTP/2 a client may well wait for the upstream's word.
     pub(super) async fn begin(body: Incoming, version: Version, most: u64, patience: Duration) -> Result<Upload, Fault> {
-        if body.is_end_stream() {
-            return Ok(Upload(None));
-        }
         if body.size_hint().lower() > most {
             return Err(Fault::Client(Unread::TooLarge));
         }

@@ -113,7 +113,7 @@ impl Upstream {
     async fn try_twice(&self, request: Request<Upload>, transfer: Option<&Transfer>) -> Result<Begun, Fault> {
         let safe = request.body().is_nothing() && matches!(*request.method(), Method::GET | Method::HEAD);
         let again = safe.then(|| copy(&request));
-        let first = match in_time(self.client.request(request), transfer, self.times.response).await? {
+        let first = match self.in_time(request, transfer).await? {
             Ok(begun) => return Ok(begun),
             Err(error) => error,
         };
@@ -121,13 +121,33 @@ impl Upstream {
             return Err(Fault::Client(fault));
         }
         let second = match again {
-            Some(request) if first.broke_off() => in_time(self.client.request(request), None, self.times.response).await?,
+            Some(request) if first.broke_off() => Box::pin(self.in_time(request, None)).await?,
             _ => Err(first),
         };
         second.map_err(|error| {
             tracing::debug!(upstream = %self.url, error = &error as &dyn Error, "no answer from the upstream");
             error.fault()
         })
+    }
+
+    /// What comes within the time of an answer since the last piece of the request went out, and of twice that at most.
+    async fn in_time(
+        &self,
+        request: Request<Upload>,
+        transfer: Option<&Transfer>,
+    ) -> Result<Result<Begun, NoAnswer>, Fault> {
+        let mut answer = pin!(self.client.request(request));
+        let mut seen = 0;
+        loop {
+            if let Ok(answer) = timeout(self.times.response, answer.as_mut()).await {
+                return Ok(answer);
+            }
+            match transfer {
+                // The client has a time of its own.
+                Some(transfer) if transfer.waits_for_client() || transfer.pieces() != seen => seen = transfer.pieces(),
+                _ => return Err(Fault::Late),
+            }
+        }
     }
 }
 
@@ -141,22 +161,6 @@ fn copy(request: &Request<Upload>) -> Request<Upload> {
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
     copy
-}
-
-/// What comes within this time of the last piece of the request that went out, and of twice that at most.
-async fn in_time<F: Future>(answer: F, transfer: Option<&Transfer>, most: Duration) -> Result<F::Output, Fault> {
-    let mut answer = pin!(answer);
-    let mut seen = 0;
-    loop {
-        if let Ok(answer) = timeout(most, answer.as_mut()).await {
-            return Ok(answer);
-        }
-        match transfer {
-            // The client has a time of its own.
-            Some(transfer) if transfer.waits_for_client() || transfer.pieces() != seen => seen = transfer.pieces(),
-            _ => return Err(Fault::Late),
-        }
-    }
 }
 
 impl Client {
@@ -182,7 +186,7 @@ impl Client {
     async fn request(&self, request: Request<Upload>) -> Result<Begun, NoAnswer> {
         match self {
             Client::Http1(pool) => pool.request(request).await.map(|(response, lease)| (response, Some(lease))),
-            Client::Http2(client) => match client.request(request).await {
+            Client::Http2(client) => match Box::pin(client.request(request)).await {
                 Ok(response) => Ok((response, None)),
                 Err(error) => Err(NoAnswer::Http2(error)),
             },

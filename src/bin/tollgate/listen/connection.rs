@@ -25,9 +25,9 @@ use super::{
 };
 use crate::{
     answer::{self, Answer},
-    app::{self, App, Caller, Wants},
+    app::{self, App, Caller, Handled, Wants},
     config::Bounds,
-    gateway::{self, Forwarded, Gateway},
+    gateway::{self, Forwarded},
 };
 
 /// HTTP/2 requests that one connection may have open at a time.
@@ -116,46 +116,44 @@ impl Service<Request<Incoming>> for Requests {
 
     fn call(&self, request: Request<Incoming>) -> Answering {
         self.progress.header_came(request.version() == Version::HTTP_2);
-        let handled = match self.app.handle(&request, &self.caller) {
-            Some(handled) if request.body().is_end_stream() && handled.is_complete() => {
-                return Answering::Now(handled.answer);
+        match self.app.handle(&request, &self.caller) {
+            Some(handled) if request.body().is_end_stream() && handled.is_complete() => Answering::Now(handled.answer),
+            Some(Handled { answer, wants: Wants::Proxied(number) }) => {
+                Answering::Later(Box::pin(self.clone().proxied(number, request, answer)))
             }
-            handled => handled,
-        };
-        let this = self.clone();
-        Answering::Later(Box::pin(async move {
-            let Requests { app, caller, progress, .. } = &this;
-            let _busy = progress.reading_body();
-            let handled = match handled {
-                Some(handled) => handled,
-                None => app.ask(&request, caller).await,
-            };
-            if request.body().is_end_stream() && handled.is_complete() {
-                return handled.answer.map(AnswerBody::Ours);
-            }
-            if let (Wants::Proxied(number), Some(gateway)) = (&handled.wants, &app.gateway) {
-                return this.proxied(gateway, *number, request, handled.answer).await;
-            }
-            let expects_leave = request.headers().contains_key(EXPECT);
-            let (answer, unread) = app::finish(app, handled, request.into_body(), expects_leave).await;
-            if unread.is_some() {
-                progress.left_unread();
-            }
-            answer.map(AnswerBody::Ours)
-        }))
+            handled => Answering::Later(Box::pin(self.clone().later(handled, request))),
+        }
     }
 }
 
 impl Requests {
-    /// The upstream's answer, or what there is to say of why there is none.
-    async fn proxied(
-        &self,
-        gateway: &Gateway,
-        number: usize,
-        request: Request<Incoming>,
-        granted: Answer,
-    ) -> Response<AnswerBody> {
-        let Requests { app, caller, progress, place } = self;
+    /// The answer to a request whose decision or whose body has to be waited for.
+    async fn later(self, handled: Option<Handled>, request: Request<Incoming>) -> Response<AnswerBody> {
+        let Requests { app, caller, progress, .. } = &self;
+        let _busy = progress.reading_body();
+        let handled = match handled {
+            Some(handled) => handled,
+            None => app.ask(&request, caller).await,
+        };
+        if request.body().is_end_stream() && handled.is_complete() {
+            return handled.answer.map(AnswerBody::Ours);
+        }
+        if let Wants::Proxied(number) = handled.wants {
+            return Box::pin(self.clone().proxied(number, request, handled.answer)).await;
+        }
+        let expects_leave = request.headers().contains_key(EXPECT);
+        let (answer, unread) = app::finish(app, handled, request.into_body(), expects_leave).await;
+        if unread.is_some() {
+            progress.left_unread();
+        }
+        answer.map(AnswerBody::Ours)
+    }
+
+    /// The upstream's answer, or what there is to say of why there is none. `granted`: the headers it gets from us.
+    async fn proxied(self, number: usize, request: Request<Incoming>, granted: Answer) -> Response<AnswerBody> {
+        let Requests { app, caller, progress, place } = &self;
+        let Some(gateway) = &app.gateway else { return granted.map(AnswerBody::Ours) };
+        let _busy = progress.reading_body();
         let (has_body, place) = (!request.body().is_end_stream(), Arc::clone(place));
         match gateway::forward(app, gateway, number, caller, request, granted.headers(), place).await {
             Ok(Forwarded { response, early }) => {
