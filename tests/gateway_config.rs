@@ -38,7 +38,11 @@ const BAD_URLS: [&str; 14] = [
 #[test]
 fn a_bad_url_ends_the_start_and_says_what_is_allowed() {
     for url in BAD_URLS {
-        refused(Launch::new().args(&[&format!("--upstream={url}")]), url, &["--upstream", url, "http://host[:port]", "h2c://"]);
+        refused(
+            Launch::new().args(&[&format!("--upstream={url}")]),
+            url,
+            &["--upstream", url, "http://host[:port]", "h2c://"],
+        );
     }
     refused(Launch::new().env("TOLLGATE_UPSTREAM", "nowhere"), "environment", &["TOLLGATE_UPSTREAM", "nowhere", "https://"]);
     assert_refused("upstream = 'nowhere'", &["upstream", "nowhere", "http://host[:port]"]);
@@ -91,8 +95,7 @@ fn bodies_may_be_longer_than_without_an_upstream_unless_the_file_says_so() {
     let long = "x".repeat(2 << 20);
     assert_eq!(Server::with_capacity(10).post("/api/submit", &long).status, 413);
     assert_eq!(Server::gateway(&upstream.url()).post("/", &long).status, 200);
-    let text =
-        format!("refill_rate = {SLOW}\nupstream = '{}'\n[connections]\nmax_body_bytes = 1000000\n", upstream.url());
+    let text = format!("refill_rate = {SLOW}\nupstream = '{}'\n[connections]\nmax_body_bytes = 1000000\n", upstream.url());
     assert_eq!(Launch::new().config("gateway.toml", &text).start().post("/", &long).status, 413);
 }
 

@@ -146,7 +146,9 @@ fn an_upstream_that_is_slow_but_moves_is_waited_for() {
 
 #[test]
 fn an_upstream_that_breaks_off_is_502() {
-    for (answer, resets) in [("", false), ("", true), ("HTTP/1.1 200 OK\r\nContent-", false), ("HTTP/1.1 200 OK\r\nX: ", true)] {
+    for (answer, resets) in
+        [("", false), ("", true), ("HTTP/1.1 200 OK\r\nContent-", false), ("HTTP/1.1 200 OK\r\nX: ", true)]
+    {
         let upstream = Upstream::start(move |connection| {
             connection.request()?;
             connection.send(answer.as_bytes())?;

@@ -61,11 +61,7 @@ fn a_trusted_proxys_chain_is_continued() {
             "192.0.2.1, 10.0.0.1, 127.0.0.1",
             format!("for=192.0.2.1, for=10.0.0.1, {OWN}"),
         ),
-        (
-            &[("X-Forwarded-For", "2001:db8::1")],
-            "2001:db8::1, 127.0.0.1",
-            format!("for=\"[2001:db8::1]\", {OWN}"),
-        ),
+        (&[("X-Forwarded-For", "2001:db8::1")], "2001:db8::1, 127.0.0.1", format!("for=\"[2001:db8::1]\", {OWN}")),
         (
             &[("Forwarded", "for=192.0.2.1;proto=https;by=_x")],
             "192.0.2.1, 127.0.0.1",

@@ -51,10 +51,14 @@ async fn http_2_becomes_http_1_1() {
     );
     let server = Server::gateway(&upstream.url());
     let mut sender = client(&server).await;
-    let request = Request::post("http://site.example:81/a?b").header("te", "trailers").header("x-own", "2").body(whole("data"));
+    let request =
+        Request::post("http://site.example:81/a?b").header("te", "trailers").header("x-own", "2").body(whole("data"));
     let response = sender.send_request(request.unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!((&response.headers()["x-own"], &response.headers()["x-ratelimit-limit"]), (&"1".parse().unwrap(), &"1000000".parse().unwrap()));
+    assert_eq!(
+        (&response.headers()["x-own"], &response.headers()["x-ratelimit-limit"]),
+        (&"1".parse().unwrap(), &"1000000".parse().unwrap())
+    );
     assert!(!response.headers().contains_key("keep-alive"));
     assert_eq!(text(response).await, "hello");
     let seen = upstream.only();
@@ -179,7 +183,10 @@ async fn http_2_goes_on_as_http_2_with_bodies_both_ways_at_once() {
     assert_eq!(end["x-end"], "1");
     let (uri, version, headers) = heads.lock().unwrap()[0].clone();
     assert_eq!((uri, version), (format!("http://{address}/call"), Version::HTTP_2));
-    assert_eq!((&headers["te"], &headers["x-forwarded-host"]), (&"trailers".parse().unwrap(), &"site.example".parse().unwrap()));
+    assert_eq!(
+        (&headers["te"], &headers["x-forwarded-host"]),
+        (&"trailers".parse().unwrap(), &"site.example".parse().unwrap())
+    );
     assert!(!headers.contains_key("host"));
     // And for HTTP/1.1 as well.
     let stream = TcpStream::connect(server.address).await.unwrap();

@@ -101,7 +101,9 @@ fn a_route_in_another_spelling_costs_the_same() {
     let server = Launch::new().config("gateway.toml", &text).start();
     let mut client = server.client();
     let mut left = 1000;
-    for spelling in ["/dear/one", "/dear/%6fne", "/%64ear/one", "//dear///one", "/x/../dear/./one", "/dear%2Fone", "/dear/one?a=/b"] {
+    for spelling in
+        ["/dear/one", "/dear/%6fne", "/%64ear/one", "//dear///one", "/x/../dear/./one", "/dear%2Fone", "/dear/one?a=/b"]
+    {
         left -= 100;
         assert_eq!(client.get(spelling).remaining(), left, "{spelling}");
     }
@@ -145,7 +147,10 @@ fn what_is_our_own_stays_ours() {
     let server = Launch::new().config("gateway.toml", &text).start();
     assert_eq!(server.get("/health").json()["status"], "ok");
     assert_eq!(server.get("/config").json()["capacity"], 5);
-    assert_eq!(server.post("/admin/update-rule", r#"{"client_id": "192.0.2.7", "capacity": 1, "refill_rate": 1}"#).status, 200);
+    assert_eq!(
+        server.post("/admin/update-rule", r#"{"client_id": "192.0.2.7", "capacity": 1, "refill_rate": 1}"#).status,
+        200
+    );
     for path in ["/", "/nothing", "/apis", "/admin/"] {
         let response = server.get(path);
         assert_eq!((response.status, response.json()["error"].as_str()), (404, Some("Not Found")), "{path}");

@@ -14,8 +14,7 @@ const MIB: usize = 1 << 20;
 
 /// A gateway with these lines in its table of bounds.
 fn bounded(url: &str, lines: &str) -> Server {
-    let text =
-        format!("capacity = 1000000\nrefill_rate = {SLOW}\nupstream = '{url}'\n[connections]\n{lines}\n");
+    let text = format!("capacity = 1000000\nrefill_rate = {SLOW}\nupstream = '{url}'\n[connections]\n{lines}\n");
     Launch::new().config("gateway.toml", &text).start()
 }
 

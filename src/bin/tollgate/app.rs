@@ -12,11 +12,11 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder};
 
+use self::route::{Charges, Endpoint};
 pub(crate) use self::{
     body::{Unread, finish, incomplete},
     path::percent_decoded,
 };
-use self::route::{Charges, Endpoint};
 use crate::{
     admin::Access,
     answer::{self, Answer},

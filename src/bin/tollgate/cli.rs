@@ -9,7 +9,9 @@ use clap::{
 use hyper::Uri;
 use ipnet::IpNet;
 
-use crate::config::{Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole, typed};
+use crate::config::{
+    Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole, typed,
+};
 
 const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of the above and more. An unknown key is an error.
   listen = "127.0.0.1:8000"

@@ -21,7 +21,9 @@ use tollgate::Quota;
 
 pub(crate) use self::{
     file::{Client, File},
-    kinds::{Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Scheme, Secret, Timeout, Tokens, UpstreamUrl, Whole},
+    kinds::{
+        Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Scheme, Secret, Timeout, Tokens, UpstreamUrl, Whole,
+    },
     redis::Redis,
     upstream::{Gateway, Times, Upstream},
     value::{Table, Typed, present, typed},

@@ -23,11 +23,8 @@ impl Identify {
     pub(crate) fn pass_on(&self, peer: Peer, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
         let believed = peer.trusted && !forwarded::disagree(peer.address, headers, &self.trusted);
         drop_claims(headers, believed);
-        let (x_forwarded_for, forwarded) = if believed {
-            (chain(headers, &X_FORWARDED_FOR), chain(headers, &FORWARDED))
-        } else {
-            (None, None)
-        };
+        let (x_forwarded_for, forwarded) =
+            if believed { (chain(headers, &X_FORWARDED_FOR), chain(headers, &FORWARDED)) } else { (None, None) };
         let x_chain = match (&x_forwarded_for, &forwarded) {
             (None, Some(_)) => listed(forwarded::forwarded(headers), |text, hop| write!(text, "{hop}")),
             (given, _) => given.clone().unwrap_or_default(),
@@ -67,10 +64,7 @@ fn chain(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
 }
 
 /// A chain of these hops, which come from the right, as far as they can be read.
-fn listed(
-    hops: impl Iterator<Item = Option<IpAddr>>,
-    write: impl Fn(&mut String, IpAddr) -> std::fmt::Result,
-) -> Vec<u8> {
+fn listed(hops: impl Iterator<Item = Option<IpAddr>>, write: impl Fn(&mut String, IpAddr) -> std::fmt::Result) -> Vec<u8> {
     let mut hops: Vec<_> = hops.map_while(|hop| hop).collect();
     hops.reverse();
     hops.into_iter().fold(Vec::new(), |chain, hop| appended(chain, |text| write(text, hop)))

@@ -77,7 +77,9 @@ fn upstreams(root: Option<UpstreamUrl>, given: &[Table<file::Upstream>]) -> Resu
             return Err(format!("upstreams[{number}].prefix: {prefix}: expected a path that is not this server's own"));
         }
         if !seen.insert(prefix.clone()) {
-            return Err(format!("upstreams[{number}].prefix: {prefix}: expected each prefix once, upstream being that of /"));
+            return Err(format!(
+                "upstreams[{number}].prefix: {prefix}: expected each prefix once, upstream being that of /"
+            ));
         }
         upstreams.push(Upstream { prefix: prefix.clone(), url: upstream.url.0.clone() });
     }

@@ -58,7 +58,10 @@ impl Pool {
     }
 
     /// Sends a request over a connection that waits for one, or over a new one.
-    pub(super) async fn request(self: &Arc<Pool>, request: Request<Upload>) -> Result<(Response<Incoming>, Lease), NoAnswer> {
+    pub(super) async fn request(
+        self: &Arc<Pool>,
+        request: Request<Upload>,
+    ) -> Result<(Response<Incoming>, Lease), NoAnswer> {
         let mut link = match self.take() {
             Some(link) => link,
             // In a box, since the way to most requests is a short one, and its future should be small.

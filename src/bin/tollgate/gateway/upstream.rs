@@ -85,11 +85,7 @@ impl Upstream {
     }
 
     /// Sends a request, and waits for the header of the answer.
-    pub(super) async fn send(
-        &self,
-        request: Request<Upload>,
-        transfer: Option<&Transfer>,
-    ) -> Result<Answered, Fault> {
+    pub(super) async fn send(&self, request: Request<Upload>, transfer: Option<&Transfer>) -> Result<Answered, Fault> {
         let turn = timeout(self.times.connect, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Fault::Busy) };
         match self.try_twice(request, transfer).await {

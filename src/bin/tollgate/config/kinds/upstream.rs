@@ -43,7 +43,9 @@ pub(crate) enum Scheme {
 
 impl Value for UpstreamUrl {
     fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("http://host[:port], https://host[:port] or h2c://host[:port], without a path, as in http://127.0.0.1:9000")
+        f.write_str(
+            "http://host[:port], https://host[:port] or h2c://host[:port], without a path, as in http://127.0.0.1:9000",
+        )
     }
 
     fn text(text: &str) -> Option<UpstreamUrl> {
