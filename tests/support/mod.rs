@@ -24,6 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 pub use http::{Client, Response};
+#[allow(unused_imports, reason = "of the gateway's tests alone")]
 pub use upstream::Upstream;
 
 /// One token in 1000 seconds: no test lives long enough to see it.

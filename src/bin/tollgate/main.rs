@@ -19,8 +19,8 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
-/// A header's buffer lives as long as the header. glibc's allocator gives such memory back and fetches it again all the time
-/// under load, and keeps it for good when a crowd of connections has gone.
+/// A header's buffer lives as long as the header, and glibc's allocator gives such memory back to the system and fetches it
+/// again all the time under load.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

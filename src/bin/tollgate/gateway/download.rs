@@ -35,10 +35,10 @@ impl Download {
     }
 
     fn give_back_at_end(&mut self) {
-        if self.body.is_end_stream() {
-            if let Some(lease) = self.lease.take() {
-                lease.give_back();
-            }
+        if self.body.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
         }
     }
 

@@ -70,10 +70,10 @@ impl Link {
 }
 
 fn drive(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
-    if let Some(connection) = driver {
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            tracing::trace!(?ended, "connection to an upstream ended");
-            *driver = None;
-        }
+    if let Some(connection) = driver
+        && let Poll::Ready(ended) = connection.as_mut().poll(cx)
+    {
+        tracing::trace!(?ended, "connection to an upstream ended");
+        *driver = None;
     }
 }

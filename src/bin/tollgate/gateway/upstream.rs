@@ -44,7 +44,7 @@ pub(super) struct Upstream {
 enum Client {
     Http1(Arc<Pool>),
     /// All requests share a few connections, which have tasks of their own.
-    Http2(legacy::Client<HttpConnector, Upload>),
+    Http2(Box<legacy::Client<HttpConnector, Upload>>),
 }
 
 /// What came of a request: the header of an answer, and over HTTP/1.1 the connection on which the rest of it comes.
@@ -176,7 +176,7 @@ impl Client {
             .http2_keep_alive_interval(PING)
             .http2_keep_alive_timeout(PING)
             .set_host(false);
-        Ok(Client::Http2(builder.build(connector)))
+        Ok(Client::Http2(Box::new(builder.build(connector))))
     }
 
     async fn request(&self, request: Request<Upload>) -> Result<Begun, NoAnswer> {
