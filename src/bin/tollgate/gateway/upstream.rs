@@ -86,8 +86,10 @@ impl Upstream {
 
     /// Sends a request, and waits for the header of the answer.
     pub(super) async fn send(&self, request: Request<Upload>, transfer: Option<&Transfer>) -> Result<Answered, Fault> {
-        let turn = timeout(self.times.connect, Arc::clone(&self.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(Fault::Busy) };
+        let turn = match Arc::clone(&self.turns).try_acquire_owned() {
+            Ok(turn) => turn,
+            Err(_) => Box::pin(self.turn()).await?,
+        };
         match self.try_twice(request, transfer).await {
             Ok((response, lease)) => {
                 if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
@@ -103,6 +105,12 @@ impl Upstream {
                 Err(fault)
             }
         }
+    }
+
+    /// A turn, as soon as somebody else's ends.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        let turn = timeout(self.times.connect, Arc::clone(&self.turns).acquire_owned()).await;
+        turn.ok().and_then(Result::ok).ok_or(Fault::Busy)
     }
 
     /// An upstream may close an idle connection just as a request is sent on it. What changes nothing is then sent again, once.
