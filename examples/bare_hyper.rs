@@ -1,6 +1,6 @@
 //! The same hyper server as `tollgate`, without limits: what `benches/http.sh` compares it with.
 //!
-//! Settings, runtime, body and type of the answer are those of `tollgate` for `GET /`. What it does not do: tell clients apart,
+//! Settings, runtime, allocator, body and type of the answer are those of `tollgate` for `GET /`. What it does not do: tell clients apart,
 //! look at the path, limit, watch over slow clients, log, and stop in order.
 
 use std::{convert::Infallible, io, net::SocketAddr};
@@ -18,6 +18,9 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use tokio::net::TcpListener;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BODY: &[u8] = br#"{"from": "127.0.0.1", "message": "Access granted"}"#;
 

@@ -66,12 +66,33 @@ impl TrustedProxies {
         if self.trusts(peer) { self.behind(peer, headers) } else { peer }
     }
 
+    /// Whether what the headers say counts: `peer` is one of the proxies, and the two headers do not name different clients.
+    #[must_use]
+    pub fn believes(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let peer = peer.to_canonical();
+        let both = headers.contains_key(X_FORWARDED_FOR) && headers.contains_key(FORWARDED);
+        let agree = || self.first_foreign(peer, x_forwarded_for(headers)) == self.first_foreign(peer, forwarded(headers));
+        self.trusts(peer) && (!both || agree())
+    }
+
+    /// The addresses that a request has come through, the farthest first, as far as they can be read from the right: those of
+    /// `X-Forwarded-For`, or where there is none, of `Forwarded`. Whether they are true is another question.
+    #[must_use]
+    pub fn hops(headers: &HeaderMap) -> Vec<IpAddr> {
+        let mut hops: Vec<IpAddr> = if headers.contains_key(X_FORWARDED_FOR) {
+            x_forwarded_for(headers).map_while(|hop| hop).collect()
+        } else {
+            forwarded(headers).map_while(|hop| hop).collect()
+        };
+        hops.reverse();
+        hops
+    }
+
     /// The client behind a trusted peer.
     fn behind(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let lines = |name| headers.get_all(name).iter().rev().map(|value| value.as_bytes());
         let has = |name| headers.contains_key(name);
-        let x_forwarded_for = || self.first_foreign(peer, lines(X_FORWARDED_FOR).flat_map(addresses));
-        let forwarded = || self.first_foreign(peer, lines(FORWARDED).flat_map(|line| Elements { rest: line }.map(node)));
+        let x_forwarded_for = || self.first_foreign(peer, x_forwarded_for(headers));
+        let forwarded = || self.first_foreign(peer, forwarded(headers));
         match (has(X_FORWARDED_FOR), has(FORWARDED)) {
             (false, false) => peer,
             (true, false) => x_forwarded_for(),
@@ -92,6 +113,20 @@ impl TrustedProxies {
         }
         nearest
     }
+}
+
+/// The hops of `X-Forwarded-For`, from the nearest to the farthest.
+fn x_forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    lines(headers, X_FORWARDED_FOR).flat_map(addresses)
+}
+
+/// The hops of `Forwarded`, from the nearest to the farthest.
+fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    lines(headers, FORWARDED).flat_map(|line| Elements { rest: line }.map(node))
+}
+
+fn lines(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(name).into_iter().rev().map(|value| value.as_bytes())
 }
 
 /// The addresses of a line of `X-Forwarded-For`, from the right. Empty elements do not count.

@@ -61,16 +61,43 @@ impl Client {
         self.stream.write_all(bytes)
     }
 
-    /// Reads one answer; bytes of a later one wait for their turn.
-    pub fn read(&mut self) -> io::Result<Response> {
+    /// Reads the head of one answer.
+    pub fn head(&mut self) -> io::Result<Response> {
         let head_end = loop {
             if let Some(at) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at + 4;
             }
             self.fill()?;
         };
-        let mut response = Response::head(&self.unread[..head_end])?;
+        let response = Response::head(&self.unread[..head_end])?;
         self.unread.drain(..head_end);
+        Ok(response)
+    }
+
+    /// Reads so many bytes.
+    pub fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        while self.unread.len() < length {
+            self.fill()?;
+        }
+        Ok(self.unread.drain(..length).collect())
+    }
+
+    /// Reads one chunk of a body in chunks; `None` is the last one.
+    pub fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.extend(self.exactly(1)?);
+        }
+        let length = std::str::from_utf8(&line).ok().and_then(|line| usize::from_str_radix(line.trim(), 16).ok());
+        let length = length.ok_or_else(|| invalid("chunk"))?;
+        let data = self.exactly(length)?;
+        self.exactly(2)?;
+        Ok((length > 0).then_some(data))
+    }
+
+    /// Reads one answer; bytes of a later one wait for their turn.
+    pub fn read(&mut self) -> io::Result<Response> {
+        let mut response = self.head()?;
         if (100..200).contains(&response.status) {
             return Ok(response);
         }

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod http;
+pub mod upstream;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -23,6 +24,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 pub use http::{Client, Response};
+#[allow(unused_imports, reason = "of the gateway's tests alone")]
+pub use upstream::Upstream;
 
 /// One token in 1000 seconds: no test lives long enough to see it.
 pub const SLOW: &str = "0.001";
@@ -167,6 +170,11 @@ impl Server {
         Launch::new().args(args).start()
     }
 
+    /// A gateway to this URL with more tokens than a test could use.
+    pub fn gateway(url: &str) -> Server {
+        Server::start(&["--upstream", url, "--capacity", "1000000", "--refill-rate", SLOW])
+    }
+
     /// The server with this capacity and no refill that a test could see.
     pub fn with_capacity(capacity: u32) -> Server {
         Server::start(&["--capacity", &capacity.to_string(), "--refill-rate", SLOW])
@@ -204,6 +212,11 @@ impl Server {
 
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: Signal) {

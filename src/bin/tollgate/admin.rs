@@ -16,7 +16,7 @@ use tollgate::{Quota, RedisError};
 
 use crate::{
     answer::{self, Answer},
-    app::App,
+    app::{App, percent_decoded},
     client::{Peer, sole},
     config::{Rate, Secret, Table, Tokens, Typed, present},
     limits::{NewDefault, NotChanged, Shown},
@@ -152,26 +152,6 @@ pub(crate) async fn remove_rule(app: &App, encoded: &str) -> Answer {
         }
         Ok(None) => answer::error(StatusCode::NOT_FOUND, "this client has no rule"),
         Err(error) => not_changed("client_id", &error),
-    }
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    loop {
-        rest = match *rest {
-            [] => return String::from_utf8(bytes).ok(),
-            [b'%', high, low, ref behind @ ..] => {
-                bytes.push((digit(high)? * 16 + digit(low)?) as u8);
-                behind
-            }
-            [b'%', ..] => return None,
-            [byte, ref behind @ ..] => {
-                bytes.push(byte);
-                behind
-            }
-        };
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a request to its answer: who asks, what it costs, whether it may pass.
 
 mod body;
+mod path;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -11,19 +12,25 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder};
 
-pub(crate) use self::body::finish;
 use self::route::{Charges, Endpoint};
+pub(crate) use self::{
+    body::{Unread, finish, incomplete},
+    path::percent_decoded,
+};
 use crate::{
     admin::Access,
     answer::{self, Answer},
     client::{Id, Identify, Peer, Unknown},
-    config::{Bounds, Settings},
+    config::{self, Bounds, Settings},
+    gateway::{self, Gateway},
     limits::{Decided, Limits},
 };
 
 /// The server's state, shared by all connections.
 pub(crate) struct App {
-    identify: Identify,
+    pub(crate) identify: Identify,
+    /// `None`: what is allowed is answered here.
+    pub(crate) gateway: Option<Gateway>,
     charges: Charges,
     access: Access,
     pub(crate) limits: Limits,
@@ -55,6 +62,8 @@ pub(crate) enum Wants {
     NewRule,
     /// Nothing, but the end of one client's own limits, whose name is this, percent-encoded.
     RuleRemoved(String),
+    /// To go to the upstream of this number, which gives the answer.
+    Proxied(usize),
 }
 
 /// A request, looked at.
@@ -91,6 +100,7 @@ impl App {
     async fn with(settings: &Settings, limits: Limits) -> Result<App, String> {
         let app = App {
             identify: Identify::new(settings),
+            gateway: settings.gateway.as_ref().map(Gateway::new).transpose()?,
             charges: Charges::new(&settings.routes),
             access: Access::new(settings.admin_token.clone()),
             limits,
@@ -154,7 +164,13 @@ impl App {
     /// Who is to be charged, and how much; or the answer to a request that is not limited.
     fn look<'a, B: Body>(&self, request: &'a Request<B>, caller: &Caller) -> Looked<'a> {
         let (method, path) = (request.method(), request.uri().path());
-        let endpoint = Endpoint::of(method, path);
+        let endpoint = match &self.gateway {
+            None => Endpoint::of(method, path),
+            Some(gateway) => match gateway::misshapen(request) {
+                Some(fault) => return Looked::Done(Handled::done(self.misshapen(fault, caller))),
+                None => self.proxied(gateway, method, path),
+            },
+        };
         match endpoint {
             Endpoint::Health => {
                 tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "health", "request");
@@ -169,6 +185,21 @@ impl App {
             }
             _ => self.limited(endpoint, method, path, request.headers(), caller),
         }
+    }
+
+    /// Of a gateway: what is not this server's own goes to an upstream.
+    fn proxied<'a>(&self, gateway: &Gateway, method: &Method, path: &'a str) -> Endpoint<'a> {
+        match *method {
+            _ if config::is_unlimited(path) => Endpoint::of(method, path),
+            // A tunnel to wherever the client likes, and an echo of what the client must not see.
+            Method::CONNECT | Method::TRACE => Endpoint::Nothing,
+            _ => gateway.choose(path).map_or(Endpoint::Nothing, Endpoint::Upstream),
+        }
+    }
+
+    fn misshapen(&self, fault: &str, caller: &Caller) -> Answer {
+        tracing::debug!(peer = %caller.peer.address, cost = 0, outcome = "misshapen", fault, "request");
+        answer::closing(answer::error(StatusCode::BAD_REQUEST, fault))
     }
 
     fn limited<'a>(
@@ -232,7 +263,7 @@ impl App {
             Endpoint::Ping => r#"{"message": "pong"}"#,
             Endpoint::Data => r#"{"message": "Here is your data", "data": [1, 2, 3]}"#,
             Endpoint::Upload => r#"{"message": "Upload accepted"}"#,
-            Endpoint::Submit => "",
+            Endpoint::Submit | Endpoint::Upstream(_) => "",
             _ => return (StatusCode::NOT_FOUND, Bytes::from_static(br#"{"error": "Not Found"}"#)),
         };
         (StatusCode::OK, Bytes::from_static(text.as_bytes()))

@@ -9,7 +9,9 @@ use clap::{
 use hyper::Uri;
 use ipnet::IpNet;
 
-use crate::config::{Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Secret, Timeout, Tokens, Whole, typed};
+use crate::config::{
+    Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole, typed,
+};
 
 const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of the above and more. An unknown key is an error.
   listen = "127.0.0.1:8000"
@@ -41,14 +43,26 @@ const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of
   client_id = "192.0.2.7"
   capacity = 50
   refill_rate = 10.0
+  upstream = "http://127.0.0.1:9000"          # gateway: what is allowed goes there; or https://, or h2c://
+  [[upstreams]]                               # by path; the longest prefix wins, and ends where a part of the path does
+  prefix = "/api"
+  url = "http://127.0.0.1:9001"
+  [gateway]                                   # of each upstream
+  connect_timeout = "5s"                      # then 504; 502 when it cannot be reached at all
+  response_timeout = "60s"                    # until the header of its answer: then 504
+  idle_timeout = "60s"                        # between two pieces of its answer: then the answer is cut
+  keep_alive = "30s"                          # how long a connection without a request is kept
+  max_idle = 256                              # so many of those
+  max_requests = 1000                         # at a time; the next ones wait for connect_timeout: then 503
+  tunnel_timeout = "1h"                       # of a WebSocket on which nothing moves
   [connections]
   max = 10000                                 # the next ones wait until one ends
   header_timeout = "10s"                      # for a whole header, and for the first request
   idle_timeout = "60s"                        # between requests
-  body_timeout = "30s"
+  body_timeout = "30s"                        # waiting for a body; to a gateway, and a second more for each 1000 bytes
   shutdown_grace = "10s"                      # what is in flight at SIGINT or SIGTERM may take
   max_header_bytes = 16384
-  max_body_bytes = 1048576
+  max_body_bytes = 1048576                    # of a gateway 67108864: it holds none of them
 
 While it runs: GET /config shows what is in force; POST /config {"capacity": 15, "refill_rate": 5} changes the default (either
 field alone, too; a rate takes an interval's place) and makes all buckets full; POST /admin/update-rule {"client_id":
@@ -118,6 +132,12 @@ pub(crate) struct Serve {
     /// With redis-mode lease: the part of the capacity that all instances together may hold on lease [default: 0.1]
     #[arg(long, env = "TOLLGATE_LEASE_FRACTION", value_name = "PART", value_parser = typed::<Fraction>, allow_hyphen_values = true)]
     pub(crate) lease_fraction: Option<Fraction>,
+    /// Gateway: what is allowed is proxied there, in place of the built-in answers
+    ///
+    /// http://host[:port], https://host[:port], or h2c://host[:port] for HTTP/2 without TLS. /health, /config and /admin/ stay
+    /// this server's own. Several upstreams, by path, go into the file.
+    #[arg(long, env = "TOLLGATE_UPSTREAM", value_name = "URL", value_parser = typed::<UpstreamUrl>)]
+    pub(crate) upstream: Option<UpstreamUrl>,
     /// What the admin API asks for, as Authorization: Bearer TOKEN; without it, it answers to this machine alone
     ///
     /// Better in the environment than in a flag, which other users of the machine can see.

@@ -1,5 +1,7 @@
 //! Who a client is: an address, perhaps one that a trusted proxy names, or an API key.
 
+mod forwarding;
+
 use std::{
     collections::HashSet,
     fmt,

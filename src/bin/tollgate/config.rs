@@ -6,6 +6,7 @@ mod quota;
 mod redis;
 #[cfg(test)]
 mod tests;
+mod upstream;
 mod value;
 
 use std::{
@@ -20,8 +21,11 @@ use tollgate::Quota;
 
 pub(crate) use self::{
     file::{Client, File},
-    kinds::{Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Secret, Timeout, Tokens, Whole},
+    kinds::{
+        Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Scheme, Secret, Timeout, Tokens, UpstreamUrl, Whole,
+    },
     redis::Redis,
+    upstream::{Gateway, Times, Upstream},
     value::{Table, Typed, present, typed},
 };
 use crate::cli::Serve;
@@ -31,6 +35,9 @@ pub(crate) const MAX_RULES: usize = 10_000;
 
 /// Paths that are never limited, whatever the file says.
 const UNLIMITED: [&str; 3] = ["/health", "/config", "/admin/"];
+
+/// A gateway holds no bodies, so that they may be longer.
+const MAX_PROXIED_BYTES: usize = 64 * 1024 * 1024;
 
 /// All settings, checked.
 #[derive(Debug)]
@@ -47,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) max_clients: usize,
     /// Where buckets are shared with other instances; `None`: in memory.
     pub(crate) redis: Option<Redis>,
+    /// Where allowed requests go; `None`: they are answered here.
+    pub(crate) gateway: Option<Gateway>,
     pub(crate) bounds: Bounds,
 }
 
@@ -101,7 +110,8 @@ impl Settings {
 
     pub(crate) fn merge(flags: Serve, file: File) -> Result<Settings, String> {
         let quota = quota::of(&file, flags.capacity, flags.refill_rate)?;
-        let bounds = bounds(&file);
+        let gateway = upstream::of(&flags, &file)?;
+        let bounds = bounds(&file, gateway.is_some());
         let redis = redis::of(&flags, &file)?;
         let client = file.client.unwrap_or(Client::Ip);
         if client == Client::Ip && file.api_keys.is_some() {
@@ -123,6 +133,7 @@ impl Settings {
             ipv6_prefix: file.ipv6_prefix.map_or(64, |prefix| prefix.0.0 as u8),
             max_clients: file.max_clients.map_or(1_000_000, |clients| clients.0.size()),
             redis,
+            gateway,
             bounds,
         })
     }
@@ -132,8 +143,11 @@ fn plain<T>(values: Vec<Typed<T>>) -> impl Iterator<Item = T> {
     values.into_iter().map(|Typed(value)| value)
 }
 
-fn bounds(file: &File) -> Bounds {
-    let standard = Bounds::default();
+fn bounds(file: &File, gateway: bool) -> Bounds {
+    let mut standard = Bounds::default();
+    if gateway {
+        standard.max_body_bytes = MAX_PROXIED_BYTES;
+    }
     let Some(Table(given)) = &file.connections else { return standard };
     Bounds {
         max_connections: given.max.as_ref().map_or(standard.max_connections, |max| max.0.size()),
@@ -156,7 +170,7 @@ fn routes(given: Vec<Table<file::Route>>) -> Result<Vec<Route>, String> {
             (None, false) => return Err(format!("routes[{number}]: expected a cost or exempt = true")),
             (cost, _) => cost.map(|cost| cost.0.0),
         };
-        if UNLIMITED.iter().any(|unlimited| path == *unlimited || unlimited.ends_with('/') && path.starts_with(unlimited)) {
+        if is_unlimited(&path) {
             return Err(format!("routes[{number}].path: {path}: expected a path that is limited, and this one never is"));
         }
         if !seen.insert((method.clone(), path.clone())) {
@@ -165,6 +179,11 @@ fn routes(given: Vec<Table<file::Route>>) -> Result<Vec<Route>, String> {
         routes.push(Route { method, path, cost });
     }
     Ok(routes)
+}
+
+/// Whether it is one of the paths that are this server's own, and never limited.
+pub(crate) fn is_unlimited(path: &str) -> bool {
+    UNLIMITED.iter().any(|unlimited| path == *unlimited || unlimited.ends_with('/') && path.starts_with(unlimited))
 }
 
 fn rules(given: Vec<Table<file::Rule>>) -> Result<Vec<Rule>, String> {

@@ -1,5 +1,6 @@
 //! Accepting connections, and ending in order.
 
+mod body;
 mod connection;
 mod progress;
 mod stream;
@@ -41,8 +42,8 @@ impl Server {
         let bounds = app.bounds;
         Ok(Server {
             listener: listen(address)?,
+            protocols: Arc::new(protocols(&bounds, app.gateway.is_some())),
             app: Arc::new(app),
-            protocols: Arc::new(protocols(&bounds)),
             watch: Watch::new(bounds),
             places: Arc::new(Semaphore::new(bounds.max_connections)),
         })
@@ -95,10 +96,11 @@ impl Server {
         let _ = stream.set_nodelay(true);
         let progress = Arc::new(Progress::default());
         let guard = self.watch.begin(&progress);
-        let requests = Requests { app: Arc::clone(&self.app), caller: self.app.caller(address), progress };
+        let (caller, place) = (self.app.caller(address), Arc::new(place));
+        let requests = Requests { app: Arc::clone(&self.app), caller, progress, place };
         let protocols = Arc::clone(&self.protocols);
         tokio::spawn(async move {
-            let (_place, _guard) = (place, guard);
+            let _guard = guard;
             if let Err(error) = serve(&protocols, stream, requests).await {
                 tracing::debug!(peer = %address, error = &*error, "connection ended");
             }

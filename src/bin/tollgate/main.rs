@@ -6,6 +6,7 @@ mod app;
 mod cli;
 mod client;
 mod config;
+mod gateway;
 mod limits;
 mod listen;
 mod log;
@@ -17,6 +18,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+
+/// A header's buffer lives as long as the header, and glibc's allocator gives such memory back to the system and fetches it
+/// again all the time under load.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match Cli::try_parse() {

@@ -1,5 +1,7 @@
 //! Reading what a request carries: so much, and so long, and no more.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -16,6 +18,9 @@ use crate::{
 /// What the admin API reads at most.
 const MAX_ADMIN_BYTES: usize = 64 * 1024;
 
+/// What is read of a body at most after a refusal, so that the connection can go on.
+const MAX_DRAINED_BYTES: usize = 1024 * 1024;
+
 /// The answer was given before the request had been read: the connection cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
@@ -23,6 +28,18 @@ pub(crate) enum Unread {
     TooSlow,
     Broken,
 }
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unread::TooLarge => "the body is too large",
+            Unread::TooSlow => "the body comes too slowly",
+            Unread::Broken => "the body is broken",
+        })
+    }
+}
+
+impl std::error::Error for Unread {}
 
 /// Reads the body and completes the answer. A body that nobody wants is read too, so that the connection can go on, unless
 /// the client waits for leave to send it and is not going to get it.
@@ -36,7 +53,8 @@ where
     }
     let most = match wants {
         Wants::NewDefault | Wants::NewRule => MAX_ADMIN_BYTES.min(app.bounds.max_body_bytes),
-        Wants::Nothing | Wants::Submitted | Wants::RuleRemoved(_) => app.bounds.max_body_bytes,
+        Wants::Nothing if answer.status().is_client_error() => MAX_DRAINED_BYTES.min(app.bounds.max_body_bytes),
+        _ => app.bounds.max_body_bytes,
     };
     let keep = !matches!(wants, Wants::Nothing | Wants::RuleRemoved(_));
     let reading = read(body, most, keep);
@@ -69,7 +87,8 @@ async fn read<B: Body + Unpin>(mut body: B, most: usize, keep: bool) -> Result<V
 
 async fn complete(app: &App, mut answer: Answer, wants: Wants, data: &[u8]) -> Answer {
     match wants {
-        Wants::Nothing => answer,
+        // Who answers a proxied request reads its body, too.
+        Wants::Nothing | Wants::Proxied(_) => answer,
         Wants::Submitted => {
             *answer.body_mut() = Full::new(answer::submitted(data));
             answer
@@ -81,7 +100,7 @@ async fn complete(app: &App, mut answer: Answer, wants: Wants, data: &[u8]) -> A
 }
 
 /// The answer with its headers, but another text. Who was refused anyway hears of that and nothing else.
-fn incomplete(mut answer: Answer, unread: Unread) -> Answer {
+pub(crate) fn incomplete(mut answer: Answer, unread: Unread) -> Answer {
     if answer.status().is_client_error() && answer.status() != StatusCode::NOT_FOUND {
         return answer;
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use hyper::Method;
 
-use super::Wants;
+use super::{Wants, path::plain};
 use crate::config::Route;
 
 /// Whom a request is for. HEAD is GET without the body.
@@ -21,6 +21,8 @@ pub(super) enum Endpoint<'a> {
     UpdateRule,
     /// The client's name, percent-encoded.
     RemoveRule(&'a str),
+    /// The upstream of this number.
+    Upstream(usize),
     Nothing,
 }
 
@@ -55,6 +57,7 @@ impl<'a> Endpoint<'a> {
             Endpoint::ChangeConfig => Wants::NewDefault,
             Endpoint::UpdateRule => Wants::NewRule,
             Endpoint::RemoveRule(client_id) => Wants::RuleRemoved(client_id.to_owned()),
+            Endpoint::Upstream(number) => Wants::Proxied(number),
             _ => Wants::Nothing,
         }
     }
@@ -86,8 +89,14 @@ impl Charges {
         self.configured(method, path).map_or(Some(endpoint.standard_cost()), |route| route.cost)
     }
 
-    /// The route of that very method, else for HEAD that of GET, else that of any method.
+    /// The route of the path as it is written; or a cost, not an exemption, of the path that some upstreams take it for.
     fn configured(&self, method: &Method, path: &str) -> Option<&Route> {
+        let plain = || plain(path).and_then(|plain| self.written(method, &plain)).filter(|route| route.cost.is_some());
+        self.written(method, path).or_else(plain)
+    }
+
+    /// The route of that very method, else for HEAD that of GET, else that of any method.
+    fn written(&self, method: &Method, path: &str) -> Option<&Route> {
         let routes = self.0.get(path)?;
         let of = |method: Option<&Method>| routes.iter().find(|route| route.method.as_ref() == method);
         let as_get = || if *method == Method::HEAD { of(Some(&Method::GET)) } else { None };

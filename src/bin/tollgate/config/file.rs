@@ -13,7 +13,7 @@ use tollgate::Quota;
 use super::{
     kinds::{
         Fraction, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix, RedisUrl, Seconds, Secret, Timeout, Tokens,
-        Whole,
+        UpstreamUrl, Whole,
     },
     value::{Table, Typed, present},
 };
@@ -54,6 +54,12 @@ pub(crate) struct File {
     pub(crate) local_share: Option<Typed<Fraction>>,
     #[serde(default, deserialize_with = "present", alias = "lease-fraction")]
     pub(crate) lease_fraction: Option<Typed<Fraction>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) upstream: Option<Typed<UpstreamUrl>>,
+    #[serde(default)]
+    pub(crate) upstreams: Vec<Table<Upstream>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) gateway: Option<Table<Gateway>>,
     #[serde(default, deserialize_with = "present")]
     pub(crate) client: Option<Client>,
     #[serde(default, deserialize_with = "present")]
@@ -181,6 +187,34 @@ pub(crate) struct Rule {
     pub(crate) client_id: String,
     pub(crate) capacity: Typed<Tokens>,
     pub(crate) refill_rate: Typed<Rate>,
+}
+
+/// Where requests to a part of the paths go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Upstream {
+    pub(crate) prefix: Typed<Path>,
+    pub(crate) url: Typed<UpstreamUrl>,
+}
+
+/// What upstreams may use up.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gateway {
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) connect_timeout: Option<Typed<Timeout<1>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) response_timeout: Option<Typed<Timeout<1>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) idle_timeout: Option<Typed<Timeout<1>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) keep_alive: Option<Typed<Timeout<0>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) max_idle: Option<Typed<Whole<0, 1_000_000>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) max_requests: Option<Typed<Whole<1, 1_000_000>>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) tunnel_timeout: Option<Typed<Timeout<100>>>,
 }
 
 /// What connections may use up.

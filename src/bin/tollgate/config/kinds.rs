@@ -1,6 +1,7 @@
 //! The kinds of values there are, each with its bounds.
 
 mod redis;
+mod upstream;
 
 use std::{
     fmt,
@@ -13,7 +14,10 @@ use hyper::{Method, header::HeaderName};
 use ipnet::IpNet;
 use tollgate::Quota;
 
-pub(crate) use self::redis::{OnRedisError, RedisMode, RedisPrefix, RedisUrl};
+pub(crate) use self::{
+    redis::{OnRedisError, RedisMode, RedisPrefix, RedisUrl},
+    upstream::{Scheme, UpstreamUrl},
+};
 use super::value::Value;
 
 /// No quota has a longer period.

@@ -10,21 +10,24 @@ use std::{
     time::Duration,
 };
 
-use hyper::{Request, Version, body::Body, body::Incoming, header::EXPECT, service::Service};
+use http_body_util::Full;
+use hyper::{Request, Response, Version, body::Body, body::Incoming, header::EXPECT, service::Service};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto::Builder,
+    server::{conn::auto::Builder, graceful::GracefulConnection},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
+    body::AnswerBody,
     progress::{Order, Progress},
     stream::Stream,
 };
 use crate::{
-    answer::Answer,
-    app::{self, App, Caller},
+    answer::{self, Answer},
+    app::{self, App, Caller, Handled, Wants},
     config::Bounds,
+    gateway::{self, Forwarded},
 };
 
 /// HTTP/2 requests that one connection may have open at a time.
@@ -38,13 +41,14 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const PING: Duration = Duration::from_secs(20);
 
 /// The protocols' settings.
-pub(super) fn protocols(bounds: &Bounds) -> Builder<TokioExecutor> {
+pub(super) fn protocols(bounds: &Bounds, gateway: bool) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         // The watch keeps the times of headers.
         .header_read_timeout(None)
-        .half_close(true)
+        // A gateway stops asking for who is gone, and takes who closes one way for one of those.
+        .half_close(!gateway)
         // Our bodies are small: to copy them behind the header costs less than to write two pieces.
         .writev(false)
         .max_buf_size(bounds.max_header_bytes);
@@ -70,7 +74,14 @@ pub(super) async fn serve(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let progress = Arc::clone(&requests.progress);
     let stream = Stream::new(TokioIo::new(stream), Arc::clone(&progress));
-    let mut connection = pin!(protocols.serve_connection(stream, requests));
+    match requests.app.gateway {
+        None => drive(protocols.serve_connection(stream, requests), &progress).await,
+        Some(_) => drive(protocols.serve_connection_with_upgrades(stream, requests), &progress).await,
+    }
+}
+
+async fn drive<C: GracefulConnection>(connection: C, progress: &Progress) -> Result<(), C::Error> {
+    let mut connection = pin!(connection);
     let mut finishing = false;
     std::future::poll_fn(|cx| {
         progress.woken_by(cx.waker());
@@ -89,61 +100,98 @@ pub(super) async fn serve(
 }
 
 /// The requests of one connection.
+#[derive(Clone)]
 pub(super) struct Requests {
     pub(super) app: Arc<App>,
     pub(super) caller: Caller,
     pub(super) progress: Arc<Progress>,
+    /// Free again when connection and tunnel have ended.
+    pub(super) place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Service<Request<Incoming>> for Requests {
-    type Response = Answer;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
         self.progress.header_came(request.version() == Version::HTTP_2);
-        let handled = match self.app.handle(&request, &self.caller) {
-            Some(handled) if request.body().is_end_stream() && handled.is_complete() => {
-                return Answering::Now(handled.answer);
+        match self.app.handle(&request, &self.caller) {
+            Some(handled) if request.body().is_end_stream() && handled.is_complete() => Answering::Now(handled.answer),
+            Some(Handled { answer, wants: Wants::Proxied(number) }) => {
+                Answering::Later(Box::pin(self.clone().proxied(number, request, answer)))
             }
-            handled => handled,
+            handled => Answering::Later(Box::pin(self.clone().later(handled, request))),
+        }
+    }
+}
+
+impl Requests {
+    /// The answer to a request whose decision or whose body has to be waited for.
+    async fn later(self, handled: Option<Handled>, request: Request<Incoming>) -> Response<AnswerBody> {
+        let Requests { app, caller, progress, .. } = &self;
+        let _busy = progress.reading_body();
+        let handled = match handled {
+            Some(handled) => handled,
+            None => app.ask(&request, caller).await,
         };
-        let (app, progress, caller) = (Arc::clone(&self.app), Arc::clone(&self.progress), self.caller.clone());
-        Answering::Later(Box::pin(async move {
-            let _busy = progress.reading_body();
-            let handled = match handled {
-                Some(handled) => handled,
-                None => app.ask(&request, &caller).await,
-            };
-            if request.body().is_end_stream() && handled.is_complete() {
-                return handled.answer;
+        if request.body().is_end_stream() && handled.is_complete() {
+            return handled.answer.map(AnswerBody::Ours);
+        }
+        if let Wants::Proxied(number) = handled.wants {
+            return Box::pin(self.clone().proxied(number, request, handled.answer)).await;
+        }
+        let expects_leave = request.headers().contains_key(EXPECT);
+        let (answer, unread) = app::finish(app, handled, request.into_body(), expects_leave).await;
+        if unread.is_some() {
+            progress.left_unread();
+        }
+        answer.map(AnswerBody::Ours)
+    }
+
+    /// The upstream's answer, or what there is to say of why there is none. `granted`: the headers it gets from us.
+    async fn proxied(self, number: usize, request: Request<Incoming>, granted: Answer) -> Response<AnswerBody> {
+        let Requests { app, caller, progress, place } = &self;
+        let Some(gateway) = &app.gateway else { return granted.map(AnswerBody::Ours) };
+        let _busy = progress.reading_body();
+        let (has_body, place) = (!request.body().is_end_stream(), Arc::clone(place));
+        match gateway::forward(app, gateway, number, caller, request, granted.headers(), place).await {
+            Ok(Forwarded { response, early }) => {
+                if early {
+                    progress.left_unread();
+                }
+                response.map(|body| match body {
+                    Some(body) => AnswerBody::Upstreams(Box::new((body, progress.passing()))),
+                    None => AnswerBody::Ours(Full::default()),
+                })
             }
-            let expects_leave = request.headers().contains_key(EXPECT);
-            let (answer, unread) = app::finish(&app, handled, request.into_body(), expects_leave).await;
-            if unread.is_some() {
-                progress.left_unread();
+            Err(fault) => {
+                if has_body {
+                    progress.left_unread();
+                }
+                let answer = fault.answer(granted);
+                if has_body { answer::closing(answer) } else { answer }.map(AnswerBody::Ours)
             }
-            answer
-        }))
+        }
     }
 }
 
 /// Most answers need nothing but the header: those take no allocation and no task of their own.
 pub(super) enum Answering {
     Now(Answer),
-    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+    Later(Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>),
     Done,
 }
 
 impl Future for Answering {
-    type Output = Result<Answer, Infallible>;
+    type Output = Result<Response<AnswerBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Answering::Later(answer) = &mut *self {
             return answer.as_mut().poll(cx).map(Ok);
         }
         match mem::replace(&mut *self, Answering::Done) {
-            Answering::Now(answer) => Poll::Ready(Ok(answer)),
+            Answering::Now(answer) => Poll::Ready(Ok(answer.map(AnswerBody::Ours))),
             // A future that has ended is not polled again.
             Answering::Later(_) | Answering::Done => Poll::Pending,
         }

@@ -4,7 +4,7 @@
 //! here, and the [watch](super::watch) looks at all of them now and then.
 
 use std::sync::{
-    OnceLock,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
 };
 use std::task::Waker;
@@ -27,8 +27,12 @@ pub(super) enum Order {
 pub(super) struct Progress {
     /// Requests whose header has been read.
     requests: AtomicU64,
-    /// Requests that are reading their body.
+    /// Requests that are reading their body, or wait for an upstream: they have a time of their own.
     reading_bodies: AtomicU32,
+    /// Answers that come from an upstream, and are not yet sent.
+    passing: AtomicU32,
+    /// Pieces that have gone out.
+    sent: AtomicU64,
     /// Bytes have come in since the last header was complete.
     header_begun: AtomicBool,
     http2: AtomicBool,
@@ -45,6 +49,9 @@ pub(super) struct Progress {
 pub(super) struct Seen {
     pub(super) requests: u64,
     pub(super) reading_body: bool,
+    pub(super) passing: bool,
+    /// While answers pass, for other answers fit into the memory of the operating system.
+    pub(super) sent: u64,
     pub(super) header_begun: bool,
     pub(super) http2: bool,
     pub(super) lingering: bool,
@@ -79,6 +86,18 @@ impl Progress {
         Reading(self)
     }
 
+    /// Called by the connection's own task alone. Over HTTP/2 what goes out may be an echo of what came in.
+    #[inline]
+    pub(super) fn bytes_went(&self) {
+        if !self.http2.load(Ordering::Relaxed) {
+            self.piece_went();
+        }
+    }
+
+    fn piece_went(&self) {
+        self.sent.store(self.sent.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
     pub(super) fn left_unread(&self) {
         self.unread.store(true, Ordering::Relaxed);
     }
@@ -92,7 +111,10 @@ impl Progress {
     }
 
     pub(super) fn seen(&self) -> Seen {
+        let passing = self.passing.load(Ordering::Relaxed) > 0;
         Seen {
+            passing,
+            sent: if passing { self.sent.load(Ordering::Relaxed) } else { 0 },
             requests: self.requests.load(Ordering::Relaxed),
             reading_body: self.reading_bodies.load(Ordering::Relaxed) > 0,
             header_begun: self.header_begun.load(Ordering::Relaxed),
@@ -118,6 +140,12 @@ impl Progress {
         }
     }
 
+    /// For as long as an answer comes from an upstream.
+    pub(super) fn passing(self: &Arc<Self>) -> Passing {
+        self.passing.fetch_add(1, Ordering::Relaxed);
+        Passing { progress: Arc::clone(self), waits: false }
+    }
+
     /// The task that [`Progress::give`] wakes; it looks at the order after this.
     #[inline]
     pub(super) fn woken_by(&self, waker: &Waker) {
@@ -126,5 +154,33 @@ impl Progress {
             self.waker.get_or_init(|| waker.clone());
             fence(Ordering::SeqCst);
         }
+    }
+}
+
+/// An answer that comes from an upstream.
+pub(super) struct Passing {
+    progress: Arc<Progress>,
+    waits: bool,
+}
+
+impl Passing {
+    /// The upstream is to send the next piece, or has sent it.
+    pub(super) fn waits(&mut self, waits: bool) {
+        match (self.waits, waits) {
+            (false, true) => drop(self.progress.reading_bodies.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(self.progress.reading_bodies.fetch_sub(1, Ordering::Relaxed)),
+            _ => {}
+        }
+        self.waits = waits;
+        if !waits {
+            self.progress.piece_went();
+        }
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.waits(false);
+        self.progress.passing.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -40,7 +40,11 @@ impl<T: Read + Unpin> Read for Stream<T> {
 
 impl<T: Read + Write + Unpin> Write for Stream<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        if result.is_ready() {
+            self.progress.bytes_went();
+        }
+        result
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -56,7 +60,11 @@ impl<T: Read + Write + Unpin> Write for Stream<T> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, parts)
+        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
+        if result.is_ready() {
+            self.progress.bytes_went();
+        }
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -108,6 +108,8 @@ impl Watched {
         }
         let most = match seen {
             Seen { lingering: true, .. } => LINGER,
+            // The client does not take what there is for it.
+            Seen { passing: true, .. } => bounds.idle_timeout,
             // Frames that are no requests come on an idle HTTP/2 connection, too.
             Seen { requests: 1.., http2: true, .. } => bounds.idle_timeout,
             Seen { requests: 1.., header_begun: false, .. } => bounds.idle_timeout,

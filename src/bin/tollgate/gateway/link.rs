@@ -1,0 +1,79 @@
+//! One HTTP/1.1 connection to an upstream, driven by the request that uses it.
+//!
+//! A connection with a task of its own would cost every request two hand-overs, from the client's task and back to it, often to
+//! another thread. Here the task that wants the answer does the work of the connection as well. While nobody uses a connection,
+//! nobody drives it: the [pool](super::pool) looks at it now and then.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+    rt::{Read, Write},
+};
+
+use super::upload::Upload;
+
+/// What an upstream's header may take, and what is read from it at a time.
+const BUFFER: usize = 64 * 1024;
+
+type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
+pub(super) struct Link {
+    sender: SendRequest<Upload>,
+    /// `None` when the connection has ended.
+    driver: Option<Driver>,
+}
+
+impl Link {
+    pub(super) async fn over(stream: impl Read + Write + Unpin + Send + 'static) -> hyper::Result<Link> {
+        // Most requests are small: to copy their bodies behind the header costs less than to write two pieces.
+        let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).writev(false).handshake(stream).await?;
+        Ok(Link { sender, driver: Some(Box::pin(connection.with_upgrades())) })
+    }
+
+    /// Sends a request, and waits for the header of the answer.
+    pub(super) async fn request(&mut self, request: Request<Upload>) -> hyper::Result<Response<Incoming>> {
+        let mut answer = std::pin::pin!(self.sender.send_request(request));
+        let driver = &mut self.driver;
+        poll_fn(|cx| {
+            drive(driver, cx);
+            // It gets on with the driver alone, which wakes this task when there is more to do.
+            answer.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        })
+        .await
+    }
+
+    /// Does what there is to do.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        drive(&mut self.driver, cx);
+    }
+
+    /// Whether it could take a request now.
+    pub(super) fn is_idle(&mut self) -> bool {
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.driver.is_some() && self.sender.is_ready()
+    }
+
+    /// What remains to be done for it, when it is no longer HTTP.
+    pub(super) async fn finish(self) {
+        if let Some(driver) = self.driver {
+            // How it ends is seen by who took it over.
+            let _ = driver.await;
+        }
+    }
+}
+
+fn drive(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
+    if let Some(connection) = driver
+        && let Poll::Ready(ended) = connection.as_mut().poll(cx)
+    {
+        tracing::trace!(?ended, "connection to an upstream ended");
+        *driver = None;
+    }
+}
