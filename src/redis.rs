@@ -17,11 +17,12 @@
 //! **Never in the way.** A request waits for Redis once, for at most the timeout. Then the [`breaker`] is open, everybody is
 //! answered from memory as [`OnError`] says, and a probe in the background finds out when Redis is well again.
 //!
-//! - `target`, `client`, `script`, `error`: the only files that know the redis crate, with `shared` above them.
+//! - `target`, `client`, `batch`, `script`, `error`: the only files that know the redis crate, with `shared` above them.
 //! - `terms`: a quota as the scripts read it. `settings`, `learn`: what all instances share. `watch`: the background.
 //! - `lease`: the protocol, without I/O. `leasing`: its messages, its clock, and its decisions.
 //! - `breaker`, `health`, `fallback`, `counters`: what happens when Redis is ill.
 
+mod batch;
 mod breaker;
 mod builder;
 mod client;

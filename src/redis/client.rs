@@ -14,22 +14,19 @@ use std::{
 
 use redis::{
     AsyncConnectionConfig, Cmd, ErrorKind, RedisResult, ServerErrorKind, Value,
-    aio::{ConnectionLike, MultiplexedConnection, PubSub},
+    aio::{ConnectionLike, PubSub},
     cluster_async::ClusterConnection,
 };
 use tokio::time::timeout;
 
-use super::{error::RedisError, script::Call, target::Target};
+use super::{batch::Batches, error::RedisError, script::Call, target::Target};
 
 /// Connecting may take longer than a request, since no request waits for it.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Requests that are about to be written to a connection; more of them wait for room.
-const QUEUE: usize = 1000;
-
 #[derive(Clone)]
 enum Connection {
-    Server(MultiplexedConnection),
+    Server(Batches),
     Cluster(ClusterConnection),
 }
 
@@ -92,17 +89,14 @@ impl Client {
 
     async fn connection(&self) -> Result<Connection, RedisError> {
         // Time limits are set around every call.
-        let config = AsyncConnectionConfig::new()
-            .set_response_timeout(None)
-            .set_connection_timeout(None)
-            .set_pipeline_buffer_size(QUEUE);
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         Ok(match &self.target {
             Target::Server(url) => {
                 let client = self.target.client(url)?;
-                Connection::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
+                Connection::Server(Batches::new(client.get_multiplexed_async_connection_with_config(&config).await?))
             }
             Target::Sentinel { .. } => {
-                Connection::Server(self.target.sentinel()?.get_async_connection_with_config(&config).await?)
+                Connection::Server(Batches::new(self.target.sentinel()?.get_async_connection_with_config(&config).await?))
             }
             Target::Cluster(nodes) => Connection::Cluster(self.target.cluster(nodes)?.get_async_connection().await?),
         })
@@ -118,7 +112,7 @@ impl Client {
 impl Connection {
     async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
         let answer = match self {
-            Connection::Server(connection) => connection.req_packed_command(command).await?,
+            Connection::Server(connection) => connection.send(command.clone()).await?,
             Connection::Cluster(connection) => connection.req_packed_command(command).await?,
         };
         match answer {
