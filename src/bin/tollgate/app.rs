@@ -21,7 +21,7 @@ use crate::{
     admin::Access,
     answer::{self, Answer},
     client::{Id, Identify, Peer, Unknown},
-    config::{self, Bounds, Settings},
+    config::{self, Bounds, Check, Settings},
     gateway::{self, Gateway},
     limits::{Decided, Limits},
 };
@@ -33,6 +33,8 @@ pub(crate) struct App {
     pub(crate) gateway: Option<Gateway>,
     charges: Charges,
     access: Access,
+    /// Who may ask `POST /check`; `None`: everybody.
+    askers: Option<Access>,
     pub(crate) limits: Limits,
     pub(crate) bounds: Bounds,
 }
@@ -60,6 +62,8 @@ pub(crate) enum Wants {
     NewDefault,
     /// One client's limits.
     NewRule,
+    /// Whether somebody may pass.
+    Asked,
     /// Nothing, but the end of one client's own limits, whose name is this, percent-encoded.
     RuleRemoved(String),
     /// To go to the upstream of this number, which gives the answer.
@@ -102,7 +106,8 @@ impl App {
             identify: Identify::new(settings),
             gateway: settings.gateway.as_ref().map(Gateway::new).transpose()?,
             charges: Charges::new(&settings.routes),
-            access: Access::new(settings.admin_token.clone()),
+            access: Access::new("the admin API", settings.admin_token.clone()),
+            askers: askers(settings),
             limits,
             bounds: settings.bounds,
         };
@@ -183,6 +188,11 @@ impl App {
                 tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "admin", status, "request");
                 Looked::Done(handled)
             }
+            Endpoint::Check => {
+                let refusal = self.askers.as_ref().and_then(|askers| askers.refusal(caller.peer, request));
+                let asked = || Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() };
+                Looked::Done(refusal.map_or_else(asked, Handled::done))
+            }
             _ => self.limited(endpoint, method, path, request.headers(), caller),
         }
     }
@@ -255,7 +265,7 @@ impl App {
             Endpoint::Root => {
                 let address = match id {
                     Id::Address { address, .. } => address,
-                    Id::Key(_) => self.identify.address(caller.peer, headers),
+                    Id::Key(_) | Id::Asked(_) => self.identify.address(caller.peer, headers),
                 };
                 let prepared = (address == caller.peer.address).then(|| caller.granted.clone());
                 return (StatusCode::OK, prepared.unwrap_or_else(|| answer::granted(address)));
@@ -275,6 +285,12 @@ impl App {
             _ => Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() },
         }
     }
+}
+
+/// The admin's token opens this door as well.
+fn askers(settings: &Settings) -> Option<Access> {
+    let tokens = settings.check_token.iter().chain(&settings.admin_token).cloned();
+    (settings.check == Check::Guarded).then(|| Access::new("POST /check", tokens))
 }
 
 impl Handled {

@@ -3,10 +3,12 @@
 mod admin;
 mod answer;
 mod app;
+mod check;
 mod cli;
 mod client;
 mod config;
 mod gateway;
+mod json;
 mod limits;
 mod listen;
 mod log;

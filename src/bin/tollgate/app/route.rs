@@ -16,6 +16,7 @@ pub(super) enum Endpoint<'a> {
     Upload,
     Submit,
     Health,
+    Check,
     ShowConfig,
     ChangeConfig,
     UpdateRule,
@@ -41,6 +42,7 @@ impl<'a> Endpoint<'a> {
             Method::POST => match path {
                 "/api/upload" => Endpoint::Upload,
                 "/api/submit" => Endpoint::Submit,
+                "/check" => Endpoint::Check,
                 "/config" => Endpoint::ChangeConfig,
                 "/admin/update-rule" => Endpoint::UpdateRule,
                 _ => Endpoint::Nothing,
@@ -56,6 +58,7 @@ impl<'a> Endpoint<'a> {
             Endpoint::Submit => Wants::Submitted,
             Endpoint::ChangeConfig => Wants::NewDefault,
             Endpoint::UpdateRule => Wants::NewRule,
+            Endpoint::Check => Wants::Asked,
             Endpoint::RemoveRule(client_id) => Wants::RuleRemoved(client_id.to_owned()),
             Endpoint::Upstream(number) => Wants::Proxied(number),
             _ => Wants::Nothing,
