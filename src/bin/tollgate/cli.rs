@@ -73,7 +73,9 @@ field alone, too; a rate takes an interval's place) and makes all buckets full; 
 
 Other services ask POST /check {"key": "alice", "cost": 4} (cost 1 when left out; a list of up to 100 gets a list) and hear
 {"allowed": true, "limit": 10, "remaining": 6, "retry_after": null, "reset_after": 4.0}. Where clients are API keys, the key is
-one of those; else it is a name of its own, and check:alice is the client_id of its rules. A gateway leaves /check and /auth to
+one of those; else it is a name of its own, and check:alice is the client_id of its rules. nginx (auth_request), Traefik and Caddy
+(forward-auth) ask /auth, which answers 200 or 429 as if it were the request itself: from a proxy of trust_proxy, X-Original-URI
+or X-Forwarded-Uri says what is asked for, and X-Original-Method or X-Forwarded-Method how. A gateway leaves /check and /auth to
 its upstreams.
 
 TOLLGATE_LOG (or RUST_LOG) sets what is logged to standard error: info, debug (a line a request), or a filter."#;

@@ -38,6 +38,13 @@ pub(crate) struct Peer {
     trusted: bool,
 }
 
+impl Peer {
+    /// Whether it may speak for others.
+    pub(crate) fn is_trusted(self) -> bool {
+        self.trusted
+    }
+}
+
 /// What a bucket belongs to. Its hash is what the limiter sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Id<'a> {

@@ -17,6 +17,8 @@ pub(super) enum Endpoint<'a> {
     Submit,
     Health,
     Check,
+    /// A proxy asks whether the request that it has in hand may pass.
+    Auth,
     ShowConfig,
     ChangeConfig,
     UpdateRule,
@@ -31,6 +33,8 @@ impl<'a> Endpoint<'a> {
     #[inline]
     pub(super) fn of(method: &Method, path: &'a str) -> Endpoint<'a> {
         match *method {
+            // Some proxies ask with the method of the request in hand.
+            _ if path == "/auth" => Endpoint::Auth,
             Method::GET | Method::HEAD => match path {
                 "/" => Endpoint::Root,
                 "/api/ping" => Endpoint::Ping,
