@@ -1,17 +1,18 @@
 //! From a request to its answer: who asks, what it costs, whether it may pass.
 
 mod body;
+mod next;
 mod original;
 mod path;
 mod route;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
-use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder};
+use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Quota};
 
 use self::route::{Charges, Endpoint};
 pub(crate) use self::{
@@ -32,13 +33,15 @@ use crate::{
 pub(crate) struct App {
     pub(crate) identify: Identify,
     /// `None`: what is allowed is answered here.
-    pub(crate) gateway: Option<Gateway>,
+    pub(crate) gateway: Option<Arc<Gateway>>,
     charges: Charges,
     access: Access,
     /// Who may ask `POST /check`; `None`: everybody.
     askers: Option<Access>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) bounds: Bounds,
+    /// How often the configuration was read again.
+    generation: u64,
 }
 
 /// The other end of a connection, and what it gets from `GET /` when it asks for itself.
@@ -46,6 +49,8 @@ pub(crate) struct App {
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
     granted: Bytes,
+    /// Of the configuration by which it is trusted, or not.
+    generation: u64,
 }
 
 /// An answer, and what has to be read before it is sent.
@@ -104,25 +109,36 @@ impl App {
     }
 
     async fn with(settings: &Settings, limits: Limits) -> Result<App, String> {
-        let app = App {
+        let gateway = settings.gateway.as_ref().map(Gateway::new).transpose()?.map(Arc::new);
+        let app = App::of(settings, Arc::new(limits), gateway, 0);
+        app.limits.start_with(app.rules(settings)?).await.map_err(|error| format!("rules: {error}"))?;
+        Ok(app)
+    }
+
+    fn of(settings: &Settings, limits: Arc<Limits>, gateway: Option<Arc<Gateway>>, generation: u64) -> App {
+        App {
             identify: Identify::new(settings),
-            gateway: settings.gateway.as_ref().map(Gateway::new).transpose()?,
+            gateway,
             charges: Charges::new(&settings.routes),
             access: Access::new("the admin API", settings.admin_token.clone()),
             askers: askers(settings),
             limits,
             bounds: settings.bounds,
-        };
+            generation,
+        }
+    }
+
+    /// The rules of the configuration.
+    fn rules<'a>(&self, settings: &'a Settings) -> Result<Vec<(Id<'a>, Quota)>, String> {
         let (mut named, mut rules) = (HashSet::new(), Vec::new());
         for (number, rule) in settings.rules.iter().enumerate() {
-            let id = app.client_named(&rule.client_id).map_err(|error| format!("rules[{number}].client_id: {error}"))?;
+            let id = self.client_named(&rule.client_id).map_err(|error| format!("rules[{number}].client_id: {error}"))?;
             if !named.insert(id.name()) {
                 return Err(format!("rules[{number}].client_id: {:?}: expected each client once", rule.client_id));
             }
             rules.push((id, rule.quota));
         }
-        app.limits.start_with(rules).await.map_err(|error| format!("rules: {error}"))?;
-        Ok(app)
+        Ok(rules)
     }
 
     /// After the last request.
@@ -132,7 +148,16 @@ impl App {
 
     pub(crate) fn caller(&self, address: std::net::SocketAddr) -> Caller {
         let peer = self.identify.peer(address);
-        Caller { peer, granted: answer::granted(peer.address) }
+        Caller { peer, granted: answer::granted(peer.address), generation: self.generation }
+    }
+
+    /// The same caller, as the configuration in force sees it.
+    pub(crate) fn known<'a>(&self, caller: &'a Caller) -> Cow<'a, Caller> {
+        if caller.generation == self.generation {
+            return Cow::Borrowed(caller);
+        }
+        let peer = self.identify.peer((caller.peer.address, 0).into());
+        Cow::Owned(Caller { peer, granted: caller.granted.clone(), generation: self.generation })
     }
 
     /// A client as an administrator names it.

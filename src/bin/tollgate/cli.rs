@@ -78,6 +78,11 @@ one of those; else it is a name of its own, and check:alice is the client_id of 
 or X-Forwarded-Uri says what is asked for, and X-Original-Method or X-Forwarded-Method how. A gateway leaves /check and /auth to
 its upstreams.
 
+SIGHUP reads the file again: limits, rules, routes, upstreams, keys, tokens and trusted proxies change for the next request. Buckets
+stay as they are unless the default changed, and what an administrator changed stays unless the file says something new of it. A
+bad file changes nothing, and the log says why; listen, client, ipv6_prefix, max_clients, connections, whether there is an upstream
+and all about Redis, with the default limit that is shared there, wait for a restart.
+
 TOLLGATE_LOG (or RUST_LOG) sets what is logged to standard error: info, debug (a line a request), or a filter."#;
 
 /// A rate-limiting HTTP server: a token bucket for every client, in one atomic word.
@@ -98,7 +103,7 @@ pub(crate) enum Command {
 }
 
 /// Flags of the server.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Serve {
     /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8000]
     #[arg(long, env = "TOLLGATE_LISTEN", value_name = "ADDR", value_parser = typed::<SocketAddr>)]

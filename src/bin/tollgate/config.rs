@@ -1,6 +1,7 @@
 //! What the server runs with: flags win over the environment, the environment over the file, the file over the defaults.
 
 mod file;
+mod keep;
 mod kinds;
 mod quota;
 mod redis;
@@ -82,7 +83,7 @@ pub(crate) struct Rule {
 }
 
 /// What clients may use up beside tokens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) max_connections: usize,
     pub(crate) header_timeout: Duration,

@@ -55,6 +55,12 @@ pub(crate) struct Shown {
     every: Option<f64>,
 }
 
+/// What a configuration says of limits.
+pub(crate) struct Terms<'a> {
+    pub(crate) default: Quota,
+    pub(crate) rules: Vec<(Id<'a>, Quota)>,
+}
+
 /// Why a change did not happen.
 #[derive(Debug)]
 pub(crate) enum NotChanged {
@@ -123,6 +129,19 @@ impl Limits {
             Limits::Shared(shared) => {
                 let named = rules.into_iter().map(|(id, quota)| (id.name(), quota)).collect();
                 shared.start_with(named).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts a new configuration in force in place of an old one. What they have in common stays as it is, even if an
+    /// administrator has changed it since, and so do the buckets. Where others share the limits, only new rules are offered.
+    pub(crate) async fn take_over(&self, old: Terms<'_>, new: Terms<'_>) -> Result<(), NotChanged> {
+        match self {
+            Limits::Memory(memory) => memory.take_over(&old, &new),
+            Limits::Shared(shared) => {
+                let named = new.rules.iter().filter(|rule| !old.rules.contains(rule));
+                shared.start_with(named.map(|(id, quota)| (id.name(), *quota)).collect()).await;
                 Ok(())
             }
         }
