@@ -38,6 +38,14 @@ pub(crate) fn json(status: StatusCode, body: Bytes) -> Answer {
     answer
 }
 
+/// An answer to who reads metrics.
+pub(crate) fn metrics(text: String) -> Answer {
+    let mut answer = Response::new(Full::new(text.into()));
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
+}
+
 /// An answer in JSON that is made for the occasion.
 pub(crate) fn value(status: StatusCode, value: &impl Serialize) -> Answer {
     match serde_json::to_vec(value) {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Quota};
 
-use self::route::{Charges, Endpoint};
+use self::route::{Charges, Endpoint, Price};
 pub(crate) use self::{
     body::{Unread, finish, incomplete},
     path::percent_decoded,
@@ -27,6 +27,7 @@ use crate::{
     gateway::{self, Gateway},
     json,
     limits::{Decided, Limits},
+    metrics::{Counts, Metrics, Reason},
 };
 
 /// The server's state, shared by all connections.
@@ -40,6 +41,7 @@ pub(crate) struct App {
     askers: Option<Access>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) bounds: Bounds,
+    pub(crate) metrics: Arc<Metrics>,
     /// How often the configuration was read again.
     generation: u64,
 }
@@ -89,6 +91,7 @@ struct Charge<'a> {
     endpoint: Endpoint<'a>,
     id: Id<'a>,
     cost: u32,
+    counts: &'a Counts,
 }
 
 impl App {
@@ -110,20 +113,27 @@ impl App {
 
     async fn with(settings: &Settings, limits: Limits) -> Result<App, String> {
         let gateway = settings.gateway.as_ref().map(Gateway::new).transpose()?.map(Arc::new);
-        let app = App::of(settings, Arc::new(limits), gateway, 0);
+        let app = App::of(settings, Arc::new(limits), gateway, Arc::default(), 0);
         app.limits.start_with(app.rules(settings)?).await.map_err(|error| format!("rules: {error}"))?;
         Ok(app)
     }
 
-    fn of(settings: &Settings, limits: Arc<Limits>, gateway: Option<Arc<Gateway>>, generation: u64) -> App {
+    fn of(
+        settings: &Settings,
+        limits: Arc<Limits>,
+        gateway: Option<Arc<Gateway>>,
+        metrics: Arc<Metrics>,
+        generation: u64,
+    ) -> App {
         App {
             identify: Identify::new(settings),
             gateway,
-            charges: Charges::new(&settings.routes),
+            charges: Charges::new(settings, &metrics),
             access: Access::new("the admin API", settings.admin_token.clone()),
             askers: askers(settings),
             limits,
             bounds: settings.bounds,
+            metrics,
             generation,
         }
     }
@@ -175,7 +185,7 @@ impl App {
     pub(crate) fn handle<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Option<Handled> {
         match self.look(request, caller) {
             Looked::ToCharge(charge) => {
-                let decided = self.limits.try_acquire(&charge.id, charge.cost)?;
+                let decided = self.metrics.latency.sampled(|| self.limits.try_acquire(&charge.id, charge.cost))?;
                 Some(self.decided(request, caller, &charge, &decided))
             }
             Looked::Done(handled) => Some(handled),
@@ -186,7 +196,7 @@ impl App {
     pub(crate) async fn ask<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Handled {
         match self.look(request, caller) {
             Looked::ToCharge(charge) => {
-                let decided = self.limits.acquire(&charge.id, charge.cost).await;
+                let decided = self.metrics.latency.timed(self.limits.acquire(&charge.id, charge.cost)).await;
                 self.decided(request, caller, &charge, &decided)
             }
             Looked::Done(handled) => handled,
@@ -194,7 +204,7 @@ impl App {
     }
 
     /// Who is to be charged, and how much; or the answer to a request that is not limited.
-    fn look<'a, B: Body>(&self, request: &'a Request<B>, caller: &Caller) -> Looked<'a> {
+    fn look<'a, B: Body>(&'a self, request: &'a Request<B>, caller: &Caller) -> Looked<'a> {
         let (method, path) = (request.method(), request.uri().path());
         let endpoint = match &self.gateway {
             None => Endpoint::of(method, path),
@@ -208,7 +218,11 @@ impl App {
                 tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "health", "request");
                 Looked::Done(Handled::done(answer::health(self.limits.redis())))
             }
-            Endpoint::ShowConfig | Endpoint::ChangeConfig | Endpoint::UpdateRule | Endpoint::RemoveRule(_) => {
+            Endpoint::Metrics
+            | Endpoint::ShowConfig
+            | Endpoint::ChangeConfig
+            | Endpoint::UpdateRule
+            | Endpoint::RemoveRule(_) => {
                 let refusal = self.access.refusal(caller.peer, request);
                 let handled = refusal.map_or_else(|| self.administer(endpoint), Handled::done);
                 let status = handled.answer.status().as_u16();
@@ -240,7 +254,7 @@ impl App {
     }
 
     fn limited<'a>(
-        &self,
+        &'a self,
         endpoint: Endpoint<'a>,
         method: &Method,
         path: &str,
@@ -251,31 +265,35 @@ impl App {
             Ok(id) => id,
             Err(unknown) => {
                 tracing::debug!(peer = %caller.peer.address, %method, path, cost = 0, outcome = ?unknown, "request");
-                return Looked::Done(Handled::done(answer::unauthorized_client(match unknown {
-                    Unknown::NoKey => "an API key is needed",
-                    Unknown::NotListed => "this API key is not known",
-                })));
+                let (reason, message) = match unknown {
+                    Unknown::NoKey => (Reason::NoKey, "an API key is needed"),
+                    Unknown::NotListed => (Reason::UnknownKey, "this API key is not known"),
+                };
+                self.charges.price(method, path, endpoint).counts.add(reason);
+                return Looked::Done(Handled::done(answer::unauthorized_client(message)));
             }
         };
-        let cost = match endpoint {
-            Endpoint::Auth if caller.peer.is_trusted() => match original::cost(&self.charges, method, path, headers) {
-                Ok(cost) => cost,
+        let Price { cost, counts } = match endpoint {
+            Endpoint::Auth if caller.peer.is_trusted() => match original::price(&self.charges, method, path, headers) {
+                Ok(price) => price,
                 Err(name) => return Looked::Done(Handled::done(json::bad(name.as_str(), "expected once, and readable"))),
             },
-            _ => self.charges.cost(method, path, endpoint),
+            _ => self.charges.price(method, path, endpoint),
         };
         let Some(cost) = cost else {
+            counts.add(Reason::Exempt);
             tracing::debug!(client = %self.shown(id), %method, path, cost = 0, outcome = "Exempt", "request");
             let (status, body) = self.content(endpoint, headers, caller, id);
             return Looked::Done(Handled { answer: answer::json(status, body), wants: endpoint.wants() });
         };
-        Looked::ToCharge(Charge { endpoint, id, cost })
+        Looked::ToCharge(Charge { endpoint, id, cost, counts })
     }
 
     /// The answer to a request that was decided.
     fn decided<B>(&self, request: &Request<B>, caller: &Caller, charge: &Charge<'_>, decided: &Decided) -> Handled {
-        let Charge { endpoint, id, cost } = *charge;
+        let Charge { endpoint, id, cost, counts } = *charge;
         let Decided { decision, without_redis } = decided;
+        counts.decided(decision);
         let (method, path) = (request.method(), request.uri().path());
         tracing::debug!(
             client = %self.shown(id), %method, path, cost, outcome = ?decision.outcome(), remaining = decision.remaining(),
@@ -314,8 +332,16 @@ impl App {
         (StatusCode::OK, Bytes::from_static(text.as_bytes()))
     }
 
+    /// What `POST /check` asks for.
+    pub(crate) async fn decide(&self, id: &Id<'_>, cost: u32) -> Decided {
+        let decided = self.metrics.latency.timed(self.limits.acquire(id, cost)).await;
+        self.charges.counts(Endpoint::Check).decided(&decided.decision);
+        decided
+    }
+
     fn administer(&self, endpoint: Endpoint<'_>) -> Handled {
         match endpoint {
+            Endpoint::Metrics => Handled::done(self.metrics.answer(&self.limits)),
             Endpoint::ShowConfig => Handled::done(answer::value(StatusCode::OK, &self.limits.in_force())),
             _ => Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() },
         }

@@ -68,7 +68,7 @@ async fn decide(app: &App, questions: &[Question], is_list: bool) -> Answer {
     let asked: Vec<(Id<'_>, u32)> = asked;
     let (mut verdicts, mut without_redis) = (Vec::with_capacity(asked.len()), None);
     for (id, cost) in &asked {
-        let decided = app.limits.acquire(id, *cost).await;
+        let decided = app.decide(id, *cost).await;
         let decision = &decided.decision;
         tracing::debug!(client = %app.shown(*id), path = "/check", cost, outcome = ?decision.outcome(), "request");
         verdicts.push(Verdict::of(decision));

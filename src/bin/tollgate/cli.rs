@@ -78,6 +78,9 @@ one of those; else it is a name of its own, and check:alice is the client_id of 
 or X-Forwarded-Uri says what is asked for, and X-Original-Method or X-Forwarded-Method how. A gateway leaves /check and /auth to
 its upstreams.
 
+GET /metrics, for whom the admin API is, tells Prometheus of decisions by route and reason, how long they take, and how full the
+table is. It names no client.
+
 SIGHUP reads the file again: limits, rules, routes, upstreams, keys, tokens and trusted proxies change for the next request. Buckets
 stay as they are unless the default changed, and what an administrator changed stays unless the file says something new of it. A
 bad file changes nothing, and the log says why; listen, client, ipv6_prefix, max_clients, connections, whether there is an upstream
@@ -149,8 +152,8 @@ pub(crate) struct Serve {
     pub(crate) lease_fraction: Option<Fraction>,
     /// Gateway: what is allowed is proxied there, in place of the built-in answers
     ///
-    /// http://host[:port], https://host[:port], or h2c://host[:port] for HTTP/2 without TLS. /health, /config and /admin/ stay
-    /// this server's own. Several upstreams, by path, go into the file.
+    /// http://host[:port], https://host[:port], or h2c://host[:port] for HTTP/2 without TLS. /health, /metrics, /config and /admin/
+    /// stay this server's own. Several upstreams, by path, go into the file.
     #[arg(long, env = "TOLLGATE_UPSTREAM", value_name = "URL", value_parser = typed::<UpstreamUrl>)]
     pub(crate) upstream: Option<UpstreamUrl>,
     /// What the admin API asks for, as Authorization: Bearer TOKEN; without it, it answers to this machine alone

@@ -36,7 +36,7 @@ use crate::cli::Serve;
 pub(crate) const MAX_RULES: usize = 10_000;
 
 /// Paths that are never limited, whatever the file says, and a gateway's own.
-const UNLIMITED: [&str; 3] = ["/health", "/config", "/admin/"];
+const UNLIMITED: [&str; 4] = ["/health", "/metrics", "/config", "/admin/"];
 
 /// Never limited either; a gateway's upstream may have it.
 const CHECK: &str = "/check";
@@ -73,6 +73,16 @@ pub(crate) struct Route {
     pub(crate) path: String,
     /// `None`: never limited.
     pub(crate) cost: Option<u32>,
+}
+
+impl Route {
+    /// What its requests are counted as.
+    pub(crate) fn label(&self) -> String {
+        match &self.method {
+            Some(method) => format!("{method} {}", self.path),
+            None => self.path.clone(),
+        }
+    }
 }
 
 /// One client's own quota.

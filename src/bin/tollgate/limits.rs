@@ -6,7 +6,7 @@ mod shared;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::Serialize;
-use tollgate::{Decision, KeyedLimiterBuilder, Quota, QuotaError, RedisError, RedisStats, Source};
+use tollgate::{Decision, KeyedLimiterBuilder, Quota, QuotaError, RedisError, RedisStats, Source, Stats};
 
 use self::{memory::Memory, shared::Shared};
 use crate::{
@@ -158,6 +158,14 @@ impl Limits {
     pub(crate) async fn close(&self) {
         if let Limits::Shared(shared) = self {
             shared.close().await;
+        }
+    }
+
+    /// How full the table of buckets is; `None`: they are elsewhere.
+    pub(crate) fn table(&self) -> Option<Stats> {
+        match self {
+            Limits::Memory(memory) => Some(memory.stats()),
+            Limits::Shared(_) => None,
         }
     }
 

@@ -43,14 +43,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn bind(address: SocketAddr, app: App) -> io::Result<Server> {
-        let (bounds, gateway) = (app.bounds, app.gateway.is_some());
+        let (bounds, gateway, metrics) = (app.bounds, app.gateway.is_some(), Arc::clone(&app.metrics));
         Ok(Server {
             listener: listen(address)?,
             protocols: Arc::new(protocols(&bounds, gateway)),
             current: Arc::new(ArcSwap::from_pointee(app)),
             bounds,
             gateway,
-            watch: Watch::new(bounds),
+            watch: Watch::new(bounds, metrics),
             places: Arc::new(Semaphore::new(bounds.max_connections)),
         })
     }
@@ -71,13 +71,13 @@ impl Server {
             () = self.watch.keep() => {}
             _ = stop => {}
         }
-        let Server { listener, bounds, watch, .. } = self;
+        let Server { listener, current, bounds, watch, .. } = self;
         drop(listener);
         tokio::select! {
             () = watch.finish(bounds.shutdown_grace) => {}
             () = watch.keep() => {}
         }
-        app.close().await;
+        current.load_full().close().await;
     }
 
     async fn accept(&self) {

@@ -12,6 +12,7 @@ mod json;
 mod limits;
 mod listen;
 mod log;
+mod metrics;
 mod reload;
 mod serve;
 mod stress;

@@ -13,7 +13,7 @@ impl App {
             same if *same == old.gateway => self.gateway.clone(),
             other => other.as_ref().map(Gateway::new).transpose()?.map(Arc::new),
         };
-        let next = App::of(new, Arc::clone(&self.limits), gateway, self.generation + 1);
+        let next = App::of(new, Arc::clone(&self.limits), gateway, Arc::clone(&self.metrics), self.generation + 1);
         let terms = Terms { default: new.quota, rules: next.rules(new)? };
         let before = Terms { default: old.quota, rules: self.rules(old)? };
         self.limits.take_over(before, terms).await.map_err(|error| format!("rules: {error}"))?;

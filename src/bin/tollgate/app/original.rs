@@ -10,27 +10,26 @@ use hyper::{
     header::{HeaderName, HeaderValue},
 };
 
-use super::route::{Charges, Endpoint};
+use super::route::{Charges, Endpoint, Price};
 
 static METHODS: [HeaderName; 2] =
     [HeaderName::from_static("x-original-method"), HeaderName::from_static("x-forwarded-method")];
 static PATHS: [HeaderName; 2] = [HeaderName::from_static("x-original-uri"), HeaderName::from_static("x-forwarded-uri")];
 
-/// What the request in hand costs; `None`: nothing. `method` and `path` are those of the question. An error is the header that
-/// cannot be read.
-pub(super) fn cost(
-    charges: &Charges,
+/// What the request in hand costs. `method` and `path` are those of the question. An error is the header that cannot be read.
+pub(super) fn price<'a>(
+    charges: &'a Charges,
     method: &Method,
     path: &str,
     headers: &HeaderMap,
-) -> Result<Option<u32>, &'static HeaderName> {
+) -> Result<Price<'a>, &'static HeaderName> {
     let (methods, paths) = (named(headers, &METHODS, parsed)?, named(headers, &PATHS, |value| Some(path_of(value)))?);
     let methods = methods.iter().chain(methods.is_empty().then_some(method));
     let own = Cow::Borrowed(path);
     let paths = || paths.iter().chain(paths.is_empty().then_some(&own));
-    let costs = methods.flat_map(|method| paths().map(|path| charges.cost(method, path, Endpoint::Auth)));
+    let prices = methods.flat_map(|method| paths().map(|path| charges.price(method, path, Endpoint::Auth)));
     // No cost is less than any.
-    Ok(costs.max().flatten())
+    Ok(prices.max_by_key(|price| price.cost).unwrap_or_else(|| charges.price(method, path, Endpoint::Auth)))
 }
 
 /// The values of those headers that are there. A second line of one of them is somebody else's.

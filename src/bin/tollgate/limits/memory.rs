@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, Quota};
+use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, Quota, Stats};
 
 use super::{InForce, NewDefault, NotChanged, Shown, Terms};
 use crate::{client::Id, config::MAX_RULES};
@@ -25,6 +25,10 @@ impl Memory {
     #[inline]
     pub(super) fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Decision {
         self.limiter.try_acquire(id, cost)
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        self.limiter.stats()
     }
 
     pub(super) fn replace(&self, change: NewDefault) -> Result<InForce, NotChanged> {
