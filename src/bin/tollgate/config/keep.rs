@@ -32,7 +32,8 @@ impl Settings {
         if other_kind {
             self.gateway = old.gateway.clone();
         }
-        if !other_kind && keep("connections", self.bounds != old.bounds) || other_kind {
+        // Their defaults go with it.
+        if other_kind || keep("connections", self.bounds != old.bounds) {
             self.bounds = old.bounds;
         }
         // Where instances share a limit it is not one's file that says what it is, but the administrator.
