@@ -1,18 +1,17 @@
 //! From a request to its answer: who asks, what it costs, whether it may pass.
 
 mod body;
-mod next;
+mod make;
 mod original;
 mod path;
 mod route;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
-use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Quota};
 
 use self::route::{Charges, Endpoint, Price};
 pub(crate) use self::{
@@ -23,7 +22,7 @@ use crate::{
     admin::Access,
     answer::{self, Answer},
     client::{Id, Identify, Peer, Unknown},
-    config::{self, Bounds, Check, Settings},
+    config::{self, Bounds},
     gateway::{self, Gateway},
     json,
     limits::{Decided, Limits},
@@ -95,62 +94,6 @@ struct Charge<'a> {
 }
 
 impl App {
-    pub(crate) async fn new(settings: &Settings) -> Result<App, String> {
-        let limits = match &settings.redis {
-            None => App::in_memory(settings, KeyedLimiter::builder(settings.quota))?,
-            Some(redis) => {
-                let shared = Limits::shared(redis, settings.quota, settings.max_clients).await;
-                shared.map_err(|error| format!("redis: {error}"))?
-            }
-        };
-        App::with(settings, limits).await
-    }
-
-    fn in_memory(settings: &Settings, builder: KeyedLimiterBuilder) -> Result<Limits, String> {
-        Limits::in_memory(builder.max_keys(settings.max_clients))
-            .map_err(|error: BuildError| format!("max_clients: {error}"))
-    }
-
-    async fn with(settings: &Settings, limits: Limits) -> Result<App, String> {
-        let gateway = settings.gateway.as_ref().map(Gateway::new).transpose()?.map(Arc::new);
-        let app = App::of(settings, Arc::new(limits), gateway, Arc::default(), 0);
-        app.limits.start_with(app.rules(settings)?).await.map_err(|error| format!("rules: {error}"))?;
-        Ok(app)
-    }
-
-    fn of(
-        settings: &Settings,
-        limits: Arc<Limits>,
-        gateway: Option<Arc<Gateway>>,
-        metrics: Arc<Metrics>,
-        generation: u64,
-    ) -> App {
-        App {
-            identify: Identify::new(settings),
-            gateway,
-            charges: Charges::new(settings, &metrics),
-            access: Access::new("the admin API", settings.admin_token.clone()),
-            askers: askers(settings),
-            limits,
-            bounds: settings.bounds,
-            metrics,
-            generation,
-        }
-    }
-
-    /// The rules of the configuration.
-    fn rules<'a>(&self, settings: &'a Settings) -> Result<Vec<(Id<'a>, Quota)>, String> {
-        let (mut named, mut rules) = (HashSet::new(), Vec::new());
-        for (number, rule) in settings.rules.iter().enumerate() {
-            let id = self.client_named(&rule.client_id).map_err(|error| format!("rules[{number}].client_id: {error}"))?;
-            if !named.insert(id.name()) {
-                return Err(format!("rules[{number}].client_id: {:?}: expected each client once", rule.client_id));
-            }
-            rules.push((id, rule.quota));
-        }
-        Ok(rules)
-    }
-
     /// After the last request.
     pub(crate) async fn close(&self) {
         self.limits.close().await;
@@ -346,12 +289,6 @@ impl App {
             _ => Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() },
         }
     }
-}
-
-/// The admin's token opens this door as well.
-fn askers(settings: &Settings) -> Option<Access> {
-    let tokens = settings.check_token.iter().chain(&settings.admin_token).cloned();
-    (settings.check == Check::Guarded).then(|| Access::new("POST /check", tokens))
 }
 
 impl Handled {

@@ -68,6 +68,7 @@ impl Snapshot {
     fn redis(&self, to: &mut DescriptorEncoder<'_>, stats: &RedisStats) -> fmt::Result {
         gauge(to, "redis_up", "1 while Redis is asked, 0 while on-redis-error decides", stats.up.into())?;
         counter(to, "redis_decisions", "Decisions that Redis made", stats.redis)?;
+        counter(to, "redis_lease_decisions", "Decisions made from tokens on lease", stats.lease)?;
         counter(to, "redis_fallback_decisions", "Decisions made without Redis", stats.fallback)?;
         counter(to, "redis_failures", "Requests that Redis did not answer as it should", stats.failures)?;
         counter(to, "redis_outages", "How often Redis went away", stats.outages)
