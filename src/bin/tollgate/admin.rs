@@ -19,34 +19,40 @@ use crate::{
     app::{App, percent_decoded},
     client::{Peer, sole},
     config::{Rate, Secret, Table, Tokens, Typed, present},
+    json::{self, bad},
     limits::{NewDefault, NotChanged, Shown},
 };
 
-/// Who may use the admin API.
+/// Who may use the admin API, or something else that is not for everybody.
 #[derive(Debug)]
 pub(crate) struct Access {
-    token: Option<Secret>,
+    /// What it is called in refusals.
+    what: &'static str,
+    /// Whoever has one of them may. Without any, this machine may.
+    tokens: Vec<Secret>,
 }
 
 impl Access {
-    pub(crate) fn new(token: Option<Secret>) -> Access {
-        Access { token }
+    pub(crate) fn new(what: &'static str, tokens: impl IntoIterator<Item = Secret>) -> Access {
+        Access { what, tokens: tokens.into_iter().collect() }
     }
 
     /// The answer to who may not.
     pub(crate) fn refusal<B>(&self, peer: Peer, request: &Request<B>) -> Option<Answer> {
         let headers = request.headers();
-        let message = match &self.token {
-            Some(token) if bears(headers, token) => return None,
-            Some(_) => return Some(answer::unauthorized_admin()),
-            None if !peer.address.is_loopback() => "the admin API answers to this machine alone, or to a token",
-            None if was_forwarded(headers) => "the admin API answers to direct requests alone, or to a token",
-            None if headers.contains_key(ORIGIN) || !names_this_machine(headers, request.uri()) => {
-                "the admin API answers to no web page without a token"
-            }
-            None => return None,
+        if !self.tokens.is_empty() {
+            return (!self.tokens.iter().any(|token| bears(headers, token))).then(|| answer::unauthorized(self.what));
+        }
+        let missing = if !peer.address.is_loopback() {
+            "to this machine alone, or to a token"
+        } else if was_forwarded(headers) {
+            "to direct requests alone, or to a token"
+        } else if headers.contains_key(ORIGIN) || !names_this_machine(headers, request.uri()) {
+            "to no web page without a token"
+        } else {
+            return None;
         };
-        Some(answer::error(StatusCode::FORBIDDEN, message))
+        Some(answer::error(StatusCode::FORBIDDEN, &format!("{} answers {missing}", self.what)))
     }
 }
 
@@ -86,12 +92,14 @@ pub(crate) async fn change_default(app: &App, body: &[u8]) -> Answer {
         #[serde(default, deserialize_with = "present")]
         refill_rate: Option<Typed<Rate>>,
     }
-    let change = match from_json(body) {
-        Ok(Change { capacity: None, refill_rate: None }) => return bad("capacity", "missing, and refill_rate as well"),
-        Ok(Change { capacity, refill_rate }) => {
+    let change = match json::read(body) {
+        Ok(Table(Change { capacity: None, refill_rate: None })) => {
+            return bad("capacity", "missing, and refill_rate as well");
+        }
+        Ok(Table(Change { capacity, refill_rate })) => {
             NewDefault { capacity: capacity.map(|tokens| tokens.0.0), refill_rate: refill_rate.map(|rate| rate.0.0) }
         }
-        Err(Fault { field, message }) => return bad(&field, &message),
+        Err(fault) => return fault.answer(),
     };
     match app.limits.replace(change).await {
         Ok(in_force) => answer::value(StatusCode::OK, &in_force),
@@ -117,9 +125,9 @@ pub(crate) async fn change_rule(app: &App, body: &[u8]) -> Answer {
         capacity: Typed<Tokens>,
         refill_rate: Typed<Rate>,
     }
-    let Rule { client_id, capacity: Typed(Tokens(capacity)), refill_rate: Typed(Rate(rate)) } = match from_json(body) {
-        Ok(rule) => rule,
-        Err(Fault { field, message }) => return bad(&field, &message),
+    let Rule { client_id, capacity: Typed(Tokens(capacity)), refill_rate: Typed(Rate(rate)) } = match json::read(body) {
+        Ok(Table(rule)) => rule,
+        Err(fault) => return fault.answer(),
     };
     let id = match app.client_named(&client_id) {
         Ok(id) => id,
@@ -155,21 +163,6 @@ pub(crate) async fn remove_rule(app: &App, encoded: &str) -> Answer {
     }
 }
 
-/// What is wrong with a body. An empty field: the whole of it.
-struct Fault {
-    field: String,
-    message: String,
-}
-
-fn from_json<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Fault> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let fault = |field: String, error: &serde_json::Error| Fault { field, message: error.to_string() };
-    let Table(value) = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| fault(error.path().to_string().trim_matches('.').to_owned(), error.inner()))?;
-    deserializer.end().map_err(|error| fault(String::new(), &error))?;
-    Ok(value)
-}
-
 /// What was wrong with a change that looked good, or what it met.
 fn not_changed(field: &str, error: &NotChanged) -> Answer {
     match error {
@@ -182,10 +175,4 @@ fn not_changed(field: &str, error: &NotChanged) -> Answer {
         ),
         NotChanged::Redis(_) => answer::error(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}: nothing was changed")),
     }
-}
-
-/// 400, with the field named.
-fn bad(field: &str, message: &str) -> Answer {
-    let message = if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") };
-    answer::error(StatusCode::BAD_REQUEST, &message)
 }

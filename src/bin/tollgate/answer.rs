@@ -24,7 +24,7 @@ const CLOCK_MARGIN: u128 = 1 << 14;
 const WITHOUT_REDIS: HeaderName = HeaderName::from_static("x-ratelimit-without-redis");
 
 /// Seconds after which it is worth a try to ask a Redis again that could not be asked.
-const PROBED_AGAIN: u64 = 1;
+pub(crate) const PROBED_AGAIN: u64 = 1;
 
 /// An answer in JSON that is known beforehand.
 pub(crate) fn fixed(status: StatusCode, body: &'static str) -> Answer {
@@ -35,6 +35,14 @@ pub(crate) fn json(status: StatusCode, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// An answer to who reads metrics.
+pub(crate) fn metrics(text: String) -> Answer {
+    let mut answer = Response::new(Full::new(text.into()));
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
     answer
 }
 
@@ -77,8 +85,9 @@ pub(crate) fn unauthorized_client(message: &'static str) -> Answer {
     error(StatusCode::UNAUTHORIZED, message)
 }
 
-pub(crate) fn unauthorized_admin() -> Answer {
-    let mut answer = error(StatusCode::UNAUTHORIZED, "the admin API wants Authorization: Bearer TOKEN");
+/// `what` answers to a token alone.
+pub(crate) fn unauthorized(what: &str) -> Answer {
+    let mut answer = error(StatusCode::UNAUTHORIZED, &format!("{what} wants Authorization: Bearer TOKEN"));
     answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer
 }
@@ -173,7 +182,7 @@ pub(crate) fn refused(decision: &Decision) -> Answer {
 }
 
 /// A wait as it may be promised to a client with another clock: a little longer, in whole microseconds.
-fn promised(wait: Duration) -> Duration {
+pub(crate) fn promised(wait: Duration) -> Duration {
     let nanos = wait.as_nanos();
     let micros = (nanos + nanos / CLOCK_MARGIN + 1).div_ceil(1000);
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))

@@ -1,18 +1,19 @@
 //! From a request to its answer: who asks, what it costs, whether it may pass.
 
 mod body;
+mod make;
+mod original;
 mod path;
 mod route;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
-use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder};
 
-use self::route::{Charges, Endpoint};
+use self::route::{Charges, Endpoint, Price};
 pub(crate) use self::{
     body::{Unread, finish, incomplete},
     path::percent_decoded,
@@ -21,20 +22,27 @@ use crate::{
     admin::Access,
     answer::{self, Answer},
     client::{Id, Identify, Peer, Unknown},
-    config::{self, Bounds, Settings},
+    config::{self, Bounds},
     gateway::{self, Gateway},
+    json,
     limits::{Decided, Limits},
+    metrics::{Counts, Metrics, Reason},
 };
 
 /// The server's state, shared by all connections.
 pub(crate) struct App {
     pub(crate) identify: Identify,
     /// `None`: what is allowed is answered here.
-    pub(crate) gateway: Option<Gateway>,
+    pub(crate) gateway: Option<Arc<Gateway>>,
     charges: Charges,
     access: Access,
-    pub(crate) limits: Limits,
+    /// Who may ask `POST /check`; `None`: everybody.
+    askers: Option<Access>,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) bounds: Bounds,
+    pub(crate) metrics: Arc<Metrics>,
+    /// How often the configuration was read again.
+    generation: u64,
 }
 
 /// The other end of a connection, and what it gets from `GET /` when it asks for itself.
@@ -42,6 +50,8 @@ pub(crate) struct App {
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
     granted: Bytes,
+    /// Of the configuration by which it is trusted, or not.
+    generation: u64,
 }
 
 /// An answer, and what has to be read before it is sent.
@@ -60,6 +70,8 @@ pub(crate) enum Wants {
     NewDefault,
     /// One client's limits.
     NewRule,
+    /// Whether somebody may pass.
+    Asked,
     /// Nothing, but the end of one client's own limits, whose name is this, percent-encoded.
     RuleRemoved(String),
     /// To go to the upstream of this number, which gives the answer.
@@ -78,46 +90,10 @@ struct Charge<'a> {
     endpoint: Endpoint<'a>,
     id: Id<'a>,
     cost: u32,
+    counts: &'a Counts,
 }
 
 impl App {
-    pub(crate) async fn new(settings: &Settings) -> Result<App, String> {
-        let limits = match &settings.redis {
-            None => App::in_memory(settings, KeyedLimiter::builder(settings.quota))?,
-            Some(redis) => {
-                let shared = Limits::shared(redis, settings.quota, settings.max_clients).await;
-                shared.map_err(|error| format!("redis: {error}"))?
-            }
-        };
-        App::with(settings, limits).await
-    }
-
-    fn in_memory(settings: &Settings, builder: KeyedLimiterBuilder) -> Result<Limits, String> {
-        Limits::in_memory(builder.max_keys(settings.max_clients))
-            .map_err(|error: BuildError| format!("max_clients: {error}"))
-    }
-
-    async fn with(settings: &Settings, limits: Limits) -> Result<App, String> {
-        let app = App {
-            identify: Identify::new(settings),
-            gateway: settings.gateway.as_ref().map(Gateway::new).transpose()?,
-            charges: Charges::new(&settings.routes),
-            access: Access::new(settings.admin_token.clone()),
-            limits,
-            bounds: settings.bounds,
-        };
-        let (mut named, mut rules) = (HashSet::new(), Vec::new());
-        for (number, rule) in settings.rules.iter().enumerate() {
-            let id = app.client_named(&rule.client_id).map_err(|error| format!("rules[{number}].client_id: {error}"))?;
-            if !named.insert(id.name()) {
-                return Err(format!("rules[{number}].client_id: {:?}: expected each client once", rule.client_id));
-            }
-            rules.push((id, rule.quota));
-        }
-        app.limits.start_with(rules).await.map_err(|error| format!("rules: {error}"))?;
-        Ok(app)
-    }
-
     /// After the last request.
     pub(crate) async fn close(&self) {
         self.limits.close().await;
@@ -125,7 +101,16 @@ impl App {
 
     pub(crate) fn caller(&self, address: std::net::SocketAddr) -> Caller {
         let peer = self.identify.peer(address);
-        Caller { peer, granted: answer::granted(peer.address) }
+        Caller { peer, granted: answer::granted(peer.address), generation: self.generation }
+    }
+
+    /// The same caller, as the configuration in force sees it.
+    pub(crate) fn known<'a>(&self, caller: &'a Caller) -> Cow<'a, Caller> {
+        if caller.generation == self.generation {
+            return Cow::Borrowed(caller);
+        }
+        let peer = self.identify.peer((caller.peer.address, 0).into());
+        Cow::Owned(Caller { peer, granted: caller.granted.clone(), generation: self.generation })
     }
 
     /// A client as an administrator names it.
@@ -143,7 +128,7 @@ impl App {
     pub(crate) fn handle<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Option<Handled> {
         match self.look(request, caller) {
             Looked::ToCharge(charge) => {
-                let decided = self.limits.try_acquire(&charge.id, charge.cost)?;
+                let decided = self.metrics.latency.sampled(|| self.limits.try_acquire(&charge.id, charge.cost))?;
                 Some(self.decided(request, caller, &charge, &decided))
             }
             Looked::Done(handled) => Some(handled),
@@ -154,7 +139,7 @@ impl App {
     pub(crate) async fn ask<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Handled {
         match self.look(request, caller) {
             Looked::ToCharge(charge) => {
-                let decided = self.limits.acquire(&charge.id, charge.cost).await;
+                let decided = self.metrics.latency.timed(self.limits.acquire(&charge.id, charge.cost)).await;
                 self.decided(request, caller, &charge, &decided)
             }
             Looked::Done(handled) => handled,
@@ -162,7 +147,7 @@ impl App {
     }
 
     /// Who is to be charged, and how much; or the answer to a request that is not limited.
-    fn look<'a, B: Body>(&self, request: &'a Request<B>, caller: &Caller) -> Looked<'a> {
+    fn look<'a, B: Body>(&'a self, request: &'a Request<B>, caller: &Caller) -> Looked<'a> {
         let (method, path) = (request.method(), request.uri().path());
         let endpoint = match &self.gateway {
             None => Endpoint::of(method, path),
@@ -176,12 +161,21 @@ impl App {
                 tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "health", "request");
                 Looked::Done(Handled::done(answer::health(self.limits.redis())))
             }
-            Endpoint::ShowConfig | Endpoint::ChangeConfig | Endpoint::UpdateRule | Endpoint::RemoveRule(_) => {
+            Endpoint::Metrics
+            | Endpoint::ShowConfig
+            | Endpoint::ChangeConfig
+            | Endpoint::UpdateRule
+            | Endpoint::RemoveRule(_) => {
                 let refusal = self.access.refusal(caller.peer, request);
                 let handled = refusal.map_or_else(|| self.administer(endpoint), Handled::done);
                 let status = handled.answer.status().as_u16();
                 tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "admin", status, "request");
                 Looked::Done(handled)
+            }
+            Endpoint::Check => {
+                let refusal = self.askers.as_ref().and_then(|askers| askers.refusal(caller.peer, request));
+                let asked = || Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() };
+                Looked::Done(refusal.map_or_else(asked, Handled::done))
             }
             _ => self.limited(endpoint, method, path, request.headers(), caller),
         }
@@ -203,7 +197,7 @@ impl App {
     }
 
     fn limited<'a>(
-        &self,
+        &'a self,
         endpoint: Endpoint<'a>,
         method: &Method,
         path: &str,
@@ -214,24 +208,35 @@ impl App {
             Ok(id) => id,
             Err(unknown) => {
                 tracing::debug!(peer = %caller.peer.address, %method, path, cost = 0, outcome = ?unknown, "request");
-                return Looked::Done(Handled::done(answer::unauthorized_client(match unknown {
-                    Unknown::NoKey => "an API key is needed",
-                    Unknown::NotListed => "this API key is not known",
-                })));
+                let (reason, message) = match unknown {
+                    Unknown::NoKey => (Reason::NoKey, "an API key is needed"),
+                    Unknown::NotListed => (Reason::UnknownKey, "this API key is not known"),
+                };
+                self.charges.price(method, path, endpoint).counts.add(reason);
+                return Looked::Done(Handled::done(answer::unauthorized_client(message)));
             }
         };
-        let Some(cost) = self.charges.cost(method, path, endpoint) else {
+        let Price { cost, counts } = match endpoint {
+            Endpoint::Auth if caller.peer.is_trusted() => match original::price(&self.charges, method, path, headers) {
+                Ok(price) => price,
+                Err(name) => return Looked::Done(Handled::done(json::bad(name.as_str(), "expected once, and readable"))),
+            },
+            _ => self.charges.price(method, path, endpoint),
+        };
+        let Some(cost) = cost else {
+            counts.add(Reason::Exempt);
             tracing::debug!(client = %self.shown(id), %method, path, cost = 0, outcome = "Exempt", "request");
             let (status, body) = self.content(endpoint, headers, caller, id);
             return Looked::Done(Handled { answer: answer::json(status, body), wants: endpoint.wants() });
         };
-        Looked::ToCharge(Charge { endpoint, id, cost })
+        Looked::ToCharge(Charge { endpoint, id, cost, counts })
     }
 
     /// The answer to a request that was decided.
     fn decided<B>(&self, request: &Request<B>, caller: &Caller, charge: &Charge<'_>, decided: &Decided) -> Handled {
-        let Charge { endpoint, id, cost } = *charge;
+        let Charge { endpoint, id, cost, counts } = *charge;
         let Decided { decision, without_redis } = decided;
+        counts.decided(decision);
         let (method, path) = (request.method(), request.uri().path());
         tracing::debug!(
             client = %self.shown(id), %method, path, cost, outcome = ?decision.outcome(), remaining = decision.remaining(),
@@ -255,7 +260,7 @@ impl App {
             Endpoint::Root => {
                 let address = match id {
                     Id::Address { address, .. } => address,
-                    Id::Key(_) => self.identify.address(caller.peer, headers),
+                    Id::Key(_) | Id::Asked(_) => self.identify.address(caller.peer, headers),
                 };
                 let prepared = (address == caller.peer.address).then(|| caller.granted.clone());
                 return (StatusCode::OK, prepared.unwrap_or_else(|| answer::granted(address)));
@@ -263,14 +268,23 @@ impl App {
             Endpoint::Ping => r#"{"message": "pong"}"#,
             Endpoint::Data => r#"{"message": "Here is your data", "data": [1, 2, 3]}"#,
             Endpoint::Upload => r#"{"message": "Upload accepted"}"#,
+            Endpoint::Auth => r#"{"message": "Access granted"}"#,
             Endpoint::Submit | Endpoint::Upstream(_) => "",
             _ => return (StatusCode::NOT_FOUND, Bytes::from_static(br#"{"error": "Not Found"}"#)),
         };
         (StatusCode::OK, Bytes::from_static(text.as_bytes()))
     }
 
+    /// What `POST /check` asks for.
+    pub(crate) async fn decide(&self, id: &Id<'_>, cost: u32) -> Decided {
+        let decided = self.metrics.latency.timed(self.limits.acquire(id, cost)).await;
+        self.charges.counts(Endpoint::Check).decided(&decided.decision);
+        decided
+    }
+
     fn administer(&self, endpoint: Endpoint<'_>) -> Handled {
         match endpoint {
+            Endpoint::Metrics => Handled::done(self.metrics.answer(&self.limits)),
             Endpoint::ShowConfig => Handled::done(answer::value(StatusCode::OK, &self.limits.in_force())),
             _ => Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() },
         }

@@ -10,7 +10,8 @@ use hyper::Uri;
 use ipnet::IpNet;
 
 use crate::config::{
-    Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole, typed,
+    Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole,
+    typed,
 };
 
 const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of the above and more. An unknown key is an error.
@@ -24,6 +25,8 @@ const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of
   time = 3600                                 # seconds
   trust_proxy = ["10.0.0.0/8"]
   admin_token = "..."
+  check = "guarded"                           # POST /check is for who has a token; or "open": for everybody
+  check_token = "..."                         # what it asks for; the admin's token is as good
   redis = "redis://127.0.0.1/"                # or rediss://, redis+sentinel://, redis+cluster://
   redis_mode = "exact"                        # or "lease": memory speed, with lease_fraction on top of the capacity
   lease_fraction = 0.1                        # of the capacity, out on lease at most, over all instances
@@ -68,6 +71,21 @@ While it runs: GET /config shows what is in force; POST /config {"capacity": 15,
 field alone, too; a rate takes an interval's place) and makes all buckets full; POST /admin/update-rule {"client_id":
 "192.0.2.7", "capacity": 50, "refill_rate": 10.0} gives one client limits of its own; DELETE /admin/rule/192.0.2.7 takes them back.
 
+Other services ask POST /check {"key": "alice", "cost": 4} (cost 1 when left out; a list of up to 100 gets a list) and hear
+{"allowed": true, "limit": 10, "remaining": 6, "retry_after": null, "reset_after": 4.0}. Where clients are API keys, the key is
+one of those; else it is a name of its own, and check:alice is the client_id of its rules. nginx (auth_request), Traefik and Caddy
+(forward-auth) ask /auth, which answers 200 or 429 as if it were the request itself: from a proxy of trust_proxy, X-Original-URI
+or X-Forwarded-Uri says what is asked for, and X-Original-Method or X-Forwarded-Method how. A gateway leaves /check and /auth to
+its upstreams.
+
+GET /metrics, for whom the admin API is, tells Prometheus of decisions by route and reason, how long they take, and how full the
+table is. It names no client.
+
+SIGHUP reads the file again: limits, rules, routes, upstreams, keys, tokens and trusted proxies change for the next request. Buckets
+stay as they are unless the default changed, and what an administrator changed stays unless the file says something new of it. A
+bad file changes nothing, and the log says why; listen, client, ipv6_prefix, max_clients, connections, whether there is an upstream
+and all about Redis, with the default limit that is shared there, wait for a restart.
+
 TOLLGATE_LOG (or RUST_LOG) sets what is logged to standard error: info, debug (a line a request), or a filter."#;
 
 /// A rate-limiting HTTP server: a token bucket for every client, in one atomic word.
@@ -88,7 +106,7 @@ pub(crate) enum Command {
 }
 
 /// Flags of the server.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Serve {
     /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8000]
     #[arg(long, env = "TOLLGATE_LISTEN", value_name = "ADDR", value_parser = typed::<SocketAddr>)]
@@ -134,8 +152,8 @@ pub(crate) struct Serve {
     pub(crate) lease_fraction: Option<Fraction>,
     /// Gateway: what is allowed is proxied there, in place of the built-in answers
     ///
-    /// http://host[:port], https://host[:port], or h2c://host[:port] for HTTP/2 without TLS. /health, /config and /admin/ stay
-    /// this server's own. Several upstreams, by path, go into the file.
+    /// http://host[:port], https://host[:port], or h2c://host[:port] for HTTP/2 without TLS. /health, /metrics, /config and /admin/
+    /// stay this server's own. Several upstreams, by path, go into the file.
     #[arg(long, env = "TOLLGATE_UPSTREAM", value_name = "URL", value_parser = typed::<UpstreamUrl>)]
     pub(crate) upstream: Option<UpstreamUrl>,
     /// What the admin API asks for, as Authorization: Bearer TOKEN; without it, it answers to this machine alone
@@ -143,6 +161,12 @@ pub(crate) struct Serve {
     /// Better in the environment than in a flag, which other users of the machine can see.
     #[arg(long, env = "TOLLGATE_ADMIN_TOKEN", value_name = "TOKEN", value_parser = typed::<Secret>, hide_env_values = true)]
     pub(crate) admin_token: Option<Secret>,
+    /// Who may ask POST /check: guarded (who has a token; without any, this machine) or open [default: guarded]
+    #[arg(long, env = "TOLLGATE_CHECK", value_name = "WHO", value_parser = typed::<Check>)]
+    pub(crate) check: Option<Check>,
+    /// What POST /check asks for, as Authorization: Bearer TOKEN; the admin's token is as good
+    #[arg(long, env = "TOLLGATE_CHECK_TOKEN", value_name = "TOKEN", value_parser = typed::<Secret>, hide_env_values = true)]
+    pub(crate) check_token: Option<Secret>,
 }
 
 /// Flags of the stress tool.
@@ -189,7 +213,7 @@ pub(crate) fn one_line(error: &clap::Error, arguments: impl IntoIterator<Item = 
         (error.kind(), context(ContextKind::InvalidArg), context(ContextKind::InvalidValue), error.source())
     {
         let flag = flag.split(' ').next().unwrap_or(flag);
-        let shown = if ["--admin-token", "--redis"].contains(&flag) {
+        let shown = if ["--admin-token", "--check-token", "--redis"].contains(&flag) {
             "a value that is not shown here".to_owned()
         } else {
             format!("{value:?}")

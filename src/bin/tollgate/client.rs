@@ -38,6 +38,13 @@ pub(crate) struct Peer {
     trusted: bool,
 }
 
+impl Peer {
+    /// Whether it may speak for others.
+    pub(crate) fn is_trusted(self) -> bool {
+        self.trusted
+    }
+}
+
 /// What a bucket belongs to. Its hash is what the limiter sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Id<'a> {
@@ -47,7 +54,15 @@ pub(crate) enum Id<'a> {
         network: IpAddr,
     },
     Key(&'a str),
+    /// What another service calls somebody in `POST /check`, where clients are addresses.
+    Asked(&'a str),
 }
+
+/// What names of [`Id::Asked`] begin with, which no address does.
+const ASKED: &str = "check:";
+
+/// A longer key would fill the memory of whoever keeps it, in bytes.
+const MAX_ASKED: usize = 1024;
 
 /// Why nobody can be told from the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,10 +105,24 @@ impl Identify {
         if peer.trusted { self.trusted.client(peer.address, headers) } else { peer.address }
     }
 
-    /// A client as an administrator names it. `None`: no IP address.
+    /// Who is meant by a key in `POST /check`: whoever sends this API key, or somebody of whom only such questions tell, and
+    /// whose bucket is no address's.
+    pub(crate) fn asked_for<'a>(&self, key: &'a str) -> Result<Id<'a>, &'static str> {
+        match &self.by {
+            _ if key.is_empty() || key.len() > MAX_ASKED => Err("expected a text of 1 to 1024 bytes"),
+            By::Address => Ok(Id::Asked(key)),
+            By::Key { listed: Some(listed), .. } if !listed.contains(key) => Err("expected an API key that is on the list"),
+            By::Key { .. } => Ok(Id::Key(key)),
+        }
+    }
+
+    /// A client as an administrator names it. `None`: no IP address, and nobody of whom others ask.
     pub(crate) fn named<'a>(&self, client_id: &'a str) -> Option<Id<'a>> {
         match self.by {
-            By::Address => client_id.parse::<IpAddr>().ok().map(|address| self.id(address.to_canonical())),
+            By::Address => match client_id.strip_prefix(ASKED) {
+                Some(key) => self.asked_for(key).ok(),
+                None => client_id.parse::<IpAddr>().ok().map(|address| self.id(address.to_canonical())),
+            },
             By::Key { .. } => (!client_id.is_empty()).then_some(Id::Key(client_id)),
         }
     }
@@ -101,7 +130,7 @@ impl Identify {
     /// What [`Identify::named`] takes.
     pub(crate) fn expected(&self) -> &'static str {
         match self.by {
-            By::Address => "an IP address",
+            By::Address => "an IP address, or check: and a key of POST /check",
             By::Key { .. } => "an API key",
         }
     }
@@ -120,12 +149,13 @@ impl Identify {
     }
 }
 
-/// One server knows one kind, so nothing has to tell the kinds apart.
+/// One server knows addresses or keys, so nothing has to tell these apart; it may be asked for others beside addresses.
 impl Hash for Id<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Id::Address { network, .. } => network.hash(state),
             Id::Key(key) => key.hash(state),
+            Id::Asked(key) => (ASKED, key).hash(state),
         }
     }
 }
@@ -136,6 +166,7 @@ impl Id<'_> {
         match self {
             Id::Address { network, .. } => network.to_string(),
             Id::Key(key) => (*key).to_owned(),
+            Id::Asked(key) => format!("{ASKED}{key}"),
         }
     }
 }
@@ -156,7 +187,7 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.id {
             Id::Address { address, .. } => address.fmt(f),
-            Id::Key(key) => write!(f, "key#{:08x}", self.redact.hash_one(key) as u32),
+            Id::Key(key) | Id::Asked(key) => write!(f, "key#{:08x}", self.redact.hash_one(key) as u32),
         }
     }
 }

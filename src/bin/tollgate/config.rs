@@ -1,6 +1,7 @@
 //! What the server runs with: flags win over the environment, the environment over the file, the file over the defaults.
 
 mod file;
+mod keep;
 mod kinds;
 mod quota;
 mod redis;
@@ -22,7 +23,8 @@ use tollgate::Quota;
 pub(crate) use self::{
     file::{Client, File},
     kinds::{
-        Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Scheme, Secret, Timeout, Tokens, UpstreamUrl, Whole,
+        Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Scheme, Secret, Timeout, Tokens, UpstreamUrl,
+        Whole,
     },
     redis::Redis,
     upstream::{Gateway, Times, Upstream},
@@ -33,8 +35,11 @@ use crate::cli::Serve;
 /// Rules cost some 200 bytes each, and every change copies the list.
 pub(crate) const MAX_RULES: usize = 10_000;
 
-/// Paths that are never limited, whatever the file says.
-const UNLIMITED: [&str; 3] = ["/health", "/config", "/admin/"];
+/// Paths that are never limited, whatever the file says, and a gateway's own.
+const UNLIMITED: [&str; 4] = ["/health", "/metrics", "/config", "/admin/"];
+
+/// Never limited either; a gateway's upstream may have it.
+const CHECK: &str = "/check";
 
 /// A gateway holds no bodies, so that they may be longer.
 const MAX_PROXIED_BYTES: usize = 64 * 1024 * 1024;
@@ -46,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) quota: Quota,
     pub(crate) trust_proxy: Vec<IpNet>,
     pub(crate) admin_token: Option<Secret>,
+    pub(crate) check: Check,
+    pub(crate) check_token: Option<Secret>,
     pub(crate) client: Client,
     pub(crate) api_keys: Option<HashSet<String>>,
     pub(crate) routes: Vec<Route>,
@@ -68,6 +75,16 @@ pub(crate) struct Route {
     pub(crate) cost: Option<u32>,
 }
 
+impl Route {
+    /// What its requests are counted as.
+    pub(crate) fn label(&self) -> String {
+        match &self.method {
+            Some(method) => format!("{method} {}", self.path),
+            None => self.path.clone(),
+        }
+    }
+}
+
 /// One client's own quota.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
@@ -76,7 +93,7 @@ pub(crate) struct Rule {
 }
 
 /// What clients may use up beside tokens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) max_connections: usize,
     pub(crate) header_timeout: Duration,
@@ -117,6 +134,11 @@ impl Settings {
         if client == Client::Ip && file.api_keys.is_some() {
             return Err("api_keys: expected with client = { header = \"X-API-Key\" } only".to_owned());
         }
+        let check = flags.check.or(file.check.map(|check| check.0)).unwrap_or_default();
+        let check_token = flags.check_token.or(file.check_token.map(|token| token.0));
+        if check == Check::Open && check_token.is_some() {
+            return Err("check_token: expected with check guarded only".to_owned());
+        }
         Ok(Settings {
             listen: flags.listen.or(file.listen.map(|listen| listen.0)).unwrap_or((Ipv4Addr::LOCALHOST, 8000).into()),
             quota,
@@ -125,9 +147,11 @@ impl Settings {
                 flags => flags,
             },
             admin_token: flags.admin_token.or(file.admin_token.map(|token| token.0)),
+            check,
+            check_token,
             client,
             api_keys: file.api_keys.map(|keys| plain(keys).map(|Secret(key)| key).collect()),
-            routes: routes(file.routes)?,
+            routes: routes(file.routes, gateway.is_some())?,
             rules: rules(file.rules)?,
             // The kind has checked that it is at most 128.
             ipv6_prefix: file.ipv6_prefix.map_or(64, |prefix| prefix.0.0 as u8),
@@ -160,7 +184,7 @@ fn bounds(file: &File, gateway: bool) -> Bounds {
     }
 }
 
-fn routes(given: Vec<Table<file::Route>>) -> Result<Vec<Route>, String> {
+fn routes(given: Vec<Table<file::Route>>, gateway: bool) -> Result<Vec<Route>, String> {
     let mut seen = HashSet::new();
     let mut routes = Vec::new();
     for (number, Table(route)) in given.into_iter().enumerate() {
@@ -170,7 +194,7 @@ fn routes(given: Vec<Table<file::Route>>) -> Result<Vec<Route>, String> {
             (None, false) => return Err(format!("routes[{number}]: expected a cost or exempt = true")),
             (cost, _) => cost.map(|cost| cost.0.0),
         };
-        if is_unlimited(&path) {
+        if is_unlimited(&path) || path == CHECK && !gateway {
             return Err(format!("routes[{number}].path: {path}: expected a path that is limited, and this one never is"));
         }
         if !seen.insert((method.clone(), path.clone())) {

@@ -6,7 +6,7 @@ mod shared;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::Serialize;
-use tollgate::{Decision, KeyedLimiterBuilder, Quota, QuotaError, RedisError, RedisStats, Source};
+use tollgate::{Decision, KeyedLimiterBuilder, Quota, QuotaError, RedisError, RedisStats, Source, Stats};
 
 use self::{memory::Memory, shared::Shared};
 use crate::{
@@ -53,6 +53,12 @@ pub(crate) struct Shown {
     /// Of an interval: its length in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     every: Option<f64>,
+}
+
+/// What a configuration says of limits.
+pub(crate) struct Terms<'a> {
+    pub(crate) default: Quota,
+    pub(crate) rules: Vec<(Id<'a>, Quota)>,
 }
 
 /// Why a change did not happen.
@@ -128,6 +134,19 @@ impl Limits {
         }
     }
 
+    /// Puts a new configuration in force in place of an old one. What they have in common stays as it is, even if an
+    /// administrator has changed it since, and so do the buckets. Where others share the limits, only new rules are offered.
+    pub(crate) async fn take_over(&self, old: Terms<'_>, new: Terms<'_>) -> Result<(), NotChanged> {
+        match self {
+            Limits::Memory(memory) => memory.take_over(&old, &new),
+            Limits::Shared(shared) => {
+                let named = new.rules.iter().filter(|rule| !old.rules.contains(rule));
+                shared.start_with(named.map(|(id, quota)| (id.name(), *quota)).collect()).await;
+                Ok(())
+            }
+        }
+    }
+
     pub(crate) fn in_force(&self) -> InForce {
         match self {
             Limits::Memory(memory) => memory.in_force(),
@@ -139,6 +158,14 @@ impl Limits {
     pub(crate) async fn close(&self) {
         if let Limits::Shared(shared) = self {
             shared.close().await;
+        }
+    }
+
+    /// How full the table of buckets is; `None`: they are elsewhere.
+    pub(crate) fn table(&self) -> Option<Stats> {
+        match self {
+            Limits::Memory(memory) => Some(memory.stats()),
+            Limits::Shared(_) => None,
         }
     }
 

@@ -8,6 +8,7 @@ mod watch;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -19,7 +20,7 @@ use self::{
     progress::Progress,
     watch::Watch,
 };
-use crate::app::App;
+use crate::{app::App, config::Bounds, reload::Current};
 
 /// The pause after an accept that failed for want of something that the next connection to end gives back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -30,7 +31,10 @@ const BACKLOG: u32 = 4096;
 /// The server on its socket.
 pub(crate) struct Server {
     listener: TcpListener,
-    app: Arc<App>,
+    current: Current,
+    bounds: Bounds,
+    /// Connections may become tunnels.
+    gateway: bool,
     protocols: Arc<Builder<TokioExecutor>>,
     watch: Arc<Watch>,
     /// Places for connections. Who finds none waits in the backlog of the operating system.
@@ -39,18 +43,25 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn bind(address: SocketAddr, app: App) -> io::Result<Server> {
-        let bounds = app.bounds;
+        let (bounds, gateway, metrics) = (app.bounds, app.gateway.is_some(), Arc::clone(&app.metrics));
         Ok(Server {
             listener: listen(address)?,
-            protocols: Arc::new(protocols(&bounds, app.gateway.is_some())),
-            app: Arc::new(app),
-            watch: Watch::new(bounds),
+            protocols: Arc::new(protocols(&bounds, gateway)),
+            current: Arc::new(ArcSwap::from_pointee(app)),
+            bounds,
+            gateway,
+            watch: Watch::new(bounds, metrics),
             places: Arc::new(Semaphore::new(bounds.max_connections)),
         })
     }
 
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// What it serves by, and may be told to.
+    pub(crate) fn current(&self) -> Current {
+        Arc::clone(&self.current)
     }
 
     /// Serves until `stop` is ready; then takes no more connections, and finishes what is in flight.
@@ -60,13 +71,13 @@ impl Server {
             () = self.watch.keep() => {}
             _ = stop => {}
         }
-        let Server { listener, app, watch, .. } = self;
+        let Server { listener, current, bounds, watch, .. } = self;
         drop(listener);
         tokio::select! {
-            () = watch.finish(app.bounds.shutdown_grace) => {}
+            () = watch.finish(bounds.shutdown_grace) => {}
             () = watch.keep() => {}
         }
-        app.close().await;
+        current.load_full().close().await;
     }
 
     async fn accept(&self) {
@@ -96,12 +107,12 @@ impl Server {
         let _ = stream.set_nodelay(true);
         let progress = Arc::new(Progress::default());
         let guard = self.watch.begin(&progress);
-        let (caller, place) = (self.app.caller(address), Arc::new(place));
-        let requests = Requests { app: Arc::clone(&self.app), caller, progress, place };
-        let protocols = Arc::clone(&self.protocols);
+        let (caller, place) = (self.current.load().caller(address), Arc::new(place));
+        let requests = Requests { current: self.current(), caller, progress, place };
+        let (protocols, gateway) = (Arc::clone(&self.protocols), self.gateway);
         tokio::spawn(async move {
             let _guard = guard;
-            if let Err(error) = serve(&protocols, stream, requests).await {
+            if let Err(error) = serve(&protocols, gateway, stream, requests).await {
                 tracing::debug!(peer = %address, error = &*error, "connection ended");
             }
         });

@@ -3,13 +3,17 @@
 mod admin;
 mod answer;
 mod app;
+mod check;
 mod cli;
 mod client;
 mod config;
 mod gateway;
+mod json;
 mod limits;
 mod listen;
 mod log;
+mod metrics;
+mod reload;
 mod serve;
 mod stress;
 

@@ -4,11 +4,11 @@ use std::{io::Write, process::ExitCode};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{app::App, cli::Serve, config::Settings, listen::Server, log};
+use crate::{app::App, cli::Serve, config::Settings, listen::Server, log, reload::Reload};
 
 /// Runs the server with these flags. What is wrong with the settings is told in one line, and ends with code 2.
 pub(crate) fn run(flags: Serve) -> ExitCode {
-    let loaded = Settings::load(flags).and_then(|settings| log::filter().map(|filter| (settings, filter)));
+    let loaded = Settings::load(flags.clone()).and_then(|settings| log::filter().map(|filter| (settings, filter)));
     let (settings, filter) = match loaded {
         Ok(loaded) => loaded,
         Err(line) => return failed(&line, ExitCode::from(2)),
@@ -20,7 +20,7 @@ pub(crate) fn run(flags: Serve) -> ExitCode {
     };
     runtime.block_on(async {
         match App::new(&settings).await {
-            Ok(app) => match serve(&settings, app).await {
+            Ok(app) => match serve(flags, settings, app).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(line) => failed(&line, ExitCode::FAILURE),
             },
@@ -34,15 +34,17 @@ fn failed(line: &str, code: ExitCode) -> ExitCode {
     code
 }
 
-async fn serve(settings: &Settings, app: App) -> Result<(), String> {
+async fn serve(flags: Serve, settings: Settings, app: App) -> Result<(), String> {
     // Before anybody can know that we run.
     let on = |kind| signal(kind).map_err(|error| error.to_string());
     let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
+    let hangup = on(SignalKind::hangup())?;
     let failed = |error: std::io::Error| format!("--listen: {}: {error}", settings.listen);
     let server = Server::bind(settings.listen, app).map_err(failed)?;
     let address = server.address().map_err(failed)?;
     let backend = if settings.redis.is_some() { "redis" } else { "memory" };
     tracing::info!(%address, quota = %settings.quota, rules = settings.rules.len(), backend, "started");
+    let reload = tokio::spawn(Reload::new(flags, settings, server.current()).at_each(hangup));
     // Nobody may be reading: then it is still a server.
     let _ = writeln!(std::io::stdout(), "Listening on http://{address}");
     let mut signal = "";
@@ -54,6 +56,7 @@ async fn serve(settings: &Settings, app: App) -> Result<(), String> {
         tracing::debug!(signal, "stopping");
     };
     server.run(stop).await;
+    reload.abort();
     tracing::info!(signal, "stopped");
     Ok(())
 }

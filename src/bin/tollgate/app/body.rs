@@ -13,9 +13,10 @@ use super::{App, Handled, Wants};
 use crate::{
     admin,
     answer::{self, Answer},
+    check,
 };
 
-/// What the admin API reads at most.
+/// What the admin API reads at most, and `POST /check`.
 const MAX_ADMIN_BYTES: usize = 64 * 1024;
 
 /// What is read of a body at most after a refusal, so that the connection can go on.
@@ -52,7 +53,7 @@ where
         return (answer, None);
     }
     let most = match wants {
-        Wants::NewDefault | Wants::NewRule => MAX_ADMIN_BYTES.min(app.bounds.max_body_bytes),
+        Wants::NewDefault | Wants::NewRule | Wants::Asked => MAX_ADMIN_BYTES.min(app.bounds.max_body_bytes),
         Wants::Nothing if answer.status().is_client_error() => MAX_DRAINED_BYTES.min(app.bounds.max_body_bytes),
         _ => app.bounds.max_body_bytes,
     };
@@ -95,6 +96,7 @@ async fn complete(app: &App, mut answer: Answer, wants: Wants, data: &[u8]) -> A
         }
         Wants::NewDefault => admin::change_default(app, data).await,
         Wants::NewRule => admin::change_rule(app, data).await,
+        Wants::Asked => check::answer(app, data).await,
         Wants::RuleRemoved(client_id) => admin::remove_rule(app, &client_id).await,
     }
 }

@@ -12,8 +12,8 @@ use tollgate::Quota;
 
 use super::{
     kinds::{
-        Fraction, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix, RedisUrl, Seconds, Secret, Timeout, Tokens,
-        UpstreamUrl, Whole,
+        Check, Fraction, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix, RedisUrl, Seconds, Secret, Timeout,
+        Tokens, UpstreamUrl, Whole,
     },
     value::{Table, Typed, present},
 };
@@ -40,6 +40,10 @@ pub(crate) struct File {
     pub(crate) trust_proxy: Option<Vec<Typed<IpNet>>>,
     #[serde(default, deserialize_with = "present", alias = "admin-token")]
     pub(crate) admin_token: Option<Typed<Secret>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) check: Option<Typed<Check>>,
+    #[serde(default, deserialize_with = "present", alias = "check-token")]
+    pub(crate) check_token: Option<Typed<Secret>>,
     #[serde(default, deserialize_with = "present")]
     pub(crate) redis: Option<Typed<RedisUrl>>,
     #[serde(default, deserialize_with = "present", alias = "redis-mode")]

@@ -215,6 +215,29 @@ impl Value for Secret {
     }
 }
 
+/// Whether `POST /check` is for everybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// For who has a token; without any, for this machine.
+    #[default]
+    Guarded,
+    Open,
+}
+
+impl Value for Check {
+    fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("guarded or open")
+    }
+
+    fn text(text: &str) -> Option<Check> {
+        match text {
+            "guarded" => Some(Check::Guarded),
+            "open" => Some(Check::Open),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")

@@ -8,7 +8,7 @@ use super::{File, Fraction, OnRedisError, RedisMode, RedisUrl, Timeout, Typed};
 use crate::cli::Serve;
 
 /// A Redis or Valkey that other instances use as well.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Redis {
     /// It may hold a password.
     pub(crate) url: RedisUrl,

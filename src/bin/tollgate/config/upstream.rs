@@ -10,7 +10,7 @@ use super::{
 use crate::cli::Serve;
 
 /// The settings of a gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Gateway {
     /// Longer prefixes before shorter ones.
     pub(crate) upstreams: Vec<Upstream>,

@@ -5,9 +5,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, Quota};
+use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, Quota, Stats};
 
-use super::{InForce, NewDefault, NotChanged, Shown};
+use super::{InForce, NewDefault, NotChanged, Shown, Terms};
 use crate::{client::Id, config::MAX_RULES};
 
 /// Decisions take no lock; changes take one, so that what is shown is what is in force.
@@ -25,6 +25,10 @@ impl Memory {
     #[inline]
     pub(super) fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Decision {
         self.limiter.try_acquire(id, cost)
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        self.limiter.stats()
     }
 
     pub(super) fn replace(&self, change: NewDefault) -> Result<InForce, NotChanged> {
@@ -51,6 +55,37 @@ impl Memory {
         let mut rules = self.lock();
         self.limiter.remove_rule(id);
         rules.remove(&id.name()).map(|_| self.limiter.quota().into())
+    }
+
+    pub(super) fn take_over(&self, old: &Terms<'_>, new: &Terms<'_>) -> Result<(), NotChanged> {
+        let mut rules = self.lock();
+        let named = |terms: &Terms<'_>| -> BTreeMap<String, Quota> {
+            terms.rules.iter().map(|(id, quota)| (id.name(), *quota)).collect()
+        };
+        let (before, after) = (named(old), named(new));
+        // Those of the old file that are still as it said, and that the new one does not have.
+        let gone = |name: &String| !after.contains_key(name) && before.get(name) == rules.get(name);
+        let gone: Vec<_> = old.rules.iter().map(|(id, _)| (id, id.name())).filter(|(_, name)| gone(name)).collect();
+        let added = after.keys().filter(|name| !rules.contains_key(*name)).count();
+        if rules.len() - gone.len() + added > MAX_RULES {
+            return Err(NotChanged::TooManyRules);
+        }
+        for (id, name) in gone {
+            self.limiter.remove_rule(id);
+            rules.remove(&name);
+        }
+        for (id, quota) in &new.rules {
+            let name = id.name();
+            if before.get(&name) != Some(quota) {
+                self.limiter.set_rule(id, *quota);
+                rules.insert(name, *quota);
+            }
+        }
+        if old.default != new.default {
+            tracing::info!(old = %self.limiter.quota(), new = %new.default, "the default limit changed, all buckets are full");
+            self.limiter.replace(new.default);
+        }
+        Ok(())
     }
 
     pub(super) fn in_force(&self) -> InForce {

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::Guard;
 use http_body_util::Full;
 use hyper::{Request, Response, Version, body::Body, body::Incoming, header::EXPECT, service::Service};
 use hyper_util::{
@@ -28,6 +29,7 @@ use crate::{
     app::{self, App, Caller, Handled, Wants},
     config::Bounds,
     gateway::{self, Forwarded},
+    reload::Current,
 };
 
 /// HTTP/2 requests that one connection may have open at a time.
@@ -69,14 +71,15 @@ pub(super) fn protocols(bounds: &Bounds, gateway: bool) -> Builder<TokioExecutor
 /// Serves a connection to its end, or until it is told to close.
 pub(super) async fn serve(
     protocols: &Builder<TokioExecutor>,
+    gateway: bool,
     stream: TcpStream,
     requests: Requests,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let progress = Arc::clone(&requests.progress);
     let stream = Stream::new(TokioIo::new(stream), Arc::clone(&progress));
-    match requests.app.gateway {
-        None => drive(protocols.serve_connection(stream, requests), &progress).await,
-        Some(_) => drive(protocols.serve_connection_with_upgrades(stream, requests), &progress).await,
+    match gateway {
+        false => drive(protocols.serve_connection(stream, requests), &progress).await,
+        true => drive(protocols.serve_connection_with_upgrades(stream, requests), &progress).await,
     }
 }
 
@@ -100,9 +103,8 @@ async fn drive<C: GracefulConnection>(connection: C, progress: &Progress) -> Res
 }
 
 /// The requests of one connection.
-#[derive(Clone)]
 pub(super) struct Requests {
-    pub(super) app: Arc<App>,
+    pub(super) current: Current,
     pub(super) caller: Caller,
     pub(super) progress: Arc<Progress>,
     /// Free again when connection and tunnel have ended.
@@ -116,20 +118,44 @@ impl Service<Request<Incoming>> for Requests {
 
     fn call(&self, request: Request<Incoming>) -> Answering {
         self.progress.header_came(request.version() == Version::HTTP_2);
-        match self.app.handle(&request, &self.caller) {
-            Some(handled) if request.body().is_end_stream() && handled.is_complete() => Answering::Now(handled.answer),
-            Some(Handled { answer, wants: Wants::Proxied(number) }) => {
-                Answering::Later(Box::pin(self.clone().proxied(number, request, answer)))
+        // All of a request goes by one configuration.
+        let app = self.current.load();
+        let caller = app.known(&self.caller);
+        let handled = match app.handle(&request, &caller) {
+            Some(handled) if request.body().is_end_stream() && handled.is_complete() => {
+                return Answering::Now(handled.answer);
             }
-            handled => Answering::Later(Box::pin(self.clone().later(handled, request))),
+            handled => handled,
+        };
+        let later = Later {
+            caller: caller.into_owned(),
+            app: Guard::into_inner(app),
+            progress: Arc::clone(&self.progress),
+            place: Arc::clone(&self.place),
+        };
+        match handled {
+            Some(Handled { answer, wants: Wants::Proxied(number) }) => {
+                Answering::Later(Box::pin(later.proxied(number, request, answer)))
+            }
+            handled => Answering::Later(Box::pin(later.answer(handled, request))),
         }
     }
 }
 
-impl Requests {
+/// What an answer needs that takes its time.
+#[derive(Clone)]
+struct Later {
+    app: Arc<App>,
+    caller: Caller,
+    progress: Arc<Progress>,
+    /// Free again when connection and tunnel have ended.
+    place: Arc<OwnedSemaphorePermit>,
+}
+
+impl Later {
     /// The answer to a request whose decision or whose body has to be waited for.
-    async fn later(self, handled: Option<Handled>, request: Request<Incoming>) -> Response<AnswerBody> {
-        let Requests { app, caller, progress, .. } = &self;
+    async fn answer(self, handled: Option<Handled>, request: Request<Incoming>) -> Response<AnswerBody> {
+        let Later { app, caller, progress, .. } = &self;
         let _busy = progress.reading_body();
         let handled = match handled {
             Some(handled) => handled,
@@ -151,7 +177,7 @@ impl Requests {
 
     /// The upstream's answer, or what there is to say of why there is none. `granted`: the headers it gets from us.
     async fn proxied(self, number: usize, request: Request<Incoming>, granted: Answer) -> Response<AnswerBody> {
-        let Requests { app, caller, progress, place } = &self;
+        let Later { app, caller, progress, place } = &self;
         let Some(gateway) = &app.gateway else { return granted.map(AnswerBody::Ours) };
         let _busy = progress.reading_body();
         let (has_body, place) = (!request.body().is_end_stream(), Arc::clone(place));

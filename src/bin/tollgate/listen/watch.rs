@@ -12,7 +12,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::progress::{Order, Progress, Seen};
-use crate::config::Bounds;
+use crate::{config::Bounds, metrics::Metrics};
 
 /// How long a client may go on sending after an answer that ended its request.
 const LINGER: Duration = Duration::from_secs(2);
@@ -25,6 +25,7 @@ pub(super) struct Watch {
     connections: Mutex<Connections>,
     /// Rung when the last connection ends.
     empty: Notify,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Default)]
@@ -42,15 +43,16 @@ struct Watched {
 }
 
 impl Watch {
-    pub(super) fn new(bounds: Bounds) -> Arc<Watch> {
+    pub(super) fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Arc<Watch> {
         let (next, connections, empty) = Default::default();
-        Arc::new(Watch { bounds, next, connections, empty })
+        Arc::new(Watch { bounds, next, connections, empty, metrics })
     }
 
     /// Watches over a new connection until the guard is dropped.
     pub(super) fn begin(self: &Arc<Watch>, progress: &Arc<Progress>) -> Guard {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let watched = Watched { progress: Arc::clone(progress), seen: Seen::default(), since: Instant::now() };
+        self.metrics.connections.accepted.fetch_add(1, Ordering::Relaxed);
         let mut connections = self.lock();
         if connections.finishing {
             progress.give(Order::Finish);
@@ -127,6 +129,8 @@ pub(super) struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        // Who sees that it ended sees that it was accepted.
+        self.watch.metrics.connections.ended.fetch_add(1, Ordering::Release);
         let mut connections = self.watch.lock();
         connections.open.remove(&self.number);
         if connections.finishing && connections.open.is_empty() {
@@ -141,7 +145,7 @@ mod tests {
     use super::*;
 
     fn watched(bounds: Bounds) -> (Arc<Watch>, Arc<Progress>, Guard) {
-        let (watch, progress) = (Watch::new(bounds), Arc::new(Progress::default()));
+        let (watch, progress) = (Watch::new(bounds, Arc::default()), Arc::new(Progress::default()));
         let guard = watch.begin(&progress);
         (watch, progress, guard)
     }
