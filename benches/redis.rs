@@ -88,7 +88,7 @@ async fn leased() {
         });
         rounds.push((ours, load.on(&exact, SECOND).await));
     }
-    row("lease, hot key", "exact", &rounds, 100.0);
+    row("lease, hot key", "exact", &rounds, Some(100.0));
 }
 
 /// Beside a table in memory, with a thousand keys.
@@ -108,7 +108,8 @@ async fn outage() {
         let theirs = apart(|| spin(SECOND, |thread, n| assert!(memory.try_acquire(name(thread, n), 1).is_allowed())));
         rounds.push((ours, theirs));
     }
-    row("outage, 1000 keys", "in memory", &rounds, 0.9);
+    // What is to be reached is reached by answers of the server: see benches/outage.sh.
+    row("outage, 1000 keys", "in memory", &rounds, None);
 }
 
 /// How often the server is asked for a key that has nothing left.
@@ -170,18 +171,19 @@ async fn exact(scenario: &str, load: Load) {
         };
         rounds.push((ours, theirs));
     }
-    row(scenario, "redis-benchmark", &rounds, 0.8);
+    row(scenario, "redis-benchmark", &rounds, Some(0.8));
 }
 
 /// A row of the table: medians over the rounds.
-fn row(scenario: &str, beside: &str, rounds: &[(Measured, Measured)], target: f64) {
+fn row(scenario: &str, beside: &str, rounds: &[(Measured, Measured)], target: Option<f64>) {
     let middle = |of: &dyn Fn(&(Measured, Measured)) -> f64| {
         let mut values: Vec<f64> = rounds.iter().map(of).collect();
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
     let ratio = middle(&|(ours, theirs)| ours.per_second / theirs.per_second);
-    let verdict = if ratio >= target { "reached" } else { "MISSED" };
+    let verdict = target.map_or("", |target| if ratio >= target { "reached" } else { "MISSED" });
+    let target = target.map_or(String::new(), |target| target.to_string());
     println!(
         "| {scenario} | {:.0} | {} | {} | {beside} | {:.0} | {} | {} | {ratio:.2} | {target} | {verdict} |",
         middle(&|(ours, _)| ours.per_second),
