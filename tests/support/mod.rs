@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod http;
+pub mod parts;
 pub mod upstream;
 
 use std::fs;
