@@ -103,6 +103,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Send requests to a server and show what it answers; with --concurrency or --duration, measure it
     Stress(Stress),
+    /// Ask a server whether it is well: code 0 when it is, 1 when it is not, for a container's health check
+    Health(Health),
 }
 
 /// Flags of the server.
@@ -187,6 +189,17 @@ pub(crate) struct Stress {
     /// A real load: how long, in seconds or as 1m [default: 10s, unless there is a total]
     #[arg(long, value_name = "TIME", value_parser = typed::<Timeout<1>>)]
     pub(crate) duration: Option<Timeout<1>>,
+}
+
+/// Flags of the health check.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Health {
+    /// What to ask
+    #[arg(long, env = "TOLLGATE_HEALTH_URL", default_value = "http://127.0.0.1:8000/health", value_parser = url)]
+    pub(crate) url: Uri,
+    /// How long the answer may take, in seconds or as 500ms
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = typed::<Timeout<1>>)]
+    pub(crate) timeout: Timeout<1>,
 }
 
 impl Stress {

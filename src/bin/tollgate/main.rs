@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod config;
 mod gateway;
+mod health;
 mod json;
 mod limits;
 mod listen;
@@ -31,6 +32,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(Cli { command: Some(Command::Stress(flags)), .. }) => stress::run(&flags),
+        Ok(Cli { command: Some(Command::Health(flags)), .. }) => health::run(&flags),
         Ok(Cli { command: None, serve }) => serve::run(serve),
         // Help and version.
         Err(error) if !error.use_stderr() => error.exit(),

@@ -3,7 +3,7 @@
 mod load;
 mod python;
 mod report;
-mod target;
+pub(crate) mod target;
 mod transcript;
 
 use std::process::ExitCode;

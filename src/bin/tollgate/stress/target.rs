@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where requests go.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
+pub(crate) struct Target {
     url: String,
     address: String,
     host: HeaderValue,
@@ -26,7 +26,7 @@ pub(super) struct Target {
 
 impl Target {
     /// `url` has a host: the command line has seen to that.
-    pub(super) fn new(url: &Uri) -> Result<Target, String> {
+    pub(crate) fn new(url: &Uri) -> Result<Target, String> {
         let host = url.host().unwrap_or_default();
         let path = url.path_and_query().map_or("/", |path| path.as_str());
         let bad = |part| format!("--url: {url}: expected a usable {part}");
@@ -38,7 +38,7 @@ impl Target {
         })
     }
 
-    pub(super) async fn connect(&self) -> Result<Connection, String> {
+    pub(crate) async fn connect(&self) -> Result<Connection, String> {
         let failed = |error: &dyn Error| format!("cannot connect to {}: {error}", self.address);
         let stream = match timeout(PATIENCE, TcpStream::connect(&self.address)).await {
             Ok(stream) => stream.map_err(|error| failed(&error))?,
@@ -60,18 +60,18 @@ impl Target {
     }
 }
 
-pub(super) struct Connection {
+pub(crate) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
 }
 
 impl Connection {
     /// Whether the server has not closed it, nor said that it will.
-    pub(super) async fn is_open(&mut self) -> bool {
+    pub(crate) async fn is_open(&mut self) -> bool {
         self.sender.ready().await.is_ok()
     }
 
     /// One request and its answer, to the last byte.
-    pub(super) async fn get(&mut self, target: &Target) -> Result<(StatusCode, Bytes), String> {
+    pub(crate) async fn get(&mut self, target: &Target) -> Result<(StatusCode, Bytes), String> {
         let failed = |error: &dyn Error| {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             format!("no answer from {}: {error}{cause}", target.url)
