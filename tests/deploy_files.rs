@@ -18,7 +18,9 @@ fn sample() -> String {
 }
 
 fn help(args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(args).arg("--help").output().unwrap();
+    // Wide, so that no line of it is wrapped.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let output = command.args(args).arg("--help").env("COLUMNS", "1000").output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
