@@ -118,7 +118,11 @@ fn every_other_choice_in_it_loads() {
         ),
         choose(&["[[routes]]", "method = ", "path = ", "cost = "], &[], &mut chosen),
         choose(&["[[routes]]", "path = ", "exempt = "], &[], &mut chosen),
-        choose(&["trust_proxy = ", "admin_token = ", "max_clients = ", "ipv6_prefix = "], &[], &mut chosen),
+        choose(
+            &["trust_proxy = ", "admin_token = ", "check_token = ", "max_clients = ", "ipv6_prefix = "],
+            &[],
+            &mut chosen,
+        ),
         choose(&["redis = ", "redis_mode = \"lease", "lease_fraction = "], &[], &mut chosen),
         choose(
             &["redis = ", "redis_mode = \"exact", "redis_prefix", "redis_timeout", "on_redis", "local_share"],
