@@ -56,9 +56,27 @@
 //!     format!("{} of {} left", decision.remaining(), decision.limit())
 //! }
 //! ```
+//!
+//! # On many machines
+//!
+//! `RateLimitLayer::redis` takes a `RedisLimiter` (feature `redis`), and all services whose limiters use the same Redis and prefix
+//! share one limit:
+//!
+//! ```no_run
+//! # #[cfg(feature = "redis")]
+//! # async fn example() -> Result<(), tollgate::RedisError> {
+//! # use tollgate::{Quota, RedisLimiter, tower::{Key, RateLimitLayer}};
+//! let limiter = RedisLimiter::connect("redis://127.0.0.1/", Quota::per_second(10)).await?;
+//! let layer = RateLimitLayer::redis(limiter, Key::ip());
+//! # Ok(()) }
+//! ```
+//!
+//! Then a `SharedDecision` is in the request's extensions too, and says who decided. While Redis cannot be asked, the limiter's
+//! policy does, the answer carries `X-RateLimit-Without-Redis`, and a refusal that is the policy's own is 503 and not 429.
 
 mod accept;
 mod body;
+mod decided;
 mod forwarded;
 mod future;
 mod gate;
@@ -66,6 +84,8 @@ mod headers;
 mod key;
 mod layer;
 mod peer;
+#[cfg(feature = "redis")]
+mod redis;
 mod refusal;
 mod seconds;
 mod service;

@@ -8,17 +8,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
     body::ResponseBody,
+    decided::Decided,
     gate::{Deciding, Gate},
     headers::Headers,
 };
-use crate::Decision;
-
 pin_project! {
     /// What [`RateLimit`](super::RateLimit) answers with.
     pub struct ResponseFuture<S, B>
@@ -37,7 +36,7 @@ pin_project! {
         S: Service<Request<B>>,
     {
         /// It may pass, or is exempt.
-        Calling { #[pin] answer: S::Future, told: Option<(Decision, Headers)> },
+        Calling { #[pin] answer: S::Future, told: Option<(Decided, Headers)> },
         Deciding { decision: Deciding, waiting: Option<Box<Waiting<S, B>>> },
         /// The service is not called.
         Answered { answer: Option<Box<Response<String>>> },
@@ -52,7 +51,7 @@ struct Waiting<S, B> {
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
-    pub(super) fn calling(answer: S::Future, told: Option<(Decision, Headers)>) -> Self {
+    pub(super) fn calling(answer: S::Future, told: Option<(Decided, Headers)>) -> Self {
         ResponseFuture { state: State::Calling { answer, told } }
     }
 
@@ -67,13 +66,14 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
 }
 
 impl<S: Service<Request<B>>, B> Waiting<S, B> {
-    fn decided(mut self, decision: Decision) -> State<S, B> {
-        if decision.is_allowed() {
-            self.request.extensions_mut().insert(decision);
-            return State::Calling { answer: self.ready.call(self.request), told: Some((decision, self.gate.headers)) };
+    fn decided(mut self, decided: Decided, extensions: Extensions) -> State<S, B> {
+        *self.request.extensions_mut() = extensions;
+        if decided.decision.is_allowed() {
+            self.request.extensions_mut().insert(decided.decision);
+            return State::Calling { answer: self.ready.call(self.request), told: Some((decided, self.gate.headers)) };
         }
         let (head, _) = self.request.into_parts();
-        State::Answered { answer: Some(Box::new(self.gate.refuse(&decision, &head))) }
+        State::Answered { answer: Some(Box::new(self.gate.refuse(&decided, &head))) }
     }
 }
 
@@ -90,14 +90,15 @@ where
             match state.as_mut().project() {
                 Now::Calling { answer, told } => {
                     let mut answer = ready!(answer.poll(context))?;
-                    if let Some((decision, headers)) = told {
-                        headers.write(decision, answer.headers_mut());
+                    if let Some((decided, headers)) = told {
+                        headers.write(&decided.decision, answer.headers_mut());
+                        decided.warn(answer.headers_mut());
                     }
                     return Poll::Ready(Ok(answer.map(ResponseBody::of_service)));
                 }
                 Now::Deciding { decision, waiting } => {
-                    let decision = ready!(decision.as_mut().poll(context));
-                    let next = waiting.take().expect("decided once").decided(decision);
+                    let (decided, extensions) = ready!(decision.as_mut().poll(context));
+                    let next = waiting.take().expect("decided once").decided(decided, extensions);
                     state.set(next);
                 }
                 Now::Answered { answer } => {

@@ -2,17 +2,22 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use http::{Response, request::Parts};
+use http::{Extensions, Response, request::Parts};
 
 use super::{
+    decided::Decided,
     headers::Headers,
-    key::{Key, Missing},
+    key::{Key, Missing, Value},
     peer::Clients,
     refusal,
 };
 use crate::{Decision, KeyedLimiter};
 
-pub(super) type Deciding = Pin<Box<dyn Future<Output = Decision> + Send>>;
+/// It takes the request's extensions with it, and what else there is to tell the service behind is in them when they come back.
+pub(super) type Deciding = Pin<Box<dyn Future<Output = (Decided, Extensions)> + Send>>;
+
+/// Somebody else who decides on a request of so many tokens.
+pub(super) type Elsewhere = dyn Fn(&Gate, &mut Parts, u32) -> Result<Verdict, Missing> + Send + Sync;
 
 /// Who decides.
 #[derive(Clone)]
@@ -20,7 +25,7 @@ pub(super) enum Limiter {
     /// At once.
     Memory(Arc<KeyedLimiter>),
     /// In its own time.
-    Elsewhere(Arc<dyn Fn(String, u32) -> Deciding + Send + Sync>),
+    Elsewhere(Arc<Elsewhere>),
 }
 
 /// What a request costs.
@@ -44,7 +49,7 @@ pub(super) struct Gate {
 /// What becomes of a request.
 pub(super) enum Verdict {
     Exempt,
-    Decided(Decision),
+    Decided(Decided),
     /// It is being decided elsewhere.
     Deciding(Deciding),
     /// It has no key.
@@ -57,31 +62,38 @@ impl Gate {
         Gate { limiter, key, clients, cost: None, exempt: Vec::new(), refusal: None, headers }
     }
 
-    pub(super) fn ask(&self, request: &Parts) -> Verdict {
+    pub(super) fn ask(&self, request: &mut Parts) -> Verdict {
         if self.exempt.iter().any(|is_exempt| is_exempt(request)) {
             return Verdict::Exempt;
         }
-        let key = match self.key.of(request, &self.clients) {
-            Ok(key) => key,
-            Err(missing) => return Verdict::Missing(missing),
-        };
         let cost = self.cost.as_ref().map_or(1, |cost| cost(request));
-        match &self.limiter {
-            Limiter::Memory(limiter) => Verdict::Decided(limiter.try_acquire(&key, cost)),
-            Limiter::Elsewhere(decide) => Verdict::Deciding(decide(key.into_text().into_owned(), cost)),
-        }
+        let verdict = match &self.limiter {
+            Limiter::Memory(limiter) => {
+                self.key(request).map(|key| Verdict::Decided(limiter.try_acquire(&key, cost).into()))
+            }
+            Limiter::Elsewhere(decide) => decide(self, request, cost),
+        };
+        verdict.unwrap_or_else(Verdict::Missing)
+    }
+
+    /// What this request's bucket belongs to.
+    pub(super) fn key<'a>(&self, request: &'a Parts) -> Result<Value<'a>, Missing> {
+        self.key.of(request, &self.clients)
     }
 
     /// The answer to a request that was refused.
-    pub(super) fn refuse(&self, decision: &Decision, request: &Parts) -> Response<String> {
-        match &self.refusal {
+    pub(super) fn refuse(&self, decided: &Decided, request: &Parts) -> Response<String> {
+        let decision = &decided.decision;
+        let mut answer = match &self.refusal {
             Some(own) => {
                 let mut answer = own(decision, request);
                 self.headers.write(decision, answer.headers_mut());
                 answer
             }
             None => self.headers.refuse(decision, &request.headers),
-        }
+        };
+        decided.warn(answer.headers_mut());
+        answer
     }
 
     /// The answer to a request that nobody can tell the sender of.

@@ -13,7 +13,10 @@ use super::{
     refusal,
     seconds::{promised, whole},
 };
-use crate::Decision;
+use crate::{Decision, Outcome};
+
+/// Seconds after which it is worth a try to ask a Redis again that could not be asked.
+const PROBED_AGAIN: u64 = 1;
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -58,8 +61,12 @@ pub enum Headers {
 }
 
 impl Headers {
-    /// Adds what this decision has to tell, but for headers that are there already.
+    /// Adds what this decision has to tell, but for headers that are there already. Of one that nobody could make
+    /// ([`Outcome::Unavailable`]) that is `Retry-After` alone, one second.
     pub fn write(self, decision: &Decision, headers: &mut HeaderMap) {
+        if decision.outcome() == Outcome::Unavailable {
+            return add(headers, RETRY_AFTER, || number(PROBED_AGAIN));
+        }
         let retry_after = decision.retry_after().map(|wait| whole(promised(wait)).max(1));
         match self {
             Headers::XRateLimit => {
@@ -78,7 +85,8 @@ impl Headers {
     }
 
     /// The answer to a request that was refused, headers included: 429 and a text about why, in a format that the `request`'s
-    /// headers ask for. To a gRPC request it is 200 with the status `RESOURCE_EXHAUSTED`, as gRPC wants it.
+    /// headers ask for. To a gRPC request it is 200 with the status `RESOURCE_EXHAUSTED`, as gRPC wants it. Where nobody could
+    /// decide ([`Outcome::Unavailable`]) it is 503, or gRPC's `UNAVAILABLE`.
     ///
     /// ```
     /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};

@@ -1,15 +1,15 @@
 //! The layer: what users write, and what it is when they write nothing.
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{future::Future, mem, net::SocketAddr, sync::Arc};
 
 use http::{Response, request::Parts};
 use ipnet::IpNet;
 use tower_layer::Layer;
 
 use super::{
-    gate::{Gate, Limiter},
+    gate::{Gate, Limiter, Verdict},
     headers::Headers,
-    key::Key,
+    key::{Key, Missing},
     service::RateLimit,
 };
 use crate::{Decision, KeyedLimiter, Quota};
@@ -103,8 +103,18 @@ impl RateLimitLayer {
     where
         F: Future<Output = Decision> + Send + 'static,
     {
-        let limiter = Limiter::Elsewhere(Arc::new(move |key, cost| Box::pin(decide(key, cost))));
-        RateLimitLayer { gate: Arc::new(Gate::new(limiter, key)) }
+        RateLimitLayer::elsewhere(key, move |gate, request, cost| {
+            let decision = decide(gate.key(request)?.into_text().into_owned(), cost);
+            let extensions = mem::take(&mut request.extensions);
+            Ok(Verdict::Deciding(Box::pin(async move { (decision.await.into(), extensions) })))
+        })
+    }
+
+    pub(super) fn elsewhere(
+        key: Key,
+        decide: impl Fn(&Gate, &mut Parts, u32) -> Result<Verdict, Missing> + Send + Sync + 'static,
+    ) -> RateLimitLayer {
+        RateLimitLayer { gate: Arc::new(Gate::new(Limiter::Elsewhere(Arc::new(decide)), key)) }
     }
 
     /// Where the server leaves the address of the peer: in an extension of the request, of whatever type this function takes.

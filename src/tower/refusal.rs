@@ -28,11 +28,15 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 enum Code {
     ResourceExhausted = 8,
     Internal = 13,
+    Unavailable = 14,
     Unauthenticated = 16,
 }
 
 /// The answer to a request that was refused, without the headers that tell what is left.
 pub(super) fn refused(headers: Headers, decision: &Decision, request: &HeaderMap) -> Response<String> {
+    if decision.outcome() == Outcome::Unavailable {
+        return unavailable(request);
+    }
     let wait = decision.retry_after().map(promised).map(Seconds);
     let message = match (decision.outcome(), &wait) {
         (_, None) => format!(
@@ -75,6 +79,15 @@ pub(super) fn missing(missing: Missing, request: &HeaderMap) -> Response<String>
         return grpc(code, message);
     }
     answer(status, JSON, format!(r#"{{"error": "{error}", "message": "{message}"}}"#))
+}
+
+/// Nobody knows how many tokens there are: it must not pass, and it is not the client's fault.
+fn unavailable(request: &HeaderMap) -> Response<String> {
+    let message = "the limits cannot be looked up now";
+    if is_grpc(request) {
+        return grpc(Code::Unavailable, message);
+    }
+    answer(StatusCode::SERVICE_UNAVAILABLE, JSON, format!(r#"{{"error": "Service Unavailable", "message": "{message}"}}"#))
 }
 
 fn is_grpc(request: &HeaderMap) -> bool {

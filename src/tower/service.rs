@@ -53,14 +53,14 @@ where
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
         let (mut head, body) = request.into_parts();
-        match self.gate.ask(&head) {
+        match self.gate.ask(&mut head) {
             Verdict::Exempt => ResponseFuture::calling(self.inner.call(Request::from_parts(head, body)), None),
-            Verdict::Decided(decision) if decision.is_allowed() => {
-                head.extensions.insert(decision);
+            Verdict::Decided(decided) if decided.decision.is_allowed() => {
+                head.extensions.insert(decided.decision);
                 let answer = self.inner.call(Request::from_parts(head, body));
-                ResponseFuture::calling(answer, Some((decision, self.gate.headers)))
+                ResponseFuture::calling(answer, Some((decided, self.gate.headers)))
             }
-            Verdict::Decided(decision) => ResponseFuture::answered(self.gate.refuse(&decision, &head)),
+            Verdict::Decided(decided) => ResponseFuture::answered(self.gate.refuse(&decided, &head)),
             Verdict::Deciding(decision) => {
                 // The service that was polled ready is the one that may be called; its clone has to be polled anew.
                 let clone = self.inner.clone();
