@@ -5,6 +5,7 @@
 mod error;
 mod rate;
 pub(crate) mod text;
+mod valid;
 
 use core::time::Duration;
 
@@ -46,7 +47,7 @@ const DEFAULT_DEBT: u32 = 1000;
 /// ```
 ///
 /// A number that a person types at run time goes through [`Quota::new`], [`Quota::try_interval`], [`Quota::from_rate`],
-/// [`Quota::with_capacity`] or `parse`, which return an error instead.
+/// [`Quota::try_capacity`] or `parse`, which return an error instead.
 #[derive(Clone, Copy)]
 pub struct Quota {
     capacity: u32,
@@ -109,6 +110,7 @@ impl Quota {
     ///
     /// # Panics
     /// When [`Quota::try_interval`] would return an error.
+    #[doc(alias = "fixed_window")]
     #[must_use]
     pub const fn interval(capacity: u32, window: Duration) -> Quota {
         Quota::literal(capacity, capacity as u64, saturating_nanos(window), Kind::Interval)
@@ -123,11 +125,11 @@ impl Quota {
     /// ```
     ///
     /// # Panics
-    /// When [`Quota::with_capacity`] would return an error.
+    /// When [`Quota::try_capacity`] would return an error.
     #[doc(alias = "burst")]
     #[must_use]
     pub const fn capacity(self, tokens: u32) -> Quota {
-        match self.with_capacity(tokens) {
+        match self.try_capacity(tokens) {
             Ok(quota) => quota,
             Err(error) => error.panic(),
         }
@@ -138,10 +140,10 @@ impl Quota {
     /// Room for debt costs resolution: see [`Quota::resolution`]. The default is the capacity, and at least 1000.
     ///
     /// # Panics
-    /// When [`Quota::with_debt`] would return an error.
+    /// When [`Quota::try_debt`] would return an error.
     #[must_use]
     pub const fn debt(self, tokens: u32) -> Quota {
-        match self.with_debt(tokens) {
+        match self.try_debt(tokens) {
             Ok(quota) => quota,
             Err(error) => error.panic(),
         }
@@ -165,6 +167,32 @@ impl Quota {
         Quota::validated(capacity, tokens, saturating_nanos(period), Kind::Greedy)
     }
 
+    /// `tokens_per_second` as a number, dripping back evenly, with room for `capacity` at once.
+    ///
+    /// A floating-point number stands for the simplest ratio that reads back as the same number: `0.1` is one token in ten
+    /// seconds, exactly, and `1.0 / 3.0` is one in three.
+    ///
+    /// # Errors
+    /// When the capacity is zero, or the rate is not a number from one token a century to 10⁹ a second.
+    ///
+    /// ```
+    /// use tollgate::Quota;
+    /// assert_eq!(Quota::from_rate(10, 0.5)?, "1/2s, capacity 10".parse()?);
+    /// assert!(Quota::from_rate(10, f64::NAN).is_err());
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    pub fn from_rate(capacity: u32, tokens_per_second: f64) -> Result<Quota, QuotaError> {
+        let refused = QuotaError::Rate(tokens_per_second);
+        if !(tokens_per_second > 0.0 && tokens_per_second <= 1e9) {
+            return Err(refused);
+        }
+        let (tokens, period_nanos) = rate::simplest_ratio(tokens_per_second).ok_or(refused)?;
+        match Quota::validated(capacity, tokens, period_nanos, Kind::Greedy) {
+            Err(QuotaError::ZeroTokens | QuotaError::Period(_) | QuotaError::TooFast { .. }) => Err(refused),
+            other => other,
+        }
+    }
+
     /// Like [`Quota::interval`], for numbers that are not known to be good.
     ///
     /// # Errors
@@ -176,15 +204,20 @@ impl Quota {
 
     /// Like [`Quota::capacity`], for a number that is not known to be good.
     ///
+    /// ```
+    /// # use tollgate::{Quota, QuotaError};
+    /// assert_eq!(Quota::per_minute(5).try_capacity(0), Err(QuotaError::ZeroCapacity));
+    /// ```
+    ///
     /// # Errors
     /// When `tokens` is zero, or an interval quota would give more than 10⁹ tokens a second.
-    pub const fn with_capacity(self, tokens: u32) -> Result<Quota, QuotaError> {
+    pub const fn try_capacity(self, tokens: u32) -> Result<Quota, QuotaError> {
         let refill = match self.kind {
             Kind::Greedy => self.tokens,
             Kind::Interval => tokens as u64,
         };
         match (Quota::validated(tokens, refill, self.period_nanos, self.kind), self.debt) {
-            (Ok(quota), Some(debt)) => quota.with_debt(debt),
+            (Ok(quota), Some(debt)) => quota.try_debt(debt),
             (result, _) => result,
         }
     }
@@ -194,7 +227,7 @@ impl Quota {
     /// # Errors
     /// When so much debt would leave the word too few bits for time: [`Quota::resolution`] may be at most a microsecond, or a
     /// quarter of the time in which the capacity comes back.
-    pub const fn with_debt(self, tokens: u32) -> Result<Quota, QuotaError> {
+    pub const fn try_debt(self, tokens: u32) -> Result<Quota, QuotaError> {
         let quota = Quota { debt: Some(tokens), ..self };
         let resolution = Layout::of(&quota).terms.resolution_nanos();
         let refill = self.period_nanos as u128 * self.capacity as u128 / self.tokens as u128;
@@ -205,6 +238,7 @@ impl Quota {
     }
 
     /// The most tokens a bucket holds.
+    #[doc(alias = "burst")]
     #[must_use]
     pub const fn get_capacity(&self) -> u32 {
         self.capacity
@@ -238,12 +272,10 @@ impl Quota {
         Duration::from_nanos(self.period_nanos)
     }
 
-    /// The rate as a number to show; [`Quota::tokens`] and [`Quota::period`] are the exact ratio.
+    /// The rate as the nearest number there is, to show; [`Quota::tokens`] and [`Quota::period`] are the exact ratio.
     #[must_use]
     pub fn tokens_per_second(&self) -> f64 {
-        // Dividing two integers once rounds once; the period in seconds would round before.
-        let (tokens, nanos) = rate::reduced(u128::from(self.tokens) * u128::from(SECOND), u128::from(self.period_nanos));
-        tokens as f64 / nanos as f64
+        rate::nearest(u128::from(self.tokens) * u128::from(SECOND), u128::from(self.period_nanos))
     }
 
     /// The grain of time: tokens come back in steps this long, so a token can be early by less than this.
@@ -264,47 +296,7 @@ impl Quota {
     pub(crate) const fn period_nanos(&self) -> u64 {
         self.period_nanos
     }
-
-    const fn literal(capacity: u32, tokens: u64, period_nanos: u64, kind: Kind) -> Quota {
-        match Quota::validated(capacity, tokens, period_nanos, kind) {
-            Ok(quota) => quota,
-            Err(error) => error.panic(),
-        }
-    }
-
-    pub(crate) const fn validated(capacity: u32, tokens: u64, period_nanos: u64, kind: Kind) -> Result<Quota, QuotaError> {
-        if capacity == 0 {
-            return Err(QuotaError::ZeroCapacity);
-        }
-        if tokens == 0 {
-            return Err(QuotaError::ZeroTokens);
-        }
-        if matches!(kind, Kind::Interval) && period_nanos < MICROSECOND {
-            return Err(QuotaError::Window(Duration::from_nanos(period_nanos)));
-        }
-        if period_nanos == 0 || period_nanos > MAX_PERIOD_NANOS {
-            return Err(QuotaError::Period(Duration::from_nanos(period_nanos)));
-        }
-        // 10⁹ tokens a second are one a nanosecond.
-        if tokens > period_nanos {
-            return Err(QuotaError::TooFast { tokens, period: Duration::from_nanos(period_nanos) });
-        }
-        Ok(Quota { capacity, debt: None, tokens, period_nanos, kind })
-    }
 }
-
-/// Quotas are equal when they allow the same: `60/minute, capacity 5` is `1/second, capacity 5`.
-impl PartialEq for Quota {
-    fn eq(&self, other: &Quota) -> bool {
-        let cross = |a: &Quota, b: &Quota| u128::from(a.tokens) * u128::from(b.period_nanos);
-        self.capacity == other.capacity
-            && self.kind == other.kind
-            && self.get_debt() == other.get_debt()
-            && cross(self, other) == cross(other, self)
-    }
-}
-
-impl Eq for Quota {}
 
 /// A duration too long for 64 bits of nanoseconds is too long for a quota as well, and is refused as such.
 const fn saturating_nanos(duration: Duration) -> u64 {

@@ -109,7 +109,7 @@ impl Fields {
             }
         };
         let quota = quota.map_err(E::custom)?;
-        self.debt.map_or(Ok(quota), |debt| quota.with_debt(debt)).map_err(E::custom)
+        self.debt.map_or(Ok(quota), |debt| quota.try_debt(debt)).map_err(E::custom)
     }
 }
 

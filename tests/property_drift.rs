@@ -119,7 +119,7 @@ fn windows_follow_one_another_without_delay() {
     for (capacity, debt, polls_per_window) in [(10, 0, 60), (1, 0, 7), (1000, u32::MAX >> 8, 4096)] {
         let poll = YEAR / POLLS;
         let window = Duration::from_nanos(poll * polls_per_window);
-        let quota = Quota::try_interval(capacity, window).and_then(|quota| quota.with_debt(debt)).unwrap();
+        let quota = Quota::try_interval(capacity, window).and_then(|quota| quota.try_debt(debt)).unwrap();
         let bucket = Bucket::new(quota);
         let admitted: u64 = (0..POLLS)
             .map(|poll_number| bucket.try_acquire_at(Duration::from_nanos(poll_number * poll), capacity))

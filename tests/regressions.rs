@@ -75,7 +75,7 @@ fn a_reset_at_the_end_of_time_voids_refunds_too() {
 #[test]
 fn a_debt_that_leaves_a_window_no_step_is_refused() {
     let microsecond = Duration::from_micros(1);
-    let error = Quota::try_interval(1, microsecond).unwrap().with_debt(u32::MAX).unwrap_err();
+    let error = Quota::try_interval(1, microsecond).unwrap().try_debt(u32::MAX).unwrap_err();
     assert!(matches!(error, QuotaError::Debt { debt: u32::MAX, resolution } if resolution > microsecond), "{error}");
 }
 

@@ -96,5 +96,5 @@ fn numbers_out_of_bounds_are_errors() {
     assert!(matches!(Quota::new(1, 1, Duration::MAX), Err(QuotaError::Period(_))));
     assert!(matches!(Quota::new(1, 1_000_000_001, second), Err(QuotaError::TooFast { .. })));
     assert!(matches!(Quota::try_interval(1, Duration::from_nanos(999)), Err(QuotaError::Window(_))));
-    assert!(matches!(Quota::per_second(10).with_capacity(0), Err(QuotaError::ZeroCapacity)));
+    assert!(matches!(Quota::per_second(10).try_capacity(0), Err(QuotaError::ZeroCapacity)));
 }

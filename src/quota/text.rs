@@ -115,7 +115,7 @@ impl Options {
                 Quota::validated(capacity, tokens, nanos, Kind::Greedy)?
             }
         };
-        self.debt.map_or(Ok(quota), |debt| quota.with_debt(debt))
+        self.debt.map_or(Ok(quota), |debt| quota.try_debt(debt))
     }
 }
 

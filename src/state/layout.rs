@@ -107,7 +107,7 @@ impl Layout {
     const fn interval(quota: &Quota, most: u64, room: Room) -> Layout {
         let stamp_bits = room.stamp_bits(0);
         let nanos_per_tick_bits = 60_u32.saturating_sub(stamp_bits);
-        // A debt so large that not even one tick fits a window makes the window longer. `Quota::with_debt` refuses it, since
+        // A debt so large that not even one tick fits a window makes the window longer. `Quota::try_debt` refuses it, since
         // the tick is then longer than a quarter of the window that was asked for.
         let least = 1 << nanos_per_tick_bits;
         let window_nanos = if quota.period_nanos() < least { least } else { quota.period_nanos() };

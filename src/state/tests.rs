@@ -9,7 +9,7 @@ fn extremes() -> Vec<Quota> {
     for capacity in [1, 2, 10, 1000, 1 << 20, u32::MAX] {
         for (tokens, period) in [(1, century), (1, Duration::from_secs(1)), (1_000_000_000, Duration::from_secs(1))] {
             quotas.push(Quota::new(capacity, tokens, period).unwrap());
-            quotas.push(Quota::new(capacity, tokens, period).unwrap().with_debt(0).unwrap());
+            quotas.push(Quota::new(capacity, tokens, period).unwrap().try_debt(0).unwrap());
         }
         for window in [Duration::from_secs(5), Duration::from_secs(3600), century] {
             quotas.push(Quota::try_interval(capacity, window).unwrap());

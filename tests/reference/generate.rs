@@ -64,7 +64,7 @@ fn debt() -> impl Strategy<Value = Option<u32>> {
 /// With this debt, or where it leaves too little room for time, a smaller one.
 fn with_debt(quota: Quota, debt: Option<u32>) -> Quota {
     let halves = std::iter::successors(debt, |&debt| (debt > 0).then_some(debt / 2));
-    halves.map(|debt| quota.with_debt(debt)).find_map(Result::ok).unwrap_or(quota)
+    halves.map(|debt| quota.try_debt(debt)).find_map(Result::ok).unwrap_or(quota)
 }
 
 /// When a call is made, seen from the one before.

@@ -184,7 +184,7 @@ impl NewDefault {
         let capacity = self.capacity.unwrap_or(old.get_capacity());
         match self.refill_rate {
             Some(rate) => Quota::from_rate(capacity, rate),
-            None => old.with_capacity(capacity),
+            None => old.try_capacity(capacity),
         }
         .map_err(NotChanged::Quota)
     }

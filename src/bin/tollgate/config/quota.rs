@@ -32,7 +32,7 @@ pub(super) fn of(file: &File, capacity: Option<Tokens>, rate: Option<Rate>) -> R
             Quota::new(capacity, tokens.unwrap_or(capacity).into(), every).map_err(fits("refill"))
         }
         Source::Interval(key, every) => Quota::try_interval(capacity, every).map_err(fits(key)),
-        Source::Quota(quota) => given.map_or(Ok(quota), |capacity| quota.with_capacity(capacity)).map_err(fits("quota")),
+        Source::Quota(quota) => given.map_or(Ok(quota), |capacity| quota.try_capacity(capacity)).map_err(fits("quota")),
     }
 }
 
