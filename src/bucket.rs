@@ -36,6 +36,7 @@ use crate::{
 ///
 /// In any time the bucket admits at most its capacity and what came back in that time, to within [`Quota::resolution`],
 /// whatever threads, clocks and refunds do.
+#[doc(alias = "RateLimiter")]
 pub struct Bucket {
     word: Apart<AtomicU64>,
     layout: Layout,

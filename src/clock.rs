@@ -138,6 +138,7 @@ impl Bucket {
     /// assert!(UPLOADS.try_acquire(10).is_allowed());
     /// assert!(UPLOADS.try_acquire(10).is_refused());
     /// ```
+    #[doc(alias = "check")]
     #[inline(always)]
     #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire(&self, cost: u32) -> Decision {

@@ -115,6 +115,7 @@ impl Decision {
     }
 
     /// The capacity of the bucket, in tokens.
+    #[doc(alias = "capacity")]
     #[inline]
     #[must_use]
     pub const fn limit(&self) -> u32 {

@@ -1,5 +1,6 @@
 //! Many buckets in memory that is fixed when the limiter is made.
 
+mod acquire;
 mod bounds;
 mod builder;
 mod change;
@@ -31,7 +32,6 @@ use crate::{
     clock::{Clock, Time},
     decision::Decision,
     quota::Quota,
-    request::nanos,
 };
 
 /// How many keys of a batch are loaded ahead.
@@ -73,6 +73,7 @@ const BATCH: usize = 16;
 ///
 /// Decisions on known keys take no lock, allocate nothing, and never wait. A new key takes a latch for some tens of nanoseconds.
 /// The first call of a thread, and its first after a change of quota or rules, fetches the settings under a lock.
+#[doc(alias = "RateLimiter")]
 pub struct KeyedLimiter<S = RandomState> {
     current: Current,
     clock: Clock,
@@ -97,125 +98,11 @@ pub struct Stats {
     pub bytes: usize,
 }
 
-impl KeyedLimiter {
-    /// A limiter that tells `max_keys` keys apart. Zero counts as one.
-    ///
-    /// # Panics
-    /// When there is no memory for so many keys; [`KeyedLimiterBuilder::build`] returns an error instead.
-    #[must_use]
-    #[expect(clippy::panic, reason = "documented, as of a Vec that finds no memory")]
-    pub fn new(quota: Quota, max_keys: usize) -> KeyedLimiter {
-        match KeyedLimiter::builder(quota).max_keys(max_keys.max(1)).build() {
-            Ok(limiter) => limiter,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// A limiter with other settings: clock, hash, what to do when it is full.
-    pub fn builder(quota: Quota) -> KeyedLimiterBuilder {
-        KeyedLimiterBuilder::new(quota)
-    }
-}
-
 impl<S: BuildHasher> KeyedLimiter<S> {
     fn with_sets(quota: Quota, sets: usize, when_full: WhenFull, clock: Clock, hasher: S) -> Option<KeyedLimiter<S>> {
         let table = Arc::new(Table::new(&quota, sets, when_full)?);
         let current = Current::new(Generation::new(quota, table, 0, Rules::default()));
         Some(KeyedLimiter { current, clock, hasher, next_origin: AtomicU32::new(1) })
-    }
-
-    /// Takes `cost` tokens from the key's bucket, or none; see [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
-    #[inline(always)]
-    #[must_use = "a decision says whether the request may go on"]
-    pub fn try_acquire<K: Hash + ?Sized>(&self, key: &K, cost: u32) -> Decision {
-        self.decide(self.hash(key), Time::Now(&self.clock), cost)
-    }
-
-    /// The same at time `now`, counted from a moment of the caller's; not to be mixed with calls that read the clock.
-    #[inline(always)]
-    #[must_use = "a decision says whether the request may go on"]
-    pub fn try_acquire_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32) -> Decision {
-        self.decide(self.hash(key), Time::At(nanos(now)), cost)
-    }
-
-    /// Takes `cost` tokens from the key's bucket ahead of time; see [`Bucket::reserve_at`](crate::Bucket::reserve_at).
-    #[must_use = "a decision says whether the request may go on"]
-    pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u32, max_wait: Duration) -> Decision {
-        self.queue(self.hash(key), self.clock.nanos(), cost, max_wait)
-    }
-
-    /// The same at time `now`.
-    #[must_use = "a decision says whether the request may go on"]
-    pub fn reserve_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32, max_wait: Duration) -> Decision {
-        self.queue(self.hash(key), nanos(now), cost, max_wait)
-    }
-
-    /// Decides many requests at once, all at the same time, and calls `each` with the number of every request and its
-    /// decision, in order. In a large table that is several times faster than one by one, since memory is loaded ahead.
-    ///
-    /// ```
-    /// # use tollgate::{KeyedLimiter, Quota};
-    /// let limiter = KeyedLimiter::new(Quota::per_second(1), 1000);
-    /// let mut allowed = Vec::new();
-    /// limiter.try_acquire_batch(&[("alice", 1), ("bob", 1), ("alice", 1)], |n, decision| {
-    ///     if decision.is_allowed() {
-    ///         allowed.push(n);
-    ///     }
-    /// });
-    /// assert_eq!(allowed, [0, 1]);
-    /// ```
-    pub fn try_acquire_batch<K: Hash>(&self, requests: &[(K, u32)], mut each: impl FnMut(usize, Decision)) {
-        let now = Time::At(self.clock.nanos());
-        for (chunk_number, chunk) in requests.chunks(BATCH).enumerate() {
-            let mut hashes = [0; BATCH];
-            for (hash, (key, _)) in hashes.iter_mut().zip(chunk) {
-                *hash = self.hash(key);
-            }
-            // One generation for the chunk.
-            let held = self.current.held_or_fetched();
-            let Some(generation) = held.generation() else { continue };
-            hashes[..chunk.len()].iter().for_each(|&hash| generation.table.prefetch(hash));
-            for (n, (&hash, &(_, cost))) in hashes.iter().zip(chunk).enumerate() {
-                each(chunk_number * BATCH + n, generation.decide(hash, now, cost));
-            }
-        }
-    }
-
-    /// Whole tokens in the key's bucket.
-    #[must_use]
-    pub fn available<K: Hash + ?Sized>(&self, key: &K) -> u32 {
-        self.try_acquire(key, 0).remaining()
-    }
-
-    /// Undoes a decision on this key: gives its tokens back, as far as they are still owed, and says whether any were. See
-    /// [`Bucket::refund`](crate::Bucket::refund).
-    ///
-    /// A decision from before the quota was replaced, the key got or lost a rule of its own, was reset or was evicted early,
-    /// gives nothing back. (Nor, once in a thousand, does one from before such a thing befell another key.)
-    pub fn refund<K: Hash + ?Sized>(&self, key: &K, decision: Decision) -> bool {
-        self.refund_hash(self.hash(key), decision)
-    }
-
-    /// Makes the key's bucket full.
-    pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
-        let (hash, now_nanos) = (self.hash(key), self.clock.nanos());
-        self.current.with(|generation| generation.owner(hash).reset(now_nanos));
-    }
-
-    /// How full the table is. Looks at every slot: some milliseconds for a million keys.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let now_nanos = self.clock.nanos();
-        self.current.with(|generation| {
-            let table = &generation.table;
-            Stats {
-                live: table.live(now_nanos),
-                evicted_early: table.evicted_early.load(crate::sync::Ordering::Relaxed),
-                saturated: table.saturated.load(crate::sync::Ordering::Relaxed),
-                slots: table.slots(),
-                bytes: table.memory.bytes(),
-            }
-        })
     }
 
     #[inline]

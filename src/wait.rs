@@ -53,6 +53,17 @@ impl Bucket {
     ///
     /// # Errors
     /// When the tokens cannot be had by then, too: at once, with nothing taken.
+    ///
+    /// ```
+    /// # use {std::time::Duration, tokio::time::Instant, tollgate::{Bucket, Outcome, Quota}};
+    /// static CALLS: Bucket = Bucket::new(Quota::per_minute(1));
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// CALLS.acquire(1).await?;
+    /// let refused = CALLS.acquire_by(1, Instant::now() + Duration::from_secs(10)).await.unwrap_err();
+    /// assert_eq!(refused.outcome(), Outcome::DeadlineTooSoon);
+    /// # Ok::<(), tollgate::Refused>(()) }).unwrap();
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub fn acquire_by(&self, cost: u32, deadline: Instant) -> impl Future<Output = Result<Decision, Refused>> + Send {
         wait_for(BucketTurn(self), cost, Some(deadline))

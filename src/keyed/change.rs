@@ -37,6 +37,14 @@ impl<S: BuildHasher> KeyedLimiter<S> {
 
     /// Gives this key alone a quota of its own, and a full bucket. Others keep theirs. Meant for a few keys: every rule costs
     /// some 200 bytes, and every change copies the list.
+    ///
+    /// ```
+    /// # use tollgate::{KeyedLimiter, Quota};
+    /// let limiter = KeyedLimiter::new(Quota::per_minute(1), 1000);
+    /// limiter.set_rule("alice", Quota::per_minute(100));
+    /// assert_eq!((limiter.available("alice"), limiter.available("bob")), (100, 1));
+    /// assert!(limiter.remove_rule("alice"));
+    /// ```
     pub fn set_rule<K: Hash + ?Sized>(&self, key: &K, quota: Quota) {
         let hash = self.hash(key);
         self.change_rules(|rules| drop(rules.insert(hash, self.new_rule(quota))));

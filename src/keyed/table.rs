@@ -32,7 +32,8 @@ use crate::{
     sync::{AtomicU64, Ordering},
 };
 
-/// What happens to a new key when all sixteen slots it may stand in belong to buckets that are still refilling.
+/// What happens to a new key for which there is no room: all sixteen slots it may stand in belong to buckets that are still
+/// refilling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {

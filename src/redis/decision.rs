@@ -46,7 +46,7 @@ impl SharedDecision {
         self.source
     }
 
-    /// The decision itself.
+    /// The decision itself, for what takes decisions of any limiter.
     #[must_use]
     pub fn decision(&self) -> Decision {
         self.decision
