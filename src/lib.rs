@@ -21,9 +21,9 @@
 //! | limit each of many: clients, API keys, tenants | [`KeyedLimiter`] |
 //! | know whether, and when again | [`Decision`]; as an error, [`Refused`] |
 //! | wait in turn instead of being refused | `acquire` on either (feature `tokio`), or [`Bucket::reserve_at`] without tokio |
-//! | limit across processes and machines | `RedisLimiter` (feature `redis`) |
+//! | limit across processes and machines | [`RedisLimiter`] (feature `redis`) |
 //! | test without sleeping | [`ManualClock`], or the methods that end in `_at` |
-//! | limit who calls an axum, tonic or hyper service | `tower::RateLimitLayer` (feature `tower`) |
+//! | limit who calls an axum, tonic or hyper service | [`tower::RateLimitLayer`] (feature `tower`) |
 //! | put it in front of a service as it is | the binary `tollgate` (feature `server`) |
 //!
 //! # What is promised
@@ -36,16 +36,38 @@
 //! - **Times are exact**: refused just before [`Decision::retry_after`], allowed at it.
 //! - **Memory is fixed** when a limiter is made: some 27 bytes a key.
 //!
-//! What it costs, in nanoseconds and bytes and beside its peers, is in the README, with the command that measures it.
+//! # What it costs
+//!
+//! | decision | one thread | two threads at once, together |
+//! | --- | ---: | ---: |
+//! | on a bucket, allowed | 10 ns | 17 ns |
+//! | on a bucket, refused | 10 ns | |
+//! | on a known key, of a thousand | 20 ns | 17 ns |
+//! | of a million | 97 ns | |
+//! | of a million, in [batches](KeyedLimiter::try_acquire_batch) | 51 ns | |
+//!
+//! A bucket takes no heap, and a key 27 bytes of it. Two cores of a shared virtual machine, of which some 9 ns are the reading of
+//! its clock; the README has the peers beside it, and the command that measures them.
 //!
 //! # Features
 //!
 //! `std` (default) has the clock and the table. Without it the crate is `no_std`, without `alloc`: [`Quota`], [`Bucket`] and
 //! [`Decision`], with time passed in. `tokio` adds waiting, `serde` quotas in files, `tower` the layer for web services, `redis`
 //! limits that many processes share, `server` the binary.
+// What is behind a feature that is off has its page elsewhere.
+#![cfg_attr(
+    not(feature = "redis"),
+    doc = "",
+    doc = "[`RedisLimiter`]: <https://docs.rs/tollgate/latest/tollgate/struct.RedisLimiter.html>"
+)]
+#![cfg_attr(
+    not(feature = "tower"),
+    doc = "",
+    doc = "[`tower::RateLimitLayer`]: <https://docs.rs/tollgate/latest/tollgate/tower/struct.RateLimitLayer.html>"
+)]
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
-// Without std there is no table, and without redis no script: what only they ask of a word has no caller then.
-#![cfg_attr(not(feature = "redis"), allow(dead_code))]
+// Without std there is no table: what only it asks of a word and a decision has no caller then.
+#![cfg_attr(not(feature = "std"), allow(dead_code))]
 #![cfg_attr(not(feature = "std"), allow(rustdoc::broken_intra_doc_links))]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -62,6 +84,8 @@ mod redis;
 mod request;
 #[cfg(feature = "serde")]
 mod serde;
+// The grain of Redis' scripts has no other caller.
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod state;
 mod sync;
 #[cfg(feature = "tower")]
