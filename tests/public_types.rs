@@ -1,0 +1,34 @@
+//! Every public type can be sent to another thread, shared between threads, and printed.
+
+use std::{convert::Infallible, error::Error, fmt::Debug};
+
+use axum::body::Body;
+use http::{Request, Response};
+use tollgate::{
+    Bucket, BuildError, Decision, KeyedLimiter, KeyedLimiterBuilder, ManualClock, OnError, Outcome, Quota, QuotaError,
+    RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, Refused, SharedDecision, Source, Stats, WhenFull,
+    tower::{Headers, Key, PeerAddr, RateLimit, RateLimitLayer, ResponseBody, ResponseFuture, TrustedProxies},
+};
+use tower::util::BoxCloneSyncService;
+
+type Service = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+fn everyday<T: Send + Sync + Debug + 'static>() {}
+
+fn error<T: Error + Send + Sync + Clone + PartialEq + 'static>() {}
+
+/// Behind it is what may not be shared.
+fn future<T: Send + Debug>() {}
+
+#[test]
+fn they_are_all_send_and_sync_and_debug() {
+    everyday::<(Bucket, Quota, Decision, Outcome, Refused)>();
+    everyday::<(KeyedLimiter, KeyedLimiterBuilder, WhenFull, Stats, ManualClock)>();
+    everyday::<(RedisLimiter, RedisLimiterBuilder, OnError, RedisStats, SharedDecision, Source)>();
+    everyday::<(RateLimitLayer, RateLimit<Service>, Key, Headers, PeerAddr, TrustedProxies, ResponseBody<String>)>();
+    future::<ResponseFuture<Service, Body>>();
+    error::<QuotaError>();
+    error::<BuildError>();
+    error::<RedisError>();
+    let _: &dyn Fn(Refused) -> Box<dyn Error + Send + Sync> = &|refused| refused.into();
+}
