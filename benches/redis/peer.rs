@@ -18,7 +18,7 @@ use super::{
 };
 
 /// What a limiter sends, and the line in it that unpacks the quota.
-const SCRIPT: &str = include_str!("../../src/redis/take.lua");
+const SCRIPT: &str = concat!(include_str!("../../src/redis/clock.lua"), "\n", include_str!("../../src/redis/take.lua"));
 const QUOTA: &str = "ARGV[1])";
 
 /// Some second of work.

@@ -8,13 +8,20 @@ use super::error::RedisError;
 
 /// What a script is known by, and its text for a server that does not know it.
 pub(super) struct Text {
-    source: &'static str,
+    pub(super) source: &'static str,
     script: LazyLock<Script>,
 }
 
-pub(super) static TAKE: Text = Text { source: include_str!("take.lua"), script: LazyLock::new(|| script(&TAKE)) };
+/// A script behind the prelude that tells it the time.
+macro_rules! with_clock {
+    ($script:literal) => {
+        concat!(include_str!("clock.lua"), "\n", include_str!($script))
+    };
+}
+
+pub(super) static TAKE: Text = Text { source: with_clock!("take.lua"), script: LazyLock::new(|| script(&TAKE)) };
 pub(super) static REFUND: Text = Text { source: include_str!("refund.lua"), script: LazyLock::new(|| script(&REFUND)) };
-pub(super) static LEASE: Text = Text { source: include_str!("lease/lease.lua"), script: LazyLock::new(|| script(&LEASE)) };
+pub(super) static LEASE: Text = Text { source: with_clock!("lease/lease.lua"), script: LazyLock::new(|| script(&LEASE)) };
 pub(super) static PROBE: Text = Text { source: include_str!("probe.lua"), script: LazyLock::new(|| script(&PROBE)) };
 pub(super) static SETTINGS: Text =
     Text { source: include_str!("settings.lua"), script: LazyLock::new(|| script(&SETTINGS)) };

@@ -31,7 +31,7 @@ use crate::{
 
 /// A life has 48 bits in a bucket.
 const LIFE: u64 = (1 << 48) - 1;
-/// Microseconds until time stands still; `take.lua` has the same number.
+/// Microseconds until time stands still; `clock.lua` has the same number.
 const END: u64 = (1 << 30) * 1_000_000;
 
 pub(super) struct Shared {
@@ -142,12 +142,11 @@ impl Shared {
 
     /// The beginning of a call on a bucket with leases beside it.
     pub(super) fn lease_call<'a>(&self, owner: &Owner, bucket: &'a [u8], verb: &str) -> Call<'a> {
-        let call = Call::new(&LEASE, bucket).bytes(&owner.limit.terms).number(self.lives.draw());
-        let call = match self.manual_micros() {
+        let call = Call::new(&LEASE, bucket).bytes(&owner.limit.terms).bytes(verb.as_bytes()).number(self.lives.draw());
+        match self.manual_micros() {
             Some(micros) => call.number(micros),
             None => call.bytes(b""),
-        };
-        call.bytes(verb.as_bytes())
+        }
     }
 
     /// What counts in place of the server's clock, in tests.

@@ -1,10 +1,11 @@
 -- What the server keeps for one key whose tokens are leased: Ledger of ledger.rs, in doubles.
 --
 -- KEYS[1]  the bucket; there is none while it is full and nothing is out on lease
--- ARGV[1]  what the quota means in units and ticks: see terms.rs
--- ARGV[2]  a random number that names the bucket's life, should it begin now
--- ARGV[3]  for tests: microseconds since the epoch, in place of the server's clock; else empty
--- ARGV[4]  what to do, and with what:
+-- ARGV[1]  see clock.lua, which stands in front of this
+-- ARGV[2]  what to do, one of the words below
+-- ARGV[3]  a random number that names the bucket's life, should it begin now
+-- ARGV[4]  see clock.lua
+-- ARGV[5..]  with what:
 --   ask     node, seq, known, kept, back, need, want, the most that may be out, the lifetime of a lease in microseconds
 --   take    how many tokens, one by one
 --   refund  the life of the bucket that decided, the stamp that the decision left, the units that it charged
@@ -16,40 +17,10 @@
 -- Everything here is an integer below 2^53, so that doubles are exact. A bucket is 20 bytes, as in take.lua, and 43 for every lease:
 -- node, seq, tokens, fresh, owed, fresh owed, expiry.
 
-local EPOCH = 1735689600 -- seconds: the first of January 2025, UTC
-local END = 1073741824000000 -- microseconds: 2^30 seconds later time stands still
-local BASE = 33554432 -- 2^25
-local LONGEST = 1073741824000 -- milliseconds: what is full later than the end of time is kept until then
 local MOST_LEASES = 32
 local HEAD, LEASE, LEASE_BYTES = '>I6I7I7', '>I7I7I4I4I7I7I7', 43
-local floor, min, max = math.floor, math.min, math.max
 
-local unit, capacity, window, units_per_tick, tick_ms, last_tick, m0, m1, m2, m3, m4, m5, m6 =
-  struct.unpack('<ddddddddddddd', ARGV[1])
-
-local micros
-if ARGV[3] ~= '' then
-  micros = tonumber(ARGV[3])
-else
-  local time = redis.call('TIME')
-  micros = max(0, (time[1] - EPOCH) * 1000000 + time[2])
-end
-
--- The floor of micros * m: see take.lua.
-local now = last_tick
-if micros < END then
-  local high = floor(micros / BASE)
-  local low = micros - high * BASE
-  local carry = floor(low * m0 / BASE)
-  carry = floor((low * m1 + high * m0 + carry) / BASE)
-  carry = floor((low * m2 + high * m1 + carry) / BASE)
-  carry = floor((low * m3 + high * m2 + carry) / BASE)
-  carry = floor((low * m4 + high * m3 + carry) / BASE)
-  carry = floor((low * m5 + high * m4 + carry) / BASE)
-  now = low * m6 + high * m5 + carry + high * m6 * BASE
-end
-
-local life, spent, stamp, leases = tonumber(ARGV[2]), 0, now, {}
+local life, spent, stamp, leases = tonumber(ARGV[3]), 0, now, {}
 local held = redis.call('GET', KEYS[1])
 if held then
   life, spent, stamp = struct.unpack(HEAD, held)
@@ -108,11 +79,11 @@ local function write(lifetime)
     parts[index + 1] = struct.pack(LEASE, lease.node, lease.seq, lease.tokens, lease.fresh, lease.owed, lease.fresh_owed, lease.expiry)
     ms = max(ms, math.ceil((lease.expiry + lifetime - micros) / 1000) + 1)
   end
-  ms = ARGV[3] ~= '' and LONGEST or min(LONGEST, max(1, ms))
+  ms = manual and LONGEST or min(LONGEST, max(1, ms))
   redis.call('SET', KEYS[1], table.concat(parts), 'PX', ms)
 end
 
-local verb = ARGV[4]
+local verb = ARGV[2]
 if verb == 'take' then
   local cost = ARGV[5] * unit
   local found, at = settled()
@@ -144,7 +115,7 @@ elseif verb == 'reset' then
     return { 1, micros, 0, now, life }
   end
   -- Another life, so that no decision of before gives anything back.
-  life, spent, stamp = tonumber(ARGV[2]), 0, max(now, min(stamp + 1, last_tick))
+  life, spent, stamp = tonumber(ARGV[3]), 0, max(now, min(stamp + 1, last_tick))
   for _, lease in ipairs(leases) do
     lease.owed, lease.fresh_owed = 0, 0
   end

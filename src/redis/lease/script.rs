@@ -9,11 +9,10 @@ use std::{
 use super::{Ask, Ledger, Limits, ledger::Lease, simulation::random::Random, tick};
 use crate::{
     quota::Quota,
-    redis::terms::Limit,
+    redis::{script::LEASE, terms::Limit},
     state::{Layout, State},
 };
 
-const SCRIPT: &str = include_str!("lease.lua");
 const START: u64 = 50_000_000_000_000;
 const LIMITS: Limits = Limits { most: 40, lifetime: 500_000 };
 
@@ -68,13 +67,13 @@ impl Beside {
     async fn script(&mut self, verb: &str, arguments: &[u64]) -> Vec<u64> {
         let mut command = redis::cmd("EVAL");
         command
-            .arg(SCRIPT)
+            .arg(LEASE.source)
             .arg(1)
             .arg(&self.key)
             .arg(&self.terms[..])
+            .arg(verb)
             .arg(self.next_life)
             .arg(self.now)
-            .arg(verb)
             .arg(arguments);
         let answer: Vec<u64> = command.query_async(&mut self.connection).await.unwrap();
         self.life = answer[4];

@@ -1,0 +1,36 @@
+-- The beginning of take.lua and lease.lua: what the quota means, and what time it is.
+--
+-- ARGV[1]  what the quota means in units and ticks: see terms.rs
+-- ARGV[4]  for tests: microseconds since the epoch, in place of the server's clock; else empty, or not there
+
+local EPOCH = 1735689600 -- seconds: the first of January 2025, UTC
+local END = 1073741824000000 -- microseconds: 2^30 seconds later time stands still
+local BASE = 33554432 -- 2^25
+local LONGEST = 1073741824000 -- milliseconds: what is full later than the end of time is kept until then
+local floor, min, max = math.floor, math.min, math.max
+
+local unit, capacity, window, units_per_tick, tick_ms, last_tick, m0, m1, m2, m3, m4, m5, m6 =
+  struct.unpack('<ddddddddddddd', ARGV[1])
+
+local manual = tonumber(ARGV[4])
+local micros = manual
+if not micros then
+  local time = redis.call('TIME')
+  micros = max(0, (time[1] - EPOCH) * 1000000 + time[2])
+end
+
+-- The floor of micros * m, where m is ticks in a microsecond, in digits of 25 bits, six of them behind the point: a column of
+-- the product is below 2^52. What is behind the horizon is at the horizon.
+local now = last_tick
+if micros < END then
+  local high = floor(micros / BASE)
+  local low = micros - high * BASE
+  local carry = floor(low * m0 / BASE)
+  carry = floor((low * m1 + high * m0 + carry) / BASE)
+  carry = floor((low * m2 + high * m1 + carry) / BASE)
+  carry = floor((low * m3 + high * m2 + carry) / BASE)
+  carry = floor((low * m4 + high * m3 + carry) / BASE)
+  carry = floor((low * m5 + high * m4 + carry) / BASE)
+  now = low * m6 + high * m5 + carry + high * m6 * BASE
+end
+
