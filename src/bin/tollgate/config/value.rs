@@ -49,8 +49,15 @@ pub(crate) struct Typed<T>(pub(crate) T);
 
 impl<'de, T: Value> Deserialize<'de> for Typed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TypedVisitor(PhantomData)).map(Typed)
+        deserializer.deserialize_any(TypedVisitor(PhantomData)).map(Typed).map_err(named::<T, D::Error>)
     }
+}
+
+/// The same error, with what is allowed: serde_json gives up on a number that no float holds before anybody is asked.
+fn named<T: Value, E: de::Error>(error: E) -> E {
+    const TOO_LARGE: &str = "number out of range";
+    let is_named = !error.to_string().starts_with(TOO_LARGE);
+    if is_named { error } else { E::invalid_value(Unexpected::Other(TOO_LARGE), &TypedVisitor::<T>(PhantomData)) }
 }
 
 struct TypedVisitor<T>(PhantomData<T>);
