@@ -47,6 +47,10 @@ async fn a_connection_is_encrypted_and_its_server_known() {
         let builder = RedisLimiter::builder(&url, Quota::per_day(10)).timeout(Duration::from_secs(10));
         let limiter = builder.connect().await.unwrap();
         assert_eq!(limiter.try_acquire("key", 1).await.source(), Source::Redis);
+        let builder = RedisLimiter::builder(&url, Quota::per_day(1000)).timeout(Duration::from_secs(10));
+        let leasing = builder.prefix("leased").lease(0.1).connect().await.unwrap();
+        assert_eq!(leasing.try_acquire("key", 1).await.source(), Source::Lease);
+        leasing.close().await;
         return;
     }
     let directory = certificates();
@@ -66,7 +70,7 @@ async fn a_connection_is_encrypted_and_its_server_known() {
     ]);
     let url = format!("rediss://127.0.0.1:{port}/");
     assert!(runs_again(&url, &directory.path().join("ca.crt")));
-    assert_eq!(server.buckets().len(), 1);
+    assert_eq!(server.buckets().len(), 2, "one of each mode");
 
     let others = certificates();
     assert!(!runs_again(&url, &others.path().join("ca.crt")), "a server of an authority that is not trusted");

@@ -34,10 +34,19 @@ async fn cluster() -> [RedisServer; 3] {
     nodes
 }
 
+fn url_of(nodes: &[RedisServer; 3]) -> String {
+    format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", nodes[0].port, nodes[1].port)
+}
+
+/// In lease mode; patient, since a busy machine is not an ill server.
+async fn leasing(url: &str, quota: Quota) -> RedisLimiter {
+    RedisLimiter::builder(url, quota).timeout(10 * TIMEOUT).lease(0.1).connect().await.unwrap()
+}
+
 #[tokio::test]
 async fn a_cluster_keeps_every_key_on_one_of_its_servers() {
     let mut nodes = cluster().await;
-    let url = format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", nodes[0].port, nodes[1].port);
+    let url = url_of(&nodes);
     let limiter = RedisLimiter::builder(&url, QUOTA).timeout(TIMEOUT).connect().await.unwrap();
     for key in 0..100_u32 {
         let key = format!("user {key}");
@@ -69,8 +78,39 @@ async fn a_cluster_keeps_every_key_on_one_of_its_servers() {
 }
 
 #[tokio::test]
-async fn sentinel_says_who_the_primary_is() {
-    let mut primary = RedisServer::start();
+async fn a_cluster_leases_the_tokens_of_every_key_once() {
+    let nodes = cluster().await;
+    let url = url_of(&nodes);
+    let quota = Quota::per_day(100);
+    let limiters = [leasing(&url, quota).await, leasing(&url, quota).await];
+    let mut sums = Vec::new();
+    for key in 0..30_u32 {
+        let key = format!("user {key}");
+        let mut allowed = 0;
+        for n in 0..120 {
+            let decision = limiters[n % 2].try_acquire(&key, 1).await;
+            assert!(matches!(decision.source(), Source::Redis | Source::Lease), "{decision:?}");
+            allowed += u32::from(decision.is_allowed());
+        }
+        // At most 10 are on lease with one who did not ask again.
+        assert!((90..=100).contains(&allowed), "{key}: {allowed}");
+        sums.push((key, allowed));
+    }
+    assert!(nodes.iter().all(|node| !node.buckets().is_empty()), "every server has some");
+    for limiter in limiters {
+        let stats = limiter.stats();
+        assert!(stats.lease > 0 && stats.fallback == 0 && stats.failures == 0, "{stats:?}");
+        limiter.close().await;
+    }
+    let newcomer = leasing(&url, quota).await;
+    for (key, allowed) in sums {
+        assert_eq!(newcomer.available(&key).await, 100 - allowed, "{key}: what was not spent came back");
+    }
+}
+
+/// A primary, its replica, the sentinel that watches them, and what limiters are told.
+async fn watched() -> (RedisServer, RedisServer, RedisServer, String) {
+    let primary = RedisServer::start();
     let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
     let linked = || async { replica.command::<String>(&["INFO", "replication"]).contains("master_link_status:up") };
     eventually("the replica follows", linked).await;
@@ -87,8 +127,13 @@ async fn sentinel_says_who_the_primary_is() {
         replicas.len() == 1
     };
     eventually("sentinel knows the replica", knows_both).await;
-
     let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port);
+    (primary, replica, sentinel, url)
+}
+
+#[tokio::test]
+async fn sentinel_says_who_the_primary_is() {
+    let (mut primary, replica, _sentinel, url) = watched().await;
     let limiter = RedisLimiter::builder(&url, QUOTA).timeout(TIMEOUT).connect().await.unwrap();
     let decision = limiter.try_acquire("key", 4).await;
     assert_eq!((decision.source(), decision.remaining()), (Source::Redis, 6));
@@ -98,4 +143,27 @@ async fn sentinel_says_who_the_primary_is() {
     assert_eq!(limiter.try_acquire("key", 1).await.source(), Source::Local);
     eventually("the replica takes over", async || limiter.try_acquire("key", 0).await.source() == Source::Redis).await;
     assert_eq!(limiter.available("key").await, 6);
+}
+
+#[tokio::test]
+async fn leases_go_on_with_the_primary_that_sentinel_chooses() {
+    let (mut primary, replica, _sentinel, url) = watched().await;
+    let limiter = leasing(&url, Quota::per_day(1000)).await;
+    for _ in 0..400 {
+        let decision = limiter.try_acquire("key", 1).await;
+        assert_eq!((decision.source(), decision.is_allowed()), (Source::Lease, true));
+    }
+    let held = |server: &RedisServer| {
+        let buckets = server.buckets();
+        buckets.iter().map(|bucket| server.command(&["GET", bucket])).collect::<Vec<Vec<u8>>>()
+    };
+    eventually("the replica has the bucket", async || held(&replica) == held(&primary)).await;
+    primary.kill();
+    eventually("the lease ends, and the process goes on alone", async || source(&limiter).await == Source::Local).await;
+    eventually("the replica leases", async || source(&limiter).await == Source::Lease).await;
+    assert!((1..600).contains(&limiter.available("key").await), "{limiter:?}");
+}
+
+async fn source(limiter: &RedisLimiter) -> Source {
+    limiter.try_acquire("key", 1).await.source()
 }
