@@ -98,7 +98,10 @@ impl Headers {
     /// ```
     #[must_use]
     pub fn refuse(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
-        let mut answer = refusal::refused(self, decision, request);
+        let mut answer = match decision.outcome() {
+            Outcome::Unavailable => refusal::unavailable(request),
+            _ => refusal::refused(self, decision, request),
+        };
         self.write(decision, answer.headers_mut());
         answer
     }

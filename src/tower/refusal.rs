@@ -34,9 +34,6 @@ enum Code {
 
 /// The answer to a request that was refused, without the headers that tell what is left.
 pub(super) fn refused(headers: Headers, decision: &Decision, request: &HeaderMap) -> Response<String> {
-    if decision.outcome() == Outcome::Unavailable {
-        return unavailable(request);
-    }
     let wait = decision.retry_after().map(promised).map(Seconds);
     let message = match (decision.outcome(), &wait) {
         (_, None) => format!(
@@ -81,15 +78,6 @@ pub(super) fn missing(missing: Missing, request: &HeaderMap) -> Response<String>
     answer(status, JSON, format!(r#"{{"error": "{error}", "message": "{message}"}}"#))
 }
 
-/// Nobody knows how many tokens there are: it must not pass, and it is not the client's fault.
-fn unavailable(request: &HeaderMap) -> Response<String> {
-    let message = "the limits cannot be looked up now";
-    if is_grpc(request) {
-        return grpc(Code::Unavailable, message);
-    }
-    answer(StatusCode::SERVICE_UNAVAILABLE, JSON, format!(r#"{{"error": "Service Unavailable", "message": "{message}"}}"#))
-}
-
 fn is_grpc(request: &HeaderMap) -> bool {
     request.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(GRPC.as_bytes()))
 }
@@ -110,4 +98,13 @@ fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<Stri
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
+}
+
+/// The answer when nobody knows how many tokens there are: the request must not pass, and that is not the client's fault.
+pub(super) fn unavailable(request: &HeaderMap) -> Response<String> {
+    let message = "the limits cannot be looked up now";
+    if is_grpc(request) {
+        return grpc(Code::Unavailable, message);
+    }
+    answer(StatusCode::SERVICE_UNAVAILABLE, JSON, format!(r#"{{"error": "Service Unavailable", "message": "{message}"}}"#))
 }
