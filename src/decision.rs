@@ -140,7 +140,7 @@ impl Decision {
 
     /// The time from the decision until as many tokens are there, if nobody else takes any: refused just before, allowed
     /// exactly at it. (One who is willing to wait, and was refused all the same, may be allowed to queue earlier than that.)
-    /// `None` when it was allowed, or never will be.
+    /// `None` when it was allowed, or never will be, or nobody knows ([`Outcome::Unavailable`]).
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         let tick = match self.outcome {

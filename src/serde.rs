@@ -1,14 +1,4 @@
 //! Quotas in configuration files (feature `serde`): as the text a quota prints, or as a table of its fields.
-//!
-//! | form | means |
-//! | --- | --- |
-//! | `"100/hour, capacity 20"` | what `parse` reads |
-//! | `{capacity = 10, refill_rate = 0.5}` | tokens a second, fractions allowed |
-//! | `{capacity = 10, refill = {tokens = 5, every = "1m"}}` | so many per period; without `tokens`, the capacity |
-//! | `{capacity = 10, refill = {every = "1h", mode = "interval"}}` | all back at once |
-//! | `{tokens = 100, time = 3600}` | 100, all back at once after so many seconds |
-//!
-//! Each table may have a `debt` as well. A duration is a text such as `"1h"` or `"90s"`, or a number of seconds.
 
 use core::{fmt, time::Duration};
 
@@ -19,12 +9,43 @@ use serde::{
 
 use crate::quota::{Quota, text::Input};
 
+/// As the text it prints.
 impl Serialize for Quota {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
+/// From what people write in configuration files (feature `serde`):
+///
+/// | form | means |
+/// | --- | --- |
+/// | `"100/hour, capacity 20"` | what `parse` reads |
+/// | `{capacity = 10, refill_rate = 0.5}` | tokens a second, fractions allowed |
+/// | `{capacity = 10, refill = {tokens = 5, every = "1m"}}` | so many per period; without `tokens`, the capacity |
+/// | `{capacity = 10, refill = {every = "1h", mode = "interval"}}` | all back at once |
+/// | `{tokens = 100, time = 3600}` | 100, all back at once after so many seconds |
+///
+/// Each table may have a `debt` as well. A duration is a text such as `"1h"` or `"90s"`, or a number of seconds.
+///
+/// ```
+/// use tollgate::Quota;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Limits {
+///     uploads: Quota,
+///     logins: Quota,
+/// }
+/// let limits: Limits = toml::from_str(
+///     r#"
+///     uploads = "5/second, capacity 10"
+///     logins = { capacity = 3, refill = { every = "1h", mode = "interval" } }
+///     "#,
+/// )?;
+/// assert_eq!(limits.uploads, Quota::per_second(5).capacity(10));
+/// assert_eq!(limits.logins.to_string(), "3 per hour, all at once");
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 impl<'de> Deserialize<'de> for Quota {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Quota, D::Error> {
         deserializer.deserialize_any(QuotaVisitor)
