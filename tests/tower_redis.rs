@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use server::{RedisServer, eventually};
 use tollgate::{
     Decision, OnError, Quota, RedisLimiter, RedisLimiterBuilder, SharedDecision, Source,
-    tower::{Key, RateLimitLayer},
+    tower::{Key, PeerAddr, RateLimitLayer},
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_support::{ask, from, statuses, with};
@@ -38,6 +38,7 @@ async fn layer(builder: RedisLimiterBuilder) -> RateLimitLayer {
 /// Answers with what the extensions say of the decision.
 async fn tell(request: Request<Body>) -> Result<Response<String>, Infallible> {
     let shared = request.extensions().get::<SharedDecision>().map(|shared| (shared.source(), shared.remaining()));
+    assert!(request.extensions().get::<PeerAddr>().is_some(), "what was there before is there still");
     let left = request.extensions().get::<Decision>().map(Decision::remaining);
     Ok(Response::new(format!("{shared:?} {left:?}")))
 }
