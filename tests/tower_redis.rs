@@ -166,3 +166,12 @@ async fn what_is_on_lease_is_answered_without_waiting() {
     assert_eq!(source, Source::Lease, "the same bucket as the layer's");
     limiter.close().await;
 }
+
+#[tokio::test]
+async fn debug_tells_what_the_layer_does_and_no_password() {
+    let server = RedisServer::with(&["--requirepass", "secret"]);
+    let url = format!("redis://:secret@127.0.0.1:{}/", server.port);
+    let layer = RateLimitLayer::redis(RedisLimiter::connect(&url, QUOTA).await.unwrap(), Key::ip());
+    let text = format!("{layer:?}");
+    assert!(text.contains("RedisLimiter") && text.contains("3/day") && !text.contains("secret"), "{text}");
+}

@@ -25,7 +25,7 @@ pub(super) enum Limiter {
     /// At once.
     Memory(Arc<KeyedLimiter>),
     /// In its own time.
-    Elsewhere(Arc<Elsewhere>),
+    Elsewhere { decide: Arc<Elsewhere>, shown: Arc<dyn fmt::Debug + Send + Sync> },
 }
 
 /// What a request costs.
@@ -71,7 +71,7 @@ impl Gate {
             Limiter::Memory(limiter) => {
                 self.key(request).map(|key| Verdict::Decided(limiter.try_acquire(&key, cost).into()))
             }
-            Limiter::Elsewhere(decide) => decide(self, request, cost),
+            Limiter::Elsewhere { decide, .. } => decide(self, request, cost),
         };
         verdict.unwrap_or_else(Verdict::Missing)
     }
@@ -106,7 +106,7 @@ impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limiter: &dyn fmt::Debug = match &self.limiter {
             Limiter::Memory(limiter) => limiter,
-            Limiter::Elsewhere(_) => &"elsewhere",
+            Limiter::Elsewhere { shown, .. } => shown,
         };
         f.debug_struct("Gate")
             .field("limiter", limiter)

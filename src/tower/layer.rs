@@ -1,6 +1,6 @@
 //! The layer: what users write, and what it is when they write nothing.
 
-use std::{future::Future, mem, net::SocketAddr, sync::Arc};
+use std::{fmt, future::Future, mem, net::SocketAddr, sync::Arc};
 
 use http::{Response, request::Parts};
 use ipnet::IpNet;
@@ -103,7 +103,7 @@ impl RateLimitLayer {
     where
         F: Future<Output = Decision> + Send + 'static,
     {
-        RateLimitLayer::elsewhere(key, move |gate, request, cost| {
+        RateLimitLayer::elsewhere(key, "elsewhere", move |gate, request, cost| {
             let decision = decide(gate.key(request)?.into_text().into_owned(), cost);
             let extensions = mem::take(&mut request.extensions);
             Ok(Verdict::Deciding(Box::pin(async move { (decision.await.into(), extensions) })))
@@ -112,9 +112,12 @@ impl RateLimitLayer {
 
     pub(super) fn elsewhere(
         key: Key,
+        shown: impl fmt::Debug + Send + Sync + 'static,
         decide: impl Fn(&Gate, &mut Parts, u32) -> Result<Verdict, Missing> + Send + Sync + 'static,
     ) -> RateLimitLayer {
-        RateLimitLayer { gate: Arc::new(Gate::new(Limiter::Elsewhere(Arc::new(decide)), key)) }
+        RateLimitLayer {
+            gate: Arc::new(Gate::new(Limiter::Elsewhere { decide: Arc::new(decide), shown: Arc::new(shown) }, key)),
+        }
     }
 
     /// Where the server leaves the address of the peer: in an extension of the request, of whatever type this function takes.

@@ -42,7 +42,7 @@ impl RateLimitLayer {
     /// With leases, call [`RedisLimiter::close`] before the process ends.
     #[must_use]
     pub fn redis(limiter: RedisLimiter, key: Key) -> RateLimitLayer {
-        RateLimitLayer::elsewhere(key, move |gate, request, cost| ask(&limiter, gate, request, cost))
+        RateLimitLayer::elsewhere(key, limiter.clone(), move |gate, request, cost| ask(&limiter, gate, request, cost))
     }
 }
 
