@@ -4,15 +4,11 @@
 #[path = "support/redis.rs"]
 mod server;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use server::{PATIENCE, RedisServer, eventually};
 use tollgate::{OnError, Outcome, Quota, RedisError, RedisLimiter, RedisLimiterBuilder, Source};
-use tracing_subscriber::fmt::MakeWriter;
 
 /// Refills too slowly to matter.
 const QUOTA: Quota = Quota::per_day(100);
@@ -199,48 +195,4 @@ async fn a_limiter_begins_without_a_server_and_finds_it_later() {
     server.restart();
     eventually_from(&limiter, Source::Redis).await;
     assert_eq!(limiter.stats().outages, 0);
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Log;
-
-    fn make_writer(&'a self) -> Log {
-        self.clone()
-    }
-}
-
-#[tokio::test]
-async fn an_outage_is_two_lines_in_the_log() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
-    let mut server = RedisServer::start();
-    let limiter = builder(&server).connect().await.unwrap();
-    assert_eq!(source(&limiter).await, Source::Redis);
-    server.kill();
-    goes_on_alone(&limiter).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    goes_on_alone(&limiter).await;
-    server.restart();
-    eventually_from(&limiter, Source::Redis).await;
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let lines: Vec<_> = text.lines().filter(|line| line.contains("tollgate")).collect();
-    assert_eq!(lines.len(), 2, "{text}");
-    assert!(lines[0].contains("WARN") && lines[0].contains("going on without Redis: Redis cannot be reached"), "{text}");
-    assert!(lines[1].contains("INFO") && lines[1].contains("Redis is back"), "{text}");
 }
