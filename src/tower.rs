@@ -43,7 +43,7 @@
 //! # What the client sees
 //!
 //! Every limited answer carries `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`; a refusal is 429 with
-//! `Retry-After` and a JSON object. [`Headers::Draft11`] is the IETF draft instead. A gRPC request is refused in gRPC's own
+//! `Retry-After` and a JSON object. [`Headers::Draft11`] is the IETF draft instead, [`Headers::Both`] both. A gRPC request is refused in gRPC's own
 //! way: status 200, `grpc-status: 8` (`RESOURCE_EXHAUSTED`), the same headers as metadata.
 //!
 //! # Behind it
@@ -77,4 +77,5 @@ pub use headers::Headers;
 pub use key::Key;
 pub use layer::RateLimitLayer;
 pub use peer::PeerAddr;
+pub use seconds::retry_after;
 pub use service::RateLimit;

@@ -2,26 +2,23 @@
 
 mod draft;
 mod number;
+mod x;
 
 use http::{
-    HeaderMap, Response,
-    header::{HeaderName, HeaderValue, RETRY_AFTER},
+    HeaderMap, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
 };
 use number::number;
 
 use super::{
     refusal,
-    seconds::{promised, whole},
+    seconds::{retry_after, whole},
 };
 use crate::Decision;
 
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-
 /// Which headers tell a client what is left, and how a refusal looks.
 ///
-/// With either, a refusal carries `Retry-After`: whole seconds, rounded up, never 0, so that a client with another clock that
+/// With each, a refusal carries `Retry-After`: whole seconds, rounded up, never 0, so that a client with another clock that
 /// waits so long is allowed. It is left out when the request costs more than the capacity and can never pass.
 ///
 /// ```
@@ -55,25 +52,24 @@ pub enum Headers {
     ///
     /// [draft]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11
     Draft11,
+    /// Both: for the time in which some clients know the one and some the other. A refusal is that of [`Headers::Draft11`].
+    Both,
 }
 
 impl Headers {
     /// Adds what this decision has to tell, but for headers that are there already.
+    ///
+    /// Cheapest on an answer that has no headers yet.
     pub fn write(self, decision: &Decision, headers: &mut HeaderMap) {
-        let retry_after = decision.retry_after().map(|wait| whole(promised(wait)).max(1));
-        match self {
-            Headers::XRateLimit => {
-                add(headers, LIMIT, || number(decision.limit().into()));
-                add(headers, REMAINING, || number(decision.remaining().into()));
-                add(headers, RESET, || number(whole(decision.reset_after())));
-            }
-            Headers::Draft11 => {
-                add(headers, draft::POLICY, || draft::policy(decision));
-                add(headers, draft::LIMIT, || draft::limit(decision, retry_after));
-            }
+        let retry_after = retry_after(decision).map(|wait| whole(wait).max(1));
+        if self != Headers::Draft11 {
+            x::add(decision, headers);
+        }
+        if self != Headers::XRateLimit {
+            draft::add(decision, retry_after, headers);
         }
         if let Some(seconds) = retry_after {
-            add(headers, RETRY_AFTER, || number(seconds));
+            headers.entry(RETRY_AFTER).or_insert_with(|| number(seconds));
         }
     }
 
@@ -90,12 +86,31 @@ impl Headers {
     /// ```
     #[must_use]
     pub fn refuse(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
-        let mut answer = refusal::refused(self, decision, request);
+        if !refusal::is_grpc(request) {
+            return self.refuse_http(decision, request);
+        }
+        let mut answer = refusal::exhausted(decision);
         self.write(decision, answer.headers_mut());
         answer
     }
-}
 
-fn add(headers: &mut HeaderMap, name: HeaderName, value: impl FnOnce() -> HeaderValue) {
-    headers.entry(name).or_insert_with(value);
+    /// The same, but always 429: for what stands before a service and does not speak gRPC itself.
+    ///
+    /// ```
+    /// # use {http::{HeaderMap, header::CONTENT_TYPE}, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
+    /// let decision = Bucket::new(Quota::per_second(1)).try_acquire_at(Duration::ZERO, 2);
+    /// let grpc = HeaderMap::from_iter([(CONTENT_TYPE, "application/grpc".parse()?)]);
+    /// assert_eq!(Headers::XRateLimit.refuse(&decision, &grpc).status(), 200);
+    /// assert_eq!(Headers::XRateLimit.refuse_http(&decision, &grpc).status(), 429);
+    /// # Ok::<(), http::header::InvalidHeaderValue>(())
+    /// ```
+    #[must_use]
+    pub fn refuse_http(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
+        let (kind, text) = refusal::text(self, decision, request);
+        let mut answer = Response::new(text);
+        *answer.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+        self.write(decision, answer.headers_mut());
+        answer.headers_mut().insert(CONTENT_TYPE, kind);
+        answer
+    }
 }

@@ -1,5 +1,10 @@
 //! The answers of the gate itself: to what is refused, and to what has no key.
 
+use std::{
+    fmt::{self, Write},
+    time::Duration,
+};
+
 use http::{
     HeaderMap, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
@@ -9,7 +14,7 @@ use super::{
     accept,
     headers::Headers,
     key::Missing,
-    seconds::{Seconds, promised},
+    seconds::{Seconds, retry_after},
 };
 use crate::{Decision, Outcome};
 
@@ -31,31 +36,62 @@ enum Code {
     Unauthenticated = 16,
 }
 
-/// The answer to a request that was refused, without the headers that tell what is left.
-pub(super) fn refused(headers: Headers, decision: &Decision, request: &HeaderMap) -> Response<String> {
-    let wait = decision.retry_after().map(promised).map(Seconds);
-    let message = match (decision.outcome(), &wait) {
-        (_, None) => format!(
-            "Rate limit exceeded: this request costs {} tokens, more than the capacity of {}, so it can never pass",
-            decision.cost(),
-            decision.limit()
-        ),
-        (Outcome::TableFull, Some(wait)) => format!("Rate limit exceeded: too many clients at once, retry in {wait} s"),
-        (_, Some(wait)) => format!("Rate limit exceeded: retry in {wait} s"),
-    };
-    if is_grpc(request) {
-        return grpc(Code::ResourceExhausted, &message);
-    }
-    let retry_after = wait.map_or_else(|| "null".to_owned(), |wait| wait.to_string());
-    // No text here needs an escape in JSON.
-    if headers == Headers::Draft11 && accept::prefers(request, PROBLEM, JSON) {
-        let body = format!(
-            r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": 429, "detail": "{message}", "violated-policies": ["{POLICY_NAME}"], "retry_after": {retry_after}}}"##
+/// A refusal for people and programs: its type, and its text.
+pub(super) fn text(headers: Headers, decision: &Decision, request: &HeaderMap) -> (HeaderValue, String) {
+    let wait = Wait(retry_after(decision));
+    let message = Message { decision, wait };
+    let mut body = String::with_capacity(128);
+    // No text here needs an escape in JSON, and writing to a String cannot fail.
+    if headers != Headers::XRateLimit && accept::prefers(request, PROBLEM, JSON) {
+        let _ = write!(
+            body,
+            r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": 429, "detail": "{message}", "violated-policies": ["{POLICY_NAME}"], "retry_after": {wait}}}"##
         );
-        return answer(StatusCode::TOO_MANY_REQUESTS, PROBLEM, body);
+        return (HeaderValue::from_static(PROBLEM), body);
     }
-    let body = format!(r#"{{"error": "Too Many Requests", "message": "{message}", "retry_after": {retry_after}}}"#);
-    answer(StatusCode::TOO_MANY_REQUESTS, JSON, body)
+    let _ = write!(body, r#"{{"error": "Too Many Requests", "message": "{message}", "retry_after": {wait}}}"#);
+    (HeaderValue::from_static(JSON), body)
+}
+
+/// The same in gRPC's way, without the headers that tell what is left.
+pub(super) fn exhausted(decision: &Decision) -> Response<String> {
+    grpc(Code::ResourceExhausted, &Message { decision, wait: Wait(retry_after(decision)) }.to_string())
+}
+
+/// In seconds, as JSON.
+#[derive(Clone, Copy)]
+struct Wait(Option<Duration>);
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(wait) => Seconds(wait).fmt(f),
+            None => f.write_str("null"),
+        }
+    }
+}
+
+/// Why a request was refused.
+struct Message<'a> {
+    decision: &'a Decision,
+    wait: Wait,
+}
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Message { decision, wait } = *self;
+        f.write_str("Rate limit exceeded: ")?;
+        match (decision.outcome(), wait) {
+            (_, Wait(None)) => write!(
+                f,
+                "this request costs {} tokens, more than the capacity of {}, so it can never pass",
+                decision.cost(),
+                decision.limit()
+            ),
+            (Outcome::TableFull, wait) => write!(f, "too many clients at once, retry in {wait} s"),
+            (_, wait) => write!(f, "retry in {wait} s"),
+        }
+    }
 }
 
 /// The answer to a request that nobody can tell the sender of: it must not pass.
@@ -77,7 +113,7 @@ pub(super) fn missing(missing: Missing, request: &HeaderMap) -> Response<String>
     answer(status, JSON, format!(r#"{{"error": "{error}", "message": "{message}"}}"#))
 }
 
-fn is_grpc(request: &HeaderMap) -> bool {
+pub(super) fn is_grpc(request: &HeaderMap) -> bool {
     request.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(GRPC.as_bytes()))
 }
 
