@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
-use tollgate::{Decision, Outcome};
+use tollgate::{Decision, Outcome, tower};
 
 use crate::{
     answer::{self, Answer},
@@ -92,7 +92,7 @@ impl Verdict {
     fn of(decision: &Decision) -> Verdict {
         let retry_after = match decision.outcome() {
             Outcome::Unavailable => Some(Duration::from_secs(answer::PROBED_AGAIN)),
-            _ => decision.retry_after().filter(|_| decision.is_refused()).map(answer::promised),
+            _ => tower::retry_after(decision),
         };
         Verdict {
             allowed: !decision.is_refused(),
