@@ -17,6 +17,25 @@
 //! # }
 //! ```
 //!
+//! axum boxes what a layer makes of each route. Around the whole router there is one service fewer to box, which saves a quarter of
+//! what the layer costs:
+//!
+//! ```no_run
+//! # use std::net::SocketAddr;
+//! use axum::{Router, ServiceExt, body::Body, extract::{ConnectInfo, Request}, response::Response, routing::get};
+//! # use tollgate::{Quota, tower::RateLimitLayer};
+//! use tower::{Layer, util::MapResponseLayer};
+//!
+//! # async fn serve() -> std::io::Result<()> {
+//! # let limit = RateLimitLayer::per_ip(Quota::per_second(10)).peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
+//! let app = limit.layer(Router::new().route("/", get(|| async { "hello" })));
+//! let app = MapResponseLayer::new(|answer: Response<_>| answer.map(Body::new)).layer(app);
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! axum::serve(listener, ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app)).await
+//! # }
+//! ```
+//!
 //! # Where the address of the peer comes from
 //!
 //! A layer sees a request, not its connection: the server has to leave the address in the request's extensions. Say which

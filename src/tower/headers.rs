@@ -6,7 +6,7 @@ mod x;
 
 use http::{
     HeaderMap, Response, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
 use number::number;
 
@@ -58,17 +58,42 @@ pub enum Headers {
 
 impl Headers {
     /// Adds what this decision has to tell, but for headers that are there already.
-    ///
-    /// Cheapest on an answer that has no headers yet.
     pub fn write(self, decision: &Decision, headers: &mut HeaderMap) {
-        let retry_after = retry_after(decision).map(|wait| whole(wait).max(1));
         if self != Headers::Draft11 {
             x::add(decision, headers);
         }
+        self.write_rest(decision, headers);
+    }
+
+    /// All headers of an answer in JSON that has no others: what this decision has to tell, and `Content-Type`. Cheaper than
+    /// [`Headers::write`].
+    ///
+    /// ```
+    /// # use {http::Response, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
+    /// let bucket = Bucket::new(Quota::per_minute(100));
+    /// let mut answer = Response::new(r#"{"message": "hello"}"#);
+    /// *answer.headers_mut() = Headers::XRateLimit.with_json(&bucket.try_acquire_at(Duration::ZERO, 1));
+    /// assert_eq!(answer.headers()["content-type"], "application/json");
+    /// assert_eq!(answer.headers()["x-ratelimit-remaining"], "99");
+    /// ```
+    #[must_use]
+    pub fn with_json(self, decision: &Decision) -> HeaderMap {
+        let mut headers = match self {
+            Headers::Draft11 => HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(refusal::JSON))]),
+            Headers::XRateLimit | Headers::Both => x::with_json(decision),
+        };
+        self.write_rest(decision, &mut headers);
+        headers
+    }
+
+    /// What is not the same on most answers.
+    fn write_rest(self, decision: &Decision, headers: &mut HeaderMap) {
+        let retry_after = if decision.is_allowed() { None } else { retry_after(decision) };
+        let seconds = retry_after.map(|wait| whole(wait).max(1));
         if self != Headers::XRateLimit {
-            draft::add(decision, retry_after, headers);
+            draft::add(decision, seconds, headers);
         }
-        if let Some(seconds) = retry_after {
+        if let Some(seconds) = seconds {
             headers.entry(RETRY_AFTER).or_insert_with(|| number(seconds));
         }
     }
@@ -106,11 +131,13 @@ impl Headers {
     /// ```
     #[must_use]
     pub fn refuse_http(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
-        let (kind, text) = refusal::text(self, decision, request);
-        let mut answer = Response::new(text);
+        let is_problem = self != Headers::XRateLimit && refusal::takes_problem(request);
+        let mut answer = Response::new(refusal::text(decision, is_problem));
         *answer.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-        self.write(decision, answer.headers_mut());
-        answer.headers_mut().insert(CONTENT_TYPE, kind);
+        *answer.headers_mut() = self.with_json(decision);
+        if is_problem {
+            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(refusal::PROBLEM));
+        }
         answer
     }
 }

@@ -12,7 +12,6 @@ use http::{
 
 use super::{
     accept,
-    headers::Headers,
     key::Missing,
     seconds::{Seconds, retry_after},
 };
@@ -21,8 +20,8 @@ use crate::{Decision, Outcome};
 /// The name of the one policy there is, in the draft's fields and in its problems. Plain, so that it needs no escape.
 pub(super) const POLICY_NAME: &str = "default";
 
-const JSON: &str = "application/json";
-const PROBLEM: &str = "application/problem+json";
+pub(super) const JSON: &str = "application/json";
+pub(super) const PROBLEM: &str = "application/problem+json";
 const GRPC: &str = "application/grpc";
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -36,21 +35,26 @@ enum Code {
     Unauthenticated = 16,
 }
 
-/// A refusal for people and programs: its type, and its text.
-pub(super) fn text(headers: Headers, decision: &Decision, request: &HeaderMap) -> (HeaderValue, String) {
+/// Whether a problem is for who sent this request.
+pub(super) fn takes_problem(request: &HeaderMap) -> bool {
+    accept::prefers(request, PROBLEM, JSON)
+}
+
+/// A refusal for people and programs, in JSON.
+pub(super) fn text(decision: &Decision, is_problem: bool) -> String {
     let wait = Wait(retry_after(decision));
     let message = Message { decision, wait };
     let mut body = String::with_capacity(128);
     // No text here needs an escape in JSON, and writing to a String cannot fail.
-    if headers != Headers::XRateLimit && accept::prefers(request, PROBLEM, JSON) {
-        let _ = write!(
+    let _ = if is_problem {
+        write!(
             body,
             r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": 429, "detail": "{message}", "violated-policies": ["{POLICY_NAME}"], "retry_after": {wait}}}"##
-        );
-        return (HeaderValue::from_static(PROBLEM), body);
-    }
-    let _ = write!(body, r#"{{"error": "Too Many Requests", "message": "{message}", "retry_after": {wait}}}"#);
-    (HeaderValue::from_static(JSON), body)
+        )
+    } else {
+        write!(body, r#"{{"error": "Too Many Requests", "message": "{message}", "retry_after": {wait}}}"#)
+    };
+    body
 }
 
 /// The same in gRPC's way, without the headers that tell what is left.

@@ -112,9 +112,7 @@ pub(crate) fn closing(mut answer: Answer) -> Answer {
 pub(crate) fn limited(headers: Headers, status: StatusCode, body: Bytes, decision: &Decision) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
-    // First, while there is none: then it is cheap.
-    headers.write(decision, answer.headers_mut());
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    *answer.headers_mut() = headers.with_json(decision);
     answer
 }
 
