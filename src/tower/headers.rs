@@ -86,7 +86,7 @@ impl Headers {
         headers
     }
 
-    /// What is not the same on most answers.
+    /// What not every choice has, and not every answer.
     fn write_rest(self, decision: &Decision, headers: &mut HeaderMap) {
         let retry_after = if decision.is_allowed() { None } else { retry_after(decision) };
         let seconds = retry_after.map(|wait| whole(wait).max(1));
