@@ -1,7 +1,7 @@
-//! An actix-web service behind a limit: the limiter itself in a middleware of a dozen lines, since actix-web is not built on
-//! tower. Each client has ten tokens at once, and one a minute.
+//! An actix-web service behind a limit: the limiter itself in a middleware of some twenty lines, since actix-web is not built on
+//! tower, and the layer's headers and refusals. Each client has ten tokens at once, and one a minute.
 //!
-//! `cargo run --example actix`, then `curl -i http://127.0.0.1:3000/`, some times in a row.
+//! `cargo run --features tower --example actix`, then `curl -i http://127.0.0.1:3000/`, some times in a row.
 
 use std::{env, io};
 
@@ -9,11 +9,11 @@ use actix_web::{
     App, Error, HttpResponse, HttpServer,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header::RETRY_AFTER,
+    http::header::{HeaderMap, HeaderName, HeaderValue},
     middleware::{Next, from_fn},
     web,
 };
-use tollgate::{KeyedLimiter, Quota};
+use tollgate::{KeyedLimiter, Quota, tower::Headers};
 
 async fn limit<B: MessageBody>(
     limiter: web::Data<KeyedLimiter>,
@@ -24,14 +24,25 @@ async fn limit<B: MessageBody>(
         // Over a Unix socket nobody has an address; whoever cannot be told apart does not pass.
         return Ok(request.into_response(HttpResponse::InternalServerError().finish()).map_into_right_body());
     };
-    match limiter.try_acquire(&peer.ip(), 1).ok() {
-        Ok(_) => Ok(next.call(request).await?.map_into_left_body()),
-        Err(refused) => {
-            let mut answer = HttpResponse::TooManyRequests();
-            if let Some(wait) = refused.retry_after() {
-                answer.insert_header((RETRY_AFTER, wait.as_secs() + 1));
-            }
-            Ok(request.into_response(answer.body(format!("{refused}\n"))).map_into_right_body())
+    let decision = limiter.try_acquire(&peer.ip(), 1);
+    if decision.is_refused() {
+        let (told, text) = Headers::XRateLimit.refuse_http(&decision, &http::HeaderMap::new()).into_parts();
+        let mut answer = HttpResponse::TooManyRequests().body(text);
+        add(&told.headers, answer.headers_mut());
+        return Ok(request.into_response(answer).map_into_right_body());
+    }
+    let mut answer = next.call(request).await?;
+    let mut told = http::HeaderMap::new();
+    Headers::XRateLimit.write(&decision, &mut told);
+    add(&told, answer.headers_mut());
+    Ok(answer.map_into_left_body())
+}
+
+/// actix-web has its own types of headers.
+fn add(told: &http::HeaderMap, headers: &mut HeaderMap) {
+    for (name, value) in told {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::from_bytes(value.as_bytes())) {
+            headers.insert(name, value);
         }
     }
 }

@@ -17,6 +17,25 @@
 //! # }
 //! ```
 //!
+//! axum boxes what a layer makes of each route. Around the whole router there is one service fewer to box, which saves a quarter of
+//! what the layer costs:
+//!
+//! ```no_run
+//! # use std::net::SocketAddr;
+//! use axum::{Router, ServiceExt, body::Body, extract::{ConnectInfo, Request}, response::Response, routing::get};
+//! # use tollgate::{Quota, tower::RateLimitLayer};
+//! use tower::{Layer, util::MapResponseLayer};
+//!
+//! # async fn serve() -> std::io::Result<()> {
+//! # let limit = RateLimitLayer::per_ip(Quota::per_second(10)).peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
+//! let app = limit.layer(Router::new().route("/", get(|| async { "hello" })));
+//! let app = MapResponseLayer::new(|answer: Response<_>| answer.map(Body::new)).layer(app);
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! axum::serve(listener, ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app)).await
+//! # }
+//! ```
+//!
 //! # Where the address of the peer comes from
 //!
 //! A layer sees a request, not its connection: the server has to leave the address in the request's extensions. Say which
@@ -43,7 +62,7 @@
 //! # What the client sees
 //!
 //! Every limited answer carries `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`; a refusal is 429 with
-//! `Retry-After` and a JSON object. [`Headers::Draft11`] is the IETF draft instead. A gRPC request is refused in gRPC's own
+//! `Retry-After` and a JSON object. [`Headers::Draft11`] is the IETF draft instead, [`Headers::Both`] both. A gRPC request is refused in gRPC's own
 //! way: status 200, `grpc-status: 8` (`RESOURCE_EXHAUSTED`), the same headers as metadata.
 //!
 //! # Behind it
@@ -97,4 +116,5 @@ pub use headers::Headers;
 pub use key::Key;
 pub use layer::RateLimitLayer;
 pub use peer::PeerAddr;
+pub use seconds::retry_after;
 pub use service::RateLimit;

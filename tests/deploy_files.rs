@@ -118,6 +118,7 @@ fn every_other_choice_in_it_loads() {
         ),
         choose(&["[[routes]]", "method = ", "path = ", "cost = "], &[], &mut chosen),
         choose(&["[[routes]]", "path = ", "exempt = "], &[], &mut chosen),
+        choose(&["headers = "], &["headers = "], &mut chosen),
         choose(
             &["trust_proxy = ", "admin_token = ", "check_token = ", "max_clients = ", "ipv6_prefix = "],
             &[],

@@ -43,13 +43,15 @@ fn plain(text: &str) -> String {
 }
 
 /// Key, value as a flag and in the environment, and how the line must tell of it.
-const BAD_VALUES: [(&str, &str, &[&str]); 20] = [
+const BAD_VALUES: [(&str, &str, &[&str]); 22] = [
     ("capacity", "0", &["0", "4294967295"]),
     ("capacity", "-1", &["-1", "4294967295"]),
     ("capacity", "1.5", &["1.5", "4294967295"]),
     ("capacity", "4294967296", &["4294967296", "4294967295"]),
     ("capacity", "ten", &["ten", "4294967295"]),
     ("capacity", "", &["4294967295"]),
+    ("headers", "all", &["\"all\"", "x, draft or both"]),
+    ("headers", "X", &["\"X\"", "x, draft or both"]),
     ("refill-rate", "0", &["0"]),
     ("refill-rate", "-1", &["-1"]),
     ("refill-rate", "NaN", &["NaN"]),
@@ -120,6 +122,8 @@ fn a_bad_value_in_a_toml_file_ends_the_start() {
         ("capacity = 1.5", &["capacity", "1.5"]),
         ("capacity = 4294967296", &["capacity", "4294967296"]),
         ("capacity = \"ten\"", &["capacity", "ten"]),
+        ("headers = \"all\"", &["headers", "\"all\"", "x, draft or both"]),
+        ("headers = 1", &["headers", "1", "x, draft or both"]),
         ("refill_rate = 0", &["refill_rate", "0"]),
         ("refill_rate = 0.0", &["refill_rate", "0"]),
         ("refill_rate = -2.5", &["refill_rate", "-2.5"]),

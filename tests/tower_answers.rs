@@ -114,6 +114,20 @@ async fn the_draft_has_its_own_fields_and_its_own_problem() {
 }
 
 #[tokio::test]
+async fn both_are_all_headers_and_the_drafts_problem() {
+    let layer = slow().headers(Headers::Both).cost(|_| 6);
+    for (status, r) in [(200, r#""default";r=4;t=9"#), (429, r#""default";r=4;t=4"#)] {
+        let answer = ask(&layer, from("192.0.2.7")).await;
+        assert_eq!(answer.status(), status);
+        assert_eq!(text(answer.headers(), "ratelimit-policy"), is(r#""default";q=10;w=15"#));
+        assert_eq!(text(answer.headers(), "ratelimit"), is(r));
+        let x = ["limit", "remaining", "reset"].map(|name| text(answer.headers(), &format!("x-ratelimit-{name}")).unwrap());
+        assert_eq!(x, ["10", "4", "9"]);
+        assert_eq!(text(answer.headers(), "content-type"), (status == 429).then(|| "application/problem+json".to_owned()));
+    }
+}
+
+#[tokio::test]
 async fn the_drafts_window_is_the_intervals() {
     let (limiter, _) = limiter(Quota::interval(100, Duration::from_secs(3600)));
     let layer = RateLimitLayer::shared(limiter, Key::ip()).headers(Headers::Draft11);
@@ -145,6 +159,12 @@ async fn grpc_is_refused_in_its_own_way() {
     assert_eq!(text(refused.headers(), "grpc-status"), is("8"));
     assert!(text(refused.headers(), "grpc-message").unwrap().starts_with("Rate limit exceeded"));
     assert_eq!(text(refused.headers(), "x-ratelimit-remaining"), is("10"));
+
+    // The same in a refusal of one's own, for what does not speak gRPC.
+    let plain = slow().cost(|_| 11).refusal(|decision, request| Headers::default().refuse_http(decision, &request.headers));
+    let refused = ask(&plain, with(&[grpc])).await;
+    assert_eq!((refused.status().as_u16(), text(refused.headers(), "grpc-status")), (429, None));
+    assert_eq!(text(refused.headers(), "content-type"), is("application/json"));
 
     let keyless = RateLimitLayer::new(Quota::per_second(1), Key::from_fn(|_| None::<String>));
     let refused = ask(&keyless, with(&[grpc])).await;

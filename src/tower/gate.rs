@@ -35,7 +35,9 @@ pub(super) type Exempt = dyn Fn(&Parts) -> bool + Send + Sync;
 /// The answer to what is refused.
 pub(super) type Refusal = dyn Fn(&Decision, &Parts) -> Response<String> + Send + Sync;
 
+/// On cache lines of its own: every clone of a service counts in the `Arc` around it, and axum makes one for each request.
 #[derive(Clone)]
+#[repr(align(128))]
 pub(super) struct Gate {
     limiter: Limiter,
     key: Key,

@@ -2,29 +2,23 @@
 
 mod draft;
 mod number;
+mod x;
 
 use http::{
-    HeaderMap, Response,
-    header::{HeaderName, HeaderValue, RETRY_AFTER},
+    HeaderMap, Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
 use number::number;
 
 use super::{
     refusal,
-    seconds::{promised, whole},
+    seconds::{retry_after, whole},
 };
 use crate::{Decision, Outcome};
 
-/// Seconds after which it is worth a try to ask a Redis again that could not be asked.
-const PROBED_AGAIN: u64 = 1;
-
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-
 /// Which headers tell a client what is left, and how a refusal looks.
 ///
-/// With either, a refusal carries `Retry-After`: whole seconds, rounded up, never 0, so that a client with another clock that
+/// With each, a refusal carries `Retry-After`: whole seconds, rounded up, never 0, so that a client with another clock that
 /// waits so long is allowed. It is left out when the request costs more than the capacity and can never pass.
 ///
 /// ```
@@ -58,29 +52,51 @@ pub enum Headers {
     ///
     /// [draft]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11
     Draft11,
+    /// Both: for the time in which some clients know the one and some the other. A refusal is that of [`Headers::Draft11`].
+    Both,
 }
 
 impl Headers {
     /// Adds what this decision has to tell, but for headers that are there already. Of one that nobody could make
     /// ([`Outcome::Unavailable`]) that is `Retry-After` alone, one second.
     pub fn write(self, decision: &Decision, headers: &mut HeaderMap) {
-        if decision.outcome() == Outcome::Unavailable {
-            return add(headers, RETRY_AFTER, || number(PROBED_AGAIN));
+        if self != Headers::Draft11 && !is_unknown(decision) {
+            x::add(decision, headers);
         }
-        let retry_after = decision.retry_after().map(|wait| whole(promised(wait)).max(1));
-        match self {
-            Headers::XRateLimit => {
-                add(headers, LIMIT, || number(decision.limit().into()));
-                add(headers, REMAINING, || number(decision.remaining().into()));
-                add(headers, RESET, || number(whole(decision.reset_after())));
-            }
-            Headers::Draft11 => {
-                add(headers, draft::POLICY, || draft::policy(decision));
-                add(headers, draft::LIMIT, || draft::limit(decision, retry_after));
-            }
+        self.write_rest(decision, headers);
+    }
+
+    /// All headers of an answer in JSON that has no others: what this decision has to tell, and `Content-Type`. Cheaper than
+    /// [`Headers::write`].
+    ///
+    /// ```
+    /// # use {http::Response, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
+    /// let bucket = Bucket::new(Quota::per_minute(100));
+    /// let mut answer = Response::new(r#"{"message": "hello"}"#);
+    /// *answer.headers_mut() = Headers::XRateLimit.with_json(&bucket.try_acquire_at(Duration::ZERO, 1));
+    /// assert_eq!(answer.headers()["content-type"], "application/json");
+    /// assert_eq!(answer.headers()["x-ratelimit-remaining"], "99");
+    /// ```
+    #[must_use]
+    pub fn with_json(self, decision: &Decision) -> HeaderMap {
+        let mut headers = if self == Headers::Draft11 || is_unknown(decision) {
+            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(refusal::JSON))])
+        } else {
+            x::with_json(decision)
+        };
+        self.write_rest(decision, &mut headers);
+        headers
+    }
+
+    /// What not every choice has, and not every answer.
+    fn write_rest(self, decision: &Decision, headers: &mut HeaderMap) {
+        let retry_after = if decision.is_allowed() { None } else { retry_after(decision) };
+        let seconds = retry_after.map(|wait| whole(wait).max(1));
+        if self != Headers::XRateLimit && !is_unknown(decision) {
+            draft::add(decision, seconds, headers);
         }
-        if let Some(seconds) = retry_after {
-            add(headers, RETRY_AFTER, || number(seconds));
+        if let Some(seconds) = seconds {
+            headers.entry(RETRY_AFTER).or_insert_with(|| number(seconds));
         }
     }
 
@@ -98,15 +114,39 @@ impl Headers {
     /// ```
     #[must_use]
     pub fn refuse(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
-        let mut answer = match decision.outcome() {
-            Outcome::Unavailable => refusal::unavailable(request),
-            _ => refusal::refused(self, decision, request),
-        };
+        if !refusal::is_grpc(request) {
+            return self.refuse_http(decision, request);
+        }
+        let mut answer = refusal::grpc_refusal(decision);
         self.write(decision, answer.headers_mut());
+        answer
+    }
+
+    /// The same, but 429, or 503, to gRPC requests as well: for what stands before a service and does not speak gRPC itself.
+    ///
+    /// ```
+    /// # use {http::{HeaderMap, header::CONTENT_TYPE}, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
+    /// let decision = Bucket::new(Quota::per_second(1)).try_acquire_at(Duration::ZERO, 2);
+    /// let grpc = HeaderMap::from_iter([(CONTENT_TYPE, "application/grpc".parse()?)]);
+    /// assert_eq!(Headers::XRateLimit.refuse(&decision, &grpc).status(), 200);
+    /// assert_eq!(Headers::XRateLimit.refuse_http(&decision, &grpc).status(), 429);
+    /// # Ok::<(), http::header::InvalidHeaderValue>(())
+    /// ```
+    #[must_use]
+    pub fn refuse_http(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
+        let is_unknown = is_unknown(decision);
+        let is_problem = self != Headers::XRateLimit && !is_unknown && refusal::takes_problem(request);
+        let mut answer = Response::new(refusal::text(decision, is_problem));
+        *answer.status_mut() = if is_unknown { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::TOO_MANY_REQUESTS };
+        *answer.headers_mut() = self.with_json(decision);
+        if is_problem {
+            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(refusal::PROBLEM));
+        }
         answer
     }
 }
 
-fn add(headers: &mut HeaderMap, name: HeaderName, value: impl FnOnce() -> HeaderValue) {
-    headers.entry(name).or_insert_with(value);
+/// Whether nobody knows how many tokens there are.
+fn is_unknown(decision: &Decision) -> bool {
+    decision.outcome() == Outcome::Unavailable
 }

@@ -1,5 +1,10 @@
 //! The answers of the gate itself: to what is refused, and to what has no key.
 
+use std::{
+    fmt::{self, Write},
+    time::Duration,
+};
+
 use http::{
     HeaderMap, Response, StatusCode,
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
@@ -7,17 +12,16 @@ use http::{
 
 use super::{
     accept,
-    headers::Headers,
     key::Missing,
-    seconds::{Seconds, promised},
+    seconds::{Seconds, retry_after},
 };
 use crate::{Decision, Outcome};
 
 /// The name of the one policy there is, in the draft's fields and in its problems. Plain, so that it needs no escape.
 pub(super) const POLICY_NAME: &str = "default";
 
-const JSON: &str = "application/json";
-const PROBLEM: &str = "application/problem+json";
+pub(super) const JSON: &str = "application/json";
+pub(super) const PROBLEM: &str = "application/problem+json";
 const GRPC: &str = "application/grpc";
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -32,31 +36,76 @@ enum Code {
     Unauthenticated = 16,
 }
 
-/// The answer to a request that was refused, without the headers that tell what is left.
-pub(super) fn refused(headers: Headers, decision: &Decision, request: &HeaderMap) -> Response<String> {
-    let wait = decision.retry_after().map(promised).map(Seconds);
-    let message = match (decision.outcome(), &wait) {
-        (_, None) => format!(
-            "Rate limit exceeded: this request costs {} tokens, more than the capacity of {}, so it can never pass",
-            decision.cost(),
-            decision.limit()
-        ),
-        (Outcome::TableFull, Some(wait)) => format!("Rate limit exceeded: too many clients at once, retry in {wait} s"),
-        (_, Some(wait)) => format!("Rate limit exceeded: retry in {wait} s"),
+/// Whether a problem is for who sent this request.
+pub(super) fn takes_problem(request: &HeaderMap) -> bool {
+    accept::prefers(request, PROBLEM, JSON)
+}
+
+/// That nobody knows how many tokens there are: the request must not pass, and that is not the client's fault.
+const UNKNOWN: &str = "the limits cannot be looked up now";
+
+/// A refusal for people and programs, in JSON.
+pub(super) fn text(decision: &Decision, is_problem: bool) -> String {
+    if decision.outcome() == Outcome::Unavailable {
+        return format!(r#"{{"error": "Service Unavailable", "message": "{UNKNOWN}"}}"#);
+    }
+    let wait = Wait(retry_after(decision));
+    let message = Message { decision, wait };
+    let mut body = String::with_capacity(128);
+    // No text here needs an escape in JSON, and writing to a String cannot fail.
+    let _ = if is_problem {
+        write!(
+            body,
+            r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": 429, "detail": "{message}", "violated-policies": ["{POLICY_NAME}"], "retry_after": {wait}}}"##
+        )
+    } else {
+        write!(body, r#"{{"error": "Too Many Requests", "message": "{message}", "retry_after": {wait}}}"#)
     };
-    if is_grpc(request) {
-        return grpc(Code::ResourceExhausted, &message);
+    body
+}
+
+/// The same in gRPC's way, without the headers that tell what is left.
+pub(super) fn grpc_refusal(decision: &Decision) -> Response<String> {
+    if decision.outcome() == Outcome::Unavailable {
+        return grpc(Code::Unavailable, UNKNOWN);
     }
-    let retry_after = wait.map_or_else(|| "null".to_owned(), |wait| wait.to_string());
-    // No text here needs an escape in JSON.
-    if headers == Headers::Draft11 && accept::prefers(request, PROBLEM, JSON) {
-        let body = format!(
-            r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": 429, "detail": "{message}", "violated-policies": ["{POLICY_NAME}"], "retry_after": {retry_after}}}"##
-        );
-        return answer(StatusCode::TOO_MANY_REQUESTS, PROBLEM, body);
+    grpc(Code::ResourceExhausted, &Message { decision, wait: Wait(retry_after(decision)) }.to_string())
+}
+
+/// In seconds, as JSON.
+#[derive(Clone, Copy)]
+struct Wait(Option<Duration>);
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(wait) => Seconds(wait).fmt(f),
+            None => f.write_str("null"),
+        }
     }
-    let body = format!(r#"{{"error": "Too Many Requests", "message": "{message}", "retry_after": {retry_after}}}"#);
-    answer(StatusCode::TOO_MANY_REQUESTS, JSON, body)
+}
+
+/// Why a request was refused.
+struct Message<'a> {
+    decision: &'a Decision,
+    wait: Wait,
+}
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Message { decision, wait } = *self;
+        f.write_str("Rate limit exceeded: ")?;
+        match (decision.outcome(), wait) {
+            (_, Wait(None)) => write!(
+                f,
+                "this request costs {} tokens, more than the capacity of {}, so it can never pass",
+                decision.cost(),
+                decision.limit()
+            ),
+            (Outcome::TableFull, wait) => write!(f, "too many clients at once, retry in {wait} s"),
+            (_, wait) => write!(f, "retry in {wait} s"),
+        }
+    }
 }
 
 /// The answer to a request that nobody can tell the sender of: it must not pass.
@@ -78,7 +127,7 @@ pub(super) fn missing(missing: Missing, request: &HeaderMap) -> Response<String>
     answer(status, JSON, format!(r#"{{"error": "{error}", "message": "{message}"}}"#))
 }
 
-fn is_grpc(request: &HeaderMap) -> bool {
+pub(super) fn is_grpc(request: &HeaderMap) -> bool {
     request.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(GRPC.as_bytes()))
 }
 
@@ -98,13 +147,4 @@ fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<Stri
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
-}
-
-/// The answer when nobody knows how many tokens there are: the request must not pass, and that is not the client's fault.
-pub(super) fn unavailable(request: &HeaderMap) -> Response<String> {
-    let message = "the limits cannot be looked up now";
-    if is_grpc(request) {
-        return grpc(Code::Unavailable, message);
-    }
-    answer(StatusCode::SERVICE_UNAVAILABLE, JSON, format!(r#"{{"error": "Service Unavailable", "message": "{message}"}}"#))
 }

@@ -2,11 +2,36 @@
 
 use std::{fmt, time::Duration};
 
+use crate::{Decision, Outcome};
+
+/// After this it is worth a try to ask a Redis again that could not be asked.
+const PROBED_AGAIN: Duration = Duration::from_secs(1);
+
 /// Part of a wait by which it is lengthened, 61 in a million: our clock and the client's may differ by some.
 const CLOCK_MARGIN: u128 = 1 << 14;
 
-/// A wait as it may be promised to a client with another clock: a little longer, in whole microseconds.
-pub(super) fn promised(wait: Duration) -> Duration {
+/// The wait that a client may be told of: [`Decision::retry_after`], made longer by 61 parts in a million, since the client's
+/// clock is another, and rounded up to whole microseconds. Whoever waits so long and asks again is allowed, if nobody else has
+/// taken the tokens.
+///
+/// `None` when the request was allowed, or never will be. One second where nobody could decide ([`Outcome::Unavailable`]). For refusals of your own; those of [`Headers`](super::Headers) have it.
+///
+/// ```
+/// # use {std::time::Duration, tollgate::{Bucket, Quota, tower}};
+/// let bucket = Bucket::new(Quota::per_second(1).capacity(2));
+/// assert_eq!(tower::retry_after(&bucket.try_acquire_at(Duration::ZERO, 2)), None);
+/// assert_eq!(tower::retry_after(&bucket.try_acquire_at(Duration::ZERO, 1)), Some(Duration::from_micros(1_000_062)));
+/// ```
+#[must_use]
+pub fn retry_after(decision: &Decision) -> Option<Duration> {
+    match decision.outcome() {
+        Outcome::Unavailable => Some(PROBED_AGAIN),
+        _ => decision.retry_after().map(promised),
+    }
+}
+
+/// A wait as it may be promised to a client with another clock.
+fn promised(wait: Duration) -> Duration {
     let nanos = wait.as_nanos();
     let micros = (nanos + nanos / CLOCK_MARGIN + 1).div_ceil(1000);
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))

@@ -12,6 +12,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
+use tollgate::tower::Headers;
 
 use self::route::{Charges, Endpoint, Price};
 pub(crate) use self::{
@@ -38,6 +39,8 @@ pub(crate) struct App {
     access: Access,
     /// Who may ask `POST /check`; `None`: everybody.
     askers: Option<Access>,
+    /// What tells clients what is left.
+    headers: Headers,
     pub(crate) limits: Arc<Limits>,
     pub(crate) bounds: Bounds,
     pub(crate) metrics: Arc<Metrics>,
@@ -243,10 +246,10 @@ impl App {
             without_redis, "request"
         );
         let handled = if decision.is_refused() {
-            Handled::done(answer::refused(decision))
+            Handled::done(answer::refused(self.headers, decision, request.headers()))
         } else {
             let (status, body) = self.content(endpoint, request.headers(), caller, id);
-            Handled { answer: answer::limited(status, body, decision), wants: endpoint.wants() }
+            Handled { answer: answer::limited(self.headers, status, body, decision), wants: endpoint.wants() }
         };
         match without_redis {
             None => handled,

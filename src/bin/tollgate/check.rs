@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
-use tollgate::{Decision, Outcome};
+use tollgate::{Decision, tower};
 
 use crate::{
     answer::{self, Answer},
@@ -90,15 +90,11 @@ fn who<'a>(app: &App, question: &'a Question, number: usize, is_list: bool) -> R
 
 impl Verdict {
     fn of(decision: &Decision) -> Verdict {
-        let retry_after = match decision.outcome() {
-            Outcome::Unavailable => Some(Duration::from_secs(answer::PROBED_AGAIN)),
-            _ => decision.retry_after().filter(|_| decision.is_refused()).map(answer::promised),
-        };
         Verdict {
             allowed: !decision.is_refused(),
             limit: decision.limit(),
             remaining: decision.remaining(),
-            retry_after: retry_after.as_ref().map(Duration::as_secs_f64),
+            retry_after: tower::retry_after(decision).as_ref().map(Duration::as_secs_f64),
             reset_after: decision.reset_after().as_secs_f64(),
         }
     }

@@ -8,6 +8,7 @@ use clap::{
 };
 use hyper::Uri;
 use ipnet::IpNet;
+use tollgate::tower::Headers;
 
 use crate::config::{
     Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole,
@@ -27,6 +28,7 @@ const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of
   admin_token = "..."
   check = "guarded"                           # POST /check is for who has a token; or "open": for everybody
   check_token = "..."                         # what it asks for; the admin's token is as good
+  headers = "x"                               # X-RateLimit-*; or "draft": RateLimit, as the IETF has it; or "both"
   redis = "redis://127.0.0.1/"                # or rediss://, redis+sentinel://, redis+cluster://
   redis_mode = "exact"                        # or "lease": memory speed, with lease_fraction on top of the capacity
   lease_fraction = 0.1                        # of the capacity, out on lease at most, over all instances
@@ -81,10 +83,10 @@ its upstreams.
 GET /metrics, for whom the admin API is, tells Prometheus of decisions by route and reason, how long they take, and how full the
 table is. It names no client.
 
-SIGHUP reads the file again: limits, rules, routes, upstreams, keys, tokens and trusted proxies change for the next request. Buckets
-stay as they are unless the default changed, and what an administrator changed stays unless the file says something new of it. A
-bad file changes nothing, and the log says why; listen, client, ipv6_prefix, max_clients, connections, whether there is an upstream
-and all about Redis, with the default limit that is shared there, wait for a restart.
+SIGHUP reads the file again: limits, rules, routes, upstreams, keys, tokens, headers and trusted proxies change for the next
+request. Buckets stay as they are unless the default changed, and what an administrator changed stays unless the file says
+something new of it. A bad file changes nothing, and the log says why; listen, client, ipv6_prefix, max_clients, connections,
+whether there is an upstream and all about Redis, with the default limit that is shared there, wait for a restart.
 
 TOLLGATE_LOG (or RUST_LOG) sets what is logged to standard error: info, debug (a line a request), or a filter."#;
 
@@ -169,6 +171,12 @@ pub(crate) struct Serve {
     /// What POST /check asks for, as Authorization: Bearer TOKEN; the admin's token is as good
     #[arg(long, env = "TOLLGATE_CHECK_TOKEN", value_name = "TOKEN", value_parser = typed::<Secret>, hide_env_values = true)]
     pub(crate) check_token: Option<Secret>,
+    /// Which headers tell clients what is left: x (X-RateLimit-*), draft (RateLimit, RateLimit-Policy) or both [default: x]
+    ///
+    /// draft is draft-ietf-httpapi-ratelimit-headers-11. With it, and with both, a refusal is application/problem+json for clients
+    /// whose Accept takes that as gladly as JSON.
+    #[arg(long, env = "TOLLGATE_HEADERS", value_name = "WHICH", value_parser = typed::<Headers>)]
+    pub(crate) headers: Option<Headers>,
 }
 
 /// Flags of the stress tool.

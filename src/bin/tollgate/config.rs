@@ -18,7 +18,7 @@ use std::{
 
 use hyper::Method;
 use ipnet::IpNet;
-use tollgate::Quota;
+use tollgate::{Quota, tower::Headers};
 
 pub(crate) use self::{
     file::{Client, File},
@@ -53,6 +53,7 @@ pub(crate) struct Settings {
     pub(crate) admin_token: Option<Secret>,
     pub(crate) check: Check,
     pub(crate) check_token: Option<Secret>,
+    pub(crate) headers: Headers,
     pub(crate) client: Client,
     pub(crate) api_keys: Option<HashSet<String>>,
     pub(crate) routes: Vec<Route>,
@@ -149,6 +150,7 @@ impl Settings {
             admin_token: flags.admin_token.or(file.admin_token.map(|token| token.0)),
             check,
             check_token,
+            headers: flags.headers.or(file.headers.map(|headers| headers.0)).unwrap_or_default(),
             client,
             api_keys: file.api_keys.map(|keys| plain(keys).map(|Secret(key)| key).collect()),
             routes: routes(file.routes, gateway.is_some())?,

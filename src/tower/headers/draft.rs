@@ -1,6 +1,9 @@
 //! The fields of draft-ietf-httpapi-ratelimit-headers-11: structured fields (RFC 9651), lists of one policy.
 
-use http::header::{HeaderName, HeaderValue};
+use http::{
+    HeaderMap,
+    header::{HeaderName, HeaderValue},
+};
 use sfv::{KeyRef, ListSerializer, StringRef, key_ref, string_ref};
 
 use crate::{
@@ -8,11 +11,17 @@ use crate::{
     tower::{refusal::POLICY_NAME, seconds::whole},
 };
 
-pub(super) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-pub(super) const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Adds them, but for those that are there already.
+pub(super) fn add(decision: &Decision, retry_after: Option<u64>, headers: &mut HeaderMap) {
+    headers.entry(POLICY).or_insert_with(|| policy(decision));
+    headers.entry(LIMIT).or_insert_with(|| limit(decision, retry_after));
+}
 
 /// `"default";q=100;w=60`
-pub(super) fn policy(decision: &Decision) -> HeaderValue {
+fn policy(decision: &Decision) -> HeaderValue {
     let window = seconds(whole(decision.window()));
     field([(key_ref("q"), decision.limit()), (key_ref("w"), window)])
 }
@@ -20,7 +29,7 @@ pub(super) fn policy(decision: &Decision) -> HeaderValue {
 /// `"default";r=50;t=30`
 ///
 /// The draft wants `Retry-After` to name no moment before `t`, so of a refusal they are the same.
-pub(super) fn limit(decision: &Decision, retry_after: Option<u64>) -> HeaderValue {
+fn limit(decision: &Decision, retry_after: Option<u64>) -> HeaderValue {
     let time = seconds(retry_after.unwrap_or_else(|| whole(decision.reset_after())));
     field([(key_ref("r"), decision.remaining()), (key_ref("t"), time)])
 }

@@ -52,6 +52,7 @@ impl App {
             charges: Charges::new(settings, &metrics),
             access: Access::new("the admin API", settings.admin_token.clone()),
             askers: askers(settings),
+            headers: settings.headers,
             limits,
             bounds: settings.bounds,
             metrics,

@@ -8,7 +8,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, value::MapAccessDeserializer},
 };
-use tollgate::Quota;
+use tollgate::{Quota, tower::Headers};
 
 use super::{
     kinds::{
@@ -44,6 +44,8 @@ pub(crate) struct File {
     pub(crate) check: Option<Typed<Check>>,
     #[serde(default, deserialize_with = "present", alias = "check-token")]
     pub(crate) check_token: Option<Typed<Secret>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) headers: Option<Typed<Headers>>,
     #[serde(default, deserialize_with = "present")]
     pub(crate) redis: Option<Typed<RedisUrl>>,
     #[serde(default, deserialize_with = "present", alias = "redis-mode")]

@@ -12,7 +12,7 @@ use std::{
 
 use hyper::{Method, header::HeaderName};
 use ipnet::IpNet;
-use tollgate::Quota;
+use tollgate::{Quota, tower::Headers};
 
 pub(crate) use self::{
     redis::{OnRedisError, RedisMode, RedisPrefix, RedisUrl},
@@ -233,6 +233,21 @@ impl Value for Check {
         match text {
             "guarded" => Some(Check::Guarded),
             "open" => Some(Check::Open),
+            _ => None,
+        }
+    }
+}
+
+impl Value for Headers {
+    fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("x, draft or both")
+    }
+
+    fn text(text: &str) -> Option<Headers> {
+        match text {
+            "x" => Some(Headers::XRateLimit),
+            "draft" => Some(Headers::Draft11),
+            "both" => Some(Headers::Both),
             _ => None,
         }
     }
