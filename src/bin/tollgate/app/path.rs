@@ -1,43 +1,93 @@
 //! Spellings of paths.
+//!
+//! Servers differ in how they read a path: some decode `%2F` before they look for the parts, some take `\` for `/`, some drop
+//! empty parts, some follow `..`, and some do none of it. What an upstream does is not known here, so that a path has several readings,
+//! and whoever must not get around something by a spelling looks at all of them. (What is not among them: letters of another case,
+//! and what is behind a `;`.)
 
-/// A path without percent-encoding, empty parts, `.` and `..`, as many frameworks read it; `None` when it is that already, or
-/// cannot be decoded.
-pub(super) fn plain(path: &str) -> Option<String> {
-    if !path.contains('%') && !path.contains("//") && !path.contains("/.") {
-        return None;
-    }
-    let decoded = percent_decoded(path)?;
-    let mut parts = Vec::new();
-    for part in decoded.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
+/// The ways to read a path that can be read in more than one, or is encoded, each of them once; none when it is as it stands
+/// for everybody.
+pub(super) fn readings(path: &str) -> Vec<String> {
+    let mut readings = Vec::new();
+    if path.contains(['%', '\\']) || path.contains("//") || path.contains("/.") {
+        for way in Way::all() {
+            let reading = way.read(path);
+            if !readings.contains(&reading) {
+                readings.push(reading);
+            }
         }
     }
-    let end = if decoded.ends_with('/') && !parts.is_empty() { "/" } else { "" };
-    Some(format!("/{}{end}", parts.join("/")))
+    readings
+}
+
+/// What a server does to a path before it looks where that leads. All of them decode what stands between two slashes.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Takes `%2F` and `\` for `/`.
+    splits: bool,
+    /// Drops empty parts.
+    merges: bool,
+    /// Follows `.` and `..`.
+    follows: bool,
+}
+
+impl Way {
+    fn all() -> impl Iterator<Item = Way> {
+        (0..8).map(|bits| Way { splits: bits & 1 > 0, merges: bits & 2 > 0, follows: bits & 4 > 0 })
+    }
+
+    fn read(self, path: &str) -> String {
+        let decoded = self.decoded(path);
+        let mut parts = Vec::new();
+        let mut rest = decoded.strip_prefix('/').unwrap_or(&decoded).split('/').peekable();
+        while let Some(part) = rest.next() {
+            match part {
+                // The last one is the slash at the end.
+                "" if self.merges && rest.peek().is_some() => {}
+                "." if self.follows => {}
+                ".." if self.follows => drop(parts.pop()),
+                part => parts.push(part),
+            }
+        }
+        format!("/{}", parts.join("/"))
+    }
+
+    fn decoded(self, path: &str) -> String {
+        let split = |part: &str| if self.splits { part.replace('\\', "/") } else { part.replace('/', "%2F") };
+        let parts: Vec<String> = path.split('/').map(|part| split(&String::from_utf8_lossy(&decoded(part)))).collect();
+        parts.join("/")
+    }
 }
 
 /// `None`: not percent-encoded UTF-8.
 pub(crate) fn percent_decoded(text: &str) -> Option<String> {
+    let encodes = |part: &str| part.len() >= 2 && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    let is_encoded = text.split('%').skip(1).all(encodes);
+    is_encoded.then(|| String::from_utf8(decoded(text)).ok()).flatten()
+}
+
+/// A percent sign that encodes nothing stands for itself.
+fn decoded(text: &str) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
-    loop {
-        rest = match *rest {
-            [] => return String::from_utf8(bytes).ok(),
-            [b'%', high, low, ref behind @ ..] => {
-                bytes.push((digit(high)? * 16 + digit(low)?) as u8);
-                behind
-            }
-            [b'%', ..] => return None,
-            [byte, ref behind @ ..] => {
-                bytes.push(byte);
-                behind
-            }
+    while let [byte, behind @ ..] = rest {
+        let encoded = match rest {
+            [b'%', high, low, behind @ ..] => digit(*high).zip(digit(*low)).map(|(high, low)| (high * 16 + low, behind)),
+            _ => None,
         };
+        match encoded {
+            Some((code, behind)) => {
+                bytes.push(code as u8);
+                rest = behind;
+            }
+            None => {
+                bytes.push(*byte);
+                rest = behind;
+            }
+        }
     }
+    bytes
 }
 
 #[cfg(test)]
@@ -45,19 +95,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_has_one_plain_spelling() {
+    fn a_path_has_all_its_readings() {
         for (path, expected) in [
-            ("//", "/"),
-            ("/a//b", "/a/b"),
-            ("/a/./b/", "/a/b/"),
-            ("/a/../../b", "/b"),
-            ("/%61%2fb", "/a/b"),
-            ("/a/%2e%2E/b", "/b"),
+            ("//", &["//", "/"][..]),
+            ("/a//b", &["/a//b", "/a/b"]),
+            ("/a/./b/", &["/a/./b/", "/a/b/"]),
+            ("/a/../../b", &["/a/../../b", "/b"]),
+            ("/%61%2fb", &["/a%2Fb", "/a/b"]),
+            ("/a/%2e%2E/b", &["/a/../b", "/b"]),
+            ("/a\\b", &["/a\\b", "/a/b"]),
+            ("/a/..%2fb", &["/a/..%2Fb", "/a/../b", "/b"]),
+            ("/a//../b", &["/a//../b", "/a/../b", "/a/b", "/b"]),
+            ("/%zz/../b", &["/%zz/../b", "/b"]),
+            ("/%ff/%2e%2e/b", &["/\u{fffd}/../b", "/b"]),
+            ("/%", &["/%"]),
         ] {
-            assert_eq!(plain(path).as_deref(), Some(expected), "{path}");
+            assert_eq!(readings(path), expected, "{path}");
         }
-        for path in ["/", "/a/b", "/a.b", "/%", "/%zz", "/%ff"] {
-            assert_eq!(plain(path), None, "{path}");
+        for path in ["/", "/a/b", "/a.b/", "*", ""] {
+            assert_eq!(readings(path), [""; 0], "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_encoded_well_is_not_decoded() {
+        for (text, expected) in [("a%2eb%2E", Some("a.b.")), ("%c3%a9", Some("é")), ("", Some(""))] {
+            assert_eq!(percent_decoded(text).as_deref(), expected, "{text}");
+        }
+        for text in ["%", "a%2", "%zz", "%2", "%ff", "%%41"] {
+            assert_eq!(percent_decoded(text), None, "{text}");
         }
     }
 }

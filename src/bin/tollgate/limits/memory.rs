@@ -7,7 +7,7 @@ use std::{
 
 use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, Quota, Stats};
 
-use super::{InForce, NewDefault, NotChanged, Shown, Terms};
+use super::{Decided, InForce, NewDefault, NotChanged, Shown, Terms};
 use crate::{client::Id, config::MAX_RULES};
 
 /// Decisions take no lock; changes take one, so that what is shown is what is in force.
@@ -23,8 +23,16 @@ impl Memory {
     }
 
     #[inline]
-    pub(super) fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Decision {
-        self.limiter.try_acquire(id, cost)
+    pub(super) fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Decided {
+        self.limiter.try_acquire(id, cost).into()
+    }
+
+    pub(super) fn refund(&self, id: &Id<'_>, decision: Decision) {
+        self.limiter.refund(id, decision);
+    }
+
+    pub(super) fn quota(&self) -> Quota {
+        self.limiter.quota()
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -42,7 +50,7 @@ impl Memory {
 
     pub(super) fn set_rule(&self, id: &Id<'_>, quota: Quota) -> Result<Shown, NotChanged> {
         let mut rules = self.lock();
-        let name = id.name();
+        let name = id.name().into_owned();
         if rules.len() >= MAX_RULES && !rules.contains_key(&name) {
             return Err(NotChanged::TooManyRules);
         }
@@ -54,18 +62,19 @@ impl Memory {
     pub(super) fn remove_rule(&self, id: &Id<'_>) -> Option<Shown> {
         let mut rules = self.lock();
         self.limiter.remove_rule(id);
-        rules.remove(&id.name()).map(|_| self.limiter.quota().into())
+        rules.remove(&*id.name()).map(|_| self.limiter.quota().into())
     }
 
     pub(super) fn take_over(&self, old: &Terms<'_>, new: &Terms<'_>) -> Result<(), NotChanged> {
         let mut rules = self.lock();
         let named = |terms: &Terms<'_>| -> BTreeMap<String, Quota> {
-            terms.rules.iter().map(|(id, quota)| (id.name(), *quota)).collect()
+            terms.rules.iter().map(|(id, quota)| (id.name().into_owned(), *quota)).collect()
         };
         let (before, after) = (named(old), named(new));
         // Those of the old file that are still as it said, and that the new one does not have.
         let gone = |name: &String| !after.contains_key(name) && before.get(name) == rules.get(name);
-        let gone: Vec<_> = old.rules.iter().map(|(id, _)| (id, id.name())).filter(|(_, name)| gone(name)).collect();
+        let gone: Vec<_> =
+            old.rules.iter().map(|(id, _)| (id, id.name().into_owned())).filter(|(_, name)| gone(name)).collect();
         let added = after.keys().filter(|name| !rules.contains_key(*name)).count();
         if rules.len() - gone.len() + added > MAX_RULES {
             return Err(NotChanged::TooManyRules);
@@ -75,7 +84,7 @@ impl Memory {
             rules.remove(&name);
         }
         for (id, quota) in &new.rules {
-            let name = id.name();
+            let name = id.name().into_owned();
             if before.get(&name) != Some(quota) {
                 self.limiter.set_rule(id, *quota);
                 rules.insert(name, *quota);
