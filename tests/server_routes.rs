@@ -137,16 +137,18 @@ fn metrics_tell_the_tables_apart_by_route_and_name_nobody() {
 }
 
 #[test]
-fn a_route_may_have_a_smaller_table() {
-    let file = format!("{ROUTES}max_clients = 1000\n");
-    let text = Launch::new().config("tollgate.toml", &file).start().get("/metrics").text();
-    let slots = |labels: &str| {
+fn a_route_has_a_table_of_the_size_that_it_is_given() {
+    let slots = |file: &str, labels: &str| {
+        let text = Launch::new().config("tollgate.toml", file).start().get("/metrics").text();
         let name = format!("tollgate_table_slots{labels} ");
         let line = text.lines().find_map(|line| line.strip_prefix(&name));
         line.unwrap_or_else(|| panic!("no {name} in {text}")).parse::<u64>().unwrap()
     };
-    assert!((1000..4000).contains(&slots("{route=\"/reports/*\"}")), "{text}");
-    assert_eq!(slots("{route=\"POST /api/upload\"}"), slots(""), "else it is as large as the default's");
+    let reports = "{route=\"/reports/*\"}";
+    assert!((200_000..300_000).contains(&slots(&format!("{ROUTES}max_clients = 150000\n"), reports)));
+    assert!((160_000..200_000).contains(&slots(ROUTES, reports)), "100000 clients");
+    let few = format!("max_clients = 600\n{ROUTES}");
+    assert_eq!(slots(&few, reports), slots(&few, ""), "no more than the server has room for");
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(crate) struct Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Own {
     pub(crate) quota: Quota,
-    /// `None`: as many as have a default bucket.
+    /// `None`: so many as there is usually room for.
     pub(crate) max_clients: Option<usize>,
 }
 

@@ -8,6 +8,10 @@ use tollgate::{KeyedLimiter, Quota, RedisStats, Stats};
 use super::{Limits, Shown};
 use crate::config::{Own, Redis, Settings};
 
+/// What a route tells apart unless the file says otherwise, or the server itself has room for fewer: with many routes, tables as
+/// large as the default's would be a lot of memory, and `GET /metrics` looks at every slot of each.
+const MAX_CLIENTS: usize = 100_000;
+
 /// By the routes' labels.
 #[derive(Default)]
 pub(crate) struct OfRoutes(BTreeMap<String, OfRoute>);
@@ -25,7 +29,7 @@ impl OfRoutes {
         let (mut kept, mut made) = (BTreeMap::new(), JoinSet::new());
         for route in &settings.routes {
             let Some(Own { quota, max_clients }) = route.own else { continue };
-            let (label, max_clients) = (route.label(), max_clients.unwrap_or(settings.max_clients));
+            let (label, max_clients) = (route.label(), max_clients.unwrap_or(settings.max_clients.min(MAX_CLIENTS)));
             match before.0.get(&label) {
                 Some(same) if (same.quota, same.max_clients) == (quota, max_clients) => {
                     kept.insert(label, same.clone());
