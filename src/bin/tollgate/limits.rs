@@ -152,7 +152,10 @@ impl Limits {
     /// Puts the rules of the configuration in force. Where others share them, what an administrator has set since stays.
     pub(crate) async fn start_with(&self, rules: Vec<(Id<'_>, Quota)>) -> Result<(), NotChanged> {
         match self {
-            Limits::Memory(memory) => rules.into_iter().try_for_each(|(id, quota)| memory.set_rule(&id, quota).map(drop)),
+            Limits::Memory(memory) => {
+                let default = memory.quota();
+                memory.take_over(&Terms { default, rules: Vec::new() }, &Terms { default, rules })
+            }
             Limits::Shared(shared) => {
                 let named = rules.iter().map(|(id, quota)| (id.name().into_owned(), *quota)).collect();
                 shared.start_with(named).await;

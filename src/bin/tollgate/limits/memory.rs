@@ -65,6 +65,7 @@ impl Memory {
         rules.remove(&*id.name()).map(|_| self.limiter.quota().into())
     }
 
+    /// In one step, so that no request sees a part of it.
     pub(super) fn take_over(&self, old: &Terms<'_>, new: &Terms<'_>) -> Result<(), NotChanged> {
         let mut rules = self.lock();
         let named = |terms: &Terms<'_>| -> BTreeMap<String, Quota> {
@@ -79,21 +80,17 @@ impl Memory {
         if rules.len() - gone.len() + added > MAX_RULES {
             return Err(NotChanged::TooManyRules);
         }
-        for (id, name) in gone {
-            self.limiter.remove_rule(id);
-            rules.remove(&name);
+        let set: Vec<_> = new.rules.iter().filter(|(id, quota)| before.get(&*id.name()) != Some(quota)).collect();
+        let default = (old.default != new.default).then_some(new.default);
+        if let Some(quota) = default {
+            tracing::info!(old = %self.limiter.quota(), new = %quota, "the default limit changed, all buckets are full");
         }
-        for (id, quota) in &new.rules {
-            let name = id.name().into_owned();
-            if before.get(&name) != Some(quota) {
-                self.limiter.set_rule(id, *quota);
-                rules.insert(name, *quota);
-            }
+        let taken_back = gone.iter().map(|(id, _)| (*id, None));
+        self.limiter.change(default, taken_back.chain(set.iter().map(|(id, quota)| (id, Some(*quota)))));
+        for (_, name) in &gone {
+            rules.remove(name);
         }
-        if old.default != new.default {
-            tracing::info!(old = %self.limiter.quota(), new = %new.default, "the default limit changed, all buckets are full");
-            self.limiter.replace(new.default);
-        }
+        rules.extend(set.iter().map(|(id, quota)| (id.name().into_owned(), *quota)));
         Ok(())
     }
 
