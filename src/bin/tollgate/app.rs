@@ -5,6 +5,7 @@ mod charge;
 mod charges;
 mod content;
 mod endpoint;
+mod handled;
 mod make;
 mod original;
 mod path;
@@ -20,6 +21,7 @@ use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 
 pub(crate) use self::{
     body::{Unread, finish, incomplete},
+    handled::{Handled, Wants},
     path::percent_decoded,
 };
 use self::{charge::Charge, charges::Charges, endpoint::Endpoint};
@@ -60,30 +62,6 @@ pub(crate) struct Caller {
     granted: Bytes,
     /// Of the configuration by which it is trusted, or not.
     generation: u64,
-}
-
-/// An answer, and what has to be read before it is sent.
-pub(crate) struct Handled {
-    pub(crate) answer: Answer,
-    pub(crate) wants: Wants,
-}
-
-/// What the body of the request is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wants {
-    Nothing,
-    /// To be echoed.
-    Submitted,
-    /// A new default.
-    NewDefault,
-    /// One client's limits.
-    NewRule,
-    /// Whether somebody may pass.
-    Asked,
-    /// Nothing, but the end of one client's own limits, whose name is this, percent-encoded.
-    RuleRemoved(String),
-    /// To go to the upstream of this number, which gives the answer.
-    Proxied(usize),
 }
 
 /// A request, looked at.
@@ -284,16 +262,5 @@ impl App {
             Endpoint::ShowConfig => Handled::done(answer::value(StatusCode::OK, &self.in_force())),
             _ => Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() },
         }
-    }
-}
-
-impl Handled {
-    /// Whether the answer does not depend on the body.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.wants == Wants::Nothing
-    }
-
-    fn done(answer: Answer) -> Handled {
-        Handled { answer, wants: Wants::Nothing }
     }
 }
