@@ -14,7 +14,7 @@ use std::{
 };
 
 use rustix::process::Signal;
-use support::{Launch, PATIENCE, Response, Server};
+use support::{Launch, PATIENCE, Response, Server, Upstream};
 use support_redis::RedisServer;
 use support_reload::Reloaded;
 
@@ -66,6 +66,23 @@ fn two_servers_share_the_buckets_of_a_route() {
     for part in ["tollgate:route:/reports/*:", "tollgate:route:/b%3A1:"] {
         assert!(names.iter().any(|name| name.starts_with(part)), "{part} is not in {names:?}");
     }
+}
+
+#[test]
+fn a_gateway_on_redis_passes_on_what_its_routes_allow_and_nothing_else() {
+    let (redis, upstream) = (RedisServer::start(), Upstream::saying("mine"));
+    let file = format!("upstream = '{}'\n{}\n[[routes]]\npath = '/open/*'\nexempt = true", upstream.url(), file(2));
+    let server = launch(&redis, &[]).config("tollgate.toml", &file).start();
+    let mut client = server.client();
+    assert_eq!(of(&client.post("/reports/a", "body")), (200, 2, 1));
+    assert_eq!(of(&client.get("//reports/b")), (200, 2, 0));
+    assert_eq!(of(&client.post("/reports/c", "body")), (429, 2, 0));
+    assert_eq!(of(&client.get("/open/../reports/d")), (429, 2, 0));
+    assert_eq!(upstream.requests().len(), 2);
+    let open = client.post("/open/x", "body");
+    assert_eq!((open.text().as_str(), open.header("X-RateLimit-Limit")), ("mine", None));
+    assert_eq!(upstream.requests()[2].body, b"body");
+    assert_eq!(client.get("/health").status, 200);
 }
 
 #[test]
