@@ -119,11 +119,8 @@ fn every_other_choice_in_it_loads() {
         choose(&["[[routes]]", "method = ", "path = ", "cost = "], &[], &mut chosen),
         choose(&["[[routes]]", "path = ", "exempt = "], &[], &mut chosen),
         choose(&["headers = "], &["headers = "], &mut chosen),
-        choose(
-            &["trust_proxy = ", "admin_token = ", "check_token = ", "max_clients = ", "ipv6_prefix = "],
-            &[],
-            &mut chosen,
-        ),
+        choose(&["[[routes]]", "path = ", "capacity = 100", "refill_rate = 0", "max_clients = "], &[], &mut chosen),
+        choose(&["trust_proxy = ", "admin_token = ", "check_token = ", "ipv6_prefix = "], &[], &mut chosen),
         choose(&["redis = ", "redis_mode = \"lease", "lease_fraction = "], &[], &mut chosen),
         choose(
             &["redis = ", "redis_mode = \"exact", "redis_prefix", "redis_timeout", "on_redis", "local_share"],
@@ -139,7 +136,8 @@ fn every_other_choice_in_it_loads() {
                 "response_timeout",
                 "idle_timeout",
                 "keep_alive",
-                "max_",
+                "max_idle",
+                "max_requests",
                 "tunnel_",
             ],
             &[],

@@ -1,6 +1,15 @@
 //! Many buckets in memory: what a user of `KeyedLimiter` sees, beside what `behaviour_memory` says of every backend.
 
-use std::{collections::hash_map::RandomState, net::IpAddr, sync::Arc, thread, time::Duration};
+use std::{
+    collections::hash_map::RandomState,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use tollgate::{KeyedLimiter, ManualClock, Outcome, Quota, WhenFull};
 
@@ -150,5 +159,42 @@ fn a_quota_replaced_under_traffic_is_seen_whole() {
             limiter.replace(Quota::per_hour(25));
             limiter.replace(Quota::per_hour(10));
         }
+    });
+}
+
+#[test]
+fn several_changes_at_once_are_seen_together() {
+    let (limiter, _) = limiter(Quota::per_day(1), 1000);
+    limiter.set_rule("gone", Quota::per_day(9));
+    limiter.change(None, [("alice", Some(Quota::per_day(5))), ("gone", None)]);
+    assert_eq!((limiter.rule("alice"), limiter.rule("gone")), (Some(Quota::per_day(5)), None));
+    assert!(limiter.try_acquire("bob", 1).is_allowed() && limiter.try_acquire("alice", 5).is_allowed());
+    limiter.change(None, [("bob", Some(Quota::per_day(7)))]);
+    assert_eq!((limiter.available("alice"), limiter.available("bob")), (0, 7), "others keep their buckets");
+    limiter.change(Some(Quota::per_day(2)), [("bob", None)]);
+    let left = [limiter.available("alice"), limiter.available("bob"), limiter.available("carol")];
+    assert_eq!(left, [5, 2, 2], "a new default makes all buckets full");
+
+    // Default, one rule and another are the same number, always.
+    limiter.change(Some(Quota::per_day(100)), [("alice", Some(Quota::per_day(100))), ("bob", Some(Quota::per_day(100)))]);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (limiter, done) = (&limiter, &done);
+        for _ in 0..2 {
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let mut limits = Vec::new();
+                    limiter.try_acquire_batch(&[("alice", 0), ("carol", 0), ("bob", 0)], |_, decision| {
+                        limits.push(decision.limit())
+                    });
+                    assert!(limits.iter().all(|limit| *limit == limits[0]), "{limits:?}");
+                }
+            });
+        }
+        for number in 1..2000 {
+            let quota = Quota::per_day(number);
+            limiter.change(Some(quota), [("alice", Some(quota)), ("bob", Some(quota))]);
+        }
+        done.store(true, Ordering::Relaxed);
     });
 }

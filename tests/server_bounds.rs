@@ -148,6 +148,28 @@ fn what_is_in_flight_at_the_end_has_a_grace_and_no_more() {
 }
 
 #[test]
+fn a_second_signal_ends_it_at_once() {
+    for second in [Signal::TERM, Signal::INT] {
+        let mut server = bounded("shutdown_grace = \"1h\"\nbody_timeout = \"1h\"");
+        let mut endless = server.client();
+        endless
+            .send(b"POST /api/submit HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n")
+            .unwrap();
+        assert_eq!(endless.read().unwrap().status, 100);
+        server.signal(Signal::TERM);
+        let deadline = Instant::now() + PATIENCE;
+        while Client::try_connect(server.address, None).is_ok() {
+            assert!(Instant::now() < deadline, "it still takes connections");
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(server.is_running(), "the first one waits for what is in flight");
+        server.signal(second);
+        assert_eq!(server.exit_within(PATIENCE).expect("it ends").code(), Some(1));
+        assert!(server.stderr().contains("second signal"), "{}", server.stderr());
+    }
+}
+
+#[test]
 fn a_client_that_never_reads_its_answers_is_dropped() {
     let mut server = bounded("header_timeout = \"1s\"\nidle_timeout = \"1s\"\nbody_timeout = \"1s\"");
     let mut deaf = server.client();

@@ -5,10 +5,11 @@
 mod support;
 #[path = "support/redis.rs"]
 mod support_redis;
+#[path = "support/reload.rs"]
+mod support_reload;
 
 use std::{
     fs,
-    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -17,42 +18,7 @@ use std::{
 use rustix::process::Signal;
 use support::{Launch, PATIENCE, Server, Upstream};
 use support_redis::RedisServer;
-
-/// A server with a file that may change.
-struct Reloaded {
-    server: Server,
-    path: PathBuf,
-}
-
-impl Reloaded {
-    fn start(text: &str, flags: &[&str]) -> Reloaded {
-        let launch = Launch::new();
-        let path = launch.file("tollgate.toml", text);
-        let server = launch.args(&["--config", path.to_str().unwrap()]).args(flags).start();
-        Reloaded { server, path }
-    }
-
-    /// Returns the line that says what came of it.
-    fn reload(&self, text: &str) -> String {
-        let before = self.lines().len();
-        fs::write(&self.path, text).unwrap();
-        self.server.signal(Signal::HUP);
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(line) = self.lines().get(before) {
-                return line.clone();
-            }
-            assert!(Instant::now() < deadline, "nothing came of it: {}", self.server.stderr());
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let text = self.server.stderr();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().filter(|line| line.contains("the configuration was")).map(str::to_owned).collect()
-    }
-}
+use support_reload::Reloaded;
 
 fn eventually(holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;

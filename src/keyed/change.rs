@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     KeyedLimiter,
-    generation::{Generation, Rule, Rules},
+    generation::{Generation, Rule},
     sync::Arc,
     table::Table,
 };
@@ -20,13 +20,30 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// # Panics
     /// When there is no memory for another table.
     pub fn replace(&self, quota: Quota) {
-        let (sets, when_full) = self.current.with(|now| (now.table.memory.sets(), now.table.when_full));
-        #[expect(clippy::expect_used, reason = "documented, as of a Vec that finds no memory")]
-        let table = Arc::new(Table::new(&quota, sets, when_full).expect("no memory for another table"));
-        self.current.change(|old| {
-            let fresh = |(&hash, rule): (&u64, &Arc<Rule>)| (hash, self.new_rule(rule.bucket.quota()));
-            Generation::new(quota, table, self.new_origin(), old.rules.iter().map(fresh).collect())
-        });
+        self.change::<()>(Some(quota), []);
+    }
+
+    /// Changes several things at once, so that no call sees a part of it: the default, as [`KeyedLimiter::replace`] does, and quotas of
+    /// single keys, as [`KeyedLimiter::set_rule`] does, or, where there is none, [`KeyedLimiter::remove_rule`]. The list of rules is
+    /// copied once, so that this is also the way to set many.
+    ///
+    /// ```
+    /// # use tollgate::{KeyedLimiter, Quota};
+    /// let limiter = KeyedLimiter::new(Quota::per_second(1), 1000);
+    /// limiter.set_rule("bob", Quota::per_second(5));
+    ///
+    /// limiter.change(Some(Quota::per_second(2)), [("alice", Some(Quota::per_second(10))), ("bob", None)]);
+    /// assert_eq!((limiter.available("alice"), limiter.available("bob")), (10, 2));
+    /// ```
+    ///
+    /// # Panics
+    /// As of [`KeyedLimiter::replace`], when there is a new default.
+    pub fn change<'a, K: Hash + ?Sized + 'a>(
+        &self,
+        default: Option<Quota>,
+        rules: impl IntoIterator<Item = (&'a K, Option<Quota>)>,
+    ) {
+        self.change_all(default, rules.into_iter().map(|(key, quota)| (self.hash(key), quota)).collect());
     }
 
     /// The default quota.
@@ -46,16 +63,12 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// assert!(limiter.remove_rule("alice"));
     /// ```
     pub fn set_rule<K: Hash + ?Sized>(&self, key: &K, quota: Quota) {
-        let hash = self.hash(key);
-        self.change_rules(|rules| drop(rules.insert(hash, self.new_rule(quota))));
+        self.change_all(None, vec![(self.hash(key), Some(quota))]);
     }
 
     /// Takes the key's own quota back, and says whether it had one. Its bucket is then the one it had before.
     pub fn remove_rule<K: Hash + ?Sized>(&self, key: &K) -> bool {
-        let hash = self.hash(key);
-        let mut removed = false;
-        self.change_rules(|rules| removed = rules.remove(&hash).is_some());
-        removed
+        self.change_all(None, vec![(self.hash(key), None)]) > 0
     }
 
     /// The key's own quota, if it has one.
@@ -65,12 +78,37 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         self.current.with(|generation| Some(generation.rule(hash)?.bucket.quota()))
     }
 
-    fn change_rules(&self, change: impl FnOnce(&mut Rules)) {
+    /// Returns how many rules were taken back.
+    fn change_all(&self, default: Option<Quota>, changed: Vec<(u64, Option<Quota>)>) -> usize {
+        if default.is_none() && changed.is_empty() {
+            return 0;
+        }
+        let default = default.map(|quota| (quota, self.new_table(&quota)));
+        let mut removed = 0;
         self.current.change(|old| {
-            let mut rules = old.rules.clone();
-            change(&mut rules);
-            Generation::new(old.quota, Arc::clone(&old.table), old.table_origin, rules)
+            let (quota, table, origin, mut rules) = match default {
+                None => (old.quota, Arc::clone(&old.table), old.table_origin, old.rules.clone()),
+                Some((quota, table)) => {
+                    let fresh = |(&hash, rule): (&u64, &Arc<Rule>)| (hash, self.new_rule(rule.bucket.quota()));
+                    (quota, table, self.new_origin(), old.rules.iter().map(fresh).collect())
+                }
+            };
+            for (hash, quota) in changed {
+                match quota {
+                    Some(quota) => drop(rules.insert(hash, self.new_rule(quota))),
+                    None => removed += usize::from(rules.remove(&hash).is_some()),
+                }
+            }
+            Generation::new(quota, table, origin, rules)
         });
+        removed
+    }
+
+    /// As large as the one in use.
+    #[expect(clippy::expect_used, reason = "documented, as of a Vec that finds no memory")]
+    fn new_table(&self, quota: &Quota) -> Arc<Table> {
+        let (sets, when_full) = self.current.with(|now| (now.table.memory.sets(), now.table.when_full));
+        Arc::new(Table::new(quota, sets, when_full).expect("no memory for another table"))
     }
 
     fn new_rule(&self, quota: Quota) -> Arc<Rule> {

@@ -102,7 +102,7 @@ pub(crate) async fn change_default(app: &App, body: &[u8]) -> Answer {
         Err(fault) => return fault.answer(),
     };
     match app.limits.replace(change).await {
-        Ok(in_force) => answer::value(StatusCode::OK, &in_force),
+        Ok(in_force) => answer::value(StatusCode::OK, &in_force.and(&app.routes)),
         // Only a capacity can fail to fit: of an interval, which must not give back more than 10⁹ tokens a second.
         Err(error) => not_changed("capacity", &error),
     }
@@ -140,7 +140,7 @@ pub(crate) async fn change_rule(app: &App, body: &[u8]) -> Answer {
     match app.limits.set_rule(&id, quota).await {
         Ok(limits) => {
             tracing::info!(client = %app.shown(id), %quota, "a client's own limit was set");
-            answer::value(StatusCode::OK, &ForClient { client_id: id.name(), limits })
+            answer::value(StatusCode::OK, &ForClient { client_id: id.name().into_owned(), limits })
         }
         Err(error) => not_changed("client_id", &error),
     }
@@ -156,7 +156,7 @@ pub(crate) async fn remove_rule(app: &App, encoded: &str) -> Answer {
     match app.limits.remove_rule(&id).await {
         Ok(Some(limits)) => {
             tracing::info!(client = %app.shown(id), "a client's own limit was taken back");
-            answer::value(StatusCode::OK, &ForClient { client_id: id.name(), limits })
+            answer::value(StatusCode::OK, &ForClient { client_id: id.name().into_owned(), limits })
         }
         Ok(None) => answer::error(StatusCode::NOT_FOUND, "this client has no rule"),
         Err(error) => not_changed("client_id", &error),

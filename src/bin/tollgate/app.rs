@@ -1,10 +1,16 @@
 //! From a request to its answer: who asks, what it costs, whether it may pass.
 
 mod body;
+mod charge;
+mod charges;
+mod content;
+mod endpoint;
+mod handled;
 mod make;
 mod original;
 mod path;
-mod route;
+mod price;
+mod routes;
 #[cfg(test)]
 mod tests;
 
@@ -14,11 +20,12 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 use tollgate::tower::Headers;
 
-use self::route::{Charges, Endpoint, Price};
 pub(crate) use self::{
     body::{Unread, finish, incomplete},
+    handled::{Handled, Wants},
     path::percent_decoded,
 };
+use self::{charge::Charge, charges::Charges, endpoint::Endpoint};
 use crate::{
     admin::Access,
     answer::{self, Answer},
@@ -26,8 +33,8 @@ use crate::{
     config::{self, Bounds},
     gateway::{self, Gateway},
     json,
-    limits::{Decided, Limits},
-    metrics::{Counts, Metrics, Reason},
+    limits::{Decided, InForce, Limits, OfRoutes},
+    metrics::{Metrics, Reason},
 };
 
 /// The server's state, shared by all connections.
@@ -41,7 +48,10 @@ pub(crate) struct App {
     askers: Option<Access>,
     /// What tells clients what is left.
     headers: Headers,
+    /// The default, and the rules.
     pub(crate) limits: Arc<Limits>,
+    /// Those of routes that have limits of their own.
+    pub(crate) routes: OfRoutes,
     pub(crate) bounds: Bounds,
     pub(crate) metrics: Arc<Metrics>,
     /// How often the configuration was read again.
@@ -57,30 +67,6 @@ pub(crate) struct Caller {
     generation: u64,
 }
 
-/// An answer, and what has to be read before it is sent.
-pub(crate) struct Handled {
-    pub(crate) answer: Answer,
-    pub(crate) wants: Wants,
-}
-
-/// What the body of the request is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wants {
-    Nothing,
-    /// To be echoed.
-    Submitted,
-    /// A new default.
-    NewDefault,
-    /// One client's limits.
-    NewRule,
-    /// Whether somebody may pass.
-    Asked,
-    /// Nothing, but the end of one client's own limits, whose name is this, percent-encoded.
-    RuleRemoved(String),
-    /// To go to the upstream of this number, which gives the answer.
-    Proxied(usize),
-}
-
 /// A request, looked at.
 enum Looked<'a> {
     /// It is not limited.
@@ -88,18 +74,22 @@ enum Looked<'a> {
     ToCharge(Charge<'a>),
 }
 
-/// A request whose client is known, and what it costs.
-struct Charge<'a> {
-    endpoint: Endpoint<'a>,
-    id: Id<'a>,
-    cost: u32,
-    counts: &'a Counts,
-}
-
 impl App {
     /// After the last request.
     pub(crate) async fn close(&self) {
         self.limits.close().await;
+        self.routes.close().await;
+    }
+
+    /// What limits are in force.
+    pub(crate) fn in_force(&self) -> InForce {
+        self.limits.in_force().and(&self.routes)
+    }
+
+    /// `None`: there is no Redis. For all limits it is the same one.
+    fn redis_is_up(&self) -> Option<bool> {
+        let up = self.limits.redis()?.up;
+        Some(up && self.routes.redis().all(|(_, stats)| stats.up))
     }
 
     pub(crate) fn caller(&self, address: std::net::SocketAddr) -> Caller {
@@ -129,9 +119,13 @@ impl App {
 
     /// Decides, if that can be done at once. All but the body of the request is known by now. `None`: [`App::ask`].
     pub(crate) fn handle<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Option<Handled> {
+        if self.limits.must_ask() {
+            // It need not be looked at twice.
+            return None;
+        }
         match self.look(request, caller) {
             Looked::ToCharge(charge) => {
-                let decided = self.metrics.latency.sampled(|| self.limits.try_acquire(&charge.id, charge.cost))?;
+                let decided = self.charge_at_once(&charge)?;
                 Some(self.decided(request, caller, &charge, &decided))
             }
             Looked::Done(handled) => Some(handled),
@@ -142,7 +136,7 @@ impl App {
     pub(crate) async fn ask<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Handled {
         match self.look(request, caller) {
             Looked::ToCharge(charge) => {
-                let decided = self.metrics.latency.timed(self.limits.acquire(&charge.id, charge.cost)).await;
+                let decided = self.charge(&charge).await;
                 self.decided(request, caller, &charge, &decided)
             }
             Looked::Done(handled) => handled,
@@ -162,7 +156,7 @@ impl App {
         match endpoint {
             Endpoint::Health => {
                 tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "health", "request");
-                Looked::Done(Handled::done(answer::health(self.limits.redis())))
+                Looked::Done(Handled::done(answer::health(self.redis_is_up())))
             }
             Endpoint::Metrics
             | Endpoint::ShowConfig
@@ -219,63 +213,43 @@ impl App {
                 return Looked::Done(Handled::done(answer::unauthorized_client(message)));
             }
         };
-        let Price { cost, counts } = match endpoint {
+        let price = match endpoint {
             Endpoint::Auth if caller.peer.is_trusted() => match original::price(&self.charges, method, path, headers) {
                 Ok(price) => price,
                 Err(name) => return Looked::Done(Handled::done(json::bad(name.as_str(), "expected once, and readable"))),
             },
             _ => self.charges.price(method, path, endpoint),
         };
-        let Some(cost) = cost else {
+        let counts = price.counts;
+        let Some(charge) = Charge::new(endpoint, id, price) else {
             counts.add(Reason::Exempt);
             tracing::debug!(client = %self.shown(id), %method, path, cost = 0, outcome = "Exempt", "request");
             let (status, body) = self.content(endpoint, headers, caller, id);
             return Looked::Done(Handled { answer: answer::json(status, body), wants: endpoint.wants() });
         };
-        Looked::ToCharge(Charge { endpoint, id, cost, counts })
+        Looked::ToCharge(charge)
     }
 
     /// The answer to a request that was decided.
     fn decided<B>(&self, request: &Request<B>, caller: &Caller, charge: &Charge<'_>, decided: &Decided) -> Handled {
-        let Charge { endpoint, id, cost, counts } = *charge;
-        let Decided { decision, without_redis } = decided;
+        let Charge { endpoint, id, fee, counts, .. } = charge;
+        let Decided { decision, .. } = decided;
         counts.decided(decision);
-        let (method, path) = (request.method(), request.uri().path());
+        let (method, path, without_redis) = (request.method(), request.uri().path(), decided.without_redis());
         tracing::debug!(
-            client = %self.shown(id), %method, path, cost, outcome = ?decision.outcome(), remaining = decision.remaining(),
-            without_redis, "request"
+            client = %self.shown(*id), %method, path, cost = fee.cost, outcome = ?decision.outcome(),
+            remaining = decision.remaining(), without_redis, "request"
         );
         let handled = if decision.is_refused() {
             Handled::done(answer::refused(self.headers, decision, request.headers()))
         } else {
-            let (status, body) = self.content(endpoint, request.headers(), caller, id);
+            let (status, body) = self.content(*endpoint, request.headers(), caller, *id);
             Handled { answer: answer::limited(self.headers, status, body, decision), wants: endpoint.wants() }
         };
         match without_redis {
             None => handled,
             Some(policy) => Handled { answer: answer::without_redis(handled.answer, policy), ..handled },
         }
-    }
-
-    /// What is there for those who may pass.
-    fn content(&self, endpoint: Endpoint<'_>, headers: &HeaderMap, caller: &Caller, id: Id<'_>) -> (StatusCode, Bytes) {
-        let text = match endpoint {
-            Endpoint::Root => {
-                let address = match id {
-                    Id::Address { address, .. } => address,
-                    Id::Key(_) | Id::Asked(_) => self.identify.address(caller.peer, headers),
-                };
-                let prepared = (address == caller.peer.address).then(|| caller.granted.clone());
-                return (StatusCode::OK, prepared.unwrap_or_else(|| answer::granted(address)));
-            }
-            Endpoint::Ping => r#"{"message": "pong"}"#,
-            Endpoint::Data => r#"{"message": "Here is your data", "data": [1, 2, 3]}"#,
-            Endpoint::Upload => r#"{"message": "Upload accepted"}"#,
-            Endpoint::Auth => r#"{"message": "Access granted"}"#,
-            Endpoint::Submit | Endpoint::Upstream(_) => "",
-            _ => return (StatusCode::NOT_FOUND, Bytes::from_static(br#"{"error": "Not Found"}"#)),
-        };
-        (StatusCode::OK, Bytes::from_static(text.as_bytes()))
     }
 
     /// What `POST /check` asks for.
@@ -287,20 +261,9 @@ impl App {
 
     fn administer(&self, endpoint: Endpoint<'_>) -> Handled {
         match endpoint {
-            Endpoint::Metrics => Handled::done(self.metrics.answer(&self.limits)),
-            Endpoint::ShowConfig => Handled::done(answer::value(StatusCode::OK, &self.limits.in_force())),
+            Endpoint::Metrics => Handled::done(self.metrics.answer(&self.limits, &self.routes)),
+            Endpoint::ShowConfig => Handled::done(answer::value(StatusCode::OK, &self.in_force())),
             _ => Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() },
         }
-    }
-}
-
-impl Handled {
-    /// Whether the answer does not depend on the body.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.wants == Wants::Nothing
-    }
-
-    fn done(answer: Answer) -> Handled {
-        Handled { answer, wants: Wants::Nothing }
     }
 }

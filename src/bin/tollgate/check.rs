@@ -72,7 +72,7 @@ async fn decide(app: &App, questions: &[Question], is_list: bool) -> Answer {
         let decision = &decided.decision;
         tracing::debug!(client = %app.shown(*id), path = "/check", cost, outcome = ?decision.outcome(), "request");
         verdicts.push(Verdict::of(decision));
-        without_redis = without_redis.or(decided.without_redis);
+        without_redis = without_redis.or(decided.without_redis());
     }
     let answer = match verdicts.as_slice() {
         [verdict] if !is_list => answer::value(StatusCode::OK, verdict),

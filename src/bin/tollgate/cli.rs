@@ -40,10 +40,13 @@ const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of
   api_keys = ["..."]                          # with a header: the only keys that are let in
   ipv6_prefix = 64                            # bits of an IPv6 address that make a client
   max_clients = 1000000                       # clients told apart, 27 bytes each
-  [[routes]]                                  # costs and exemptions; without a method, for all of them
+  [[routes]]                                  # costs, exemptions, limits of their own; without a method, for all of them
   method = "GET"
-  path = "/api/data"
+  path = "/api/data"                          # in any spelling; or "/api/*": /api and all below it; the longest wins
   cost = 2                                    # or exempt = true
+  capacity = 100                              # a bucket for it in place of the client's default; with refill_rate or refill,
+  refill_rate = 0.1                           # or quota in their place
+  max_clients = 100000                        # of this route
   [[rules]]                                   # a client's own limits
   client_id = "192.0.2.7"
   capacity = 50
@@ -72,6 +75,7 @@ const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of
 While it runs: GET /config shows what is in force; POST /config {"capacity": 15, "refill_rate": 5} changes the default (either
 field alone, too; a rate takes an interval's place) and makes all buckets full; POST /admin/update-rule {"client_id":
 "192.0.2.7", "capacity": 50, "refill_rate": 10.0} gives one client limits of its own; DELETE /admin/rule/192.0.2.7 takes them back.
+All of this is about the default buckets: routes with limits of their own have those that the file says.
 
 Other services ask POST /check {"key": "alice", "cost": 4} (cost 1 when left out; a list of up to 100 gets a list) and hear
 {"allowed": true, "limit": 10, "remaining": 6, "retry_after": null, "reset_after": 4.0}. Where clients are API keys, the key is
@@ -84,9 +88,9 @@ GET /metrics, for whom the admin API is, tells Prometheus of decisions by route 
 table is. It names no client.
 
 SIGHUP reads the file again: limits, rules, routes, upstreams, keys, tokens, headers and trusted proxies change for the next
-request. Buckets stay as they are unless the default changed, and what an administrator changed stays unless the file says
-something new of it. A bad file changes nothing, and the log says why; listen, client, ipv6_prefix, max_clients, connections,
-whether there is an upstream and all about Redis, with the default limit that is shared there, wait for a restart.
+request. Buckets stay as they are unless the default changed, or that of a route, and what an administrator changed stays unless the
+file says something new of it. A bad file changes nothing, and the log says why; listen, client, ipv6_prefix, max_clients,
+connections, whether there is an upstream and all about Redis, with the default limit that is shared there, wait for a restart.
 
 TOLLGATE_LOG (or RUST_LOG) sets what is logged to standard error: info, debug (a line a request), or a filter."#;
 

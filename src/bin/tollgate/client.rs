@@ -3,6 +3,7 @@
 mod forwarding;
 
 use std::{
+    borrow::Cow,
     collections::HashSet,
     fmt,
     hash::{BuildHasher, Hash, Hasher, RandomState},
@@ -160,13 +161,13 @@ impl Hash for Id<'_> {
     }
 }
 
-impl Id<'_> {
+impl<'a> Id<'a> {
     /// One name for all spellings: an address, the network of an IPv6 address, a key.
-    pub(crate) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> Cow<'a, str> {
         match self {
-            Id::Address { network, .. } => network.to_string(),
-            Id::Key(key) => (*key).to_owned(),
-            Id::Asked(key) => format!("{ASKED}{key}"),
+            Id::Address { network, .. } => network.to_string().into(),
+            Id::Key(key) => Cow::Borrowed(key),
+            Id::Asked(key) => format!("{ASKED}{key}").into(),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What the server runs with: flags win over the environment, the environment over the file, the file over the defaults.
 
+mod client;
 mod file;
 mod keep;
 mod kinds;
 mod quota;
 mod redis;
+mod routes;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -16,17 +18,18 @@ use std::{
     time::Duration,
 };
 
-use hyper::Method;
 use ipnet::IpNet;
 use tollgate::{Quota, tower::Headers};
 
 pub(crate) use self::{
-    file::{Client, File},
+    client::Client,
+    file::File,
     kinds::{
         Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Scheme, Secret, Timeout, Tokens, UpstreamUrl,
         Whole,
     },
     redis::Redis,
+    routes::{Own, Route},
     upstream::{Gateway, Times, Upstream},
     value::{Table, Typed, present, typed},
 };
@@ -65,25 +68,6 @@ pub(crate) struct Settings {
     /// Where allowed requests go; `None`: they are answered here.
     pub(crate) gateway: Option<Gateway>,
     pub(crate) bounds: Bounds,
-}
-
-/// What requests to a path, with one method or any, are charged. HEAD goes by what GET is charged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Route {
-    pub(crate) method: Option<Method>,
-    pub(crate) path: String,
-    /// `None`: never limited.
-    pub(crate) cost: Option<u32>,
-}
-
-impl Route {
-    /// What its requests are counted as.
-    pub(crate) fn label(&self) -> String {
-        match &self.method {
-            Some(method) => format!("{method} {}", self.path),
-            None => self.path.clone(),
-        }
-    }
 }
 
 /// One client's own quota.
@@ -153,7 +137,7 @@ impl Settings {
             headers: flags.headers.or(file.headers.map(|headers| headers.0)).unwrap_or_default(),
             client,
             api_keys: file.api_keys.map(|keys| plain(keys).map(|Secret(key)| key).collect()),
-            routes: routes(file.routes, gateway.is_some())?,
+            routes: routes::of(file.routes, gateway.is_some())?,
             rules: rules(file.rules)?,
             // The kind has checked that it is at most 128.
             ipv6_prefix: file.ipv6_prefix.map_or(64, |prefix| prefix.0.0 as u8),
@@ -184,27 +168,6 @@ fn bounds(file: &File, gateway: bool) -> Bounds {
         max_header_bytes: given.max_header_bytes.as_ref().map_or(standard.max_header_bytes, |bytes| bytes.0.size()),
         max_body_bytes: given.max_body_bytes.as_ref().map_or(standard.max_body_bytes, |bytes| bytes.0.size()),
     }
-}
-
-fn routes(given: Vec<Table<file::Route>>, gateway: bool) -> Result<Vec<Route>, String> {
-    let mut seen = HashSet::new();
-    let mut routes = Vec::new();
-    for (number, Table(route)) in given.into_iter().enumerate() {
-        let (method, path) = (route.method.map(|method| method.0), route.path.0.0);
-        let cost = match (route.cost, route.exempt) {
-            (Some(_), true) => return Err(format!("routes[{number}]: expected a cost or exempt = true, not both")),
-            (None, false) => return Err(format!("routes[{number}]: expected a cost or exempt = true")),
-            (cost, _) => cost.map(|cost| cost.0.0),
-        };
-        if is_unlimited(&path) || path == CHECK && !gateway {
-            return Err(format!("routes[{number}].path: {path}: expected a path that is limited, and this one never is"));
-        }
-        if !seen.insert((method.clone(), path.clone())) {
-            return Err(format!("routes[{number}]: {path}: expected each method and path once"));
-        }
-        routes.push(Route { method, path, cost });
-    }
-    Ok(routes)
 }
 
 /// Whether it is one of the paths that are this server's own, and never limited.

@@ -1,13 +1,15 @@
 //! The limiter, and what is in force: in memory, or shared through Redis.
 
 mod memory;
+mod routes;
 mod shared;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::Serialize;
-use tollgate::{Decision, KeyedLimiterBuilder, Quota, QuotaError, RedisError, RedisStats, Source, Stats};
+use tollgate::{Decision, KeyedLimiterBuilder, Quota, QuotaError, RedisError, RedisStats, SharedDecision, Source, Stats};
 
+pub(crate) use self::routes::OfRoutes;
 use self::{memory::Memory, shared::Shared};
 use crate::{
     client::Id,
@@ -20,12 +22,12 @@ pub(crate) enum Limits {
     Shared(Shared),
 }
 
-/// A decision, and who made it in place of Redis.
+/// A decision, and where it was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decided {
     pub(crate) decision: Decision,
-    /// `local`, `open` or `closed`, when Redis was to decide and could not.
-    pub(crate) without_redis: Option<&'static str>,
+    /// Where buckets are shared: the same, with what it takes to undo it.
+    shared: Option<SharedDecision>,
 }
 
 /// A change of the default: what is left out stays as it is.
@@ -42,6 +44,9 @@ pub(crate) struct InForce {
     #[serde(flatten)]
     default: Shown,
     rules: BTreeMap<String, Shown>,
+    /// By label, those that have limits of their own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    routes: BTreeMap<String, Shown>,
 }
 
 /// A quota in the words of the admin API.
@@ -81,11 +86,16 @@ impl Limits {
         Shared::connect(redis, quota, max_clients).await.map(Limits::Shared)
     }
 
+    /// Whether every decision asks Redis.
+    pub(crate) fn must_ask(&self) -> bool {
+        matches!(self, Limits::Shared(shared) if shared.is_exact())
+    }
+
     /// Decides, if that can be done here and now.
     #[inline]
     pub(crate) fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Option<Decided> {
         match self {
-            Limits::Memory(memory) => Some(Decided { decision: memory.try_acquire(id, cost), without_redis: None }),
+            Limits::Memory(memory) => Some(memory.try_acquire(id, cost)),
             Limits::Shared(shared) => shared.try_acquire_at_once(id, cost),
         }
     }
@@ -93,8 +103,25 @@ impl Limits {
     /// Decides, wherever the buckets are.
     pub(crate) async fn acquire(&self, id: &Id<'_>, cost: u32) -> Decided {
         match self {
-            Limits::Memory(memory) => Decided { decision: memory.try_acquire(id, cost), without_redis: None },
+            Limits::Memory(memory) => memory.try_acquire(id, cost),
             Limits::Shared(shared) => shared.try_acquire(id, cost).await,
+        }
+    }
+
+    /// Undoes a decision on this client.
+    pub(crate) async fn refund(&self, id: &Id<'_>, decided: Decided) {
+        match (self, decided.shared) {
+            (Limits::Memory(memory), _) => memory.refund(id, decided.decision),
+            (Limits::Shared(shared), Some(decision)) => shared.refund(id, decision).await,
+            (Limits::Shared(_), None) => {}
+        }
+    }
+
+    /// The default quota.
+    pub(crate) fn quota(&self) -> Quota {
+        match self {
+            Limits::Memory(memory) => memory.quota(),
+            Limits::Shared(shared) => shared.quota(),
         }
     }
 
@@ -125,9 +152,12 @@ impl Limits {
     /// Puts the rules of the configuration in force. Where others share them, what an administrator has set since stays.
     pub(crate) async fn start_with(&self, rules: Vec<(Id<'_>, Quota)>) -> Result<(), NotChanged> {
         match self {
-            Limits::Memory(memory) => rules.into_iter().try_for_each(|(id, quota)| memory.set_rule(&id, quota).map(drop)),
+            Limits::Memory(memory) => {
+                let default = memory.quota();
+                memory.take_over(&Terms { default, rules: Vec::new() }, &Terms { default, rules })
+            }
             Limits::Shared(shared) => {
-                let named = rules.into_iter().map(|(id, quota)| (id.name(), quota)).collect();
+                let named = rules.iter().map(|(id, quota)| (id.name().into_owned(), *quota)).collect();
                 shared.start_with(named).await;
                 Ok(())
             }
@@ -141,7 +171,7 @@ impl Limits {
             Limits::Memory(memory) => memory.take_over(&old, &new),
             Limits::Shared(shared) => {
                 let named = new.rules.iter().filter(|rule| !old.rules.contains(rule));
-                shared.start_with(named.map(|(id, quota)| (id.name(), *quota)).collect()).await;
+                shared.start_with(named.map(|(id, quota)| (id.name().into_owned(), *quota)).collect()).await;
                 Ok(())
             }
         }
@@ -192,7 +222,12 @@ impl NewDefault {
 
 impl InForce {
     fn new(default: Quota, rules: impl IntoIterator<Item = (String, Quota)>) -> InForce {
-        InForce { default: default.into(), rules: rules.into_iter().map(|(name, quota)| (name, quota.into())).collect() }
+        let rules = rules.into_iter().map(|(name, quota)| (name, quota.into())).collect();
+        InForce { default: default.into(), rules, routes: BTreeMap::new() }
+    }
+
+    pub(crate) fn and(self, routes: &OfRoutes) -> InForce {
+        InForce { routes: routes.in_force(), ..self }
     }
 }
 
@@ -218,12 +253,26 @@ impl fmt::Display for NotChanged {
     }
 }
 
-/// What a fallback is called in a header.
-fn without_redis(source: Source) -> Option<&'static str> {
-    match source {
-        Source::Local => Some("local"),
-        Source::Open => Some("open"),
-        Source::Closed => Some("closed"),
-        _ => None,
+impl Decided {
+    /// `local`, `open` or `closed`, when Redis was to decide and could not.
+    pub(crate) fn without_redis(&self) -> Option<&'static str> {
+        match self.shared?.source() {
+            Source::Local => Some("local"),
+            Source::Open => Some("open"),
+            Source::Closed => Some("closed"),
+            _ => None,
+        }
+    }
+}
+
+impl From<Decision> for Decided {
+    fn from(decision: Decision) -> Decided {
+        Decided { decision, shared: None }
+    }
+}
+
+impl From<SharedDecision> for Decided {
+    fn from(shared: SharedDecision) -> Decided {
+        Decided { decision: shared.decision(), shared: Some(shared) }
     }
 }

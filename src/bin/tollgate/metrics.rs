@@ -19,7 +19,7 @@ pub(crate) use self::counts::{Counts, Reason};
 use self::{latency::Latency, text::Snapshot};
 use crate::{
     answer::{self, Answer},
-    limits::Limits,
+    limits::{Limits, OfRoutes},
 };
 
 /// Counts for as long as the process lives, however often the configuration is read again.
@@ -44,11 +44,11 @@ impl Metrics {
     }
 
     /// The answer to `GET /metrics`.
-    pub(crate) fn answer(&self, limits: &Limits) -> Answer {
-        answer::metrics(self.snapshot(limits).encode())
+    pub(crate) fn answer(&self, limits: &Limits, of_routes: &OfRoutes) -> Answer {
+        answer::metrics(self.snapshot(limits, of_routes).encode())
     }
 
-    fn snapshot(&self, limits: &Limits) -> Snapshot {
+    fn snapshot(&self, limits: &Limits, of_routes: &OfRoutes) -> Snapshot {
         let routes = self.lock().iter().map(|(label, counts)| (label.clone(), counts.sums())).collect();
         // In this order, so that never more have ended than were accepted.
         let ended = self.connections.ended.load(Ordering::Acquire);
@@ -58,8 +58,8 @@ impl Metrics {
             latency: self.latency.sums(),
             accepted,
             open: accepted - ended.min(accepted),
-            table: limits.table(),
-            redis: limits.redis(),
+            tables: of_each(limits.table(), of_routes.tables()),
+            redis: of_each(limits.redis(), of_routes.redis()),
         }
     }
 
@@ -67,4 +67,10 @@ impl Metrics {
         // The map is whole at every step.
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Of the default, which has no label, and of routes.
+fn of_each<'a, T>(default: Option<T>, of_routes: impl Iterator<Item = (&'a str, T)>) -> Vec<(Option<String>, T)> {
+    let of_routes = of_routes.map(|(label, stats)| (Some(label.to_owned()), stats));
+    default.map(|stats| (None, stats)).into_iter().chain(of_routes).collect()
 }

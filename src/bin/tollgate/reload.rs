@@ -1,8 +1,8 @@
 //! SIGHUP: the configuration is read again while requests come in.
 //!
-//! Everything is read and checked before anything changes, so that a bad file changes nothing. Then the limits change, and with
-//! one swap of a pointer all the rest; a request sees the old rest or the new one. What only a start can change is left as it is,
-//! and told.
+//! Everything is read and checked before anything changes, so that a bad file changes nothing. Then the default and the rules change
+//! in one step, since an administrator may be changing them as well, and with one swap of a pointer all the rest; a request sees the old
+//! rest or the new one. What only a start can change is left as it is, and told.
 
 use std::sync::Arc;
 

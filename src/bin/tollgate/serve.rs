@@ -1,8 +1,14 @@
 //! The server from start to stop.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::Write,
+    process::{self, ExitCode},
+};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
 
 use crate::{app::App, cli::Serve, config::Settings, listen::Server, log, reload::Reload};
 
@@ -47,16 +53,30 @@ async fn serve(flags: Serve, settings: Settings, app: App) -> Result<(), String>
     let reload = tokio::spawn(Reload::new(flags, settings, server.current()).at_each(hangup));
     // Nobody may be reading: then it is still a server.
     let _ = writeln!(std::io::stdout(), "Listening on http://{address}");
+    let (told, stop) = oneshot::channel();
+    tokio::spawn(async move {
+        // Nobody listens any more when the server has ended by itself.
+        let _ = told.send(next(&mut interrupt, &mut terminate).await);
+        let signal = next(&mut interrupt, &mut terminate).await;
+        tracing::warn!(signal, "stopped at once, by a second signal");
+        process::exit(1);
+    });
     let mut signal = "";
-    let stop = async {
-        signal = tokio::select! {
-            _ = interrupt.recv() => "SIGINT",
-            _ = terminate.recv() => "SIGTERM",
-        };
-        tracing::debug!(signal, "stopping");
-    };
-    server.run(stop).await;
+    server
+        .run(async {
+            signal = stop.await.unwrap_or_default();
+            tracing::debug!(signal, "stopping");
+        })
+        .await;
     reload.abort();
     tracing::info!(signal, "stopped");
     Ok(())
+}
+
+/// The next signal that ends the server.
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
 }

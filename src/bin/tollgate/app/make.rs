@@ -4,13 +4,13 @@ use std::{collections::HashSet, sync::Arc};
 
 use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Quota};
 
-use super::{App, route::Charges};
+use super::{App, charges::Charges};
 use crate::{
     admin::Access,
     client::{Id, Identify},
     config::{Check, Settings},
     gateway::Gateway,
-    limits::{Limits, Terms},
+    limits::{Limits, OfRoutes, Terms},
     metrics::Metrics,
 };
 
@@ -34,7 +34,8 @@ impl App {
 
     pub(super) async fn with(settings: &Settings, limits: Limits) -> Result<App, String> {
         let gateway = settings.gateway.as_ref().map(Gateway::new).transpose()?.map(Arc::new);
-        let app = App::of(settings, Arc::new(limits), gateway, Arc::default(), 0);
+        let routes = OfRoutes::new(settings, &OfRoutes::default()).await?;
+        let app = App::of(settings, Arc::new(limits), routes, gateway, Arc::default(), 0);
         app.limits.start_with(app.rules(settings)?).await.map_err(|error| format!("rules: {error}"))?;
         Ok(app)
     }
@@ -42,6 +43,7 @@ impl App {
     fn of(
         settings: &Settings,
         limits: Arc<Limits>,
+        routes: OfRoutes,
         gateway: Option<Arc<Gateway>>,
         metrics: Arc<Metrics>,
         generation: u64,
@@ -49,11 +51,12 @@ impl App {
         App {
             identify: Identify::new(settings),
             gateway,
-            charges: Charges::new(settings, &metrics),
+            charges: Charges::new(settings, &metrics, &routes),
             access: Access::new("the admin API", settings.admin_token.clone()),
             askers: askers(settings),
             headers: settings.headers,
             limits,
+            routes,
             bounds: settings.bounds,
             metrics,
             generation,
@@ -65,7 +68,7 @@ impl App {
         let (mut named, mut rules) = (HashSet::new(), Vec::new());
         for (number, rule) in settings.rules.iter().enumerate() {
             let id = self.client_named(&rule.client_id).map_err(|error| format!("rules[{number}].client_id: {error}"))?;
-            if !named.insert(id.name()) {
+            if !named.insert(id.name().into_owned()) {
                 return Err(format!("rules[{number}].client_id: {:?}: expected each client once", rule.client_id));
             }
             rules.push((id, rule.quota));
@@ -80,11 +83,12 @@ impl App {
             same if *same == old.gateway => self.gateway.clone(),
             other => other.as_ref().map(Gateway::new).transpose()?.map(Arc::new),
         };
-        let next = App::of(new, Arc::clone(&self.limits), gateway, Arc::clone(&self.metrics), self.generation + 1);
-        let terms = Terms { default: new.quota, rules: next.rules(new)? };
         let before = Terms { default: old.quota, rules: self.rules(old)? };
+        // Clients are told apart as before, so that the rules can be read before anything is made for them.
+        let terms = Terms { default: new.quota, rules: self.rules(new)? };
+        let routes = OfRoutes::new(new, &self.routes).await?;
         self.limits.take_over(before, terms).await.map_err(|error| format!("rules: {error}"))?;
-        Ok(next)
+        Ok(App::of(new, Arc::clone(&self.limits), routes, gateway, Arc::clone(&self.metrics), self.generation + 1))
     }
 }
 

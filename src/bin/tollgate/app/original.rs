@@ -1,7 +1,8 @@
 //! What a proxy has in hand when it asks `/auth`: nginx, Traefik and Caddy name its method and path in headers.
 //!
 //! They count from a trusted peer alone. A proxy sets one of two spellings and may pass the other on as the client wrote it: when
-//! both are there, the costlier one counts, so that a client cannot make its request any cheaper.
+//! both are there, the costlier one counts, so that a client cannot make its request any cheaper; where they go by different limits,
+//! both do.
 
 use std::borrow::Cow;
 
@@ -10,7 +11,7 @@ use hyper::{
     header::{HeaderName, HeaderValue},
 };
 
-use super::route::{Charges, Endpoint, Price};
+use super::{charges::Charges, endpoint::Endpoint, price::Price};
 
 static METHODS: [HeaderName; 2] =
     [HeaderName::from_static("x-original-method"), HeaderName::from_static("x-forwarded-method")];
@@ -28,8 +29,7 @@ pub(super) fn price<'a>(
     let own = Cow::Borrowed(path);
     let paths = || paths.iter().chain(paths.is_empty().then_some(&own));
     let prices = methods.flat_map(|method| paths().map(|path| charges.price(method, path, Endpoint::Auth)));
-    // No cost is less than any.
-    Ok(prices.max_by_key(|price| price.cost).unwrap_or_else(|| charges.price(method, path, Endpoint::Auth)))
+    Ok(prices.reduce(Price::and).unwrap_or_else(|| charges.price(method, path, Endpoint::Auth)))
 }
 
 /// The values of those headers that are there. A second line of one of them is somebody else's.

@@ -1,43 +1,85 @@
 //! Spellings of paths.
+//!
+//! Servers differ in how they read a path: some decode `%2F` before they look for the parts, some take `\` for `/`, some drop
+//! empty parts, some follow `..`, and some do none of it. What an upstream does is not known here, so that a path has several readings,
+//! and whoever must not get around something by a spelling looks at all of them. (What is not among them: letters of another case,
+//! and what is behind a `;`.)
 
-/// A path without percent-encoding, empty parts, `.` and `..`, as many frameworks read it; `None` when it is that already, or
-/// cannot be decoded.
-pub(super) fn plain(path: &str) -> Option<String> {
-    if !path.contains('%') && !path.contains("//") && !path.contains("/.") {
-        return None;
+/// The readings of a path, each of them once; none when it is read as it stands by everybody.
+pub(super) fn readings(path: &str) -> Vec<String> {
+    let mut readings = Vec::new();
+    if !path.contains(['%', '\\']) && !path.contains("//") && !path.contains("/.") {
+        return readings;
     }
-    let decoded = percent_decoded(path)?;
+    for decoded in [between_slashes(path), slashes_too(path)] {
+        for merges in [false, true] {
+            for follows in [false, true] {
+                let reading = walked(&decoded, merges, follows);
+                if !readings.contains(&reading) {
+                    readings.push(reading);
+                }
+            }
+        }
+    }
+    readings
+}
+
+/// Decoded but for `%2F`, which is no slash then.
+fn between_slashes(path: &str) -> String {
+    let kept = path.replace("%2f", "%252F").replace("%2F", "%252F");
+    String::from_utf8_lossy(&decoded(&kept)).into_owned()
+}
+
+/// Decoded, with `%2F` and `\` as slashes.
+fn slashes_too(path: &str) -> String {
+    String::from_utf8_lossy(&decoded(path)).replace('\\', "/")
+}
+
+/// Where the parts of a path lead: `merges`, without the empty ones; `follows`, along `.` and `..`.
+fn walked(path: &str, merges: bool, follows: bool) -> String {
     let mut parts = Vec::new();
-    for part in decoded.split('/') {
+    let mut rest = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
+    while let Some(part) = rest.next() {
         match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
+            // The last one is the slash at the end.
+            "" if merges && rest.peek().is_some() => {}
+            "." if follows => {}
+            ".." if follows => drop(parts.pop()),
             part => parts.push(part),
         }
     }
-    let end = if decoded.ends_with('/') && !parts.is_empty() { "/" } else { "" };
-    Some(format!("/{}{end}", parts.join("/")))
+    format!("/{}", parts.join("/"))
 }
 
 /// `None`: not percent-encoded UTF-8.
 pub(crate) fn percent_decoded(text: &str) -> Option<String> {
+    let encodes = |part: &str| part.len() >= 2 && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    let is_encoded = text.split('%').skip(1).all(encodes);
+    is_encoded.then(|| String::from_utf8(decoded(text)).ok()).flatten()
+}
+
+/// A percent sign that encodes nothing stands for itself.
+fn decoded(text: &str) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
-    loop {
-        rest = match *rest {
-            [] => return String::from_utf8(bytes).ok(),
-            [b'%', high, low, ref behind @ ..] => {
-                bytes.push((digit(high)? * 16 + digit(low)?) as u8);
-                behind
-            }
-            [b'%', ..] => return None,
-            [byte, ref behind @ ..] => {
-                bytes.push(byte);
-                behind
-            }
+    while let [byte, behind @ ..] = rest {
+        let encoded = match rest {
+            [b'%', high, low, behind @ ..] => digit(*high).zip(digit(*low)).map(|(high, low)| (high * 16 + low, behind)),
+            _ => None,
         };
+        match encoded {
+            Some((code, behind)) => {
+                bytes.push(code as u8);
+                rest = behind;
+            }
+            None => {
+                bytes.push(*byte);
+                rest = behind;
+            }
+        }
     }
+    bytes
 }
 
 #[cfg(test)]
@@ -45,19 +87,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_has_one_plain_spelling() {
+    fn a_path_has_all_its_readings() {
         for (path, expected) in [
-            ("//", "/"),
-            ("/a//b", "/a/b"),
-            ("/a/./b/", "/a/b/"),
-            ("/a/../../b", "/b"),
-            ("/%61%2fb", "/a/b"),
-            ("/a/%2e%2E/b", "/b"),
+            ("//", &["//", "/"][..]),
+            ("/a//b", &["/a//b", "/a/b"]),
+            ("/a/./b/", &["/a/./b/", "/a/b/"]),
+            ("/a/../../b", &["/a/../../b", "/b"]),
+            ("/%61%2fb", &["/a%2Fb", "/a/b"]),
+            ("/a/%2e%2E/b", &["/a/../b", "/b"]),
+            ("/a\\b", &["/a\\b", "/a/b"]),
+            ("/a/..%2fb", &["/a/..%2Fb", "/a/../b", "/b"]),
+            ("/a//../b", &["/a//../b", "/a/b", "/a/../b", "/b"]),
+            ("/%zz/../b", &["/%zz/../b", "/b"]),
+            ("/%ff/%2e%2e/b", &["/\u{fffd}/../b", "/b"]),
+            ("/%", &["/%"]),
         ] {
-            assert_eq!(plain(path).as_deref(), Some(expected), "{path}");
+            assert_eq!(readings(path), expected, "{path}");
         }
-        for path in ["/", "/a/b", "/a.b", "/%", "/%zz", "/%ff"] {
-            assert_eq!(plain(path), None, "{path}");
+        for path in ["/", "/a/b", "/a.b/", "*", ""] {
+            assert_eq!(readings(path), [""; 0], "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_encoded_well_is_not_decoded() {
+        for (text, expected) in [("a%2eb%2E", Some("a.b.")), ("%c3%a9", Some("é")), ("", Some(""))] {
+            assert_eq!(percent_decoded(text).as_deref(), expected, "{text}");
+        }
+        for text in ["%", "a%2", "%zz", "%2", "%ff", "%%41"] {
+            assert_eq!(percent_decoded(text), None, "{text}");
         }
     }
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod keys;
 mod limits;
+mod routes;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -75,8 +76,12 @@ impl Elsewhere<'_> {
 
 fn ask(app: &App, peer: SocketAddr, request: hyper::http::request::Builder, body: &str) -> Seen {
     let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
-    let handled = app.handle(&request, &app.caller(peer)).unwrap();
+    let caller = app.caller(peer);
     block_on(async {
+        let handled = match app.handle(&request, &caller) {
+            Some(handled) => handled,
+            None => app.ask(&request, &caller).await,
+        };
         let (answer, _) = app::finish(app, handled, request.into_body(), false).await;
         let (parts, body) = answer.into_parts();
         Seen { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }

@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, path::Path as FilePath};
 
-use hyper::{Method, header::HeaderName};
+use hyper::Method;
 use ipnet::IpNet;
 use serde::{
     Deserialize, Deserializer,
@@ -11,9 +11,10 @@ use serde::{
 use tollgate::{Quota, tower::Headers};
 
 use super::{
+    client::Client,
     kinds::{
-        Check, Fraction, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix, RedisUrl, Seconds, Secret, Timeout,
-        Tokens, UpstreamUrl, Whole,
+        Check, Fraction, MaxClients, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix, RedisUrl, Seconds, Secret,
+        Timeout, Tokens, UpstreamUrl, Whole,
     },
     value::{Table, Typed, present},
 };
@@ -77,7 +78,7 @@ pub(crate) struct File {
     #[serde(default, deserialize_with = "present")]
     pub(crate) ipv6_prefix: Option<Typed<Whole<1, 128>>>,
     #[serde(default, deserialize_with = "present")]
-    pub(crate) max_clients: Option<Typed<Whole<1, 1_000_000_000>>>,
+    pub(crate) max_clients: Option<Typed<MaxClients>>,
     #[serde(default, deserialize_with = "present")]
     pub(crate) connections: Option<Table<Connections>>,
 }
@@ -134,46 +135,7 @@ pub(crate) enum Mode {
     Interval,
 }
 
-/// What tells clients apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Client {
-    Ip,
-    Header(HeaderName),
-}
-
-impl<'de> Deserialize<'de> for Client {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Client, D::Error> {
-        deserializer.deserialize_any(ClientVisitor)
-    }
-}
-
-struct ClientVisitor;
-
-impl<'de> de::Visitor<'de> for ClientVisitor {
-    type Value = Client;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("\"ip\" or { header = \"X-API-Key\" }")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Client, E> {
-        match text {
-            "ip" => Ok(Client::Ip),
-            _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
-        }
-    }
-
-    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Client, A::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct ByHeader {
-            header: Typed<HeaderName>,
-        }
-        ByHeader::deserialize(MapAccessDeserializer::new(map)).map(|by| Client::Header(by.header.0))
-    }
-}
-
-/// What a request costs, or that it is never limited, by path and, if given, method.
+/// What a request costs, which limits it has of its own, or that it is never limited, by path and, if given, method.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Route {
@@ -184,6 +146,16 @@ pub(crate) struct Route {
     pub(crate) cost: Option<Typed<Tokens>>,
     #[serde(default)]
     pub(crate) exempt: bool,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) capacity: Option<Typed<Tokens>>,
+    #[serde(default, deserialize_with = "present", alias = "refill-rate")]
+    pub(crate) refill_rate: Option<Typed<Rate>>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) refill: Option<Table<Refill>>,
+    #[serde(default, deserialize_with = "quota")]
+    pub(crate) quota: Option<Quota>,
+    #[serde(default, deserialize_with = "present")]
+    pub(crate) max_clients: Option<Typed<MaxClients>>,
 }
 
 /// One client's own limits.

@@ -43,6 +43,9 @@ impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
     }
 }
 
+/// How many clients a table tells apart.
+pub(crate) type MaxClients = Whole<1, 1_000_000_000>;
+
 /// How many tokens: of a bucket, or of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tokens(pub(crate) u32);

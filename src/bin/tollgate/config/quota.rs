@@ -1,11 +1,11 @@
-//! The default quota, out of the several ways to say it.
+//! A quota, out of the several ways to say it: the default, and that of a route.
 
 use std::time::Duration;
 
 use tollgate::{Quota, QuotaError};
 
 use super::{
-    file::{File, Mode, Refill},
+    file::{File, Mode, Refill, Route},
     kinds::{Period, Rate, Tokens},
 };
 
@@ -19,66 +19,110 @@ enum Source {
     Quota(Quota),
 }
 
+/// The keys of a file, or of a part of it, that say a quota.
+#[derive(Clone, Copy)]
+struct Given {
+    capacity: Option<Tokens>,
+    refill_rate: Option<Rate>,
+    refill: Option<Refill>,
+    quota: Option<Quota>,
+    tokens: Option<Tokens>,
+    time: Option<Duration>,
+}
+
 /// What flags or the environment say, over what the file says. A flag's rate is greedy, whatever the file's mode.
 pub(super) fn of(file: &File, capacity: Option<Tokens>, rate: Option<Rate>) -> Result<Quota, String> {
-    one_way(file)?;
-    let in_file = file.capacity.as_ref().or(file.tokens.as_ref()).map(|tokens| tokens.0);
-    let given = capacity.or(in_file).map(|tokens| tokens.0);
-    let capacity = given.or(file.quota.map(|quota| quota.get_capacity())).unwrap_or(DEFAULT_CAPACITY);
-    let fits = |key: &'static str| move |error: QuotaError| format!("{key}: {error}");
-    match source(file, rate)? {
-        Source::Rate(key, rate) => Quota::from_rate(capacity, rate).map_err(fits(key)),
-        Source::Greedy { tokens, every } => {
-            Quota::new(capacity, tokens.unwrap_or(capacity).into(), every).map_err(fits("refill"))
-        }
-        Source::Interval(key, every) => Quota::try_interval(capacity, every).map_err(fits(key)),
-        Source::Quota(quota) => given.map_or(Ok(quota), |capacity| quota.try_capacity(capacity)).map_err(fits("quota")),
+    let given = Given {
+        capacity: file.capacity.as_ref().map(|tokens| tokens.0),
+        refill_rate: file.refill_rate.as_ref().map(|rate| rate.0),
+        refill: file.refill.as_ref().map(|refill| refill.0),
+        quota: file.quota,
+        tokens: file.tokens.as_ref().map(|tokens| tokens.0),
+        time: file.time.as_ref().map(|time| time.0.0),
+    };
+    given.one_way()?;
+    given.under(capacity, rate)
+}
+
+/// What a route says of its own, all of it: nothing comes from the default. `None`: nothing.
+pub(super) fn of_route(route: &Route) -> Result<Option<Quota>, String> {
+    let given = Given {
+        capacity: route.capacity.as_ref().map(|tokens| tokens.0),
+        refill_rate: route.refill_rate.as_ref().map(|rate| rate.0),
+        refill: route.refill.as_ref().map(|refill| refill.0),
+        quota: route.quota,
+        tokens: None,
+        time: None,
+    };
+    match given.keys()[..] {
+        [] => Ok(None),
+        ["capacity", "refill_rate" | "refill"] | ["quota"] => given.under(None, None).map(Some),
+        ref keys => Err(format!("{}: expected capacity with refill_rate or refill, or quota", keys.join(", "))),
     }
 }
 
-fn source(file: &File, flag: Option<Rate>) -> Result<Source, String> {
-    let in_file = file.refill_rate.as_ref().map(|rate| rate.0);
-    if let Some(Rate(rate)) = flag.or(in_file) {
-        return Ok(Source::Rate("refill_rate", rate));
-    }
-    if let Some(refill) = &file.refill {
-        let Refill { mode, tokens, every: Period(every) } = refill.0;
-        return match (mode, tokens) {
-            (Mode::Interval, Some(_)) => {
-                Err("refill.tokens: expected with mode = \"greedy\" only: an interval gives the whole capacity back"
-                    .to_owned())
+impl Given {
+    fn under(self, capacity: Option<Tokens>, rate: Option<Rate>) -> Result<Quota, String> {
+        let given = capacity.or(self.capacity).or(self.tokens).map(|tokens| tokens.0);
+        let capacity = given.or(self.quota.map(|quota| quota.get_capacity())).unwrap_or(DEFAULT_CAPACITY);
+        let fits = |key: &'static str| move |error: QuotaError| format!("{key}: {error}");
+        match self.source(rate)? {
+            Source::Rate(key, rate) => Quota::from_rate(capacity, rate).map_err(fits(key)),
+            Source::Greedy { tokens, every } => {
+                Quota::new(capacity, tokens.unwrap_or(capacity).into(), every).map_err(fits("refill"))
             }
-            (Mode::Interval, None) => Ok(Source::Interval("refill.every", every)),
-            (Mode::Greedy, tokens) => Ok(Source::Greedy { tokens: tokens.map(|tokens| tokens.0), every }),
-        };
+            Source::Interval(key, every) => Quota::try_interval(capacity, every).map_err(fits(key)),
+            Source::Quota(quota) => given.map_or(Ok(quota), |capacity| quota.try_capacity(capacity)).map_err(fits("quota")),
+        }
     }
-    Ok(match (&file.time, file.quota) {
-        (Some(time), _) => Source::Interval("time", time.0.0),
-        (None, Some(quota)) => Source::Quota(quota),
-        (None, None) => Source::Rate("refill_rate", 1.0),
-    })
-}
 
-/// A file says it in one way.
-fn one_way(file: &File) -> Result<(), String> {
-    let here = [
-        ("capacity", file.capacity.is_some()),
-        ("refill_rate", file.refill_rate.is_some()),
-        ("refill", file.refill.is_some()),
-        ("tokens", file.tokens.is_some()),
-        ("time", file.time.is_some()),
-        ("quota", file.quota.is_some()),
-    ];
-    const TOGETHER: [[&str; 2]; 3] = [["capacity", "refill_rate"], ["capacity", "refill"], ["tokens", "time"]];
-    let given: Vec<&str> = here.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect();
-    match given[..] {
-        ["tokens"] => Err("time: missing: tokens and time belong together".to_owned()),
-        ["time"] => Err("tokens: missing: tokens and time belong together".to_owned()),
-        [] | [_] => Ok(()),
-        _ if TOGETHER.iter().any(|keys| *keys == given[..]) => Ok(()),
-        _ => Err(format!(
-            "{}: expected one way to say it: capacity with refill_rate or refill, or tokens with time, or quota",
-            given.join(", ")
-        )),
+    fn source(self, flag: Option<Rate>) -> Result<Source, String> {
+        if let Some(Rate(rate)) = flag.or(self.refill_rate) {
+            return Ok(Source::Rate("refill_rate", rate));
+        }
+        if let Some(Refill { mode, tokens, every: Period(every) }) = self.refill {
+            return match (mode, tokens) {
+                (Mode::Interval, Some(_)) => {
+                    Err("refill.tokens: expected with mode = \"greedy\" only: an interval gives the whole capacity back"
+                        .to_owned())
+                }
+                (Mode::Interval, None) => Ok(Source::Interval("refill.every", every)),
+                (Mode::Greedy, tokens) => Ok(Source::Greedy { tokens: tokens.map(|tokens| tokens.0), every }),
+            };
+        }
+        Ok(match (self.time, self.quota) {
+            (Some(time), _) => Source::Interval("time", time),
+            (None, Some(quota)) => Source::Quota(quota),
+            (None, None) => Source::Rate("refill_rate", 1.0),
+        })
+    }
+
+    /// Those that are there.
+    fn keys(self) -> Vec<&'static str> {
+        let here = [
+            ("capacity", self.capacity.is_some()),
+            ("refill_rate", self.refill_rate.is_some()),
+            ("refill", self.refill.is_some()),
+            ("tokens", self.tokens.is_some()),
+            ("time", self.time.is_some()),
+            ("quota", self.quota.is_some()),
+        ];
+        here.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect()
+    }
+
+    /// A file says it in one way.
+    fn one_way(self) -> Result<(), String> {
+        const TOGETHER: [[&str; 2]; 3] = [["capacity", "refill_rate"], ["capacity", "refill"], ["tokens", "time"]];
+        let given = self.keys();
+        match given[..] {
+            ["tokens"] => Err("time: missing: tokens and time belong together".to_owned()),
+            ["time"] => Err("tokens: missing: tokens and time belong together".to_owned()),
+            [] | [_] => Ok(()),
+            _ if TOGETHER.iter().any(|keys| *keys == given[..]) => Ok(()),
+            _ => Err(format!(
+                "{}: expected one way to say it: capacity with refill_rate or refill, or tokens with time, or quota",
+                given.join(", ")
+            )),
+        }
     }
 }

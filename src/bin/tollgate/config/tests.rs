@@ -5,11 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 use tollgate::Quota;
 
-use super::{
-    Settings,
-    file::{self, Client},
-    settings,
-};
+use super::{Client, Settings, file, settings};
 use crate::cli::{Cli, one_line};
 
 fn error(toml: &str) -> String {
@@ -85,6 +81,23 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
         ("[[routes]]\npath = '/'", &["routes[0]", "cost", "exempt"]),
         ("[[routes]]\npath = 'x'\ncost = 1", &["routes[0].path", "x", "/"]),
         ("[[routes]]\npath = '/health'\ncost = 1", &["routes[0].path", "/health"]),
+        ("[[routes]]\npath = '/api/*/x'\ncost = 1", &["routes[0].path", "/api/*/x", "as in /api/*"]),
+        ("[[routes]]\npath = '/api*'\ncost = 1", &["routes[0].path", "/api*", "as in /api/*"]),
+        ("[[routes]]\npath = '/admin/*'\ncost = 1", &["routes[0].path", "/admin/*", "limited"]),
+        ("[[routes]]\npath = '/'\ncapacity = 0\nrefill_rate = 1", &["routes[0].capacity", "`0`", "4294967295"]),
+        ("[[routes]]\npath = '/'\ncapacity = 1\nrefill_rate = 0", &["routes[0].refill_rate", "`0`", "1000000000"]),
+        ("[[routes]]\npath = '/'\ncapacity = 5", &["routes[0].capacity", "refill_rate"]),
+        ("[[routes]]\npath = '/'\nrefill = { every = '1h' }", &["routes[0].refill", "capacity"]),
+        ("[[routes]]\npath = '/'\ncapacity = 5\nquota = '5/day'", &["routes[0].capacity, quota", "or quota"]),
+        ("[[routes]]\npath = '/'\nquota = '5/fortnight'", &["routes[0].quota", "5/fortnight", "unit"]),
+        (
+            "[[routes]]\npath = '/'\ncapacity = 4294967295\nrefill = { every = '1s', mode = 'interval' }",
+            &["routes[0].refill.every", "1000000000"],
+        ),
+        ("[[routes]]\npath = '/'\nquota = '5/day'\ncost = 6", &["routes[0].cost", "6", "capacity, 5"]),
+        ("[[routes]]\npath = '/'\nquota = '5/day'\nexempt = true", &["routes[0]", "exempt", "not both"]),
+        ("[[routes]]\npath = '/'\nquota = '5/day'\nmax_clients = 0", &["routes[0].max_clients", "`0`", "from 1"]),
+        ("[[routes]]\npath = '/'\ncost = 1\nmax_clients = 5", &["routes[0].max_clients", "limits"]),
         ("[[routes]]\npath = '/'\ncost = 1\n[[routes]]\npath = '/'\ncost = 2", &["routes[1]", "once"]),
         ("[[rules]]\nclient_id = 'x'\ncapacity = 0\nrefill_rate = 1", &["rules[0].capacity", "`0`"]),
         ("capacity = 1\ntokens = 1\ntime = 1", &["capacity, tokens, time", "one way"]),

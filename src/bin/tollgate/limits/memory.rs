@@ -7,7 +7,7 @@ use std::{
 
 use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, Quota, Stats};
 
-use super::{InForce, NewDefault, NotChanged, Shown, Terms};
+use super::{Decided, InForce, NewDefault, NotChanged, Shown, Terms};
 use crate::{client::Id, config::MAX_RULES};
 
 /// Decisions take no lock; changes take one, so that what is shown is what is in force.
@@ -23,8 +23,16 @@ impl Memory {
     }
 
     #[inline]
-    pub(super) fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Decision {
-        self.limiter.try_acquire(id, cost)
+    pub(super) fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Decided {
+        self.limiter.try_acquire(id, cost).into()
+    }
+
+    pub(super) fn refund(&self, id: &Id<'_>, decision: Decision) {
+        self.limiter.refund(id, decision);
+    }
+
+    pub(super) fn quota(&self) -> Quota {
+        self.limiter.quota()
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -42,7 +50,7 @@ impl Memory {
 
     pub(super) fn set_rule(&self, id: &Id<'_>, quota: Quota) -> Result<Shown, NotChanged> {
         let mut rules = self.lock();
-        let name = id.name();
+        let name = id.name().into_owned();
         if rules.len() >= MAX_RULES && !rules.contains_key(&name) {
             return Err(NotChanged::TooManyRules);
         }
@@ -54,37 +62,35 @@ impl Memory {
     pub(super) fn remove_rule(&self, id: &Id<'_>) -> Option<Shown> {
         let mut rules = self.lock();
         self.limiter.remove_rule(id);
-        rules.remove(&id.name()).map(|_| self.limiter.quota().into())
+        rules.remove(&*id.name()).map(|_| self.limiter.quota().into())
     }
 
+    /// In one step, so that no request sees a part of it.
     pub(super) fn take_over(&self, old: &Terms<'_>, new: &Terms<'_>) -> Result<(), NotChanged> {
         let mut rules = self.lock();
         let named = |terms: &Terms<'_>| -> BTreeMap<String, Quota> {
-            terms.rules.iter().map(|(id, quota)| (id.name(), *quota)).collect()
+            terms.rules.iter().map(|(id, quota)| (id.name().into_owned(), *quota)).collect()
         };
         let (before, after) = (named(old), named(new));
         // Those of the old file that are still as it said, and that the new one does not have.
         let gone = |name: &String| !after.contains_key(name) && before.get(name) == rules.get(name);
-        let gone: Vec<_> = old.rules.iter().map(|(id, _)| (id, id.name())).filter(|(_, name)| gone(name)).collect();
+        let gone: Vec<_> =
+            old.rules.iter().map(|(id, _)| (id, id.name().into_owned())).filter(|(_, name)| gone(name)).collect();
         let added = after.keys().filter(|name| !rules.contains_key(*name)).count();
         if rules.len() - gone.len() + added > MAX_RULES {
             return Err(NotChanged::TooManyRules);
         }
-        for (id, name) in gone {
-            self.limiter.remove_rule(id);
-            rules.remove(&name);
+        let set: Vec<_> = new.rules.iter().filter(|(id, quota)| before.get(&*id.name()) != Some(quota)).collect();
+        let default = (old.default != new.default).then_some(new.default);
+        if let Some(quota) = default {
+            tracing::info!(old = %self.limiter.quota(), new = %quota, "the default limit changed, all buckets are full");
         }
-        for (id, quota) in &new.rules {
-            let name = id.name();
-            if before.get(&name) != Some(quota) {
-                self.limiter.set_rule(id, *quota);
-                rules.insert(name, *quota);
-            }
+        let taken_back = gone.iter().map(|(id, _)| (*id, None));
+        self.limiter.change(default, taken_back.chain(set.iter().map(|(id, quota)| (id, Some(*quota)))));
+        for (_, name) in &gone {
+            rules.remove(name);
         }
-        if old.default != new.default {
-            tracing::info!(old = %self.limiter.quota(), new = %new.default, "the default limit changed, all buckets are full");
-            self.limiter.replace(new.default);
-        }
+        rules.extend(set.iter().map(|(id, quota)| (id.name().into_owned(), *quota)));
         Ok(())
     }
 

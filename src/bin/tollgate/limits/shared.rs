@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tollgate::{Quota, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, SharedDecision};
 
-use super::{Decided, InForce, NewDefault, NotChanged, Shown, without_redis};
+use super::{Decided, InForce, NewDefault, NotChanged, Shown};
 use crate::{
     client::Id,
     config::{MAX_RULES, Redis, RedisUrl},
@@ -15,6 +15,8 @@ const OFFER_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shared {
     limiter: RedisLimiter,
+    /// Redis makes every decision.
+    exact: bool,
 }
 
 impl Shared {
@@ -23,16 +25,28 @@ impl Shared {
         let builder = RedisLimiter::builder(url, quota).prefix(&redis.prefix).timeout(redis.timeout);
         let builder = builder.on_error(redis.on_error).max_keys(max_clients);
         let builder = redis.lease_fraction.into_iter().fold(builder, RedisLimiterBuilder::lease);
-        Ok(Shared { limiter: builder.connect().await? })
+        Ok(Shared { limiter: builder.connect().await?, exact: redis.lease_fraction.is_none() })
+    }
+
+    pub(super) fn is_exact(&self) -> bool {
+        self.exact
     }
 
     /// Decides, if nobody need be asked for it.
     pub(super) fn try_acquire_at_once(&self, id: &Id<'_>, cost: u32) -> Option<Decided> {
-        self.limiter.try_acquire_at_once(&id.name(), cost).map(decided)
+        self.limiter.try_acquire_at_once(&*id.name(), cost).map(Decided::from)
     }
 
     pub(super) async fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Decided {
-        decided(self.limiter.try_acquire(&id.name(), cost).await)
+        self.limiter.try_acquire(&*id.name(), cost).await.into()
+    }
+
+    pub(super) async fn refund(&self, id: &Id<'_>, decision: SharedDecision) {
+        self.limiter.refund(&*id.name(), decision).await;
+    }
+
+    pub(super) fn quota(&self) -> Quota {
+        self.limiter.quota()
     }
 
     /// Gives back what is on lease.
@@ -50,15 +64,15 @@ impl Shared {
 
     pub(super) async fn set_rule(&self, id: &Id<'_>, quota: Quota) -> Result<Shown, NotChanged> {
         let name = id.name();
-        if self.limiter.rule(&name).is_none() && self.limiter.rules().len() >= MAX_RULES {
+        if self.limiter.rule(&*name).is_none() && self.limiter.rules().len() >= MAX_RULES {
             return Err(NotChanged::TooManyRules);
         }
-        self.limiter.set_rule(&name, quota).await.map_err(NotChanged::Redis)?;
+        self.limiter.set_rule(&*name, quota).await.map_err(NotChanged::Redis)?;
         Ok(quota.into())
     }
 
     pub(super) async fn remove_rule(&self, id: &Id<'_>) -> Result<Option<Shown>, NotChanged> {
-        let had_one = self.limiter.remove_rule(&id.name()).await.map_err(NotChanged::Redis)?;
+        let had_one = self.limiter.remove_rule(&*id.name()).await.map_err(NotChanged::Redis)?;
         Ok(had_one.then(|| self.limiter.quota().into()))
     }
 
@@ -88,10 +102,6 @@ impl Shared {
     pub(super) fn stats(&self) -> RedisStats {
         self.limiter.stats()
     }
-}
-
-fn decided(decision: SharedDecision) -> Decided {
-    Decided { decision: decision.decision(), without_redis: without_redis(decision.source()) }
 }
 
 /// Returns those that could not be offered.

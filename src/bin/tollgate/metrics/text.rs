@@ -4,7 +4,7 @@ use std::fmt;
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text},
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
@@ -21,9 +21,12 @@ pub(super) struct Snapshot {
     pub(super) latency: latency::Sums,
     pub(super) accepted: u64,
     pub(super) open: u64,
-    pub(super) table: Option<Stats>,
-    pub(super) redis: Option<RedisStats>,
+    pub(super) tables: OfEach<Stats>,
+    pub(super) redis: OfEach<RedisStats>,
 }
+
+/// Of the default limits, and by label of the routes that have some of their own.
+pub(super) type OfEach<T> = Vec<(Option<String>, T)>;
 
 impl Snapshot {
     pub(super) fn encode(self) -> String {
@@ -55,23 +58,26 @@ impl Snapshot {
         histogram.encode_histogram::<[(&str, &str); 0]>(*seconds, count, buckets, None)
     }
 
-    fn table(&self, to: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
-        gauge(to, "table_live", "Clients whose bucket is not full", stats.live as u64)?;
-        gauge(to, "table_slots", "Buckets there is room for", stats.slots as u64)?;
-        gauge(to, "table_bytes", "Memory of the buckets", stats.bytes as u64)?;
-        let help = "Clients forgotten before their bucket was full, since the default limit changed";
-        counter(to, "table_evicted_early", help, stats.evicted_early)?;
-        let help = "Requests refused since there was no room for their client, since the default limit changed";
-        counter(to, "table_saturated", help, stats.saturated)
+    fn tables(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let tables = &self.tables;
+        gauges(to, "table_live", "Clients whose bucket is not full", tables, |stats| stats.live as u64)?;
+        gauges(to, "table_slots", "Buckets there is room for", tables, |stats| stats.slots as u64)?;
+        gauges(to, "table_bytes", "Memory of the buckets", tables, |stats| stats.bytes as u64)?;
+        let help = "Clients forgotten before their bucket was full, since the limit last changed";
+        counters(to, "table_evicted_early", help, tables, |stats| stats.evicted_early)?;
+        let help = "Requests refused since there was no room for their client, since the limit last changed";
+        counters(to, "table_saturated", help, tables, |stats| stats.saturated)
     }
 
-    fn redis(&self, to: &mut DescriptorEncoder<'_>, stats: &RedisStats) -> fmt::Result {
-        gauge(to, "redis_up", "1 while Redis is asked, 0 while on-redis-error decides", stats.up.into())?;
-        counter(to, "redis_decisions", "Decisions that Redis made", stats.redis)?;
-        counter(to, "redis_lease_decisions", "Decisions made from tokens on lease", stats.lease)?;
-        counter(to, "redis_fallback_decisions", "Decisions made without Redis", stats.fallback)?;
-        counter(to, "redis_failures", "Requests that Redis did not answer as it should", stats.failures)?;
-        counter(to, "redis_outages", "How often Redis went away", stats.outages)
+    fn redis(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let redis = &self.redis;
+        gauges(to, "redis_up", "1 while Redis is asked, 0 while on-redis-error decides", redis, |stats| stats.up.into())?;
+        counters(to, "redis_decisions", "Decisions that Redis made", redis, |stats| stats.redis)?;
+        counters(to, "redis_lease_decisions", "Decisions made from tokens on lease", redis, |stats| stats.lease)?;
+        counters(to, "redis_fallback_decisions", "Decisions made without Redis", redis, |stats| stats.fallback)?;
+        let help = "Requests that Redis did not answer as it should";
+        counters(to, "redis_failures", help, redis, |stats| stats.failures)?;
+        counters(to, "redis_outages", "How often Redis went away", redis, |stats| stats.outages)
     }
 }
 
@@ -82,8 +88,8 @@ impl Collector for Snapshot {
         self.latency(to)?;
         gauge(to, "connections_open", "Connections there are", self.open)?;
         counter(to, "connections_accepted", "Connections there were", self.accepted)?;
-        self.table.iter().try_for_each(|stats| self.table(to, stats))?;
-        self.redis.iter().try_for_each(|stats| self.redis(to, stats))
+        self.tables(to)?;
+        self.redis(to)
     }
 }
 
@@ -100,4 +106,46 @@ fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> 
 
 fn counter(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     ConstCounter::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
+fn gauges<T>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    of: &OfEach<T>,
+    value: impl Fn(&T) -> u64,
+) -> fmt::Result {
+    each(to, (name, help, MetricType::Gauge), of, |encoder, stats| encoder.encode_gauge(&value(stats)))
+}
+
+fn counters<T>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    of: &OfEach<T>,
+    value: impl Fn(&T) -> u64,
+) -> fmt::Result {
+    each(to, (name, help, MetricType::Counter), of, |encoder, stats| {
+        encoder.encode_counter::<NoLabelSet, _, u64>(&value(stats), None)
+    })
+}
+
+/// Nothing at all when there are none.
+fn each<T>(
+    to: &mut DescriptorEncoder<'_>,
+    (name, help, kind): (&str, &str, MetricType),
+    of: &OfEach<T>,
+    encode: impl Fn(&mut MetricEncoder<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    if of.is_empty() {
+        return Ok(());
+    }
+    let mut family = to.encode_descriptor(name, help, None, kind)?;
+    for (label, stats) in of {
+        match label {
+            None => encode(&mut family, stats)?,
+            Some(label) => encode(&mut family.encode_family(&[("route", label.as_str())])?, stats)?,
+        }
+    }
+    Ok(())
 }
