@@ -21,7 +21,7 @@ pub(crate) use self::{
 use crate::{
     admin::Access,
     answer::{self, Answer},
-    client::{Id, Identify, Peer, Unknown},
+    client::{Hop, Id, Identify, Peer, Unknown},
     config::{self, Bounds},
     gateway::{self, Gateway},
     json,
@@ -49,6 +49,8 @@ pub(crate) struct App {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
+    /// What an upstream is told of it.
+    pub(crate) hop: Hop,
     granted: Bytes,
     /// Of the configuration by which it is trusted, or not.
     generation: u64,
@@ -101,16 +103,16 @@ impl App {
 
     pub(crate) fn caller(&self, address: std::net::SocketAddr) -> Caller {
         let peer = self.identify.peer(address);
-        Caller { peer, granted: answer::granted(peer.address), generation: self.generation }
+        let (hop, granted) = (Hop::new(peer.address), answer::granted(peer.address));
+        Caller { peer, hop, granted, generation: self.generation }
     }
 
     /// The same caller, as the configuration in force sees it.
-    pub(crate) fn known<'a>(&self, caller: &'a Caller) -> Cow<'a, Caller> {
+    pub(crate) fn known<'a>(&self, caller: &'a Arc<Caller>) -> Cow<'a, Arc<Caller>> {
         if caller.generation == self.generation {
             return Cow::Borrowed(caller);
         }
-        let peer = self.identify.peer((caller.peer.address, 0).into());
-        Cow::Owned(Caller { peer, granted: caller.granted.clone(), generation: self.generation })
+        Cow::Owned(Arc::new(self.caller((caller.peer.address, 0).into())))
     }
 
     /// A client as an administrator names it.

@@ -17,6 +17,7 @@ mod metrics;
 mod reload;
 mod serve;
 mod stress;
+mod workers;
 
 use std::process::ExitCode;
 
