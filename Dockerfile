@@ -5,9 +5,9 @@
 
 # Alpine's Rust links musl, and links it statically.
 FROM rust:1.95-alpine AS build
-# For ring, the cryptography of TLS. Not pinned: Alpine drops old versions, and none of this reaches the image.
+# For ring, the cryptography of TLS, and jemalloc. Not pinned: Alpine drops old versions, and none of this reaches the image.
 # hadolint ignore=DL3018
-RUN apk add --no-cache gcc musl-dev
+RUN apk add --no-cache gcc make musl-dev
 WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/source/target \

@@ -1,6 +1,6 @@
 //! The same hyper server as `tollgate`, without limits: what `benches/http.sh` compares it with.
 //!
-//! Settings, runtime, allocator, body and type of the answer are those of `tollgate` for `GET /`. What it does not do: tell clients apart,
+//! Settings, threads, allocator, body and type of the answer are those of `tollgate` for `GET /`. What it does not do: tell clients apart,
 //! look at the path, limit, watch over slow clients, log, and stop in order.
 
 use std::{convert::Infallible, io, net::SocketAddr};
@@ -17,10 +17,15 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use workers::Workers;
+
+#[expect(dead_code, reason = "nobody asks which worker it is on")]
+#[path = "../src/bin/tollgate/workers.rs"]
+mod workers;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const BODY: &[u8] = br#"{"from": "127.0.0.1", "message": "Access granted"}"#;
 
@@ -31,6 +36,7 @@ async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallibl
 }
 
 async fn serve() -> io::Result<()> {
+    let workers = Workers::start()?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     println!("Listening on http://{}", listener.local_addr()?);
     let mut builder = Builder::new(TokioExecutor::new());
@@ -38,14 +44,16 @@ async fn serve() -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let builder = builder.clone();
-        tokio::spawn(async move {
+        let (stream, builder) = (stream.into_std()?, builder.clone());
+        workers.spawn(async move {
             // How a connection ends is the client's business.
-            let _ = builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                let _ = builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+            }
         });
     }
 }
 
 fn main() -> io::Result<()> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve())
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve())
 }

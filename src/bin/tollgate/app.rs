@@ -29,7 +29,7 @@ use self::{charge::Charge, charges::Charges, endpoint::Endpoint};
 use crate::{
     admin::Access,
     answer::{self, Answer},
-    client::{Id, Identify, Peer, Unknown},
+    client::{Hop, Id, Identify, Peer, Unknown},
     config::{self, Bounds},
     gateway::{self, Gateway},
     json,
@@ -62,6 +62,8 @@ pub(crate) struct App {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
+    /// What an upstream is told of it.
+    pub(crate) hop: Hop,
     granted: Bytes,
     /// Of the configuration by which it is trusted, or not.
     generation: u64,
@@ -94,16 +96,16 @@ impl App {
 
     pub(crate) fn caller(&self, address: std::net::SocketAddr) -> Caller {
         let peer = self.identify.peer(address);
-        Caller { peer, granted: answer::granted(peer.address), generation: self.generation }
+        let (hop, granted) = (Hop::new(peer.address), answer::granted(peer.address));
+        Caller { peer, hop, granted, generation: self.generation }
     }
 
     /// The same caller, as the configuration in force sees it.
-    pub(crate) fn known<'a>(&self, caller: &'a Caller) -> Cow<'a, Caller> {
+    pub(crate) fn known<'a>(&self, caller: &'a Arc<Caller>) -> Cow<'a, Arc<Caller>> {
         if caller.generation == self.generation {
             return Cow::Borrowed(caller);
         }
-        let peer = self.identify.peer((caller.peer.address, 0).into());
-        Cow::Owned(Caller { peer, granted: caller.granted.clone(), generation: self.generation })
+        Cow::Owned(Arc::new(self.caller((caller.peer.address, 0).into())))
     }
 
     /// A client as an administrator names it.

@@ -16,6 +16,7 @@ use hyper::{
 };
 use tollgate::tower::TrustedProxies;
 
+pub(crate) use self::forwarding::Hop;
 use crate::config::{Client, Settings};
 
 /// Tells clients apart.

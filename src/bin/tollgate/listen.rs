@@ -6,7 +6,12 @@ mod progress;
 mod stream;
 mod watch;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{self, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
@@ -20,7 +25,7 @@ use self::{
     progress::Progress,
     watch::Watch,
 };
-use crate::{app::App, config::Bounds, reload::Current};
+use crate::{app::App, config::Bounds, reload::Current, workers::Workers};
 
 /// The pause after an accept that failed for want of something that the next connection to end gives back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -39,6 +44,7 @@ pub(crate) struct Server {
     watch: Arc<Watch>,
     /// Places for connections. Who finds none waits in the backlog of the operating system.
     places: Arc<Semaphore>,
+    workers: Workers,
 }
 
 impl Server {
@@ -52,6 +58,7 @@ impl Server {
             gateway,
             watch: Watch::new(bounds, metrics),
             places: Arc::new(Semaphore::new(bounds.max_connections)),
+            workers: Workers::start()?,
         })
     }
 
@@ -87,7 +94,10 @@ impl Server {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     failing = false;
-                    self.begin(stream, address, place);
+                    // It leaves this thread's reactor for another's. Without a reactor there is no connection.
+                    if let Ok(stream) = stream.into_std() {
+                        self.begin(stream, address, place);
+                    }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -102,17 +112,21 @@ impl Server {
         }
     }
 
-    fn begin(&self, stream: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
+    fn begin(&self, stream: net::TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
         // Without it answers are as right, and later.
         let _ = stream.set_nodelay(true);
         let progress = Arc::new(Progress::default());
         let guard = self.watch.begin(&progress);
-        let (caller, place) = (self.current.load().caller(address), Arc::new(place));
+        let (caller, place) = (Arc::new(self.current.load().caller(address)), Arc::new(place));
         let requests = Requests { current: self.current(), caller, progress, place };
         let (protocols, gateway) = (Arc::clone(&self.protocols), self.gateway);
-        tokio::spawn(async move {
+        self.workers.spawn(async move {
             let _guard = guard;
-            if let Err(error) = serve(&protocols, gateway, stream, requests).await {
+            let ended = match TcpStream::from_std(stream) {
+                Ok(stream) => serve(&protocols, gateway, stream, requests).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = ended {
                 tracing::debug!(peer = %address, error = &*error, "connection ended");
             }
         });

@@ -17,6 +17,7 @@ mod metrics;
 mod reload;
 mod serve;
 mod stress;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -24,10 +25,10 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
-/// A header's buffer lives as long as the header, and glibc's allocator gives such memory back to the system and fetches it
-/// again all the time under load.
+/// glibc's allocator gives the memory of headers back to the system and fetches it again all the time under load, and keeps
+/// what a crowd of connections took. This one gives back, within seconds, what nobody needs any more.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match Cli::try_parse() {

@@ -20,7 +20,8 @@ pub(crate) fn run(flags: Serve) -> ExitCode {
         Err(line) => return failed(&line, ExitCode::from(2)),
     };
     log::init(filter);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Connections have threads of their own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string(), ExitCode::FAILURE),
     };

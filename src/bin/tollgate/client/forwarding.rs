@@ -5,6 +5,7 @@
 
 use std::{fmt::Write, net::IpAddr};
 
+use bytes::Bytes;
 use hyper::{
     HeaderMap,
     header::{FORWARDED, HeaderName, HeaderValue},
@@ -17,11 +18,54 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// The other end of a connection as a hop of a chain; written once for all requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Hop {
+    /// All of `X-Forwarded-For`, when nobody else is in it.
+    address: Bytes,
+    /// The beginning of its element in `Forwarded`.
+    element: String,
+}
+
+impl Hop {
+    pub(crate) fn new(address: IpAddr) -> Hop {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = element(&mut text, address);
+        Hop { address: address.to_string().into(), element: text }
+    }
+
+    /// All of `Forwarded`, when nobody else is in it. A host that was let in has neither quotes nor backslashes.
+    fn last_element(&self, host: Option<&HeaderValue>) -> Vec<u8> {
+        let [quoted, end, proto] = [";host=\"", "\"", ";proto=http"];
+        let host = host.and_then(|host| host.to_str().ok());
+        let parts = match host {
+            Some(host) => [&self.element, quoted, host, end, proto],
+            None => [&self.element, proto, "", "", ""],
+        };
+        parts.concat().into_bytes()
+    }
+}
+
 impl Identify {
     /// Makes the headers tell an upstream of the peer, and of whom a trusted peer speaks for.
-    pub(crate) fn pass_on(&self, peer: Peer, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
-        let believed = self.trusted.believes(peer.address, headers);
-        drop_claims(headers, believed);
+    pub(crate) fn pass_on(&self, peer: Peer, hop: &Hop, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
+        headers.reserve(4);
+        if headers.keys().any(is_claim) {
+            self.go_on(peer, hop, headers, host);
+        } else {
+            set(headers, X_FORWARDED_FOR, hop.address.clone());
+            set(headers, FORWARDED, hop.last_element(host));
+        }
+        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        if let Some(host) = host {
+            headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
+        }
+    }
+
+    /// Continues what a trusted peer says of where the request came from.
+    fn go_on(&self, peer: Peer, hop: &Hop, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
+        drop_claims(headers, self.trusted.believes(peer.address, headers));
         let (x_forwarded_for, forwarded) = (chain(headers, &X_FORWARDED_FOR), chain(headers, &FORWARDED));
         let (x_chain, chain) = match (x_forwarded_for, forwarded) {
             (None, None) => (Vec::new(), Vec::new()),
@@ -29,28 +73,29 @@ impl Identify {
             (None, Some(given)) => (listed(headers, |text, hop| write!(text, "{hop}")), given),
             (Some(x_given), Some(given)) => (x_given, given),
         };
-        set(headers, X_FORWARDED_FOR, &appended(x_chain, |text| write!(text, "{}", peer.address)));
-        set(headers, FORWARDED, &appended(chain, |text| last_element(text, peer.address, host)));
-        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-        if let Some(host) = host {
-            headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
-        }
+        set(headers, X_FORWARDED_FOR, appended(x_chain, &hop.address));
+        set(headers, FORWARDED, appended(chain, &hop.last_element(host)));
     }
 }
 
-/// Removes what only a proxy may say. Many frameworks take `_` in a name for `-`, so nobody may use that.
+/// Removes what only a proxy may say, and from nobody with `_` for `-`.
 fn drop_claims(headers: &mut HeaderMap, believed: bool) {
-    let claims = headers.keys().filter(|name| {
-        let underscored = name.as_str().contains('_');
-        (underscored || !believed) && is_claim(&name.as_str().replace('_', "-"))
-    });
+    let claims = headers.keys().filter(|name| is_claim(name) && (!believed || name.as_str().contains('_')));
     for name in claims.cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }
 }
 
-fn is_claim(name: &str) -> bool {
-    name.starts_with("x-forwarded-") || ["forwarded", "x-real-ip", "x-client-ip"].contains(&name)
+/// Whether it says where a request came from. Many frameworks take `_` in a name for `-`.
+fn is_claim(name: &HeaderName) -> bool {
+    const WHOLE: [&str; 3] = ["forwarded", "x-real-ip", "x-client-ip"];
+    let name = name.as_str().as_bytes();
+    let is = |known: &str, name: &[u8]| {
+        let mut letters = name.iter().zip(known.as_bytes());
+        name.len() == known.len() && letters.all(|(letter, known)| letter == known || (*letter, *known) == (b'_', b'-'))
+    };
+    let begins = |known: &str| name.get(..known.len()).is_some_and(|beginning| is(known, beginning));
+    begins("x-forwarded-") || WHOLE.iter().any(|known| is(known, name))
 }
 
 /// All lines of a header as one.
@@ -61,20 +106,19 @@ fn chain(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
 
 /// The hops that the other header tells of, as a chain.
 fn listed(headers: &HeaderMap, write: impl Fn(&mut String, IpAddr) -> std::fmt::Result) -> Vec<u8> {
-    TrustedProxies::hops(headers).into_iter().fold(Vec::new(), |chain, hop| appended(chain, |text| write(text, hop)))
+    TrustedProxies::hops(headers).into_iter().fold(Vec::new(), |chain, hop| {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = write(&mut text, hop);
+        appended(chain, text.as_bytes())
+    })
 }
 
-fn appended(mut chain: Vec<u8>, write: impl FnOnce(&mut String) -> std::fmt::Result) -> Vec<u8> {
-    let mut text = String::with_capacity(64);
+fn appended(mut chain: Vec<u8>, element: &[u8]) -> Vec<u8> {
     if !chain.is_empty() {
-        text.push_str(", ");
+        chain.extend_from_slice(b", ");
     }
-    // Writing to a String cannot fail.
-    let _ = write(&mut text);
-    if chain.is_empty() {
-        return text.into_bytes();
-    }
-    chain.extend_from_slice(text.as_bytes());
+    chain.extend_from_slice(element);
     chain
 }
 
@@ -86,18 +130,9 @@ fn element(text: &mut String, hop: IpAddr) -> std::fmt::Result {
     }
 }
 
-fn last_element(text: &mut String, peer: IpAddr, host: Option<&HeaderValue>) -> std::fmt::Result {
-    element(text, peer)?;
-    // A host that was let in has neither quotes nor backslashes.
-    if let Some(host) = host.and_then(|host| host.to_str().ok()) {
-        write!(text, ";host=\"{host}\"")?;
-    }
-    text.write_str(";proto=http")
-}
-
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
+fn set(headers: &mut HeaderMap, name: HeaderName, value: impl Into<Bytes>) {
     // It is made of what came in headers, and of our own text.
-    if let Ok(value) = HeaderValue::from_bytes(value) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(value.into()) {
         headers.insert(name, value);
     }
 }

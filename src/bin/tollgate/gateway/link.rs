@@ -18,6 +18,7 @@ use hyper::{
 };
 
 use super::upload::Upload;
+use crate::workers;
 
 /// What an upstream's header may take, and what is read from it at a time.
 const BUFFER: usize = 64 * 1024;
@@ -26,6 +27,8 @@ type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 pub(super) struct Link {
     sender: SendRequest<Upload>,
+    /// The worker that opened it, and is told what comes in on it.
+    home: usize,
     /// `None` when the connection has ended.
     driver: Option<Driver>,
 }
@@ -34,7 +37,12 @@ impl Link {
     pub(super) async fn over(stream: impl Read + Write + Unpin + Send + 'static) -> hyper::Result<Link> {
         // Most requests are small: to copy their bodies behind the header costs less than to write two pieces.
         let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).writev(false).handshake(stream).await?;
-        Ok(Link { sender, driver: Some(Box::pin(connection.with_upgrades())) })
+        Ok(Link { sender, home: workers::number(), driver: Some(Box::pin(connection.with_upgrades())) })
+    }
+
+    /// Whether this thread is told at once what comes in on it, and not by another one.
+    pub(super) fn is_at_home(&self) -> bool {
+        self.home == workers::number()
     }
 
     /// Sends a request, and waits for the header of the answer.

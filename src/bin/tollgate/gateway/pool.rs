@@ -21,7 +21,7 @@ pub(super) struct Pool {
     uri: Uri,
     keep_alive: Duration,
     most: usize,
-    /// The one that waits for the shortest time comes last, and is taken first.
+    /// The one that waits for the shortest time comes last.
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -77,10 +77,21 @@ impl Pool {
 
     fn take(&self) -> Option<Link> {
         loop {
-            let Idle { mut link, since } = self.lock().pop()?;
+            let Idle { mut link, since } = self.last()?;
             if since.elapsed() < self.keep_alive && link.is_idle() {
                 return Some(link);
             }
+        }
+    }
+
+    /// Of those of this worker, the one that waits for the shortest time. Another worker's is better than a new one only where
+    /// there would be no room to keep that.
+    fn last(&self) -> Option<Idle> {
+        let mut idle = self.lock();
+        match idle.iter().rposition(|idle| idle.link.is_at_home()) {
+            Some(place) => Some(idle.remove(place)),
+            None if idle.len() < self.most => None,
+            None => idle.pop(),
         }
     }
 

@@ -105,7 +105,7 @@ async fn drive<C: GracefulConnection>(connection: C, progress: &Progress) -> Res
 /// The requests of one connection.
 pub(super) struct Requests {
     pub(super) current: Current,
-    pub(super) caller: Caller,
+    pub(super) caller: Arc<Caller>,
     pub(super) progress: Arc<Progress>,
     /// Free again when connection and tunnel have ended.
     pub(super) place: Arc<OwnedSemaphorePermit>,
@@ -146,7 +146,7 @@ impl Service<Request<Incoming>> for Requests {
 #[derive(Clone)]
 struct Later {
     app: Arc<App>,
-    caller: Caller,
+    caller: Arc<Caller>,
     progress: Arc<Progress>,
     /// Free again when connection and tunnel have ended.
     place: Arc<OwnedSemaphorePermit>,
