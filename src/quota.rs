@@ -5,12 +5,14 @@
 mod error;
 mod rate;
 pub(crate) mod text;
+mod valid;
 
 use core::time::Duration;
 
 pub use error::QuotaError;
 
 use crate::state::Layout;
+use valid::saturating_nanos;
 
 /// The longest period: a century, of 365.25 days a year.
 pub(crate) const MAX_PERIOD_NANOS: u64 = 36_525 * DAY;
@@ -264,33 +266,6 @@ impl Quota {
     pub(crate) const fn period_nanos(&self) -> u64 {
         self.period_nanos
     }
-
-    const fn literal(capacity: u32, tokens: u64, period_nanos: u64, kind: Kind) -> Quota {
-        match Quota::validated(capacity, tokens, period_nanos, kind) {
-            Ok(quota) => quota,
-            Err(error) => error.panic(),
-        }
-    }
-
-    pub(crate) const fn validated(capacity: u32, tokens: u64, period_nanos: u64, kind: Kind) -> Result<Quota, QuotaError> {
-        if capacity == 0 {
-            return Err(QuotaError::ZeroCapacity);
-        }
-        if tokens == 0 {
-            return Err(QuotaError::ZeroTokens);
-        }
-        if matches!(kind, Kind::Interval) && period_nanos < MICROSECOND {
-            return Err(QuotaError::Window(Duration::from_nanos(period_nanos)));
-        }
-        if period_nanos == 0 || period_nanos > MAX_PERIOD_NANOS {
-            return Err(QuotaError::Period(Duration::from_nanos(period_nanos)));
-        }
-        // 10⁹ tokens a second are one a nanosecond.
-        if tokens > period_nanos {
-            return Err(QuotaError::TooFast { tokens, period: Duration::from_nanos(period_nanos) });
-        }
-        Ok(Quota { capacity, debt: None, tokens, period_nanos, kind })
-    }
 }
 
 /// Quotas are equal when they allow the same: `60/minute, capacity 5` is `1/second, capacity 5`.
@@ -305,12 +280,6 @@ impl PartialEq for Quota {
 }
 
 impl Eq for Quota {}
-
-/// A duration too long for 64 bits of nanoseconds is too long for a quota as well, and is refused as such.
-const fn saturating_nanos(duration: Duration) -> u64 {
-    let nanos = duration.as_nanos();
-    if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
-}
 
 #[cfg(test)]
 mod tests;
