@@ -12,6 +12,7 @@ use core::time::Duration;
 pub use error::QuotaError;
 
 use crate::state::Layout;
+use valid::saturating_nanos;
 
 /// The longest period: a century, of 365.25 days a year.
 pub(crate) const MAX_PERIOD_NANOS: u64 = 36_525 * DAY;
@@ -296,12 +297,6 @@ impl Quota {
     pub(crate) const fn period_nanos(&self) -> u64 {
         self.period_nanos
     }
-}
-
-/// A duration too long for 64 bits of nanoseconds is too long for a quota as well, and is refused as such.
-const fn saturating_nanos(duration: Duration) -> u64 {
-    let nanos = duration.as_nanos();
-    if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
 }
 
 #[cfg(test)]

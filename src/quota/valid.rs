@@ -33,3 +33,9 @@ impl Quota {
         Ok(Quota { capacity, debt: None, tokens, period_nanos, kind })
     }
 }
+
+/// A duration too long for 64 bits of nanoseconds is too long for a quota as well, and is refused as such.
+pub(super) const fn saturating_nanos(duration: Duration) -> u64 {
+    let nanos = duration.as_nanos();
+    if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
+}
