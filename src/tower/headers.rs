@@ -66,6 +66,31 @@ impl Headers {
         self.write_rest(decision, headers);
     }
 
+    /// The same, in place of those that are there already: for who answers with what somebody else has answered, and limits as well.
+    /// `Retry-After` stays.
+    ///
+    /// ```
+    /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
+    /// let bucket = Bucket::new(Quota::per_minute(100));
+    /// let mut upstreams = HeaderMap::from_iter([("x-ratelimit-limit".parse()?, "7".parse()?)]);
+    /// Headers::XRateLimit.overwrite(&bucket.try_acquire_at(Duration::ZERO, 1), &mut upstreams);
+    /// assert_eq!(upstreams["x-ratelimit-limit"], "100");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn overwrite(self, decision: &Decision, headers: &mut HeaderMap) {
+        let names = || {
+            let x = x::NAMES.iter().filter(|_| self != Headers::Draft11);
+            x.chain(draft::NAMES.iter().filter(|_| self != Headers::XRateLimit))
+        };
+        // One look for all of them, since most answers have none.
+        if headers.keys().any(|name| names().any(|ours| ours == name)) {
+            for name in names() {
+                headers.remove(name);
+            }
+        }
+        self.write(decision, headers);
+    }
+
     /// All headers of an answer in JSON that has no others: what this decision has to tell, and `Content-Type`. Cheaper than
     /// [`Headers::write`].
     ///

@@ -95,8 +95,13 @@ pub(crate) fn health(redis_is_up: Option<bool>) -> Answer {
 
 /// An answer that says that it was made without Redis.
 pub(crate) fn without_redis(mut answer: Answer, policy: &'static str) -> Answer {
-    answer.headers_mut().insert(WITHOUT_REDIS, HeaderValue::from_static(policy));
+    tell_without_redis(answer.headers_mut(), policy);
     answer
+}
+
+/// Says in headers that their answer was made without Redis.
+pub(crate) fn tell_without_redis(headers: &mut HeaderMap, policy: &'static str) {
+    headers.insert(WITHOUT_REDIS, HeaderValue::from_static(policy));
 }
 
 /// The last answer on a connection whose request was not read to its end.

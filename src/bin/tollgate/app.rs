@@ -17,12 +17,12 @@ mod tests;
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, body::Body};
 use tollgate::tower::Headers;
 
 pub(crate) use self::{
     body::{Unread, finish, incomplete},
-    handled::{Handled, Wants},
+    handled::{Handled, Told, Wants},
     path::percent_decoded,
 };
 use self::{charge::Charge, charges::Charges, endpoint::Endpoint};
@@ -244,6 +244,9 @@ impl App {
         );
         let handled = if decision.is_refused() {
             Handled::done(answer::refused(self.headers, decision, request.headers()))
+        } else if let Endpoint::Upstream(number) = *endpoint {
+            let told = Told { decision: Some((self.headers, *decision)), without_redis };
+            return Handled { answer: Response::default(), wants: Wants::Proxied(number, told) };
         } else {
             let (status, body) = self.content(*endpoint, request.headers(), caller, *id);
             Handled { answer: answer::limited(self.headers, status, body, decision), wants: endpoint.wants() }

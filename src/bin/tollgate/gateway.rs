@@ -1,5 +1,6 @@
 //! The gateway: what is allowed goes to an upstream, and its answer comes back, piece by piece as they come.
 
+mod bell;
 mod download;
 mod fault;
 mod headers;
@@ -13,9 +14,8 @@ mod upstream;
 use std::sync::Arc;
 
 use hyper::{
-    HeaderMap, Request, Response, StatusCode,
+    Request, Response, StatusCode, Version,
     body::{Body, Incoming},
-    header::CONTENT_TYPE,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -25,7 +25,7 @@ use self::{
     upstream::{Answered, Upstream},
 };
 use crate::{
-    app::{App, Caller},
+    app::{App, Caller, Told},
     config,
 };
 
@@ -55,7 +55,7 @@ impl Gateway {
     }
 }
 
-/// Sends a request to the upstream of this number. `granted`: the headers that its answer gets from us. `place`: what a
+/// Sends a request to the upstream of this number. `told`: what the client is told in the headers of the answer. `place`: what a
 /// connection of ours takes up, for as long as a tunnel goes through it.
 pub(crate) async fn forward(
     app: &App,
@@ -63,7 +63,7 @@ pub(crate) async fn forward(
     number: usize,
     caller: &Caller,
     mut request: Request<Incoming>,
-    granted: &HeaderMap,
+    told: &Told,
     place: Arc<OwnedSemaphorePermit>,
 ) -> Result<Forwarded, Fault> {
     let Some(upstream) = gateway.upstreams.get(number) else { return Err(Fault::Unreachable) };
@@ -81,7 +81,7 @@ pub(crate) async fn forward(
     });
     let Answered { response, lease, turn } = upstream.send(Request::from_parts(parts, upload), transfer.as_deref()).await?;
     let early = transfer.is_some_and(|transfer| !transfer.is_done());
-    let response = match (tunnel, response.status()) {
+    let mut response = match (tunnel, response.status()) {
         (Some(tunnel), StatusCode::SWITCHING_PROTOCOLS) => {
             let (mut parts, ()) = tunnel::open(tunnel, response, lease, upstream.times().tunnel, (place, turn)).into_parts();
             headers::to_client(&mut parts.headers, true);
@@ -95,15 +95,8 @@ pub(crate) async fn forward(
             Response::from_parts(parts, Some(Download::new(body, lease, upstream.times().idle, turn)))
         }
     };
-    Ok(Forwarded { response: with(response, granted), early })
-}
-
-/// Ours take the place of an upstream's own.
-fn with<T>(mut response: Response<T>, granted: &HeaderMap) -> Response<T> {
     // In its place hyper would keep the version of the upstream's protocol.
-    *response.version_mut() = hyper::Version::HTTP_11;
-    for (name, value) in granted.iter().filter(|(name, _)| **name != CONTENT_TYPE) {
-        response.headers_mut().insert(name.clone(), value.clone());
-    }
-    response
+    *response.version_mut() = Version::HTTP_11;
+    told.write(response.headers_mut());
+    Ok(Forwarded { response, early })
 }

@@ -13,6 +13,7 @@ use crate::{
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) static NAMES: [HeaderName; 2] = [POLICY, LIMIT];
 
 /// Adds them, but for those that are there already.
 pub(super) fn add(decision: &Decision, retry_after: Option<u64>, headers: &mut HeaderMap) {

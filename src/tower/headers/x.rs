@@ -16,7 +16,7 @@ use crate::{
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-static NAMES: [HeaderName; 3] = [LIMIT, REMAINING, RESET];
+pub(super) static NAMES: [HeaderName; 3] = [LIMIT, REMAINING, RESET];
 
 /// Adds them, but for those that are there already.
 pub(super) fn add(decision: &Decision, headers: &mut HeaderMap) {

@@ -49,7 +49,7 @@ where
     B: Body + Unpin,
 {
     let Handled { answer, wants } = handled;
-    if wants == Wants::Nothing && expects_leave {
+    if matches!(wants, Wants::Nothing) && expects_leave {
         return (answer, None);
     }
     let most = match wants {
@@ -89,7 +89,7 @@ async fn read<B: Body + Unpin>(mut body: B, most: usize, keep: bool) -> Result<V
 async fn complete(app: &App, mut answer: Answer, wants: Wants, data: &[u8]) -> Answer {
     match wants {
         // Who answers a proxied request reads its body, too.
-        Wants::Nothing | Wants::Proxied(_) => answer,
+        Wants::Nothing | Wants::Proxied(..) => answer,
         Wants::Submitted => {
             *answer.body_mut() = Full::new(answer::submitted(data));
             answer

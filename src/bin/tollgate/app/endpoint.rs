@@ -2,7 +2,7 @@
 
 use hyper::Method;
 
-use super::Wants;
+use super::{Told, Wants};
 
 /// Whom a request is for. HEAD is GET without the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl<'a> Endpoint<'a> {
             Endpoint::UpdateRule => Wants::NewRule,
             Endpoint::Check => Wants::Asked,
             Endpoint::RemoveRule(client_id) => Wants::RuleRemoved(client_id.to_owned()),
-            Endpoint::Upstream(number) => Wants::Proxied(number),
+            Endpoint::Upstream(number) => Wants::Proxied(number, Told::default()),
             _ => Wants::Nothing,
         }
     }

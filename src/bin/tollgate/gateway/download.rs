@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::pool::Lease;
+use super::{link::Piece, pool::Lease};
 
 /// A body that must not stand still for longer than an upstream may pause.
 pub(crate) struct Download {
@@ -42,14 +42,12 @@ impl Download {
         }
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let Some(lease) = &mut self.lease else { return Pin::new(&mut self.body).poll_frame(cx) };
-        // What the connection has read comes before what it would read next, and what it reads now comes at once.
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame);
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
+        let body = Pin::new(&mut self.body);
+        match &mut self.lease {
+            Some(lease) => lease.link.poll_body(body, cx),
+            None => body.poll_frame(cx),
         }
-        lease.link.drive(cx);
-        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     answer::{self, Answer},
-    app::{Unread, incomplete},
+    app::{Told, Unread, incomplete},
 };
 
 /// What went wrong between the client and the upstream.
@@ -32,8 +32,10 @@ impl Fault {
         matches!(self, Fault::Unreachable | Fault::Unconnected | Fault::Broken | Fault::Late)
     }
 
-    /// The answer with its headers, but another status and text.
-    pub(crate) fn answer(self, mut answer: Answer) -> Answer {
+    /// What the client hears, beside what it is told of its limit.
+    pub(crate) fn answer(self, told: &Told) -> Answer {
+        let mut answer = answer::fixed(StatusCode::OK, "");
+        told.write(answer.headers_mut());
         let (status, message) = match self {
             Fault::Unreachable => (StatusCode::BAD_GATEWAY, "the upstream cannot be reached"),
             Fault::Unconnected => (StatusCode::GATEWAY_TIMEOUT, "the upstream could not be reached in time"),

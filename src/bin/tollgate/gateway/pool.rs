@@ -113,7 +113,7 @@ async fn look_after(pool: Weak<Pool>, pause: Duration) {
 impl Lease {
     /// Keeps the connection for the next request, if it can take one and there is room.
     pub(super) fn give_back(mut self) {
-        if self.pool.most == 0 || !self.link.is_idle() {
+        if self.pool.most == 0 || !self.link.could_be_idle() {
             return;
         }
         let mut idle = self.pool.lock();

@@ -26,9 +26,9 @@ use super::{
 };
 use crate::{
     answer::{self, Answer},
-    app::{self, App, Caller, Handled, Wants},
+    app::{self, App, Caller, Handled, Told, Wants},
     config::Bounds,
-    gateway::{self, Forwarded},
+    gateway::{self, Fault, Forwarded},
     reload::Current,
 };
 
@@ -134,8 +134,8 @@ impl Service<Request<Incoming>> for Requests {
             place: Arc::clone(&self.place),
         };
         match handled {
-            Some(Handled { answer, wants: Wants::Proxied(number) }) => {
-                Answering::Later(Box::pin(later.proxied(number, request, answer)))
+            Some(Handled { wants: Wants::Proxied(number, told), .. }) => {
+                Answering::Later(Box::pin(later.proxied(number, request, told)))
             }
             handled => Answering::Later(Box::pin(later.answer(handled, request))),
         }
@@ -164,8 +164,8 @@ impl Later {
         if request.body().is_end_stream() && handled.is_complete() {
             return handled.answer.map(AnswerBody::Ours);
         }
-        if let Wants::Proxied(number) = handled.wants {
-            return Box::pin(self.clone().proxied(number, request, handled.answer)).await;
+        if let Wants::Proxied(number, told) = handled.wants {
+            return Box::pin(self.clone().proxied(number, request, told)).await;
         }
         let expects_leave = request.headers().contains_key(EXPECT);
         let (answer, unread) = app::finish(app, handled, request.into_body(), expects_leave).await;
@@ -175,13 +175,13 @@ impl Later {
         answer.map(AnswerBody::Ours)
     }
 
-    /// The upstream's answer, or what there is to say of why there is none. `granted`: the headers it gets from us.
-    async fn proxied(self, number: usize, request: Request<Incoming>, granted: Answer) -> Response<AnswerBody> {
+    /// The upstream's answer, or what there is to say of why there is none.
+    async fn proxied(self, number: usize, request: Request<Incoming>, told: Told) -> Response<AnswerBody> {
         let Later { app, caller, progress, place } = &self;
-        let Some(gateway) = &app.gateway else { return granted.map(AnswerBody::Ours) };
+        let Some(gateway) = &app.gateway else { return Fault::Unreachable.answer(&told).map(AnswerBody::Ours) };
         let _busy = progress.reading_body();
         let (has_body, place) = (!request.body().is_end_stream(), Arc::clone(place));
-        match gateway::forward(app, gateway, number, caller, request, granted.headers(), place).await {
+        match gateway::forward(app, gateway, number, caller, request, &told, place).await {
             Ok(Forwarded { response, early }) => {
                 if early {
                     progress.left_unread();
@@ -195,7 +195,7 @@ impl Later {
                 if has_body {
                     progress.left_unread();
                 }
-                let answer = fault.answer(granted);
+                let answer = fault.answer(&told);
                 if has_body { answer::closing(answer) } else { answer }.map(AnswerBody::Ours)
             }
         }
