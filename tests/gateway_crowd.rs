@@ -12,7 +12,6 @@ use support::http::encode;
 use support::{Client, Launch, PATIENCE, SLOW, Server, Upstream};
 
 const CROWD: usize = 5000;
-const MIB: usize = 1 << 20;
 
 /// Memory that the process has now, in bytes.
 fn memory(server: &Server) -> usize {
@@ -73,13 +72,8 @@ fn a_crowd_of_idle_connections_keeps_nobody_out_and_leaves_nothing_behind() {
     drop((first, other));
 
     wait_until("connections end with their clients", || sockets(&server) <= at_first + 2);
-    // The allocator may keep what was freed; then it is there for the next ones, and they need no more of it.
-    for _ in 0..2 {
-        drop(crowd(&server));
-        wait_until("connections end with their clients", || sockets(&server) <= at_first + 2);
-    }
-    let (taken, most) = (memory(&server).saturating_sub(before), 2 * (full - before));
-    assert!(taken < most, "three crowds, one after another, take {} MiB, one takes {}", taken / MIB, most / 2 / MIB);
+    // Not all at once, since the next crowd may be on its way.
+    wait_until("memory goes back to the system", || memory(&server) < before + (full - before) / 4);
     server.assert_healthy();
 }
 
