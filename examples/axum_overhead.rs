@@ -31,7 +31,8 @@ async fn main() -> io::Result<()> {
         Some("around") => {
             let app = limit(never_used_up).layer(app);
             let app = MapResponseLayer::new(|answer: Response<_>| answer.map(Body::new)).layer(app);
-            return axum::serve(listener, ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app)).await;
+            return axum::serve(listener, ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app))
+                .await;
         }
         _ => return axum::serve(listener, app).await,
     };
