@@ -61,6 +61,8 @@ impl Worker {
             NUMBER.set(number);
             // An error says that the other end was dropped, which is what is waited for.
             let _ = runtime.block_on(stopped);
+            // A name that is being looked up would be waited for.
+            runtime.shutdown_background();
         })?;
         Ok(Worker { runtime: handle, stop: Some(stop), thread: Some(thread) })
     }

@@ -1,7 +1,7 @@
 //! Spellings of paths.
 //!
 //! Servers differ in how they read a path: some decode `%2F` before they look for the parts, some take `\` for `/`, some drop
-//! empty parts, some follow `..`, and some do none of it. What an upstream does is not known here, so that a path has several readings,
+//! empty parts, some follow `..`, before they decode or after, and all that in every combination. What an upstream does is not known here, so that a path has several readings,
 //! and whoever must not get around something by a spelling looks at all of them. (What is not among them: letters of another case,
 //! and what is behind a `;`.)
 
@@ -11,28 +11,50 @@ pub(super) fn readings(path: &str) -> Vec<String> {
     if !path.contains(['%', '\\']) && !path.contains("//") && !path.contains("/.") {
         return readings;
     }
-    for decoded in [between_slashes(path), slashes_too(path)] {
+    let mut add = |reading| {
+        if !readings.contains(&reading) {
+            readings.push(reading);
+        }
+    };
+    for slashes in SLASHES {
         for merges in [false, true] {
             for follows in [false, true] {
-                let reading = walked(&decoded, merges, follows);
-                if !readings.contains(&reading) {
-                    readings.push(reading);
-                }
+                add(walked(&slashes.decoded(path), merges, follows));
             }
+        }
+    }
+    // Some follow what is written before they decode it.
+    for written in [path.to_owned(), path.replace('\\', "/")] {
+        for merges in [false, true] {
+            let walked = walked(&written, merges, true);
+            SLASHES.iter().for_each(|slashes| add(slashes.decoded(&walked)));
         }
     }
     readings
 }
 
-/// Decoded but for `%2F`, which is no slash then.
-fn between_slashes(path: &str) -> String {
-    let kept = path.replace("%2f", "%252F").replace("%2F", "%252F");
-    String::from_utf8_lossy(&decoded(&kept)).into_owned()
+/// What is a slash, beside the slash.
+#[derive(Clone, Copy)]
+struct Slashes {
+    encoded: bool,
+    backslash: bool,
 }
 
-/// Decoded, with `%2F` and `\` as slashes.
-fn slashes_too(path: &str) -> String {
-    String::from_utf8_lossy(&decoded(path)).replace('\\', "/")
+const SLASHES: [Slashes; 4] = [
+    Slashes { encoded: false, backslash: false },
+    Slashes { encoded: true, backslash: false },
+    Slashes { encoded: false, backslash: true },
+    Slashes { encoded: true, backslash: true },
+];
+
+impl Slashes {
+    /// Decoded, but for a `%2F` that is no slash.
+    fn decoded(self, path: &str) -> String {
+        let bytes =
+            if self.encoded { decoded(path) } else { decoded(&path.replace("%2f", "%252F").replace("%2F", "%252F")) };
+        let text = String::from_utf8_lossy(&bytes);
+        if self.backslash { text.replace('\\', "/") } else { text.into_owned() }
+    }
 }
 
 /// Where the parts of a path lead: `merges`, without the empty ones; `follows`, along `.` and `..`.
@@ -98,6 +120,10 @@ mod tests {
             ("/a\\b", &["/a\\b", "/a/b"]),
             ("/a/..%2fb", &["/a/..%2Fb", "/a/../b", "/b"]),
             ("/a//../b", &["/a//../b", "/a/b", "/a/../b", "/b"]),
+            // As nginx reads it, for one, and as a browser does.
+            ("/a/x%5Cy%2F..%2Fb", &["/a/x\\y%2F..%2Fb", "/a/x\\y/../b", "/a/b", "/a/x/y%2F..%2Fb", "/a/x/y/../b", "/a/x/b"]),
+            ("/a/x%2Fy\\..\\b", &["/a/x%2Fy\\..\\b", "/a/x/y\\..\\b", "/a/x%2Fy/../b", "/a/b", "/a/x/y/../b", "/a/x/b"]),
+            ("/a/../b/%2e%2e/c", &["/a/../b/../c", "/c", "/b/../c"]),
             ("/%zz/../b", &["/%zz/../b", "/b"]),
             ("/%ff/%2e%2e/b", &["/\u{fffd}/../b", "/b"]),
             ("/%", &["/%"]),

@@ -56,3 +56,40 @@ impl Wake for Bell {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, pin::pin, sync::atomic::AtomicUsize};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Task>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn it_wakes_who_polled_last_but_nobody_in_his_own_work() {
+        let (bell, tasks) = (Arc::new(Bell::default()), [Arc::new(Task::default()), Arc::default()]);
+        let mut rope = None;
+        for task in &tasks {
+            let future = pin!(poll_fn(|cx| {
+                rope = Some(cx.waker().clone());
+                Poll::<()>::Pending
+            }));
+            let waker = Arc::clone(task).into();
+            assert!(bell.poll(future, &Context::from_waker(&waker)).is_pending());
+        }
+        let (rope, woken) = (rope.unwrap(), || tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed)));
+        rope.wake_by_ref();
+        assert_eq!(woken(), [0, 1]);
+        bell.quietly(|| rope.wake_by_ref());
+        assert_eq!(woken(), [0, 1]);
+        rope.wake();
+        assert_eq!(woken(), [0, 2]);
+    }
+}

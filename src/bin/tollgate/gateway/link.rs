@@ -6,19 +6,19 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
-
 use hyper::{
     Request, Response,
     body::{Body, Frame, Incoming},
     client::conn::http1::{self, SendRequest},
     rt::{Read, Write},
 };
+use tokio::task::unconstrained;
 
 use super::{bell::Bell, upload::Upload};
 use crate::workers;
@@ -54,7 +54,8 @@ impl Link {
 
     /// Sends a request, and waits for the header of the answer.
     pub(super) async fn request(&mut self, request: Request<Upload>) -> hyper::Result<Response<Incoming>> {
-        let mut answer = std::pin::pin!(self.sender.send_request(request));
+        // Who has worked enough for one turn would be told to come back by a waker that is nobody's.
+        let mut answer = pin!(unconstrained(self.sender.send_request(request)));
         let (driver, bell) = (&mut self.driver, &self.bell);
         poll_fn(|cx| {
             drive(driver, bell, cx);

@@ -76,11 +76,11 @@ impl Memory {
         let gone = |name: &String| !after.contains_key(name) && before.get(name) == rules.get(name);
         let gone: Vec<_> =
             old.rules.iter().map(|(id, _)| (id, id.name().into_owned())).filter(|(_, name)| gone(name)).collect();
-        let added = after.keys().filter(|name| !rules.contains_key(*name)).count();
+        let set: Vec<_> = new.rules.iter().filter(|(id, quota)| before.get(&*id.name()) != Some(quota)).collect();
+        let added = set.iter().filter(|(id, _)| !rules.contains_key(&*id.name())).count();
         if rules.len() - gone.len() + added > MAX_RULES {
             return Err(NotChanged::TooManyRules);
         }
-        let set: Vec<_> = new.rules.iter().filter(|(id, quota)| before.get(&*id.name()) != Some(quota)).collect();
         let default = (old.default != new.default).then_some(new.default);
         if let Some(quota) = default {
             tracing::info!(old = %self.limiter.quota(), new = %quota, "the default limit changed, all buckets are full");
