@@ -121,10 +121,6 @@ impl App {
 
     /// Decides, if that can be done at once. All but the body of the request is known by now. `None`: [`App::ask`].
     pub(crate) fn handle<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Option<Handled> {
-        if self.limits.must_ask() {
-            // It need not be looked at twice.
-            return None;
-        }
         match self.look(request, caller) {
             Looked::ToCharge(charge) => {
                 let decided = self.charge_at_once(&charge)?;

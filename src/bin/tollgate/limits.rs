@@ -86,11 +86,6 @@ impl Limits {
         Shared::connect(redis, quota, max_clients).await.map(Limits::Shared)
     }
 
-    /// Whether every decision asks Redis.
-    pub(crate) fn must_ask(&self) -> bool {
-        matches!(self, Limits::Shared(shared) if shared.is_exact())
-    }
-
     /// Decides, if that can be done here and now.
     #[inline]
     pub(crate) fn try_acquire(&self, id: &Id<'_>, cost: u32) -> Option<Decided> {

@@ -15,8 +15,6 @@ const OFFER_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shared {
     limiter: RedisLimiter,
-    /// Redis makes every decision.
-    exact: bool,
 }
 
 impl Shared {
@@ -25,11 +23,7 @@ impl Shared {
         let builder = RedisLimiter::builder(url, quota).prefix(&redis.prefix).timeout(redis.timeout);
         let builder = builder.on_error(redis.on_error).max_keys(max_clients);
         let builder = redis.lease_fraction.into_iter().fold(builder, RedisLimiterBuilder::lease);
-        Ok(Shared { limiter: builder.connect().await?, exact: redis.lease_fraction.is_none() })
-    }
-
-    pub(super) fn is_exact(&self) -> bool {
-        self.exact
+        Ok(Shared { limiter: builder.connect().await? })
     }
 
     /// Decides, if nobody need be asked for it.
