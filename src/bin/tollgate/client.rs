@@ -5,7 +5,7 @@ mod forwarding;
 use std::{
     borrow::Cow,
     collections::HashSet,
-    fmt,
+    fmt::{self, Write},
     hash::{BuildHasher, Hash, Hasher, RandomState},
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
@@ -59,6 +59,9 @@ pub(crate) enum Id<'a> {
     /// What another service calls somebody in `POST /check`, where clients are addresses.
     Asked(&'a str),
 }
+
+/// As many characters as an address of an IPv6 network has at most.
+const LONGEST_ADDRESS: usize = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".len();
 
 /// What names of [`Id::Asked`] begin with, which no address does.
 const ASKED: &str = "check:";
@@ -166,7 +169,13 @@ impl<'a> Id<'a> {
     /// One name for all spellings: an address, the network of an IPv6 address, a key.
     pub(crate) fn name(&self) -> Cow<'a, str> {
         match self {
-            Id::Address { network, .. } => network.to_string().into(),
+            Id::Address { network, .. } => {
+                // To let it grow costs more than to write to it.
+                let mut name = String::with_capacity(LONGEST_ADDRESS);
+                // Writing to a String cannot fail.
+                let _ = write!(name, "{network}");
+                name.into()
+            }
             Id::Key(key) => Cow::Borrowed(key),
             Id::Asked(key) => format!("{ASKED}{key}").into(),
         }
