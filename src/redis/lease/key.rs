@@ -118,8 +118,9 @@ impl Key {
 
     /// See [`Node::reply`].
     pub(crate) fn reply(&self, settings: &Settings, now: u64, reply: &Reply) {
-        self.land(|node| node.reply(settings, &self.balance, now, reply));
+        // First, since whoever waits for the tokens says at once how many there are.
         self.saw(settings, reply.state, reply.now);
+        self.land(|node| node.reply(settings, &self.balance, now, reply));
     }
 
     /// See [`Node::decided`].

@@ -69,8 +69,8 @@ impl Shared {
         if let Some(keys) = &owner.keys {
             flight.arrived = true;
             let refused = (!taken.taken).then_some((state, taken.micros));
-            flight.key.decided(keys.settings(), self.clock.nanos(), seq, refused);
             flight.key.saw(keys.settings(), state, taken.micros);
+            flight.key.decided(keys.settings(), self.clock.nanos(), seq, refused);
         }
         Some(taken)
     }
