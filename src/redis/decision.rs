@@ -21,6 +21,25 @@ pub enum Source {
     Closed,
 }
 
+impl Source {
+    /// `local`, `open` or `closed`: the policy that decided, since Redis could not be asked. `None`: it was, or need not be.
+    ///
+    /// ```
+    /// # use tollgate::Source;
+    /// assert_eq!(Source::Local.without_redis(), Some("local"));
+    /// assert_eq!(Source::Lease.without_redis(), None);
+    /// ```
+    #[must_use]
+    pub fn without_redis(self) -> Option<&'static str> {
+        match self {
+            Source::Redis | Source::Lease => None,
+            Source::Local => Some("local"),
+            Source::Open => Some("open"),
+            Source::Closed => Some("closed"),
+        }
+    }
+}
+
 /// A [`Decision`] of a [`RedisLimiter`](super::RedisLimiter), which it dereferences to, and who made it.
 #[derive(Clone, Copy)]
 pub struct SharedDecision {

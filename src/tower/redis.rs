@@ -10,7 +10,7 @@ use super::{
     key::{Key, Missing, Value},
     layer::RateLimitLayer,
 };
-use crate::{RedisLimiter, SharedDecision, Source};
+use crate::{RedisLimiter, SharedDecision};
 
 impl RateLimitLayer {
     /// A limit that many processes share, through Redis or Valkey (feature `redis`).
@@ -65,13 +65,7 @@ fn ask(limiter: &RedisLimiter, gate: &Gate, request: &mut Parts, cost: u32) -> R
 
 impl From<SharedDecision> for Decided {
     fn from(shared: SharedDecision) -> Decided {
-        let without_redis = match shared.source() {
-            Source::Redis | Source::Lease => None,
-            Source::Local => Some("local"),
-            Source::Open => Some("open"),
-            Source::Closed => Some("closed"),
-        };
-        Decided { decision: shared.decision(), without_redis }
+        Decided { decision: shared.decision(), without_redis: shared.source().without_redis() }
     }
 }
 

@@ -105,7 +105,9 @@ impl App {
         if caller.generation == self.generation {
             return Cow::Borrowed(caller);
         }
-        Cow::Owned(Arc::new(self.caller((caller.peer.address, 0).into())))
+        // What is written about the address stays as it is.
+        let peer = self.identify.peer((caller.peer.address, 0).into());
+        Cow::Owned(Arc::new(Caller { peer, generation: self.generation, ..Caller::clone(caller) }))
     }
 
     /// A client as an administrator names it.

@@ -7,7 +7,7 @@ mod shared;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::Serialize;
-use tollgate::{Decision, KeyedLimiterBuilder, Quota, QuotaError, RedisError, RedisStats, SharedDecision, Source, Stats};
+use tollgate::{Decision, KeyedLimiterBuilder, Quota, QuotaError, RedisError, RedisStats, SharedDecision, Stats};
 
 pub(crate) use self::routes::OfRoutes;
 use self::{memory::Memory, shared::Shared};
@@ -251,12 +251,7 @@ impl fmt::Display for NotChanged {
 impl Decided {
     /// `local`, `open` or `closed`, when Redis was to decide and could not.
     pub(crate) fn without_redis(&self) -> Option<&'static str> {
-        match self.shared?.source() {
-            Source::Local => Some("local"),
-            Source::Open => Some("open"),
-            Source::Closed => Some("closed"),
-            _ => None,
-        }
+        self.shared?.source().without_redis()
     }
 }
 
