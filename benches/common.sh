@@ -14,7 +14,8 @@ folder=$(mktemp -d)
 pids=
 # Each of $pids is a word.
 # shellcheck disable=SC2086
-stop() { [ -z "$pids" ] || kill $pids 2>/dev/null || true; wait; rm -rf "$folder"; }
+halt() { [ -z "$pids" ] || kill $pids 2>/dev/null || true; wait; pids=; }
+stop() { halt; rm -rf "$folder"; }
 trap stop EXIT
 trap 'exit 130' INT TERM
 
@@ -89,11 +90,12 @@ turned() {
     echo "$@"
 }
 
-# compare NAME...: warms these servers up, then loads them round after round.
+# compare NAME...: warms these servers up, then loads them round after round. What was measured of them before, before a halt,
+# stays beside it.
 compare() {
     for name; do
         load "$name" 1
-        rm "$folder/$name" "$folder/$name.cpu"
+        sed -i '$d' "$folder/$name" "$folder/$name.cpu"
     done
     for round in $(seq "$rounds"); do
         for name in $(turned "$round" "$@"); do

@@ -1,40 +1,163 @@
 //! An axum service as small as they come, bare or behind the layer: what `benches/tower.sh` compares.
 //!
-//! `axum_overhead bare`; `axum_overhead told`, bare as well, but told the address of each peer; with a quota that is never used up
-//! `axum_overhead allowed`, and `axum_overhead around`, where the layer is around the router, not in it; `axum_overhead refused` with
-//! a quota that always is used up.
+//! `axum_overhead MODE`, and these modes limit nothing:
+//!
+//! - `bare`;
+//! - `told`: it is told the address of each peer;
+//! - `by_hand`: three headers that never change are added to each answer.
+//!
+//! The others are behind the layer:
+//!
+//! - `allowed`: the layer is in the router, with a quota that is never used up;
+//! - `refused`: the same with a quota that always is used up;
+//! - `around`: the layer is around the router;
+//! - `per_connection`: it is around the router, and made for each connection;
+//! - `no_headers`: the same, and what is allowed gets no headers.
+//!
+//! With a number behind that, the service answers so many requests of its own over a pipe, and ends: work that can be counted.
 
-use std::{env, io, net::SocketAddr};
+use std::{convert::Infallible, env, error::Error, future, io, net::SocketAddr};
 
 use axum::{
     Router, ServiceExt,
-    body::Body,
-    extract::{ConnectInfo, Request},
+    extract::{ConnectInfo, Request, connect_info::Connected},
+    http::{HeaderName, HeaderValue},
     response::Response,
     routing::get,
+    serve::{IncomingStream, Listener},
 };
-use tokio::net::TcpListener;
-use tollgate::{Quota, tower::RateLimitLayer};
-use tower::{Layer, util::MapResponseLayer};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    net::TcpListener,
+};
+use tollgate::{
+    Quota,
+    tower::{Headers, RateLimitLayer, ResponseBody},
+};
+use tower::{Layer, service_fn, util::MapResponseLayer};
 
-#[tokio::main]
-async fn main() -> io::Result<()> {
-    let app = Router::new().route("/", get(|| async { "Access granted" }));
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    println!("Listening on http://{}", listener.local_addr()?);
-    let limit = |quota| RateLimitLayer::per_ip(quota).peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
+const GRANTED: &str = "Access granted";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let mode = arguments.first().map_or("bare", String::as_str);
+    match arguments.get(1) {
+        Some(requests) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (client, server) = tokio::io::duplex(1 << 16);
+            let mut connection = Connection(client);
+            let serving = mode.to_owned();
+            runtime.spawn(async move { serve(Pipe(Some(server)), &serving).await });
+            // The first ones make what is made once.
+            runtime.block_on(connection.ask(100))?;
+            counted(&runtime, &mut connection, requests.parse()?)?;
+            Ok(())
+        }
+        None => tokio::runtime::Runtime::new()?.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            println!("Listening on http://{}", listener.local_addr()?);
+            Ok(serve(listener, mode).await?)
+        }),
+    }
+}
+
+/// What callgrind is told to count in.
+#[inline(never)]
+fn counted(runtime: &tokio::runtime::Runtime, connection: &mut Connection, requests: u32) -> io::Result<()> {
+    runtime.block_on(connection.ask(requests))
+}
+
+async fn serve<L>(listener: L, mode: &str) -> io::Result<()>
+where
+    L: Listener<Addr = SocketAddr>,
+    Peer: for<'a> Connected<IncomingStream<'a, L>>,
+{
+    let app = Router::new().route("/", get(|| async { GRANTED }));
+    let limit = |quota| RateLimitLayer::per_ip(quota).peer_from(|peer: &ConnectInfo<Peer>| peer.0.0);
     let never_used_up = Quota::per_second(1_000_000_000).capacity(900);
-    let app = match env::args().nth(1).as_deref() {
-        Some("told") => app,
-        Some("allowed") => app.layer(limit(never_used_up)),
-        Some("refused") => app.layer(limit(Quota::per_day(1))),
-        Some("around") => {
-            let app = limit(never_used_up).layer(app);
-            let app = MapResponseLayer::new(|answer: Response<_>| answer.map(Body::new)).layer(app);
-            return axum::serve(listener, ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app))
-                .await;
+    let as_axums = MapResponseLayer::new(|answer: Response<_>| answer.map(ResponseBody::into_inner));
+    let app = match mode {
+        "told" => app,
+        "by_hand" => {
+            let headers = [("x-ratelimit-limit", "900"), ("x-ratelimit-remaining", "899"), ("x-ratelimit-reset", "1")]
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let by_hand = MapResponseLayer::new(move |mut answer: Response| {
+                for (name, value) in &headers {
+                    answer.headers_mut().insert(name, value.clone());
+                }
+                answer
+            });
+            return axum::serve(listener, ServiceExt::<Request>::into_make_service(by_hand.layer(app))).await;
+        }
+        "allowed" => app.layer(limit(never_used_up)),
+        "refused" => app.layer(limit(Quota::per_day(1))),
+        "around" => {
+            let app = as_axums.layer(limit(never_used_up).layer(app));
+            return axum::serve(listener, ServiceExt::<Request>::into_make_service_with_connect_info::<Peer>(app)).await;
+        }
+        "per_connection" | "no_headers" => {
+            let headers = if mode == "per_connection" { Headers::XRateLimit } else { Headers::RetryAfter };
+            let limit = RateLimitLayer::per_ip(never_used_up).headers(headers);
+            let connections = service_fn(move |stream: IncomingStream<'_, L>| {
+                let app = limit.for_peer(*stream.remote_addr()).layer(app.clone());
+                future::ready(Ok::<_, Infallible>(as_axums.layer(app)))
+            });
+            return axum::serve(listener, connections).await;
         }
         _ => return axum::serve(listener, app).await,
     };
-    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+    axum::serve(listener, app.into_make_service_with_connect_info::<Peer>()).await
+}
+
+/// Whoever is at the other end, of a socket or a pipe.
+#[derive(Clone)]
+struct Peer(SocketAddr);
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Peer {
+        Peer(*stream.remote_addr())
+    }
+}
+
+impl Connected<IncomingStream<'_, Pipe>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Pipe>) -> Peer {
+        Peer(*stream.remote_addr())
+    }
+}
+
+/// A listener that accepts one connection, the other end of which is in this process.
+struct Pipe(Option<DuplexStream>);
+
+impl Listener for Pipe {
+    type Io = DuplexStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (DuplexStream, SocketAddr) {
+        match self.0.take() {
+            Some(stream) => (stream, ([127, 0, 0, 1], 4711).into()),
+            None => future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(([127, 0, 0, 1], 80).into())
+    }
+}
+
+/// The client's end of the pipe.
+struct Connection(DuplexStream);
+
+impl Connection {
+    /// Asks so many times, one after another.
+    async fn ask(&mut self, requests: u32) -> io::Result<()> {
+        let mut answer = [0; 1024];
+        for _ in 0..requests {
+            self.0.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+            let length = self.0.read(&mut answer).await?;
+            if !answer[..length].ends_with(GRANTED.as_bytes()) && !answer[..length].ends_with(b"}") {
+                return Err(io::Error::other(format!("not a whole answer: {}", answer[..length].escape_ascii())));
+            }
+        }
+        Ok(())
+    }
 }

@@ -17,35 +17,41 @@
 //! # }
 //! ```
 //!
-//! axum boxes what a layer makes of each route. Around the whole router there is one service fewer to box, which saves a quarter of
-//! what the layer costs:
+//! axum boxes what a layer makes of each route, and leaves the address in each request. Around the whole router, made for each
+//! connection, a limit costs a third less (`benches/tower.sh`):
 //!
 //! ```no_run
-//! # use std::net::SocketAddr;
-//! use axum::{Router, ServiceExt, body::Body, extract::{ConnectInfo, Request}, response::Response, routing::get};
-//! # use tollgate::{Quota, tower::RateLimitLayer};
-//! use tower::{Layer, util::MapResponseLayer};
+//! use std::{convert::Infallible, future::ready};
+//!
+//! use axum::{Router, response::Response, routing::get, serve::IncomingStream};
+//! use tokio::net::TcpListener;
+//! use tollgate::{Quota, tower::{RateLimitLayer, ResponseBody}};
+//! use tower::{Layer, service_fn, util::MapResponseLayer};
 //!
 //! # async fn serve() -> std::io::Result<()> {
-//! # let limit = RateLimitLayer::per_ip(Quota::per_second(10)).peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
-//! let app = limit.layer(Router::new().route("/", get(|| async { "hello" })));
-//! let app = MapResponseLayer::new(|answer: Response<_>| answer.map(Body::new)).layer(app);
+//! let limit = RateLimitLayer::per_ip(Quota::per_second(10));
+//! let app = Router::new().route("/", get(|| async { "hello" }));
+//! let as_axums = MapResponseLayer::new(|answer: Response<_>| answer.map(ResponseBody::into_inner));
+//! let connections = service_fn(move |stream: IncomingStream<'_, TcpListener>| {
+//!     let limited = limit.for_peer(*stream.remote_addr()).layer(app.clone());
+//!     ready(Ok::<_, Infallible>(as_axums.layer(limited)))
+//! });
 //!
-//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//! axum::serve(listener, ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app)).await
+//! let listener = TcpListener::bind("127.0.0.1:3000").await?;
+//! axum::serve(listener, connections).await
 //! # }
 //! ```
 //!
 //! # Where the address of the peer comes from
 //!
-//! A layer sees a request, not its connection: the server has to leave the address in the request's extensions. Say which
-//! extension that is:
+//! A layer sees a request, not its connection: the server has to leave the address in the request's extensions, or the layer is
+//! told it, [for each connection](RateLimitLayer::for_peer). Say which extension that is:
 //!
 //! | server | where it leaves the address | what to say |
 //! | --- | --- | --- |
 //! | axum | `into_make_service_with_connect_info::<SocketAddr>()` | `.peer_from(\|peer: &ConnectInfo<SocketAddr>\| peer.0)` |
 //! | tonic | on its own | `.peer_from(\|peer: &TcpConnectInfo\| peer.remote_addr())` |
-//! | hyper | you put a [`PeerAddr`] there | nothing |
+//! | hyper | nowhere | `.for_peer(peer)` for each connection, or put a [`PeerAddr`] into each request |
 //!
 //! A request without an address is **not let through**: it is answered with 500 and a message that names
 //! [`RateLimitLayer::peer_from`].
@@ -62,7 +68,9 @@
 //! # What the client sees
 //!
 //! Every limited answer carries `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`; a refusal is 429 with
-//! `Retry-After` and a JSON object. [`Headers::Draft11`] is the IETF draft instead, [`Headers::Both`] both. A gRPC request is refused in gRPC's own
+//! `Retry-After` and a JSON object. [`Headers::Draft11`] is the IETF draft instead, [`Headers::Both`] both, and
+//! with [`Headers::RetryAfter`] a refusal has that header and nothing else has any, which costs least: the three headers are half of
+//! what a limit costs. A gRPC request is refused in gRPC's own
 //! way: status 200, `grpc-status: 8` (`RESOURCE_EXHAUSTED`), the same headers as metadata.
 //!
 //! # Behind it
@@ -110,6 +118,7 @@ mod seconds;
 mod service;
 
 pub use body::ResponseBody;
+pub use decided::WITHOUT_REDIS;
 pub use forwarded::TrustedProxies;
 pub use future::ResponseFuture;
 pub use headers::Headers;

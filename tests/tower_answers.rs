@@ -128,6 +128,18 @@ async fn both_are_all_headers_and_the_drafts_problem() {
 }
 
 #[tokio::test]
+async fn by_choice_a_refusal_alone_has_a_header_and_that_is_retry_after() {
+    let layer = slow().headers(Headers::RetryAfter).cost(|_| 6);
+    let allowed = ask(&layer, from("192.0.2.7")).await;
+    assert_eq!((allowed.status(), allowed.headers()), (StatusCode::OK, &HeaderMap::new()));
+    let refused = ask(&layer, from("192.0.2.7")).await;
+    assert_eq!((refused.status(), refused.headers().len()), (StatusCode::TOO_MANY_REQUESTS, 2));
+    assert_eq!(text(refused.headers(), "content-type"), is("application/json"));
+    assert_eq!(text(refused.headers(), "retry-after"), is("4"));
+    assert_eq!(json(&refused)["error"], "Too Many Requests");
+}
+
+#[tokio::test]
 async fn the_drafts_window_is_the_intervals() {
     let (limiter, _) = limiter(Quota::interval(100, Duration::from_secs(3600)));
     let layer = RateLimitLayer::shared(limiter, Key::ip()).headers(Headers::Draft11);

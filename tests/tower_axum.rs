@@ -6,16 +6,24 @@
 #[path = "support/http.rs"]
 mod http;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future, ready},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use ::http::header::HeaderName;
-use axum::{Extension, Router, extract::ConnectInfo, routing::get};
+use axum::{
+    Extension, Router, extract::ConnectInfo, response::Response as AxumResponse, routing::get, serve::IncomingStream,
+};
 use http::{Client, Response};
 use tokio::{net::TcpListener, runtime::Runtime};
 use tollgate::{
     Decision, Quota,
-    tower::{Key, RateLimitLayer},
+    tower::{Key, RateLimitLayer, ResponseBody},
 };
+use tower::{Layer, service_fn, util::MapResponseLayer};
 
 /// How long a test waits for what should happen at once.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,10 +36,26 @@ struct Service {
 
 impl Service {
     fn start(app: Router) -> Service {
+        Service::with(|listener| async {
+            axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+        })
+    }
+
+    /// A limit around a router, made for each connection.
+    fn around(app: Router, limit: RateLimitLayer) -> Service {
+        let as_axums = MapResponseLayer::new(|answer: AxumResponse<_>| answer.map(ResponseBody::into_inner));
+        let connections = service_fn(move |stream: IncomingStream<'_, TcpListener>| {
+            let limited = limit.for_peer(*stream.remote_addr()).layer(app.clone());
+            ready(Ok::<_, Infallible>(as_axums.layer(limited)))
+        });
+        Service::with(|listener| async { axum::serve(listener, connections).await })
+    }
+
+    fn with<F: Future<Output: Send> + Send + 'static>(serve: impl FnOnce(TcpListener) -> F) -> Service {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(async move { axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await });
+        runtime.spawn(serve(listener));
         Service { address, _runtime: runtime }
     }
 
@@ -59,6 +83,18 @@ fn each_client_has_a_bucket_on_all_routes() {
     let refused = service.get("127.0.0.1", "/", &[]);
     assert_eq!((refused.status, refused.remaining()), (429, 0));
     assert!(refused.number("Retry-After") > 40_000 && refused.retry_after() > 40_000.0);
+    assert_eq!(service.get("127.0.0.2", "/", &[]).status, 200);
+}
+
+#[test]
+fn a_layer_for_each_connection_shares_one_limit() {
+    let service = Service::around(Router::new().route("/", get(left)), RateLimitLayer::per_ip(Quota::per_day(2)));
+    let first = service.get("127.0.0.1", "/", &[]);
+    assert_eq!((first.status, first.text(), first.limit(), first.remaining()), (200, "1 left".to_owned(), 2, 1));
+    assert_eq!(service.get("127.0.0.1", "/none", &[]).status, 404);
+    let refused = service.get("127.0.0.1", "/", &[]);
+    assert_eq!((refused.status, refused.remaining()), (429, 0));
+    assert!(refused.text().starts_with(r#"{"error": "Too Many Requests""#), "{}", refused.text());
     assert_eq!(service.get("127.0.0.2", "/", &[]).status, 200);
 }
 

@@ -91,6 +91,17 @@ async fn a_peer_is_found_where_the_server_left_it() {
 }
 
 #[tokio::test]
+async fn a_layer_for_a_peer_asks_no_request_for_it_and_shares_the_limit() {
+    let layer = one_each(Key::ip()).trust_proxies(["192.0.2.1/32".parse().unwrap()]);
+    let [proxy, other] = [1, 2].map(|host| layer.for_peer(([192, 0, 2, host], 80).into()));
+    let without_peer = || Request::new(Body::empty());
+    assert_eq!(statuses(&other, [without_peer(), from("192.0.2.3"), without_peer()]).await, [200, 429, 429]);
+    assert_eq!(statuses(&layer, [from("192.0.2.2"), from("192.0.2.3"), without_peer()]).await, [429, 200, 500]);
+    let behind = |client| with(&[("x-forwarded-for", client)]);
+    assert_eq!(statuses(&proxy, ["192.0.2.2", "192.0.2.4", "192.0.2.4"].map(behind)).await, [429, 200, 429]);
+}
+
+#[tokio::test]
 async fn a_header_is_a_key_when_it_is_there_once() {
     let layer = one_each(Key::header(API_KEY));
     let alice = || with(&[("x-api-key", "alice")]);

@@ -27,6 +27,27 @@ pin_project! {
     }
 }
 
+impl<B: From<Bytes>> ResponseBody<B> {
+    /// The same as a body of the service's own type, where that can be made of a text: untouched, without the box that
+    /// `axum::body::Body::new` would put around it.
+    ///
+    /// ```
+    /// use axum::{body::Body, response::Response};
+    /// use tollgate::tower::ResponseBody;
+    ///
+    /// fn as_axums(answer: Response<ResponseBody<Body>>) -> Response {
+    ///     answer.map(ResponseBody::into_inner)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn into_inner(self) -> B {
+        match self.source {
+            Source::Service { body } => body,
+            Source::Gate { text } => text.unwrap_or_default().into(),
+        }
+    }
+}
+
 impl<B> ResponseBody<B> {
     pub(super) fn of_service(body: B) -> ResponseBody<B> {
         ResponseBody { source: Source::Service { body } }

@@ -69,7 +69,7 @@ impl<S: Service<Request<B>>, B> Waiting<S, B> {
     fn decided(mut self, decided: Decided, extensions: Extensions) -> State<S, B> {
         *self.request.extensions_mut() = extensions;
         if decided.decision.is_allowed() {
-            self.request.extensions_mut().insert(decided.decision);
+            decided.tell(self.request.extensions_mut());
             return State::Calling { answer: self.ready.call(self.request), told: Some((decided, self.gate.headers)) };
         }
         let (head, _) = self.request.into_parts();

@@ -54,13 +54,16 @@ pub enum Headers {
     Draft11,
     /// Both: for the time in which some clients know the one and some the other. A refusal is that of [`Headers::Draft11`].
     Both,
+    /// None but `Retry-After`: nothing is added to what is allowed, which costs least. A refusal is that of
+    /// [`Headers::XRateLimit`] otherwise.
+    RetryAfter,
 }
 
 impl Headers {
     /// Adds what this decision has to tell, but for headers that are there already. Of one that nobody could make
     /// ([`Outcome::Unavailable`]) that is `Retry-After` alone, one second.
     pub fn write(self, decision: &Decision, headers: &mut HeaderMap) {
-        if self != Headers::Draft11 && !is_unknown(decision) {
+        if self.has_x() && !is_unknown(decision) {
             x::add(decision, headers);
         }
         self.write_rest(decision, headers);
@@ -79,8 +82,8 @@ impl Headers {
     /// ```
     pub fn overwrite(self, decision: &Decision, headers: &mut HeaderMap) {
         let names = || {
-            let x = x::NAMES.iter().filter(|_| self != Headers::Draft11);
-            x.chain(draft::NAMES.iter().filter(|_| self != Headers::XRateLimit))
+            let x = x::NAMES.iter().filter(|_| self.has_x());
+            x.chain(draft::NAMES.iter().filter(|_| self.has_draft()))
         };
         // One look for all of them, since most answers have none.
         if headers.keys().any(|name| names().any(|ours| ours == name)) {
@@ -104,20 +107,28 @@ impl Headers {
     /// ```
     #[must_use]
     pub fn with_json(self, decision: &Decision) -> HeaderMap {
-        let mut headers = if self == Headers::Draft11 || is_unknown(decision) {
-            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(refusal::JSON))])
-        } else {
+        let mut headers = if self.has_x() && !is_unknown(decision) {
             x::with_json(decision)
+        } else {
+            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(refusal::JSON))])
         };
         self.write_rest(decision, &mut headers);
         headers
+    }
+
+    fn has_x(self) -> bool {
+        matches!(self, Headers::XRateLimit | Headers::Both)
+    }
+
+    fn has_draft(self) -> bool {
+        matches!(self, Headers::Draft11 | Headers::Both)
     }
 
     /// What not every choice has, and not every answer.
     fn write_rest(self, decision: &Decision, headers: &mut HeaderMap) {
         let retry_after = if decision.is_allowed() { None } else { retry_after(decision) };
         let seconds = retry_after.map(|wait| whole(wait).max(1));
-        if self != Headers::XRateLimit && !is_unknown(decision) {
+        if self.has_draft() && !is_unknown(decision) {
             draft::add(decision, seconds, headers);
         }
         if let Some(seconds) = seconds {
@@ -160,7 +171,7 @@ impl Headers {
     #[must_use]
     pub fn refuse_http(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
         let is_unknown = is_unknown(decision);
-        let is_problem = self != Headers::XRateLimit && !is_unknown && refusal::takes_problem(request);
+        let is_problem = self.has_draft() && !is_unknown && refusal::takes_problem(request);
         let mut answer = Response::new(refusal::text(decision, is_problem));
         *answer.status_mut() = if is_unknown { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::TOO_MANY_REQUESTS };
         *answer.headers_mut() = self.with_json(decision);

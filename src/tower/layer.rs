@@ -142,6 +142,27 @@ impl RateLimitLayer {
         self.with(|gate| gate.clients.find_in(address))
     }
 
+    /// The same layer, sharing the same limit, for the requests of one connection: no extension is looked for.
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use http::{Request, Response};
+    /// use tollgate::{Quota, tower::RateLimitLayer};
+    /// use tower::{Layer, service_fn};
+    ///
+    /// let hello = service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new("hello".to_owned())) });
+    /// let limit = RateLimitLayer::per_ip(Quota::per_second(10));
+    /// // For each connection that the listener accepts:
+    /// # let peer = ([192, 0, 2, 7], 4711).into();
+    /// let limited = limit.for_peer(peer).layer(hello);
+    /// ```
+    ///
+    /// With axum: see the [module](crate::tower).
+    #[must_use]
+    pub fn for_peer(&self, peer: SocketAddr) -> RateLimitLayer {
+        self.clone().with(|gate| gate.clients.are_behind(peer))
+    }
+
     /// Whose `X-Forwarded-For` and `Forwarded` count: the networks of your own proxies. From anybody else they change nothing.
     /// See [`TrustedProxies`](super::TrustedProxies).
     ///

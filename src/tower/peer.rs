@@ -31,6 +31,8 @@ type Find = Arc<dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync>;
 /// Finds a client's address in a request.
 #[derive(Clone)]
 pub(super) struct Clients {
+    /// The peer of all requests.
+    known: Option<SocketAddr>,
     find: Option<Find>,
     trusted: TrustedProxies,
     ipv6_mask: u128,
@@ -38,7 +40,7 @@ pub(super) struct Clients {
 
 impl Default for Clients {
     fn default() -> Clients {
-        Clients { find: None, trusted: TrustedProxies::default(), ipv6_mask: mask(IPV6_PREFIX) }
+        Clients { known: None, find: None, trusted: TrustedProxies::default(), ipv6_mask: mask(IPV6_PREFIX) }
     }
 }
 
@@ -51,6 +53,10 @@ impl Clients {
         self.find = Some(Arc::new(move |extensions| address(extensions.get::<E>()?).into()));
     }
 
+    pub(super) fn are_behind(&mut self, peer: SocketAddr) {
+        self.known = Some(peer);
+    }
+
     pub(super) fn trust(&mut self, trusted: TrustedProxies) {
         self.trusted = trusted;
     }
@@ -61,8 +67,9 @@ impl Clients {
 
     /// The client's address, as far as it counts: the network of an IPv6 one. `None`: nobody left the peer's address.
     pub(super) fn network(&self, request: &Parts) -> Option<IpAddr> {
-        let found = self.find.as_ref().and_then(|find| find(&request.extensions));
-        let peer = found.or_else(|| request.extensions.get::<PeerAddr>().map(|peer| peer.0))?;
+        let found = || self.find.as_ref().and_then(|find| find(&request.extensions));
+        let left = || request.extensions.get::<PeerAddr>().map(|peer| peer.0);
+        let peer = self.known.or_else(found).or_else(left)?;
         Some(match self.trusted.client(peer.ip(), &request.headers) {
             IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & self.ipv6_mask).into(),
             v4 => v4,

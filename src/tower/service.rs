@@ -56,7 +56,7 @@ where
         match self.gate.ask(&mut head) {
             Verdict::Exempt => ResponseFuture::calling(self.inner.call(Request::from_parts(head, body)), None),
             Verdict::Decided(decided) if decided.decision.is_allowed() => {
-                head.extensions.insert(decided.decision);
+                decided.tell(&mut head.extensions);
                 let answer = self.inner.call(Request::from_parts(head, body));
                 ResponseFuture::calling(answer, Some((decided, self.gate.headers)))
             }

@@ -6,15 +6,15 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Response, StatusCode,
-    header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE},
+    header::{CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
-use tollgate::{Decision, tower::Headers};
+use tollgate::{
+    Decision,
+    tower::{Headers, WITHOUT_REDIS},
+};
 
 pub(crate) type Answer = Response<Full<Bytes>>;
-
-/// On answers that were made without Redis, though it should have been asked: by what policy.
-const WITHOUT_REDIS: HeaderName = HeaderName::from_static("x-ratelimit-without-redis");
 
 /// An answer in JSON that is known beforehand.
 pub(crate) fn fixed(status: StatusCode, body: &'static str) -> Answer {

@@ -14,7 +14,10 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, body::Body};
@@ -62,11 +65,17 @@ pub(crate) struct App {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
-    /// What an upstream is told of it.
-    pub(crate) hop: Hop,
+    /// What an upstream is told of it, from the first time on that one is told.
+    hop: OnceLock<Hop>,
     granted: Bytes,
     /// Of the configuration by which it is trusted, or not.
     generation: u64,
+}
+
+impl Caller {
+    pub(crate) fn hop(&self) -> &Hop {
+        self.hop.get_or_init(|| Hop::new(self.peer.address))
+    }
 }
 
 /// A request, looked at.
@@ -96,8 +105,7 @@ impl App {
 
     pub(crate) fn caller(&self, address: std::net::SocketAddr) -> Caller {
         let peer = self.identify.peer(address);
-        let (hop, granted) = (Hop::new(peer.address), answer::granted(peer.address));
-        Caller { peer, hop, granted, generation: self.generation }
+        Caller { peer, hop: OnceLock::new(), granted: answer::granted(peer.address), generation: self.generation }
     }
 
     /// The same caller, as the configuration in force sees it.

@@ -44,6 +44,10 @@ const UNLIMITED: [&str; 4] = ["/health", "/metrics", "/config", "/admin/"];
 /// Never limited either; a gateway's upstream may have it.
 const CHECK: &str = "/check";
 
+/// `POST` there costs more than other requests, where the configuration does not say otherwise.
+const UPLOAD: &str = "/api/upload";
+pub(crate) const UPLOAD_COST: u32 = 3;
+
 /// A gateway holds no bodies, so that they may be longer.
 const MAX_PROXIED_BYTES: usize = 64 * 1024 * 1024;
 

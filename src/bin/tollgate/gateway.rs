@@ -77,7 +77,7 @@ pub(crate) async fn forward(
     };
     let transfer = upload.transfer();
     headers::to_upstream(&mut parts, tunnel.is_some(), upstream.url(), |headers, host| {
-        app.identify.pass_on(caller.peer, &caller.hop, headers, host);
+        app.identify.pass_on(caller.peer, caller.hop(), headers, host);
     });
     let Answered { response, lease, turn } = upstream.send(Request::from_parts(parts, upload), transfer.as_deref()).await?;
     let early = transfer.is_some_and(|transfer| !transfer.is_done());

@@ -20,16 +20,14 @@ pub(super) static NAMES: [HeaderName; 3] = [LIMIT, REMAINING, RESET];
 
 /// Adds them, but for those that are there already.
 pub(super) fn add(decision: &Decision, headers: &mut HeaderMap) {
-    let [limit, remaining, reset] = values(decision);
-    if headers.keys().any(|name| NAMES.contains(name)) {
-        headers.entry(LIMIT).or_insert(limit);
-        headers.entry(REMAINING).or_insert(remaining);
-        headers.entry(RESET).or_insert(reset);
-    } else {
-        // The common case, and the cheaper way.
-        headers.insert(LIMIT, limit);
-        headers.insert(REMAINING, remaining);
-        headers.insert(RESET, reset);
+    let is_there = headers.keys().any(|name| NAMES.contains(name));
+    for (name, value) in NAMES.iter().zip(numbers(decision)) {
+        if is_there {
+            headers.entry(name).or_insert_with(|| number(value));
+        } else {
+            // The common case, and the cheaper way.
+            headers.insert(name, number(value));
+        }
     }
 }
 
@@ -41,12 +39,12 @@ pub(super) fn with_json(decision: &Decision) -> HeaderMap {
     });
     let mut headers = NAMED.clone();
     // They come in the order in which they were put in.
-    for (place, value) in headers.values_mut().zip(values(decision)) {
-        *place = value;
+    for (place, value) in headers.values_mut().zip(numbers(decision)) {
+        *place = number(value);
     }
     headers
 }
 
-fn values(decision: &Decision) -> [HeaderValue; 3] {
-    [number(decision.limit().into()), number(decision.remaining().into()), number(whole(decision.reset_after()))]
+fn numbers(decision: &Decision) -> [u64; 3] {
+    [decision.limit().into(), decision.remaining().into(), whole(decision.reset_after())]
 }

@@ -3,6 +3,7 @@
 use hyper::Method;
 
 use super::{Told, Wants};
+use crate::config::UPLOAD_COST;
 
 /// Whom a request is for. HEAD is GET without the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,6 @@ impl<'a> Endpoint<'a> {
 
     /// What it costs where the configuration does not say.
     pub(super) fn standard_cost(self) -> u32 {
-        if self == Endpoint::Upload { 3 } else { 1 }
+        if self == Endpoint::Upload { UPLOAD_COST } else { 1 }
     }
 }

@@ -6,7 +6,7 @@ use hyper::Method;
 use tollgate::Quota;
 
 use super::{
-    CHECK, file, is_unlimited, quota,
+    CHECK, UPLOAD, UPLOAD_COST, file, is_unlimited, quota,
     value::{Table, Typed},
 };
 
@@ -74,7 +74,11 @@ pub(super) fn of(given: Vec<Table<file::Route>>, gateway: bool) -> Result<Vec<Ro
         if !seen.insert((method.clone(), path.clone())) {
             return Err(format!("routes[{number}]: {path}: expected each method and path once"));
         }
-        routes.push(Route { method, path, exempt: given.exempt, cost, own });
+        let route = Route { method, path, exempt: given.exempt, cost, own };
+        if !gateway {
+            check_upload(&route).map_err(|error| format!("routes[{number}].{error}"))?;
+        }
+        routes.push(route);
     }
     Ok(routes)
 }
@@ -95,6 +99,16 @@ fn check(path: &str, gateway: bool) -> Result<(), &'static str> {
     // A star that stood for itself would look as if it stood for more.
     if path.strip_suffix("/*").unwrap_or(path).contains('*') {
         return Err("expected a * behind the last / alone, as in /api/*");
+    }
+    Ok(())
+}
+
+/// An upload costs more than 1, and must fit in.
+fn check_upload(route: &Route) -> Result<(), String> {
+    let Route { method, path, cost, own: Some(own), .. } = route else { return Ok(()) };
+    let (capacity, is_post) = (own.quota.get_capacity(), method.as_ref().is_none_or(|method| method == Method::POST));
+    if path == UPLOAD && is_post && cost.is_none() && capacity < UPLOAD_COST {
+        return Err(format!("capacity: {capacity}: expected at least {UPLOAD_COST}, which an upload costs, or a cost"));
     }
     Ok(())
 }

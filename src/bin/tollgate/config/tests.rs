@@ -95,6 +95,7 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
             &["routes[0].refill.every", "1000000000"],
         ),
         ("[[routes]]\npath = '/'\nquota = '5/day'\ncost = 6", &["routes[0].cost", "6", "capacity, 5"]),
+        ("[[routes]]\npath = '/api/upload'\nquota = '2/day'", &["routes[0].capacity", "2", "at least 3", "cost"]),
         ("[[routes]]\npath = '/'\nquota = '5/day'\nexempt = true", &["routes[0]", "exempt", "not both"]),
         ("[[routes]]\npath = '/'\nquota = '5/day'\nmax_clients = 0", &["routes[0].max_clients", "`0`", "from 1"]),
         ("[[routes]]\npath = '/'\ncost = 1\nmax_clients = 5", &["routes[0].max_clients", "limits"]),
