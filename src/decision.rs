@@ -69,6 +69,11 @@ impl Decision {
         Decision { behind, ..self }
     }
 
+    /// What a decision that took nothing has found, as a refusal of one who wants so many tokens, and has no time.
+    pub(crate) const fn too_late(self, cost: u32) -> Decision {
+        Decision { cost, outcome: Outcome::DeadlineTooSoon, ..self }
+    }
+
     /// The same decision, made by the part of a limiter that this number names.
     #[inline]
     pub(crate) const fn of(self, origin: u32) -> Decision {

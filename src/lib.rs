@@ -20,7 +20,7 @@
 //! | limit one thing: uploads, an outgoing API, log lines | [`Bucket`] |
 //! | limit each of many: clients, API keys, tenants | [`KeyedLimiter`] |
 //! | know whether, and when again | [`Decision`]; as an error, [`Refused`] |
-//! | wait in turn instead of being refused | `acquire` on either (feature `tokio`), or [`Bucket::reserve_at`] without tokio |
+//! | wait in turn instead of being refused | `acquire` on either (feature `tokio`) and on a `RedisLimiter`, or [`Bucket::reserve_at`] without tokio |
 //! | limit across processes and machines | [`RedisLimiter`] (feature `redis`) |
 //! | test without sleeping | [`ManualClock`], or the methods that end in `_at` |
 //! | limit who calls an axum, tonic or hyper service | [`tower::RateLimitLayer`] (feature `tower`) |

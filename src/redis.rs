@@ -19,9 +19,11 @@
 //!
 //! - `target`, `client`, `batch`, `script`, `error`: the only files that know the redis crate, with `shared` above them.
 //! - `terms`: a quota as the scripts read it. `settings`, `learn`: what all instances share. `watch`: the background.
+//! - `acquire`, `queue`: waiting.
 //! - `lease`: the protocol, without I/O. `leasing`: its messages, its clock, and its decisions.
 //! - `breaker`, `health`, `fallback`, `counters`: what happens when Redis is ill.
 
+mod acquire;
 mod batch;
 mod breaker;
 mod builder;
@@ -34,6 +36,7 @@ mod health;
 mod learn;
 mod lease;
 mod leasing;
+mod queue;
 mod script;
 mod settings;
 mod shared;

@@ -132,7 +132,8 @@ impl<T: Turn> Drop for Reserved<T> {
     }
 }
 
-fn with_margin(wait: Duration) -> Duration {
+/// As long as a sleeper with another clock has to sleep.
+pub(crate) fn with_margin(wait: Duration) -> Duration {
     wait.saturating_add(wait / CLOCK_MARGIN)
 }
 

@@ -176,7 +176,7 @@ fn a_body_waits_for_an_upstream_that_is_slow_to_take_it() {
         // It takes twice as long as any client may wait for.
         let mut piece = vec![0; 256 * 1024];
         while length < 16 * MIB {
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(50));
             match connection.stream.read(&mut piece)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 count => length += count,
@@ -188,7 +188,7 @@ fn a_body_waits_for_an_upstream_that_is_slow_to_take_it() {
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     });
     let text = format!(
-        "capacity = 100\nupstream = '{}'\n[gateway]\nresponse_timeout = '400ms'\n[connections]\nbody_timeout = '400ms'\n",
+        "capacity = 100\nupstream = '{}'\n[gateway]\nresponse_timeout = '1s'\n[connections]\nbody_timeout = '1s'\n",
         upstream.url()
     );
     let server = Launch::new().config("gateway.toml", &text).start();

@@ -165,7 +165,7 @@ fn a_second_signal_ends_it_at_once() {
         assert!(server.is_running(), "the first one waits for what is in flight");
         server.signal(second);
         assert_eq!(server.exit_within(PATIENCE).expect("it ends").code(), Some(1));
-        assert!(server.stderr().contains("second signal"), "{}", server.stderr());
+        server.logged("second signal");
     }
 }
 

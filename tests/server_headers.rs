@@ -4,13 +4,10 @@
 
 mod support;
 
-use std::{
-    fs, thread,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use rustix::process::Signal;
-use support::{Launch, PATIENCE, Response, SLOW, Server, Upstream};
+use support::{Launch, Response, SLOW, Server, Upstream};
 
 const X: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
 const DRAFT: [&str; 2] = ["ratelimit-policy", "ratelimit"];
@@ -162,11 +159,7 @@ fn the_file_is_read_again_for_the_next_request_on_an_open_connection() {
     assert_eq!(client.get("/api/ping").header("ratelimit"), None);
     fs::write(&path, "headers = 'draft'\n").unwrap();
     server.signal(Signal::HUP);
-    let deadline = Instant::now() + PATIENCE;
-    while !server.stderr().contains("the configuration was read again") {
-        assert!(Instant::now() < deadline, "{}", server.stderr());
-        thread::sleep(Duration::from_millis(5));
-    }
+    server.logged("the configuration was read again");
     let response = client.get("/api/ping");
     assert_eq!((response.header("ratelimit").is_some(), response.header("x-ratelimit-limit")), (true, None));
 }

@@ -6,14 +6,10 @@ mod support;
 #[path = "support/redis.rs"]
 mod support_redis;
 
-use std::{
-    collections::BTreeMap,
-    thread,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
 
 use rustix::process::Signal;
-use support::{Launch, PATIENCE, SLOW, Server, Upstream};
+use support::{Launch, SLOW, Server, Upstream, eventually};
 use support_redis::RedisServer;
 
 /// Samples by name and labels.
@@ -159,14 +155,6 @@ fn connections_are_counted_while_they_are_there() {
     assert_eq!((samples.get("connections_open"), samples.get("connections_accepted_total")), (6.0, 6.0), "with this one");
     drop(clients);
     eventually("they are gone", || Samples::of(&server).get("connections_open") == 1.0);
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

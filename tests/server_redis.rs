@@ -6,9 +6,7 @@ mod support;
 #[path = "support/redis.rs"]
 mod support_redis;
 
-use std::{thread, time::Instant};
-
-use support::{Launch, PATIENCE, SLOW, Server};
+use support::{Launch, SLOW, Server, eventually};
 use support_redis::RedisServer;
 
 /// A server on this Redis, with these flags.
@@ -19,15 +17,6 @@ fn on(redis: &RedisServer, flags: &[&str]) -> Server {
 /// What waits so long for Redis that a slow machine does not look like a dead Redis.
 fn launch(redis: &RedisServer, flags: &[&str]) -> Launch {
     Launch::new().args(&["--redis", &redis.url(), "--redis-timeout", "10s", "--refill-rate", SLOW]).args(flags)
-}
-
-/// Asks until this holds.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        thread::sleep(std::time::Duration::from_millis(20));
-    }
 }
 
 #[test]
@@ -141,7 +130,7 @@ fn without_redis_each_server_goes_on_with_its_share() {
     redis.restart();
     eventually("Redis is asked again", || server.get("/health").json()["redis"] == "up");
     assert_eq!(other.get("/").header("X-RateLimit-Without-Redis"), None);
-    let log = server.stderr();
+    let log = server.logged("Redis is back");
     let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
     assert_eq!((lines("going on without Redis"), lines("Redis is back")), (1, 1), "{log}");
     server.assert_healthy();

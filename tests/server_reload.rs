@@ -12,21 +12,12 @@ use std::{
     fs,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
-use support::{Launch, PATIENCE, Server, Upstream};
+use support::{Launch, Server, Upstream, eventually};
 use support_redis::RedisServer;
 use support_reload::Reloaded;
-
-fn eventually(holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline);
-        thread::sleep(Duration::from_millis(5));
-    }
-}
 
 const QUOTA: &str = "capacity = 10\nrefill_rate = 0.001\n";
 
@@ -117,7 +108,7 @@ fn a_bad_file_changes_nothing_and_says_why_in_one_line() {
     }
     fs::remove_file(&reloaded.path).unwrap();
     reloaded.server.signal(Signal::HUP);
-    eventually(|| reloaded.lines().len() == 7);
+    eventually("the seventh line", || reloaded.lines().len() == 7);
     assert!(reloaded.lines()[6].contains("tollgate.toml"), "{:?}", reloaded.lines());
     assert!(reloaded.reload("capacity = 20").contains("was read again"), "and a good one is taken after all");
     assert_eq!(client.get("/").limit(), 20);
@@ -153,7 +144,7 @@ fn flags_still_win_and_without_a_file_there_is_nothing_to_read() {
 
     let mut server = Server::start(&[]);
     server.signal(Signal::HUP);
-    eventually(|| server.stderr().contains("no configuration file"));
+    server.logged("no configuration file");
     server.assert_healthy();
 }
 

@@ -8,13 +8,8 @@ mod support_redis;
 #[path = "support/reload.rs"]
 mod support_reload;
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
-
 use rustix::process::Signal;
-use support::{Launch, PATIENCE, Response, Server, Upstream};
+use support::{Launch, PATIENCE, Response, Server, Upstream, eventually};
 use support_redis::RedisServer;
 use support_reload::Reloaded;
 
@@ -31,14 +26,6 @@ fn launch(redis: &RedisServer, flags: &[&str]) -> Launch {
 
 fn of(response: &Response) -> (u16, u64, u64) {
     (response.status, response.limit(), response.remaining())
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

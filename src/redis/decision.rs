@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Deref};
 
-use crate::decision::Decision;
+use crate::decision::{Decision, Refused};
 
 /// Who made a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,11 @@ impl SharedDecision {
     #[inline]
     pub(super) fn without_redis(decision: Decision, source: Source) -> SharedDecision {
         SharedDecision { decision, source, life: 0, turn: 0 }
+    }
+
+    /// What this finds, as a refusal of one who wants so many tokens, and has no time.
+    pub(super) fn too_late(self, cost: u32) -> Result<SharedDecision, Refused> {
+        self.decision.too_late(cost).ok().map(|_| self)
     }
 
     /// Who made the decision.

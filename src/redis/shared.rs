@@ -19,6 +19,7 @@ use super::{
     error::RedisError,
     fallback::Fallback,
     health::Health,
+    queue::Queues,
     script::{Call, LEASE, PROBE, REFUND, TAKE, Taken, read},
     settings::{Names, Owner, Settings},
 };
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) health: Health,
     pub(super) fallback: Fallback,
+    pub(super) queues: Queues,
     pub(super) names: Names,
     pub(super) clock: Clock,
     pub(super) lives: Lives,

@@ -211,6 +211,12 @@ impl Server {
         self.stderr.lock().unwrap().clone()
     }
 
+    /// The same, once this is part of it.
+    pub fn logged(&self, text: &str) -> String {
+        eventually(text, || self.stderr().contains(text));
+        self.stderr()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
@@ -272,4 +278,13 @@ fn collect(mut from: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHan
         }
     });
     (text, reader)
+}
+
+/// Looks until this holds.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
