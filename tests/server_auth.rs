@@ -145,6 +145,26 @@ fn nginx_passes_on_what_is_allowed_and_nothing_else() {
 }
 
 #[test]
+fn nginx_passes_on_the_headers_that_were_chosen() {
+    let upstream = Upstream::saying("mine");
+    for (choice, x, draft) in [("x", true, false), ("draft", false, true), ("both", true, true)] {
+        let server = Launch::new().config("tollgate.toml", ROUTES).args(&["--headers", choice]).start();
+        let nginx = nginx(&server.address.to_string(), &upstream);
+        let mut client = Client::connect(nginx.address, Some([127, 0, 0, 2].into()));
+        for status in [200, 429] {
+            let response = client.post("/import", "");
+            assert_eq!(response.status, status, "{choice}: {response:?} {}", nginx.log());
+            let x_said =
+                ["Limit", "Remaining", "Reset"].map(|name| response.header(&format!("X-RateLimit-{name}")).is_some());
+            assert_eq!(x_said, [x; 3], "{choice}: {response:?}");
+            assert_eq!(response.header("RateLimit-Policy"), draft.then_some(r#""default";q=10;w=10000"#), "{choice}");
+            let left = response.header("RateLimit").map(|field| field.starts_with(r#""default";r=4;t="#));
+            assert_eq!(left, draft.then_some(true), "{choice}: {response:?}");
+        }
+    }
+}
+
+#[test]
 fn nginx_without_tollgate_passes_nothing_on() {
     let (server, upstream) = (server(), Upstream::saying("mine"));
     let address = server.address.to_string();

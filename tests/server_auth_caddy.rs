@@ -78,6 +78,26 @@ fn caddy_passes_on_what_is_allowed_and_nothing_else() {
 }
 
 #[test]
+fn caddy_passes_on_the_headers_that_were_chosen() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nRateLimit: \"theirs\";r=7\r\nContent-Length: 4\r\n\r\nmine");
+    for (choice, x, draft) in [("x", true, false), ("draft", false, true), ("both", true, true)] {
+        let server = Launch::new().config("tollgate.toml", ROUTES).args(&["--headers", choice]).start();
+        let caddy = Caddy::start(server.address, &upstream);
+        let mut client = caddy.client(2);
+        for status in [200, 429] {
+            let response = client.post("/import", "");
+            assert_eq!(response.status, status, "{choice}: {response:?}");
+            let x_said =
+                ["Limit", "Remaining", "Reset"].map(|name| response.header(&format!("X-RateLimit-{name}")).is_some());
+            assert_eq!(x_said, [x; 3], "{choice}: {response:?}");
+            assert_eq!(response.header("RateLimit-Policy"), draft.then_some(r#""default";q=10;w=10000"#), "{choice}");
+            let left = response.header("RateLimit").map(|field| field.starts_with(r#""default";r=4;t="#));
+            assert_eq!(left, draft.then_some(true), "{choice}: {response:?}");
+        }
+    }
+}
+
+#[test]
 fn caddy_says_who_asks_for_what_and_no_client_does() {
     let (server, upstream) = (server(), Upstream::answering(ANSWER));
     let caddy = Caddy::start(server.address, &upstream);
