@@ -8,7 +8,7 @@
 # twelve rounds each time it takes eleven minutes, and ratios are to within a percent or two.
 #
 # What they do for a request is counted as well, in instructions, without what the system does for them: callgrind counts while
-# a service answers requests over a pipe in its own process. Ends with code 1 when a service answers with another status than
+# a service answers requests over a pipe in its own process, where the client is, too. Ends with code 1 when a service answers with another status than
 # expected, 0 otherwise.
 #
 #   benches/tower.sh [rounds] [seconds] [connections]; STARTS=6

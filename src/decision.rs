@@ -69,9 +69,14 @@ impl Decision {
         Decision { behind, ..self }
     }
 
-    /// What a decision that took nothing has found, as a refusal of one who wants so many tokens, and has no time.
-    pub(crate) const fn too_late(self, cost: u32) -> Decision {
-        Decision { cost, outcome: Outcome::DeadlineTooSoon, ..self }
+    /// What a decision that took nothing has found, as a refusal of one who wants so many tokens, and has no more time.
+    pub(crate) const fn too_late(self, cost: u32) -> Refused {
+        let outcome = match self.outcome {
+            Outcome::Unavailable => Outcome::Unavailable,
+            _ if cost > self.limit() => Outcome::CostAboveCapacity,
+            _ => Outcome::DeadlineTooSoon,
+        };
+        Refused(Decision { cost, outcome, ..self })
     }
 
     /// The same decision, made by the part of a limiter that this number names.
@@ -232,6 +237,8 @@ impl fmt::Display for Decision {
             Outcome::TableFull => f.write_str(", no room for another key")?,
         }
         match self.retry_after() {
+            // Others are before this one, and what there is is for them.
+            Some(Duration::ZERO) => Ok(()),
             Some(time) => write!(f, ", retry in {time:?}"),
             None => f.write_str(", at the end of time"),
         }

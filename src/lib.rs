@@ -74,6 +74,8 @@
 mod bucket;
 #[cfg(feature = "std")]
 mod clock;
+// Without Redis nobody waits for what cannot be reserved.
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod decision;
 mod holes;
 #[cfg(feature = "std")]

@@ -134,8 +134,10 @@ use crate::quota::Quota;
 ///
 /// # Shared settings
 ///
-/// The quota and the rules stand in Redis, and a change reaches every process within a second, mostly at once. The quota
-/// that a limiter is made with counts until [`RedisLimiter::replace`] is called anywhere: then Redis wins.
+/// The quota and the rules stand in Redis, and a change reaches every process within a second, mostly at once. **One prefix is one
+/// limit**: of the quotas that limiters with the same prefix are made with, that of the last one counts, for all of them, until
+/// [`RedisLimiter::replace`] is called anywhere; from then on that is the quota, whatever limiters are made with. So two limits,
+/// such as one for all requests and one for logins, want two [prefixes](RedisLimiterBuilder::prefix).
 #[derive(Clone)]
 pub struct RedisLimiter {
     shared: Arc<Shared>,
@@ -145,7 +147,7 @@ pub struct RedisLimiter {
 }
 
 impl RedisLimiter {
-    /// A limiter with the usual settings; see [`RedisLimiterBuilder::connect`].
+    /// A limiter with the usual settings, and the prefix `tollgate`; see [`RedisLimiterBuilder::connect`].
     ///
     /// # Errors
     /// When the URL cannot be read, or the server denies access. (One that cannot be reached may be later.)

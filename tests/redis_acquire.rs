@@ -14,7 +14,7 @@ use std::{
 use futures_util::future::join_all;
 use server::{PATIENCE, RedisServer, eventually};
 use tokio::time::timeout;
-use tollgate::{OnError, Outcome, Quota, RedisLimiter, SharedDecision, Source};
+use tollgate::{OnError, Outcome, Quota, RedisLimiter, Source};
 
 /// So few that a test does not see one come back.
 const SLOW: Quota = Quota::per_hour(1);
@@ -52,42 +52,38 @@ async fn all_get_what_they_wait_for_and_never_more_than_there_is() {
     }
 }
 
+/// Begun, and found to wait.
+macro_rules! waiting {
+    ($name:ident = $future:expr) => {
+        let mut $name = pin!($future);
+        assert!(timeout(Duration::from_millis(50), &mut $name).await.is_err(), "it does not wait");
+    };
+}
+
 #[tokio::test]
 async fn in_one_process_in_turn() {
     let server = RedisServer::start();
-    let limiter = limiter(&server, Quota::per_second(20).capacity(4)).await;
+    let limiter = limiter(&server, Quota::per_second(4)).await;
     assert!(limiter.try_acquire("key", 4).await.is_allowed());
     let served = Mutex::new(Vec::new());
+    let acquire = async |n, cost| {
+        limiter.acquire("key", cost).await.unwrap();
+        served.lock().unwrap().push(n);
+    };
     // The heavy one is before the light ones.
-    let waiting = [4, 1, 1, 1].into_iter().enumerate().map(|(n, cost)| {
-        let (limiter, served) = (&limiter, &served);
-        async move {
-            limiter.acquire("key", cost).await.unwrap();
-            served.lock().unwrap().push(n);
-        }
-    });
-    // They are begun in this order.
-    soon(join_all(waiting)).await;
-    assert_eq!(served.into_inner().unwrap(), [0, 1, 2, 3]);
+    waiting!(first = acquire(0, 4));
+    soon(async { tokio::join!(first, join_all([1, 2, 3].map(|n| acquire(n, 1)))) }).await;
+    assert_eq!(*served.lock().unwrap(), [0, 1, 2, 3]);
 }
 
 #[tokio::test]
-async fn a_key_does_not_wait_for_another() {
+async fn nobody_waits_for_another_key_or_for_nothing_or_for_what_can_never_be() {
     let server = RedisServer::start();
     let limiter = limiter(&server, SLOW).await;
-    limiter.acquire("alice", 1).await.unwrap();
-    let mut waiting = pin!(limiter.acquire("alice", 1));
-    assert!(timeout(Duration::from_millis(50), &mut waiting).await.is_err(), "an hour is not over");
-    assert!(soon(limiter.acquire("bob", 1)).await.is_ok());
-}
-
-#[tokio::test]
-async fn what_can_never_pass_is_told_so_even_while_others_wait() {
-    let server = RedisServer::start();
-    let limiter = limiter(&server, SLOW).await;
-    limiter.acquire("key", 1).await.unwrap();
-    let mut waiting = pin!(limiter.acquire("key", 1));
-    assert!(timeout(Duration::from_millis(50), &mut waiting).await.is_err());
+    assert!(limiter.acquire("key", 1).await.is_ok());
+    waiting!(_first = limiter.acquire("key", 1));
+    assert!(soon(limiter.acquire("other", 1)).await.is_ok());
+    assert_eq!(soon(limiter.acquire("key", 0)).await.unwrap().remaining(), 0);
     let refused = soon(limiter.acquire("key", 2)).await.unwrap_err();
     assert_eq!((refused.outcome(), refused.retry_after()), (Outcome::CostAboveCapacity, None));
 }
@@ -102,40 +98,116 @@ async fn who_has_no_time_is_refused_at_once_or_when_it_is_over() {
     let refused = soon(by(PATIENCE * 10)).await.unwrap_err();
     assert_eq!(refused.outcome(), Outcome::DeadlineTooSoon);
     assert!(refused.retry_after().is_some_and(|wait| wait > Duration::from_secs(3000)), "{refused:?}");
-    // Behind one who has all the time there is.
-    let mut waiting = pin!(limiter.acquire("key", 1));
-    assert!(timeout(Duration::from_millis(50), &mut waiting).await.is_err());
-    let refused = soon(by(Duration::from_millis(50))).await.unwrap_err();
-    assert_eq!((refused.outcome(), refused.decision().cost()), (Outcome::DeadlineTooSoon, 1));
+    // Behind one who has all the time there is: nobody else asks Redis.
+    waiting!(_first = limiter.acquire("key", 1));
+    let calls = || -> u32 {
+        let stats: String = server.command(&["INFO", "commandstats"]);
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")).unwrap();
+        line.split(',').next().unwrap().parse().unwrap()
+    };
+    let before = calls();
+    for refused in soon(join_all((0..1000).map(|_| by(Duration::from_millis(50))))).await {
+        let refused = refused.unwrap_err();
+        assert_eq!((refused.outcome(), refused.decision().cost()), (Outcome::DeadlineTooSoon, 1));
+    }
+    let asked = calls() - before;
+    assert!(asked < 500, "{asked} calls");
 }
 
 #[tokio::test]
-async fn who_leaves_takes_nothing_and_makes_way() {
+async fn what_is_left_is_for_who_is_before() {
     let server = RedisServer::start();
-    let limiter = limiter(&server, Quota::per_second(2).capacity(1)).await;
+    let limiter = limiter(&server, Quota::per_hour(5)).await;
+    assert!(limiter.acquire("key", 3).await.is_ok());
+    waiting!(_first = limiter.acquire("key", 5));
+    let deadline = tokio::time::Instant::now() + Duration::from_millis(50);
+    let refused = soon(limiter.acquire_by("key", 1, deadline)).await.unwrap_err();
+    assert_eq!(refused.to_string(), "refused: 1 asked, 2 of 5 left, not before the deadline");
+}
+
+#[tokio::test]
+async fn who_leaves_makes_way() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server, SLOW).await;
     assert!(limiter.try_acquire("key", 1).await.is_allowed());
     let mut second = pin!(limiter.acquire("key", 1));
     {
-        let first = pin!(limiter.acquire("key", 1));
-        assert!(timeout(Duration::from_millis(20), first).await.is_err());
-        // It is in line, and asks nobody.
+        waiting!(_first = limiter.acquire("key", 1));
         assert!(second.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
-    let decision: SharedDecision = soon(second).await.unwrap();
-    assert_eq!(decision.remaining(), 0);
-    assert!(limiter.refund("key", decision).await, "it is the last one that was served");
+    limiter.reset("key").await.unwrap();
+    assert!(soon(second).await.unwrap().is_allowed(), "the first has taken nothing, and is not waited for");
+}
+
+#[tokio::test]
+async fn who_waits_learns_of_what_makes_tokens_come_earlier() {
+    let server = RedisServer::start();
+    let (one, other) = (limiter(&server, SLOW).await, limiter(&server, SLOW).await);
+    assert!(one.acquire("key", 1).await.is_ok());
+    {
+        waiting!(reset = one.acquire("key", 1));
+        other.reset("key").await.unwrap();
+        assert!(soon(reset).await.is_ok());
+    }
+    waiting!(replaced = one.acquire("key", 1));
+    other.replace(Quota::per_hour(2)).await.unwrap();
+    assert_eq!(soon(replaced).await.unwrap().limit(), 2);
+}
+
+#[tokio::test]
+async fn tokens_on_lease_are_waited_for_too() {
+    let server = RedisServer::start();
+    let quota = Quota::per_second(50).capacity(10);
+    let limiter = RedisLimiter::builder(&server.url(), quota).timeout(PATIENCE).lease(0.5).connect().await.unwrap();
+    let began = Instant::now();
+    let served = soon(join_all((0..40).map(|_| limiter.acquire("key", 1)))).await;
+    assert!(served.iter().all(Result::is_ok));
+    let elapsed = began.elapsed();
+    assert!(40.0 <= 10.0 + elapsed.as_secs_f64() * 50.0 + 1.0, "{elapsed:?}");
+}
+
+/// Alone, since Redis is dead.
+async fn alone(server: &mut RedisServer, limiter: &RedisLimiter) {
+    server.kill();
+    eventually("Redis is not asked", async || limiter.try_acquire("other", 0).await.source().without_redis().is_some())
+        .await;
 }
 
 #[tokio::test]
 async fn closed_waits_until_redis_can_be_asked() {
     let mut server = RedisServer::start();
-    let limiter = RedisLimiter::builder(&server.url(), SLOW).on_error(OnError::Closed).connect().await.unwrap();
-    server.kill();
-    eventually("it is not asked", async || limiter.try_acquire("other", 0).await.source() == Source::Closed).await;
-    let mut waiting = pin!(limiter.acquire("key", 1));
-    assert!(timeout(Duration::from_millis(50), &mut waiting).await.is_err());
+    let builder = RedisLimiter::builder(&server.url(), SLOW).timeout(PATIENCE).on_error(OnError::Closed);
+    let limiter = builder.connect().await.unwrap();
+    alone(&mut server, &limiter).await;
+    waiting!(first = limiter.acquire("key", 1));
     let refused = limiter.acquire_by("other", 1, tokio::time::Instant::now()).await.unwrap_err();
-    assert_eq!(refused.outcome(), Outcome::DeadlineTooSoon);
+    assert_eq!((refused.outcome(), refused.retry_after()), (Outcome::Unavailable, None));
     server.restart();
-    assert_eq!(soon(waiting).await.unwrap().source(), Source::Redis);
+    assert_eq!(soon(first).await.unwrap().source(), Source::Redis);
+}
+
+#[tokio::test]
+async fn open_lets_those_through_who_wait() {
+    let mut server = RedisServer::start();
+    let builder = RedisLimiter::builder(&server.url(), SLOW).timeout(PATIENCE).on_error(OnError::Open);
+    let limiter = builder.connect().await.unwrap();
+    assert!(limiter.acquire("key", 1).await.is_ok());
+    waiting!(first = limiter.acquire("key", 1));
+    alone(&mut server, &limiter).await;
+    assert_eq!(soon(first).await.unwrap().source(), Source::Open);
+}
+
+#[tokio::test]
+async fn more_than_the_share_waits_until_redis_can_be_asked() {
+    let mut server = RedisServer::start();
+    let quota = Quota::per_hour(8);
+    let builder = RedisLimiter::builder(&server.url(), quota).timeout(PATIENCE).on_error(OnError::Local { share: 0.25 });
+    let limiter = builder.connect().await.unwrap();
+    alone(&mut server, &limiter).await;
+    assert_eq!(soon(limiter.acquire("key", 2)).await.unwrap().source(), Source::Local);
+    waiting!(four = limiter.acquire("key", 4));
+    server.restart();
+    assert_eq!(soon(four).await.unwrap().source(), Source::Redis);
+    let refused = soon(limiter.acquire("key", 9)).await.unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::CostAboveCapacity);
 }

@@ -69,7 +69,7 @@ impl RedisLimiterBuilder {
     }
 
     /// What all keys in Redis begin with; `tollgate` when not set. Limiters with the same prefix share their settings and their
-    /// buckets, and others share nothing.
+    /// buckets, and others share nothing: give each limit of a service a prefix of its own.
     pub fn prefix(self, prefix: &str) -> Self {
         RedisLimiterBuilder { prefix: prefix.to_owned(), ..self }
     }
@@ -103,7 +103,8 @@ impl RedisLimiterBuilder {
 
     /// The limiter, which goes on in the background of the tokio runtime that this is called in.
     ///
-    /// A server that cannot be reached is no error: the limiter begins with what [`OnError`] says.
+    /// A server that cannot be reached, or has no such database, is no error: the limiter begins with what [`OnError`] says, logs
+    /// why (through `tracing`), and [`RedisStats::up`](super::RedisStats::up) is `false`.
     ///
     /// # Errors
     /// When the URL cannot be read, the server denies access, the share of [`OnError::Local`] or the fraction of a lease is not above 0

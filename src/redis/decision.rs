@@ -59,9 +59,14 @@ impl SharedDecision {
         SharedDecision { decision, source, life: 0, turn: 0 }
     }
 
-    /// What this finds, as a refusal of one who wants so many tokens, and has no time.
-    pub(super) fn too_late(self, cost: u32) -> Result<SharedDecision, Refused> {
-        self.decision.too_late(cost).ok().map(|_| self)
+    /// See [`Decision::too_late`].
+    pub(super) fn too_late(self, cost: u32) -> Refused {
+        self.decision.too_late(cost)
+    }
+
+    /// Itself, when it allows.
+    pub(super) fn or_refused(self) -> Result<SharedDecision, Refused> {
+        self.decision.ok().map(|_| self)
     }
 
     /// Who made the decision.

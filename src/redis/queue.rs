@@ -7,27 +7,56 @@ use std::{
 
 use tokio::sync::MutexGuard;
 
-/// It serves in the order in which it was asked for.
-type Turn = Arc<tokio::sync::Mutex<()>>;
+use super::SharedDecision;
 
 /// The keys that somebody waits for.
 #[derive(Default)]
-pub(super) struct Queues(Mutex<HashMap<Vec<u8>, Turn>>);
+pub(super) struct Queues(Mutex<HashMap<Vec<u8>, Queue>>);
 
-/// A place in a key's queue, until it is dropped.
+#[derive(Default)]
+struct Queue {
+    /// Counted under the lock of all queues: with the last place goes the queue.
+    places: usize,
+    line: Arc<Line>,
+}
+
+#[derive(Default)]
+struct Line {
+    /// It is locked by the first, and serves in the order in which it was asked for.
+    first: tokio::sync::Mutex<()>,
+    heard: Mutex<Option<SharedDecision>>,
+}
+
+/// A place in a key's line, until it is dropped.
 pub(super) struct Place<'a> {
     queues: &'a Queues,
     key: &'a [u8],
-    turn: Turn,
+    line: Arc<Line>,
+}
+
+/// The first place.
+pub(super) struct Turn<'a> {
+    line: &'a Line,
+    _first: MutexGuard<'a, ()>,
 }
 
 impl Queues {
-    pub(super) fn enter<'a>(&'a self, key: &'a [u8]) -> Place<'a> {
-        let turn = self.with(|turns| Arc::clone(turns.entry(key.to_vec()).or_default()));
-        Place { queues: self, key, turn }
+    /// Whether anybody waits for this key.
+    pub(super) fn has(&self, key: &[u8]) -> bool {
+        self.with(|queues| queues.contains_key(key))
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<Vec<u8>, Turn>) -> T) -> T {
+    /// The last place in the key's line.
+    pub(super) fn enter<'a>(&'a self, key: &'a [u8]) -> Place<'a> {
+        let line = self.with(|queues| {
+            let queue = queues.entry(key.to_vec()).or_default();
+            queue.places += 1;
+            Arc::clone(&queue.line)
+        });
+        Place { queues: self, key, line }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut HashMap<Vec<u8>, Queue>) -> T) -> T {
         // What is done in here leaves the map whole, wherever it panics.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -35,17 +64,31 @@ impl Queues {
 
 impl Place<'_> {
     /// Waits until all have left who came before.
-    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        Turn { _first: self.line.first.lock().await, line: &self.line }
+    }
+
+    /// What the first in line has heard last.
+    pub(super) fn heard(&self) -> Option<SharedDecision> {
+        *self.line.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn<'_> {
+    /// Tells those behind.
+    pub(super) fn hear(&self, decision: SharedDecision) {
+        *self.line.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(decision);
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.queues.with(|turns| {
-            // The map's and this one's: whoever comes would get it from the map, and cannot now.
-            if Arc::strong_count(&self.turn) == 2 {
-                turns.remove(self.key);
+        self.queues.with(|queues| {
+            if let Some(queue) = queues.get_mut(self.key) {
+                queue.places -= 1;
+                if queue.places == 0 {
+                    queues.remove(self.key);
+                }
             }
         });
     }
@@ -53,22 +96,33 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[tokio::test]
-    async fn a_key_is_forgotten_when_the_last_one_leaves() {
+    async fn one_is_first_after_the_other() {
         let queues = Queues::default();
-        let waiting = || queues.with(|turns| turns.len());
         let (first, second, other) = (queues.enter(b"a"), queues.enter(b"a"), queues.enter(b"b"));
-        assert_eq!(waiting(), 2);
         let turn = first.turn().await;
-        assert!(second.turn.try_lock().is_err(), "one after the other");
+        assert!(second.line.first.try_lock().is_err());
         drop(other.turn().await);
         drop(turn);
-        drop((first, other));
-        assert_eq!(waiting(), 1);
         drop(second.turn().await);
-        drop(second);
-        assert_eq!(waiting(), 0);
+    }
+
+    #[test]
+    fn a_queue_goes_with_the_last_one_whoever_that_is() {
+        let queues = Queues::default();
+        for round in 0..2_000_u32 {
+            let key = round.to_le_bytes();
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| drop((queues.enter(&key), queues.enter(&key))));
+                }
+            });
+            assert!(!queues.has(&key), "round {round}");
+        }
+        assert_eq!(queues.with(|queues| queues.len()), 0);
     }
 }

@@ -13,7 +13,8 @@ use crate::Decision;
 /// names the policy that decided, `local`, `open` or `closed`.
 pub const WITHOUT_REDIS: HeaderName = HeaderName::from_static("x-ratelimit-without-redis");
 
-/// No extensions, and room for seven: a new map has room for three, of which axum needs as many, and with ours it would grow.
+/// No extensions, and room for seven: a new map has room for three, of which axum needs as many, and with ours it would grow. (That a
+/// copy has as much room nobody promises; without it, only time would be lost.)
 static ROOM: LazyLock<Extensions> = LazyLock::new(|| {
     let mut room = Extensions::new();
     room.insert(0_u8);

@@ -55,7 +55,7 @@ pub enum Headers {
     /// Both: for the time in which some clients know the one and some the other. A refusal is that of [`Headers::Draft11`].
     Both,
     /// None but `Retry-After`: nothing is added to what is allowed, which costs least. A refusal is that of
-    /// [`Headers::XRateLimit`] otherwise.
+    /// [`Headers::XRateLimit`] otherwise. (Where Redis should have decided, [`WITHOUT_REDIS`](super::WITHOUT_REDIS) stays.)
     RetryAfter,
 }
 

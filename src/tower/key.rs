@@ -24,7 +24,7 @@ use super::peer::Clients;
 /// let each_page = Key::ip().and(Key::path());
 /// // By API key, and by address for those who send none.
 /// let by_key = Key::header(HeaderName::from_static("x-api-key")).or(Key::ip());
-/// // Whatever the service knows of its users.
+/// // Whatever the service knows of its users. (In axum, what is added last runs first: `.layer(limit).layer(authentication)`.)
 /// #[derive(Clone)]
 /// struct User(u64);
 /// let by_user = Key::from_fn(|request| request.extensions.get::<User>().map(|user| user.0));

@@ -120,8 +120,8 @@ impl RateLimitLayer {
         }
     }
 
-    /// Where the server leaves the address of the peer: in an extension of the request, of whatever type this function takes.
-    /// A [`PeerAddr`](super::PeerAddr) is found without being told.
+    /// Where the server leaves the address of the peer: in an extension of the request, of whatever type this function takes. It
+    /// gives a `SocketAddr`, or perhaps none, in an `Option`; the port does not count. A [`PeerAddr`](super::PeerAddr) is found without being told.
     ///
     /// ```
     /// # use {std::net::SocketAddr, tollgate::{Quota, tower::RateLimitLayer}};
@@ -203,8 +203,8 @@ impl RateLimitLayer {
         self.with(|gate| gate.cost = Some(Arc::new(cost)))
     }
 
-    /// Requests that are not limited: nothing is taken, no header is added, no key is needed. More than one such function may
-    /// be given.
+    /// Requests that are not limited: nothing is taken, no header is added, no key is needed, and there is no
+    /// [`Decision`] in the extensions (so that a handler for both takes an `Option` of it). More than one such function may be given.
     ///
     /// ```
     /// # use tollgate::{Quota, tower::RateLimitLayer};

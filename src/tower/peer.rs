@@ -34,13 +34,14 @@ pub(super) struct Clients {
     /// The peer of all requests.
     known: Option<SocketAddr>,
     find: Option<Find>,
-    trusted: TrustedProxies,
+    /// Shared, since a layer may be copied for each connection.
+    trusted: Arc<TrustedProxies>,
     ipv6_mask: u128,
 }
 
 impl Default for Clients {
     fn default() -> Clients {
-        Clients { known: None, find: None, trusted: TrustedProxies::default(), ipv6_mask: mask(IPV6_PREFIX) }
+        Clients { known: None, find: None, trusted: Arc::default(), ipv6_mask: mask(IPV6_PREFIX) }
     }
 }
 
@@ -58,7 +59,7 @@ impl Clients {
     }
 
     pub(super) fn trust(&mut self, trusted: TrustedProxies) {
-        self.trusted = trusted;
+        self.trusted = Arc::new(trusted);
     }
 
     pub(super) fn tell_apart_by(&mut self, prefix: u8) {

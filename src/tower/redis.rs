@@ -20,7 +20,7 @@ impl RateLimitLayer {
     ///
     /// # async fn example() -> Result<(), tollgate::RedisError> {
     /// let limiter = RedisLimiter::connect("redis://127.0.0.1/", Quota::per_second(10)).await?;
-    /// let layer = RateLimitLayer::redis(limiter.clone(), Key::ip());
+    /// let layer = RateLimitLayer::redis(limiter.clone(), Key::ip()); // and .peer_from(…), as for any other
     /// limiter.set_rule("192.0.2.7", Quota::per_second(100)).await?; // a key is text there, an address too
     /// # Ok(()) }
     /// ```

@@ -115,11 +115,14 @@ pub(super) fn missing(missing: Missing, request: &HeaderMap) -> Response<String>
             StatusCode::INTERNAL_SERVER_ERROR,
             Code::Internal,
             "Internal Server Error",
-            "the rate limiter was not told the peer's address: see RateLimitLayer::peer_from",
+            "the rate limiter finds no address of the peer: see RateLimitLayer::peer_from, and whether the server leaves what it looks for",
         ),
-        Missing::Key => {
-            (StatusCode::UNAUTHORIZED, Code::Unauthenticated, "Unauthorized", "the rate limiter finds no key in the request")
-        }
+        Missing::Key => (
+            StatusCode::UNAUTHORIZED,
+            Code::Unauthenticated,
+            "Unauthorized",
+            "the rate limiter finds no key in the request, or none that it can use",
+        ),
     };
     if is_grpc(request) {
         return grpc(code, message);

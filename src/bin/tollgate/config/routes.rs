@@ -108,7 +108,9 @@ fn check_upload(route: &Route) -> Result<(), String> {
     let Route { method, path, cost, own: Some(own), .. } = route else { return Ok(()) };
     let (capacity, is_post) = (own.quota.get_capacity(), method.as_ref().is_none_or(|method| method == Method::POST));
     if path == UPLOAD && is_post && cost.is_none() && capacity < UPLOAD_COST {
-        return Err(format!("capacity: {capacity}: expected at least {UPLOAD_COST}, which an upload costs, or a cost"));
+        return Err(format!(
+            "capacity: {capacity}: expected at least {UPLOAD_COST}, which an upload costs, or give the route a cost"
+        ));
     }
     Ok(())
 }
