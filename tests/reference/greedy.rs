@@ -46,8 +46,11 @@ impl Greedy {
         let cost = integer(cost);
         let mut next = vec![settled.sell(&settled.sold(), now, &cost, patience)];
         if patience.is_some() && cost.is_positive() {
-            let holes = settled.holes.iter().enumerate();
-            next.extend(holes.filter_map(|(number, hole)| settled.sell_hole(number, hole, now, &cost, patience)));
+            // The earliest first, as the library takes them: two may give the same answer, and leave different holes.
+            let mut holes: Vec<_> = settled.holes.iter().enumerate().collect();
+            holes.sort_by(|(_, one), (_, other)| one.cmp(other));
+            let sold = holes.into_iter().filter_map(|(number, hole)| settled.sell_hole(number, hole, now, &cost, patience));
+            next.extend(sold);
         }
         next
     }
