@@ -88,6 +88,8 @@ fn who_is_not_trusted_speaks_for_itself_alone() {
     assert_eq!(client.get_with("/auth", &claims).remaining(), 9);
     assert_eq!(client.get_with("/auth", &[("X-Original-URI", "/report")]).remaining(), 8);
     assert_eq!(client.get("/").remaining(), 7, "it is one bucket");
+    let log = server.logged("--trust-proxy");
+    assert_eq!(log.matches("--trust-proxy").count(), 1, "once, not for every request: {log}");
     assert_eq!(ask(&server, "203.0.113.1", &[]).remaining(), 9);
 }
 
@@ -146,7 +148,9 @@ fn nginx_passes_on_what_is_allowed_and_nothing_else() {
 
 #[test]
 fn nginx_passes_on_the_headers_that_were_chosen() {
-    let upstream = Upstream::saying("mine");
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\nX-RateLimit-Limit: 77\r\nRateLimit: \"theirs\";r=7\r\nContent-Length: 4\r\n\r\nmine",
+    );
     for (choice, x, draft) in [("x", true, false), ("draft", false, true), ("both", true, true)] {
         let server = Launch::new().config("tollgate.toml", ROUTES).args(&["--headers", choice]).start();
         let nginx = nginx(&server.address.to_string(), &upstream);

@@ -28,7 +28,7 @@ const HALF: &[&str] = &["--redis-mode", "lease", "--lease-fraction", "0.5"];
 /// What waits so long for Redis that a slow machine does not look like a dead Redis.
 fn three_on(redis: &RedisServer, capacity: u32, mode: &[&str]) -> Vec<Server> {
     let (url, capacity) = (redis.url(), capacity.to_string());
-    let flags = ["--redis", &url, "--redis-timeout", "20s", "--capacity", &capacity, "--refill-rate", SLOW];
+    let flags = ["--redis", &url, "--redis-timeout", "10s", "--capacity", &capacity, "--refill-rate", SLOW];
     let flags = [&flags, mode].concat();
     let keys = "client = { header = 'X-API-Key' }";
     (0..3).map(|_| Launch::new().args(&flags).config("keys.toml", keys).start()).collect()

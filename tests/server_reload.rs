@@ -222,6 +222,43 @@ fn on_redis_the_file_does_not_overrule_the_administrator() {
     let response = client.get("/a");
     assert_eq!((response.limit(), response.remaining()), (30, 25), "the routes are this instance's own");
     let config = client.get("/config").json();
-    assert_eq!(config["rules"]["127.0.0.2"]["capacity"], 50, "it was there already: {config}");
+    assert_eq!(config["rules"]["127.0.0.2"]["capacity"], 60, "the file says something new of it: {config}");
     assert_eq!(config["rules"]["127.0.0.3"]["capacity"], 70, "{config}");
+
+    let mine = r#"{"client_id": "127.0.0.3", "capacity": 80, "refill_rate": 0.001}"#;
+    assert_eq!(client.post("/admin/update-rule", mine).status, 200);
+    reloaded.reload(QUOTA);
+    let rules = client.get("/config").json()["rules"].clone();
+    assert_eq!(rules["127.0.0.2"].as_object(), None, "the file no longer has it: {rules}");
+    assert_eq!(rules["127.0.0.3"]["capacity"], 80, "the administrator's: {rules}");
+}
+
+#[test]
+fn a_start_does_not_overrule_redis_and_says_so() {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let rule =
+        |capacity: u32| format!("{QUOTA}[[rules]]\nclient_id = '127.0.0.2'\ncapacity = {capacity}\nrefill_rate = 0.001\n");
+    let start =
+        |text: &str| Launch::new().config("tollgate.toml", text).args(&["--redis", &url, "--redis-timeout", "10s"]).start();
+    let first = start(&rule(50));
+    assert_eq!(first.client().post("/config", r#"{"capacity": 30}"#).status, 200);
+    let second = start(&rule(60));
+    let log = second.logged("started");
+    assert!(log.contains("rules=1") && log.contains("POST /admin/update-rule"), "{log}");
+    assert!(log.contains("another default limit is in force in Redis") && log.contains("capacity 30"), "{log}");
+    assert_eq!(second.client_from("127.0.0.2").get("/").limit(), 50);
+    assert!(!first.stderr().contains("WARN"), "{}", first.stderr());
+}
+
+#[test]
+fn a_file_that_is_being_written_takes_nothing_away() {
+    let reloaded = Reloaded::start(&format!("admin_token = 'secret'\n{QUOTA}"), &[]);
+    let line = reloaded.reload("");
+    assert!(line.contains("it is empty") && line.contains("nothing changed"), "{line}");
+    assert_eq!(reloaded.server.get("/config").status, 401);
+    reloaded.reload(QUOTA);
+    let log = reloaded.server.logged("no admin_token any more");
+    assert!(log.contains("WARN"), "{log}");
+    assert_eq!(reloaded.server.get("/config").status, 200);
 }

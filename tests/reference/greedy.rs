@@ -48,7 +48,7 @@ impl Greedy {
         if patience.is_some() && cost.is_positive() {
             // The earliest first, as the library takes them: two may give the same answer, and leave different holes.
             let mut holes: Vec<_> = settled.holes.iter().enumerate().collect();
-            holes.sort_by(|(_, one), (_, other)| one.cmp(other));
+            holes.sort_by_key(|(_, hole)| *hole);
             let sold = holes.into_iter().filter_map(|(number, hole)| settled.sell_hole(number, hole, now, &cost, patience));
             next.extend(sold);
         }

@@ -78,11 +78,12 @@ pub struct Next<B, C> {
     pub charge: Option<(B, C)>,
 }
 
-fn choose<B, C>(mut possible: Vec<Next<B, C>>, answer: &Answer) -> Result<Option<(B, C)>, Answer> {
-    match possible.iter().position(|next| next.answer == *answer) {
-        Some(number) => Ok(possible.swap_remove(number).charge),
-        None => Err(possible.swap_remove(0).answer),
+/// Those that give this answer; of none, what was expected in the first place.
+fn matching<B, C>(mut possible: Vec<Next<B, C>>, answer: &Answer) -> Result<Vec<Option<(B, C)>>, Answer> {
+    if possible.iter().all(|next| next.answer != *answer) {
+        return Err(possible.swap_remove(0).answer);
     }
+    Ok(possible.into_iter().filter(|next| next.answer == *answer).map(|next| next.charge).collect())
 }
 
 /// The reference for a bucket of either kind.
@@ -118,23 +119,35 @@ impl Reference {
         patience: Option<Duration>,
         answer: &Answer,
     ) -> Result<Option<Charge>, Answer> {
+        let (after, charge) = self.futures(now, cost, patience, answer)?.swap_remove(0);
+        *self = after;
+        Ok(charge)
+    }
+
+    /// All that may have become of it when it gave this answer: which of two holes was sold, an answer need not tell.
+    pub fn futures(
+        &self,
+        now: Duration,
+        cost: u32,
+        patience: Option<Duration>,
+        answer: &Answer,
+    ) -> Result<Vec<(Reference, Option<Charge>)>, Answer> {
         let (now, patience) = (nanos(now), patience.map(nanos));
-        match self {
-            Reference::Greedy(bucket) => {
-                let charge = choose(bucket.decide(now, cost, patience), answer)?;
-                Ok(charge.map(|(after, charge)| {
-                    *bucket = after;
-                    Charge::Greedy(charge)
-                }))
-            }
-            Reference::Interval(bucket) => {
-                let charge = choose(bucket.decide(now, cost, patience), answer)?;
-                Ok(charge.map(|(after, charge)| {
-                    *bucket = after;
-                    Charge::Interval(charge)
-                }))
-            }
-        }
+        let same = || (self.clone(), None);
+        Ok(match self {
+            Reference::Greedy(bucket) => matching(bucket.decide(now, cost, patience), answer)?
+                .into_iter()
+                .map(|sale| {
+                    sale.map_or_else(same, |(after, charge)| (Reference::Greedy(after), Some(Charge::Greedy(charge))))
+                })
+                .collect(),
+            Reference::Interval(bucket) => matching(bucket.decide(now, cost, patience), answer)?
+                .into_iter()
+                .map(|sale| {
+                    sale.map_or_else(same, |(after, charge)| (Reference::Interval(after), Some(Charge::Interval(charge))))
+                })
+                .collect(),
+        })
     }
 
     pub fn is_full(&self, now: Duration) -> bool {

@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, body::Body};
-use tollgate::tower::Headers;
+use tollgate::{Quota, tower::Headers};
 
 pub(crate) use self::{
     body::{Unread, finish, incomplete},
@@ -95,6 +95,11 @@ impl App {
     /// What limits are in force.
     pub(crate) fn in_force(&self) -> InForce {
         self.limits.in_force().and(&self.routes)
+    }
+
+    /// The default limit that is in force.
+    pub(crate) fn quota(&self) -> Quota {
+        self.limits.quota()
     }
 
     /// `None`: there is no Redis. For all limits it is the same one.
@@ -226,7 +231,12 @@ impl App {
                 Ok(price) => price,
                 Err(name) => return Looked::Done(Handled::done(json::bad(name.as_str(), "expected once, and readable"))),
             },
-            _ => self.charges.price(method, path, endpoint),
+            _ => {
+                if endpoint == Endpoint::Auth {
+                    original::warn_of_a_stranger(caller.peer.address, headers);
+                }
+                self.charges.price(method, path, endpoint)
+            }
         };
         let counts = price.counts;
         let Some(charge) = Charge::new(endpoint, id, price) else {

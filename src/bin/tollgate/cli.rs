@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use tollgate::tower::Headers;
 
 use crate::config::{
-    Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole,
-    typed,
+    Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Secret, Timeout, Tokens,
+    UpstreamUrl, Whole, typed,
 };
 
 const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of the above and more. An unknown key is an error.
@@ -33,13 +33,14 @@ const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of
   redis_mode = "exact"                        # or "lease": memory speed, with lease_fraction on top of the capacity
   lease_fraction = 0.1                        # of the capacity, out on lease at most, over all instances
   redis_prefix = "tollgate"                   # instances with the same prefix share limits and rules
-  redis_timeout = "50ms"                      # what a request waits for Redis at most, once
+  redis_timeout = "50ms"                      # what a request waits for Redis at most, once; 10s at most
   on_redis_error = "local"                    # or "open" (allow everything), or "closed" (503)
   local_share = 1.0                           # with "local": each instance's part of the quota
   client = "ip"                               # or { header = "X-API-Key" }
   api_keys = ["..."]                          # with a header: the only keys that are let in
   ipv6_prefix = 64                            # bits of an IPv6 address that make a client
   max_clients = 1000000                       # clients told apart, 27 bytes each
+  upstream = "http://127.0.0.1:9000"          # gateway: what is allowed goes there; or https://, or h2c://
   [[routes]]                                  # costs, exemptions, limits of their own; without a method, for all of them
   method = "GET"
   path = "/api/data"                          # in any spelling; or "/api/*": /api and all below it; the longest wins
@@ -51,7 +52,6 @@ const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of
   client_id = "192.0.2.7"
   capacity = 50
   refill_rate = 10.0
-  upstream = "http://127.0.0.1:9000"          # gateway: what is allowed goes there; or https://, or h2c://
   [[upstreams]]                               # by path; the longest prefix wins, and ends where a part of the path does
   prefix = "/api"
   url = "http://127.0.0.1:9001"
@@ -90,7 +90,8 @@ table is. It names no client.
 SIGHUP reads the file again: limits, rules, routes, upstreams, keys, tokens, headers and trusted proxies change for the next
 request. Buckets stay as they are unless the default changed, or that of a route, and what an administrator changed stays unless the
 file says something new of it. A bad file changes nothing, and the log says why; listen, client, ipv6_prefix, max_clients,
-connections, whether there is an upstream and all about Redis, with the default limit that is shared there, wait for a restart.
+connections, whether there is an upstream and all about Redis wait for a restart, and the default limit that is shared there for
+POST /config.
 
 TOLLGATE_LOG (or RUST_LOG) sets what is logged to standard error: info, debug (a line a request), or a filter."#;
 
@@ -144,8 +145,8 @@ pub(crate) struct Serve {
     #[arg(long, env = "TOLLGATE_REDIS_MODE", value_name = "MODE", value_parser = typed::<RedisMode>)]
     pub(crate) redis_mode: Option<RedisMode>,
     /// What a request waits for Redis at most, once; then on-redis-error decides until Redis is back [default: 50ms]
-    #[arg(long, env = "TOLLGATE_REDIS_TIMEOUT", value_name = "TIME", value_parser = typed::<Timeout<1>>, allow_hyphen_values = true)]
-    pub(crate) redis_timeout: Option<Timeout<1>>,
+    #[arg(long, env = "TOLLGATE_REDIS_TIMEOUT", value_name = "TIME", value_parser = typed::<RedisTimeout>, allow_hyphen_values = true)]
+    pub(crate) redis_timeout: Option<RedisTimeout>,
     /// What the names of all keys in Redis begin with; instances with the same one share [default: tollgate]
     #[arg(long, env = "TOLLGATE_REDIS_PREFIX", value_name = "TEXT", value_parser = typed::<RedisPrefix>)]
     pub(crate) redis_prefix: Option<RedisPrefix>,

@@ -25,8 +25,8 @@ pub(crate) use self::{
     client::Client,
     file::File,
     kinds::{
-        Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisUrl, Scheme, Secret, Timeout, Tokens, UpstreamUrl,
-        Whole,
+        Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Scheme, Secret, Timeout,
+        Tokens, UpstreamUrl, Whole,
     },
     redis::Redis,
     routes::{Own, Route},

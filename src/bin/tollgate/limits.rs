@@ -152,21 +152,19 @@ impl Limits {
                 memory.take_over(&Terms { default, rules: Vec::new() }, &Terms { default, rules })
             }
             Limits::Shared(shared) => {
-                let named = rules.iter().map(|(id, quota)| (id.name().into_owned(), *quota)).collect();
-                shared.start_with(named).await;
+                shared.start_with(Terms { default: shared.quota(), rules }.named()).await;
                 Ok(())
             }
         }
     }
 
     /// Puts a new configuration in force in place of an old one. What they have in common stays as it is, even if an
-    /// administrator has changed it since, and so do the buckets. Where others share the limits, only new rules are offered.
+    /// administrator has changed it since, and so do the buckets. Where others share the limits, the default stays.
     pub(crate) async fn take_over(&self, old: Terms<'_>, new: Terms<'_>) -> Result<(), NotChanged> {
         match self {
             Limits::Memory(memory) => memory.take_over(&old, &new),
             Limits::Shared(shared) => {
-                let named = new.rules.iter().filter(|rule| !old.rules.contains(rule));
-                shared.start_with(named.map(|(id, quota)| (id.name().into_owned(), *quota)).collect()).await;
+                shared.take_over(&old.named(), &new.named()).await;
                 Ok(())
             }
         }
@@ -200,6 +198,13 @@ impl Limits {
             Limits::Memory(_) => None,
             Limits::Shared(shared) => Some(shared.stats()),
         }
+    }
+}
+
+impl Terms<'_> {
+    /// The rules, by the names of the clients.
+    fn named(&self) -> Vec<(String, Quota)> {
+        self.rules.iter().map(|(id, quota)| (id.name().into_owned(), *quota)).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 //! in one step, since an administrator may be changing them as well, and with one swap of a pointer all the rest; a request sees the old
 //! rest or the new one. What only a start can change is left as it is, and told.
 
-use std::sync::Arc;
+use std::{fs, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
@@ -47,7 +47,21 @@ impl Reload {
 
     /// Returns the keys that stay as they are until a restart.
     async fn again(&mut self) -> Result<Vec<&'static str>, String> {
+        if let Some(file) = &self.flags.config
+            && fs::metadata(file).is_ok_and(|file| file.len() == 0)
+        {
+            let file = file.display();
+            return Err(format!("{file}: it is empty, as it is while it is written: move a whole file into its place"));
+        }
         let mut new = Settings::load(self.flags.clone())?;
+        for (key, old, new) in [
+            ("admin_token", &self.settings.admin_token, &new.admin_token),
+            ("check_token", &self.settings.check_token, &new.check_token),
+        ] {
+            if old.is_some() && new.is_none() {
+                tracing::warn!("there is no {key} any more");
+            }
+        }
         let left = new.keep(&self.settings);
         let app = self.current.load_full().next(&self.settings, &new).await?;
         self.current.store(Arc::new(app));

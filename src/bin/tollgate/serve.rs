@@ -47,10 +47,17 @@ async fn serve(flags: Serve, settings: Settings, app: App) -> Result<(), String>
     let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
     let hangup = on(SignalKind::hangup())?;
     let failed = |error: std::io::Error| format!("--listen: {}: {error}", settings.listen);
+    let in_force = app.quota();
+    if in_force != settings.quota {
+        tracing::warn!(
+            configured = %settings.quota, %in_force,
+            "another default limit is in force in Redis: POST /config changes it for all instances"
+        );
+    }
     let server = Server::bind(settings.listen, app).map_err(failed)?;
     let address = server.address().map_err(failed)?;
     let backend = if settings.redis.is_some() { "redis" } else { "memory" };
-    tracing::info!(%address, quota = %settings.quota, rules = settings.rules.len(), backend, "started");
+    tracing::info!(%address, quota = %in_force, rules = settings.rules.len(), backend, "started");
     let reload = tokio::spawn(Reload::new(flags, settings, server.current()).at_each(hangup));
     // Nobody may be reading: then it is still a server.
     let _ = writeln!(std::io::stdout(), "Listening on http://{address}");

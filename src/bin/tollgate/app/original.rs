@@ -4,11 +4,11 @@
 //! both are there, the costlier one counts, so that a client cannot make its request any cheaper; where they go by different limits,
 //! both do.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr, sync::Once};
 
 use hyper::{
     HeaderMap, Method,
-    header::{HeaderName, HeaderValue},
+    header::{FORWARDED, HeaderName, HeaderValue},
 };
 
 use super::{charges::Charges, endpoint::Endpoint, price::Price};
@@ -30,6 +30,17 @@ pub(super) fn price<'a>(
     let paths = || paths.iter().chain(paths.is_empty().then_some(&own));
     let prices = methods.flat_map(|method| paths().map(|path| charges.price(method, path, Endpoint::Auth)));
     Ok(prices.reduce(Price::and).unwrap_or_else(|| charges.price(method, path, Endpoint::Auth)))
+}
+
+/// A proxy that is not trusted asks as one client, whoever is behind it: told once, since it is told for each request.
+pub(super) fn warn_of_a_stranger(peer: IpAddr, headers: &HeaderMap) {
+    static TOLD: Once = Once::new();
+    let speaks_for_others = [PATHS[0].as_str(), PATHS[1].as_str(), "x-forwarded-for", FORWARDED.as_str()];
+    if speaks_for_others.iter().any(|name| headers.contains_key(*name)) {
+        TOLD.call_once(|| {
+            tracing::warn!(%peer, "/auth was asked for others by a peer that is not trusted, and is one client: if it is your proxy, --trust-proxy it");
+        });
+    }
 }
 
 /// The values of those headers that are there. A second line of one of them is somebody else's.

@@ -13,8 +13,8 @@ use tollgate::{Quota, tower::Headers};
 use super::{
     client::Client,
     kinds::{
-        Check, Fraction, MaxClients, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix, RedisUrl, Seconds, Secret,
-        Timeout, Tokens, UpstreamUrl, Whole,
+        Check, Fraction, MaxClients, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl,
+        Seconds, Secret, Timeout, Tokens, UpstreamUrl, Whole,
     },
     value::{Table, Typed, present},
 };
@@ -52,7 +52,7 @@ pub(crate) struct File {
     #[serde(default, deserialize_with = "present", alias = "redis-mode")]
     pub(crate) redis_mode: Option<Typed<RedisMode>>,
     #[serde(default, deserialize_with = "present", alias = "redis-timeout")]
-    pub(crate) redis_timeout: Option<Typed<Timeout<1>>>,
+    pub(crate) redis_timeout: Option<Typed<RedisTimeout>>,
     #[serde(default, deserialize_with = "present", alias = "redis-prefix")]
     pub(crate) redis_prefix: Option<Typed<RedisPrefix>>,
     #[serde(default, deserialize_with = "present", alias = "on-redis-error")]

@@ -108,19 +108,28 @@ impl Value for Seconds {
     }
 }
 
-/// How long something may take, from `MIN_MS` milliseconds to a day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Timeout<const MIN_MS: u64>(pub(crate) Duration);
+const DAY_MS: u64 = 86_400_000;
 
-impl<const MIN_MS: u64> Timeout<MIN_MS> {
+/// How long something may take, from `MIN_MS` milliseconds to `MAX_MS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timeout<const MIN_MS: u64, const MAX_MS: u64 = DAY_MS>(pub(crate) Duration);
+
+/// For what every request may wait: who forgets the unit means no 50 seconds.
+pub(crate) type RedisTimeout = Timeout<1, 10_000>;
+
+impl<const MIN_MS: u64, const MAX_MS: u64> Timeout<MIN_MS, MAX_MS> {
     fn checked(time: Duration) -> Option<Self> {
-        (Duration::from_millis(MIN_MS)..=Duration::from_secs(86_400)).contains(&time).then_some(Timeout(time))
+        (Duration::from_millis(MIN_MS)..=Duration::from_millis(MAX_MS)).contains(&time).then_some(Timeout(time))
     }
 }
 
-impl<const MIN_MS: u64> Value for Timeout<MIN_MS> {
+impl<const MIN_MS: u64, const MAX_MS: u64> Value for Timeout<MIN_MS, MAX_MS> {
     fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a time such as \"10s\" or a number of seconds, from {MIN_MS} ms to a day")
+        write!(f, "a time such as \"50ms\" or a number of seconds, from {MIN_MS} ms to ")?;
+        match MAX_MS {
+            DAY_MS => f.write_str("a day"),
+            most => write!(f, "{} s", most / 1000),
+        }
     }
 
     fn decimal(seconds: f64) -> Option<Self> {

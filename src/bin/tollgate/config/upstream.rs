@@ -76,6 +76,9 @@ fn upstreams(root: Option<UpstreamUrl>, given: &[Table<file::Upstream>]) -> Resu
         if is_unlimited(prefix) {
             return Err(format!("upstreams[{number}].prefix: {prefix}: expected a path that is not this server's own"));
         }
+        if prefix.contains('*') {
+            return Err(format!("upstreams[{number}].prefix: {prefix}: expected a path such as /api, without a *"));
+        }
         if !seen.insert(prefix.clone()) {
             return Err(format!(
                 "upstreams[{number}].prefix: {prefix}: expected each prefix once, upstream being that of /"

@@ -68,10 +68,7 @@ impl Memory {
     /// In one step, so that no request sees a part of it.
     pub(super) fn take_over(&self, old: &Terms<'_>, new: &Terms<'_>) -> Result<(), NotChanged> {
         let mut rules = self.lock();
-        let named = |terms: &Terms<'_>| -> BTreeMap<String, Quota> {
-            terms.rules.iter().map(|(id, quota)| (id.name().into_owned(), *quota)).collect()
-        };
-        let (before, after) = (named(old), named(new));
+        let [before, after] = [old, new].map(|terms| BTreeMap::from_iter(terms.named()));
         // Those of the old file that are still as it said, and that the new one does not have.
         let gone = |name: &String| !after.contains_key(name) && before.get(name) == rules.get(name);
         let gone: Vec<_> =

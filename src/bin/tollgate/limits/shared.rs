@@ -10,8 +10,8 @@ use crate::{
     config::{MAX_RULES, Redis, RedisUrl},
 };
 
-/// The pause before the rules of the configuration are offered again to a Redis that could not be asked.
-const OFFER_AGAIN: Duration = Duration::from_secs(1);
+/// The pause before a Redis that could not be asked is told of the rules of the configuration again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shared {
     limiter: RedisLimiter,
@@ -72,7 +72,28 @@ impl Shared {
 
     /// Offers rules until Redis has them; those that it has already stay.
     pub(super) async fn start_with(&self, rules: Vec<(String, Quota)>) {
-        let left = offer(&self.limiter, rules).await;
+        let others = rules.iter().filter(|(name, quota)| self.limiter.rule(name).is_some_and(|there| there != *quota));
+        let others = others.count();
+        if others > 0 {
+            tracing::warn!(
+                rules = others,
+                "Redis has other limits for clients that the configuration has rules for: they stay, and POST /admin/update-rule changes them"
+            );
+        }
+        self.fulfil(rules.into_iter().map(|(name, quota)| (name, Wish::Offered(quota))).collect()).await;
+    }
+
+    /// Puts what is new in the configuration in force, and takes back what it no longer has, if nobody has changed it since.
+    pub(super) async fn take_over(&self, old: &[(String, Quota)], new: &[(String, Quota)]) {
+        let gone = old.iter().filter(|(name, _)| !new.iter().any(|(other, _)| other == name));
+        let gone = gone.map(|(name, was)| (name.clone(), Wish::Gone(*was)));
+        let changed = new.iter().filter(|rule| !old.contains(rule));
+        let changed = changed.map(|(name, quota)| (name.clone(), Wish::Set(*quota)));
+        self.fulfil(gone.chain(changed).collect()).await;
+    }
+
+    async fn fulfil(&self, wishes: Vec<(String, Wish)>) {
+        let left = fulfil(&self.limiter, wishes).await;
         if left.is_empty() {
             return;
         }
@@ -81,8 +102,8 @@ impl Shared {
         tokio::spawn(async move {
             let mut left = left;
             while !left.is_empty() {
-                tokio::time::sleep(OFFER_AGAIN).await;
-                left = offer(&limiter, left).await;
+                tokio::time::sleep(AGAIN).await;
+                left = fulfil(&limiter, left).await;
             }
         });
     }
@@ -98,14 +119,32 @@ impl Shared {
     }
 }
 
-/// Returns those that could not be offered.
-async fn offer(limiter: &RedisLimiter, rules: Vec<(String, Quota)>) -> Vec<(String, Quota)> {
+/// What a configuration has to say of a client's rule.
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    /// It is this, unless there is one.
+    Offered(Quota),
+    /// It is this.
+    Set(Quota),
+    /// There is none, if it was this.
+    Gone(Quota),
+}
+
+/// Returns those that could not be fulfilled.
+async fn fulfil(limiter: &RedisLimiter, wishes: Vec<(String, Wish)>) -> Vec<(String, Wish)> {
     let mut left = Vec::new();
-    for (name, quota) in rules {
-        // Who knows that Redis is down does not wait for it once for every rule.
-        let has_one = || limiter.rule(&name).is_some();
-        if !limiter.stats().up || !(has_one() || limiter.set_rule(&name, quota).await.is_ok()) {
-            left.push((name, quota));
+    for (name, wish) in wishes {
+        let there = limiter.rule(&name);
+        let is_done = match wish {
+            // Who knows that Redis is down does not wait for it once for every rule.
+            _ if !limiter.stats().up => false,
+            Wish::Offered(quota) if there.is_none() => limiter.set_rule(&name, quota).await.is_ok(),
+            Wish::Set(quota) if there != Some(quota) => limiter.set_rule(&name, quota).await.is_ok(),
+            Wish::Gone(was) if there == Some(was) => limiter.remove_rule(&name).await.is_ok(),
+            _ => true,
+        };
+        if !is_done {
+            left.push((name, wish));
         }
     }
     left
