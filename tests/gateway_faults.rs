@@ -56,6 +56,7 @@ fn an_upstream_that_is_not_there_is_502_and_found_when_it_is_back() {
     assert_eq!(client.get("/").status, 200);
     let log = server.logged("the upstream fails");
     assert_eq!(log.matches("the upstream fails").count(), 1, "once, not for every request: {log}");
+    assert!(log.contains("refused"), "and why: {log}");
     server.assert_healthy();
 }
 

@@ -109,6 +109,8 @@ fn the_connection_after_the_last_one_waits_until_another_ends() {
     next.send(&encode("GET", "/", &[], "")).unwrap();
     next.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     assert!(next.read().is_err(), "a fifth connection is served");
+    let log = server.logged("as many connections are open as may be");
+    assert!(log.contains("max=4"), "{log}");
     for client in &mut held {
         assert_eq!(client.get("/").status, 200, "who is in stays in");
     }

@@ -88,8 +88,17 @@ impl Server {
     }
 
     async fn accept(&self) {
-        let mut failing = false;
+        let (mut failing, mut full) = (false, false);
         loop {
+            let free = self.places.available_permits();
+            if free == 0 && !full {
+                tracing::warn!(
+                    max = self.bounds.max_connections,
+                    "as many connections are open as may be: the next ones wait"
+                );
+            }
+            // Told again when half of them have been free.
+            full = free == 0 || full && free < self.bounds.max_connections / 2;
             let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, address)) => {

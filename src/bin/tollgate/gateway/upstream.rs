@@ -98,10 +98,7 @@ impl Upstream {
                 Ok(Answered { response, lease, turn })
             }
             Err(fault) => {
-                // Once, not for every request.
-                if fault.is_upstreams() && !self.failing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(upstream = %self.url, ?fault, "the upstream fails");
-                }
+                self.note(fault, None);
                 Err(fault)
             }
         }
@@ -130,8 +127,17 @@ impl Upstream {
         };
         second.map_err(|error| {
             tracing::debug!(upstream = %self.url, error = &error as &dyn Error, "no answer from the upstream");
+            self.note(error.fault(), Some(&error));
             error.fault()
         })
+    }
+
+    /// Tells of a failure of the upstream: once, not for every request.
+    fn note(&self, fault: Fault, error: Option<&NoAnswer>) {
+        if fault.is_upstreams() && !self.failing.swap(true, Ordering::Relaxed) {
+            let error = error.map(|error| error as &(dyn Error + 'static));
+            tracing::warn!(upstream = %self.url, ?fault, error, "the upstream fails");
+        }
     }
 
     /// What comes within the time of an answer since the last piece of the request went out, and of twice that at most.
