@@ -201,6 +201,15 @@ impl Response {
         value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, no whole number"))
     }
 
+    /// Has these headers of a limit and no others: `X-RateLimit-*`, the draft's policy and the beginning of its limit.
+    pub fn assert_limits(&self, x: bool, draft: Option<(&str, &str)>) {
+        let x_said = ["Limit", "Remaining", "Reset"].map(|name| self.header(&format!("X-RateLimit-{name}")).is_some());
+        assert_eq!(x_said, [x; 3], "{self:?}");
+        assert_eq!(self.header("RateLimit-Policy"), draft.map(|(policy, _)| policy), "{self:?}");
+        let begins = self.header("RateLimit").map(|limit| draft.is_some_and(|(_, begin)| limit.starts_with(begin)));
+        assert_eq!(begins, draft.map(|_| true), "{self:?}");
+    }
+
     pub fn limit(&self) -> u64 {
         self.number("X-RateLimit-Limit")
     }
