@@ -152,7 +152,7 @@ impl Limits {
                 memory.take_over(&Terms { default, rules: Vec::new() }, &Terms { default, rules })
             }
             Limits::Shared(shared) => {
-                shared.start_with(Terms { default: shared.quota(), rules }.named()).await;
+                shared.start_with(Terms { default: shared.quota(), rules }.named().collect()).await;
                 Ok(())
             }
         }
@@ -164,7 +164,8 @@ impl Limits {
         match self {
             Limits::Memory(memory) => memory.take_over(&old, &new),
             Limits::Shared(shared) => {
-                shared.take_over(&old.named(), &new.named()).await;
+                let (set, gone) = new.since(&old);
+                shared.take_over(set, gone).await;
                 Ok(())
             }
         }
@@ -201,10 +202,25 @@ impl Limits {
     }
 }
 
+/// A client's own limit, as a configuration has it.
+struct Rule<'a> {
+    id: &'a Id<'a>,
+    name: String,
+    quota: Quota,
+}
+
 impl Terms<'_> {
-    /// The rules, by the names of the clients.
-    fn named(&self) -> Vec<(String, Quota)> {
-        self.rules.iter().map(|(id, quota)| (id.name().into_owned(), *quota)).collect()
+    fn named(&self) -> impl Iterator<Item = Rule<'_>> {
+        self.rules.iter().map(|(id, quota)| Rule { id, name: id.name().into_owned(), quota: *quota })
+    }
+
+    /// Rules of these terms that the old ones do not have, or otherwise; and rules of the old ones that these do not have.
+    fn since<'a>(&'a self, old: &'a Terms<'a>) -> (Vec<Rule<'a>>, Vec<Rule<'a>>) {
+        let [before, after] =
+            [old, self].map(|terms| BTreeMap::from_iter(terms.named().map(|rule| (rule.name, rule.quota))));
+        let set = self.named().filter(|rule| before.get(&rule.name) != Some(&rule.quota)).collect();
+        let gone = old.named().filter(|rule| !after.contains_key(&rule.name)).collect();
+        (set, gone)
     }
 }
 

@@ -68,13 +68,10 @@ impl Memory {
     /// In one step, so that no request sees a part of it.
     pub(super) fn take_over(&self, old: &Terms<'_>, new: &Terms<'_>) -> Result<(), NotChanged> {
         let mut rules = self.lock();
-        let [before, after] = [old, new].map(|terms| BTreeMap::from_iter(terms.named()));
-        // Those of the old file that are still as it said, and that the new one does not have.
-        let gone = |name: &String| !after.contains_key(name) && before.get(name) == rules.get(name);
-        let gone: Vec<_> =
-            old.rules.iter().map(|(id, _)| (id, id.name().into_owned())).filter(|(_, name)| gone(name)).collect();
-        let set: Vec<_> = new.rules.iter().filter(|(id, quota)| before.get(&*id.name()) != Some(quota)).collect();
-        let added = set.iter().filter(|(id, _)| !rules.contains_key(&*id.name())).count();
+        let (set, mut gone) = new.since(old);
+        // What somebody has changed since stays.
+        gone.retain(|rule| rules.get(&rule.name) == Some(&rule.quota));
+        let added = set.iter().filter(|rule| !rules.contains_key(&rule.name)).count();
         if rules.len() - gone.len() + added > MAX_RULES {
             return Err(NotChanged::TooManyRules);
         }
@@ -82,12 +79,12 @@ impl Memory {
         if let Some(quota) = default {
             tracing::info!(old = %self.limiter.quota(), new = %quota, "the default limit changed, all buckets are full");
         }
-        let taken_back = gone.iter().map(|(id, _)| (*id, None));
-        self.limiter.change(default, taken_back.chain(set.iter().map(|(id, quota)| (id, Some(*quota)))));
-        for (_, name) in &gone {
-            rules.remove(name);
+        let taken_back = gone.iter().map(|rule| (rule.id, None));
+        self.limiter.change(default, taken_back.chain(set.iter().map(|rule| (rule.id, Some(rule.quota)))));
+        for rule in gone {
+            rules.remove(&rule.name);
         }
-        rules.extend(set.iter().map(|(id, quota)| (id.name().into_owned(), *quota)));
+        rules.extend(set.into_iter().map(|rule| (rule.name, rule.quota)));
         Ok(())
     }
 

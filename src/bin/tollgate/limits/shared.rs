@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tollgate::{Quota, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, SharedDecision};
 
-use super::{Decided, InForce, NewDefault, NotChanged, Shown};
+use super::{Decided, InForce, NewDefault, NotChanged, Rule, Shown};
 use crate::{
     client::Id,
     config::{MAX_RULES, Redis, RedisUrl},
@@ -71,25 +71,23 @@ impl Shared {
     }
 
     /// Offers rules until Redis has them; those that it has already stay.
-    pub(super) async fn start_with(&self, rules: Vec<(String, Quota)>) {
-        let others = rules.iter().filter(|(name, quota)| self.limiter.rule(name).is_some_and(|there| there != *quota));
-        let others = others.count();
+    pub(super) async fn start_with(&self, rules: Vec<Rule<'_>>) {
+        let is_other = |rule: &&Rule<'_>| self.limiter.rule(&rule.name).is_some_and(|there| there != rule.quota);
+        let others = rules.iter().filter(is_other).count();
         if others > 0 {
             tracing::warn!(
                 rules = others,
                 "Redis has other limits for clients that the configuration has rules for: they stay, and POST /admin/update-rule changes them"
             );
         }
-        self.fulfil(rules.into_iter().map(|(name, quota)| (name, Wish::Offered(quota))).collect()).await;
+        self.fulfil(rules.into_iter().map(|rule| (rule.name, Wish::Offered(rule.quota))).collect()).await;
     }
 
     /// Puts what is new in the configuration in force, and takes back what it no longer has, if nobody has changed it since.
-    pub(super) async fn take_over(&self, old: &[(String, Quota)], new: &[(String, Quota)]) {
-        let gone = old.iter().filter(|(name, _)| !new.iter().any(|(other, _)| other == name));
-        let gone = gone.map(|(name, was)| (name.clone(), Wish::Gone(*was)));
-        let changed = new.iter().filter(|rule| !old.contains(rule));
-        let changed = changed.map(|(name, quota)| (name.clone(), Wish::Set(*quota)));
-        self.fulfil(gone.chain(changed).collect()).await;
+    pub(super) async fn take_over(&self, set: Vec<Rule<'_>>, gone: Vec<Rule<'_>>) {
+        let gone = gone.into_iter().map(|rule| (rule.name, Wish::Gone(rule.quota)));
+        let set = set.into_iter().map(|rule| (rule.name, Wish::Set(rule.quota)));
+        self.fulfil(gone.chain(set).collect()).await;
     }
 
     async fn fulfil(&self, wishes: Vec<(String, Wish)>) {
