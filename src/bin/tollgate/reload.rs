@@ -54,6 +54,9 @@ impl Reload {
             return Err(format!("{file}: it is empty, as it is while it is written: move a whole file into its place"));
         }
         let mut new = Settings::load(self.flags.clone())?;
+        let left = new.keep(&self.settings);
+        let app = self.current.load_full().next(&self.settings, &new).await?;
+        self.current.store(Arc::new(app));
         for (key, old, new) in [
             ("admin_token", &self.settings.admin_token, &new.admin_token),
             ("check_token", &self.settings.check_token, &new.check_token),
@@ -62,9 +65,6 @@ impl Reload {
                 tracing::warn!("there is no {key} any more");
             }
         }
-        let left = new.keep(&self.settings);
-        let app = self.current.load_full().next(&self.settings, &new).await?;
-        self.current.store(Arc::new(app));
         self.settings = new;
         Ok(left)
     }

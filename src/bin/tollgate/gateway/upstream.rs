@@ -127,8 +127,9 @@ impl Upstream {
         };
         second.map_err(|error| {
             tracing::debug!(upstream = %self.url, error = &error as &dyn Error, "no answer from the upstream");
-            self.note(error.fault(), Some(&error));
-            error.fault()
+            let fault = error.fault();
+            self.note(fault, Some(&error));
+            fault
         })
     }
 
