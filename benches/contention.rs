@@ -1,8 +1,9 @@
 //! One bucket that several threads want at once.
 //!
-//! Sides and quota are those of `uncontended`, allowed requests. Threads start together at a barrier, spawning is not
-//! measured, and time is in aggregate: wall time divided by all operations of all threads. Where there are fewer processors
-//! than threads, the others wait for their turn, as they would in a server.
+//! Sides and quota are those of `uncontended`, allowed requests. Threads start together at a
+//! barrier, spawning is not measured, and time is in aggregate: wall time divided by all operations
+//! of all threads. Where there are fewer processors than threads, the others wait for their turn,
+//! as they would in a server.
 
 mod support;
 
@@ -12,7 +13,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use support::{Expect, Side, compare, peers::Buckets};
 use tollgate::Quota;
 
-/// Operations of a thread in a slice: several milliseconds, much longer than it takes a thread to start.
+/// Operations of a thread in a slice: several milliseconds, much longer than it takes a thread to
+/// start.
 const SLICE: u64 = 1 << 16;
 
 fn count(operations: u64, allowed: impl Fn() -> bool) -> u64 {
@@ -22,12 +24,25 @@ fn count(operations: u64, allowed: impl Fn() -> bool) -> u64 {
 fn one_bucket(criterion: &mut Criterion) {
     for threads in [1, 2, 4, 8] {
         let buckets = Buckets::new(Quota::per_second(1_000_000).capacity(u32::MAX));
-        let Buckets { ours, governor, mutex, floor } = &buckets;
+        let Buckets {
+            ours,
+            governor,
+            mutex,
+            floor,
+        } = &buckets;
         let sides = [
-            Side::new("ours", threads, Expect::Allowed, |_, n| count(n, || black_box(ours).try_acquire(1).is_allowed())),
-            Side::new("governor", threads, Expect::Allowed, |_, n| count(n, || black_box(governor).0.check().is_ok())),
-            Side::new("Mutex", threads, Expect::Allowed, |_, n| count(n, || black_box(mutex).take())),
-            Side::new("floor", threads, Expect::Allowed, |_, n| count(n, || black_box(floor).allow())),
+            Side::new("ours", threads, Expect::Allowed, |_, n| {
+                count(n, || black_box(ours).try_acquire(1).is_allowed())
+            }),
+            Side::new("governor", threads, Expect::Allowed, |_, n| {
+                count(n, || black_box(governor).0.check().is_ok())
+            }),
+            Side::new("Mutex", threads, Expect::Allowed, |_, n| {
+                count(n, || black_box(mutex).take())
+            }),
+            Side::new("floor", threads, Expect::Allowed, |_, n| {
+                count(n, || black_box(floor).allow())
+            }),
         ];
         compare(criterion, &format!("contention/{threads}"), SLICE, &sides);
     }

@@ -1,14 +1,16 @@
 //! A bucket for every `IpAddr`: 1 k, 1 M and 10 M of them, one thread and two.
 //!
-//! Sides: ours one by one, ours in batches of 16, governor's keyed limiter (a `DashMap`) as its users get it, the same with our
-//! hasher, and a `Mutex<HashMap>`. governor's default and `HashMap`'s hash with SipHash; ours is foldhash (quality), and
-//! `governor, foldhash` is there to tell how much of the difference is the hash.
+//! Sides: ours one by one, ours in batches of 16, governor's keyed limiter (a `DashMap`) as its
+//! users get it, the same with our hasher, and a `Mutex<HashMap>`. governor's default and
+//! `HashMap`'s hash with SipHash; ours is foldhash (quality), and `governor, foldhash` is there to
+//! tell how much of the difference is the hash.
 //!
-//! Keys are all known, and every bucket is draining: each key was charged 10⁵ tokens before, at a quota of 1 token a second and
-//! a capacity of 10⁹, so none is full again, and none is exhausted, while this runs. Our table is made for exactly as many
-//! keys as there are: a load of 0.6. Keys are asked for in a random order, drawn beforehand, repeats included; it is longer
-//! than a branch predictor remembers, and all sides walk through the same one. A slice is long enough that a side that follows
-//! another one has its own keys in the caches again.
+//! Keys are all known, and every bucket is draining: each key was charged 10⁵ tokens before, at a
+//! quota of 1 token a second and a capacity of 10⁹, so none is full again, and none is exhausted,
+//! while this runs. Our table is made for exactly as many keys as there are: a load of 0.6. Keys
+//! are asked for in a random order, drawn beforehand, repeats included; it is longer than a branch
+//! predictor remembers, and all sides walk through the same one. A slice is long enough that a side
+//! that follows another one has its own keys in the caches again.
 
 mod support;
 
@@ -43,7 +45,8 @@ const BATCH: usize = 16;
 /// The shortest list of requests.
 const REQUESTS: usize = 1 << 20;
 
-/// Draws from the keys, repeats included (xorshift64*; the seed is fixed, so that runs can be compared).
+/// Draws from the keys, repeats included (xorshift64*; the seed is fixed, so that runs can be
+/// compared).
 fn requests(keys: usize) -> Requests {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     let mut draw = || {
@@ -53,7 +56,9 @@ fn requests(keys: usize) -> Requests {
         let high = state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
         (key(((high * keys as u64) >> 32) as usize), 1)
     };
-    (0..keys.next_multiple_of(BATCH).max(REQUESTS)).map(|_| draw()).collect()
+    (0..keys.next_multiple_of(BATCH).max(REQUESTS))
+        .map(|_| draw())
+        .collect()
 }
 
 /// A list of requests, and how far each thread has come.
@@ -65,14 +70,19 @@ struct Walk {
 impl Walk {
     fn new(requests: Requests) -> Walk {
         let half = requests.len() / 2 / BATCH * BATCH;
-        Walk { requests, places: [0, half].map(|place| Padded(AtomicUsize::new(place))) }
+        Walk {
+            requests,
+            places: [0, half].map(|place| Padded(AtomicUsize::new(place))),
+        }
     }
 
     /// The next requests of a thread, as many as come before the end of the list.
     fn next(&self, thread: usize, most: u64) -> &[(IpAddr, u32)] {
         let place = self.places[thread].0.load(Ordering::Relaxed);
         let end = self.requests.len().min(place + most as usize);
-        self.places[thread].0.store(end % self.requests.len(), Ordering::Relaxed);
+        self.places[thread]
+            .0
+            .store(end % self.requests.len(), Ordering::Relaxed);
         &self.requests[place..end]
     }
 
@@ -102,7 +112,10 @@ struct MutexMap {
 impl MutexMap {
     fn take(&self, key: &IpAddr, cost: f64) -> bool {
         let now = self.clock.nanos();
-        lock(&self.buckets).entry(*key).or_insert_with(|| Tokens::full(self.quota)).take(self.quota, now, cost)
+        lock(&self.buckets)
+            .entry(*key)
+            .or_insert_with(|| Tokens::full(self.quota))
+            .take(self.quota, now, cost)
     }
 }
 
@@ -118,44 +131,86 @@ impl Limiters {
         let limiters = Limiters {
             ours: KeyedLimiter::new(QUOTA, keys),
             governor: Padded(RateLimiter::keyed(for_governor(QUOTA))),
-            governor_foldhash: Padded(RateLimiter::dashmap_with_hasher(for_governor(QUOTA), RandomState::default())),
-            mutex: Padded(MutexMap { buckets: Mutex::default(), quota: by_hand(QUOTA), clock: Clock::new() }),
+            governor_foldhash: Padded(RateLimiter::dashmap_with_hasher(
+                for_governor(QUOTA),
+                RandomState::default(),
+            )),
+            mutex: Padded(MutexMap {
+                buckets: Mutex::default(),
+                quota: by_hand(QUOTA),
+                clock: Clock::new(),
+            }),
         };
         let charged = NonZeroU32::new(CHARGED).unwrap_or(NonZeroU32::MIN);
         for key in (0..keys).map(key) {
             let allowed = limiters.ours.try_acquire(&key, CHARGED).is_allowed()
                 && matches!(limiters.governor.0.check_key_n(&key, charged), Ok(Ok(())))
-                && matches!(limiters.governor_foldhash.0.check_key_n(&key, charged), Ok(Ok(())))
+                && matches!(
+                    limiters.governor_foldhash.0.check_key_n(&key, charged),
+                    Ok(Ok(()))
+                )
                 && limiters.mutex.0.take(&key, f64::from(CHARGED));
             assert!(allowed, "{key} was not there before");
         }
         let stats = limiters.ours.stats();
-        // One in a million finds no room when every key drains; more than ten would be a defect of the table.
+        // One in a million finds no room when every key drains; more than ten would be a defect of
+        // the table.
         assert!(stats.live + keys / 100_000 + 1 > keys, "{stats:?}");
         limiters
     }
 }
 
-fn scenario(criterion: &mut Criterion, name: &str, slice: u64, walk: &Walk, limiters: &Limiters, threads: usize) {
-    let Limiters { ours, governor, governor_foldhash, mutex } = limiters;
+fn scenario(
+    criterion: &mut Criterion,
+    name: &str,
+    slice: u64,
+    walk: &Walk,
+    limiters: &Limiters,
+    threads: usize,
+) {
+    let Limiters {
+        ours,
+        governor,
+        governor_foldhash,
+        mutex,
+    } = limiters;
     let sides = [
         Side::new("ours", threads, Expect::Allowed, |thread, n| {
-            walk.take(thread, n, |piece| count(piece, |key| black_box(ours).try_acquire(key, 1).is_allowed()))
+            walk.take(thread, n, |piece| {
+                count(piece, |key| {
+                    black_box(ours).try_acquire(key, 1).is_allowed()
+                })
+            })
         }),
         Side::new("governor", threads, Expect::Allowed, |thread, n| {
-            walk.take(thread, n, |piece| count(piece, |key| black_box(governor).0.check_key(key).is_ok()))
+            walk.take(thread, n, |piece| {
+                count(piece, |key| black_box(governor).0.check_key(key).is_ok())
+            })
         }),
-        Side::new("governor, foldhash", threads, Expect::Allowed, |thread, n| {
-            walk.take(thread, n, |piece| count(piece, |key| black_box(governor_foldhash).0.check_key(key).is_ok()))
-        }),
+        Side::new(
+            "governor, foldhash",
+            threads,
+            Expect::Allowed,
+            |thread, n| {
+                walk.take(thread, n, |piece| {
+                    count(piece, |key| {
+                        black_box(governor_foldhash).0.check_key(key).is_ok()
+                    })
+                })
+            },
+        ),
         Side::new("Mutex", threads, Expect::Allowed, |thread, n| {
-            walk.take(thread, n, |piece| count(piece, |key| black_box(mutex).0.take(key, 1.0)))
+            walk.take(thread, n, |piece| {
+                count(piece, |key| black_box(mutex).0.take(key, 1.0))
+            })
         }),
         Side::new("ours, batches", threads, Expect::Allowed, |thread, n| {
             walk.take(thread, n, |piece| {
                 let mut allowed = 0;
                 for batch in piece.chunks(BATCH) {
-                    black_box(ours).try_acquire_batch(batch, |_, decision| allowed += u64::from(decision.is_allowed()));
+                    black_box(ours).try_acquire_batch(batch, |_, decision| {
+                        allowed += u64::from(decision.is_allowed())
+                    });
                 }
                 allowed
             })
@@ -165,7 +220,11 @@ fn scenario(criterion: &mut Criterion, name: &str, slice: u64, walk: &Walk, limi
 }
 
 fn keyed(criterion: &mut Criterion) {
-    for (name, keys, slice) in [("1k", 1_000, 1 << 13), ("1M", 1_000_000, 1 << 18), ("10M", 10_000_000, 1 << 19)] {
+    for (name, keys, slice) in [
+        ("1k", 1_000, 1 << 13),
+        ("1M", 1_000_000, 1 << 18),
+        ("10M", 10_000_000, 1 << 19),
+    ] {
         let (walk, limiters) = (Walk::new(requests(keys)), Limiters::filled(keys));
         for threads in [1, 2] {
             scenario(criterion, name, slice, &walk, &limiters, threads);

@@ -1,9 +1,10 @@
 //! What it costs when waiters leave: `cargo bench --bench leavers`.
 //!
-//! Simulated, so the numbers are exact and the same everywhere. Requests of 1 to 5 tokens come to a bucket of 10 tokens that
-//! refills 10 a second, half as many again as it can serve; whoever would wait queues, and half of those leave at a random moment
-//! before their turn. The table says which share of the tokens was used in the end: by this crate, which sells the place of
-//! one who leaves again, and by the same queue where it lapses.
+//! Simulated, so the numbers are exact and the same everywhere. Requests of 1 to 5 tokens come to a
+//! bucket of 10 tokens that refills 10 a second, half as many again as it can serve; whoever would
+//! wait queues, and half of those leave at a random moment before their turn. The table says which
+//! share of the tokens was used in the end: by this crate, which sells the place of one who leaves
+//! again, and by the same queue where it lapses.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,7 +19,10 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }
@@ -37,7 +41,11 @@ impl Queue for Ours {
     type Place = tollgate::Decision;
 
     fn join(&mut self, now: u64, cost: u64) -> Option<(tollgate::Decision, u64)> {
-        let decision = self.0.reserve_at(Duration::from_millis(now), cost as u32, Duration::MAX).ok().ok()?;
+        let decision = self
+            .0
+            .reserve_at(Duration::from_millis(now), cost as u32, Duration::MAX)
+            .ok()
+            .ok()?;
         Some((decision, decision.wait().as_millis() as u64))
     }
 
@@ -46,7 +54,8 @@ impl Queue for Ours {
     }
 }
 
-/// The end of what is sold, in milliseconds of refill: the last one gives back, from the middle everything lapses.
+/// The end of what is sold, in milliseconds of refill: the last one gives back, from the middle
+/// everything lapses.
 struct Lapsing {
     end: u64,
 }
@@ -57,7 +66,10 @@ impl Queue for Lapsing {
     fn join(&mut self, now: u64, cost: u64) -> Option<((u64, u64), u64)> {
         let start = self.end.max(now);
         self.end = start + cost * PER_TOKEN;
-        Some(((start, self.end), self.end.saturating_sub(now + CAPACITY * PER_TOKEN)))
+        Some((
+            (start, self.end),
+            self.end.saturating_sub(now + CAPACITY * PER_TOKEN),
+        ))
     }
 
     fn leave(&mut self, _now: u64, (start, end): (u64, u64)) {
@@ -84,7 +96,9 @@ fn simulate<Q: Queue>(mut queue: Q, leavers_per_cent: u64) -> (f64, u64) {
         if waiting.len() > 100 {
             continue;
         }
-        let Some((place, wait)) = queue.join(now, cost) else { continue };
+        let Some((place, wait)) = queue.join(now, cost) else {
+            continue;
+        };
         if wait > 0 && random.below(100) < leavers_per_cent {
             leaving.insert((now + random.below(wait) + 1, number as u64), place);
             left += 1;
@@ -97,12 +111,19 @@ fn simulate<Q: Queue>(mut queue: Q, leavers_per_cent: u64) -> (f64, u64) {
 }
 
 fn main() {
-    println!("| waiters who leave | left | tokens used: place sold again | tokens used: place lapses | ratio |");
+    println!(
+        "| waiters who leave | left | tokens used: place sold again | tokens used: place lapses | ratio |"
+    );
     println!("| ---: | ---: | ---: | ---: | ---: |");
     for per_cent in [0, 10, 25, 50, 75] {
         let ours = Ours(Bucket::new(Quota::per_second(10).capacity(CAPACITY as u32)));
         let (resold, left) = simulate(ours, per_cent);
         let (lapsed, _) = simulate(Lapsing { end: 0 }, per_cent);
-        println!("| {per_cent} % | {left} | {:.1} % | {:.1} % | {:.2} |", 100.0 * resold, 100.0 * lapsed, resold / lapsed);
+        println!(
+            "| {per_cent} % | {left} | {:.1} % | {:.1} % | {:.2} |",
+            100.0 * resold,
+            100.0 * lapsed,
+            resold / lapsed
+        );
     }
 }

@@ -1,10 +1,11 @@
 //! Memory for a key, ours and governor's.
 //!
-//! A million and ten million `IpAddr` keys, all with a bucket that is not full, in a table of ours that is made for exactly so
-//! many (a load of 0.6), and in governor's keyed limiter as its users get it. *Allocated* is what was asked of the allocator,
-//! counted by it; *resident* is what the process takes more of the machine's memory, read from the operating system (Linux).
-//! What governor's map takes depends on how far it is from the next doubling, so a key may cost more or less at other sizes; and
-//! what it has outgrown may stay resident with the allocator.
+//! A million and ten million `IpAddr` keys, all with a bucket that is not full, in a table of ours
+//! that is made for exactly so many (a load of 0.6), and in governor's keyed limiter as its users
+//! get it. *Allocated* is what was asked of the allocator, counted by it; *resident* is what the
+//! process takes more of the machine's memory, read from the operating system (Linux). What
+//! governor's map takes depends on how far it is from the next doubling, so a key may cost more or
+//! less at other sizes; and what it has outgrown may stay resident with the allocator.
 
 mod support;
 
@@ -35,8 +36,10 @@ fn measure<T>(keys: usize, fill: impl FnOnce() -> T) -> Bytes {
     let (allocated, resident) = (ALLOCATOR.allocated(), resident());
     let filled = fill();
     let per_key = |now: usize, before: usize| now.saturating_sub(before) as f64 / keys as f64;
-    let bytes =
-        Bytes { allocated: per_key(ALLOCATOR.allocated(), allocated), resident: per_key(self::resident(), resident) };
+    let bytes = Bytes {
+        allocated: per_key(ALLOCATOR.allocated(), allocated),
+        resident: per_key(self::resident(), resident),
+    };
     drop(filled);
     bytes
 }
@@ -44,7 +47,11 @@ fn measure<T>(keys: usize, fill: impl FnOnce() -> T) -> Bytes {
 /// Bytes of the machine's memory that this process takes; 0 where the system does not say.
 fn resident() -> usize {
     let pages = |text: String| text.split(' ').nth(1)?.parse::<usize>().ok();
-    fs::read_to_string("/proc/self/statm").ok().and_then(pages).unwrap_or(0) * 4096
+    fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(pages)
+        .unwrap_or(0)
+        * 4096
 }
 
 fn ours(keys: usize) -> Bytes {
@@ -55,7 +62,10 @@ fn ours(keys: usize) -> Bytes {
         }
         let stats = limiter.stats();
         let few = keys as u64 / 100_000 + 1;
-        assert!(stats.live as u64 + few > keys as u64 && stats.evicted_early < few, "{stats:?}");
+        assert!(
+            stats.live as u64 + few > keys as u64 && stats.evicted_early < few,
+            "{stats:?}"
+        );
         limiter
     })
 }
@@ -72,16 +82,23 @@ fn governors(keys: usize) -> Bytes {
 }
 
 fn main() {
-    // `--test`, `--list` and filters are criterion's; there is nothing to be quick about here but to leave.
+    // `--test`, `--list` and filters are criterion's; there is nothing to be quick about here but
+    // to leave.
     if std::env::args().any(|argument| argument == "--test" || argument == "--list") {
         return;
     }
     println!("bytes a key, all draining       ours  governor  ratio");
     for (name, keys) in [("1M", 1_000_000), ("10M", 10_000_000)] {
         let (ours, governor) = (ours(keys), governors(keys));
-        let kinds = [("allocated", ours.allocated, governor.allocated), ("resident", ours.resident, governor.resident)];
+        let kinds = [
+            ("allocated", ours.allocated, governor.allocated),
+            ("resident", ours.resident, governor.resident),
+        ];
         for (kind, ours, governor) in kinds {
-            println!("{name:>4} keys, {kind:<18} {ours:7.1}  {governor:8.1}  {:.2}", ours / governor);
+            println!(
+                "{name:>4} keys, {kind:<18} {ours:7.1}  {governor:8.1}  {:.2}",
+                ours / governor
+            );
             let mut record = Rounds::new(["ours", "governor"]);
             record.push(vec![ours, governor]);
             record.save(&format!("memory/{name}/{kind}"));

@@ -1,11 +1,14 @@
-//! What a limit shared through Redis costs, beside what the server itself can do. Ends with a table.
+//! What a limit shared through Redis costs, beside what the server itself can do. Ends with a
+//! table.
 //!
-//! **Exact mode** is compared with redis-benchmark, which sends the very call that a limiter was seen to send, on as many
-//! connections and with as many calls under way. Both take turns, a second each, and a ratio is the median of the rounds'.
-//! Server and load share the machine's processors, so the absolute numbers depend on both.
+//! **Exact mode** is compared with redis-benchmark, which sends the very call that a limiter was
+//! seen to send, on as many connections and with as many calls under way. Both take turns, a second
+//! each, and a ratio is the median of the rounds'. Server and load share the machine's processors,
+//! so the absolute numbers depend on both.
 //!
-//! **Lease mode** is compared with exact mode, and an **outage** with buckets in memory: threads ask as fast as they can. A **refused
-//! flood** is not fast, but to be cheap for the server: what counts is how often it is asked.
+//! **Lease mode** is compared with exact mode, and an **outage** with buckets in memory: threads
+//! ask as fast as they can. A **refused flood** is not fast, but to be cheap for the server: what
+//! counts is how often it is asked.
 //!
 //! A word after `--` runs only the scenarios that begin with it.
 //!
@@ -47,17 +50,33 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    let runtime = Builder::new_multi_thread().enable_all().build().expect("a runtime can be made");
-    println!("| scenario | decisions/s | p50 | p99 | beside | decisions/s | p50 | p99 | ratio | target | verdict |");
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    println!(
+        "| scenario | decisions/s | p50 | p99 | beside | decisions/s | p50 | p99 | ratio | target | verdict |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let only = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'))
+        .unwrap_or_default();
     let wanted = |scenario: &str| scenario.starts_with(&only);
     runtime.block_on(async {
-        for (connections, under_way, scenario) in
-            [(50, 1, "exact, 50 connections"), (4, 16, "exact, 4 connections, 16 calls under way on each")]
-        {
+        for (connections, under_way, scenario) in [
+            (50, 1, "exact, 50 connections"),
+            (4, 16, "exact, 4 connections, 16 calls under way on each"),
+        ] {
             if wanted(scenario) {
-                exact(scenario, Load { connections, under_way }).await;
+                exact(
+                    scenario,
+                    Load {
+                        connections,
+                        under_way,
+                    },
+                )
+                .await;
             }
         }
         if wanted("lease, hot key") {
@@ -75,9 +94,20 @@ fn main() {
 /// Beside exact mode, with as many calls under way as it is fastest with.
 async fn leased() {
     let server = RedisServer::start();
-    let load = Load { connections: 4, under_way: 16 };
-    let exact = builder(&server, quota()).connections(load.connections).connect().await.expect("the server was started");
-    let leased = builder(&server, quota()).lease(0.1).connect().await.expect("the server was started");
+    let load = Load {
+        connections: 4,
+        under_way: 16,
+    };
+    let exact = builder(&server, quota())
+        .connections(load.connections)
+        .connect()
+        .await
+        .expect("the server was started");
+    let leased = builder(&server, quota())
+        .lease(0.1)
+        .connect()
+        .await
+        .expect("the server was started");
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let ours = apart(|| {
@@ -94,7 +124,10 @@ async fn leased() {
 /// Beside a table in memory, with a thousand keys.
 async fn outage() {
     let mut server = RedisServer::start();
-    let limiter = builder(&server, quota()).connect().await.expect("the server was started");
+    let limiter = builder(&server, quota())
+        .connect()
+        .await
+        .expect("the server was started");
     server.kill();
     while limiter.stats().up {
         let _ = limiter.try_acquire("key", 1).await;
@@ -104,8 +137,16 @@ async fn outage() {
     let name = |thread: usize, n: usize| names[(n * 7 + thread * 500) % names.len()].as_bytes();
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        let ours = apart(|| spin(SECOND, |thread, n| assert!(ask(&limiter, name(thread, n)).is_allowed())));
-        let theirs = apart(|| spin(SECOND, |thread, n| assert!(memory.try_acquire(name(thread, n), 1).is_allowed())));
+        let ours = apart(|| {
+            spin(SECOND, |thread, n| {
+                assert!(ask(&limiter, name(thread, n)).is_allowed())
+            })
+        });
+        let theirs = apart(|| {
+            spin(SECOND, |thread, n| {
+                assert!(memory.try_acquire(name(thread, n), 1).is_allowed())
+            })
+        });
         rounds.push((ours, theirs));
     }
     // What is to be reached is reached by answers of the server: see benches/outage.sh.
@@ -115,12 +156,20 @@ async fn outage() {
 /// How often the server is asked for a key that has nothing left.
 async fn flood() {
     let server = RedisServer::start();
-    let limiter = builder(&server, Quota::per_day(100)).lease(0.1).connect().await.expect("the server was started");
+    let limiter = builder(&server, Quota::per_day(100))
+        .lease(0.1)
+        .connect()
+        .await
+        .expect("the server was started");
     while limiter.try_acquire("hot", 1).await.is_allowed() {}
     let (before, time) = (calls(&server), 3 * SECOND);
     let ours = apart(|| spin(time, |_, _| assert!(ask(&limiter, b"hot").is_refused())));
     let a_second = (calls(&server) - before) as f64 / time.as_secs_f64();
-    let verdict = if a_second <= 10.0 { "reached" } else { "MISSED" };
+    let verdict = if a_second <= 10.0 {
+        "reached"
+    } else {
+        "MISSED"
+    };
     println!(
         "| refused flood | {:.0} | {} | {} | calls of the server | {a_second:.1} | | | | at most 10 | {verdict} |",
         ours.per_second,
@@ -132,8 +181,16 @@ async fn flood() {
 /// How often scripts were called.
 fn calls(server: &RedisServer) -> u64 {
     let stats: String = server.command(&["INFO", "commandstats"]);
-    let calls = |line: &str| line.split(['=', ',']).nth(1).and_then(|calls| calls.parse::<u64>().ok());
-    stats.lines().filter(|line| line.starts_with("cmdstat_eval")).filter_map(calls).sum()
+    let calls = |line: &str| {
+        line.split(['=', ','])
+            .nth(1)
+            .and_then(|calls| calls.parse::<u64>().ok())
+    };
+    stats
+        .lines()
+        .filter(|line| line.starts_with("cmdstat_eval"))
+        .filter_map(calls)
+        .sum()
 }
 
 /// Runs what blocks, while the runtime goes on.
@@ -150,15 +207,24 @@ fn ask(limiter: &RedisLimiter, key: &[u8]) -> SharedDecision {
 /// For those who wait: one for all.
 fn waiting() -> &'static Runtime {
     static WAITING: OnceLock<Runtime> = OnceLock::new();
-    WAITING
-        .get_or_init(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be made"))
+    WAITING.get_or_init(|| {
+        Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime can be made")
+    })
 }
 
 /// Beside redis-benchmark.
 async fn exact(scenario: &str, load: Load) {
     let server = RedisServer::start();
     let call = peer::call_of(&server, quota()).await;
-    let limiter = builder(&server, quota()).connections(load.connections).connect().await.expect("the server was started");
+    let limiter = builder(&server, quota())
+        .connections(load.connections)
+        .connect()
+        .await
+        .expect("the server was started");
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
         // Who is first changes.
@@ -182,7 +248,10 @@ fn row(scenario: &str, beside: &str, rounds: &[(Measured, Measured)], target: Op
         values[values.len() / 2]
     };
     let ratio = middle(&|(ours, theirs)| ours.per_second / theirs.per_second);
-    let verdict = target.map_or("", |target| if ratio >= target { "reached" } else { "MISSED" });
+    let verdict = target.map_or(
+        "",
+        |target| if ratio >= target { "reached" } else { "MISSED" },
+    );
     let target = target.map_or(String::new(), |target| target.to_string());
     println!(
         "| {scenario} | {:.0} | {} | {} | {beside} | {:.0} | {} | {} | {ratio:.2} | {target} | {verdict} |",
@@ -196,5 +265,9 @@ fn row(scenario: &str, beside: &str, rounds: &[(Measured, Measured)], target: Op
 }
 
 fn micros(micros: f64) -> String {
-    if micros < 10.0 { format!("{micros:.2} µs") } else { format!("{micros:.0} µs") }
+    if micros < 10.0 {
+        format!("{micros:.2} µs")
+    } else {
+        format!("{micros:.0} µs")
+    }
 }

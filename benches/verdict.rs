@@ -1,8 +1,10 @@
-//! The table that `cargo bench` ends with: every ratio of interest, what it should be at most, and whether it is.
+//! The table that `cargo bench` ends with: every ratio of interest, what it should be at most, and
+//! whether it is.
 //!
-//! It reads what the other targets have recorded last (cargo runs targets in the order of their names). A ratio is the median of
-//! the ratios of neighbouring slices, and the two numbers behind it are its quartiles; nanoseconds depend on the machine, and
-//! are medians of their own, so they need not divide into exactly that ratio.
+//! It reads what the other targets have recorded last (cargo runs targets in the order of their
+//! names). A ratio is the median of the ratios of neighbouring slices, and the two numbers behind
+//! it are its quartiles; nanoseconds depend on the machine, and are medians of their own, so they
+//! need not divide into exactly that ratio.
 
 mod support;
 
@@ -16,8 +18,18 @@ struct Row {
     target: Option<f64>,
 }
 
-const fn row(scenario: &'static str, ours: &'static str, peer: &'static str, target: Option<f64>) -> Row {
-    Row { scenario, ours, peer, target }
+const fn row(
+    scenario: &'static str,
+    ours: &'static str,
+    peer: &'static str,
+    target: Option<f64>,
+) -> Row {
+    Row {
+        scenario,
+        ours,
+        peer,
+        target,
+    }
 }
 
 const TIMES: &[Row] = &[
@@ -72,16 +84,29 @@ const BYTES: &[(&str, Option<f64>)] = &[
 fn verdict(value: f64, target: Option<f64>) -> String {
     match target {
         None => " | ".to_owned(),
-        Some(most) => format!("{most:.2} | {}", if value <= most { "reached" } else { "MISSED" }),
+        Some(most) => format!(
+            "{most:.2} | {}",
+            if value <= most { "reached" } else { "MISSED" }
+        ),
     }
 }
 
 fn print_time(row: &Row) {
     let rounds = Rounds::load(row.scenario);
     let found = rounds.as_ref().and_then(|rounds| {
-        Some((rounds.median(row.ours)?, rounds.median(row.peer)?, rounds.ratio(row.ours, row.peer)?, rounds.len()))
+        Some((
+            rounds.median(row.ours)?,
+            rounds.median(row.peer)?,
+            rounds.ratio(row.ours, row.peer)?,
+            rounds.len(),
+        ))
     });
-    let Row { scenario, ours, peer, target } = row;
+    let Row {
+        scenario,
+        ours,
+        peer,
+        target,
+    } = row;
     match found {
         None => println!("| {scenario} | {ours} | {peer} | not measured |"),
         Some((ours_ns, peer_ns, [low, median, high], rounds)) => println!(
@@ -109,11 +134,15 @@ fn main() {
     println!(
         "\nNanoseconds an operation, in aggregate over all threads (the last number of a scenario); ratio = ours / peer\n"
     );
-    println!("| scenario | side | ns | peer | ns | ratio | quartiles | rounds | target | verdict |");
+    println!(
+        "| scenario | side | ns | peer | ns | ratio | quartiles | rounds | target | verdict |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     TIMES.iter().for_each(print_time);
     println!("\nBytes a key\n");
     println!("| scenario | ours | governor | ratio | target | verdict |");
     println!("| --- | --- | --- | --- | --- | --- |");
-    BYTES.iter().for_each(|&(scenario, target)| print_bytes(scenario, target));
+    BYTES
+        .iter()
+        .for_each(|&(scenario, target)| print_bytes(scenario, target));
 }

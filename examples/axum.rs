@@ -1,6 +1,8 @@
-//! An axum service behind a limit: each client ten tokens at once, and one a minute. Uploads cost three, `/health` nothing.
+//! An axum service behind a limit: each client ten tokens at once, and one a minute. Uploads cost
+//! three, `/health` nothing.
 //!
-//! `cargo run --features tower --example axum`, then `curl -i http://127.0.0.1:3000/`, some times in a row.
+//! `cargo run --features tower --example axum`, then `curl -i http://127.0.0.1:3000/`, some times
+//! in a row.
 
 use std::{env, io, net::SocketAddr};
 
@@ -30,8 +32,14 @@ async fn main() -> io::Result<()> {
         .route("/health", get(|| async { "well\n" }))
         .layer(limit);
 
-    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let address = env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(address).await?;
     println!("Listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+    axum::serve(
+        listener,
+        app.into_make_service_with_connect_info::<SocketAddr>(),
+    )
+    .await
 }

@@ -1,4 +1,5 @@
-//! An axum service as small as they come, bare or behind the layer: what `benches/tower.sh` compares.
+//! An axum service as small as they come, bare or behind the layer: what `benches/tower.sh`
+//! compares.
 //!
 //! `axum_overhead MODE`, and these modes limit nothing:
 //!
@@ -14,7 +15,8 @@
 //! - `per_connection`: it is around the router, and made for each connection;
 //! - `no_headers`: the same, and what is allowed gets no headers.
 //!
-//! With a number behind that, the service answers so many requests of its own over a pipe, and ends: work that can be counted.
+//! With a number behind that, the service answers so many requests of its own over a pipe, and
+//! ends: work that can be counted.
 
 use std::{convert::Infallible, env, error::Error, future, io, net::SocketAddr};
 
@@ -43,7 +45,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mode = arguments.first().map_or("bare", String::as_str);
     match arguments.get(1) {
         Some(requests) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             let (client, server) = tokio::io::duplex(1 << 16);
             let mut connection = Connection(client);
             let serving = mode.to_owned();
@@ -63,7 +67,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// What callgrind is told to count in.
 #[inline(never)]
-fn counted(runtime: &tokio::runtime::Runtime, connection: &mut Connection, requests: u32) -> io::Result<()> {
+fn counted(
+    runtime: &tokio::runtime::Runtime,
+    connection: &mut Connection,
+    requests: u32,
+) -> io::Result<()> {
     runtime.block_on(connection.ask(requests))
 }
 
@@ -73,30 +81,53 @@ where
     Peer: for<'a> Connected<IncomingStream<'a, L>>,
 {
     let app = Router::new().route("/", get(|| async { GRANTED }));
-    let limit = |quota| RateLimitLayer::per_ip(quota).peer_from(|peer: &ConnectInfo<Peer>| peer.0.0);
+    let limit =
+        |quota| RateLimitLayer::per_ip(quota).peer_from(|peer: &ConnectInfo<Peer>| peer.0.0);
     let never_used_up = Quota::per_second(1_000_000_000).capacity(900);
-    let as_axums = MapResponseLayer::new(|answer: Response<_>| answer.map(ResponseBody::into_inner));
+    let as_axums =
+        MapResponseLayer::new(|answer: Response<_>| answer.map(ResponseBody::into_inner));
     let app = match mode {
         "told" => app,
         "by_hand" => {
-            let headers = [("x-ratelimit-limit", "900"), ("x-ratelimit-remaining", "899"), ("x-ratelimit-reset", "1")]
-                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let headers = [
+                ("x-ratelimit-limit", "900"),
+                ("x-ratelimit-remaining", "899"),
+                ("x-ratelimit-reset", "1"),
+            ]
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            });
             let by_hand = MapResponseLayer::new(move |mut answer: Response| {
                 for (name, value) in &headers {
                     answer.headers_mut().insert(name, value.clone());
                 }
                 answer
             });
-            return axum::serve(listener, ServiceExt::<Request>::into_make_service(by_hand.layer(app))).await;
+            return axum::serve(
+                listener,
+                ServiceExt::<Request>::into_make_service(by_hand.layer(app)),
+            )
+            .await;
         }
         "allowed" => app.layer(limit(never_used_up)),
         "refused" => app.layer(limit(Quota::per_day(1))),
         "around" => {
             let app = as_axums.layer(limit(never_used_up).layer(app));
-            return axum::serve(listener, ServiceExt::<Request>::into_make_service_with_connect_info::<Peer>(app)).await;
+            return axum::serve(
+                listener,
+                ServiceExt::<Request>::into_make_service_with_connect_info::<Peer>(app),
+            )
+            .await;
         }
         "per_connection" | "no_headers" => {
-            let headers = if mode == "per_connection" { Headers::XRateLimit } else { Headers::RetryAfter };
+            let headers = if mode == "per_connection" {
+                Headers::XRateLimit
+            } else {
+                Headers::RetryAfter
+            };
             let limit = RateLimitLayer::per_ip(never_used_up).headers(headers);
             let connections = service_fn(move |stream: IncomingStream<'_, L>| {
                 let app = limit.for_peer(*stream.remote_addr()).layer(app.clone());
@@ -152,10 +183,16 @@ impl Connection {
     async fn ask(&mut self, requests: u32) -> io::Result<()> {
         let mut answer = [0; 1024];
         for _ in 0..requests {
-            self.0.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+            self.0
+                .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                .await?;
             let length = self.0.read(&mut answer).await?;
-            if !answer[..length].ends_with(GRANTED.as_bytes()) && !answer[..length].ends_with(b"}") {
-                return Err(io::Error::other(format!("not a whole answer: {}", answer[..length].escape_ascii())));
+            if !answer[..length].ends_with(GRANTED.as_bytes()) && !answer[..length].ends_with(b"}")
+            {
+                return Err(io::Error::other(format!(
+                    "not a whole answer: {}",
+                    answer[..length].escape_ascii()
+                )));
             }
         }
         Ok(())

@@ -1,7 +1,8 @@
 //! The same hyper server as `tollgate`, without limits: what `benches/http.sh` compares it with.
 //!
-//! Settings, threads, allocator, body and type of the answer are those of `tollgate` for `GET /`. What it does not do: tell clients apart,
-//! look at the path, limit, watch over slow clients, log, and stop in order.
+//! Settings, threads, allocator, body and type of the answer are those of `tollgate` for `GET /`.
+//! What it does not do: tell clients apart, look at the path, limit, watch over slow clients, log,
+//! and stop in order.
 
 use std::{convert::Infallible, io, net::SocketAddr};
 
@@ -31,7 +32,9 @@ const BODY: &[u8] = br#"{"from": "127.0.0.1", "message": "Access granted"}"#;
 
 async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut answer = Response::new(Full::new(Bytes::from_static(BODY)));
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(answer)
 }
 
@@ -48,12 +51,17 @@ async fn serve() -> io::Result<()> {
         workers.spawn(async move {
             // How a connection ends is the client's business.
             if let Ok(stream) = TcpStream::from_std(stream) {
-                let _ = builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+                let _ = builder
+                    .serve_connection(TokioIo::new(stream), service_fn(answer))
+                    .await;
             }
         });
     }
 }
 
 fn main() -> io::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve())
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve())
 }

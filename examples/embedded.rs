@@ -1,8 +1,8 @@
 //! Limits inside of a program that serves nobody: a worker takes jobs from a queue.
 //!
-//! A tenant may have five jobs done at once, and one more a minute; what is too much is put off, so that one busy tenant does
-//! not make the others wait. And the service that is called for each job allows two calls at once, and a hundred a second:
-//! there the worker waits.
+//! A tenant may have five jobs done at once, and one more a minute; what is too much is put off, so
+//! that one busy tenant does not make the others wait. And the service that is called for each job
+//! allows two calls at once, and a hundred a second: there the worker waits.
 //!
 //! `cargo run --example embedded`
 
@@ -27,8 +27,16 @@ fn call(job: &Job) {
 }
 
 fn main() {
-    let mut queue: VecDeque<Job> = (1..=8).map(|number| Job { tenant: "busy", number }).collect();
-    queue.extend((1..=3).map(|number| Job { tenant: "quiet", number }));
+    let mut queue: VecDeque<Job> = (1..=8)
+        .map(|number| Job {
+            tenant: "busy",
+            number,
+        })
+        .collect();
+    queue.extend((1..=3).map(|number| Job {
+        tenant: "quiet",
+        number,
+    }));
 
     let tenants = KeyedLimiter::new(Quota::per_hour(60).capacity(5), 10_000);
     let mut put_off = Vec::new();

@@ -1,7 +1,8 @@
-//! A gRPC service behind a limit: each client ten calls at once, and one a minute. A refused call ends with
-//! `RESOURCE_EXHAUSTED`, and its metadata say when to call again.
+//! A gRPC service behind a limit: each client ten calls at once, and one a minute. A refused call
+//! ends with `RESOURCE_EXHAUSTED`, and its metadata say when to call again.
 //!
-//! The service is gRPC's own health check, so that the example needs no `.proto` file and no compiler for one.
+//! The service is gRPC's own health check, so that the example needs no `.proto` file and no
+//! compiler for one.
 //!
 //! `cargo run --features tower --example tonic`
 
@@ -12,13 +13,21 @@ use tonic::transport::server::{Server, TcpConnectInfo, TcpIncoming};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let limit =
-        RateLimitLayer::per_ip(Quota::per_hour(60).capacity(10)).peer_from(|peer: &TcpConnectInfo| peer.remote_addr());
+    let limit = RateLimitLayer::per_ip(Quota::per_hour(60).capacity(10))
+        .peer_from(|peer: &TcpConnectInfo| peer.remote_addr());
     let (_reporter, health) = tonic_health::server::health_reporter();
 
-    let address: SocketAddr = env::args().nth(1).as_deref().unwrap_or("127.0.0.1:3000").parse()?;
+    let address: SocketAddr = env::args()
+        .nth(1)
+        .as_deref()
+        .unwrap_or("127.0.0.1:3000")
+        .parse()?;
     let incoming = TcpIncoming::bind(address)?;
     println!("Listening on http://{}", incoming.local_addr()?);
-    Server::builder().layer(limit).add_service(health).serve_with_incoming(incoming).await?;
+    Server::builder()
+        .layer(limit)
+        .add_service(health)
+        .serve_with_incoming(incoming)
+        .await?;
     Ok(())
 }

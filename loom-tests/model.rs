@@ -1,9 +1,12 @@
-//! A bucket, a clock, and threads that make calls: run under loom, and held against the same calls one after another.
+//! A bucket, a clock, and threads that make calls: run under loom, and held against the same calls
+//! one after another.
 //!
 //! Two checks, in every execution:
-//! 1. *An order explains it*: each answer, and what is left at the end, are those of some order of the calls, made one after
-//!    another on a fresh bucket with the times the threads had read. Nothing is lost, doubled or made up by racing.
-//! 2. *The history is sound* (see [`history`](crate::history)): knows nothing of the source, and so finds wrong arithmetic too.
+//! 1. *An order explains it*: each answer, and what is left at the end, are those of some order of
+//!    the calls, made one after another on a fresh bucket with the times the threads had read.
+//!    Nothing is lost, doubled or made up by racing.
+//! 2. *The history is sound* (see [`history`](crate::history)): knows nothing of the source, and so
+//!    finds wrong arithmetic too.
 
 use std::{collections::HashSet, sync::Mutex, time::Duration};
 
@@ -37,7 +40,8 @@ pub enum Call {
     Take(u32),
     /// So many tokens, for a wait of at most so many ticks.
     Reserve(u32, u64),
-    /// Refunds the decision of this call: counted from 0, first those of `before`, then the thread's own.
+    /// Refunds the decision of this call: counted from 0, first those of `before`, then the
+    /// thread's own.
     Refund(usize),
     Reset,
 }
@@ -67,7 +71,8 @@ pub struct Entry {
     pub answer: Answer,
 }
 
-/// What happened: the calls of each thread, those before them, and what an observer finds afterwards.
+/// What happened: the calls of each thread, those before them, and what an observer finds
+/// afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Trace {
     pub before: Vec<Entry>,
@@ -90,7 +95,13 @@ pub struct Model {
 impl Model {
     /// `clock` is what the clock shows, one after another, in ticks.
     pub fn new(quota: Quota, clock: &[u64]) -> Model {
-        Model { quota, clock: clock.to_vec(), before: Vec::new(), threads: Vec::new(), explained: true }
+        Model {
+            quota,
+            clock: clock.to_vec(),
+            before: Vec::new(),
+            threads: Vec::new(),
+            explained: true,
+        }
     }
 
     /// Calls made before the threads start.
@@ -104,8 +115,8 @@ impl Model {
         self
     }
 
-    /// Holds the model against the soundness of its history alone. For holes, which are offered by chance: who finds their
-    /// store in use goes on without, and that is none of the orders.
+    /// Holds the model against the soundness of its history alone. For holes, which are offered by
+    /// chance: who finds their store in use goes on without, and that is none of the orders.
     pub fn in_no_order(mut self) -> Model {
         self.explained = false;
         self
@@ -116,14 +127,18 @@ impl Model {
         let orders = std::sync::Arc::new(model.clone().in_every_order());
         let seen = std::sync::Arc::new(Mutex::new(HashSet::new()));
         let mut builder = loom::model::Builder::new();
-        // Enough for every mutation named at the models, and it ends: without a bound two calls a thread take a minute.
+        // Enough for every mutation named at the models, and it ends: without a bound two calls a
+        // thread take a minute.
         builder.preemption_bound = Some(if model.threads.len() > 2 { 2 } else { 3 });
         builder.check({
             let seen = seen.clone();
             move || {
                 let trace = model.clone().race();
                 history::check(&model.quota, &trace);
-                assert!(!model.explained || orders.contains(&trace), "no order of the calls explains {trace:#?}");
+                assert!(
+                    !model.explained || orders.contains(&trace),
+                    "no order of the calls explains {trace:#?}"
+                );
                 seen.lock().unwrap().insert(trace);
             }
         });
@@ -135,7 +150,9 @@ impl Model {
         let bucket = Arc::new(Bucket::new(self.quota));
         let (clock, turn) = (Arc::new(AtomicU64::new(self.clock[0])), Turn::new());
         let mut before = Log::default();
-        self.before.iter().for_each(|call| before.call(&bucket, *call, self.clock[0]));
+        self.before
+            .iter()
+            .for_each(|call| before.call(&bucket, *call, self.clock[0]));
         let threads: Vec<_> = (0..self.threads.len())
             .map(|number| {
                 let (model, bucket, mut log) = (self.clone(), bucket.clone(), before.clone());
@@ -149,8 +166,13 @@ impl Model {
                 })
             })
             .collect();
-        self.clock[1..].iter().for_each(|tick| clock.store(*tick, Ordering::Relaxed));
-        let logs = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        self.clock[1..]
+            .iter()
+            .for_each(|tick| clock.store(*tick, Ordering::Relaxed));
+        let logs = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect();
         self.trace(&bucket, before, logs)
     }
 
@@ -161,7 +183,8 @@ impl Model {
         let readings = self.clock.len();
         for order in orders(&self.threads.iter().map(Vec::len).collect::<Vec<_>>()) {
             for combination in 0..readings.pow(calls as u32) {
-                let nows = (0..calls).map(|call| self.clock[combination / readings.pow(call as u32) % readings]);
+                let nows = (0..calls)
+                    .map(|call| self.clock[combination / readings.pow(call as u32) % readings]);
                 let turns: Vec<_> = order.iter().copied().zip(nows).collect();
                 let (model, traces) = (self.clone(), traces.clone());
                 // Loom's atomics live in a model only; this one has a single thread, and runs once.
@@ -178,7 +201,9 @@ impl Model {
     fn one_after_another(&self, turns: &[(usize, u64)]) -> Trace {
         let bucket = Bucket::new(self.quota);
         let mut before = Log::default();
-        self.before.iter().for_each(|call| before.call(&bucket, *call, self.clock[0]));
+        self.before
+            .iter()
+            .for_each(|call| before.call(&bucket, *call, self.clock[0]));
         let mut logs = vec![before.clone(); self.threads.len()];
         for &(thread, now) in turns {
             let next = logs[thread].entries.len() - self.before.len();
@@ -188,16 +213,32 @@ impl Model {
     }
 
     fn trace(&self, bucket: &Bucket, before: Log, logs: Vec<Log>) -> Trace {
-        // A clock behind the stamp shows the bucket as of its stamp; a full one shows it when something is taken.
+        // A clock behind the stamp shows the bucket as of its stamp; a full one shows it when
+        // something is taken.
         let found = bucket.try_acquire_at(Duration::ZERO, 0);
         let mut full_at = ticks(&self.quota, found.reset_after());
-        let remaining = bucket.available_at(time(&self.quota, full_at.saturating_sub(refill(&self.quota))));
+        let remaining = bucket.available_at(time(
+            &self.quota,
+            full_at.saturating_sub(refill(&self.quota)),
+        ));
         if found.remaining() == self.quota.get_capacity() {
-            let taken = ticks(&self.quota, bucket.try_acquire_at(Duration::ZERO, 1).reset_after());
+            let taken = ticks(
+                &self.quota,
+                bucket.try_acquire_at(Duration::ZERO, 1).reset_after(),
+            );
             full_at = taken - if self.quota.is_interval() { WINDOW } else { 1 };
         }
-        let threads = logs.into_iter().map(|log| log.entries[before.entries.len()..].to_vec()).collect();
-        Trace { before: before.entries, threads, full_at, remaining, forgotten: false }
+        let threads = logs
+            .into_iter()
+            .map(|log| log.entries[before.entries.len()..].to_vec())
+            .collect();
+        Trace {
+            before: before.entries,
+            threads,
+            full_at,
+            remaining,
+            forgotten: false,
+        }
     }
 }
 
@@ -214,10 +255,15 @@ impl Log {
         let at = time(&quota, now);
         let (decision, answer) = match call {
             Call::Take(cost) => decided(bucket.try_acquire_at(at, cost), &quota, now),
-            Call::Reserve(cost, wait) => decided(bucket.reserve_at(at, cost, time(&quota, wait)), &quota, now),
-            Call::Refund(number) => {
-                (None, Answer::Refunded(bucket.refund(self.decisions[number].expect("refunds a decision"))))
+            Call::Reserve(cost, wait) => {
+                decided(bucket.reserve_at(at, cost, time(&quota, wait)), &quota, now)
             }
+            Call::Refund(number) => (
+                None,
+                Answer::Refunded(
+                    bucket.refund(self.decisions[number].expect("refunds a decision")),
+                ),
+            ),
             Call::Reset => {
                 bucket.reset_at(at);
                 (None, Answer::Reset)
@@ -229,9 +275,16 @@ impl Log {
 }
 
 pub fn decided(decision: Decision, quota: &Quota, now: u64) -> (Option<Decision>, Answer) {
-    let (remaining, full_at) = (decision.remaining(), now + ticks(quota, decision.reset_after()));
+    let (remaining, full_at) = (
+        decision.remaining(),
+        now + ticks(quota, decision.reset_after()),
+    );
     let answer = match decision.is_allowed() {
-        true => Answer::Allowed { remaining, full_at, used_at: used_at(decision, quota, now) },
+        true => Answer::Allowed {
+            remaining,
+            full_at,
+            used_at: used_at(decision, quota, now),
+        },
         false => Answer::Refused { remaining, full_at },
     };
     (Some(decision), answer)
@@ -256,14 +309,22 @@ fn orders(calls: &[usize]) -> Vec<Vec<usize>> {
     for thread in (0..calls.len()).filter(|thread| calls[*thread] > 0) {
         let mut rest = calls.to_vec();
         rest[thread] -= 1;
-        orders.extend(self::orders(&rest).into_iter().map(|order| [vec![thread], order].concat()));
+        orders.extend(
+            self::orders(&rest)
+                .into_iter()
+                .map(|order| [vec![thread], order].concat()),
+        );
     }
     orders
 }
 
 /// Ticks in which an empty bucket fills.
 pub fn refill(quota: &Quota) -> u64 {
-    if quota.is_interval() { WINDOW } else { quota.get_capacity().into() }
+    if quota.is_interval() {
+        WINDOW
+    } else {
+        quota.get_capacity().into()
+    }
 }
 
 pub fn time(quota: &Quota, ticks: u64) -> Duration {

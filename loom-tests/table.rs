@@ -1,9 +1,10 @@
 //! A table of four slots, a clock, and threads that make calls on its keys.
 //!
-//! Every key may stand in every slot: two sets of two. What must hold in every execution, of each key by itself:
-//! - its history is sound (see [`history`](crate::history)): never over-admit, no charge is lost, none lands on somebody else, also when its
-//!   slot goes to another key and it returns; an early eviction is like a reset, and there are not more of them than were
-//!   counted;
+//! Every key may stand in every slot: two sets of two. What must hold in every execution, of each
+//! key by itself:
+//! - its history is sound (see [`history`](crate::history)): never over-admit, no charge is lost,
+//!   none lands on somebody else, also when its slot goes to another key and it returns; an early
+//!   eviction is like a reset, and there are not more of them than were counted;
 //! - what it was told is its own: every answer shows its bucket as one of its own charges left it.
 
 use std::{
@@ -68,7 +69,13 @@ pub type Limiter = KeyedLimiter<AsIs>;
 
 /// Four slots. The clock is for what takes no time as an argument.
 pub fn limiter(quota: Quota, when_full: WhenFull, clock: ManualClock) -> Limiter {
-    KeyedLimiter::builder(quota).max_keys(1).hasher(AsIs::default()).when_full(when_full).clock(clock).build().unwrap()
+    KeyedLimiter::builder(quota)
+        .max_keys(1)
+        .hasher(AsIs::default())
+        .when_full(when_full)
+        .clock(clock)
+        .build()
+        .unwrap()
 }
 
 pub struct TableModel {
@@ -123,7 +130,9 @@ impl TableModel {
     /// A key that keeps its slot: it stays far from full.
     pub fn filler(self, key: Key) -> TableModel {
         let capacity = self.quota.get_capacity();
-        (0..FILLER_CALLS).fold(self, |model, _| model.before(0, key, Call::Reserve(capacity, 1000)))
+        (0..FILLER_CALLS).fold(self, |model, _| {
+            model.before(0, key, Call::Reserve(capacity, 1000))
+        })
     }
 
     pub fn thread(mut self, calls: &[(Key, Call)]) -> TableModel {
@@ -142,7 +151,9 @@ impl TableModel {
         let mut before = Log::default();
         let limiter = Arc::new(limiter(self.quota, self.when_full, before.clock.clone()));
         let (clock, turn) = (Arc::new(AtomicU64::new(self.clock[0])), Turn::new());
-        self.before.iter().for_each(|&(now, key, call)| before.call(&limiter, key, call, now));
+        self.before
+            .iter()
+            .for_each(|&(now, key, call)| before.call(&limiter, key, call, now));
         let threads: Vec<_> = (0..self.threads.len())
             .map(|number| {
                 let (model, limiter, mut log) = (self.clone(), limiter.clone(), before.clone());
@@ -156,31 +167,71 @@ impl TableModel {
                 })
             })
             .collect();
-        self.clock[1..].iter().for_each(|tick| clock.store(*tick, Ordering::Relaxed));
-        let logs: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        self.clock[1..]
+            .iter()
+            .for_each(|tick| clock.store(*tick, Ordering::Relaxed));
+        let logs: Vec<_> = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect();
         self.judge(&limiter, &before, &logs);
     }
 
     fn judge(&self, limiter: &Limiter, before: &Log, logs: &[Log]) {
         let started = before.entries.len();
-        let everything: Vec<_> = before.entries.iter().chain(logs.iter().flat_map(|log| &log.entries[started..])).collect();
-        let latest = everything.iter().map(|(_, entry)| entry.now.max(used_at(entry))).max().unwrap_or(0);
+        let everything: Vec<_> = before
+            .entries
+            .iter()
+            .chain(logs.iter().flat_map(|log| &log.entries[started..]))
+            .collect();
+        let latest = everything
+            .iter()
+            .map(|(_, entry)| entry.now.max(used_at(entry)))
+            .max()
+            .unwrap_or(0);
         let stats = limiter.stats();
         assert!(stats.evicted_early <= self.evictions, "{stats:?}");
-        let refused = everything.iter().filter(|(_, entry)| entry.answer == Answer::NoRoom).count();
+        let refused = everything
+            .iter()
+            .filter(|(_, entry)| entry.answer == Answer::NoRoom)
+            .count();
         assert_eq!(stats.saturated, refused as u64);
-        for key in everything.iter().map(|(key, _)| *key).collect::<BTreeSet<Key>>() {
+        for key in everything
+            .iter()
+            .map(|(key, _)| *key)
+            .collect::<BTreeSet<Key>>()
+        {
             let of_key = |entries: &[(Key, Entry)]| -> Vec<_> {
                 // Refunds go by number, so the calls of others stand there as nothing.
-                let nothing = |entry: &Entry| Entry { call: Call::Take(0), answer: Answer::NoRoom, ..*entry };
-                entries.iter().map(|(owner, entry)| if *owner == key { *entry } else { nothing(entry) }).collect()
+                let nothing = |entry: &Entry| Entry {
+                    call: Call::Take(0),
+                    answer: Answer::NoRoom,
+                    ..*entry
+                };
+                entries
+                    .iter()
+                    .map(|(owner, entry)| {
+                        if *owner == key {
+                            *entry
+                        } else {
+                            nothing(entry)
+                        }
+                    })
+                    .collect()
             };
             let found = limiter.try_acquire_at(Duration::ZERO, &key, 0);
             let forgotten = found.remaining() == self.quota.get_capacity();
             let trace = Trace {
                 before: of_key(&before.entries),
-                threads: logs.iter().map(|log| of_key(&log.entries[started..])).collect(),
-                full_at: if forgotten { latest } else { ticks(&self.quota, found.reset_after()) },
+                threads: logs
+                    .iter()
+                    .map(|log| of_key(&log.entries[started..]))
+                    .collect(),
+                full_at: if forgotten {
+                    latest
+                } else {
+                    ticks(&self.quota, found.reset_after())
+                },
                 remaining: found.remaining(),
                 forgotten,
             };
@@ -204,13 +255,20 @@ impl Log {
         let quota = limiter.quota();
         let at = time(&quota, now);
         let (decision, answer) = match call {
-            Call::Take(cost) => full_or_decided(limiter.try_acquire_at(at, &key, cost), &quota, now),
-            Call::Reserve(cost, wait) => {
-                full_or_decided(limiter.reserve_at(at, &key, cost, time(&quota, wait)), &quota, now)
+            Call::Take(cost) => {
+                full_or_decided(limiter.try_acquire_at(at, &key, cost), &quota, now)
             }
-            Call::Refund(number) => {
-                (None, Answer::Refunded(limiter.refund(&key, self.decisions[number].expect("refunds a decision"))))
-            }
+            Call::Reserve(cost, wait) => full_or_decided(
+                limiter.reserve_at(at, &key, cost, time(&quota, wait)),
+                &quota,
+                now,
+            ),
+            Call::Refund(number) => (
+                None,
+                Answer::Refunded(
+                    limiter.refund(&key, self.decisions[number].expect("refunds a decision")),
+                ),
+            ),
             Call::Reset => {
                 self.clock.set(at);
                 limiter.reset(&key);

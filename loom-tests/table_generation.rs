@@ -1,7 +1,7 @@
 //! The quota is replaced, or a key gets one of its own, while others take.
 //!
-//! A decision says by its limit which quota made it. Each quota has buckets of its own, so of the charges made under each of
-//! them the same must hold as if it were the only one.
+//! A decision says by its limit which quota made it. Each quota has buckets of its own, so of the
+//! charges made under each of them the same must hold as if it were the only one.
 
 use std::time::Duration;
 
@@ -34,8 +34,15 @@ struct Shared {
 
 impl Shared {
     fn new() -> Arc<Shared> {
-        let limiter = limiter(greedy(OLD), WhenFull::EvictNearestToFull, ManualClock::new());
-        Arc::new(Shared { limiter, turn: Turn::new() })
+        let limiter = limiter(
+            greedy(OLD),
+            WhenFull::EvictNearestToFull,
+            ManualClock::new(),
+        );
+        Arc::new(Shared {
+            limiter,
+            turn: Turn::new(),
+        })
     }
 
     fn take(&self, cost: u32) -> Decision {
@@ -61,7 +68,8 @@ impl Shared {
     }
 }
 
-/// Runs `change` and `traffic` at once on a limiter whose key has taken 1; checks what both were told.
+/// Runs `change` and `traffic` at once on a limiter whose key has taken 1; checks what both were
+/// told.
 fn race(
     change: impl Fn(&Shared) -> Vec<Decision> + Copy + Send + Sync + 'static,
     traffic: impl Fn(&Shared, Decision) -> Vec<Decision> + Copy + Send + Sync + 'static,
@@ -77,7 +85,10 @@ fn race(
         });
         let mut told = vec![first];
         let own = traffic(&shared, first);
-        assert!(own.is_sorted_by_key(Decision::limit), "back to the old quota: {own:?}");
+        assert!(
+            own.is_sorted_by_key(Decision::limit),
+            "back to the old quota: {own:?}"
+        );
         told.extend(own);
         told.extend(changer.join().unwrap());
         let last = shared.take(0);
@@ -94,7 +105,10 @@ fn race(
                 assert_eq!(*left, spent + cost, "{told:?}");
                 *left
             });
-            assert!(limit == OLD || last.remaining() == NEW - spent, "{told:?} {last:?}");
+            assert!(
+                limit == OLD || last.remaining() == NEW - spent,
+                "{told:?} {last:?}"
+            );
         }
     });
 }
@@ -107,12 +121,16 @@ fn take_after(shared: &Shared, change: impl Fn(&Shared), cost: u32) -> Vec<Decis
     vec![decision]
 }
 
-/// Every call sees all of the change or nothing; who has seen it never goes back; all buckets are full under the new quota.
+/// Every call sees all of the change or nothing; who has seen it never goes back; all buckets are
+/// full under the new quota.
 ///
 /// *Caught:* a number that is not stored; a table that stays the old one.
 #[test]
 fn a_quota_is_replaced_under_traffic() {
-    race(|shared| take_after(shared, Shared::replace, 1), |shared, _| vec![shared.take(1), shared.take(2)]);
+    race(
+        |shared| take_after(shared, Shared::replace, 1),
+        |shared, _| vec![shared.take(1), shared.take(2)],
+    );
 }
 
 /// The same for a key that gets a quota of its own; others keep their buckets.
@@ -174,7 +192,8 @@ fn a_change_is_made_when_it_returns() {
     });
 }
 
-/// Nor does it hold for one thread and not yet for another: who hears from somebody who was decided under the new quota is so too.
+/// Nor does it hold for one thread and not yet for another: who hears from somebody who was decided
+/// under the new quota is so too.
 ///
 /// *Caught:* the number stored after the lock is open.
 #[test]

@@ -1,8 +1,9 @@
 //! So that calls take turns in every order.
 //!
-//! Loom tries another order where two threads touch the same object, but of each object it remembers only the latest access. A
-//! thread that loads a word before it swaps it hides so, behind its own load, whoever read the word before. A call that begins by
-//! counting one number up depends on every other call, and so each order of whole calls is tried, whatever they do inside.
+//! Loom tries another order where two threads touch the same object, but of each object it
+//! remembers only the latest access. A thread that loads a word before it swaps it hides so, behind
+//! its own load, whoever read the word before. A call that begins by counting one number up depends
+//! on every other call, and so each order of whole calls is tried, whatever they do inside.
 
 use loom::sync::{
     Arc,

@@ -1,9 +1,10 @@
 //! One bucket: one atomic word, and the only loop that changes it.
 //!
-//! Orderings: the word carries no promise about other memory, so decisions are relaxed, and its one order of modifications is
-//! all that the arithmetic needs. Only a reset has a second thing to show, `refundable_from`: it is written before the word
-//! (release), and a refund reads the word first (acquire). Charges in between are read-modify-writes and continue the release
-//! sequence, so a refund that sees anything newer than the reset sees the bound as well.
+//! Orderings: the word carries no promise about other memory, so decisions are relaxed, and its one
+//! order of modifications is all that the arithmetic needs. Only a reset has a second thing to
+//! show, `refundable_from`: it is written before the word (release), and a refund reads the word
+//! first (acquire). Charges in between are read-modify-writes and continue the release sequence, so
+//! a refund that sees anything newer than the reset sees the bound as well.
 
 use core::{cell::Cell, fmt, time::Duration};
 
@@ -30,12 +31,13 @@ use crate::{
 /// }
 /// ```
 ///
-/// The methods that end in `_at` take the time as an argument: how long ago some fixed moment of the caller's was, always the
-/// same one for one bucket. The others (feature `std`) read the process-wide clock. Mix them on one bucket only if you must:
-/// two origins are two clocks, and the bucket goes by the later one.
+/// The methods that end in `_at` take the time as an argument: how long ago some fixed moment of
+/// the caller's was, always the same one for one bucket. The others (feature `std`) read the
+/// process-wide clock. Mix them on one bucket only if you must: two origins are two clocks, and the
+/// bucket goes by the later one.
 ///
-/// In any time the bucket admits at most its capacity and what came back in that time, to within [`Quota::resolution`],
-/// whatever threads, clocks and refunds do.
+/// In any time the bucket admits at most its capacity and what came back in that time, to within
+/// [`Quota::resolution`], whatever threads, clocks and refunds do.
 #[doc(alias = "RateLimiter")]
 pub struct Bucket {
     word: Apart<AtomicU64>,
@@ -46,8 +48,8 @@ pub struct Bucket {
     holes: Holes<4>,
 }
 
-/// In cache lines of its own: two, since processors fetch pairs. The word moves from core to core, and what a decision has to
-/// know before it looks at the word must not move with it.
+/// In cache lines of its own: two, since processors fetch pairs. The word moves from core to core,
+/// and what a decision has to know before it looks at the word must not move with it.
 #[repr(align(128))]
 struct Apart<T>(T);
 
@@ -69,20 +71,22 @@ impl Bucket {
 
     /// Takes `cost` tokens at time `now`, or none.
     ///
-    /// A cost of 0 takes nothing, is always allowed, and shows the state. A cost above the capacity is refused as
-    /// [`Outcome::CostAboveCapacity`](crate::Outcome::CostAboveCapacity). A refusal writes nothing.
+    /// A cost of 0 takes nothing, is always allowed, and shows the state. A cost above the capacity
+    /// is refused as [`Outcome::CostAboveCapacity`](crate::Outcome::CostAboveCapacity). A refusal
+    /// writes nothing.
     #[inline]
     #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire_at(&self, now: Duration, cost: u32) -> Decision {
         self.decide(Request::take(&self.layout, nanos(now), cost))
     }
 
-    /// Takes `cost` tokens at time `now`, ahead of time if need be: the caller may use them after [`Decision::wait`], which is
-    /// at most `max_wait`. Whoever does not want them any more hands the decision to [`Bucket::refund`].
+    /// Takes `cost` tokens at time `now`, ahead of time if need be: the caller may use them after
+    /// [`Decision::wait`], which is at most `max_wait`. Whoever does not want them any more hands
+    /// the decision to [`Bucket::refund`].
     ///
-    /// This is what `acquire` (feature `tokio`) is made of, for other runtimes and for threads. Reservations are ready in the
-    /// order they were made, but for one that takes the place of somebody who left. What is taken ahead of time is bounded by
-    /// [`Quota::debt`].
+    /// This is what `acquire` (feature `tokio`) is made of, for other runtimes and for threads.
+    /// Reservations are ready in the order they were made, but for one that takes the place of
+    /// somebody who left. What is taken ahead of time is bounded by [`Quota::debt`].
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Outcome, Quota}};
@@ -103,23 +107,27 @@ impl Bucket {
         self.try_acquire_at(now, 0).remaining()
     }
 
-    /// Makes the bucket full. Decisions from before can no longer be refunded, and whoever still waits on one made by
-    /// `acquire` queues again. The first token taken after a reset may come back a step ([`Quota::resolution`]) later.
+    /// Makes the bucket full. Decisions from before can no longer be refunded, and whoever still
+    /// waits on one made by `acquire` queues again. The first token taken after a reset may come
+    /// back a step ([`Quota::resolution`]) later.
     pub fn reset_at(&self, now: Duration) {
         let tick = self.layout.tick(nanos(now));
         self.update(|state| {
             let (full, refundable_from) = self.layout.reset(state, tick);
-            self.refundable_from.fetch_max(refundable_from, Ordering::Release);
+            self.refundable_from
+                .fetch_max(refundable_from, Ordering::Release);
             Some(full)
         });
     }
 
-    /// Undoes a decision: gives its tokens back, as far as they are still owed, and says whether any were.
+    /// Undoes a decision: gives its tokens back, as far as they are still owed, and says whether
+    /// any were.
     ///
-    /// What has come back by refill in the meantime is not given a second time: refunded at once a charge is given back whole,
-    /// after a later charge less what would have come back between the two. One that was reserved ahead of time is given back
-    /// whole if it is the last in the queue; from the middle, its place goes to the next who comes to wait and asks for no
-    /// more. **A decision may be refunded once, and only to the bucket that made it.**
+    /// What has come back by refill in the meantime is not given a second time: refunded at once a
+    /// charge is given back whole, after a later charge less what would have come back between the
+    /// two. One that was reserved ahead of time is given back whole if it is the last in the queue;
+    /// from the middle, its place goes to the next who comes to wait and asks for no more. **A
+    /// decision may be refunded once, and only to the bucket that made it.**
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
@@ -140,7 +148,10 @@ impl Bucket {
     /// Leaves a hole in the queue, and says whether it can still be sold.
     fn leave(&self, sold: State, charged: u64) -> bool {
         let state = self.layout.unpack(self.word.0.load(Ordering::Acquire));
-        let hole = self.layout.hole(state, sold, charged).filter(|_| self.counts(sold.stamp));
+        let hole = self
+            .layout
+            .hole(state, sold, charged)
+            .filter(|_| self.counts(sold.stamp));
         if let Some(hole) = hole {
             self.holes.add(0, hole, self.layout.position(state.stamp));
         }
@@ -158,14 +169,18 @@ impl Bucket {
         let sell = |hole: Hole| {
             let sold = Cell::new(None);
             self.update(|state| {
-                let (next, now_sold) = request.resell(state, hole).filter(|_| self.counts(hole.stamp))?;
+                let (next, now_sold) = request
+                    .resell(state, hole)
+                    .filter(|_| self.counts(hole.stamp))?;
                 sold.set(Some(now_sold));
                 Some(next)
             })
             .then_some(sold.get())
             .flatten()
         };
-        self.holes.sell(0, &request, sell).unwrap_or_else(|| self.decide(request))
+        self.holes
+            .sell(0, &request, sell)
+            .unwrap_or_else(|| self.decide(request))
     }
 
     /// How the word is divided.
@@ -174,8 +189,9 @@ impl Bucket {
         &self.layout
     }
 
-    /// Made part of its callers, where the compiler drops what they do not ask of the decision. Hence the decision is put
-    /// together after the swap, and out of parts: a swap waits for everything that was stored before it.
+    /// Made part of its callers, where the compiler drops what they do not ask of the decision.
+    /// Hence the decision is put together after the swap, and out of parts: a swap waits for
+    /// everything that was stored before it.
     #[inline(always)]
     pub(crate) fn decide(&self, request: Request<'_>) -> Decision {
         let mut word = self.word.0.load(Ordering::Relaxed);
@@ -195,9 +211,10 @@ impl Bucket {
         Decision::new(&request, self.layout.unpack(word), charged, outcome)
     }
 
-    /// The word, a moment after a swap was lost: 8 spins, and twice as many after each further loss, up to 64. Who tries again at
-    /// once takes the cache line away from the one who has just won it, and both then spend their time on moving it; two threads
-    /// that pause do twice as much together. Nobody is waited for: the pause ends whatever others do.
+    /// The word, a moment after a swap was lost: 8 spins, and twice as many after each further
+    /// loss, up to 64. Who tries again at once takes the cache line away from the one who has just
+    /// won it, and both then spend their time on moving it; two threads that pause do twice as much
+    /// together. Nobody is waited for: the pause ends whatever others do.
     #[cold]
     #[inline(never)]
     fn after_pause(&self, lost: u32) -> u64 {
@@ -221,14 +238,22 @@ impl Bucket {
 
     #[inline(always)]
     fn swap(&self, word: u64, next: u64) -> Result<(), u64> {
-        // On success release, for the sake of a reset; on failure acquire, for the sake of a refund that tries again.
-        self.word.0.compare_exchange_weak(word, next, Ordering::Release, Ordering::Acquire).map(drop)
+        // On success release, for the sake of a reset; on failure acquire, for the sake of a refund
+        // that tries again.
+        self.word
+            .0
+            .compare_exchange_weak(word, next, Ordering::Release, Ordering::Acquire)
+            .map(drop)
     }
 }
 
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let State { spent, stamp } = self.layout.unpack(self.word.0.load(Ordering::Relaxed));
-        f.debug_struct("Bucket").field("quota", &self.quota).field("spent", &spent).field("stamp", &stamp).finish()
+        f.debug_struct("Bucket")
+            .field("quota", &self.quota)
+            .field("spent", &spent)
+            .field("stamp", &stamp)
+            .finish()
     }
 }

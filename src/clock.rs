@@ -1,9 +1,10 @@
 //! The one place that names the clock.
 //!
-//! There is one origin and one calibrated clock for the whole process, so that a [`Bucket`] can be a `static`. quanta reads the
-//! processor's time-stamp counter, calibrated once at the start: against the operating system's clock it may be some parts in
-//! a million off for as long as the process lives, so a wait promised to somebody with another clock has to be rounded up by
-//! more than that.
+//! There is one origin and one calibrated clock for the whole process, so that a [`Bucket`] can be
+//! a `static`. quanta reads the processor's time-stamp counter, calibrated once at the start:
+//! against the operating system's clock it may be some parts in a million off for as long as the
+//! process lives, so a wait promised to somebody with another clock has to be rounded up by more
+//! than that.
 
 use std::{
     fmt,
@@ -39,7 +40,9 @@ impl ProcessClock {
 #[inline(always)]
 pub(crate) fn process_nanos() -> u64 {
     let process = &*PROCESS;
-    process.clock.delta_as_nanos(process.origin, process.clock.raw())
+    process
+        .clock
+        .delta_as_nanos(process.origin, process.clock.raw())
 }
 
 /// Where a limiter takes its time from.
@@ -50,7 +53,8 @@ pub(crate) enum Clock {
     Manual(ManualClock),
 }
 
-/// When a decision is made: at a time that the caller names, or now, which is read no earlier than it is needed.
+/// When a decision is made: at a time that the caller names, or now, which is read no earlier than
+/// it is needed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Time<'a> {
     At(u64),
@@ -148,7 +152,12 @@ impl Bucket {
     /// [`Bucket::reserve_at`], now.
     #[must_use = "a decision says whether the request may go on"]
     pub fn reserve(&self, cost: u32, max_wait: Duration) -> Decision {
-        self.queue(Request::reserve(self.layout(), process_nanos(), cost, max_wait))
+        self.queue(Request::reserve(
+            self.layout(),
+            process_nanos(),
+            cost,
+            max_wait,
+        ))
     }
 
     /// [`Bucket::available_at`], now.

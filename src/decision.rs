@@ -28,7 +28,8 @@ pub struct Decision {
     /// What the charge left, or the place that it took; of a refusal, what the bucket held.
     state: State,
     charged: u64,
-    /// Units that others had been sold behind this charge: who takes the place of one who left is not the last.
+    /// Units that others had been sold behind this charge: who takes the place of one who left is
+    /// not the last.
     behind: u64,
     now_nanos: u64,
     cost: u32,
@@ -52,16 +53,31 @@ pub enum Outcome {
     DeadlineTooSoon,
     /// The table has no room for this key, and was told to refuse rather than to forget another.
     TableFull,
-    /// Redis cannot be asked, and the limiter was told to refuse then. How many tokens there are is not known.
+    /// Redis cannot be asked, and the limiter was told to refuse then. How many tokens there are is
+    /// not known.
     Unavailable,
 }
 
 impl Decision {
     /// A decision that charged `charged` units and left `state`, or charged nothing and found it.
     #[inline]
-    pub(crate) const fn new(request: &Request, state: State, charged: u64, outcome: Outcome) -> Decision {
+    pub(crate) const fn new(
+        request: &Request,
+        state: State,
+        charged: u64,
+        outcome: Outcome,
+    ) -> Decision {
         let (terms, now_nanos, cost) = (request.layout.terms, request.now_nanos, request.cost);
-        Decision { terms, state, charged, behind: 0, now_nanos, cost, origin: 0, outcome }
+        Decision {
+            terms,
+            state,
+            charged,
+            behind: 0,
+            now_nanos,
+            cost,
+            origin: 0,
+            outcome,
+        }
     }
 
     /// The same decision, with so many units sold behind its charge.
@@ -69,14 +85,19 @@ impl Decision {
         Decision { behind, ..self }
     }
 
-    /// What a decision that took nothing has found, as a refusal of one who wants so many tokens, and has no more time.
+    /// What a decision that took nothing has found, as a refusal of one who wants so many tokens,
+    /// and has no more time.
     pub(crate) const fn too_late(self, cost: u32) -> Refused {
         let outcome = match self.outcome {
             Outcome::Unavailable => Outcome::Unavailable,
             _ if cost > self.limit() => Outcome::CostAboveCapacity,
             _ => Outcome::DeadlineTooSoon,
         };
-        Refused(Decision { cost, outcome, ..self })
+        Refused(Decision {
+            cost,
+            outcome,
+            ..self
+        })
     }
 
     /// The same decision, made by the part of a limiter that this number names.
@@ -121,7 +142,11 @@ impl Decision {
     /// When the request was refused.
     #[inline]
     pub const fn ok(self) -> Result<Decision, Refused> {
-        if self.is_allowed() { Ok(self) } else { Err(Refused(self)) }
+        if self.is_allowed() {
+            Ok(self)
+        } else {
+            Err(Refused(self))
+        }
     }
 
     /// The capacity of the bucket, in tokens.
@@ -148,23 +173,24 @@ impl Decision {
         self.terms.remaining(self.bucket().spent)
     }
 
-    /// The time from the decision until as many tokens are there, if nobody else takes any: refused just before, allowed
-    /// exactly at it. (One who is willing to wait, and was refused all the same, may be allowed to queue earlier than that.)
-    /// `None` when it was allowed, or never will be, or nobody knows ([`Outcome::Unavailable`]).
+    /// The time from the decision until as many tokens are there, if nobody else takes any: refused
+    /// just before, allowed exactly at it. (One who is willing to wait, and was refused all the
+    /// same, may be allowed to queue earlier than that.) `None` when it was allowed, or never will
+    /// be, or nobody knows ([`Outcome::Unavailable`]).
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         let tick = match self.outcome {
             Outcome::Allowed | Outcome::CostAboveCapacity | Outcome::Unavailable => return None,
             Outcome::TableFull => self.terms.full_at(self.state),
-            Outcome::Refused | Outcome::DebtExhausted | Outcome::DeadlineTooSoon => {
-                self.terms.enough_at(self.state, self.terms.units(self.cost))
-            }
+            Outcome::Refused | Outcome::DebtExhausted | Outcome::DeadlineTooSoon => self
+                .terms
+                .enough_at(self.state, self.terms.units(self.cost)),
         };
         self.until(tick)
     }
 
-    /// The time from the decision until the bucket is full again, if nobody takes anything; `Duration::MAX` when time ends
-    /// before that.
+    /// The time from the decision until the bucket is full again, if nobody takes anything;
+    /// `Duration::MAX` when time ends before that.
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
         match self.until(self.terms.full_at(self.bucket())) {
@@ -174,7 +200,8 @@ impl Decision {
         }
     }
 
-    /// The time in which an empty bucket becomes full, if nobody takes anything: `limit()` tokens come back in it.
+    /// The time in which an empty bucket becomes full, if nobody takes anything: `limit()` tokens
+    /// come back in it.
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
@@ -186,7 +213,8 @@ impl Decision {
         Duration::from_nanos(self.terms.window_nanos())
     }
 
-    /// The time from the decision until what was reserved may be used; zero for tokens that were there.
+    /// The time from the decision until what was reserved may be used; zero for tokens that were
+    /// there.
     #[must_use]
     pub const fn wait(&self) -> Duration {
         match self.until(self.terms.ready(self.state)) {
@@ -198,7 +226,10 @@ impl Decision {
     /// What the bucket was left with, those behind included.
     #[inline]
     const fn bucket(&self) -> State {
-        State { spent: self.state.spent + self.behind, stamp: self.state.stamp }
+        State {
+            spent: self.state.spent + self.behind,
+            stamp: self.state.stamp,
+        }
     }
 
     const fn until(&self, tick: u64) -> Option<Duration> {
@@ -225,7 +256,11 @@ impl fmt::Display for Decision {
         if self.outcome == Outcome::Unavailable {
             return write!(f, "refused: {cost} asked, and Redis cannot be");
         }
-        let verdict = if self.is_allowed() { "allowed" } else { "refused" };
+        let verdict = if self.is_allowed() {
+            "allowed"
+        } else {
+            "refused"
+        };
         write!(f, "{verdict}: {cost} asked, {remaining} of {limit} left")?;
         match self.outcome {
             Outcome::Allowed if self.wait().is_zero() => return Ok(()),

@@ -1,13 +1,15 @@
 //! Places in the queue whose owners have left, to be sold again.
 //!
-//! One who leaves from the middle of a queue cannot give tokens back: pulling the end of the queue forward would sell the time
-//! of somebody behind twice. But his very interval may go to a newcomer whom it fits, who is then served earlier than at the
-//! end. A word has no room for holes, so a few are kept beside it. Whoever finds the store in use goes on without it, so
-//! nobody waits here; a hole that finds no room lapses, and is never sold twice.
+//! One who leaves from the middle of a queue cannot give tokens back: pulling the end of the queue
+//! forward would sell the time of somebody behind twice. But his very interval may go to a newcomer
+//! whom it fits, who is then served earlier than at the end. A word has no room for holes, so a few
+//! are kept beside it. Whoever finds the store in use goes on without it, so nobody waits here; a
+//! hole that finds no room lapses, and is never sold twice.
 //!
-//! **Why a hole is still nobody's when it is sold.** The end of what is sold is pulled back over an interval only when its
-//! owner is last in the queue, or when nobody waits (see [`state`](crate::state)). While the interval's use lies ahead of the
-//! word's stamp, somebody has waited ever since, and whoever was behind is not last. So a sale swaps a word for which that
+//! **Why a hole is still nobody's when it is sold.** The end of what is sold is pulled back over an
+//! interval only when its owner is last in the queue, or when nobody waits (see
+//! [`state`](crate::state)). While the interval's use lies ahead of the word's stamp, somebody has
+//! waited ever since, and whoever was behind is not last. So a sale swaps a word for which that
 //! holds: [`Layout::resell`].
 
 use crate::{
@@ -61,7 +63,11 @@ impl Entry {
 
     fn hole(&self) -> Hole {
         let load = |field: &AtomicU64| field.load(Ordering::Relaxed);
-        Hole { start: load(&self.start), end: load(&self.end), stamp: load(&self.stamp) }
+        Hole {
+            start: load(&self.start),
+            end: load(&self.end),
+            stamp: load(&self.stamp),
+        }
     }
 
     fn fill(&self, owner: u64, hole: Hole) {
@@ -72,7 +78,14 @@ impl Entry {
     }
 
     fn clear(&self) {
-        self.fill(0, Hole { start: 0, end: 0, stamp: 0 });
+        self.fill(
+            0,
+            Hole {
+                start: 0,
+                end: 0,
+                stamp: 0,
+            },
+        );
     }
 }
 
@@ -97,14 +110,19 @@ impl<const N: usize> Holes<N> {
         });
     }
 
-    /// Takes the earliest of the owner's holes that has room for `units` from `now` on. It is then nobody else's.
+    /// Takes the earliest of the owner's holes that has room for `units` from `now` on. It is then
+    /// nobody else's.
     pub(crate) fn take(&self, owner: u64, units: u64, now: u64) -> Option<Hole> {
         self.alone(|entries| {
             let fits = |entry: &&Entry| {
                 let hole = entry.hole();
-                entry.owner.load(Ordering::Relaxed) == owner && hole.end.saturating_sub(hole.start.max(now)) >= units
+                entry.owner.load(Ordering::Relaxed) == owner
+                    && hole.end.saturating_sub(hole.start.max(now)) >= units
             };
-            let entry = entries.iter().filter(fits).min_by_key(|entry| entry.hole().start)?;
+            let entry = entries
+                .iter()
+                .filter(fits)
+                .min_by_key(|entry| entry.hole().start)?;
             let hole = entry.hole();
             entry.clear();
             Some(hole)
@@ -112,7 +130,8 @@ impl<const N: usize> Holes<N> {
         .flatten()
     }
 
-    /// Sells a hole to a newcomer, where there is one that fits: `swap` changes the word and says what was sold.
+    /// Sells a hole to a newcomer, where there is one that fits: `swap` changes the word and says
+    /// what was sold.
     pub(crate) fn sell(
         &self,
         owner: u64,
@@ -126,18 +145,31 @@ impl<const N: usize> Holes<N> {
         let hole = self.take(owner, request.units(), now)?;
         let sold = swap(hole);
         // What is left; all of it, when it was not soon enough for this newcomer.
-        let rest = Hole { start: sold.map_or(hole.start, |sold| request.layout.end(sold.charge)), ..hole };
+        let rest = Hole {
+            start: sold.map_or(hole.start, |sold| request.layout.end(sold.charge)),
+            ..hole
+        };
         if rest.start < rest.end {
             self.add(owner, rest, now);
         }
-        sold.map(|sold| request.charged(sold.charge, request.units()).before(sold.behind))
+        sold.map(|sold| {
+            request
+                .charged(sold.charge, request.units())
+                .before(sold.behind)
+        })
     }
 
     /// `None`: the store is in use.
     fn alone<T>(&self, work: impl FnOnce(&[Entry; N]) -> T) -> Option<T> {
-        self.in_use.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        self.in_use
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
         let result = work(&self.entries);
-        let count = self.entries.iter().filter(|entry| entry.hole().end > 0).count() as u64;
+        let count = self
+            .entries
+            .iter()
+            .filter(|entry| entry.hole().end > 0)
+            .count() as u64;
         self.count.store(count, Ordering::Relaxed);
         self.in_use.store(0, Ordering::Release);
         Some(result)
@@ -145,21 +177,36 @@ impl<const N: usize> Holes<N> {
 }
 
 impl Layout {
-    /// The hole that is left by the charge of `charged` units that left `sold`, if it can be sold again: of a greedy quota,
-    /// and not to be used before the word's stamp.
+    /// The hole that is left by the charge of `charged` units that left `sold`, if it can be sold
+    /// again: of a greedy quota, and not to be used before the word's stamp.
     pub(crate) fn hole(&self, state: State, sold: State, charged: u64) -> Option<Hole> {
         let end = self.end(sold);
-        let hole = Hole { start: end.checked_sub(charged)?, end, stamp: sold.stamp };
+        let hole = Hole {
+            start: end.checked_sub(charged)?,
+            end,
+            stamp: sold.stamp,
+        };
         (charged > 0 && self.lies_ahead(state, hole)).then_some(hole)
     }
 
-    /// Sells `units` of a hole at tick `now`, ready at tick `latest` at the latest. The successor of `state` says the same, as
-    /// of now, and to write it proves that the hole was nobody's. `None`: it is too late for the hole, or for who asks.
-    pub(crate) fn resell(&self, state: State, hole: Hole, now: u64, units: u64, latest: u64) -> Option<(State, Resold)> {
+    /// Sells `units` of a hole at tick `now`, ready at tick `latest` at the latest. The successor
+    /// of `state` says the same, as of now, and to write it proves that the hole was nobody's.
+    /// `None`: it is too late for the hole, or for who asks.
+    pub(crate) fn resell(
+        &self,
+        state: State,
+        hole: Hole,
+        now: u64,
+        units: u64,
+        latest: u64,
+    ) -> Option<(State, Resold)> {
         let settled = self.settle(state, now);
         let settled_at = self.position(settled.stamp);
         let end = hole.start.max(settled_at) + units;
-        let charge = State { spent: end - settled_at, stamp: settled.stamp };
+        let charge = State {
+            spent: end - settled_at,
+            stamp: settled.stamp,
+        };
         // Less is sold than that after a reset, which has made the hole void.
         let behind = self.end(settled).checked_sub(end)?;
         let fits = self.lies_ahead(state, hole) && end <= hole.end && self.ready(charge) <= latest;
@@ -167,6 +214,7 @@ impl Layout {
     }
 
     fn lies_ahead(&self, state: State, hole: Hole) -> bool {
-        self.is_greedy() && hole.end > self.position(state.stamp) + self.units(self.capacity_tokens())
+        self.is_greedy()
+            && hole.end > self.position(state.stamp) + self.units(self.capacity_tokens())
     }
 }

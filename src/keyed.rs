@@ -57,22 +57,25 @@ const BATCH: usize = 16;
 ///
 /// # What it remembers
 ///
-/// Keys are hashed, not stored: any `K: Hash + ?Sized` will do, and nothing is cloned or allocated. A bucket that has refilled
-/// is as good as new, so its place may go to another key with nothing lost: there is no sweeper, and no time to live. Memory
-/// never grows, so a flood of keys cannot exhaust it. A table made for `max_keys` has room for that many keys that are not
-/// full at the same time, but for one in a million. Should a key find no room, [`WhenFull`] says what happens, and [`Stats`]
-/// counts it.
+/// Keys are hashed, not stored: any `K: Hash + ?Sized` will do, and nothing is cloned or allocated.
+/// A bucket that has refilled is as good as new, so its place may go to another key with nothing
+/// lost: there is no sweeper, and no time to live. Memory never grows, so a flood of keys cannot
+/// exhaust it. A table made for `max_keys` has room for that many keys that are not full at the
+/// same time, but for one in a million. Should a key find no room, [`WhenFull`] says what happens,
+/// and [`Stats`] counts it.
 ///
 /// # What a collision means
 ///
-/// A key is known by 63 bits of a hash with a random seed. Two keys that share them share a bucket: they limit each other, as
-/// if they were one client. Among ten million keys, some 5 in a million times *any* two do; among one million, 5 in a hundred
-/// million. The seed differs in every limiter and every run, so nobody outside can prepare such a pair.
+/// A key is known by 63 bits of a hash with a random seed. Two keys that share them share a bucket:
+/// they limit each other, as if they were one client. Among ten million keys, some 5 in a million
+/// times *any* two do; among one million, 5 in a hundred million. The seed differs in every limiter
+/// and every run, so nobody outside can prepare such a pair.
 ///
 /// # Threads
 ///
-/// Decisions on known keys take no lock, allocate nothing, and never wait. A new key takes a latch for some tens of nanoseconds.
-/// The first call of a thread, and its first after a change of quota or rules, fetches the settings under a lock.
+/// Decisions on known keys take no lock, allocate nothing, and never wait. A new key takes a latch
+/// for some tens of nanoseconds. The first call of a thread, and its first after a change of quota
+/// or rules, fetches the settings under a lock.
 #[doc(alias = "RateLimiter")]
 pub struct KeyedLimiter<S = RandomState> {
     current: Current,
@@ -90,7 +93,8 @@ pub struct Stats {
     pub live: usize,
     /// Keys that were forgotten before their bucket was full, since the quota was last replaced.
     pub evicted_early: u64,
-    /// Requests that were refused because there was no room for another key, since the quota was last replaced.
+    /// Requests that were refused because there was no room for another key, since the quota was
+    /// last replaced.
     pub saturated: u64,
     /// Buckets there is room for.
     pub slots: usize,
@@ -99,10 +103,21 @@ pub struct Stats {
 }
 
 impl<S: BuildHasher> KeyedLimiter<S> {
-    fn with_sets(quota: Quota, sets: usize, when_full: WhenFull, clock: Clock, hasher: S) -> Option<KeyedLimiter<S>> {
+    fn with_sets(
+        quota: Quota,
+        sets: usize,
+        when_full: WhenFull,
+        clock: Clock,
+        hasher: S,
+    ) -> Option<KeyedLimiter<S>> {
         let table = Arc::new(Table::new(&quota, sets, when_full)?);
         let current = Current::new(Generation::new(quota, table, 0, Rules::default()));
-        Some(KeyedLimiter { current, clock, hasher, next_origin: AtomicU32::new(1) })
+        Some(KeyedLimiter {
+            current,
+            clock,
+            hasher,
+            next_origin: AtomicU32::new(1),
+        })
     }
 
     #[inline]
@@ -125,22 +140,30 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     #[cold]
     #[inline(never)]
     fn fetch_and_decide(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
-        self.current.with(|generation| generation.decide(hash, time, cost))
+        self.current
+            .with(|generation| generation.decide(hash, time, cost))
     }
 
     fn queue(&self, hash: u64, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {
-        self.current.with(|generation| generation.owner(hash).reserve(now_nanos, cost, max_wait))
+        self.current
+            .with(|generation| generation.owner(hash).reserve(now_nanos, cost, max_wait))
     }
 
     fn refund_hash(&self, hash: u64, decision: Decision) -> bool {
-        self.current.with(|generation| generation.owner(hash).refund(decision))
+        self.current
+            .with(|generation| generation.owner(hash).refund(decision))
     }
 }
 
 impl<S> fmt::Debug for KeyedLimiter<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (quota, rules, slots) =
-            self.current.with(|generation| (generation.quota, generation.rules.len(), generation.table.slots()));
+        let (quota, rules, slots) = self.current.with(|generation| {
+            (
+                generation.quota,
+                generation.rules.len(),
+                generation.table.slots(),
+            )
+        });
         f.debug_struct("KeyedLimiter")
             .field("quota", &quota)
             .field("rules", &rules)

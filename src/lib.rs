@@ -1,4 +1,5 @@
-//! Token-bucket rate limiting, inside your process: a bucket is one atomic word, a table of buckets is one piece of memory.
+//! Token-bucket rate limiting, inside your process: a bucket is one atomic word, a table of buckets
+//! is one piece of memory.
 //!
 //! ```
 //! use tollgate::{Bucket, Quota};
@@ -28,10 +29,12 @@
 //!
 //! # What is promised
 //!
-//! - **Never more than capacity and refill**, in any time, to within [`Quota::resolution`]: whatever threads, clocks that step
-//!   back, refunds, or changes of the quota do. The concurrent parts are model-checked, the arithmetic is tested against an
-//!   exact reference, and no remainder of a refill is ever dropped, so there is no drift.
-//! - **No lock, no allocation, no wait** in a decision on a bucket, or on a key that the table knows.
+//! - **Never more than capacity and refill**, in any time, to within [`Quota::resolution`]:
+//!   whatever threads, clocks that step back, refunds, or changes of the quota do. The concurrent
+//!   parts are model-checked, the arithmetic is tested against an exact reference, and no remainder
+//!   of a refill is ever dropped, so there is no drift.
+//! - **No lock, no allocation, no wait** in a decision on a bucket, or on a key that the table
+//!   knows.
 //! - **A refusal writes nothing**: attack traffic costs a load, and scales with cores.
 //! - **Times are exact**: refused just before [`Decision::retry_after`], allowed at it.
 //! - **Memory is fixed** when a limiter is made: some 27 bytes a key.
@@ -46,14 +49,16 @@
 //! | of a million | 97 ns | |
 //! | of a million, in [batches](KeyedLimiter::try_acquire_batch) | 51 ns | |
 //!
-//! A bucket takes no heap, and a key 27 bytes of it. Two cores of a shared virtual machine, of which some 9 ns are the reading of
-//! its clock; the README has the peers beside it, and the command that measures them.
+//! A bucket takes no heap, and a key 27 bytes of it. Two cores of a shared virtual machine, of
+//! which some 9 ns are the reading of its clock; the README has the peers beside it, and the
+//! command that measures them.
 //!
 //! # Features
 //!
-//! `std` (default) has the clock and the table. Without it the crate is `no_std`, without `alloc`: [`Quota`], [`Bucket`] and
-//! [`Decision`], with time passed in. `tokio` adds waiting, `serde` quotas in files, `tower` the layer for web services, `redis`
-//! limits that many processes share, `server` the binary.
+//! `std` (default) has the clock and the table. Without it the crate is `no_std`, without `alloc`:
+//! [`Quota`], [`Bucket`] and [`Decision`], with time passed in. `tokio` adds waiting, `serde`
+//! quotas in files, `tower` the layer for web services, `redis` limits that many processes share,
+//! `server` the binary.
 // What is behind a feature that is off has its page elsewhere.
 #![cfg_attr(
     not(feature = "redis"),
@@ -69,7 +74,10 @@
 // Without std there is no table: what only it asks of a word and a decision has no caller then.
 #![cfg_attr(not(feature = "std"), allow(dead_code))]
 #![cfg_attr(not(feature = "std"), allow(rustdoc::broken_intra_doc_links))]
-#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
 
 mod bucket;
 #[cfg(feature = "std")]
@@ -103,7 +111,9 @@ pub use decision::{Decision, Outcome, Refused};
 pub use keyed::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Stats, WhenFull};
 pub use quota::{Quota, QuotaError};
 #[cfg(feature = "redis")]
-pub use redis::{OnError, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, SharedDecision, Source};
+pub use redis::{
+    OnError, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, SharedDecision, Source,
+};
 
 /// The README's examples, run as tests.
 #[cfg(all(doctest, feature = "tokio", feature = "serde"))]

@@ -22,16 +22,18 @@ pub(crate) const MINUTE: u64 = 60 * SECOND;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
 pub(crate) const DAY: u64 = 24 * HOUR;
 
-/// Debt that waiters may run up when the quota says nothing else, if the capacity is not larger still.
+/// Debt that waiters may run up when the quota says nothing else, if the capacity is not larger
+/// still.
 const DEFAULT_DEBT: u32 = 1000;
 
 /// How many tokens a bucket holds, and how they come back.
 ///
 /// - **Greedy** (the usual kind): tokens drip back evenly, *so many per period*.
-/// - **Interval**: a window opens with the first request; when it ends, all tokens are back at once.
+/// - **Interval**: a window opens with the first request; when it ends, all tokens are back at
+///   once.
 ///
-/// Capacity is any `u32` from 1. The rate is anything from one token in a century to 10⁹ tokens a second, kept as an exact
-/// ratio of integers.
+/// Capacity is any `u32` from 1. The rate is anything from one token in a century to 10⁹ tokens a
+/// second, kept as an exact ratio of integers.
 ///
 /// ```
 /// use tollgate::Quota;
@@ -47,8 +49,8 @@ const DEFAULT_DEBT: u32 = 1000;
 /// const NOTHING: tollgate::Quota = tollgate::Quota::per_second(0);
 /// ```
 ///
-/// A number that a person types at run time goes through [`Quota::new`], [`Quota::try_interval`], [`Quota::from_rate`],
-/// [`Quota::try_capacity`] or `parse`, which return an error instead.
+/// A number that a person types at run time goes through [`Quota::new`], [`Quota::try_interval`],
+/// [`Quota::from_rate`], [`Quota::try_capacity`] or `parse`, which return an error instead.
 #[derive(Clone, Copy)]
 pub struct Quota {
     capacity: u32,
@@ -65,7 +67,8 @@ pub(crate) enum Kind {
 }
 
 impl Quota {
-    /// `tokens` a second, dripping back evenly; the capacity is `tokens` too, until [`Quota::capacity`] says otherwise.
+    /// `tokens` a second, dripping back evenly; the capacity is `tokens` too, until
+    /// [`Quota::capacity`] says otherwise.
     ///
     /// # Panics
     /// When `tokens` is zero or above 10⁹; in a `const` or `static`, that is a compile error.
@@ -101,7 +104,8 @@ impl Quota {
         Quota::literal(tokens, tokens as u64, DAY, Kind::Greedy)
     }
 
-    /// `capacity` tokens, all of them back at once when the window that began with the first request ends.
+    /// `capacity` tokens, all of them back at once when the window that began with the first
+    /// request ends.
     ///
     /// ```
     /// use {std::time::Duration, tollgate::Quota};
@@ -114,7 +118,12 @@ impl Quota {
     #[doc(alias = "fixed_window")]
     #[must_use]
     pub const fn interval(capacity: u32, window: Duration) -> Quota {
-        Quota::literal(capacity, capacity as u64, saturating_nanos(window), Kind::Interval)
+        Quota::literal(
+            capacity,
+            capacity as u64,
+            saturating_nanos(window),
+            Kind::Interval,
+        )
     }
 
     /// The same quota with room for `tokens` at once.
@@ -136,9 +145,11 @@ impl Quota {
         }
     }
 
-    /// The same quota, with waiters allowed to reserve `tokens` more than there are. Zero: nobody waits.
+    /// The same quota, with waiters allowed to reserve `tokens` more than there are. Zero: nobody
+    /// waits.
     ///
-    /// Room for debt costs resolution: see [`Quota::resolution`]. The default is the capacity, and at least 1000.
+    /// Room for debt costs resolution: see [`Quota::resolution`]. The default is the capacity, and
+    /// at least 1000.
     ///
     /// # Panics
     /// When [`Quota::try_debt`] would return an error.
@@ -153,8 +164,8 @@ impl Quota {
     /// `tokens` per `period`, dripping back evenly, with room for `capacity` at once.
     ///
     /// # Errors
-    /// When the capacity, the tokens or the period is zero, the period is longer than a century, or there would be more than
-    /// 10⁹ tokens a second.
+    /// When the capacity, the tokens or the period is zero, the period is longer than a century, or
+    /// there would be more than 10⁹ tokens a second.
     ///
     /// ```
     /// use {std::time::Duration, tollgate::Quota};
@@ -170,11 +181,12 @@ impl Quota {
 
     /// `tokens_per_second` as a number, dripping back evenly, with room for `capacity` at once.
     ///
-    /// A floating-point number stands for the simplest ratio that reads back as the same number: `0.1` is one token in ten
-    /// seconds, exactly, and `1.0 / 3.0` is one in three.
+    /// A floating-point number stands for the simplest ratio that reads back as the same number:
+    /// `0.1` is one token in ten seconds, exactly, and `1.0 / 3.0` is one in three.
     ///
     /// # Errors
-    /// When the capacity is zero, or the rate is not a number from one token a century to 10⁹ a second.
+    /// When the capacity is zero, or the rate is not a number from one token a century to 10⁹ a
+    /// second.
     ///
     /// ```
     /// use tollgate::Quota;
@@ -189,7 +201,9 @@ impl Quota {
         }
         let (tokens, period_nanos) = rate::simplest_ratio(tokens_per_second).ok_or(refused)?;
         match Quota::validated(capacity, tokens, period_nanos, Kind::Greedy) {
-            Err(QuotaError::ZeroTokens | QuotaError::Period(_) | QuotaError::TooFast { .. }) => Err(refused),
+            Err(QuotaError::ZeroTokens | QuotaError::Period(_) | QuotaError::TooFast { .. }) => {
+                Err(refused)
+            }
             other => other,
         }
     }
@@ -197,10 +211,15 @@ impl Quota {
     /// Like [`Quota::interval`], for numbers that are not known to be good.
     ///
     /// # Errors
-    /// When the capacity is zero, the window is shorter than a microsecond or longer than a century, or there would be more than 10⁹ tokens a
-    /// second.
+    /// When the capacity is zero, the window is shorter than a microsecond or longer than a
+    /// century, or there would be more than 10⁹ tokens a second.
     pub const fn try_interval(capacity: u32, window: Duration) -> Result<Quota, QuotaError> {
-        Quota::validated(capacity, capacity as u64, saturating_nanos(window), Kind::Interval)
+        Quota::validated(
+            capacity,
+            capacity as u64,
+            saturating_nanos(window),
+            Kind::Interval,
+        )
     }
 
     /// Like [`Quota::capacity`], for a number that is not known to be good.
@@ -217,7 +236,10 @@ impl Quota {
             Kind::Greedy => self.tokens,
             Kind::Interval => tokens as u64,
         };
-        match (Quota::validated(tokens, refill, self.period_nanos, self.kind), self.debt) {
+        match (
+            Quota::validated(tokens, refill, self.period_nanos, self.kind),
+            self.debt,
+        ) {
             (Ok(quota), Some(debt)) => quota.try_debt(debt),
             (result, _) => result,
         }
@@ -226,14 +248,20 @@ impl Quota {
     /// Like [`Quota::debt`], for a number that is not known to be good.
     ///
     /// # Errors
-    /// When so much debt would leave the word too few bits for time: [`Quota::resolution`] may be at most a microsecond, or a
-    /// quarter of the time in which the capacity comes back.
+    /// When so much debt would leave the word too few bits for time: [`Quota::resolution`] may be
+    /// at most a microsecond, or a quarter of the time in which the capacity comes back.
     pub const fn try_debt(self, tokens: u32) -> Result<Quota, QuotaError> {
-        let quota = Quota { debt: Some(tokens), ..self };
+        let quota = Quota {
+            debt: Some(tokens),
+            ..self
+        };
         let resolution = Layout::of(&quota).terms.resolution_nanos();
         let refill = self.period_nanos as u128 * self.capacity as u128 / self.tokens as u128;
         if resolution > MICROSECOND && resolution as u128 > refill / 4 {
-            return Err(QuotaError::Debt { debt: tokens, resolution: Duration::from_nanos(resolution) });
+            return Err(QuotaError::Debt {
+                debt: tokens,
+                resolution: Duration::from_nanos(resolution),
+            });
         }
         Ok(quota)
     }
@@ -273,17 +301,23 @@ impl Quota {
         Duration::from_nanos(self.period_nanos)
     }
 
-    /// The rate as the nearest number there is, to show; [`Quota::tokens`] and [`Quota::period`] are the exact ratio.
+    /// The rate as the nearest number there is, to show; [`Quota::tokens`] and [`Quota::period`]
+    /// are the exact ratio.
     #[must_use]
     pub fn tokens_per_second(&self) -> f64 {
-        rate::nearest(u128::from(self.tokens) * u128::from(SECOND), u128::from(self.period_nanos))
+        rate::nearest(
+            u128::from(self.tokens) * u128::from(SECOND),
+            u128::from(self.period_nanos),
+        )
     }
 
-    /// The grain of time: tokens come back in steps this long, so a token can be early by less than this.
+    /// The grain of time: tokens come back in steps this long, so a token can be early by less than
+    /// this.
     ///
-    /// It is never late, unless a step brings several tokens (from where capacity and debt, times the rate, reach some 2³³):
-    /// then it can be late by less than a step. With the default debt, 10 tokens at one a second have steps of 244 µs, a
-    /// million at a million a second 128 µs. Whatever the steps, what comes back over any longer time is exact.
+    /// It is never late, unless a step brings several tokens (from where capacity and debt, times
+    /// the rate, reach some 2³³): then it can be late by less than a step. With the default debt,
+    /// 10 tokens at one a second have steps of 244 µs, a million at a million a second 128 µs.
+    /// Whatever the steps, what comes back over any longer time is exact.
     ///
     /// ```
     /// use {std::time::Duration, tollgate::Quota};

@@ -1,4 +1,5 @@
-//! What is asked of a word, and what the word answers: the part of a decision that a bucket and a table share.
+//! What is asked of a word, and what the word answers: the part of a decision that a bucket and a
+//! table share.
 
 use core::time::Duration;
 
@@ -32,13 +33,27 @@ impl<'a> Request<'a> {
     /// Tokens that are there now.
     #[inline(always)]
     pub(crate) fn take(layout: &'a Layout, now_nanos: u64, cost: u32) -> Request<'a> {
-        Request { layout, now_nanos, cost, tick: layout.tick(now_nanos), latest: None }
+        Request {
+            layout,
+            now_nanos,
+            cost,
+            tick: layout.tick(now_nanos),
+            latest: None,
+        }
     }
 
     /// Tokens that are there within `max_wait`.
-    pub(crate) fn reserve(layout: &'a Layout, now_nanos: u64, cost: u32, max_wait: Duration) -> Request<'a> {
+    pub(crate) fn reserve(
+        layout: &'a Layout,
+        now_nanos: u64,
+        cost: u32,
+        max_wait: Duration,
+    ) -> Request<'a> {
         let latest = layout.tick(now_nanos.saturating_add(nanos(max_wait)));
-        Request { latest: Some(latest), ..Request::take(layout, now_nanos, cost) }
+        Request {
+            latest: Some(latest),
+            ..Request::take(layout, now_nanos, cost)
+        }
     }
 
     #[inline]
@@ -51,7 +66,9 @@ impl<'a> Request<'a> {
     pub(crate) fn without_charge(&self) -> Option<Decision> {
         match self.step(0) {
             Step::Write(..) => None,
-            Step::Answer(settled, outcome) => Some(self.declined(self.layout.unpack(settled), outcome)),
+            Step::Answer(settled, outcome) => {
+                Some(self.declined(self.layout.unpack(settled), outcome))
+            }
         }
     }
 
@@ -78,7 +95,12 @@ impl<'a> Request<'a> {
         if self.refusal() == Outcome::CostAboveCapacity {
             return Step::Answer(self.layout.pack(settled), Outcome::CostAboveCapacity);
         }
-        match self.layout.reserve(state, self.tick, self.units(), self.latest.unwrap_or(self.tick)) {
+        match self.layout.reserve(
+            state,
+            self.tick,
+            self.units(),
+            self.latest.unwrap_or(self.tick),
+        ) {
             // What an interval quota skips to the next window is part of the charge.
             Ok(next) => Step::Write(self.layout.pack(next), next.spent - settled.spent),
             Err((settled, denied)) => Step::Answer(self.layout.pack(settled), denied.into()),
@@ -88,12 +110,17 @@ impl<'a> Request<'a> {
     /// Why there are too few.
     #[inline]
     pub(crate) fn refusal(&self) -> Outcome {
-        if self.cost > self.layout.capacity_tokens() { Outcome::CostAboveCapacity } else { Outcome::Refused }
+        if self.cost > self.layout.capacity_tokens() {
+            Outcome::CostAboveCapacity
+        } else {
+            Outcome::Refused
+        }
     }
 
     /// Sells part of a hole; see [`Layout::resell`].
     pub(crate) fn resell(&self, state: State, hole: Hole) -> Option<(State, Resold)> {
-        self.layout.resell(state, hole, self.tick, self.units(), self.latest?)
+        self.layout
+            .resell(state, hole, self.tick, self.units(), self.latest?)
     }
 
     /// The decision that took `units` and left `state`.

@@ -1,4 +1,5 @@
-//! Quotas in configuration files (feature `serde`): as the text a quota prints, or as a table of its fields.
+//! Quotas in configuration files (feature `serde`): as the text a quota prints, or as a table of
+//! its fields.
 
 use core::{fmt, time::Duration};
 
@@ -26,7 +27,8 @@ impl Serialize for Quota {
 /// | `{capacity = 10, refill = {every = "1h", mode = "interval"}}` | all back at once |
 /// | `{tokens = 100, time = 3600}` | 100, all back at once after so many seconds |
 ///
-/// Each table may have a `debt` as well. A duration is a text such as `"1h"` or `"90s"`, or a number of seconds.
+/// Each table may have a `debt` as well. A duration is a text such as `"1h"` or `"90s"`, or a
+/// number of seconds.
 ///
 /// ```
 /// use tollgate::Quota;
@@ -58,7 +60,9 @@ impl<'de> Visitor<'de> for QuotaVisitor {
     type Value = Quota;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a quota such as \"100/hour, capacity 20\" or { capacity = 10, refill_rate = 0.5 }")
+        f.write_str(
+            "a quota such as \"100/hour, capacity 20\" or { capacity = 10, refill_rate = 0.5 }",
+        )
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Quota, E> {
@@ -110,17 +114,33 @@ impl Fields {
                 refill: None,
                 ..
             } => Quota::try_interval(tokens, time),
-            Fields { tokens: None, time: None, capacity: Some(capacity), refill_rate: Some(rate), refill: None, .. } => {
-                Quota::from_rate(capacity, rate)
-            }
             Fields {
-                tokens: None, time: None, capacity: Some(capacity), refill_rate: None, refill: Some(refill), ..
+                tokens: None,
+                time: None,
+                capacity: Some(capacity),
+                refill_rate: Some(rate),
+                refill: None,
+                ..
+            } => Quota::from_rate(capacity, rate),
+            Fields {
+                tokens: None,
+                time: None,
+                capacity: Some(capacity),
+                refill_rate: None,
+                refill: Some(refill),
+                ..
             } => {
                 let tokens = refill.tokens.unwrap_or(capacity.into());
                 match refill.mode {
                     Mode::Greedy => Quota::new(capacity, tokens, refill.every.0),
-                    Mode::Interval if tokens == u64::from(capacity) => Quota::try_interval(capacity, refill.every.0),
-                    Mode::Interval => return Err(E::custom("refill.tokens: in the mode interval the capacity comes back")),
+                    Mode::Interval if tokens == u64::from(capacity) => {
+                        Quota::try_interval(capacity, refill.every.0)
+                    }
+                    Mode::Interval => {
+                        return Err(E::custom(
+                            "refill.tokens: in the mode interval the capacity comes back",
+                        ));
+                    }
                 }
             }
             _ => {
@@ -130,7 +150,9 @@ impl Fields {
             }
         };
         let quota = quota.map_err(E::custom)?;
-        self.debt.map_or(Ok(quota), |debt| quota.try_debt(debt)).map_err(E::custom)
+        self.debt
+            .map_or(Ok(quota), |debt| quota.try_debt(debt))
+            .map_err(E::custom)
     }
 }
 
@@ -153,10 +175,14 @@ impl Visitor<'_> for PeriodVisitor {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Period, E> {
         let mut input = Input { text, at: 0 };
-        let nanos =
-            input.period_nanos().and_then(|nanos| input.end("a count or the end").map(|()| nanos)).map_err(E::custom)?;
+        let nanos = input
+            .period_nanos()
+            .and_then(|nanos| input.end("a count or the end").map(|()| nanos))
+            .map_err(E::custom)?;
         // Longer than 64 bits is longer than a century, which the quota refuses.
-        Ok(Period(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))))
+        Ok(Period(Duration::from_nanos(
+            u64::try_from(nanos).unwrap_or(u64::MAX),
+        )))
     }
 
     fn visit_u64<E: Error>(self, seconds: u64) -> Result<Period, E> {
@@ -164,12 +190,15 @@ impl Visitor<'_> for PeriodVisitor {
     }
 
     fn visit_i64<E: Error>(self, seconds: i64) -> Result<Period, E> {
-        let seconds = u64::try_from(seconds).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(seconds), &self))?;
+        let seconds = u64::try_from(seconds)
+            .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(seconds), &self))?;
         self.visit_u64(seconds)
     }
 
     fn visit_f64<E: Error>(self, seconds: f64) -> Result<Period, E> {
         let period = Duration::try_from_secs_f64(seconds);
-        period.map(Period).map_err(|_| E::invalid_value(serde::de::Unexpected::Float(seconds), &self))
+        period
+            .map(Period)
+            .map_err(|_| E::invalid_value(serde::de::Unexpected::Float(seconds), &self))
     }
 }

@@ -17,9 +17,10 @@
 //! # }
 //! ```
 //!
-//! axum boxes what a layer makes of each route, and leaves the address in each request. Around the whole router, made for each
-//! connection, a limit takes a third fewer instructions (`benches/tower.sh`). It comes before all of the router's own layers then,
-//! and handlers find no `ConnectInfo`. With the crate `tower` and its feature `util`:
+//! axum boxes what a layer makes of each route, and leaves the address in each request. Around the
+//! whole router, made for each connection, a limit takes a third fewer instructions
+//! (`benches/tower.sh`). It comes before all of the router's own layers then, and handlers find no
+//! `ConnectInfo`. With the crate `tower` and its feature `util`:
 //!
 //! ```no_run
 //! use std::{convert::Infallible, future::ready};
@@ -45,8 +46,9 @@
 //!
 //! # Where the address of the peer comes from
 //!
-//! A layer sees a request, not its connection. Either it is made [for each connection](RateLimitLayer::for_peer), or the server has to
-//! leave the address in the request's extensions, and you say in which:
+//! A layer sees a request, not its connection. Either it is made [for each
+//! connection](RateLimitLayer::for_peer), or the server has to leave the address in the request's
+//! extensions, and you say in which:
 //!
 //! | server | where it leaves the address | what to say |
 //! | --- | --- | --- |
@@ -54,10 +56,11 @@
 //! | tonic | on its own | `.peer_from(\|peer: &TcpConnectInfo\| peer.remote_addr())` |
 //! | hyper | nowhere | `.for_peer(peer)` for each connection, or put a [`PeerAddr`] into each request |
 //!
-//! A request without an address is **not let through**: it is answered with 500 and a message that names
-//! [`RateLimitLayer::peer_from`].
+//! A request without an address is **not let through**: it is answered with 500 and a message that
+//! names [`RateLimitLayer::peer_from`].
 //!
-//! hyper itself has services of another kind, which hyper-util makes of tower's (its feature `service`):
+//! hyper itself has services of another kind, which hyper-util makes of tower's (its feature
+//! `service`):
 //!
 //! ```no_run
 //! use std::convert::Infallible;
@@ -82,24 +85,31 @@
 //!
 //! # Safe from the start
 //!
-//! - **Forwarding headers are ignored** until [`RateLimitLayer::trust_proxies`] says whose count; then the client is the
-//!   rightmost address that is not one of yours, and nothing that a client writes itself changes that.
-//! - **IPv6 clients are told apart by their /64**, since each has that many addresses; [`RateLimitLayer::ipv6_prefix`] differs.
-//! - **Memory is fixed**: 100,000 clients in 2.7 MB. [`RateLimitLayer::shared`] takes a limiter of any other size.
-//! - **What is refused never reaches your service**, nor does what has no key: 401 without the header of a [`Key::header`].
-//! - **A limit is one limit**, on however many routes the layer is put, and in whatever clones of it.
+//! - **Forwarding headers are ignored** until [`RateLimitLayer::trust_proxies`] says whose count;
+//!   then the client is the rightmost address that is not one of yours, and nothing that a client
+//!   writes itself changes that.
+//! - **IPv6 clients are told apart by their /64**, since each has that many addresses;
+//!   [`RateLimitLayer::ipv6_prefix`] differs.
+//! - **Memory is fixed**: 100,000 clients in 2.7 MB. [`RateLimitLayer::shared`] takes a limiter of
+//!   any other size.
+//! - **What is refused never reaches your service**, nor does what has no key: 401 without the
+//!   header of a [`Key::header`].
+//! - **A limit is one limit**, on however many routes the layer is put, and in whatever clones of
+//!   it.
 //!
 //! # What the client sees
 //!
-//! Every answer that was decided on carries `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`; a refusal is 429
-//! with `Retry-After` and a JSON object. [`Headers::Draft11`] is the IETF draft instead, [`Headers::Both`] both, and with
-//! [`Headers::RetryAfter`] a refusal has that header, and what is allowed none, which costs least. Of two limits, one around the
-//! other, the inner one's headers stand. A gRPC request is refused in gRPC's own way: status 200, `grpc-status: 8`
-//! (`RESOURCE_EXHAUSTED`), the same headers as metadata.
+//! Every answer that was decided on carries `X-RateLimit-Limit`, `X-RateLimit-Remaining` and
+//! `X-RateLimit-Reset`; a refusal is 429 with `Retry-After` and a JSON object. [`Headers::Draft11`]
+//! is the IETF draft instead, [`Headers::Both`] both, and with [`Headers::RetryAfter`] a refusal
+//! has that header, and what is allowed none, which costs least. Of two limits, one around the
+//! other, the inner one's headers stand. A gRPC request is refused in gRPC's own way: status 200,
+//! `grpc-status: 8` (`RESOURCE_EXHAUSTED`), the same headers as metadata.
 //!
 //! # Behind it
 //!
-//! The [`Decision`](crate::Decision) is in the request's extensions, so that a handler can say what is left:
+//! The [`Decision`](crate::Decision) is in the request's extensions, so that a handler can say what
+//! is left:
 //!
 //! ```
 //! # use {axum::Extension, tollgate::Decision};
@@ -110,8 +120,8 @@
 //!
 //! # On many machines
 //!
-//! `RateLimitLayer::redis` takes a `RedisLimiter` (feature `redis`), and all services whose limiters use the same Redis and prefix
-//! share one limit:
+//! `RateLimitLayer::redis` takes a `RedisLimiter` (feature `redis`), and all services whose
+//! limiters use the same Redis and prefix share one limit:
 //!
 //! ```no_run
 //! # #[cfg(feature = "redis")]
@@ -122,8 +132,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Then a `SharedDecision` is in the request's extensions too, and says who decided. While Redis cannot be asked, the limiter's
-//! policy does, the answer carries `X-RateLimit-Without-Redis`, and a refusal that is the policy's own is 503 and not 429.
+//! Then a `SharedDecision` is in the request's extensions too, and says who decided. While Redis
+//! cannot be asked, the limiter's policy does, the answer carries `X-RateLimit-Without-Redis`, and
+//! a refusal that is the policy's own is 503 and not 429.
 
 mod accept;
 mod body;

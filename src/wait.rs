@@ -1,13 +1,15 @@
 //! Waiting for tokens: `acquire` on a bucket and on a key.
 //!
-//! By reservation: one swap takes the tokens ahead of time, one sleep lasts until they are there. So order of arrival is order
-//! of service, heavy requests are not starved by light ones, nobody is woken in vain, and there is no queue in memory.
+//! By reservation: one swap takes the tokens ahead of time, one sleep lasts until they are there.
+//! So order of arrival is order of service, heavy requests are not starved by light ones, nobody is
+//! woken in vain, and there is no queue in memory.
 //!
-//! **What a waiter who leaves gives up.** A future that is dropped gives its reservation back: at once when it was the last in
-//! the queue. From the middle it leaves a hole, which the next one who comes to wait and asks for no more gets as his place
-//! (see the module `holes`); if nobody comes in time, the tokens lapse, and those behind are neither earlier nor later for it.
-//! A deadline known beforehand (`acquire_by`) never makes a hole: who cannot be served in time is refused at once, with
-//! nothing taken.
+//! **What a waiter who leaves gives up.** A future that is dropped gives its reservation back: at
+//! once when it was the last in the queue. From the middle it leaves a hole, which the next one who
+//! comes to wait and asks for no more gets as his place (see the module `holes`); if nobody comes
+//! in time, the tokens lapse, and those behind are neither earlier nor later for it. A deadline
+//! known beforehand (`acquire_by`) never makes a hole: who cannot be served in time is refused at
+//! once, with nothing taken.
 
 use std::{future::Future, time::Duration};
 
@@ -18,8 +20,9 @@ use crate::{
     decision::{Decision, Refused},
 };
 
-/// What a wait is lengthened by, since the sleeper's clock is not the bucket's: a fraction of 2⁻¹⁴, some 61 parts in a million.
-/// The two were seen 2 parts in a million apart, and 16 in a noisy first second.
+/// What a wait is lengthened by, since the sleeper's clock is not the bucket's: a fraction of 2⁻¹⁴,
+/// some 61 parts in a million. The two were seen 2 parts in a million apart, and 16 in a noisy
+/// first second.
 const CLOCK_MARGIN: u32 = 1 << 14;
 
 /// As long as anybody would wait: the clock's horizon is nearer.
@@ -31,8 +34,8 @@ impl Bucket {
     /// A dropped future gives its tokens back, or its place in the queue: see [`Bucket::refund`].
     ///
     /// # Errors
-    /// When `cost` is above the capacity, or so much is waiting already that the quota's [debt](crate::Quota::debt) is used
-    /// up: at once, with nothing taken.
+    /// When `cost` is above the capacity, or so much is waiting already that the quota's
+    /// [debt](crate::Quota::debt) is used up: at once, with nothing taken.
     ///
     /// ```
     /// # use tollgate::{Bucket, Quota};
@@ -65,7 +68,11 @@ impl Bucket {
     /// # Ok::<(), tollgate::Refused>(()) }).unwrap();
     /// ```
     #[must_use = "futures do nothing unless awaited"]
-    pub fn acquire_by(&self, cost: u32, deadline: Instant) -> impl Future<Output = Result<Decision, Refused>> + Send {
+    pub fn acquire_by(
+        &self,
+        cost: u32,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Decision, Refused>> + Send {
         wait_for(BucketTurn(self), cost, Some(deadline))
     }
 }
@@ -95,16 +102,25 @@ impl Turn for BucketTurn<'_> {
     }
 }
 
-pub(crate) async fn wait_for(turn: impl Turn, cost: u32, deadline: Option<Instant>) -> Result<Decision, Refused> {
+pub(crate) async fn wait_for(
+    turn: impl Turn,
+    cost: u32,
+    deadline: Option<Instant>,
+) -> Result<Decision, Refused> {
     loop {
-        let max_wait =
-            deadline.map_or(FOREVER, |deadline| without_margin(deadline.saturating_duration_since(Instant::now())));
-        let reserved = Reserved { turn, decision: turn.reserve(cost, max_wait).ok()? };
+        let max_wait = deadline.map_or(FOREVER, |deadline| {
+            without_margin(deadline.saturating_duration_since(Instant::now()))
+        });
+        let reserved = Reserved {
+            turn,
+            decision: turn.reserve(cost, max_wait).ok()?,
+        };
         let wait = reserved.decision.wait();
         if !wait.is_zero() {
             sleep(with_margin(wait)).await;
             if !turn.holds(reserved.decision) {
-                // Reset in the meantime: the bucket was made full without this charge, so queue again.
+                // Reset in the meantime: the bucket was made full without this charge, so queue
+                // again.
                 continue;
             }
         }

@@ -22,7 +22,11 @@ impl Backend for KeyedLimiter {
     type Answer = Answer;
 
     async fn make(quota: Quota, clock: ManualClock) -> KeyedLimiter {
-        KeyedLimiter::builder(quota).max_keys(1000).clock(clock).build().unwrap()
+        KeyedLimiter::builder(quota)
+            .max_keys(1000)
+            .clock(clock)
+            .build()
+            .unwrap()
     }
 
     async fn try_acquire(&self, key: &str, cost: u32) -> Answer {

@@ -1,6 +1,11 @@
 //! Five thousand connections that do nothing, and those who do something beside them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -16,7 +21,10 @@ const CROWD: usize = 5000;
 /// Memory that the process has now, in bytes.
 fn memory(server: &Server) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     kib.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
@@ -26,7 +34,9 @@ fn sockets(server: &Server) -> usize {
     let is_socket = |path: std::path::PathBuf| {
         std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
     };
-    files.filter(|file| is_socket(file.as_ref().unwrap().path())).count()
+    files
+        .filter(|file| is_socket(file.as_ref().unwrap().path()))
+        .count()
 }
 
 /// Connections, each of which has had one answer through the gateway.
@@ -43,8 +53,18 @@ fn crowd(server: &Server) -> Vec<Client> {
 fn raise_the_limit() {
     let limit = getrlimit(Resource::Nofile);
     let needed = limit.maximum.map_or(20_000, |maximum| maximum.min(20_000));
-    assert!(needed > CROWD as u64 + 500, "the limit of open files is {needed}: raise it with ulimit -Hn");
-    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum: limit.maximum }).unwrap();
+    assert!(
+        needed > CROWD as u64 + 500,
+        "the limit of open files is {needed}: raise it with ulimit -Hn"
+    );
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(needed),
+            maximum: limit.maximum,
+        },
+    )
+    .unwrap();
 }
 
 #[test]
@@ -61,19 +81,34 @@ fn a_crowd_of_idle_connections_keeps_nobody_out_and_leaves_nothing_behind() {
 
     let first = crowd(&server);
     let full = memory(&server);
-    assert!(full < before + CROWD * 64 * 1024, "{} KiB a connection", (full - before) / CROWD / 1024);
+    assert!(
+        full < before + CROWD * 64 * 1024,
+        "{} KiB a connection",
+        (full - before) / CROWD / 1024
+    );
     let mut other = server.client();
     for _ in 0..500 {
         let asked = Instant::now();
         assert_eq!(other.get("/").text(), "hello");
-        assert!(asked.elapsed() < Duration::from_secs(5), "others wait for the idle");
+        assert!(
+            asked.elapsed() < Duration::from_secs(5),
+            "others wait for the idle"
+        );
     }
-    assert!(upstream.connections() < 300, "idle clients hold no connections to the upstream: {}", upstream.connections());
+    assert!(
+        upstream.connections() < 300,
+        "idle clients hold no connections to the upstream: {}",
+        upstream.connections()
+    );
     drop((first, other));
 
-    wait_until("connections end with their clients", || sockets(&server) <= at_first + 2);
+    wait_until("connections end with their clients", || {
+        sockets(&server) <= at_first + 2
+    });
     // Not all at once, since the next crowd may be on its way.
-    wait_until("memory goes back to the system", || memory(&server) < before + (full - before) / 4);
+    wait_until("memory goes back to the system", || {
+        memory(&server) < before + (full - before) / 4
+    });
     server.assert_healthy();
 }
 

@@ -1,6 +1,11 @@
 //! Upstreams that are gone, stall, break off or talk nonsense: 502 and 504, and nobody else waits.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -24,7 +29,13 @@ fn impatient(url: &str, lines: &str) -> Server {
 fn assert_fault(response: &Response, status: u16, error: &str) {
     assert_eq!(response.status, status, "{response:?}");
     assert_eq!(response.json()["error"], error);
-    assert!(response.json()["message"].as_str().unwrap().contains("upstream"), "{response:?}");
+    assert!(
+        response.json()["message"]
+            .as_str()
+            .unwrap()
+            .contains("upstream"),
+        "{response:?}"
+    );
     assert_eq!(response.header("Content-Type"), Some("application/json"));
     assert!(response.remaining() < 1_000_000, "it has cost a token");
 }
@@ -37,7 +48,10 @@ fn reset(connection: &Connection) {
 
 #[test]
 fn an_upstream_that_is_not_there_is_502_and_found_when_it_is_back() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let mut server = impatient(&format!("http://{address}"), "");
     let mut client = server.client();
     for _ in 0..3 {
@@ -50,12 +64,18 @@ fn an_upstream_that_is_not_there_is_502_and_found_when_it_is_back() {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 4096]).unwrap();
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                .unwrap();
         }
     });
     assert_eq!(client.get("/").status, 200);
     let log = server.logged("the upstream fails");
-    assert_eq!(log.matches("the upstream fails").count(), 1, "once, not for every request: {log}");
+    assert_eq!(
+        log.matches("the upstream fails").count(),
+        1,
+        "once, not for every request: {log}"
+    );
     assert!(log.contains("refused"), "and why: {log}");
     server.assert_healthy();
 }
@@ -64,7 +84,9 @@ fn an_upstream_that_is_not_there_is_502_and_found_when_it_is_back() {
 fn an_upstream_that_cannot_be_reached_in_time_is_504() {
     // A full backlog takes no more connections, and says nothing.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket
+        .bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     let fill = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -112,7 +134,10 @@ fn an_upstream_that_stalls_in_its_header_is_504() {
 
 #[test]
 fn an_upstream_that_stalls_in_its_body_cuts_the_answer() {
-    for framing in ["Content-Length: 100\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"] {
+    for framing in [
+        "Content-Length: 100\r\n\r\nhalf",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ] {
         let upstream = Upstream::start(move |connection| {
             connection.request()?;
             connection.send(format!("HTTP/1.1 200 OK\r\n{framing}").as_bytes())?;
@@ -123,7 +148,8 @@ fn an_upstream_that_stalls_in_its_body_cuts_the_answer() {
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         assert_eq!(client.head().unwrap().status, 200);
         assert!(client.is_closed_within(PATIENCE), "{framing}");
-        // Whoever reads it can tell that it is not all: the last chunk is missing, or what the length promised.
+        // Whoever reads it can tell that it is not all: the last chunk is missing, or what the
+        // length promised.
         assert!(client.unread() > 0 && client.unread() < 20, "{framing}");
         upstream.wait_for_ends(1);
         server.assert_healthy();
@@ -147,9 +173,12 @@ fn an_upstream_that_is_slow_but_moves_is_waited_for() {
 
 #[test]
 fn an_upstream_that_breaks_off_is_502() {
-    for (answer, resets) in
-        [("", false), ("", true), ("HTTP/1.1 200 OK\r\nContent-", false), ("HTTP/1.1 200 OK\r\nX: ", true)]
-    {
+    for (answer, resets) in [
+        ("", false),
+        ("", true),
+        ("HTTP/1.1 200 OK\r\nContent-", false),
+        ("HTTP/1.1 200 OK\r\nX: ", true),
+    ] {
         let upstream = Upstream::start(move |connection| {
             connection.request()?;
             connection.send(answer.as_bytes())?;
@@ -160,9 +189,16 @@ fn an_upstream_that_breaks_off_is_502() {
         });
         let mut server = impatient(&upstream.url(), "");
         assert_fault(&server.post("/", "data"), 502, "Bad Gateway");
-        assert_eq!(upstream.requests().len(), 1, "what may change something is sent once");
+        assert_eq!(
+            upstream.requests().len(),
+            1,
+            "what may change something is sent once"
+        );
         assert_fault(&server.get("/"), 502, "Bad Gateway");
-        assert!(upstream.requests().len() <= 3, "and what does not, twice at most");
+        assert!(
+            upstream.requests().len() <= 3,
+            "and what does not, twice at most"
+        );
         server.assert_healthy();
     }
 }
@@ -173,7 +209,10 @@ fn an_upstream_that_breaks_off_in_its_body_cuts_the_answer() {
         ("Content-Length: 100\r\n\r\nhalf", false),
         ("Content-Length: 100\r\n\r\nhalf", true),
         ("Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", false),
-        ("Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nZZZ\r\n", false),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nZZZ\r\n",
+            false,
+        ),
     ] {
         let upstream = Upstream::start(move |connection| {
             connection.request()?;
@@ -188,8 +227,14 @@ fn an_upstream_that_breaks_off_in_its_body_cuts_the_answer() {
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         // A reset may overtake what was sent before it.
         if let Ok(head) = client.head() {
-            assert!(head.status == 200 || head.status == 502, "{framing}: {head:?}");
-            assert!(head.status == 502 || client.is_closed_within(PATIENCE) && client.unread() < 20, "{framing}");
+            assert!(
+                head.status == 200 || head.status == 502,
+                "{framing}: {head:?}"
+            );
+            assert!(
+                head.status == 502 || client.is_closed_within(PATIENCE) && client.unread() < 20,
+                "{framing}"
+            );
         }
         server.assert_healthy();
     }
@@ -234,7 +279,8 @@ fn a_connection_that_the_upstream_closed_meanwhile_is_no_fault() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
-        // As if its time between requests were over just when the next one comes: that is read, and not answered.
+        // As if its time between requests were over just when the next one comes: that is read, and
+        // not answered.
         connection.head().map(drop)
     });
     let mut server = impatient(&upstream.url(), "");
@@ -261,7 +307,9 @@ fn a_slow_upstream_keeps_nobody_from_another() {
     let waiting: Vec<_> = (0..4)
         .map(|_| {
             let mut client = server.client();
-            client.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            client
+                .send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+                .unwrap();
             client
         })
         .collect();
@@ -269,7 +317,11 @@ fn a_slow_upstream_keeps_nobody_from_another() {
         thread::sleep(Duration::from_millis(1));
     }
     let busy = server.get("/slow");
-    assert_eq!((busy.status, busy.number("Retry-After")), (503, 1), "{busy:?}");
+    assert_eq!(
+        (busy.status, busy.number("Retry-After")),
+        (503, 1),
+        "{busy:?}"
+    );
     for _ in 0..20 {
         assert_eq!(server.get("/").text(), "quick");
     }

@@ -1,6 +1,12 @@
-//! Bodies pass piece by piece, as long as they like and as fast as both sides are, and the gateway holds none of them.
+//! Bodies pass piece by piece, as long as they like and as fast as both sides are, and the gateway
+//! holds none of them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -14,7 +20,9 @@ const MIB: usize = 1 << 20;
 
 /// A gateway with these lines in its table of bounds.
 fn bounded(url: &str, lines: &str) -> Server {
-    let text = format!("capacity = 1000000\nrefill_rate = {SLOW}\nupstream = '{url}'\n[connections]\n{lines}\n");
+    let text = format!(
+        "capacity = 1000000\nrefill_rate = {SLOW}\nupstream = '{url}'\n[connections]\n{lines}\n"
+    );
     Launch::new().config("gateway.toml", &text).start()
 }
 
@@ -25,7 +33,10 @@ fn peak(server: &Server) -> usize {
 
 fn memory(server: &Server, line: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let kib = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
+    let kib = status
+        .lines()
+        .find_map(|found| found.strip_prefix(line))
+        .unwrap();
     kib.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
@@ -33,7 +44,10 @@ fn memory(server: &Server, line: &str) -> usize {
 fn pieces_arrive_one_by_one_in_both_directions() {
     let upstream = Upstream::start(|connection| {
         let head = connection.head()?;
-        assert!(head.to_lowercase().contains("transfer-encoding: chunked"), "{head}");
+        assert!(
+            head.to_lowercase().contains("transfer-encoding: chunked"),
+            "{head}"
+        );
         let first = connection.chunk()?.unwrap();
         connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
         let mut next = Some(first);
@@ -46,7 +60,9 @@ fn pieces_arrive_one_by_one_in_both_directions() {
     });
     let server = Server::gateway(&upstream.url());
     let mut client = server.client();
-    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    client
+        .send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .unwrap();
     for number in 0..20 {
         // Each waits for the echo of the one before it: nothing on the way may gather them.
         let piece = format!("piece {number:03}");
@@ -76,9 +92,17 @@ fn long_bodies_pass_in_flat_memory() {
                     length += chunk.len();
                 }
                 let text = length.to_string();
-                connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).as_bytes())?;
+                connection.send(
+                    format!(
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
+                        text.len()
+                    )
+                    .as_bytes(),
+                )?;
             } else {
-                connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 64 * MIB).as_bytes())?;
+                connection.send(
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 64 * MIB).as_bytes(),
+                )?;
                 for _ in 0..64 {
                     connection.send(&vec![b'd'; MIB])?;
                 }
@@ -89,7 +113,9 @@ fn long_bodies_pass_in_flat_memory() {
     assert_eq!(server.get("/health").status, 200);
     let before = peak(&server);
     let mut client = server.client();
-    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    client
+        .send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .unwrap();
     let chunk = [format!("{MIB:x}\r\n").as_bytes(), &vec![b'u'; MIB], b"\r\n"].concat();
     (0..64).for_each(|_| client.send(&chunk).unwrap());
     client.send(b"0\r\n\r\n").unwrap();
@@ -101,10 +127,20 @@ fn long_bodies_pass_in_flat_memory() {
     // For a while nobody reads: the upstream has to wait, not the gateway's memory.
     thread::sleep(Duration::from_millis(500));
     for _ in 0..64 {
-        assert!(client.exactly(MIB).unwrap().iter().all(|byte| *byte == b'd'));
+        assert!(
+            client
+                .exactly(MIB)
+                .unwrap()
+                .iter()
+                .all(|byte| *byte == b'd')
+        );
     }
     let more = peak(&server).saturating_sub(before);
-    assert!(more < 16 * MIB, "128 MiB passed, and took {} KiB", more / 1024);
+    assert!(
+        more < 16 * MIB,
+        "128 MiB passed, and took {} KiB",
+        more / 1024
+    );
     server.assert_healthy();
 }
 
@@ -116,14 +152,24 @@ fn a_body_that_is_too_long_is_413_and_not_begun_or_cut_off() {
     });
     let mut server = bounded(&upstream.url(), "max_body_bytes = 1000");
     let mut client = server.client();
-    client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n").unwrap();
+    client
+        .send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n")
+        .unwrap();
     let response = client.read().unwrap();
-    assert_eq!((response.status, response.json()["error"].as_str()), (413, Some("Payload Too Large")));
+    assert_eq!(
+        (response.status, response.json()["error"].as_str()),
+        (413, Some("Payload Too Large"))
+    );
     assert_eq!(upstream.connections(), 0, "announced: never begun");
 
     let mut client = server.client();
     let chunk = format!("12c\r\n{}\r\n", "x".repeat(300));
-    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}").as_bytes()).unwrap();
+    client
+        .send(
+            format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}")
+                .as_bytes(),
+        )
+        .unwrap();
     while upstream.connections() == 0 {
         thread::yield_now();
     }
@@ -147,12 +193,15 @@ fn a_body_that_trickles_in_for_ever_is_given_up() {
     let mut server = bounded(&upstream.url(), "body_timeout = '1s'");
     // Not a byte of it: the upstream hears nothing.
     let mut silent = server.client();
-    silent.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n").unwrap();
+    silent
+        .send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+        .unwrap();
     assert_eq!(silent.read().unwrap().status, 408);
     assert_eq!(upstream.connections(), 0);
     // A byte now and then.
     let mut slow = server.client();
-    slow.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx").unwrap();
+    slow.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx")
+        .unwrap();
     let mut stream = slow.stream.try_clone().unwrap();
     let began = Instant::now();
     let trickle = thread::spawn(move || {
@@ -193,7 +242,15 @@ fn a_body_waits_for_an_upstream_that_is_slow_to_take_it() {
     );
     let server = Launch::new().config("gateway.toml", &text).start();
     let mut client = server.client();
-    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 16 * MIB).as_bytes()).unwrap();
+    client
+        .send(
+            format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+                16 * MIB
+            )
+            .as_bytes(),
+        )
+        .unwrap();
     let mut stream = client.stream.try_clone().unwrap();
     let sender = thread::spawn(move || {
         let _ = stream.write_all(&vec![b'x'; 16 * MIB]);
@@ -208,14 +265,17 @@ fn a_client_that_goes_away_ends_the_request_to_the_upstream() {
     let upstream = Upstream::start(|connection| {
         let head = connection.head()?;
         if head.starts_with("GET /body") {
-            connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")?;
+            connection
+                .send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")?;
         }
         connection.wait_for_end()
     });
     let mut server = Server::gateway(&upstream.url());
     // Before the answer.
     let mut client = server.client();
-    client.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    client
+        .send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
     while upstream.connections() < 1 {
         thread::yield_now();
     }
@@ -223,7 +283,9 @@ fn a_client_that_goes_away_ends_the_request_to_the_upstream() {
     upstream.wait_for_ends(1);
     // In the middle of its own body.
     let mut client = server.client();
-    client.send(b"POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf").unwrap();
+    client
+        .send(b"POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf")
+        .unwrap();
     while upstream.connections() < 2 {
         thread::yield_now();
     }
@@ -231,7 +293,9 @@ fn a_client_that_goes_away_ends_the_request_to_the_upstream() {
     upstream.wait_for_ends(2);
     // In the middle of the answer.
     let mut client = server.client();
-    client.send(b"GET /body HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    client
+        .send(b"GET /body HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
     assert_eq!(client.head().unwrap().status, 200);
     assert_eq!(client.chunk().unwrap().unwrap(), b"half");
     drop(client);
@@ -255,9 +319,15 @@ fn a_client_that_takes_nothing_is_closed_and_one_that_waits_with_the_upstream_is
     });
     let mut server = bounded(&upstream.url(), "idle_timeout = '1s'");
     let mut stuck = server.client();
-    stuck.send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    stuck
+        .send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
     let mut patient = server.client();
-    assert_eq!(patient.get("/events").text(), "halfhalf", "the upstream may think for longer than a client may idle");
+    assert_eq!(
+        patient.get("/events").text(),
+        "halfhalf",
+        "the upstream may think for longer than a client may idle"
+    );
     upstream.wait_for_ends(1);
     server.assert_healthy();
     drop(stuck);

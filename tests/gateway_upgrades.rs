@@ -1,6 +1,11 @@
 //! WebSockets through the gateway, with a handshake and frames written by hand.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -37,9 +42,20 @@ fn open(server: &Server) -> Client {
     client.send(ASKS.as_bytes()).unwrap();
     let head = client.head().unwrap();
     assert_eq!(head.status, 101, "{head:?}");
-    assert!(head.header("Upgrade").unwrap().eq_ignore_ascii_case("websocket"));
-    assert!(head.header("Connection").unwrap().eq_ignore_ascii_case("upgrade"));
-    assert_eq!(head.header("Sec-WebSocket-Accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert!(
+        head.header("Upgrade")
+            .unwrap()
+            .eq_ignore_ascii_case("websocket")
+    );
+    assert!(
+        head.header("Connection")
+            .unwrap()
+            .eq_ignore_ascii_case("upgrade")
+    );
+    assert_eq!(
+        head.header("Sec-WebSocket-Accept"),
+        Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+    );
     assert!(head.limit() > 0);
     assert_eq!(client.exactly(9).unwrap(), b"\x81\x07welcome");
     client
@@ -48,8 +64,15 @@ fn open(server: &Server) -> Client {
 /// A masked text frame, as clients must send them.
 fn frame(text: &str) -> Vec<u8> {
     let mask = [0x12, 0x34, 0x56, 0x78];
-    let masked = text.bytes().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
-    [&[0x81, 0x80 | u8::try_from(text.len()).unwrap()][..], &mask].concat().into_iter().chain(masked).collect()
+    let masked = text
+        .bytes()
+        .zip(mask.iter().cycle())
+        .map(|(byte, mask)| byte ^ mask);
+    [&[0x81, 0x80 | u8::try_from(text.len()).unwrap()][..], &mask]
+        .concat()
+        .into_iter()
+        .chain(masked)
+        .collect()
 }
 
 #[test]
@@ -69,8 +92,14 @@ fn frames_pass_both_ways() {
     sender.join().unwrap();
     let seen = upstream.only();
     assert_eq!(seen.request_line(), "GET /chat?x=y HTTP/1.1");
-    assert_eq!((seen.header("Connection"), seen.header("Upgrade")), (Some("upgrade"), Some("websocket")));
-    assert_eq!(seen.header("Sec-WebSocket-Key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    assert_eq!(
+        (seen.header("Connection"), seen.header("Upgrade")),
+        (Some("upgrade"), Some("websocket"))
+    );
+    assert_eq!(
+        seen.header("Sec-WebSocket-Key"),
+        Some("dGhlIHNhbXBsZSBub25jZQ==")
+    );
     assert_eq!(seen.header("X-Forwarded-For"), Some("127.0.0.1"));
     // One side's end is the other's.
     client.stream.shutdown(Shutdown::Write).unwrap();
@@ -82,7 +111,14 @@ fn frames_pass_both_ways() {
 #[test]
 fn a_refused_handshake_never_reaches_the_upstream() {
     let upstream = Upstream::start(echo);
-    let server = Server::start(&["--upstream", &upstream.url(), "--capacity", "1", "--refill-rate", SLOW]);
+    let server = Server::start(&[
+        "--upstream",
+        &upstream.url(),
+        "--capacity",
+        "1",
+        "--refill-rate",
+        SLOW,
+    ]);
     let _first = open(&server);
     let mut client = server.client();
     client.send(ASKS.as_bytes()).unwrap();
@@ -117,7 +153,11 @@ fn no_other_protocol_is_tunnelled() {
         assert_eq!(client.read().unwrap().text(), "hello", "{asks}");
     }
     for seen in upstream.requests() {
-        assert_eq!((seen.header("Upgrade"), seen.header("Connection")), (None, None), "{seen:?}");
+        assert_eq!(
+            (seen.header("Upgrade"), seen.header("Connection")),
+            (None, None),
+            "{seen:?}"
+        );
         assert_eq!(seen.header("HTTP2-Settings"), None);
     }
 }
@@ -133,12 +173,22 @@ fn a_tunnel_takes_a_place_and_an_idle_one_gives_it_back() {
     let mut server = Launch::new().config("gateway.toml", &text).start();
     let mut tunnels = [open(&server), open(&server)];
     let mut next = server.client();
-    next.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    next.stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
-    assert!(next.read().is_err(), "both places are taken, and longer than a request may idle");
+    next.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    next.stream
+        .set_read_timeout(Some(Duration::from_millis(700)))
+        .unwrap();
+    assert!(
+        next.read().is_err(),
+        "both places are taken, and longer than a request may idle"
+    );
     for tunnel in &mut tunnels {
         tunnel.send(b"x").unwrap();
-        assert_eq!(tunnel.exactly(1).unwrap(), b"x", "tunnels may be quiet for a while");
+        assert_eq!(
+            tunnel.exactly(1).unwrap(),
+            b"x",
+            "tunnels may be quiet for a while"
+        );
     }
     for tunnel in &mut tunnels {
         assert!(tunnel.is_closed_within(PATIENCE), "but not for ever");

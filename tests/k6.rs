@@ -1,6 +1,11 @@
 //! `load/k6.js` with the real k6: it passes where limits hold, and fails where they do not.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -15,7 +20,14 @@ const THRESHOLD: Option<i32> = Some(99);
 fn k6(url: &str) -> (Option<i32>, String) {
     let mut command = Command::new(part("k6/bin/k6"));
     // It would listen on a port of its own, and report home.
-    command.args(["run", "--address", "", "--no-usage-report", "--no-color", "--quiet"]);
+    command.args([
+        "run",
+        "--address",
+        "",
+        "--no-usage-report",
+        "--no-color",
+        "--quiet",
+    ]);
     command.args(["-e", &format!("URL={url}"), "-e", "SECONDS=4"]);
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/load/k6.js"));
     let output = command.stdin(Stdio::null()).output().unwrap();
@@ -27,7 +39,8 @@ fn k6(url: &str) -> (Option<i32>, String) {
 fn fails(url: &str, thresholds: &[&str]) {
     let (code, printed) = k6(url);
     assert_eq!(code, THRESHOLD, "{printed}");
-    // It ends with a line that names them: thresholds on metrics 'refused, tokens_spent' have been crossed.
+    // It ends with a line that names them: thresholds on metrics 'refused, tokens_spent' have been
+    // crossed.
     let crossed = printed.split("thresholds on metrics '").nth(1).unwrap();
     let mut crossed: Vec<_> = crossed.split('\'').next().unwrap().split(", ").collect();
     crossed.sort_unstable();
@@ -63,6 +76,15 @@ fn it_fails_where_headers_are_missing() {
 
 #[test]
 fn it_fails_where_answers_are_none_of_ours() {
-    let broken = Upstream::answering("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
-    fails(&broken.url(), &["allowed", "headers_missing", "refused", "unexpected_answers"]);
+    let broken =
+        Upstream::answering("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
+    fails(
+        &broken.url(),
+        &[
+            "allowed",
+            "headers_missing",
+            "refused",
+            "unexpected_answers",
+        ],
+    );
 }

@@ -1,4 +1,5 @@
-//! Many buckets in memory: what a user of `KeyedLimiter` sees, beside what `behaviour_memory` says of every backend.
+//! Many buckets in memory: what a user of `KeyedLimiter` sees, beside what `behaviour_memory` says
+//! of every backend.
 
 use std::{
     collections::hash_map::RandomState,
@@ -17,7 +18,14 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn limiter(quota: Quota, max_keys: usize) -> (KeyedLimiter, ManualClock) {
     let clock = ManualClock::new();
-    (KeyedLimiter::builder(quota).max_keys(max_keys).clock(clock.clone()).build().unwrap(), clock)
+    (
+        KeyedLimiter::builder(quota)
+            .max_keys(max_keys)
+            .clock(clock.clone())
+            .build()
+            .unwrap(),
+        clock,
+    )
 }
 
 #[test]
@@ -36,9 +44,16 @@ fn keys_do_not_share_buckets() {
 fn anything_that_hashes_is_a_key() {
     let (limiter, _) = limiter(Quota::per_second(1), 1000);
     assert!(limiter.try_acquire("alice", 1).is_allowed());
-    assert!(limiter.try_acquire(&String::from("alice"), 1).is_refused(), "a String hashes like its str");
+    assert!(
+        limiter.try_acquire(&String::from("alice"), 1).is_refused(),
+        "a String hashes like its str"
+    );
     assert!(limiter.try_acquire(&[1_u8, 2, 3][..], 1).is_allowed());
-    assert!(limiter.try_acquire(&IpAddr::from([127, 0, 0, 1]), 1).is_allowed());
+    assert!(
+        limiter
+            .try_acquire(&IpAddr::from([127, 0, 0, 1]), 1)
+            .is_allowed()
+    );
     assert!(limiter.try_acquire(&("tenant", 7), 1).is_allowed());
 }
 
@@ -52,7 +67,10 @@ fn a_refilled_bucket_makes_room_with_nothing_lost() {
         }
         clock.advance(SECOND);
     }
-    assert_eq!((limiter.stats().evicted_early, limiter.stats().live), (0, 0));
+    assert_eq!(
+        (limiter.stats().evicted_early, limiter.stats().live),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -62,7 +80,10 @@ fn a_flood_forgets_the_bucket_nearest_to_full_and_counts_it() {
     for key in 0..100_000_u32 {
         assert!(limiter.try_acquire(&key, 1).is_allowed());
     }
-    assert!(limiter.try_acquire("throttled", 1).is_refused(), "a flood must not buy a fresh burst");
+    assert!(
+        limiter.try_acquire("throttled", 1).is_refused(),
+        "a flood must not buy a fresh burst"
+    );
     let stats = limiter.stats();
     assert!(stats.evicted_early > 90_000, "{stats:?}");
     assert_eq!(stats.live, stats.slots);
@@ -77,7 +98,10 @@ fn a_full_table_can_refuse_newcomers_instead() {
         .clock(clock.clone())
         .build()
         .unwrap();
-    let refused = (0..).map(|key: u32| limiter.try_acquire(&key, 1)).find(|decision| decision.is_refused()).unwrap();
+    let refused = (0..)
+        .map(|key: u32| limiter.try_acquire(&key, 1))
+        .find(|decision| decision.is_refused())
+        .unwrap();
     assert_eq!(refused.outcome(), Outcome::TableFull);
     assert_eq!(refused.retry_after(), Some(SECOND));
     assert_eq!(limiter.stats().saturated, 1);
@@ -96,7 +120,10 @@ fn no_table_is_too_small() {
 fn unknown_keys_that_take_nothing_take_no_room() {
     let (limiter, _) = limiter(Quota::per_second(5), 100);
     assert_eq!(limiter.available("nobody"), 5);
-    assert_eq!(limiter.try_acquire("nobody", 6).outcome(), Outcome::CostAboveCapacity);
+    assert_eq!(
+        limiter.try_acquire("nobody", 6).outcome(),
+        Outcome::CostAboveCapacity
+    );
     assert_eq!(limiter.stats().live, 0);
 }
 
@@ -110,19 +137,26 @@ fn a_batch_decides_like_one_by_one() {
         assert_eq!(n, seen);
         seen += 1;
         let expected = single.try_acquire(&requests[n].0, requests[n].1);
-        assert_eq!((decision.outcome(), decision.remaining()), (expected.outcome(), expected.remaining()));
+        assert_eq!(
+            (decision.outcome(), decision.remaining()),
+            (expected.outcome(), expected.remaining())
+        );
     });
     assert_eq!(seen, requests.len());
 }
 
 #[test]
 fn another_hash_serves_as_well() {
-    let limiter = KeyedLimiter::builder(Quota::per_second(1)).hasher(RandomState::new()).build().unwrap();
+    let limiter = KeyedLimiter::builder(Quota::per_second(1))
+        .hasher(RandomState::new())
+        .build()
+        .unwrap();
     assert!(limiter.try_acquire("a", 1).is_allowed());
     assert!(limiter.try_acquire("a", 1).is_refused());
 }
 
-/// Threads race on the same few keys in a table that keeps changing owners; each key's allowed sum is exact.
+/// Threads race on the same few keys in a table that keeps changing owners; each key's allowed sum
+/// is exact.
 #[test]
 fn threads_take_exactly_what_there_is() {
     let (limiter, _) = limiter(Quota::per_hour(1000), 500);
@@ -130,10 +164,17 @@ fn threads_take_exactly_what_there_is() {
     let allowed: u64 = thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
             .map(|_| {
-                scope.spawn(|| (0..20_000_u64).filter(|n| limiter.try_acquire(&(n % 10), 1).is_allowed()).count() as u64)
+                scope.spawn(|| {
+                    (0..20_000_u64)
+                        .filter(|n| limiter.try_acquire(&(n % 10), 1).is_allowed())
+                        .count() as u64
+                })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
     });
     assert_eq!(allowed, 10 * 1000);
 }
@@ -167,16 +208,35 @@ fn several_changes_at_once_are_seen_together() {
     let (limiter, _) = limiter(Quota::per_day(1), 1000);
     limiter.set_rule("gone", Quota::per_day(9));
     limiter.change(None, [("alice", Some(Quota::per_day(5))), ("gone", None)]);
-    assert_eq!((limiter.rule("alice"), limiter.rule("gone")), (Some(Quota::per_day(5)), None));
-    assert!(limiter.try_acquire("bob", 1).is_allowed() && limiter.try_acquire("alice", 5).is_allowed());
+    assert_eq!(
+        (limiter.rule("alice"), limiter.rule("gone")),
+        (Some(Quota::per_day(5)), None)
+    );
+    assert!(
+        limiter.try_acquire("bob", 1).is_allowed() && limiter.try_acquire("alice", 5).is_allowed()
+    );
     limiter.change(None, [("bob", Some(Quota::per_day(7)))]);
-    assert_eq!((limiter.available("alice"), limiter.available("bob")), (0, 7), "others keep their buckets");
+    assert_eq!(
+        (limiter.available("alice"), limiter.available("bob")),
+        (0, 7),
+        "others keep their buckets"
+    );
     limiter.change(Some(Quota::per_day(2)), [("bob", None)]);
-    let left = [limiter.available("alice"), limiter.available("bob"), limiter.available("carol")];
+    let left = [
+        limiter.available("alice"),
+        limiter.available("bob"),
+        limiter.available("carol"),
+    ];
     assert_eq!(left, [5, 2, 2], "a new default makes all buckets full");
 
     // Default, one rule and another are the same number, always.
-    limiter.change(Some(Quota::per_day(100)), [("alice", Some(Quota::per_day(100))), ("bob", Some(Quota::per_day(100)))]);
+    limiter.change(
+        Some(Quota::per_day(100)),
+        [
+            ("alice", Some(Quota::per_day(100))),
+            ("bob", Some(Quota::per_day(100))),
+        ],
+    );
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let (limiter, done) = (&limiter, &done);
@@ -184,9 +244,10 @@ fn several_changes_at_once_are_seen_together() {
             scope.spawn(move || {
                 while !done.load(Ordering::Relaxed) {
                     let mut limits = Vec::new();
-                    limiter.try_acquire_batch(&[("alice", 0), ("carol", 0), ("bob", 0)], |_, decision| {
-                        limits.push(decision.limit())
-                    });
+                    limiter.try_acquire_batch(
+                        &[("alice", 0), ("carol", 0), ("bob", 0)],
+                        |_, decision| limits.push(decision.limit()),
+                    );
                     assert!(limits.iter().all(|limit| *limit == limits[0]), "{limits:?}");
                 }
             });

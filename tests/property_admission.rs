@@ -1,17 +1,21 @@
-//! A bucket never admits more than its capacity and what comes back, in any time of any history: takes, reservations, refunds
-//! in any order and long after, resets, stale and backward clocks, and threads. The check knows nothing of how the bucket
-//! works: it keeps the whole history and looks at every window of it.
+//! A bucket never admits more than its capacity and what comes back, in any time of any history:
+//! takes, reservations, refunds in any order and long after, resets, stale and backward clocks, and
+//! threads. The check knows nothing of how the bucket works: it keeps the whole history and looks
+//! at every window of it.
 //!
 //! Seen to fail when the code was broken on purpose:
 //!
-//! - any history: a wrapping difference in `settle`; the stamp set to a time before it; a refund of `min(cost, spent)`, or of
-//!   what was spent after the charge less the time since (which mints when refunds overtake one another); a window that begins
-//!   at its first use after an earlier one ended; an interval refund in a later window; no horizon; a reset that leaves earlier
-//!   decisions their refund; `ready` rounded down where a step brings several tokens.
-//! - a crowded queue: a refund from the middle that pulls the end back, greedy and interval; an interval refund with what the
-//!   charge had skipped; a hole sold past its end, or twice.
-//! - threads with clocks of their own: a store in place of the swap, a wrapping difference, a stamp that moves back.
-//! - threads that queue and leave: a store in place of the swap, a hole sold past its end, or twice.
+//! - any history: a wrapping difference in `settle`; the stamp set to a time before it; a refund of
+//!   `min(cost, spent)`, or of what was spent after the charge less the time since (which mints
+//!   when refunds overtake one another); a window that begins at its first use after an earlier one
+//!   ended; an interval refund in a later window; no horizon; a reset that leaves earlier decisions
+//!   their refund; `ready` rounded down where a step brings several tokens.
+//! - a crowded queue: a refund from the middle that pulls the end back, greedy and interval; an
+//!   interval refund with what the charge had skipped; a hole sold past its end, or twice.
+//! - threads with clocks of their own: a store in place of the swap, a wrapping difference, a stamp
+//!   that moves back.
+//! - threads that queue and leave: a store in place of the swap, a hole sold past its end, or
+//!   twice.
 
 mod reference;
 
@@ -38,7 +42,8 @@ struct Use {
     cost: u32,
     /// When the tokens may be used.
     time: u64,
-    /// Of an interval quota: when the window ends in which they are used; `None`: behind the horizon.
+    /// Of an interval quota: when the window ends in which they are used; `None`: behind the
+    /// horizon.
     window_end: Option<u64>,
 }
 
@@ -54,7 +59,12 @@ struct History {
 
 impl History {
     fn new(quota: Quota) -> History {
-        History { quota, uses: Vec::new(), time: 0, resets: 0 }
+        History {
+            quota,
+            uses: Vec::new(),
+            time: 0,
+            resets: 0,
+        }
     }
 
     fn add(&mut self, number: usize, now: Duration, decision: &Decision) {
@@ -63,10 +73,18 @@ impl History {
         }
         let now = nanos(now);
         let ready = now.saturating_add(nanos(decision.wait()));
-        let window_end = Some(decision.reset_after()).filter(|&end| end < Duration::MAX).map(|end| now + nanos(end));
+        let window_end = Some(decision.reset_after())
+            .filter(|&end| end < Duration::MAX)
+            .map(|end| now + nanos(end));
         self.time = self.time.max(now);
-        // A clock behind that of an earlier charge is a stale one; the charge is made, and used, at the later time.
-        self.uses.push(Use { number, cost: decision.cost(), time: ready.max(self.time).min(HORIZON), window_end });
+        // A clock behind that of an earlier charge is a stale one; the charge is made, and used, at
+        // the later time.
+        self.uses.push(Use {
+            number,
+            cost: decision.cost(),
+            time: ready.max(self.time).min(HORIZON),
+            window_end,
+        });
     }
 
     fn refunded(&mut self, number: usize) {
@@ -75,21 +93,30 @@ impl History {
 
     /// In any time, at most the capacity and what comes back in that time and in one step.
     fn check(&self) -> Result<(), String> {
-        if self.quota.is_interval() { self.check_windows() } else { self.check_any_time() }
+        if self.quota.is_interval() {
+            self.check_windows()
+        } else {
+            self.check_any_time()
+        }
     }
 
     fn check_any_time(&self) -> Result<(), String> {
         let mut uses: Vec<_> = self.uses.iter().collect();
         uses.sort_by_key(|each| each.time);
         let rate = rate(&self.quota);
-        let limit = integer(self.quota.get_capacity()) + &rate * integer(self.quota.resolution().as_nanos());
+        let limit = integer(self.quota.get_capacity())
+            + &rate * integer(self.quota.resolution().as_nanos());
         // The most that any window which ends now has admitted beyond what came back in it.
         let (mut most, mut before) = (BigRational::zero(), 0);
         for each in uses {
-            most = (most - &rate * integer(each.time - before)).max(BigRational::zero()) + integer(each.cost);
+            most = (most - &rate * integer(each.time - before)).max(BigRational::zero())
+                + integer(each.cost);
             before = each.time;
             if most > limit {
-                return Err(format!("{most} in a window that ends at {}, and {limit} at most: {self:?}", each.time));
+                return Err(format!(
+                    "{most} in a window that ends at {}, and {limit} at most: {self:?}",
+                    each.time
+                ));
             }
         }
         Ok(())
@@ -99,7 +126,9 @@ impl History {
     fn check_windows(&self) -> Result<(), String> {
         let mut windows: BTreeMap<u64, u64> = BTreeMap::new();
         for each in &self.uses {
-            *windows.entry(each.window_end.unwrap_or(u64::MAX)).or_default() += u64::from(each.cost);
+            *windows
+                .entry(each.window_end.unwrap_or(u64::MAX))
+                .or_default() += u64::from(each.cost);
         }
         let length = nanos(self.quota.period());
         let mut before = 0;
@@ -108,13 +137,18 @@ impl History {
                 return Err(format!("{used} in the window that ends at {end}: {self:?}"));
             }
             if before > 0 && end < u64::MAX && end - before < length {
-                return Err(format!("windows that end at {before} and {end} overlap: {self:?}"));
+                return Err(format!(
+                    "windows that end at {before} and {end} overlap: {self:?}"
+                ));
             }
             before = end;
         }
         // Nothing is used outside of its window. (A reset moves the next change to the next step.)
         let delay = self.resets * nanos(self.quota.resolution());
-        let inside = |each: &Use| each.window_end.is_none_or(|end| each.time < end && each.time + length + delay >= end);
+        let inside = |each: &Use| {
+            each.window_end
+                .is_none_or(|end| each.time < end && each.time + length + delay >= end)
+        };
         match self.uses.iter().find(|each| !inside(each)) {
             Some(each) => Err(format!("{each:?} is used outside of its window: {self:?}")),
             None => Ok(()),
@@ -136,10 +170,16 @@ fn never_too_much(quota: Quota, start: u64, calls: &[generate::Call]) -> Result<
             Some(Event::Refunded { gave: false, .. }) => {}
             Some(Event::Reset { now }) => {
                 let (time, resets) = (history.time.max(nanos(now)), history.resets + 1);
-                history = History { time, resets, ..History::new(quota) };
+                history = History {
+                    time,
+                    resets,
+                    ..History::new(quota)
+                };
             }
         }
-        history.check().map_err(|why| TestCaseError::fail(format!("{quota}: {call:?}: {why}")))?;
+        history
+            .check()
+            .map_err(|why| TestCaseError::fail(format!("{quota}: {call:?}: {why}")))?;
     }
     Ok(())
 }
@@ -148,11 +188,27 @@ fn never_too_much(quota: Quota, start: u64, calls: &[generate::Call]) -> Result<
 fn admitted_by_threads(bucket: &Bucket, times: &[Vec<u64>], cost: u32) -> u64 {
     thread::scope(|scope| {
         let take = |times: &[u64]| {
-            let admitted = |&&time: &&u64| bucket.try_acquire_at(Duration::from_nanos(time), cost).is_allowed();
-            times.iter().cycle().take(ROUNDS * times.len()).filter(admitted).count() as u64 * u64::from(cost)
+            let admitted = |&&time: &&u64| {
+                bucket
+                    .try_acquire_at(Duration::from_nanos(time), cost)
+                    .is_allowed()
+            };
+            times
+                .iter()
+                .cycle()
+                .take(ROUNDS * times.len())
+                .filter(admitted)
+                .count() as u64
+                * u64::from(cost)
         };
-        let threads: Vec<_> = times.iter().map(|times| scope.spawn(move || take(times))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        let threads: Vec<_> = times
+            .iter()
+            .map(|times| scope.spawn(move || take(times)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
     })
 }
 
@@ -165,10 +221,20 @@ fn queued_by_threads(bucket: &Bucket, costs: &[Vec<(u32, bool)>], now: Duration)
                 let decision = bucket.reserve_at(now, cost, Duration::MAX);
                 (decision, leaves && bucket.refund(decision))
             };
-            costs.iter().map(reserve).filter(|(_, left)| !left).collect::<Vec<_>>()
+            costs
+                .iter()
+                .map(reserve)
+                .filter(|(_, left)| !left)
+                .collect::<Vec<_>>()
         };
-        let threads: Vec<_> = costs.iter().map(|costs| scope.spawn(move || queue(costs))).collect();
-        for (decision, _) in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+        let threads: Vec<_> = costs
+            .iter()
+            .map(|costs| scope.spawn(move || queue(costs)))
+            .collect();
+        for (decision, _) in threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+        {
             history.add(0, now, &decision);
         }
     });

@@ -1,11 +1,12 @@
-//! What `Quota::resolution` promises, against a bucket without any grain of time: a token is early by less than a step and
-//! never late, and where a step brings several tokens, late by less than a step. So nothing here knows what a step is, but
-//! for its length.
+//! What `Quota::resolution` promises, against a bucket without any grain of time: a token is early
+//! by less than a step and never late, and where a step brings several tokens, late by less than a
+//! step. So nothing here knows what a step is, but for its length.
 //!
-//! Seen to fail when the code was broken on purpose: a wrapping difference in `settle`; the stamp set to a time before it; the
-//! multiplier rounded down; `nanos_at` rounded down; `ready` rounded down where a step brings several tokens; a deadline that
-//! is met exactly refused; the debt not checked; a wait told to a clock that is behind; the refill's remainder dropped. For
-//! windows: the multiplier and `nanos_at` rounded down; a window that ends a step late.
+//! Seen to fail when the code was broken on purpose: a wrapping difference in `settle`; the stamp
+//! set to a time before it; the multiplier rounded down; `nanos_at` rounded down; `ready` rounded
+//! down where a step brings several tokens; a deadline that is met exactly refused; the debt not
+//! checked; a wait told to a clock that is behind; the refill's remainder dropped. For windows: the
+//! multiplier and `nanos_at` rounded down; a window that ends a step late.
 
 mod reference;
 
@@ -40,14 +41,32 @@ impl Contract {
         let debt = integer(quota.get_debt());
         let step = integer(quota.resolution().as_nanos());
         let per_second = (&bucket.capacity + &debt) * &bucket.rate * integer(1_000_000_000);
-        let late = if per_second > integer(1_u64 << 33) { step.clone() } else { BigRational::zero() };
-        Contract { step_tokens: &step * &bucket.rate, bucket, debt, step, late }
+        let late = if per_second > integer(1_u64 << 33) {
+            step.clone()
+        } else {
+            BigRational::zero()
+        };
+        Contract {
+            step_tokens: &step * &bucket.rate,
+            bucket,
+            debt,
+            step,
+            late,
+        }
     }
 
     /// Says what is wrong with a decision, and charges the bucket if it charged.
-    fn check(&mut self, now: Duration, patience: Option<Duration>, decision: &Decision) -> Result<(), String> {
+    fn check(
+        &mut self,
+        now: Duration,
+        patience: Option<Duration>,
+        decision: &Decision,
+    ) -> Result<(), String> {
         let now = nanos(now);
-        let (time, late_tokens) = (self.bucket.time(now.min(HORIZON)), &self.late * &self.bucket.rate);
+        let (time, late_tokens) = (
+            self.bucket.time(now.min(HORIZON)),
+            &self.late * &self.bucket.rate,
+        );
         let spent = self.bucket.spent(time);
         let wanted = &spent + integer(decision.cost());
         let (capacity, rate) = (self.bucket.capacity.clone(), self.bucket.rate.clone());
@@ -61,28 +80,46 @@ impl Contract {
                 ensure(ahead < self.step_tokens, "allowed a step early, or more")?;
             }
             Outcome::Allowed => {
-                ensure(patience.is_some_and(|patience| decision.wait() <= patience), "waits longer than asked")?;
-                ensure(ahead <= &self.debt + &self.step_tokens, "more than the debt is sold")?;
+                ensure(
+                    patience.is_some_and(|patience| decision.wait() <= patience),
+                    "waits longer than asked",
+                )?;
+                ensure(
+                    ahead <= &self.debt + &self.step_tokens,
+                    "more than the debt is sold",
+                )?;
                 self.at_due(now, Some(decision.wait()), &due, "ready")?;
             }
             Outcome::Refused | Outcome::DebtExhausted | Outcome::DeadlineTooSoon => {
                 self.at_due(now, decision.retry_after(), &due, "retry_after")?;
-                ensure(&ahead + &late_tokens > BigRational::zero(), "refused what was there")?;
-                let too_much = decision.outcome() != Outcome::DebtExhausted || &ahead + &late_tokens > self.debt;
+                ensure(
+                    &ahead + &late_tokens > BigRational::zero(),
+                    "refused what was there",
+                )?;
+                let too_much = decision.outcome() != Outcome::DebtExhausted
+                    || &ahead + &late_tokens > self.debt;
                 ensure(too_much, "refused within the debt")?;
                 if decision.outcome() == Outcome::DeadlineTooSoon {
                     let deadline = integer(now) + integer(patience.unwrap_or_default().as_nanos());
-                    ensure((&due + &self.late).ceil() > deadline.min(integer(HORIZON)), "refused within the deadline")?;
+                    ensure(
+                        (&due + &self.late).ceil() > deadline.min(integer(HORIZON)),
+                        "refused within the deadline",
+                    )?;
                 }
             }
-            Outcome::CostAboveCapacity => ensure(integer(decision.cost()) > capacity, "fits the capacity")?,
+            Outcome::CostAboveCapacity => {
+                ensure(integer(decision.cost()) > capacity, "fits the capacity")?
+            }
             other => return Err(format!("{other:?} from a bucket")),
         }
 
         let left = &capacity - if takes { &wanted } else { &spent };
         let remaining = integer(decision.remaining());
         ensure(&remaining + &late_tokens >= left.floor(), "too few remain")?;
-        ensure(remaining.is_zero() || remaining < &left + &self.step_tokens, "too many remain")?;
+        ensure(
+            remaining.is_zero() || remaining < &left + &self.step_tokens,
+            "too many remain",
+        )?;
         let full = integer(time) + (&capacity - &left) / &rate;
         let reset_after = Some(decision.reset_after()).filter(|&time| time < Duration::MAX);
         self.at_due(now, reset_after, &full, "reset_after")?;
@@ -93,12 +130,26 @@ impl Contract {
     }
 
     /// Whether `after` names the time at which something is due; `None` stands for never.
-    fn at_due(&self, now: u64, after: Option<Duration>, due: &BigRational, what: &str) -> Result<(), String> {
+    fn at_due(
+        &self,
+        now: u64,
+        after: Option<Duration>,
+        due: &BigRational,
+        what: &str,
+    ) -> Result<(), String> {
         let latest = (due + &self.late).ceil();
-        let Some(after) = after else { return ensure(latest > integer(HORIZON), &format!("{what}: never")) };
+        let Some(after) = after else {
+            return ensure(latest > integer(HORIZON), &format!("{what}: never"));
+        };
         // A clock behind that of the last charge is taken for that.
-        let named = integer(self.bucket.time(now.saturating_add(nanos(after)).min(HORIZON)));
-        ensure(&named + &self.step > *due, &format!("{what}: a step early, or more"))?;
+        let named = integer(
+            self.bucket
+                .time(now.saturating_add(nanos(after)).min(HORIZON)),
+        );
+        ensure(
+            &named + &self.step > *due,
+            &format!("{what}: a step early, or more"),
+        )?;
         ensure(named <= latest, &format!("{what}: late"))
     }
 }
@@ -107,13 +158,23 @@ fn ensure(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
 
-fn keeps_the_contract(quota: Quota, start: u64, calls: &[generate::Call]) -> Result<(), TestCaseError> {
+fn keeps_the_contract(
+    quota: Quota,
+    start: u64,
+    calls: &[generate::Call],
+) -> Result<(), TestCaseError> {
     let (mut player, mut contract) = (Player::new(quota, start), Contract::new(&quota));
     for call in calls {
-        if let Some(Event::Decided { now, patience, decision, .. }) = player.play(call) {
-            contract
-                .check(now, patience, &decision)
-                .map_err(|why| TestCaseError::fail(format!("{quota}: {call:?} at {now:?}: {why}: {decision:?}")))?;
+        if let Some(Event::Decided {
+            now,
+            patience,
+            decision,
+            ..
+        }) = player.play(call)
+        {
+            contract.check(now, patience, &decision).map_err(|why| {
+                TestCaseError::fail(format!("{quota}: {call:?} at {now:?}: {why}: {decision:?}"))
+            })?;
         }
     }
     Ok(())

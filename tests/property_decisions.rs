@@ -1,16 +1,19 @@
-//! Every decision, refund and reset of a bucket equals that of a reference in exact rational arithmetic, over random quotas,
-//! times (stale, backward, far away) and costs: outcome, remaining, retry_after, reset_after and wait.
+//! Every decision, refund and reset of a bucket equals that of a reference in exact rational
+//! arithmetic, over random quotas, times (stale, backward, far away) and costs: outcome, remaining,
+//! retry_after, reset_after and wait.
 //!
 //! Seen to fail when the code was broken on purpose:
 //!
-//! - any quota: a wrapping difference in `settle`; the stamp set to a time before it; the multiplier rounded down; `nanos_at`
-//!   rounded down; `ready` rounded down where a step brings several tokens; `<` for `<=` at the capacity; a deadline that is
-//!   met exactly refused; the debt not checked; no horizon; a reset that leaves earlier decisions their refund; a wait told to
-//!   a clock that is behind; the refill's remainder dropped; a window that ends a step late, or begins at its first use after
-//!   an earlier one ended.
-//! - a crowded queue, and mostly any quota too: a refund of `min(cost, spent)`, or of what was spent after the charge less the
-//!   time since; a refund from the middle of a queue that pulls its end back, greedy and interval; an interval refund in a
-//!   later window, or with what the charge had skipped; a hole sold past its end, twice, or after it was used.
+//! - any quota: a wrapping difference in `settle`; the stamp set to a time before it; the
+//!   multiplier rounded down; `nanos_at` rounded down; `ready` rounded down where a step brings
+//!   several tokens; `<` for `<=` at the capacity; a deadline that is met exactly refused; the debt
+//!   not checked; no horizon; a reset that leaves earlier decisions their refund; a wait told to a
+//!   clock that is behind; the refill's remainder dropped; a window that ends a step late, or
+//!   begins at its first use after an earlier one ended.
+//! - a crowded queue, and mostly any quota too: a refund of `min(cost, spent)`, or of what was
+//!   spent after the charge less the time since; a refund from the middle of a queue that pulls its
+//!   end back, greedy and interval; an interval refund in a later window, or with what the charge
+//!   had skipped; a hole sold past its end, twice, or after it was used.
 
 mod reference;
 
@@ -45,7 +48,10 @@ impl World {
         (now, cost, patience): (Duration, u32, Option<Duration>),
         answer: &Answer,
     ) -> Result<Vec<World>, Answer> {
-        let futures = self.reference.futures(now, cost, patience, answer)?.into_iter();
+        let futures = self
+            .reference
+            .futures(now, cost, patience, answer)?
+            .into_iter();
         Ok(futures
             .map(|(reference, charge)| {
                 let charges = self.charges.iter().cloned().chain([charge]).collect();
@@ -57,13 +63,26 @@ impl World {
 
 fn compare(quota: Quota, start: u64, calls: &[generate::Call]) -> Result<(), TestCaseError> {
     let mut player = Player::new(quota, start);
-    let mut worlds = vec![World { reference: Reference::new(&quota), charges: Vec::new() }];
+    let mut worlds = vec![World {
+        reference: Reference::new(&quota),
+        charges: Vec::new(),
+    }];
     for call in calls {
-        let Some(event) = player.play(call) else { continue };
+        let Some(event) = player.play(call) else {
+            continue;
+        };
         match event {
-            Event::Decided { now, cost, patience, decision } => {
+            Event::Decided {
+                now,
+                cost,
+                patience,
+                decision,
+            } => {
                 let answer = Answer::of(&decision);
-                prop_assert_eq!((decision.cost(), decision.limit()), (cost, quota.get_capacity()));
+                prop_assert_eq!(
+                    (decision.cost(), decision.limit()),
+                    (cost, quota.get_capacity())
+                );
                 let (mut next, mut expected) = (Vec::new(), None);
                 for world in &worlds {
                     match world.decide((now, cost, patience), &answer) {
@@ -72,7 +91,11 @@ fn compare(quota: Quota, start: u64, calls: &[generate::Call]) -> Result<(), Tes
                     }
                 }
                 if next.is_empty() {
-                    return Err(wrong(&quota, call, &format!("{answer:?}, not {expected:?}")));
+                    return Err(wrong(
+                        &quota,
+                        call,
+                        &format!("{answer:?}, not {expected:?}"),
+                    ));
                 }
                 next.truncate(MOST_WORLDS);
                 worlds = next;
@@ -84,7 +107,9 @@ fn compare(quota: Quota, start: u64, calls: &[generate::Call]) -> Result<(), Tes
                 });
                 prop_assert!(!worlds.is_empty(), "{}: {:?} {:?}", quota, call, event);
             }
-            Event::Reset { now } => worlds.iter_mut().for_each(|world| world.reference.reset(now)),
+            Event::Reset { now } => worlds
+                .iter_mut()
+                .for_each(|world| world.reference.reset(now)),
         }
     }
     Ok(())

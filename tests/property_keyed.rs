@@ -1,10 +1,12 @@
-//! A table of many buckets against a map of references, decision for decision, while it has room: takes, reservations,
-//! refunds, resets, rules and replaced quotas on a few keys that take each other's slots over. The table is as small as there
-//! is, so that they do.
+//! A table of many buckets against a map of references, decision for decision, while it has room:
+//! takes, reservations, refunds, resets, rules and replaced quotas on a few keys that take each
+//! other's slots over. The table is as small as there is, so that they do.
 //!
-//! Seen to fail when the code was broken on purpose: a refund of another table's or rule's decision; the takeover of a bucket
-//! that is not full (which clocks that are behind catch too); rules that keep their buckets when the quota is replaced; a rule
-//! that makes the others' decisions strangers; holes sold to another key; a reset that does nothing; a first charge that is free.
+//! Seen to fail when the code was broken on purpose: a refund of another table's or rule's
+//! decision; the takeover of a bucket that is not full (which clocks that are behind catch too);
+//! rules that keep their buckets when the quota is replaced; a rule that makes the others'
+//! decisions strangers; holes sold to another key; a reset that does nothing; a first charge that
+//! is free.
 
 mod reference;
 
@@ -104,7 +106,10 @@ impl Game {
     fn new(quota: Quota, start: u64) -> Game {
         let clock = ManualClock::new();
         clock.set(Duration::from_nanos(start));
-        let builder = KeyedLimiter::builder(quota).max_keys(1).clock(clock.clone()).hasher(Hasher::default());
+        let builder = KeyedLimiter::builder(quota)
+            .max_keys(1)
+            .clock(clock.clone())
+            .hasher(Hasher::default());
         let limiter = builder.build().unwrap();
         assert!(limiter.stats().slots > KEYS.into());
         let (table, rules) = (HashMap::new(), HashMap::new());
@@ -126,13 +131,21 @@ impl Game {
         let (quota, origin) = (self.quota, self.table_origin);
         match self.rules.get_mut(&key) {
             Some(rule) => rule,
-            None => self.table.entry(key).or_insert_with(|| Owned { quota, bucket: Reference::new(&quota), origin }),
+            None => self.table.entry(key).or_insert_with(|| Owned {
+                quota,
+                bucket: Reference::new(&quota),
+                origin,
+            }),
         }
     }
 
     fn new_rule(&mut self, quota: Quota) -> Owned {
         self.origins += 1;
-        Owned { quota, bucket: Reference::new(&quota), origin: self.origins }
+        Owned {
+            quota,
+            bucket: Reference::new(&quota),
+            origin: self.origins,
+        }
     }
 
     fn cost(&mut self, key: Key, (eighths, more): Cost) -> u32 {
@@ -147,10 +160,18 @@ impl Game {
             Later::Tokens(count, off) => (count, off),
             Later::Eighths(count, off) => (capacity * count / 8, off),
         };
-        let time = u128::from(nanos(self.quota.period())) * u128::from(tokens) / u128::from(self.quota.tokens());
-        let now = self.now.saturating_add(u64::try_from(time).unwrap_or(u64::MAX)).saturating_add_signed(off);
+        let time = u128::from(nanos(self.quota.period())) * u128::from(tokens)
+            / u128::from(self.quota.tokens());
+        let now = self
+            .now
+            .saturating_add(u64::try_from(time).unwrap_or(u64::MAX))
+            .saturating_add_signed(off);
         // Not all the way to the end of time, where nothing comes back.
-        if now < HORIZON / 2 { self.at(now.max(self.now)) } else { self.next_step() }
+        if now < HORIZON / 2 {
+            self.at(now.max(self.now))
+        } else {
+            self.next_step()
+        }
     }
 
     fn at(&mut self, now: u64) {
@@ -171,15 +192,22 @@ impl Game {
                 self.decided(*key, cost, Some(patience), decision)?;
             }
             Ask::Batch(batch) => {
-                let batch: Vec<_> = batch.iter().map(|&(key, cost)| (key, self.cost(key, cost))).collect();
+                let batch: Vec<_> = batch
+                    .iter()
+                    .map(|&(key, cost)| (key, self.cost(key, cost)))
+                    .collect();
                 let mut decisions = Vec::new();
-                self.limiter.try_acquire_batch(&batch, |number, decision| decisions.push((number, decision)));
+                self.limiter.try_acquire_batch(&batch, |number, decision| {
+                    decisions.push((number, decision))
+                });
                 for (expected, (number, decision)) in decisions.into_iter().enumerate() {
                     assert_eq!(number, expected);
                     self.decided(batch[number].0, batch[number].1, None, decision)?;
                 }
             }
-            Ask::Refund(index) if !self.made.is_empty() => self.refund(index.index(self.made.len()))?,
+            Ask::Refund(index) if !self.made.is_empty() => {
+                self.refund(index.index(self.made.len()))?
+            }
             Ask::Refund(_) => {}
             Ask::Reset(key) => {
                 self.limiter.reset(key);
@@ -195,7 +223,10 @@ impl Game {
             }
             Ask::RemoveRule(key) => {
                 let had = self.rules.remove(key).is_some();
-                ensure(self.limiter.remove_rule(key) == had, "a rule is removed if there is one")?;
+                ensure(
+                    self.limiter.remove_rule(key) == had,
+                    "a rule is removed if there is one",
+                )?;
             }
             Ask::Replace(quota) => {
                 self.limiter.replace(*quota);
@@ -203,25 +234,47 @@ impl Game {
                 self.table.clear();
                 self.origins += 1;
                 self.table_origin = self.origins;
-                let rules: Vec<_> = self.rules.drain().map(|(key, rule)| (key, rule.quota)).collect();
+                let rules: Vec<_> = self
+                    .rules
+                    .drain()
+                    .map(|(key, rule)| (key, rule.quota))
+                    .collect();
                 for (key, quota) in rules {
                     let rule = self.new_rule(quota);
                     self.rules.insert(key, rule);
                 }
             }
         }
-        let rules = (0..KEYS).all(|key| self.limiter.rule(&key) == self.rules.get(&key).map(|rule| rule.quota));
-        ensure(rules && self.limiter.quota() == self.quota, "quotas and rules are what was set")
+        let rules = (0..KEYS)
+            .all(|key| self.limiter.rule(&key) == self.rules.get(&key).map(|rule| rule.quota));
+        ensure(
+            rules && self.limiter.quota() == self.quota,
+            "quotas and rules are what was set",
+        )
     }
 
-    fn decided(&mut self, key: Key, cost: u32, patience: Option<Duration>, decision: Decision) -> Result<(), String> {
+    fn decided(
+        &mut self,
+        key: Key,
+        cost: u32,
+        patience: Option<Duration>,
+        decision: Decision,
+    ) -> Result<(), String> {
         let (now, answer) = (Duration::from_nanos(self.now), Answer::of(&decision));
         let resets = self.resets.len();
         let owned = self.owned(key);
         let charge = owned.bucket.follow(now, cost, patience, &answer);
-        let charge = charge.map_err(|expected| format!("{cost} of {}: {answer:?}, not {expected:?}", owned.quota))?;
+        let charge = charge.map_err(|expected| {
+            format!("{cost} of {}: {answer:?}, not {expected:?}", owned.quota)
+        })?;
         let origin = owned.origin;
-        self.made.push(Made { key, decision, charge, origin, resets });
+        self.made.push(Made {
+            key,
+            decision,
+            charge,
+            origin,
+            resets,
+        });
         Ok(())
     }
 
@@ -229,27 +282,43 @@ impl Game {
         let made = self.made.swap_remove(number);
         let gave = self.limiter.refund(&made.key, made.decision);
         // Keys share what is remembered of resets: one of another key may void this.
-        let voided = self.resets[made.resets..].iter().any(|&key| key != made.key);
+        let voided = self.resets[made.resets..]
+            .iter()
+            .any(|&key| key != made.key);
         let now = Duration::from_nanos(self.now);
         let owned = self.owned(made.key);
         let mut refunded = owned.bucket.clone();
-        let gives = made.origin == owned.origin && made.charge.as_ref().is_some_and(|charge| refunded.refund(charge));
+        let gives = made.origin == owned.origin
+            && made
+                .charge
+                .as_ref()
+                .is_some_and(|charge| refunded.refund(charge));
         if gave {
             ensure(gives, "gave back what is not owed")?;
             owned.bucket = refunded;
         } else {
             // A full bucket may be forgotten, and then there is nothing to give back to.
-            ensure(!gives || voided || owned.bucket.is_full(now), "gave nothing back")?;
+            ensure(
+                !gives || voided || owned.bucket.is_full(now),
+                "gave nothing back",
+            )?;
         }
         self.next_step();
         Ok(())
     }
 
-    /// A slot that became full at this very step starts its next owner at the step after. This is not for the references to
-    /// know, so time moves on.
+    /// A slot that became full at this very step starts its next owner at the step after. This is
+    /// not for the references to know, so time moves on.
     fn next_step(&mut self) {
-        let quotas = self.rules.values().map(|rule| rule.quota).chain([self.quota]);
-        let step = quotas.map(|quota| nanos(quota.resolution())).max().unwrap_or_default();
+        let quotas = self
+            .rules
+            .values()
+            .map(|rule| rule.quota)
+            .chain([self.quota]);
+        let step = quotas
+            .map(|quota| nanos(quota.resolution()))
+            .max()
+            .unwrap_or_default();
         self.at(self.now + 3 * step);
     }
 }
@@ -276,7 +345,8 @@ proptest! {
         prop_assert_eq!((stats.evicted_early, stats.saturated), (0, 0));
     }
 
-    /// Whatever clocks say, and whoever is forgotten meanwhile: no key is given more than its capacity and what came back.
+    /// Whatever clocks say, and whoever is forgotten meanwhile: no key is given more than its
+    /// capacity and what came back.
     #[test]
     fn clocks_that_are_behind_mint_nothing(
         quota in generate::crowded_greedy(), calls in prop::collection::vec((0..KEYS, 0..=60_u64, 1..=3_u32), 1..400),

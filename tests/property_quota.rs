@@ -1,9 +1,10 @@
-//! Quotas as text and as decimal numbers: what is printed reads back as the same, a rate is as near as a number can say, and
-//! nothing that a person types makes the library panic.
+//! Quotas as text and as decimal numbers: what is printed reads back as the same, a rate is as near
+//! as a number can say, and nothing that a person types makes the library panic.
 //!
-//! Seen to fail when the code was broken on purpose: a debt that is not printed; a period of a nanosecond more for decimals; a
-//! rate whose ratio is sought among short periods only. And with earlier code: numbers of nineteen digits were printed and not
-//! read; 0.0027049897780348445 became another rate.
+//! Seen to fail when the code was broken on purpose: a debt that is not printed; a period of a
+//! nanosecond more for decimals; a rate whose ratio is sought among short periods only. And with
+//! earlier code: numbers of nineteen digits were printed and not read; 0.0027049897780348445 became
+//! another rate.
 
 mod reference;
 
@@ -55,13 +56,18 @@ fn text_of_parts() -> impl Strategy<Value = String> {
         "ß",
         "\0",
     ];
-    prop::collection::vec(prop::sample::select(words.to_vec()), 0..12).prop_map(|words| words.concat())
+    prop::collection::vec(prop::sample::select(words.to_vec()), 0..12)
+        .prop_map(|words| words.concat())
 }
 
 /// A quota that was read can be used.
 fn use_it(quota: Quota) {
     let bucket = Bucket::new(quota);
-    assert!(bucket.try_acquire_at(Duration::MAX, quota.get_capacity()).is_allowed());
+    assert!(
+        bucket
+            .try_acquire_at(Duration::MAX, quota.get_capacity())
+            .is_allowed()
+    );
     assert!(bucket.try_acquire_at(Duration::MAX, 1).is_refused());
 }
 
@@ -98,22 +104,24 @@ proptest! {
             Err(error) => {
                 let tokens = ratio(digits, scale);
                 let too_fast = tokens > integer(1_000_000_000);
-                // In lowest terms, the period in nanoseconds is the rate's denominator, or a factor of it.
+                // In lowest terms, the period in nanoseconds is the rate's denominator, or a factor
+                // of it.
                 let period = (tokens / integer(1_000_000_000)).denom().clone();
                 prop_assert!(too_fast || text.len() > 19 || period > BigInt::from(generate::CENTURY), "{}: {}", text, error);
             }
         }
     }
 
-    /// Simple numbers, as people type them, are the ratio that was typed, and so is any simple fraction.
+    /// Simple numbers, as people type them, are the ratio that was typed, and so is any simple
+    /// fraction.
     #[test]
     fn a_simple_number_stands_for_itself(tokens in 1..=100_000_u64, parts in 1..=100_000_u64) {
         let quota = Quota::from_rate(7, tokens as f64 / parts as f64).unwrap();
         prop_assert_eq!(rate(&quota) * integer(1_000_000_000), ratio(tokens, parts));
     }
 
-    /// A rate differs from the number it was made of by half of that number's last binary digit at most, which is no more than
-    /// 2⁻⁵³ of it.
+    /// A rate differs from the number it was made of by half of that number's last binary digit at
+    /// most, which is no more than 2⁻⁵³ of it.
     #[test]
     fn a_rate_is_as_near_as_its_number_says(power in -9.6..9.0_f64, digits in 0..=17_usize) {
         let tokens_per_second = 10_f64.powf(power);

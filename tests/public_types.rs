@@ -5,9 +5,13 @@ use std::{convert::Infallible, error::Error, fmt::Debug};
 use axum::body::Body;
 use http::{Request, Response};
 use tollgate::{
-    Bucket, BuildError, Decision, KeyedLimiter, KeyedLimiterBuilder, ManualClock, OnError, Outcome, Quota, QuotaError,
-    RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, Refused, SharedDecision, Source, Stats, WhenFull,
-    tower::{Headers, Key, PeerAddr, RateLimit, RateLimitLayer, ResponseBody, ResponseFuture, TrustedProxies},
+    Bucket, BuildError, Decision, KeyedLimiter, KeyedLimiterBuilder, ManualClock, OnError, Outcome,
+    Quota, QuotaError, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, Refused,
+    SharedDecision, Source, Stats, WhenFull,
+    tower::{
+        Headers, Key, PeerAddr, RateLimit, RateLimitLayer, ResponseBody, ResponseFuture,
+        TrustedProxies,
+    },
 };
 use tower::util::BoxCloneSyncService;
 
@@ -23,9 +27,30 @@ fn future<T: Send + Debug>() {}
 #[test]
 fn they_are_all_send_and_sync_and_debug() {
     everyday::<(Bucket, Quota, Decision, Outcome, Refused)>();
-    everyday::<(KeyedLimiter, KeyedLimiterBuilder, WhenFull, Stats, ManualClock)>();
-    everyday::<(RedisLimiter, RedisLimiterBuilder, OnError, RedisStats, SharedDecision, Source)>();
-    everyday::<(RateLimitLayer, RateLimit<Service>, Key, Headers, PeerAddr, TrustedProxies, ResponseBody<String>)>();
+    everyday::<(
+        KeyedLimiter,
+        KeyedLimiterBuilder,
+        WhenFull,
+        Stats,
+        ManualClock,
+    )>();
+    everyday::<(
+        RedisLimiter,
+        RedisLimiterBuilder,
+        OnError,
+        RedisStats,
+        SharedDecision,
+        Source,
+    )>();
+    everyday::<(
+        RateLimitLayer,
+        RateLimit<Service>,
+        Key,
+        Headers,
+        PeerAddr,
+        TrustedProxies,
+        ResponseBody<String>,
+    )>();
     future::<ResponseFuture<Service, Body>>();
     error::<QuotaError>();
     error::<BuildError>();

@@ -1,6 +1,12 @@
-//! A real Flask and a real FastAPI service behind the gateway, unchanged: what they count is what was allowed.
+//! A real Flask and a real FastAPI service behind the gateway, unchanged: what they count is what
+//! was allowed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -14,7 +20,9 @@ use support::{
 
 fn python(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(part(program));
-    command.args(args).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python"));
+    command
+        .args(args)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python"));
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
@@ -22,15 +30,32 @@ fn python(program: &str, args: &[&str]) -> Command {
 fn flask() -> Service {
     Service::start(|address| {
         let listen = address.to_string();
-        let trust = ["--trusted-proxy", "127.0.0.1", "--trusted-proxy-headers", "x-forwarded-for"];
-        python("python/bin/waitress-serve", &[&["--listen", &listen], &trust[..], &["flask_app:app"]].concat())
+        let trust = [
+            "--trusted-proxy",
+            "127.0.0.1",
+            "--trusted-proxy-headers",
+            "x-forwarded-for",
+        ];
+        python(
+            "python/bin/waitress-serve",
+            &[&["--listen", &listen], &trust[..], &["flask_app:app"]].concat(),
+        )
     })
 }
 
 fn fastapi() -> Service {
     Service::start(|address| {
         let port = address.port().to_string();
-        python("python/bin/uvicorn", &["--port", &port, "--forwarded-allow-ips", "127.0.0.1", "fastapi_app:app"])
+        python(
+            "python/bin/uvicorn",
+            &[
+                "--port",
+                &port,
+                "--forwarded-allow-ips",
+                "127.0.0.1",
+                "fastapi_app:app",
+            ],
+        )
     })
 }
 
@@ -59,18 +84,35 @@ fn only_what_is_allowed_arrives(service: &Service) {
     let mut first = client(&server, 2);
     for left in (0..5).rev() {
         let answer = first.get("/");
-        assert_eq!(answer.json(), json!({"from": "127.0.0.2", "message": "Access granted"}));
-        assert_eq!((answer.status, answer.limit(), answer.remaining()), (200, 5, left));
+        assert_eq!(
+            answer.json(),
+            json!({"from": "127.0.0.2", "message": "Access granted"})
+        );
+        assert_eq!(
+            (answer.status, answer.limit(), answer.remaining()),
+            (200, 5, left)
+        );
     }
     for _ in 0..7 {
-        for refused in [first.get("/"), first.get("/api/data"), first.post("/api/submit", "{}")] {
-            assert_eq!((refused.status, refused.json()["error"].as_str()), (429, Some("Too Many Requests")));
+        for refused in [
+            first.get("/"),
+            first.get("/api/data"),
+            first.post("/api/submit", "{}"),
+        ] {
+            assert_eq!(
+                (refused.status, refused.json()["error"].as_str()),
+                (429, Some("Too Many Requests"))
+            );
             assert!(refused.number("Retry-After") > 0);
         }
     }
     let mut second = client(&server, 3);
     assert_eq!(second.post("/api/upload", "one").remaining(), 2);
-    assert_eq!(second.post("/api/upload", "two").status, 429, "two tokens are not three");
+    assert_eq!(
+        second.post("/api/upload", "two").status,
+        429,
+        "two tokens are not three"
+    );
     assert_eq!(seen(service), json!({"GET /": 5, "POST /api/upload": 1}));
 }
 
@@ -78,14 +120,27 @@ fn requests_and_answers_pass_as_they_are(service: &Service) {
     let server = gateway(service);
     let mut client = client(&server, 4);
     let body = json!({"name": "Grüße", "list": [1, 2.5, null]});
-    let headers = [("Content-Type", "application/json"), ("X-Request", "as it was")];
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("X-Request", "as it was"),
+    ];
     let answer = client.request("POST", "/api/submit", &headers, &body.to_string());
-    assert_eq!((answer.status, answer.json()), (201, json!({"submitted": body})));
+    assert_eq!(
+        (answer.status, answer.json()),
+        (201, json!({"submitted": body}))
+    );
     assert_eq!(answer.header("Location"), Some("/api/data?item=7"));
     assert_eq!(answer.header("X-Service"), Some("as it was"));
-    assert_eq!(client.get("/api/data?a=1&a=2&b=%26").json()["query"], json!({"a": ["1", "2"], "b": ["&"]}));
+    assert_eq!(
+        client.get("/api/data?a=1&a=2&b=%26").json()["query"],
+        json!({"a": ["1", "2"], "b": ["&"]})
+    );
     let missing = client.get("/nowhere");
-    assert_eq!((missing.status, missing.remaining()), (404, 2), "the service's own 404, and a token spent");
+    assert_eq!(
+        (missing.status, missing.remaining()),
+        (404, 2),
+        "the service's own 404, and a token spent"
+    );
     assert_ne!(missing.header("Content-Type"), None);
 }
 
@@ -95,28 +150,43 @@ fn long_bodies_arrive_whole(service: &Service) {
     let answer = client(&server, 5).request("POST", "/api/upload", &[], &body);
     // sha256 of those bytes, by sha256sum.
     let digest = "aca1cd027e979588d14b877b7b0cb8585ad9fec599eb45801992ee5382b3760f";
-    assert_eq!((answer.status, answer.json()), (200, json!({"bytes": 1 << 20, "sha256": digest})));
+    assert_eq!(
+        (answer.status, answer.json()),
+        (200, json!({"bytes": 1 << 20, "sha256": digest}))
+    );
 
     let mut chunked = client(&server, 6);
-    chunked.send(b"POST /api/upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    chunked
+        .send(b"POST /api/upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .unwrap();
     for piece in body.as_bytes().chunks(100_000) {
-        chunked.send(&[format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()).unwrap();
+        chunked
+            .send(&[format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat())
+            .unwrap();
     }
     chunked.send(b"0\r\n\r\n").unwrap();
-    assert_eq!(chunked.read().unwrap().json(), answer.json(), "and without a length");
+    assert_eq!(
+        chunked.read().unwrap().json(),
+        answer.json(),
+        "and without a length"
+    );
 }
 
 fn answers_come_as_they_are_written(service: &Service) {
     let server = gateway(service);
     let mut client = client(&server, 7);
-    client.send(b"GET /api/stream HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    client
+        .send(b"GET /api/stream HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
     let head = client.head().unwrap();
     assert_eq!((head.status, head.remaining()), (200, 4));
     assert_eq!(head.header("Content-Length"), None);
     assert_eq!(client.chunk().unwrap().unwrap(), b"first\n");
     // Only this lets the service write the rest.
     let mut other = server.client();
-    other.send(b"POST /api/more HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").unwrap();
+    other
+        .send(b"POST /api/more HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
     assert_eq!(other.head().unwrap().status, 204);
     assert_eq!(client.chunk().unwrap().unwrap(), b"last\n");
     assert_eq!(client.chunk().unwrap(), None);
@@ -158,7 +228,14 @@ fn both_behind_one_gateway_by_path() {
         fastapi.url()
     );
     let server = Launch::new().config("gateway.toml", &text).start();
-    for (path, status) in [("/", 200), ("/api/data", 200), ("/", 200), ("/api/data", 200), ("/", 429), ("/api/data", 429)] {
+    for (path, status) in [
+        ("/", 200),
+        ("/api/data", 200),
+        ("/", 200),
+        ("/api/data", 200),
+        ("/", 429),
+        ("/api/data", 429),
+    ] {
         assert_eq!(server.get(path).status, status, "{path}");
     }
     assert_eq!(seen(&flask), json!({"GET /": 2}));

@@ -22,15 +22,23 @@ impl<const LEASES: bool> Backend for Shared<LEASES> {
     async fn make(quota: Quota, clock: ManualClock) -> Self {
         let server = RedisServer::start();
         // A busy machine is not an ill server.
-        let builder = RedisLimiter::builder(&server.url(), quota).timeout(Duration::from_secs(10)).clock(clock);
+        let builder = RedisLimiter::builder(&server.url(), quota)
+            .timeout(Duration::from_secs(10))
+            .clock(clock);
         let builder = if LEASES { builder.lease(0.1) } else { builder };
-        Shared { limiter: builder.connect().await.unwrap(), _server: server }
+        Shared {
+            limiter: builder.connect().await.unwrap(),
+            _server: server,
+        }
     }
 
     async fn try_acquire(&self, key: &str, cost: u32) -> SharedDecision {
         let decision = self.limiter.try_acquire(key, cost).await;
         let source = decision.source();
-        assert!(source == Source::Redis || LEASES && source == Source::Lease, "{source:?}");
+        assert!(
+            source == Source::Redis || LEASES && source == Source::Lease,
+            "{source:?}"
+        );
         decision
     }
 

@@ -1,5 +1,6 @@
-//! Leases on a real server, with limiters that do not know of one another: never more than there is, what is not spent comes back,
-//! and a flood of refused requests costs the server next to nothing.
+//! Leases on a real server, with limiters that do not know of one another: never more than there
+//! is, what is not spent comes back, and a flood of refused requests costs the server next to
+//! nothing.
 
 #[path = "support/redis.rs"]
 mod server;
@@ -14,7 +15,9 @@ const QUOTA: Quota = Quota::per_day(1000);
 
 fn builder(server: &RedisServer, quota: Quota) -> RedisLimiterBuilder {
     // A busy machine is not an ill server.
-    RedisLimiter::builder(&server.url(), quota).timeout(Duration::from_secs(10)).lease(0.1)
+    RedisLimiter::builder(&server.url(), quota)
+        .timeout(Duration::from_secs(10))
+        .lease(0.1)
 }
 
 async fn limiter(server: &RedisServer) -> RedisLimiter {
@@ -30,7 +33,10 @@ async fn allowed(limiter: &RedisLimiter, key: &'static str, tasks: u32, asks: u3
                 let mut allowed = 0;
                 for _ in 0..asks {
                     let decision = limiter.try_acquire(key, 1).await;
-                    assert!(matches!(decision.source(), Source::Redis | Source::Lease), "{decision:?}");
+                    assert!(
+                        matches!(decision.source(), Source::Redis | Source::Lease),
+                        "{decision:?}"
+                    );
                     allowed += u32::from(decision.is_allowed());
                 }
                 allowed
@@ -47,11 +53,20 @@ async fn allowed(limiter: &RedisLimiter, key: &'static str, tasks: u32, asks: u3
 /// How often scripts were called.
 fn calls(server: &RedisServer) -> u64 {
     let stats: String = server.command(&["INFO", "commandstats"]);
-    let calls = |line: &str| line.split(['=', ',']).nth(1).and_then(|calls| calls.parse::<u64>().ok());
-    stats.lines().filter(|line| line.starts_with("cmdstat_eval")).filter_map(calls).sum()
+    let calls = |line: &str| {
+        line.split(['=', ','])
+            .nth(1)
+            .and_then(|calls| calls.parse::<u64>().ok())
+    };
+    stats
+        .lines()
+        .filter(|line| line.starts_with("cmdstat_eval"))
+        .filter_map(calls)
+        .sum()
 }
 
-/// What the bucket in Redis holds, apart from what is on lease: as a limiter sees it that has nothing itself.
+/// What the bucket in Redis holds, apart from what is on lease: as a limiter sees it that has
+/// nothing itself.
 async fn in_bucket(server: &RedisServer, key: &str) -> u32 {
     limiter(server).await.available(key).await
 }
@@ -59,9 +74,16 @@ async fn in_bucket(server: &RedisServer, key: &str) -> u32 {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_one_key_never_more_than_the_capacity_is_allowed_and_in_the_end_all_of_it() {
     let server = RedisServer::start();
-    let (one, other, third) = (limiter(&server).await, limiter(&server).await, limiter(&server).await);
-    let (a, b, c) =
-        tokio::join!(allowed(&one, "hot", 8, 100), allowed(&other, "hot", 8, 100), allowed(&third, "hot", 8, 100));
+    let (one, other, third) = (
+        limiter(&server).await,
+        limiter(&server).await,
+        limiter(&server).await,
+    );
+    let (a, b, c) = tokio::join!(
+        allowed(&one, "hot", 8, 100),
+        allowed(&other, "hot", 8, 100),
+        allowed(&third, "hot", 8, 100)
+    );
     let sum = a + b + c;
     assert!(sum <= 1000, "{a} + {b} + {c}");
     // What one of them still holds is for itself; once it goes back, the others get it.
@@ -71,14 +93,20 @@ async fn of_one_key_never_more_than_the_capacity_is_allowed_and_in_the_end_all_o
     let rest = allowed(&limiter(&server).await, "hot", 1, 1000 - sum + 10).await;
     assert_eq!(sum + rest, 1000);
     let stats = one.stats();
-    assert!(stats.lease > 0 && stats.fallback == 0 && stats.failures == 0, "{stats:?}");
+    assert!(
+        stats.lease > 0 && stats.fallback == 0 && stats.failures == 0,
+        "{stats:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_keys_each_gets_exactly_its_capacity() {
     let server = RedisServer::start();
     let quota = Quota::per_day(20);
-    let limiters = [builder(&server, quota).connect().await.unwrap(), builder(&server, quota).connect().await.unwrap()];
+    let limiters = [
+        builder(&server, quota).connect().await.unwrap(),
+        builder(&server, quota).connect().await.unwrap(),
+    ];
     let mut asking = Vec::new();
     for limiter in &limiters {
         for _ in 0..4 {
@@ -97,7 +125,9 @@ async fn of_many_keys_each_gets_exactly_its_capacity() {
     let mut sums = vec![0; 50];
     for each in asking {
         let allowed = each.await.unwrap();
-        sums.iter_mut().zip(allowed).for_each(|(sum, allowed)| *sum += allowed);
+        sums.iter_mut()
+            .zip(allowed)
+            .for_each(|(sum, allowed)| *sum += allowed);
     }
     // 48 requests for 20 tokens, of which at most 2 are on lease with one who did not ask again.
     assert!(sums.iter().all(|&sum| (18..=20).contains(&sum)), "{sums:?}");
@@ -106,7 +136,10 @@ async fn of_many_keys_each_gets_exactly_its_capacity() {
 #[tokio::test]
 async fn a_hot_key_needs_few_messages() {
     let server = RedisServer::start();
-    let limiter = builder(&server, Quota::per_day(100_000)).connect().await.unwrap();
+    let limiter = builder(&server, Quota::per_day(100_000))
+        .connect()
+        .await
+        .unwrap();
     let before = calls(&server);
     for _ in 0..20_000 {
         assert!(limiter.try_acquire("hot", 1).await.is_allowed());
@@ -122,16 +155,32 @@ async fn a_decision_says_what_this_process_knows() {
     let limiter = limiter(&server).await;
     for n in 1..=200 {
         let decision = limiter.try_acquire("alice", 1).await;
-        assert_eq!((decision.source(), decision.limit(), decision.cost()), (Source::Lease, 1000, 1));
+        assert_eq!(
+            (decision.source(), decision.limit(), decision.cost()),
+            (Source::Lease, 1000, 1)
+        );
         // An answer may be under way: what it brings is not known yet.
-        assert!((900 - n..=1000 - n).contains(&decision.remaining()), "{n}: {decision}");
+        assert!(
+            (900 - n..=1000 - n).contains(&decision.remaining()),
+            "{n}: {decision}"
+        );
     }
     // It may be in the bucket, here, or on the way.
-    eventually("nothing is on the way", async || limiter.available("alice").await == 800).await;
+    eventually("nothing is on the way", async || {
+        limiter.available("alice").await == 800
+    })
+    .await;
     let above = limiter.try_acquire("alice", 1001).await;
-    assert_eq!((above.outcome(), above.source()), (Outcome::CostAboveCapacity, Source::Lease));
+    assert_eq!(
+        (above.outcome(), above.source()),
+        (Outcome::CostAboveCapacity, Source::Lease)
+    );
     let large = limiter.try_acquire("alice", 101).await;
-    assert_eq!((large.source(), large.is_allowed()), (Source::Redis, true), "more than may be on lease");
+    assert_eq!(
+        (large.source(), large.is_allowed()),
+        (Source::Redis, true),
+        "more than may be on lease"
+    );
 }
 
 #[tokio::test]
@@ -144,7 +193,10 @@ async fn what_is_not_spent_comes_back_when_it_expires_and_when_the_limiter_goes(
         spent += 1;
     }
     spent += 1;
-    eventually("it has expired", async || in_bucket(&server, "alice").await == 1000 - spent).await;
+    eventually("it has expired", async || {
+        in_bucket(&server, "alice").await == 1000 - spent
+    })
+    .await;
 
     let clone = one.clone();
     for _ in 0..20 {
@@ -152,15 +204,26 @@ async fn what_is_not_spent_comes_back_when_it_expires_and_when_the_limiter_goes(
     }
     drop(one);
     drop(clone);
-    eventually("it was dropped", async || in_bucket(&server, "alice").await == 1000 - spent - 20).await;
+    eventually("it was dropped", async || {
+        in_bucket(&server, "alice").await == 1000 - spent - 20
+    })
+    .await;
 
     let other = limiter(&server).await;
     for _ in 0..20 {
         assert!(other.try_acquire("alice", 1).await.is_allowed());
     }
     other.close().await;
-    assert_eq!(in_bucket(&server, "alice").await, 1000 - spent - 40, "closing waits until it is back");
-    assert_eq!(other.try_acquire("alice", 1).await.source(), Source::Redis, "and then nothing is leased");
+    assert_eq!(
+        in_bucket(&server, "alice").await,
+        1000 - spent - 40,
+        "closing waits until it is back"
+    );
+    assert_eq!(
+        other.try_acquire("alice", 1).await.source(),
+        Source::Redis,
+        "and then nothing is leased"
+    );
 }
 
 /// What a crash would lose.
@@ -173,32 +236,49 @@ async fn no_more_than_the_fraction_is_out() {
         assert!(before.try_acquire("alice", 1).await.is_allowed());
     }
     let rest = in_bucket(&server, "alice").await;
-    assert!((1000 - spent - 100..=1000 - spent).contains(&rest), "{rest}");
+    assert!(
+        (1000 - spent - 100..=1000 - spent).contains(&rest),
+        "{rest}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_flood_costs_ten_calls_a_second() {
     let server = RedisServer::start();
-    let limiter = builder(&server, Quota::per_day(10)).connect().await.unwrap();
+    let limiter = builder(&server, Quota::per_day(10))
+        .connect()
+        .await
+        .unwrap();
     while limiter.try_acquire("alice", 1).await.is_allowed() {}
     for cost in [1, 5] {
         // Whoever is refused a second time is so at once.
         let refused = async || {
             assert!(limiter.try_acquire("alice", cost).await.is_refused());
-            limiter.try_acquire_at_once("alice", cost).is_some_and(|decision| decision.is_refused())
+            limiter
+                .try_acquire_at_once("alice", cost)
+                .is_some_and(|decision| decision.is_refused())
         };
         eventually("it is remembered", refused).await;
         let (before, began) = (calls(&server), Instant::now());
         let mut refused = 0_u64;
         while began.elapsed() < Duration::from_secs(2) {
             let decision = limiter.try_acquire("alice", cost).await;
-            assert_eq!((decision.outcome(), decision.cost()), (Outcome::Refused, cost));
+            assert_eq!(
+                (decision.outcome(), decision.cost()),
+                (Outcome::Refused, cost)
+            );
             let wait = decision.retry_after().unwrap();
-            assert!(wait > Duration::from_secs(3600) && wait < Duration::from_secs(86_400), "{wait:?}");
+            assert!(
+                wait > Duration::from_secs(3600) && wait < Duration::from_secs(86_400),
+                "{wait:?}"
+            );
             refused += 1;
         }
         let (asked, seconds) = (calls(&server) - before, began.elapsed().as_secs_f64());
-        assert!((asked as f64) <= 10.0 * seconds + 1.0, "{asked} calls for {refused} refusals in {seconds} s");
+        assert!(
+            (asked as f64) <= 10.0 * seconds + 1.0,
+            "{asked} calls for {refused} refusals in {seconds} s"
+        );
         assert!(refused > 10 * asked, "{asked} calls for {refused} refusals");
     }
 }
@@ -214,18 +294,28 @@ async fn tokens_from_a_lease_are_put_back_while_nobody_was_told() {
         assert!(decision.is_allowed());
     }
     let before = decision.remaining();
-    assert_eq!(limiter.try_acquire("alice", 1).await.remaining(), before, "it was there again");
+    assert_eq!(
+        limiter.try_acquire("alice", 1).await.remaining(),
+        before,
+        "it was there again"
+    );
     assert!(!limiter.refund("bob", decision).await, "another key");
 
     let decision = limiter.try_acquire("alice", 1).await;
     limiter.reset("alice").await.unwrap();
-    assert!(!limiter.refund("alice", decision).await, "the bucket was reset");
+    assert!(
+        !limiter.refund("alice", decision).await,
+        "the bucket was reset"
+    );
 }
 
 #[tokio::test]
 async fn a_reset_lets_those_pass_who_were_refused_and_a_new_quota_holds_at_once() {
     let server = RedisServer::start();
-    let limiter = builder(&server, Quota::per_day(10)).connect().await.unwrap();
+    let limiter = builder(&server, Quota::per_day(10))
+        .connect()
+        .await
+        .unwrap();
     while limiter.try_acquire("alice", 1).await.is_allowed() {}
     assert!(limiter.try_acquire("alice", 1).await.is_refused());
     limiter.reset("alice").await.unwrap();
@@ -233,14 +323,21 @@ async fn a_reset_lets_those_pass_who_were_refused_and_a_new_quota_holds_at_once(
     assert!(decision.is_allowed());
     assert!(limiter.try_acquire("alice", 1).await.is_refused());
     assert!(limiter.refund("alice", decision).await);
-    assert!(limiter.try_acquire("alice", 10).await.is_allowed(), "so does a refund");
+    assert!(
+        limiter.try_acquire("alice", 10).await.is_allowed(),
+        "so does a refund"
+    );
     limiter.replace(Quota::per_day(40)).await.unwrap();
     let decision = limiter.try_acquire("alice", 1).await;
     assert_eq!((decision.limit(), decision.is_allowed()), (40, true));
     limiter.set_rule("vip", Quota::per_day(50)).await.unwrap();
     let vip = limiter.try_acquire("vip", 1).await;
     assert_eq!((vip.limit(), vip.source()), (50, Source::Lease));
-    assert_eq!(limiter.available("alice").await, 39, "a rule leaves others as they are");
+    assert_eq!(
+        limiter.available("alice").await,
+        39,
+        "a rule leaves others as they are"
+    );
     limiter.remove_rule("vip").await.unwrap();
     assert_eq!(limiter.try_acquire("vip", 1).await.limit(), 40);
 }
@@ -251,19 +348,37 @@ async fn a_quota_too_small_to_be_leased_is_exact_and_other_modes_have_other_buck
     let limiter = builder(&server, Quota::per_day(9)).connect().await.unwrap();
     for left in (0..9).rev() {
         let decision = limiter.try_acquire("alice", 1).await;
-        assert_eq!((decision.source(), decision.remaining()), (Source::Redis, left));
+        assert_eq!(
+            (decision.source(), decision.remaining()),
+            (Source::Redis, left)
+        );
     }
-    let exact = RedisLimiter::builder(&server.url(), Quota::per_day(9)).timeout(PATIENCE).connect().await.unwrap();
+    let exact = RedisLimiter::builder(&server.url(), Quota::per_day(9))
+        .timeout(PATIENCE)
+        .connect()
+        .await
+        .unwrap();
     assert_eq!(exact.available("alice").await, 9);
     let names = server.buckets();
-    assert!(names.iter().all(|name| name.starts_with("tollgate:l") && name.ends_with(":alice")), "{names:?}");
+    assert!(
+        names
+            .iter()
+            .all(|name| name.starts_with("tollgate:l") && name.ends_with(":alice")),
+        "{names:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_fraction_above_one_or_below_is_refused() {
     let server = RedisServer::start();
     for fraction in [0.0, -1.0, 1.5, f64::NAN] {
-        let limiter = RedisLimiter::builder(&server.url(), QUOTA).lease(fraction).connect().await;
-        assert!(matches!(limiter, Err(RedisError::Fraction(_))), "{fraction}");
+        let limiter = RedisLimiter::builder(&server.url(), QUOTA)
+            .lease(fraction)
+            .connect()
+            .await;
+        assert!(
+            matches!(limiter, Err(RedisError::Fraction(_))),
+            "{fraction}"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! What an outage leaves in the log. A process of its own: which lines are of interest to anybody is remembered for all threads
-//! at once, and a test beside it that logs without a subscriber would have it that none is.
+//! What an outage leaves in the log. A process of its own: which lines are of interest to anybody
+//! is remembered for all threads at once, and a test beside it that logs without a subscriber would
+//! have it that none is.
 
 #[path = "support/redis.rs"]
 mod server;
@@ -45,10 +46,17 @@ impl<'a> MakeWriter<'a> for Log {
 #[tokio::test]
 async fn an_outage_is_two_lines_in_the_log() {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(log.clone())
+        .with_ansi(false)
+        .finish();
     let _logging = tracing::subscriber::set_default(subscriber);
     let mut server = RedisServer::start();
-    let limiter = RedisLimiter::builder(&server.url(), QUOTA).timeout(TIMEOUT).connect().await.unwrap();
+    let limiter = RedisLimiter::builder(&server.url(), QUOTA)
+        .timeout(TIMEOUT)
+        .connect()
+        .await
+        .unwrap();
     let source = async || limiter.try_acquire("key", 1).await.source();
     assert_eq!(source().await, Source::Redis);
     server.kill();
@@ -56,10 +64,23 @@ async fn an_outage_is_two_lines_in_the_log() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(source().await, Source::Local);
     server.restart();
-    eventually("answers from Redis", async || source().await == Source::Redis).await;
+    eventually("answers from Redis", async || {
+        source().await == Source::Redis
+    })
+    .await;
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let lines: Vec<_> = text.lines().filter(|line| line.contains("tollgate")).collect();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("tollgate"))
+        .collect();
     assert_eq!(lines.len(), 2, "{text}");
-    assert!(lines[0].contains("WARN") && lines[0].contains("going on without Redis: Redis cannot be reached"), "{text}");
-    assert!(lines[1].contains("INFO") && lines[1].contains("Redis is back"), "{text}");
+    assert!(
+        lines[0].contains("WARN")
+            && lines[0].contains("going on without Redis: Redis cannot be reached"),
+        "{text}"
+    );
+    assert!(
+        lines[1].contains("INFO") && lines[1].contains("Redis is back"),
+        "{text}"
+    );
 }

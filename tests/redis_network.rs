@@ -31,15 +31,30 @@ impl Proxy {
     fn to(server: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let proxy = Proxy { port, delay_ms: Arc::default(), streams: Arc::default(), cut: Arc::default() };
-        let (delay, streams, cut) = (Arc::clone(&proxy.delay_ms), Arc::clone(&proxy.streams), Arc::clone(&proxy.cut));
+        let proxy = Proxy {
+            port,
+            delay_ms: Arc::default(),
+            streams: Arc::default(),
+            cut: Arc::default(),
+        };
+        let (delay, streams, cut) = (
+            Arc::clone(&proxy.delay_ms),
+            Arc::clone(&proxy.streams),
+            Arc::clone(&proxy.cut),
+        );
         // Ends with the process.
         thread::spawn(move || {
             for client in listener.incoming() {
-                let (client, server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", server)).unwrap());
+                let (client, server) = (
+                    client.unwrap(),
+                    TcpStream::connect(("127.0.0.1", server)).unwrap(),
+                );
                 let cut = cut.lock().unwrap();
                 if !*cut {
-                    streams.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
+                    streams
+                        .lock()
+                        .unwrap()
+                        .extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
                     let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                     thread::spawn(move || pass_on(from, to, &AtomicU64::new(0)));
                     let delay = Arc::clone(&delay);
@@ -51,7 +66,8 @@ impl Proxy {
     }
 
     fn delay(&self, time: Duration) {
-        self.delay_ms.store(time.as_millis() as u64, Ordering::SeqCst);
+        self.delay_ms
+            .store(time.as_millis() as u64, Ordering::SeqCst);
     }
 
     /// Ends all connections, and new ones at once.
@@ -76,7 +92,11 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, delay_ms: &AtomicU64) {
 
 async fn limiter(proxy: &Proxy) -> RedisLimiter {
     let url = format!("redis://127.0.0.1:{}/", proxy.port);
-    RedisLimiter::builder(&url, Quota::per_day(1_000_000)).timeout(TIMEOUT).connect().await.unwrap()
+    RedisLimiter::builder(&url, Quota::per_day(1_000_000))
+        .timeout(TIMEOUT)
+        .connect()
+        .await
+        .unwrap()
 }
 
 async fn source(limiter: &RedisLimiter) -> Source {
@@ -103,7 +123,10 @@ async fn answers_that_come_too_late_are_not_waited_for_twice() {
     goes_on_alone(&limiter).await;
     assert_eq!(limiter.stats().outages, 1);
     proxy.delay(Duration::ZERO);
-    eventually("an answer from Redis", async || source(&limiter).await == Source::Redis).await;
+    eventually("an answer from Redis", async || {
+        source(&limiter).await == Source::Redis
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -117,6 +140,9 @@ async fn a_cut_is_an_outage_for_as_long_as_it_lasts() {
         goes_on_alone(&limiter).await;
         assert_eq!(limiter.stats().outages, outage);
         proxy.cut(false);
-        eventually("an answer from Redis", async || source(&limiter).await == Source::Redis).await;
+        eventually("an answer from Redis", async || {
+            source(&limiter).await == Source::Redis
+        })
+        .await;
     }
 }

@@ -1,5 +1,6 @@
-//! A server that dies, hangs, restarts, forgets, fills up, becomes a replica or changes its password: nobody waits for longer
-//! than the timeout, one after the other waits not at all, every answer says who gave it, and all is well again by itself.
+//! A server that dies, hangs, restarts, forgets, fills up, becomes a replica or changes its
+//! password: nobody waits for longer than the timeout, one after the other waits not at all, every
+//! answer says who gave it, and all is well again by itself.
 
 #[path = "support/redis.rs"]
 mod server;
@@ -25,7 +26,10 @@ async fn source(limiter: &RedisLimiter) -> Source {
 }
 
 async fn eventually_from(limiter: &RedisLimiter, expected: Source) {
-    eventually("answers from there", async || source(limiter).await == expected).await;
+    eventually("answers from there", async || {
+        source(limiter).await == expected
+    })
+    .await;
 }
 
 /// What is promised while Redis is ill: one request may wait for it, and then nobody does.
@@ -39,7 +43,10 @@ async fn goes_on_alone(limiter: &RedisLimiter) {
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
     let after = limiter.stats();
     assert!(!after.up);
-    assert!(after.failures <= before.failures + 1, "{before:?} {after:?}");
+    assert!(
+        after.failures <= before.failures + 1,
+        "{before:?} {after:?}"
+    );
     assert_eq!(after.fallback, before.fallback + 1000);
 }
 
@@ -52,7 +59,10 @@ async fn a_killed_server_is_done_without_until_it_is_back() {
     server.kill();
     goes_on_alone(&limiter).await;
     let vip = limiter.try_acquire("vip", 1).await;
-    assert_eq!((vip.source(), vip.limit(), vip.remaining()), (Source::Local, 7, 6));
+    assert_eq!(
+        (vip.source(), vip.limit(), vip.remaining()),
+        (Source::Local, 7, 6)
+    );
 
     server.restart();
     eventually_from(&limiter, Source::Redis).await;
@@ -111,7 +121,8 @@ async fn data_that_the_server_lost_mints_nothing_by_a_refund() {
     assert_eq!((after.source(), after.remaining()), (Source::Redis, 90));
     assert!(!limiter.refund("key", before).await);
     assert_eq!(limiter.available("key").await, 90);
-    let restored = || async { server.command::<bool>(&["HEXISTS", "tollgate:settings", "rule:vip"]) };
+    let restored =
+        || async { server.command::<bool>(&["HEXISTS", "tollgate:settings", "rule:vip"]) };
     eventually("the settings are there again", restored).await;
 }
 
@@ -126,7 +137,10 @@ async fn a_server_without_memory_is_done_without() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     goes_on_alone(&limiter).await;
     assert_eq!(limiter.stats().outages, 1);
-    assert!(matches!(limiter.replace(Quota::per_day(5)).await, Err(RedisError::OutOfMemory(_))));
+    assert!(matches!(
+        limiter.replace(Quota::per_day(5)).await,
+        Err(RedisError::OutOfMemory(_))
+    ));
     server.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
     eventually_from(&limiter, Source::Redis).await;
 }
@@ -148,39 +162,77 @@ async fn a_server_that_became_a_replica_is_done_without() {
 #[tokio::test]
 async fn a_changed_password_is_an_outage_and_a_wrong_one_an_error() {
     let server = RedisServer::with(&["--requirepass", "right"]);
-    let wrong = RedisLimiter::connect(&format!("redis://:wrong@127.0.0.1:{}/", server.port), QUOTA).await;
+    let wrong =
+        RedisLimiter::connect(&format!("redis://:wrong@127.0.0.1:{}/", server.port), QUOTA).await;
     assert!(matches!(wrong, Err(RedisError::Denied(_))), "{wrong:?}");
     let none = RedisLimiter::connect(&server.url(), QUOTA).await;
     assert!(matches!(none, Err(RedisError::Denied(_))), "{none:?}");
 
     let url = format!("redis://default:right@127.0.0.1:{}/3", server.port);
-    let limiter = RedisLimiter::builder(&url, QUOTA).timeout(TIMEOUT).connect().await.unwrap();
+    let limiter = RedisLimiter::builder(&url, QUOTA)
+        .timeout(TIMEOUT)
+        .connect()
+        .await
+        .unwrap();
     assert_eq!(source(&limiter).await, Source::Redis);
     assert!(!format!("{limiter:?} {:?}", RedisLimiter::builder(&url, QUOTA)).contains("right"));
     let admin = redis::Client::open(url.as_str()).unwrap();
     let mut admin = admin.get_connection().unwrap();
-    redis::cmd("CONFIG").arg(&["SET", "requirepass", "other"]).exec(&mut admin).unwrap();
-    redis::cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]).exec(&mut admin).unwrap();
+    redis::cmd("CONFIG")
+        .arg(&["SET", "requirepass", "other"])
+        .exec(&mut admin)
+        .unwrap();
+    redis::cmd("CLIENT")
+        .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
+        .exec(&mut admin)
+        .unwrap();
     goes_on_alone(&limiter).await;
-    redis::cmd("CONFIG").arg(&["SET", "requirepass", "right"]).exec(&mut admin).unwrap();
+    redis::cmd("CONFIG")
+        .arg(&["SET", "requirepass", "right"])
+        .exec(&mut admin)
+        .unwrap();
     eventually_from(&limiter, Source::Redis).await;
 }
 
 #[tokio::test]
 async fn other_policies_allow_or_refuse_everything() {
     let mut server = RedisServer::start();
-    let open = builder(&server).on_error(OnError::Open).connect().await.unwrap();
-    let closed = builder(&server).on_error(OnError::Closed).connect().await.unwrap();
-    let share = builder(&server).on_error(OnError::Local { share: 0.25 }).connect().await.unwrap();
+    let open = builder(&server)
+        .on_error(OnError::Open)
+        .connect()
+        .await
+        .unwrap();
+    let closed = builder(&server)
+        .on_error(OnError::Closed)
+        .connect()
+        .await
+        .unwrap();
+    let share = builder(&server)
+        .on_error(OnError::Local { share: 0.25 })
+        .connect()
+        .await
+        .unwrap();
     server.kill();
     let decision = open.try_acquire("key", 1000).await;
-    assert_eq!((decision.source(), decision.outcome()), (Source::Open, Outcome::Allowed));
+    assert_eq!(
+        (decision.source(), decision.outcome()),
+        (Source::Open, Outcome::Allowed)
+    );
     assert!(!open.refund("key", decision).await);
     let decision = closed.try_acquire("key", 1).await;
-    assert_eq!((decision.source(), decision.outcome()), (Source::Closed, Outcome::Unavailable));
-    assert_eq!((decision.retry_after(), decision.to_string().as_str()), (None, "refused: 1 asked, and Redis cannot be"));
+    assert_eq!(
+        (decision.source(), decision.outcome()),
+        (Source::Closed, Outcome::Unavailable)
+    );
+    assert_eq!(
+        (decision.retry_after(), decision.to_string().as_str()),
+        (None, "refused: 1 asked, and Redis cannot be")
+    );
     let decision = share.try_acquire("key", 5).await;
-    assert_eq!((decision.source(), decision.limit(), decision.remaining()), (Source::Local, 25, 20));
+    assert_eq!(
+        (decision.source(), decision.limit(), decision.remaining()),
+        (Source::Local, 25, 20)
+    );
     assert!(share.refund("key", decision).await);
     assert_eq!(share.available("key").await, 25);
 }
@@ -191,7 +243,10 @@ async fn a_limiter_begins_without_a_server_and_finds_it_later() {
     server.kill();
     let limiter = builder(&server).connect().await.unwrap();
     goes_on_alone(&limiter).await;
-    assert!(matches!(limiter.replace(QUOTA).await, Err(RedisError::Unreachable(_))));
+    assert!(matches!(
+        limiter.replace(QUOTA).await,
+        Err(RedisError::Unreachable(_))
+    ));
     server.restart();
     eventually_from(&limiter, Source::Redis).await;
     assert_eq!(limiter.stats().outages, 0);

@@ -1,4 +1,5 @@
-//! TLS: a server with a certificate of a private authority, which the program trusts as the machine says it should.
+//! TLS: a server with a certificate of a private authority, which the program trusts as the machine
+//! says it should.
 
 #[path = "support/redis.rs"]
 mod server;
@@ -19,8 +20,13 @@ const URL: &str = "TOLLGATE_TEST_REDIS_TLS_URL";
 
 fn openssl(directory: &Path, arguments: &str) {
     let mut command = Command::new("openssl");
-    let command = command.current_dir(directory).args(arguments.split_whitespace()).stderr(Stdio::null());
-    let ended = command.status().expect("this test makes certificates: apt-get install openssl");
+    let command = command
+        .current_dir(directory)
+        .args(arguments.split_whitespace())
+        .stderr(Stdio::null());
+    let ended = command
+        .status()
+        .expect("this test makes certificates: apt-get install openssl");
     assert!(ended.success(), "openssl {arguments}");
 }
 
@@ -28,26 +34,43 @@ fn openssl(directory: &Path, arguments: &str) {
 fn certificates() -> TempDir {
     let directory = TempDir::new().unwrap();
     let new = "req -x509 -newkey rsa:2048 -nodes -days 2";
-    openssl(directory.path(), &format!("{new} -keyout ca.key -out ca.crt -subj /CN=authority"));
+    openssl(
+        directory.path(),
+        &format!("{new} -keyout ca.key -out ca.crt -subj /CN=authority"),
+    );
     let name = "-subj /CN=server -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
-    openssl(directory.path(), &format!("{new} -CA ca.crt -CAkey ca.key -keyout server.key -out server.crt {name}"));
+    openssl(
+        directory.path(),
+        &format!("{new} -CA ca.crt -CAkey ca.key -keyout server.key -out server.crt {name}"),
+    );
     directory
 }
 
-/// The environment belongs to the process, so the test runs itself in one that trusts the authority, or does not.
+/// The environment belongs to the process, so the test runs itself in one that trusts the
+/// authority, or does not.
 fn runs_again(url: &str, trusts: &Path) -> bool {
     let mut again = Command::new(env::current_exe().unwrap());
-    again.args(["--exact", "a_connection_is_encrypted_and_its_server_known"]).env(URL, url).env("SSL_CERT_FILE", trusts);
-    again.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    again
+        .args(["--exact", "a_connection_is_encrypted_and_its_server_known"])
+        .env(URL, url)
+        .env("SSL_CERT_FILE", trusts);
+    again
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
 }
 
 #[tokio::test]
 async fn a_connection_is_encrypted_and_its_server_known() {
     if let Ok(url) = env::var(URL) {
-        let builder = RedisLimiter::builder(&url, Quota::per_day(10)).timeout(Duration::from_secs(10));
+        let builder =
+            RedisLimiter::builder(&url, Quota::per_day(10)).timeout(Duration::from_secs(10));
         let limiter = builder.connect().await.unwrap();
         assert_eq!(limiter.try_acquire("key", 1).await.source(), Source::Redis);
-        let builder = RedisLimiter::builder(&url, Quota::per_day(1000)).timeout(Duration::from_secs(10));
+        let builder =
+            RedisLimiter::builder(&url, Quota::per_day(1000)).timeout(Duration::from_secs(10));
         let leasing = builder.prefix("leased").lease(0.1).connect().await.unwrap();
         assert_eq!(leasing.try_acquire("key", 1).await.source(), Source::Lease);
         leasing.close().await;
@@ -73,5 +96,8 @@ async fn a_connection_is_encrypted_and_its_server_known() {
     assert_eq!(server.buckets().len(), 2, "one of each mode");
 
     let others = certificates();
-    assert!(!runs_again(&url, &others.path().join("ca.crt")), "a server of an authority that is not trusted");
+    assert!(
+        !runs_again(&url, &others.path().join("ca.crt")),
+        "a server of an authority that is not trusted"
+    );
 }

@@ -8,26 +8,40 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A refund in the window after gave back what the charge had skipped of the window before: 13 of 10 passed.
+/// A refund in the window after gave back what the charge had skipped of the window before: 13 of
+/// 10 passed.
 #[test]
 fn what_a_charge_skipped_of_the_window_before_is_not_given_back() {
     let bucket = Bucket::new(Quota::interval(10, seconds(10)));
     assert!(bucket.try_acquire_at(seconds(0), 7).is_allowed());
     let skips_three = bucket.reserve_at(seconds(0), 5, seconds(100));
     assert_eq!(skips_three.wait(), seconds(10));
-    assert_eq!(bucket.reserve_at(seconds(0), 4, seconds(100)).wait(), seconds(10));
+    assert_eq!(
+        bucket.reserve_at(seconds(0), 4, seconds(100)).wait(),
+        seconds(10)
+    );
     assert!(bucket.try_acquire_at(seconds(11), 1).is_allowed());
     assert!(bucket.refund(skips_three));
-    assert_eq!(bucket.available_at(seconds(11)), 5, "4 and 1 are used in this window");
+    assert_eq!(
+        bucket.available_at(seconds(11)),
+        5,
+        "4 and 1 are used in this window"
+    );
 }
 
-/// With 120 binary places, a period of more than 2⁶⁰ ns brought a token a nanosecond before it was promised.
+/// With 120 binary places, a period of more than 2⁶⁰ ns brought a token a nanosecond before it was
+/// promised.
 #[test]
 fn a_period_of_a_century_is_exact_to_the_nanosecond() {
     let century = seconds(36_525 * 86_400);
     let cases = [
         (10, 3, 417_378_021_870_017_052, 732_954_021_870_017_051),
-        (100, 11, 1_012_611_213_749_456_403, 1_044_168_813_749_456_402),
+        (
+            100,
+            11,
+            1_012_611_213_749_456_403,
+            1_044_168_813_749_456_402,
+        ),
     ];
     for (tokens, less, taken_at, just_before) in cases {
         let quota = Quota::new(1, tokens, century - Duration::from_nanos(less)).unwrap();
@@ -35,12 +49,18 @@ fn a_period_of_a_century_is_exact_to_the_nanosecond() {
         assert!(bucket.try_acquire_at(taken_at, 1).is_allowed());
         let due = taken_at + bucket.try_acquire_at(taken_at, 1).retry_after().unwrap();
         assert_eq!(due, Duration::from_nanos(just_before + 1));
-        assert!(bucket.try_acquire_at(Duration::from_nanos(just_before), 1).is_refused(), "{quota}");
+        assert!(
+            bucket
+                .try_acquire_at(Duration::from_nanos(just_before), 1)
+                .is_refused(),
+            "{quota}"
+        );
         assert!(bucket.try_acquire_at(due, 1).is_allowed(), "{quota}");
     }
 }
 
-/// A thread whose clock was behind was told to wait for tokens that were there, and longer than it would.
+/// A thread whose clock was behind was told to wait for tokens that were there, and longer than it
+/// would.
 #[test]
 fn a_clock_that_is_behind_does_not_wait_for_what_is_there() {
     let bucket = Bucket::new(Quota::per_second(10));
@@ -60,7 +80,8 @@ fn a_bucket_is_full_at_once_after_a_reset() {
     assert_eq!((look.remaining(), look.reset_after()), (10, Duration::ZERO));
 }
 
-/// At the last step there is no newer stamp, and a refund of a decision from before the reset made a second capacity.
+/// At the last step there is no newer stamp, and a refund of a decision from before the reset made
+/// a second capacity.
 #[test]
 fn a_reset_at_the_end_of_time_voids_refunds_too() {
     let bucket = Bucket::new(Quota::per_second(10));
@@ -68,18 +89,29 @@ fn a_reset_at_the_end_of_time_voids_refunds_too() {
     bucket.reset_at(Duration::MAX);
     assert!(bucket.try_acquire_at(Duration::MAX, 10).is_allowed());
     assert!(!bucket.refund(before));
-    assert_eq!(bucket.try_acquire_at(Duration::MAX, 1).retry_after(), None, "not at once");
+    assert_eq!(
+        bucket.try_acquire_at(Duration::MAX, 1).retry_after(),
+        None,
+        "not at once"
+    );
 }
 
 /// A window of less than one step was made one step, and stamps of 34 years did not fit.
 #[test]
 fn a_debt_that_leaves_a_window_no_step_is_refused() {
     let microsecond = Duration::from_micros(1);
-    let error = Quota::try_interval(1, microsecond).unwrap().try_debt(u32::MAX).unwrap_err();
-    assert!(matches!(error, QuotaError::Debt { debt: u32::MAX, resolution } if resolution > microsecond), "{error}");
+    let error = Quota::try_interval(1, microsecond)
+        .unwrap()
+        .try_debt(u32::MAX)
+        .unwrap_err();
+    assert!(
+        matches!(error, QuotaError::Debt { debt: u32::MAX, resolution } if resolution > microsecond),
+        "{error}"
+    );
 }
 
-/// Who bought the place of one who had left was told of the hole, not of the bucket: tokens left while others waited.
+/// Who bought the place of one who had left was told of the hole, not of the bucket: tokens left
+/// while others waited.
 #[test]
 fn a_buyer_of_a_hole_is_told_of_those_behind() {
     let bucket = Bucket::new(Quota::per_second(1).capacity(8).debt(3));
@@ -89,7 +121,10 @@ fn a_buyer_of_a_hole_is_told_of_those_behind() {
     assert_eq!(bucket.reserve_at(now, 1, seconds(9)).wait(), seconds(2));
     assert!(bucket.refund(leaves));
     let buyer = bucket.reserve_at(now, 1, Duration::ZERO);
-    assert_eq!((buyer.outcome(), buyer.wait()), (Outcome::Allowed, Duration::ZERO));
+    assert_eq!(
+        (buyer.outcome(), buyer.wait()),
+        (Outcome::Allowed, Duration::ZERO)
+    );
     assert_eq!((buyer.remaining(), buyer.reset_after()), (0, seconds(10)));
 }
 
@@ -102,7 +137,10 @@ fn an_impatient_newcomer_leaves_the_hole_to_the_next() {
     let leaves = bucket.reserve_at(now, 10, seconds(99));
     assert_eq!(bucket.reserve_at(now, 10, seconds(99)).wait(), seconds(20));
     assert!(bucket.refund(leaves));
-    assert_eq!(bucket.reserve_at(now, 5, Duration::ZERO).outcome(), Outcome::DeadlineTooSoon);
+    assert_eq!(
+        bucket.reserve_at(now, 5, Duration::ZERO).outcome(),
+        Outcome::DeadlineTooSoon
+    );
     assert_eq!(bucket.reserve_at(now, 5, seconds(99)).wait(), seconds(5));
     assert_eq!(bucket.reserve_at(now, 5, seconds(99)).wait(), seconds(10));
 }

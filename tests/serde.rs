@@ -16,10 +16,19 @@ fn a_quota_is_a_text_or_a_table() {
         (r#""0.5/s, capacity 10""#, ten_at_half),
         (r#"{"capacity": 10, "refill_rate": 0.5}"#, ten_at_half),
         (r#"{"capacity": 10, "refill-rate": 0.5}"#, ten_at_half),
-        (r#"{"capacity": 10, "refill": {"tokens": 30, "every": "1min"}}"#, ten_at_half),
+        (
+            r#"{"capacity": 10, "refill": {"tokens": 30, "every": "1min"}}"#,
+            ten_at_half,
+        ),
         (r#"{"capacity": 10, "refill": {"every": 20}}"#, ten_at_half),
-        (r#"{"capacity": 10, "refill_rate": 0.5, "debt": 7}"#, ten_at_half.debt(7)),
-        (r#"{"capacity": 100, "refill": {"every": "1h", "mode": "interval"}}"#, hourly),
+        (
+            r#"{"capacity": 10, "refill_rate": 0.5, "debt": 7}"#,
+            ten_at_half.debt(7),
+        ),
+        (
+            r#"{"capacity": 100, "refill": {"every": "1h", "mode": "interval"}}"#,
+            hourly,
+        ),
         (r#"{"tokens": 100, "time": 3600}"#, hourly),
         (r#"{"tokens": 100, "time": 3600.0}"#, hourly),
     ] {
@@ -29,7 +38,10 @@ fn a_quota_is_a_text_or_a_table() {
 
 #[test]
 fn what_is_written_can_be_read() {
-    for quota in [Quota::per_hour(100).capacity(20), Quota::interval(5, Duration::from_millis(1500)).debt(3)] {
+    for quota in [
+        Quota::per_hour(100).capacity(20),
+        Quota::interval(5, Duration::from_millis(1500)).debt(3),
+    ] {
         let text = serde_json::to_string(&quota).unwrap();
         assert_eq!(json(&text), Ok(quota), "{text}");
     }
@@ -41,8 +53,10 @@ fn toml_reads_the_same() {
     struct File {
         quota: Quota,
     }
-    let file: File =
-        toml::from_str(r#"quota = { capacity = 10, refill = { every = "1h 30min", mode = "interval" } }"#).unwrap();
+    let file: File = toml::from_str(
+        r#"quota = { capacity = 10, refill = { every = "1h 30min", mode = "interval" } }"#,
+    )
+    .unwrap();
     assert_eq!(file.quota, Quota::interval(10, Duration::from_secs(5400)));
 }
 
@@ -51,19 +65,49 @@ fn errors_say_what_is_allowed() {
     for (text, expected) in [
         (r#"5"#, "expected a quota such as"),
         (r#""5""#, "expected '/' or 'per'"),
-        (r#"{"capacity": 10}"#, "either capacity and refill_rate, or capacity and refill, or tokens and time"),
-        (r#"{"capacity": 10, "refill_rate": 1, "time": 3}"#, "either capacity and refill_rate"),
+        (
+            r#"{"capacity": 10}"#,
+            "either capacity and refill_rate, or capacity and refill, or tokens and time",
+        ),
+        (
+            r#"{"capacity": 10, "refill_rate": 1, "time": 3}"#,
+            "either capacity and refill_rate",
+        ),
         (r#"{"capacity": 0, "refill_rate": 1}"#, "the capacity is 0"),
-        (r#"{"capacity": -1, "refill_rate": 1}"#, "integer `-1`, expected u32"),
-        (r#"{"capacity": 10, "refill_rate": 0}"#, "a rate of 0 tokens a second"),
-        (r#"{"capacity": 10, "refill_rat": 0}"#, "unknown field `refill_rat`"),
-        (r#"{"tokens": 10, "time": -5}"#, "integer `-5`, expected a duration"),
-        (r#"{"tokens": 10, "time": -0.5}"#, "floating point `-0.5`, expected a duration"),
+        (
+            r#"{"capacity": -1, "refill_rate": 1}"#,
+            "integer `-1`, expected u32",
+        ),
+        (
+            r#"{"capacity": 10, "refill_rate": 0}"#,
+            "a rate of 0 tokens a second",
+        ),
+        (
+            r#"{"capacity": 10, "refill_rat": 0}"#,
+            "unknown field `refill_rat`",
+        ),
+        (
+            r#"{"tokens": 10, "time": -5}"#,
+            "integer `-5`, expected a duration",
+        ),
+        (
+            r#"{"tokens": 10, "time": -0.5}"#,
+            "floating point `-0.5`, expected a duration",
+        ),
         (r#"{"tokens": 10, "time": 0}"#, "the window is 0ns"),
         (r#"{"tokens": 10, "time": "1h30"}"#, "expected a unit"),
-        (r#"{"tokens": 10, "time": "1h!"}"#, "expected a count or the end at position 2"),
-        (r#"{"capacity": 10, "refill": {"tokens": 5, "every": "1h", "mode": "interval"}}"#, "refill.tokens"),
-        (r#"{"capacity": 10, "refill": {"every": "1h", "mode": "burst"}}"#, "expected `greedy` or `interval`"),
+        (
+            r#"{"tokens": 10, "time": "1h!"}"#,
+            "expected a count or the end at position 2",
+        ),
+        (
+            r#"{"capacity": 10, "refill": {"tokens": 5, "every": "1h", "mode": "interval"}}"#,
+            "refill.tokens",
+        ),
+        (
+            r#"{"capacity": 10, "refill": {"every": "1h", "mode": "burst"}}"#,
+            "expected `greedy` or `interval`",
+        ),
     ] {
         let error = json(text).expect_err(text);
         assert!(error.contains(expected), "{text}: {error}");

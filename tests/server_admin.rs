@@ -1,6 +1,11 @@
 //! Changing the limits while the server runs: what is in force at once, for whom, and what is not.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -38,7 +43,9 @@ fn the_configuration_in_force_is_shown() {
 #[test]
 fn a_new_default_resets_every_bucket_to_full_under_it() {
     let server = Server::with_capacity(3);
-    let mut clients: Vec<_> = ["127.0.0.1", "127.0.0.2", "127.0.0.3"].map(|ip| server.client_from(ip)).into();
+    let mut clients: Vec<_> = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+        .map(|ip| server.client_from(ip))
+        .into();
     for (index, client) in clients.iter_mut().enumerate() {
         for _ in 0..index + 2 {
             client.get("/");
@@ -55,8 +62,14 @@ fn a_new_default_resets_every_bucket_to_full_under_it() {
 
     for client in &mut clients {
         let response = client.get("/");
-        assert_eq!((response.status, response.limit(), response.remaining()), (200, 15, 14));
-        assert!((190..=200).contains(&response.reset()), "one token takes 200 s now");
+        assert_eq!(
+            (response.status, response.limit(), response.remaining()),
+            (200, 15, 14)
+        );
+        assert!(
+            (190..=200).contains(&response.reset()),
+            "one token takes 200 s now"
+        );
     }
 }
 
@@ -79,7 +92,10 @@ fn either_field_may_stand_alone_and_the_other_stays() {
     assert_eq!(capacity, 8);
     assert!(close(rate, 0.002), "{rate}");
 
-    assert_eq!(server.post("/config", r#"{"refill_rate": 0.004}"#).status, 200);
+    assert_eq!(
+        server.post("/config", r#"{"refill_rate": 0.004}"#).status,
+        200
+    );
     let (capacity, rate) = default_in_force(&server);
     assert_eq!(capacity, 8);
     assert!(close(rate, 0.004), "{rate}");
@@ -91,7 +107,12 @@ fn either_field_may_stand_alone_and_the_other_stays() {
 #[test]
 fn a_whole_number_is_a_rate_too() {
     let server = Server::with_capacity(3);
-    assert_eq!(server.post("/config", r#"{"capacity": 15, "refill_rate": 5}"#).status, 200);
+    assert_eq!(
+        server
+            .post("/config", r#"{"capacity": 15, "refill_rate": 5}"#)
+            .status,
+        200
+    );
     assert_eq!(default_in_force(&server), (15, 5.0));
 }
 
@@ -108,12 +129,22 @@ fn a_rule_is_for_one_client_and_others_keep_their_buckets() {
     let rule = r#"{"client_id": "127.0.0.2", "capacity": 50, "refill_rate": 10.0}"#;
     let answer = server.post("/admin/update-rule", rule);
     assert_eq!(answer.status, 200);
-    assert!(answer.text().contains("127.0.0.2") || answer.text().contains("50"), "{answer:?}");
+    assert!(
+        answer.text().contains("127.0.0.2") || answer.text().contains("50"),
+        "{answer:?}"
+    );
 
     let response = ruled.get("/");
-    assert_eq!((response.status, response.limit(), response.remaining()), (200, 50, 49));
+    assert_eq!(
+        (response.status, response.limit(), response.remaining()),
+        (200, 50, 49)
+    );
     let response = other.get("/");
-    assert_eq!((response.limit(), response.remaining()), (3, 1), "others keep their buckets");
+    assert_eq!(
+        (response.limit(), response.remaining()),
+        (3, 1),
+        "others keep their buckets"
+    );
     let response = server.get("/");
     assert_eq!((response.limit(), response.remaining()), (3, 2));
     assert_eq!(default_in_force(&server).0, 3, "the default stays");
@@ -125,7 +156,10 @@ fn a_rule_is_for_one_client_and_others_keep_their_buckets() {
 fn rule_of(server: &Server, client: &str) -> Option<Value> {
     let config = server.get("/config").json();
     match &config["rules"] {
-        Value::Array(rules) => rules.iter().find(|rule| rule["client_id"] == client).cloned(),
+        Value::Array(rules) => rules
+            .iter()
+            .find(|rule| rule["client_id"] == client)
+            .cloned(),
         Value::Object(rules) => rules.get(client).cloned(),
         other => panic!("rules are {other} in {config}"),
     }
@@ -137,7 +171,10 @@ fn a_rule_may_be_changed_and_taken_back() {
     let mut client = server.client_from("127.0.0.2");
     let rule = |capacity: u32| {
         let rule = json!({"client_id": "127.0.0.2", "capacity": capacity, "refill_rate": 0.001});
-        assert_eq!(server.post("/admin/update-rule", &rule.to_string()).status, 200);
+        assert_eq!(
+            server.post("/admin/update-rule", &rule.to_string()).status,
+            200
+        );
     };
     rule(50);
     assert_eq!(client.get("/").limit(), 50);
@@ -152,7 +189,10 @@ fn a_rule_may_be_changed_and_taken_back() {
     assert_eq!(rule_of(&server, "127.0.0.2"), None);
 
     let again = server.client().delete("/admin/rule/127.0.0.2").status;
-    assert!((200..500).contains(&again), "nothing is left to take back: {again}");
+    assert!(
+        (200..500).contains(&again),
+        "nothing is left to take back: {again}"
+    );
 }
 
 #[test]
@@ -165,7 +205,11 @@ fn a_new_default_leaves_rules_in_force_and_resets_their_buckets() {
     assert_eq!(ruled.get("/").remaining(), 5);
     assert_eq!(server.post("/config", r#"{"capacity": 9}"#).status, 200);
     let response = ruled.get("/");
-    assert_eq!((response.limit(), response.remaining()), (7, 6), "every bucket is full again");
+    assert_eq!(
+        (response.limit(), response.remaining()),
+        (7, 6),
+        "every bucket is full again"
+    );
     assert_eq!(server.get("/").limit(), 9);
 }
 
@@ -176,12 +220,21 @@ fn the_admin_api_is_never_limited_and_takes_no_tokens() {
     for _ in 0..10 {
         assert_eq!(client.get("/config").status, 200);
         assert_eq!(client.post("/config", "nonsense").status, 400);
-        assert_eq!(client.get_with("/config", &[("X-Forwarded-For", "127.0.0.1")]).status, 403);
+        assert_eq!(
+            client
+                .get_with("/config", &[("X-Forwarded-For", "127.0.0.1")])
+                .status,
+            403
+        );
     }
     assert_eq!(client.get("/").remaining(), 1);
     client.get("/");
     assert_eq!(client.get("/").status, 429);
-    assert_eq!(client.get("/config").status, 200, "even when nothing is left");
+    assert_eq!(
+        client.get("/config").status,
+        200,
+        "even when nothing is left"
+    );
     assert_eq!(client.post("/config", r#"{"capacity": 2}"#).status, 200);
     assert_eq!(client.get("/").remaining(), 1);
 }
@@ -189,12 +242,26 @@ fn the_admin_api_is_never_limited_and_takes_no_tokens() {
 #[test]
 fn the_extremes_of_what_is_allowed_are_taken() {
     let server = Server::with_capacity(3);
-    let extremes = [(u32::MAX, 1e9), (u32::MAX, 1e-9), (1, 1e9), (1, 1e-9), (10, 1.0 / 3.0)];
+    let extremes = [
+        (u32::MAX, 1e9),
+        (u32::MAX, 1e-9),
+        (1, 1e9),
+        (1, 1e-9),
+        (10, 1.0 / 3.0),
+    ];
     for (capacity, rate) in extremes {
         let change = json!({"capacity": capacity, "refill_rate": rate});
-        assert_eq!(server.post("/config", &change.to_string()).status, 200, "{change}");
+        assert_eq!(
+            server.post("/config", &change.to_string()).status,
+            200,
+            "{change}"
+        );
         let response = server.get("/");
-        assert_eq!((response.status, response.limit()), (200, capacity.into()), "{change}");
+        assert_eq!(
+            (response.status, response.limit()),
+            (200, capacity.into()),
+            "{change}"
+        );
         assert!(close(default_in_force(&server).1, rate), "{change}");
     }
 }

@@ -1,6 +1,11 @@
 //! Limits that change under traffic: each request sees one configuration, whole.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -35,8 +40,15 @@ fn no_request_sees_half_a_change() {
                 let config = client.get("/config").json();
                 let capacity = config["capacity"].as_u64().unwrap();
                 let rate = config["refill_rate"].as_f64().unwrap();
-                let period = FLIPS.iter().find(|(known, _)| *known == capacity).unwrap().1;
-                assert!((rate * period as f64 - 1.0).abs() < 1e-6, "{capacity} with {rate}");
+                let period = FLIPS
+                    .iter()
+                    .find(|(known, _)| *known == capacity)
+                    .unwrap()
+                    .1;
+                assert!(
+                    (rate * period as f64 - 1.0).abs() < 1e-6,
+                    "{capacity} with {rate}"
+                );
             }
         });
         let mut admin = server.client();
@@ -63,14 +75,21 @@ fn assert_consistent(response: &Response) {
     let latest = (capacity - remaining.min(capacity)) * period;
     // What dripped in since the last change, in a test that may run for a minute.
     let earliest = latest.saturating_sub(60);
-    // A request reads the clock once; what others took after that reaches a little beyond, and is rounded up.
-    assert!((earliest..=latest + 1).contains(&response.reset()), "{response:?}");
+    // A request reads the clock once; what others took after that reaches a little beyond, and is
+    // rounded up.
+    assert!(
+        (earliest..=latest + 1).contains(&response.reset()),
+        "{response:?}"
+    );
     match response.status {
         200 => assert!(remaining < capacity, "{response:?}"),
         429 => {
             assert_eq!(remaining, 0, "{response:?}");
             let wait = response.retry_after();
-            assert!(wait <= period as f64 + 0.1 && wait > period as f64 - 60.0, "{response:?}");
+            assert!(
+                wait <= period as f64 + 0.1 && wait > period as f64 - 60.0,
+                "{response:?}"
+            );
         }
         other => panic!("{other}: {response:?}"),
     }

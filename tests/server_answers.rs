@@ -1,6 +1,11 @@
 //! Every row of the server's table of answers, with its headers, its cost and its refusals.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -11,8 +16,15 @@ use support::{Response, Server};
 fn by_default_the_capacity_is_10_and_one_token_comes_back_each_second() {
     let server = Server::start(&[]);
     let first = server.get("/");
-    assert_eq!((first.status, first.limit(), first.remaining()), (200, 10, 9));
-    assert_eq!(first.reset(), 1, "one token is missing, and it takes a second");
+    assert_eq!(
+        (first.status, first.limit(), first.remaining()),
+        (200, 10, 9)
+    );
+    assert_eq!(
+        first.reset(),
+        1,
+        "one token is missing, and it takes a second"
+    );
 }
 
 #[test]
@@ -20,18 +32,33 @@ fn the_root_says_from_where_and_that_access_is_granted() {
     let server = Server::with_capacity(10);
     let response = server.get("/");
     assert_eq!(response.status, 200);
-    assert!(response.header("content-type").unwrap().starts_with("application/json"));
-    assert_eq!(response.json(), json!({"from": "127.0.0.1", "message": "Access granted"}));
+    assert!(
+        response
+            .header("content-type")
+            .unwrap()
+            .starts_with("application/json")
+    );
+    assert_eq!(
+        response.json(),
+        json!({"from": "127.0.0.1", "message": "Access granted"})
+    );
 
     let other = server.client_from("127.0.0.2").get("/");
-    assert_eq!(other.json(), json!({"from": "127.0.0.2", "message": "Access granted"}));
+    assert_eq!(
+        other.json(),
+        json!({"from": "127.0.0.2", "message": "Access granted"})
+    );
 }
 
 #[test]
 fn ping_and_data_answer_json_and_cost_1_an_upload_costs_3() {
     let server = Server::with_capacity(10);
     let mut client = server.client();
-    for (method, path, remaining) in [("GET", "/api/ping", 9), ("GET", "/api/data", 8), ("POST", "/api/upload", 5)] {
+    for (method, path, remaining) in [
+        ("GET", "/api/ping", 9),
+        ("GET", "/api/data", 8),
+        ("POST", "/api/upload", 5),
+    ] {
         let response = client.request(method, path, &[], "");
         assert_eq!(response.status, 200, "{method} {path}");
         assert!(response.json().is_object(), "{method} {path}");
@@ -46,11 +73,18 @@ fn a_submission_is_echoed() {
     let submitted = json!({"name": "Zoë", "values": [1, 2.5, null, {"deep": true}]});
     let response = server.post("/api/submit", &submitted.to_string());
     assert_eq!((response.status, response.remaining()), (200, 9));
-    assert!(holds(&response.json(), &submitted), "{submitted} is not in {}", response.text());
+    assert!(
+        holds(&response.json(), &submitted),
+        "{submitted} is not in {}",
+        response.text()
+    );
 
     for odd in ["", "no json at all", "[1,", "\u{1F600}"] {
         let status = server.post("/api/submit", odd).status;
-        assert!((200..500).contains(&status), "{odd:?} is answered with {status}");
+        assert!(
+            (200..500).contains(&status),
+            "{odd:?} is answered with {status}"
+        );
     }
 }
 
@@ -71,9 +105,17 @@ fn the_health_check_is_never_limited_and_costs_nothing() {
     for _ in 0..20 {
         assert_eq!(client.get("/health").status, 200);
     }
-    assert_eq!(client.get("/").status, 200, "the health checks took no token");
+    assert_eq!(
+        client.get("/").status,
+        200,
+        "the health checks took no token"
+    );
     assert_eq!(client.get("/").status, 429);
-    assert_eq!(client.get("/health").status, 200, "even when nothing is left");
+    assert_eq!(
+        client.get("/health").status,
+        200,
+        "even when nothing is left"
+    );
 }
 
 #[test]
@@ -98,7 +140,11 @@ fn anything_else_is_404_and_costs_a_token() {
     }
     assert_eq!(client.get("/").remaining(), 1);
     assert_eq!(client.get("/nothing").status, 404);
-    assert_eq!(client.get("/nothing").status, 429, "a 404 is limited like any other request");
+    assert_eq!(
+        client.get("/nothing").status,
+        429,
+        "a 404 is limited like any other request"
+    );
 }
 
 #[test]
@@ -106,7 +152,9 @@ fn a_query_does_not_change_the_path() {
     let server = Server::with_capacity(10);
     assert_eq!(server.get("/?a=b").status, 200);
     assert_eq!(server.get("/api/ping?a=b&c").status, 200);
-    let upload = server.client().request("POST", "/api/upload?name=x", &[], "");
+    let upload = server
+        .client()
+        .request("POST", "/api/upload?name=x", &[], "");
     assert_eq!((upload.status, upload.remaining()), (200, 5));
 }
 
@@ -129,7 +177,9 @@ fn each_address_has_a_bucket_of_its_own() {
 fn pipelined_requests_are_answered_in_order() {
     let server = Server::with_capacity(5);
     let mut client = server.client();
-    let all: Vec<u8> = (0..8).flat_map(|_| support::http::encode("GET", "/api/ping", &[], "")).collect();
+    let all: Vec<u8> = (0..8)
+        .flat_map(|_| support::http::encode("GET", "/api/ping", &[], ""))
+        .collect();
     client.send(&all).unwrap();
     let answers: Vec<_> = (0..8).map(|_| client.read().unwrap()).collect();
     let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
@@ -142,7 +192,12 @@ fn pipelined_requests_are_answered_in_order() {
 fn a_target_may_be_a_whole_url() {
     let server = Server::with_capacity(10);
     assert_eq!(server.get("http://localhost/api/ping").status, 200);
-    assert_eq!(server.get("http://localhost/health").header("X-RateLimit-Remaining"), None);
+    assert_eq!(
+        server
+            .get("http://localhost/health")
+            .header("X-RateLimit-Remaining"),
+        None
+    );
 }
 
 #[test]

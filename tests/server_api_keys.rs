@@ -1,6 +1,11 @@
 //! Clients told apart by an API key: who is let in, and the API-key system's own six cases.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -29,8 +34,20 @@ fn no_key_and_an_unknown_key_are_401_and_take_no_token() {
         let none = client.get("/");
         assert_eq!(none.status, 401);
         assert!(none.json().is_object());
-        assert_eq!(none.header("X-RateLimit-Limit"), None, "nothing was limited");
-        let wrong_keys = ["", "mallory", "alice-ke", "alice-key2", "Alice-Key", "alice-key, bob-key", "\u{e9}"];
+        assert_eq!(
+            none.header("X-RateLimit-Limit"),
+            None,
+            "nothing was limited"
+        );
+        let wrong_keys = [
+            "",
+            "mallory",
+            "alice-ke",
+            "alice-key2",
+            "Alice-Key",
+            "alice-key, bob-key",
+            "\u{e9}",
+        ];
         for wrong in wrong_keys {
             assert_eq!(with_key(&mut client, wrong).status, 401, "{wrong:?}");
         }
@@ -38,7 +55,11 @@ fn no_key_and_an_unknown_key_are_401_and_take_no_token() {
     assert_eq!(client.get("/nothing").status, 401, "whatever the path");
     assert_eq!(with_key(&mut client, "alice-key").remaining(), 2);
     assert_eq!(with_key(&mut client, "bob-key").remaining(), 2);
-    assert_eq!(client.get("/health").status, 200, "a health check needs no key");
+    assert_eq!(
+        client.get("/health").status,
+        200,
+        "a health check needs no key"
+    );
 }
 
 #[test]
@@ -47,7 +68,11 @@ fn keys_do_not_share_buckets_and_addresses_do_not_matter() {
     let mut here = server.client();
     let mut there = server.client_from("127.0.0.2");
     assert_eq!(with_key(&mut here, "alice-key").remaining(), 2);
-    assert_eq!(with_key(&mut there, "alice-key").remaining(), 1, "one key, wherever it is used");
+    assert_eq!(
+        with_key(&mut there, "alice-key").remaining(),
+        1,
+        "one key, wherever it is used"
+    );
     assert_eq!(with_key(&mut here, "alice-key").remaining(), 0);
     assert_eq!(with_key(&mut there, "alice-key").status, 429);
     for remaining in [2, 1, 0] {
@@ -89,7 +114,10 @@ fn upload_costs_apply_to_keys_too() {
     let server = Launch::new().config("keys.toml", LISTED).start();
     let key = [("X-API-Key", "alice-key")];
     let mut client = server.client();
-    assert_eq!(client.request("POST", "/api/upload", &key, "").remaining(), 0);
+    assert_eq!(
+        client.request("POST", "/api/upload", &key, "").remaining(),
+        0
+    );
     assert_eq!(client.get_with("/", &key).status, 429);
 }
 
@@ -107,7 +135,9 @@ fn api_key_system() -> Server {
 
 /// Sends all requests at once, so that a slow machine stays within the window.
 fn many(client: &mut Client, key: &str, count: usize) -> Vec<Response> {
-    client.send(&encode("GET", "/", &[("X-API-Key", key)], "").repeat(count)).unwrap();
+    client
+        .send(&encode("GET", "/", &[("X-API-Key", key)], "").repeat(count))
+        .unwrap();
     (0..count).map(|_| client.read().unwrap()).collect()
 }
 
@@ -119,39 +149,70 @@ fn the_six_cases_of_the_api_key_system() {
 
     for key in KEYS {
         let first = with_key(&mut client, key);
-        assert_eq!((first.status, first.remaining()), (200, 99), "1: the first of {key}");
+        assert_eq!(
+            (first.status, first.remaining()),
+            (200, 99),
+            "1: the first of {key}"
+        );
     }
     for key in KEYS {
         for (index, response) in many(&mut client, key, 98).into_iter().enumerate() {
             let expected = (200, 98 - index as u64);
-            assert_eq!((response.status, response.remaining()), expected, "2: the next 98 of {key}");
+            assert_eq!(
+                (response.status, response.remaining()),
+                expected,
+                "2: the next 98 of {key}"
+            );
         }
     }
     for key in KEYS {
         let hundredth = with_key(&mut client, key);
-        assert_eq!((hundredth.status, hundredth.remaining()), (200, 0), "3: the 100th of {key}");
+        assert_eq!(
+            (hundredth.status, hundredth.remaining()),
+            (200, 0),
+            "3: the 100th of {key}"
+        );
     }
     let refused = KEYS.map(|key| {
         let refused = with_key(&mut client, key);
         assert_eq!(refused.status, 429, "4: one more of {key}");
         let wait = refused.retry_after();
         let ends = started.elapsed().as_secs_f64() + wait;
-        assert!(ends >= WINDOW.as_secs_f64(), "the window ends {ends} s after the first request");
-        assert!(wait <= WINDOW.as_secs_f64() + 0.001, "longer than the window: {wait}");
+        assert!(
+            ends >= WINDOW.as_secs_f64(),
+            "the window ends {ends} s after the first request"
+        );
+        assert!(
+            wait <= WINDOW.as_secs_f64() + 0.001,
+            "longer than the window: {wait}"
+        );
         assert_eq!(refused.number("Retry-After"), wait.ceil() as u64);
         (Instant::now(), wait)
     });
-    assert!(started.elapsed() < WINDOW, "this machine is too slow for the test");
+    assert!(
+        started.elapsed() < WINDOW,
+        "this machine is too slow for the test"
+    );
     for (at, wait) in refused {
-        thread::sleep((at + Duration::from_secs_f64(wait)).saturating_duration_since(Instant::now()));
+        thread::sleep(
+            (at + Duration::from_secs_f64(wait)).saturating_duration_since(Instant::now()),
+        );
     }
     for key in KEYS {
         let after = with_key(&mut client, key);
-        assert_eq!((after.status, after.remaining()), (200, 99), "5: after the window, {key}");
+        assert_eq!(
+            (after.status, after.remaining()),
+            (200, 99),
+            "5: after the window, {key}"
+        );
     }
     for key in KEYS {
         let another = with_key(&mut client, key);
-        assert_eq!((another.status, another.remaining()), (200, 98), "6: another of {key}");
+        assert_eq!(
+            (another.status, another.remaining()),
+            (200, 98),
+            "6: another of {key}"
+        );
     }
 }
 
@@ -167,10 +228,16 @@ fn a_window_begins_with_each_keys_own_first_request() {
     many(&mut client, KEYS[0], 99);
     let first = with_key(&mut client, KEYS[0]);
     let second = with_key(&mut client, KEYS[1]);
-    assert!(started.elapsed() < WINDOW, "this machine is too slow for the test");
+    assert!(
+        started.elapsed() < WINDOW,
+        "this machine is too slow for the test"
+    );
     assert_eq!((first.status, second.status), (429, 429));
     let apart = second.retry_after() - first.retry_after();
-    assert!(apart > 0.5 && apart < later + 1.0, "the windows end {apart} s apart");
+    assert!(
+        apart > 0.5 && apart < later + 1.0,
+        "the windows end {apart} s apart"
+    );
 }
 
 #[test]

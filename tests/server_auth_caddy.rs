@@ -1,6 +1,11 @@
 //! `/auth` asked by a real Caddy, with the configuration that we show to others.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -37,14 +42,19 @@ impl Caddy {
             // Its administration would take a port.
             std::fs::write(&path, format!("{{\n\tadmin off\n}}\n{sites}")).unwrap();
             let mut command = Command::new("caddy");
-            command.args(["run", "--adapter", "caddyfile", "--config"]).arg(path);
+            command
+                .args(["run", "--adapter", "caddyfile", "--config"])
+                .arg(path);
             // Nothing of its own goes home.
             for name in ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
                 command.env(name, directory.path());
             }
             command
         });
-        Caddy { service, _directory: directory }
+        Caddy {
+            service,
+            _directory: directory,
+        }
     }
 
     /// A connection from this address of the machine's own.
@@ -64,30 +74,63 @@ fn caddy_passes_on_what_is_allowed_and_nothing_else() {
     let mut client = caddy.client(2);
     for left in (0..10).rev() {
         let response = client.get("/anything?x=1");
-        assert_eq!((response.status, response.text()), (200, "mine".to_owned()), "{response:?}");
+        assert_eq!(
+            (response.status, response.text()),
+            (200, "mine".to_owned()),
+            "{response:?}"
+        );
         assert_eq!(response.remaining(), left);
-        let limits = response.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("X-RateLimit-Limit"));
-        assert!(limits.map(|(_, limit)| limit).eq(["10"]), "ours, in place of the upstream's: {response:?}");
+        let limits = response
+            .headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("X-RateLimit-Limit"));
+        assert!(
+            limits.map(|(_, limit)| limit).eq(["10"]),
+            "ours, in place of the upstream's: {response:?}"
+        );
     }
     let refused = client.get("/anything");
-    assert_eq!((refused.status, refused.limit(), refused.remaining()), (429, 10, 0), "{refused:?}");
-    assert!((999..=1001).contains(&refused.number("Retry-After")), "{refused:?}");
+    assert_eq!(
+        (refused.status, refused.limit(), refused.remaining()),
+        (429, 10, 0),
+        "{refused:?}"
+    );
+    assert!(
+        (999..=1001).contains(&refused.number("Retry-After")),
+        "{refused:?}"
+    );
     assert_eq!(refused.json()["error"], "Too Many Requests");
     assert_eq!(caddy.client(2).post("/anything", "body").status, 429);
-    assert_eq!(upstream.requests().len(), 10, "what was refused did not reach it");
+    assert_eq!(
+        upstream.requests().len(),
+        10,
+        "what was refused did not reach it"
+    );
 }
 
 #[test]
 fn caddy_passes_on_the_headers_that_were_chosen() {
-    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nRateLimit: \"theirs\";r=7\r\nContent-Length: 4\r\n\r\nmine");
-    for (choice, x, draft) in [("x", true, false), ("draft", false, true), ("both", true, true)] {
-        let server = Launch::new().config("tollgate.toml", ROUTES).args(&["--headers", choice]).start();
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\nRateLimit: \"theirs\";r=7\r\nContent-Length: 4\r\n\r\nmine",
+    );
+    for (choice, x, draft) in [
+        ("x", true, false),
+        ("draft", false, true),
+        ("both", true, true),
+    ] {
+        let server = Launch::new()
+            .config("tollgate.toml", ROUTES)
+            .args(&["--headers", choice])
+            .start();
         let caddy = Caddy::start(server.address, &upstream);
         let mut client = caddy.client(2);
         for status in [200, 429] {
             let response = client.post("/import", "");
             assert_eq!(response.status, status, "{choice}: {response:?}");
-            response.assert_limits(x, draft.then_some((r#""default";q=10;w=10000"#, r#""default";r=4;t="#)));
+            response.assert_limits(
+                x,
+                draft.then_some((r#""default";q=10;w=10000"#, r#""default";r=4;t="#)),
+            );
         }
     }
 }
@@ -98,9 +141,16 @@ fn caddy_says_who_asks_for_what_and_no_client_does() {
     let caddy = Caddy::start(server.address, &upstream);
     let mut client = caddy.client(3);
     assert_eq!(client.post("/import?x", "0123456789").remaining(), 4);
-    assert_eq!(upstream.only().body, b"0123456789", "the question does not eat the body");
+    assert_eq!(
+        upstream.only().body,
+        b"0123456789",
+        "the question does not eat the body"
+    );
     let open = client.get("/open");
-    assert_eq!((open.status, open.header("X-RateLimit-Remaining")), (200, None));
+    assert_eq!(
+        (open.status, open.header("X-RateLimit-Remaining")),
+        (200, None)
+    );
     let claims = [
         ("X-Forwarded-For", "203.0.113.1"),
         ("Forwarded", "for=203.0.113.1"),
@@ -110,8 +160,16 @@ fn caddy_says_who_asks_for_what_and_no_client_does() {
         ("X-Original-Method", "POST"),
     ];
     let report = client.get_with("/report", &claims);
-    assert_eq!((report.status, report.remaining()), (200, 0), "4, neither 0 nor 6, of its own bucket");
-    assert_eq!(client.get_with("/anything", &claims).status, 429, "nobody speaks for himself");
+    assert_eq!(
+        (report.status, report.remaining()),
+        (200, 0),
+        "4, neither 0 nor 6, of its own bucket"
+    );
+    assert_eq!(
+        client.get_with("/anything", &claims).status,
+        429,
+        "nobody speaks for himself"
+    );
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! The bounds on a connection, set short: header, body, idleness, number, and the end.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -26,7 +31,8 @@ fn a_client_that_never_ends_its_header_is_dropped_while_others_are_served() {
     let mut used = server.client();
     assert_eq!(used.get("/").status, 200);
     used.send(b"GET /api/ping HTTP/1.1\r\nHost").unwrap();
-    slow.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").unwrap();
+    slow.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        .unwrap();
     let mut stream = slow.stream.try_clone().unwrap();
     let started = Instant::now();
     thread::scope(|scope| {
@@ -41,14 +47,26 @@ fn a_client_that_never_ends_its_header_is_dropped_while_others_are_served() {
         while !waits.is_finished() {
             let asked = Instant::now();
             assert_eq!(others.get("/").status, 200);
-            assert!(asked.elapsed() < Duration::from_secs(5), "others wait for the slow one");
+            assert!(
+                asked.elapsed() < Duration::from_secs(5),
+                "others wait for the slow one"
+            );
             thread::sleep(Duration::from_millis(5));
         }
         assert!(waits.join().unwrap(), "the slow client is still connected");
     });
-    assert!(started.elapsed() >= Duration::from_millis(900), "a second is allowed");
-    assert!(silent.is_closed_within(PATIENCE), "a silent client is still connected");
-    assert!(used.is_closed_within(PATIENCE), "a later header may not last longer than the first");
+    assert!(
+        started.elapsed() >= Duration::from_millis(900),
+        "a second is allowed"
+    );
+    assert!(
+        silent.is_closed_within(PATIENCE),
+        "a silent client is still connected"
+    );
+    assert!(
+        used.is_closed_within(PATIENCE),
+        "a later header may not last longer than the first"
+    );
     server.assert_healthy();
 }
 
@@ -72,7 +90,8 @@ fn a_body_that_never_comes_is_given_up() {
     let mut server = bounded("body_timeout = \"500ms\"");
     for path in ["/api/submit", "/api/upload", "/config", "/nothing"] {
         let mut client = server.client();
-        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{{");
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{{");
         client.send(head.as_bytes()).unwrap();
         // An answer may be given without the body; the connection must not stay open for it.
         if let Ok(response) = client.read() {
@@ -90,11 +109,18 @@ fn headers_and_bodies_have_a_size() {
     assert_eq!(server.post("/api/submit", &body(1000)).status, 200);
     assert_eq!(server.post("/api/submit", &body(1001)).status, 413);
     let value = "x".repeat(7000);
-    assert_eq!(server.client().get_with("/", &[("X-Long", &value)]).status, 200);
+    assert_eq!(
+        server.client().get_with("/", &[("X-Long", &value)]).status,
+        200
+    );
     let value = "x".repeat(20_000);
     let mut client = server.client();
     let _ = client.send(&encode("GET", "/", &[("X-Long", &value)], ""));
-    assert!(client.read().map_or(true, |response| response.status == 431));
+    assert!(
+        client
+            .read()
+            .map_or(true, |response| response.status == 431)
+    );
     server.assert_healthy();
 }
 
@@ -107,7 +133,9 @@ fn the_connection_after_the_last_one_waits_until_another_ends() {
     }
     let mut next = server.client();
     next.send(&encode("GET", "/", &[], "")).unwrap();
-    next.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    next.stream
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
     assert!(next.read().is_err(), "a fifth connection is served");
     let log = server.logged("as many connections are open as may be");
     assert!(log.contains("max=4"), "{log}");
@@ -135,7 +163,8 @@ fn many_short_connections_do_not_use_up_the_places() {
 
 #[test]
 fn what_is_in_flight_at_the_end_has_a_grace_and_no_more() {
-    let mut server = bounded("shutdown_grace = \"1s\"\nbody_timeout = \"1h\"\nheader_timeout = \"1h\"");
+    let mut server =
+        bounded("shutdown_grace = \"1s\"\nbody_timeout = \"1h\"\nheader_timeout = \"1h\"");
     let mut endless = server.client();
     let head = "POST /api/submit HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\
                 Content-Length: 10\r\n\r\n";
@@ -145,8 +174,13 @@ fn what_is_in_flight_at_the_end_has_a_grace_and_no_more() {
     slow.send(b"GET / HTT").unwrap();
     let started = Instant::now();
     server.signal(Signal::TERM);
-    server.exit_within(PATIENCE).expect("it ends when the grace is over");
-    assert!(started.elapsed() >= Duration::from_millis(900), "the grace is given");
+    server
+        .exit_within(PATIENCE)
+        .expect("it ends when the grace is over");
+    assert!(
+        started.elapsed() >= Duration::from_millis(900),
+        "the grace is given"
+    );
 }
 
 #[test]
@@ -164,18 +198,27 @@ fn a_second_signal_ends_it_at_once() {
             assert!(Instant::now() < deadline, "it still takes connections");
             thread::sleep(Duration::from_millis(5));
         }
-        assert!(server.is_running(), "the first one waits for what is in flight");
+        assert!(
+            server.is_running(),
+            "the first one waits for what is in flight"
+        );
         server.signal(second);
-        assert_eq!(server.exit_within(PATIENCE).expect("it ends").code(), Some(1));
+        assert_eq!(
+            server.exit_within(PATIENCE).expect("it ends").code(),
+            Some(1)
+        );
         server.logged("second signal");
     }
 }
 
 #[test]
 fn a_client_that_never_reads_its_answers_is_dropped() {
-    let mut server = bounded("header_timeout = \"1s\"\nidle_timeout = \"1s\"\nbody_timeout = \"1s\"");
+    let mut server =
+        bounded("header_timeout = \"1s\"\nidle_timeout = \"1s\"\nbody_timeout = \"1s\"");
     let mut deaf = server.client();
-    deaf.stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    deaf.stream
+        .set_write_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
     let requests = encode("GET", "/", &[], "").repeat(1000);
     let started = Instant::now();
     loop {
@@ -185,7 +228,10 @@ fn a_client_that_never_reads_its_answers_is_dropped() {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(_) => break,
         }
-        assert!(started.elapsed() < PATIENCE, "a client that never reads is still connected");
+        assert!(
+            started.elapsed() < PATIENCE,
+            "a client that never reads is still connected"
+        );
     }
     server.assert_healthy();
 }

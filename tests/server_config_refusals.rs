@@ -1,6 +1,12 @@
-//! A bad value ends the start with exit code 2 and one line: which key, what it was, what is allowed.
+//! A bad value ends the start with exit code 2 and one line: which key, what it was, what is
+//! allowed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -21,14 +27,16 @@ impl Refusals {
         };
         let line = refusal.stderr.trim_end();
         if refusal.code != Some(2) {
-            self.faults.push(format!("{shown}: exit code {:?}: {line}", refusal.code));
+            self.faults
+                .push(format!("{shown}: exit code {:?}: {line}", refusal.code));
         }
         if line.is_empty() || line.lines().count() != 1 {
             self.faults.push(format!("{shown}: not one line:\n{line}"));
         }
         for part in needed {
             if !plain(line).contains(&plain(part)) {
-                self.faults.push(format!("{shown}: {part:?} is not in: {line}"));
+                self.faults
+                    .push(format!("{shown}: {part:?} is not in: {line}"));
             }
         }
     }
@@ -78,23 +86,75 @@ fn a_bad_flag_ends_the_start() {
     }
     let redis = ["--redis", "redis://127.0.0.1:1/"];
     for (flags, needed) in [
-        (&["--redis=nonsense"] as &[&str], &["--redis", "redis://"] as &[&str]),
-        (&["--redis=http://:secret@127.0.0.1/"], &["--redis", "not shown", "rediss://"]),
+        (
+            &["--redis=nonsense"] as &[&str],
+            &["--redis", "redis://"] as &[&str],
+        ),
+        (
+            &["--redis=http://:secret@127.0.0.1/"],
+            &["--redis", "not shown", "rediss://"],
+        ),
         (&["--redis-mode=lease"], &["redis_mode", "redis"]),
-        (&[redis[0], redis[1], "--redis-mode=fast"], &["--redis-mode", "fast", "exact", "lease"]),
-        (&[redis[0], redis[1], "--redis-timeout=0"], &["--redis-timeout", "0", "1 ms"]),
-        (&[redis[0], redis[1], "--on-redis-error=panic"], &["--on-redis-error", "panic", "local, open or closed"]),
-        (&[redis[0], redis[1], "--redis-mode=lease", "--lease-fraction=1.5"], &["--lease-fraction", "1.5", "up to 1"]),
-        (&[redis[0], redis[1], "--lease-fraction=0.5"], &["lease_fraction", "lease"]),
-        (&[redis[0], redis[1], "--on-redis-error=open", "--local-share=0.5"], &["local_share", "local"]),
-        (&[redis[0], redis[1], "--local-share=0"], &["--local-share", "0", "above 0"]),
-        (&[redis[0], redis[1], "--redis-prefix=a b"], &["--redis-prefix", "a b", "letters"]),
+        (
+            &[redis[0], redis[1], "--redis-mode=fast"],
+            &["--redis-mode", "fast", "exact", "lease"],
+        ),
+        (
+            &[redis[0], redis[1], "--redis-timeout=0"],
+            &["--redis-timeout", "0", "1 ms"],
+        ),
+        (
+            &[redis[0], redis[1], "--on-redis-error=panic"],
+            &["--on-redis-error", "panic", "local, open or closed"],
+        ),
+        (
+            &[
+                redis[0],
+                redis[1],
+                "--redis-mode=lease",
+                "--lease-fraction=1.5",
+            ],
+            &["--lease-fraction", "1.5", "up to 1"],
+        ),
+        (
+            &[redis[0], redis[1], "--lease-fraction=0.5"],
+            &["lease_fraction", "lease"],
+        ),
+        (
+            &[
+                redis[0],
+                redis[1],
+                "--on-redis-error=open",
+                "--local-share=0.5",
+            ],
+            &["local_share", "local"],
+        ),
+        (
+            &[redis[0], redis[1], "--local-share=0"],
+            &["--local-share", "0", "above 0"],
+        ),
+        (
+            &[redis[0], redis[1], "--redis-prefix=a b"],
+            &["--redis-prefix", "a b", "letters"],
+        ),
     ] {
         refusals.expect(&flags.join(" "), Launch::new().args(flags), needed);
     }
-    refusals.expect("unknown flag", Launch::new().args(&["--burst", "5"]), &["--burst"]);
-    refusals.expect("no value", Launch::new().args(&["--capacity"]), &["capacity"]);
-    refusals.expect("stray word", Launch::new().args(&["capacity"]), &["capacity"]);
+    refusals.expect(
+        "unknown flag",
+        Launch::new().args(&["--burst", "5"]),
+        &["--burst"],
+    );
+    refusals.expect(
+        "no value",
+        Launch::new().args(&["--capacity"]),
+        &["capacity"],
+    );
+    refusals.expect(
+        "stray word",
+        Launch::new().args(&["capacity"]),
+        &["capacity"],
+    );
     refusals.none();
 }
 
@@ -108,7 +168,11 @@ fn a_bad_value_in_the_environment_ends_the_start() {
             continue; // An empty variable is often one that is not set.
         }
         let shown = format!("{name}={value}");
-        refusals.expect(&shown, launch.env(&name, value), &[&[name.as_str()], needed].concat());
+        refusals.expect(
+            &shown,
+            launch.env(&name, value),
+            &[&[name.as_str()], needed].concat(),
+        );
     }
     refusals.none();
 }
@@ -122,7 +186,10 @@ fn a_bad_value_in_a_toml_file_ends_the_start() {
         ("capacity = 1.5", &["capacity", "1.5"]),
         ("capacity = 4294967296", &["capacity", "4294967296"]),
         ("capacity = \"ten\"", &["capacity", "ten"]),
-        ("headers = \"all\"", &["headers", "\"all\"", "x, draft or both"]),
+        (
+            "headers = \"all\"",
+            &["headers", "\"all\"", "x, draft or both"],
+        ),
         ("headers = 1", &["headers", "1", "x, draft or both"]),
         ("refill_rate = 0", &["refill_rate", "0"]),
         ("refill_rate = 0.0", &["refill_rate", "0"]),
@@ -134,38 +201,89 @@ fn a_bad_value_in_a_toml_file_ends_the_start() {
         ("refill_rate = \"fast\"", &["refill_rate", "fast"]),
         ("listen = \"nonsense\"", &["listen", "nonsense"]),
         ("listen = 8000", &["listen", "8000"]),
-        ("trust_proxy = [\"10.0.0.0/33\"]", &["trust_proxy", "10.0.0.0/33"]),
+        (
+            "trust_proxy = [\"10.0.0.0/33\"]",
+            &["trust_proxy", "10.0.0.0/33"],
+        ),
         ("trust_proxy = [7]", &["trust_proxy", "7"]),
         ("admin_token = 7", &["admin_token", "7"]),
         ("ipv6_prefix = 129", &["ipv6_prefix", "129", "128"]),
         ("ipv6_prefix = -1", &["ipv6_prefix", "-1", "128"]),
         ("client = \"name\"", &["client", "name", "ip"]),
-        ("client = { header = \"not a header\" }", &["client", "not a header"]),
-        ("client = { cookie = \"id\" }", &["client", "cookie", "header"]),
+        (
+            "client = { header = \"not a header\" }",
+            &["client", "not a header"],
+        ),
+        (
+            "client = { cookie = \"id\" }",
+            &["client", "cookie", "header"],
+        ),
         ("client = 5", &["client", "5"]),
         ("api_keys = \"one\"", &["api_keys"]),
         ("api_keys = [5]", &["api_keys", "5"]),
-        ("refill = { every = \"0s\", mode = \"interval\" }", &["every", "0s"]),
-        ("refill = { every = \"soon\", mode = \"interval\" }", &["every", "soon"]),
-        ("refill = { every = \"-1s\", mode = \"interval\" }", &["every", "-1s"]),
-        ("refill = { every = \"1h\", mode = \"sometimes\" }", &["mode", "sometimes", "interval"]),
-        ("refill = { every = \"1h\", mode = \"interval\", at = 5 }", &["at", "every"]),
+        (
+            "refill = { every = \"0s\", mode = \"interval\" }",
+            &["every", "0s"],
+        ),
+        (
+            "refill = { every = \"soon\", mode = \"interval\" }",
+            &["every", "soon"],
+        ),
+        (
+            "refill = { every = \"-1s\", mode = \"interval\" }",
+            &["every", "-1s"],
+        ),
+        (
+            "refill = { every = \"1h\", mode = \"sometimes\" }",
+            &["mode", "sometimes", "interval"],
+        ),
+        (
+            "refill = { every = \"1h\", mode = \"interval\", at = 5 }",
+            &["at", "every"],
+        ),
         ("refill = 5", &["refill", "5"]),
         ("[[routes]]\npath = \"/\"\ncost = -1", &["cost", "-1"]),
-        ("[[routes]]\npath = \"/\"\ncost = 4294967296", &["cost", "4294967296"]),
+        (
+            "[[routes]]\npath = \"/\"\ncost = 4294967296",
+            &["cost", "4294967296"],
+        ),
         ("[[routes]]\npath = \"/\"\nprice = 2", &["price", "cost"]),
-        ("[[routes]]\nmethod = \"B AD\"\npath = \"/\"\ncost = 1", &["method", "B AD"]),
+        (
+            "[[routes]]\nmethod = \"B AD\"\npath = \"/\"\ncost = 1",
+            &["method", "B AD"],
+        ),
         ("[[routes]]\ncost = 1", &["path"]),
-        ("[[rules]]\nclient_id = \"127.0.0.1\"\ncapacity = 0", &["capacity", "0", "4294967295"]),
-        ("[[rules]]\nclient_id = \"127.0.0.1\"\ncapacity = 1\nrefill_rate = nan", &["refill_rate", "nan"]),
+        (
+            "[[rules]]\nclient_id = \"127.0.0.1\"\ncapacity = 0",
+            &["capacity", "0", "4294967295"],
+        ),
+        (
+            "[[rules]]\nclient_id = \"127.0.0.1\"\ncapacity = 1\nrefill_rate = nan",
+            &["refill_rate", "nan"],
+        ),
         ("[[rules]]\ncapacity = 5\nrefill_rate = 1.0", &["client_id"]),
         ("[connections]\nmax = 0", &["max", "0", "1"]),
-        ("[connections]\nheader_timeout = \"0s\"", &["header_timeout", "0s"]),
-        ("[connections]\nidle_timeout = \"long\"", &["idle_timeout", "long"]),
+        (
+            "[connections]\nheader_timeout = \"0s\"",
+            &["header_timeout", "0s"],
+        ),
+        (
+            "[connections]\nidle_timeout = \"long\"",
+            &["idle_timeout", "long"],
+        ),
         ("[connections]\nbody_timeout = -5", &["body_timeout", "-5"]),
-        ("[connections]\nmax_body_bytes = -1", &["max_body_bytes", "-1"]),
-        ("[connections]\nmax_header_bytes = 0", &["max_header_bytes", "0"]),
-        ("[connections]\ntimeout = \"1s\"", &["timeout", "header_timeout"]),
+        (
+            "[connections]\nmax_body_bytes = -1",
+            &["max_body_bytes", "-1"],
+        ),
+        (
+            "[connections]\nmax_header_bytes = 0",
+            &["max_header_bytes", "0"],
+        ),
+        (
+            "[connections]\ntimeout = \"1s\"",
+            &["timeout", "header_timeout"],
+        ),
         ("max_clients = 0", &["max_clients", "0", "1"]),
         ("quota = \"many\"", &["quota", "many"]),
         ("quota = \"100/hour\"\ncapacity = 5", &["quota"]),
@@ -194,8 +312,14 @@ fn a_bad_value_in_a_json_file_ends_the_start() {
         (r#"{"refill_rate": 1e400}"#, &["refill_rate", "1000000000"]),
         (r#"{"capacity": -1e400}"#, &["capacity", "4294967295"]),
         (r#"{"refill_rate": NaN}"#, &["refill_rate"]),
-        (r#"{"tokens": 0, "time": 3600}"#, &["tokens", "0", "4294967295"]),
-        (r#"{"tokens": -1, "time": 3600}"#, &["tokens", "-1", "4294967295"]),
+        (
+            r#"{"tokens": 0, "time": 3600}"#,
+            &["tokens", "0", "4294967295"],
+        ),
+        (
+            r#"{"tokens": -1, "time": 3600}"#,
+            &["tokens", "-1", "4294967295"],
+        ),
         (r#"{"tokens": 1e99, "time": 3600}"#, &["tokens"]),
         (r#"{"tokens": 100, "time": 0}"#, &["time", "0"]),
         (r#"{"tokens": 100, "time": -5}"#, &["time", "-5"]),
@@ -220,7 +344,11 @@ fn a_file_that_cannot_be_read_ends_the_start() {
     let missing = Launch::new().args(&["--config", "/nowhere/settings.toml"]);
     refusals.expect("missing", missing, &["config", "/nowhere/settings.toml"]);
     let from_environment = Launch::new().env("TOLLGATE_CONFIG", "/nowhere/settings.toml");
-    refusals.expect("missing", from_environment, &["config", "/nowhere/settings.toml"]);
+    refusals.expect(
+        "missing",
+        from_environment,
+        &["config", "/nowhere/settings.toml"],
+    );
     let yaml = Launch::new().config("settings.yaml", "capacity: 5\n");
     refusals.expect("another ending", yaml, &["settings.yaml", "toml", "json"]);
     let bare = Launch::new().config("settings", "capacity = 5\n");

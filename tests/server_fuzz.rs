@@ -1,6 +1,11 @@
 //! Whatever bytes arrive, the server goes on answering.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -18,7 +23,11 @@ const CASES: u32 = 150;
 
 fn config() -> ProptestConfig {
     // A failing case is printed; there is no file of them to keep.
-    ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases: CASES,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 /// Sends the bytes, lets the server say what it will, and checks that it is well.
@@ -40,7 +49,9 @@ fn server() -> Mutex<Server> {
 
 /// Whole requests, near the edges of what the server reads.
 fn requests() -> impl Strategy<Value = Vec<u8>> {
-    let methods = select(vec!["GET", "POST", "DELETE", "PUT", "HEAD", "OPTIONS", "get", "PATCH"]);
+    let methods = select(vec![
+        "GET", "POST", "DELETE", "PUT", "HEAD", "OPTIONS", "get", "PATCH",
+    ]);
     let paths = prop_oneof![
         select(vec![
             "/",
@@ -80,13 +91,29 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
         "[ -~]{0,40}",
         "(for|by|host)=\"?[\\[\\]0-9a-f:.\",;\\\\]{0,40}",
         "[0-9a-fA-F:., ]{0,60}",
-        select(vec!["chunked", "100-continue", "upgrade", "close", "18446744073709551616", "h2c"]).prop_map(str::to_owned),
+        select(vec![
+            "chunked",
+            "100-continue",
+            "upgrade",
+            "close",
+            "18446744073709551616",
+            "h2c"
+        ])
+        .prop_map(str::to_owned),
     ];
-    let bodies = prop_oneof!["[ -~]{0,100}", "\\{\"(capacity|refill_rate|client_id)\": ?[-0-9a-zA-Z\"\\[{.+]{0,30}\\}?",];
-    (methods, paths, vec((names, values), 0..5), bodies).prop_map(|(method, path, headers, body)| {
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        encode(method, &path, &headers, &body)
-    })
+    let bodies = prop_oneof![
+        "[ -~]{0,100}",
+        "\\{\"(capacity|refill_rate|client_id)\": ?[-0-9a-zA-Z\"\\[{.+]{0,30}\\}?",
+    ];
+    (methods, paths, vec((names, values), 0..5), bodies).prop_map(
+        |(method, path, headers, body)| {
+            let headers: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            encode(method, &path, &headers, &body)
+        },
+    )
 }
 
 #[test]
@@ -118,11 +145,13 @@ fn requests_with_random_damage() {
 #[test]
 fn random_frames_after_the_http_2_preface() {
     let server = server();
-    let frame = (0_u8..12, any::<u8>(), any::<u32>(), vec(any::<u8>(), 0..60)).prop_map(|(kind, flags, stream, payload)| {
-        let length = (payload.len() as u32).to_be_bytes();
-        let head = [&length[1..], &[kind, flags], &(stream % 8).to_be_bytes()].concat();
-        [head, payload].concat()
-    });
+    let frame = (0_u8..12, any::<u8>(), any::<u32>(), vec(any::<u8>(), 0..60)).prop_map(
+        |(kind, flags, stream, payload)| {
+            let length = (payload.len() as u32).to_be_bytes();
+            let head = [&length[1..], &[kind, flags], &(stream % 8).to_be_bytes()].concat();
+            [head, payload].concat()
+        },
+    );
     proptest!(config(), |(frames in vec(frame, 0..12))| {
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
         let mut guard = server.lock().unwrap();

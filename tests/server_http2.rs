@@ -1,6 +1,11 @@
 //! HTTP/2 without TLS on the same port: the same answers, the same buckets, the same bounds.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -26,17 +31,23 @@ type Body = BoxBody<Bytes, Infallible>;
 
 async fn http2_client(server: &Server) -> http2::SendRequest<Body> {
     let stream = TcpStream::connect(server.address).await.unwrap();
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     sender
 }
 
 fn get(path: &str) -> Request<Body> {
-    Request::get(format!("http://localhost{path}")).body(Empty::new().boxed()).unwrap()
+    Request::get(format!("http://localhost{path}"))
+        .body(Empty::new().boxed())
+        .unwrap()
 }
 
 fn post(path: &str, body: Body) -> Request<Body> {
-    Request::post(format!("http://localhost{path}")).body(body).unwrap()
+    Request::post(format!("http://localhost{path}"))
+        .body(body)
+        .unwrap()
 }
 
 /// A body whose sender decides when it goes on.
@@ -46,8 +57,13 @@ impl hyper::body::Body for Held {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0
+            .poll_recv(context)
+            .map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 
@@ -65,13 +81,21 @@ async fn http_2_is_spoken_on_the_same_port() {
     assert_eq!(response.headers()["x-ratelimit-limit"], "100");
     assert_eq!(response.headers()["x-ratelimit-remaining"], "99");
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(&body[..], server.get("/").body, "the same answer as over HTTP/1.1");
+    assert_eq!(
+        &body[..],
+        server.get("/").body,
+        "the same answer as over HTTP/1.1"
+    );
 
     let streams = (0..150).map(|_| {
         let mut sender = sender.clone();
         tokio::spawn(async move {
             sender.ready().await.unwrap();
-            sender.send_request(get("/api/ping")).await.unwrap().status()
+            sender
+                .send_request(get("/api/ping"))
+                .await
+                .unwrap()
+                .status()
         })
     });
     let streams: Vec<_> = streams.collect();
@@ -82,7 +106,10 @@ async fn http_2_is_spoken_on_the_same_port() {
             status => assert_eq!(status, StatusCode::TOO_MANY_REQUESTS),
         }
     }
-    assert_eq!(allowed, 98, "all streams and both protocols share the client's bucket");
+    assert_eq!(
+        allowed, 98,
+        "all streams and both protocols share the client's bucket"
+    );
     let refused = sender.send_request(get("/")).await.unwrap();
     assert!(refused.headers().contains_key("retry-after"));
     let health = sender.send_request(get("/health")).await.unwrap();
@@ -95,8 +122,14 @@ async fn the_api_takes_bodies_over_http_2_within_their_size() {
     let mut sender = http2_client(&server).await;
     let body = |text: String| Full::new(Bytes::from(text)).boxed();
     let change = post("/config", body(r#"{"capacity": 50}"#.to_owned()));
-    assert_eq!(sender.send_request(change).await.unwrap().status(), StatusCode::OK);
-    let upload = sender.send_request(post("/api/upload", body("x".repeat(10_000)))).await.unwrap();
+    assert_eq!(
+        sender.send_request(change).await.unwrap().status(),
+        StatusCode::OK
+    );
+    let upload = sender
+        .send_request(post("/api/upload", body("x".repeat(10_000))))
+        .await
+        .unwrap();
     assert_eq!(upload.headers()["x-ratelimit-limit"], "50");
     assert_eq!(upload.headers()["x-ratelimit-remaining"], "47");
     let huge = post("/api/submit", body("x".repeat(1 << 26)));
@@ -110,30 +143,43 @@ async fn the_api_takes_bodies_over_http_2_within_their_size() {
 async fn a_stream_in_flight_is_finished_before_the_end() {
     let mut server = Server::with_capacity(100);
     let mut sender = http2_client(&server).await;
-    assert_eq!(sender.send_request(get("/")).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        sender.send_request(get("/")).await.unwrap().status(),
+        StatusCode::OK
+    );
     let (chunks, body) = held_body();
     chunks.send(Bytes::from_static(b"{\"a\":")).unwrap();
     let answer = tokio::spawn(sender.send_request(post("/api/submit", body)));
     // A later stream is answered, so the server has seen the earlier one.
     sender.ready().await.unwrap();
-    assert_eq!(sender.send_request(get("/")).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        sender.send_request(get("/")).await.unwrap().status(),
+        StatusCode::OK
+    );
     server.signal(Signal::TERM);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(server.is_running(), "a stream is in flight");
     chunks.send(Bytes::from_static(b" 1}")).unwrap();
     drop(chunks);
-    let response = timeout(PATIENCE, answer).await.unwrap().unwrap().expect("it is answered");
+    let response = timeout(PATIENCE, answer)
+        .await
+        .unwrap()
+        .unwrap()
+        .expect("it is answered");
     assert_eq!(response.status(), StatusCode::OK);
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert!(String::from_utf8_lossy(&body).contains("\"a\""));
-    let status = server.exit_within(PATIENCE).expect("it ends when all is answered");
+    let status = server
+        .exit_within(PATIENCE)
+        .expect("it ends when all is answered");
     assert_eq!(status.code(), Some(0));
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 fn short_bounds() -> Server {
-    let text = "[connections]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\nbody_timeout = \"1s\"\n";
+    let text =
+        "[connections]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\nbody_timeout = \"1s\"\n";
     Launch::new().config("bounds.toml", text).start()
 }
 
@@ -146,7 +192,9 @@ fn a_client_that_says_no_more_than_the_preface_is_dropped() {
     half.send(&PREFACE[..10]).unwrap();
     let mut frame = server.client();
     // A HEADERS frame that announces 100 bytes and brings 3.
-    frame.send(&[PREFACE, b"\0\0\x64\x01\x04\0\0\0\x01abc"].concat()).unwrap();
+    frame
+        .send(&[PREFACE, b"\0\0\x64\x01\x04\0\0\0\x01abc"].concat())
+        .unwrap();
     for client in [&mut silent, &mut half, &mut frame] {
         assert!(client.is_closed_within(PATIENCE));
     }

@@ -1,6 +1,11 @@
 //! Many connections at once: an exact count, and an orderly end under load.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -44,7 +49,10 @@ fn of_10_000_requests_from_64_connections_exactly_the_capacity_is_allowed() {
     assert_eq!((allowed.into_inner(), refused.into_inner()), (1000, 9000));
     let mut remaining = remaining.into_inner().unwrap();
     remaining.sort_unstable();
-    assert!(remaining.into_iter().eq(0..1000), "each token was given out once");
+    assert!(
+        remaining.into_iter().eq(0..1000),
+        "each token was given out once"
+    );
 }
 
 #[test]
@@ -80,8 +88,11 @@ fn uploads_and_pings_together_take_exactly_the_capacity() {
                 start.wait();
                 // Until one token is refused, which means that there is none.
                 for number in connection.. {
-                    let (method, path, cost) =
-                        if number % 2 == 0 { ("POST", "/api/upload", 3) } else { ("GET", "/api/ping", 1) };
+                    let (method, path, cost) = if number % 2 == 0 {
+                        ("POST", "/api/upload", 3)
+                    } else {
+                        ("GET", "/api/ping", 1)
+                    };
                     match client.request(method, path, &[], "").status {
                         200 => taken.fetch_add(cost, Ordering::Relaxed),
                         429 if cost == 1 => break,
@@ -119,7 +130,10 @@ fn a_signal_ends_the_server_after_what_is_in_flight() {
         assert_eq!(used.get("/").status, 200);
         let waiting: Vec<_> = (0..10).map(|_| in_flight(&server)).collect();
         server.signal(signal);
-        assert!(used.is_closed_within(PATIENCE), "an idle connection is closed");
+        assert!(
+            used.is_closed_within(PATIENCE),
+            "an idle connection is closed"
+        );
         assert!(server.is_running(), "requests are in flight");
         let late = Client::try_connect(server.address, None);
         assert!(late.is_err(), "no new connection is taken");
@@ -128,7 +142,9 @@ fn a_signal_ends_the_server_after_what_is_in_flight() {
             assert_eq!(response.status, 200);
             assert!(response.text().contains("\"a\""), "{response:?}");
         }
-        let status = server.exit_within(PATIENCE).expect("it ends when all is answered");
+        let status = server
+            .exit_within(PATIENCE)
+            .expect("it ends when all is answered");
         assert_eq!(status.code(), Some(0), "{signal:?}");
         assert!(!server.stderr().contains("panicked"));
         drop(idle);
@@ -147,7 +163,9 @@ fn at_shutdown_under_load_no_answer_is_cut_short() {
                 let mut client = Client::connect(address, None);
                 for answered in 0.. {
                     let sent = Instant::now();
-                    let outcome = client.send(&encode("GET", "/", &[], "")).and_then(|()| client.read());
+                    let outcome = client
+                        .send(&encode("GET", "/", &[], ""))
+                        .and_then(|()| client.read());
                     match outcome {
                         Ok(response) => assert_eq!(response.status, 200),
                         Err(_) => {

@@ -1,6 +1,11 @@
 //! The log: a line for a start, a stop and a change of limits, and one a request when asked for.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -39,7 +44,10 @@ fn a_start_a_change_and_a_stop_are_a_line_each_and_a_request_is_none() {
     assert_eq!(server.post("/admin/update-rule", rule).status, 200);
     let log = lines(&server, 3);
     assert_eq!(log.len(), 3, "{log:#?}");
-    assert!(log[2].contains("127.0.0.2") && log[2].contains("88"), "{log:#?}");
+    assert!(
+        log[2].contains("127.0.0.2") && log[2].contains("88"),
+        "{log:#?}"
+    );
 
     assert_eq!(server.client().delete("/admin/rule/127.0.0.2").status, 200);
     let log = lines(&server, 4);
@@ -55,19 +63,31 @@ fn a_start_a_change_and_a_stop_are_a_line_each_and_a_request_is_none() {
 #[test]
 fn at_debug_level_each_request_is_a_line_with_client_cost_and_outcome() {
     let args = ["--capacity", "4", "--refill-rate", support::SLOW];
-    let server = Launch::new().args(&args).env("RUST_LOG", "tollgate=debug").start();
+    let server = Launch::new()
+        .args(&args)
+        .env("RUST_LOG", "tollgate=debug")
+        .start();
     lines(&server, 1);
     let mut client = server.client_from("127.0.0.7");
     assert_eq!(client.request("POST", "/api/upload", &[], "").status, 200);
     assert_eq!(client.get("/").status, 200);
     assert_eq!(client.get("/").status, 429);
     let log = lines(&server, 4);
-    let requests: Vec<_> = log.iter().filter(|line| line.contains("127.0.0.7")).collect();
+    let requests: Vec<_> = log
+        .iter()
+        .filter(|line| line.contains("127.0.0.7"))
+        .collect();
     assert_eq!(requests.len(), 3, "{log:#?}");
     assert!(requests[0].contains('3'), "the cost: {log:#?}");
     let outcome = |line: &str| -> String {
-        let rest = line.split_once("outcome").unwrap_or_else(|| panic!("no outcome in {line}")).1;
-        rest.chars().filter(|c| c.is_ascii_alphabetic()).take(7).collect()
+        let rest = line
+            .split_once("outcome")
+            .unwrap_or_else(|| panic!("no outcome in {line}"))
+            .1;
+        rest.chars()
+            .filter(|c| c.is_ascii_alphabetic())
+            .take(7)
+            .collect()
     };
     assert_eq!(outcome(requests[0]), outcome(requests[1]));
     assert_ne!(outcome(requests[1]), outcome(requests[2]));
@@ -80,7 +100,10 @@ fn the_admin_token_and_api_keys_stay_out_of_the_log() {
         api_keys = ["key-that-is-secret"]
         admin_token = "token-that-is-secret"
     "#;
-    let server = Launch::new().config("a.toml", text).env("RUST_LOG", "info").start();
+    let server = Launch::new()
+        .config("a.toml", text)
+        .env("RUST_LOG", "info")
+        .start();
     let mut client = server.client();
     client.get_with("/", &[("X-API-Key", "key-that-is-secret")]);
     let token = [("Authorization", "Bearer token-that-is-secret")];
@@ -102,5 +125,8 @@ fn a_request_cannot_write_lines_of_its_own_into_the_log() {
     client.post("/admin/update-rule", rule);
     client.get("/last");
     let log = server.logged("/last");
-    assert!(!log.lines().any(|line| line.starts_with("forged line")), "{log}");
+    assert!(
+        !log.lines().any(|line| line.starts_with("forged line")),
+        "{log}"
+    );
 }

@@ -1,7 +1,13 @@
-//! Three servers on one Redis, hammered: over all of them never more is allowed than the formula says, in exact mode and with
-//! leases. A bucket that nobody has used yet is fresh, so that is its capacity.
+//! Three servers on one Redis, hammered: over all of them never more is allowed than the formula
+//! says, in exact mode and with leases. A bucket that nobody has used yet is fresh, so that is its
+//! capacity.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 #[path = "support/redis.rs"]
@@ -28,10 +34,21 @@ const HALF: &[&str] = &["--redis-mode", "lease", "--lease-fraction", "0.5"];
 /// What waits so long for Redis that a slow machine does not look like a dead Redis.
 fn three_on(redis: &RedisServer, capacity: u32, mode: &[&str]) -> Vec<Server> {
     let (url, capacity) = (redis.url(), capacity.to_string());
-    let flags = ["--redis", &url, "--redis-timeout", "10s", "--capacity", &capacity, "--refill-rate", SLOW];
+    let flags = [
+        "--redis",
+        &url,
+        "--redis-timeout",
+        "10s",
+        "--capacity",
+        &capacity,
+        "--refill-rate",
+        SLOW,
+    ];
     let flags = [&flags, mode].concat();
     let keys = "client = { header = 'X-API-Key' }";
-    (0..3).map(|_| Launch::new().args(&flags).config("keys.toml", keys).start()).collect()
+    (0..3)
+        .map(|_| Launch::new().args(&flags).config("keys.toml", keys).start())
+        .collect()
 }
 
 /// Asks once for each key, and counts for each what was allowed. An error: the server is gone.
@@ -50,8 +67,15 @@ fn ask(client: &mut Client, keys: &[usize], allowed: &[AtomicU32]) -> io::Result
     Ok(())
 }
 
-/// Every server is asked from several connections at once; the last one is killed in the middle, if told so.
-fn hammer(servers: &[Server], connections: usize, kill_one: bool, keys: &[usize], allowed: &[AtomicU32]) {
+/// Every server is asked from several connections at once; the last one is killed in the middle, if
+/// told so.
+fn hammer(
+    servers: &[Server],
+    connections: usize,
+    kill_one: bool,
+    keys: &[usize],
+    allowed: &[AtomicU32],
+) {
     let asked = AtomicU32::new(0);
     let all = servers.len() * connections;
     thread::scope(|scope| {
@@ -103,7 +127,12 @@ fn of_ten_thousand_keys_each_gets_exactly_its_capacity() {
     let keys: Vec<usize> = (0..10_000).collect();
     let allowed = counters(keys.len());
     hammer(&three_on(&redis, 2, EXACT), 1, false, &keys, &allowed);
-    assert!(allowed.iter().all(|allowed| allowed.load(Ordering::Relaxed) == 2), "of 3 requests each");
+    assert!(
+        allowed
+            .iter()
+            .all(|allowed| allowed.load(Ordering::Relaxed) == 2),
+        "of 3 requests each"
+    );
 }
 
 #[test]
@@ -115,7 +144,10 @@ fn of_ten_thousand_keys_none_gets_more_when_a_server_is_killed() {
     let counts: Vec<u32> = allowed.into_iter().map(AtomicU32::into_inner).collect();
     assert!(counts.iter().all(|&count| count <= 2));
     let lost = counts.iter().filter(|&&count| count < 2).count();
-    assert!(lost <= PIPELINE, "{lost} keys lost a token to the server that died");
+    assert!(
+        lost <= PIPELINE,
+        "{lost} keys lost a token to the server that died"
+    );
 }
 
 #[test]
@@ -143,7 +175,10 @@ fn of_one_key_on_lease_no_more_is_allowed_when_a_server_is_killed() {
     let allowed = counters(1);
     hammer(&three_on(&redis, 500, TENTH), 4, true, &[0; 200], &allowed);
     // What the dead server had under way, and what it held; and what the others still hold.
-    let (allowed, lost) = (allowed[0].load(Ordering::Relaxed), 4 * PIPELINE as u32 + 50 + 50);
+    let (allowed, lost) = (
+        allowed[0].load(Ordering::Relaxed),
+        4 * PIPELINE as u32 + 50 + 50,
+    );
     assert!((500 - lost..=500).contains(&allowed), "{allowed}");
 }
 
@@ -157,6 +192,9 @@ fn of_ten_thousand_keys_on_lease_none_gets_more_when_a_server_is_killed() {
         let counts: Vec<u32> = allowed.into_iter().map(AtomicU32::into_inner).collect();
         assert!(counts.iter().all(|&count| count <= 2));
         let lost = counts.iter().filter(|&&count| count < 2).count();
-        assert!(lost <= if kill_one { PIPELINE } else { 0 }, "{lost} keys lost a token");
+        assert!(
+            lost <= if kill_one { PIPELINE } else { 0 },
+            "{lost} keys lost a token"
+        );
     }
 }

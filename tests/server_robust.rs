@@ -1,6 +1,11 @@
 //! Slow, broken and hostile clients cost nothing to the others.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -32,7 +37,10 @@ fn an_oversized_header_is_refused() {
     let path = format!("/{}", "a".repeat(1 << 20));
     let _ = client.send(&encode("GET", &path, &[], ""));
     if let Ok(response) = client.read() {
-        assert!([400, 413, 414, 431].contains(&response.status), "{response:?}");
+        assert!(
+            [400, 413, 414, 431].contains(&response.status),
+            "{response:?}"
+        );
     }
     server.assert_healthy();
 }
@@ -43,12 +51,16 @@ fn an_oversized_body_is_413() {
     for path in ["/api/submit", "/config", "/admin/update-rule"] {
         let mut client = server.client();
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ");
-        client.send(format!("{head}1000000000000\r\n\r\n{{").as_bytes()).unwrap();
+        client
+            .send(format!("{head}1000000000000\r\n\r\n{{").as_bytes())
+            .unwrap();
         assert_eq!(client.read().unwrap().status, 413, "{path}: announced");
 
         let mut client = server.client();
         let chunked = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: ");
-        client.send(format!("{chunked}chunked\r\n\r\n").as_bytes()).unwrap();
+        client
+            .send(format!("{chunked}chunked\r\n\r\n").as_bytes())
+            .unwrap();
         assert_eq!(stream_until_refused(client), Some(413), "{path}: in chunks");
     }
     assert_eq!(server.get("/config").json()["capacity"], 100);
@@ -60,11 +72,16 @@ fn stream_until_refused(mut client: Client) -> Option<u16> {
     let mut stream = client.stream.try_clone().unwrap();
     let sender = thread::spawn(move || {
         let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
-        (0..4096).take_while(|_| stream.write_all(chunk.as_bytes()).is_ok()).count()
+        (0..4096)
+            .take_while(|_| stream.write_all(chunk.as_bytes()).is_ok())
+            .count()
     });
     let answer = client.read().ok().map(|response| response.status);
     client.stream.shutdown(Shutdown::Both).ok();
-    assert!(sender.join().unwrap() < 4096, "256 MiB were taken without a word");
+    assert!(
+        sender.join().unwrap() < 4096,
+        "256 MiB were taken without a word"
+    );
     answer
 }
 
@@ -89,7 +106,11 @@ fn a_body_that_stops_half_way_harms_nobody() {
         .collect();
     assert_eq!(server.get("/").status, 200);
     for (index, client) in waiting.iter_mut().enumerate() {
-        let how = if index % 2 == 0 { Shutdown::Write } else { Shutdown::Both };
+        let how = if index % 2 == 0 {
+            Shutdown::Write
+        } else {
+            Shutdown::Both
+        };
         client.stream.shutdown(how).ok();
     }
     assert_eq!(server.get("/").status, 200);
@@ -164,7 +185,9 @@ fn more_connections_than_file_descriptors_are_a_passing_trouble() {
 #[test]
 fn a_crowd_of_idle_connections_does_not_keep_others_out_for_good() {
     let mut server = Server::with_capacity(1000);
-    let crowd: Vec<_> = (0..1000).map_while(|_| Client::try_connect(server.address, None).ok()).collect();
+    let crowd: Vec<_> = (0..1000)
+        .map_while(|_| Client::try_connect(server.address, None).ok())
+        .collect();
     assert_eq!(crowd.len(), 1000);
     drop(crowd);
     assert_eq!(server.get("/").status, 200);

@@ -14,7 +14,9 @@ use tower::{Layer, ServiceExt};
 use tower_support::{Reached, ask, from, limiter, with};
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).map(|value| value.to_str().unwrap().to_owned())
+    headers
+        .get(name)
+        .map(|value| value.to_str().unwrap().to_owned())
 }
 
 fn is(value: &str) -> Option<String> {
@@ -35,7 +37,8 @@ async fn every_limited_answer_says_what_is_left() {
     let layer = slow().cost(|_| 4);
     let answer = ask(&layer, from("192.0.2.7")).await;
     let told = |answer: &Response<String>| {
-        ["limit", "remaining", "reset"].map(|name| text(answer.headers(), &format!("x-ratelimit-{name}")).unwrap())
+        ["limit", "remaining", "reset"]
+            .map(|name| text(answer.headers(), &format!("x-ratelimit-{name}")).unwrap())
     };
     assert_eq!(told(&answer), ["10", "6", "6"]);
     assert_eq!(text(answer.headers(), "retry-after"), None);
@@ -52,10 +55,16 @@ async fn a_refusal_is_429_with_json() {
     ask(&layer, from("192.0.2.7")).await;
     let refused = ask(&layer, from("192.0.2.7")).await;
     assert_eq!(refused.status(), 429);
-    assert_eq!(text(refused.headers(), "content-type"), is("application/json"));
+    assert_eq!(
+        text(refused.headers(), "content-type"),
+        is("application/json")
+    );
     let body = json(&refused);
     assert_eq!(body["error"], "Too Many Requests");
-    assert_eq!(body["message"], format!("Rate limit exceeded: retry in {} s", body["retry_after"]));
+    assert_eq!(
+        body["message"],
+        format!("Rate limit exceeded: retry in {} s", body["retry_after"])
+    );
     let wait = body["retry_after"].as_f64().unwrap();
     assert!((15.0..15.01).contains(&wait), "{wait}");
 }
@@ -68,38 +77,76 @@ async fn who_waits_as_long_as_told_is_allowed() {
         assert_eq!(ask(&layer, from("192.0.2.7")).await.status(), 200);
         let refused = ask(&layer, from("192.0.2.7")).await;
         assert_eq!(refused.status(), 429);
-        clock.advance(Duration::from_secs_f64(json(&refused)["retry_after"].as_f64().unwrap()));
+        clock.advance(Duration::from_secs_f64(
+            json(&refused)["retry_after"].as_f64().unwrap(),
+        ));
     }
 }
 
 #[tokio::test]
 async fn what_can_never_pass_is_told_so_without_a_time() {
     let refused = ask(&slow().cost(|_| 11), from("192.0.2.7")).await;
-    assert_eq!((refused.status().as_u16(), text(refused.headers(), "retry-after")), (429, None));
+    assert_eq!(
+        (
+            refused.status().as_u16(),
+            text(refused.headers(), "retry-after")
+        ),
+        (429, None)
+    );
     let body = json(&refused);
     assert_eq!(body["retry_after"], Value::Null);
-    assert!(body["message"].as_str().unwrap().ends_with("so it can never pass"), "{body}");
+    assert!(
+        body["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("so it can never pass"),
+        "{body}"
+    );
 }
 
 #[tokio::test]
 async fn the_draft_has_its_own_fields_and_its_own_problem() {
     let (limiter, _) = limiter(Quota::per_minute(100));
-    let layer = RateLimitLayer::shared(limiter, Key::ip()).headers(Headers::Draft11).cost(|_| 60);
+    let layer = RateLimitLayer::shared(limiter, Key::ip())
+        .headers(Headers::Draft11)
+        .cost(|_| 60);
     let allowed = ask(&layer, from("192.0.2.7")).await;
-    assert_eq!(text(allowed.headers(), "ratelimit-policy"), is(r#""default";q=100;w=60"#));
-    assert_eq!(text(allowed.headers(), "ratelimit"), is(r#""default";r=40;t=36"#));
+    assert_eq!(
+        text(allowed.headers(), "ratelimit-policy"),
+        is(r#""default";q=100;w=60"#)
+    );
+    assert_eq!(
+        text(allowed.headers(), "ratelimit"),
+        is(r#""default";r=40;t=36"#)
+    );
     assert_eq!(text(allowed.headers(), "x-ratelimit-limit"), None);
 
-    let refused = ask(&layer, with(&[("accept", "text/html, application/problem+json")])).await;
+    let refused = ask(
+        &layer,
+        with(&[("accept", "text/html, application/problem+json")]),
+    )
+    .await;
     assert_eq!(refused.status(), 429);
-    assert_eq!(text(refused.headers(), "content-type"), is("application/problem+json"));
+    assert_eq!(
+        text(refused.headers(), "content-type"),
+        is("application/problem+json")
+    );
     // `t` is no later than Retry-After, as the draft wants it.
-    assert_eq!(text(refused.headers(), "ratelimit"), is(r#""default";r=40;t=13"#));
+    assert_eq!(
+        text(refused.headers(), "ratelimit"),
+        is(r#""default";r=40;t=13"#)
+    );
     assert_eq!(text(refused.headers(), "retry-after"), is("13"));
     let mut body = json(&refused);
     assert!(body["retry_after"].take().as_f64().unwrap() >= 12.0);
     let detail = body["detail"].take();
-    assert!(detail.as_str().unwrap().starts_with("Rate limit exceeded: retry in 12.0"), "{detail}");
+    assert!(
+        detail
+            .as_str()
+            .unwrap()
+            .starts_with("Rate limit exceeded: retry in 12.0"),
+        "{detail}"
+    );
     assert_eq!(
         body,
         json!({
@@ -119,11 +166,18 @@ async fn both_are_all_headers_and_the_drafts_problem() {
     for (status, r) in [(200, r#""default";r=4;t=9"#), (429, r#""default";r=4;t=4"#)] {
         let answer = ask(&layer, from("192.0.2.7")).await;
         assert_eq!(answer.status(), status);
-        assert_eq!(text(answer.headers(), "ratelimit-policy"), is(r#""default";q=10;w=15"#));
+        assert_eq!(
+            text(answer.headers(), "ratelimit-policy"),
+            is(r#""default";q=10;w=15"#)
+        );
         assert_eq!(text(answer.headers(), "ratelimit"), is(r));
-        let x = ["limit", "remaining", "reset"].map(|name| text(answer.headers(), &format!("x-ratelimit-{name}")).unwrap());
+        let x = ["limit", "remaining", "reset"]
+            .map(|name| text(answer.headers(), &format!("x-ratelimit-{name}")).unwrap());
         assert_eq!(x, ["10", "4", "9"]);
-        assert_eq!(text(answer.headers(), "content-type"), (status == 429).then(|| "application/problem+json".to_owned()));
+        assert_eq!(
+            text(answer.headers(), "content-type"),
+            (status == 429).then(|| "application/problem+json".to_owned())
+        );
     }
 }
 
@@ -131,10 +185,19 @@ async fn both_are_all_headers_and_the_drafts_problem() {
 async fn by_choice_a_refusal_alone_has_a_header_and_that_is_retry_after() {
     let layer = slow().headers(Headers::RetryAfter).cost(|_| 6);
     let allowed = ask(&layer, from("192.0.2.7")).await;
-    assert_eq!((allowed.status(), allowed.headers()), (StatusCode::OK, &HeaderMap::new()));
+    assert_eq!(
+        (allowed.status(), allowed.headers()),
+        (StatusCode::OK, &HeaderMap::new())
+    );
     let refused = ask(&layer, from("192.0.2.7")).await;
-    assert_eq!((refused.status(), refused.headers().len()), (StatusCode::TOO_MANY_REQUESTS, 2));
-    assert_eq!(text(refused.headers(), "content-type"), is("application/json"));
+    assert_eq!(
+        (refused.status(), refused.headers().len()),
+        (StatusCode::TOO_MANY_REQUESTS, 2)
+    );
+    assert_eq!(
+        text(refused.headers(), "content-type"),
+        is("application/json")
+    );
     assert_eq!(text(refused.headers(), "retry-after"), is("4"));
     assert_eq!(json(&refused)["error"], "Too Many Requests");
 }
@@ -144,8 +207,14 @@ async fn the_drafts_window_is_the_intervals() {
     let (limiter, _) = limiter(Quota::interval(100, Duration::from_secs(3600)));
     let layer = RateLimitLayer::shared(limiter, Key::ip()).headers(Headers::Draft11);
     let allowed = ask(&layer, from("192.0.2.7")).await;
-    assert_eq!(text(allowed.headers(), "ratelimit-policy"), is(r#""default";q=100;w=3600"#));
-    assert_eq!(text(allowed.headers(), "ratelimit"), is(r#""default";r=99;t=3600"#));
+    assert_eq!(
+        text(allowed.headers(), "ratelimit-policy"),
+        is(r#""default";q=100;w=3600"#)
+    );
+    assert_eq!(
+        text(allowed.headers(), "ratelimit"),
+        is(r#""default";r=99;t=3600"#)
+    );
 }
 
 #[tokio::test]
@@ -153,12 +222,23 @@ async fn a_client_that_wants_json_gets_no_problem() {
     for (headers, accept, kind) in [
         (Headers::Draft11, "application/json", "application/json"),
         (Headers::Draft11, "*/*", "application/problem+json"),
-        (Headers::XRateLimit, "application/problem+json", "application/json"),
+        (
+            Headers::XRateLimit,
+            "application/problem+json",
+            "application/json",
+        ),
     ] {
         let layer = slow().headers(headers).cost(|_| 11);
         let refused = ask(&layer, with(&[("accept", accept)])).await;
-        assert_eq!(text(refused.headers(), "content-type"), is(kind), "{headers:?} {accept}");
-        assert_eq!(text(refused.headers(), "ratelimit").is_some(), headers == Headers::Draft11);
+        assert_eq!(
+            text(refused.headers(), "content-type"),
+            is(kind),
+            "{headers:?} {accept}"
+        );
+        assert_eq!(
+            text(refused.headers(), "ratelimit").is_some(),
+            headers == Headers::Draft11
+        );
     }
 }
 
@@ -166,21 +246,48 @@ async fn a_client_that_wants_json_gets_no_problem() {
 async fn grpc_is_refused_in_its_own_way() {
     let grpc = ("content-type", "application/grpc+proto");
     let refused = ask(&slow().cost(|_| 11), with(&[grpc])).await;
-    assert_eq!((refused.status().as_u16(), refused.body().as_str()), (200, ""));
-    assert_eq!(text(refused.headers(), "content-type"), is("application/grpc"));
+    assert_eq!(
+        (refused.status().as_u16(), refused.body().as_str()),
+        (200, "")
+    );
+    assert_eq!(
+        text(refused.headers(), "content-type"),
+        is("application/grpc")
+    );
     assert_eq!(text(refused.headers(), "grpc-status"), is("8"));
-    assert!(text(refused.headers(), "grpc-message").unwrap().starts_with("Rate limit exceeded"));
+    assert!(
+        text(refused.headers(), "grpc-message")
+            .unwrap()
+            .starts_with("Rate limit exceeded")
+    );
     assert_eq!(text(refused.headers(), "x-ratelimit-remaining"), is("10"));
 
     // The same in a refusal of one's own, for what does not speak gRPC.
-    let plain = slow().cost(|_| 11).refusal(|decision, request| Headers::default().refuse_http(decision, &request.headers));
+    let plain = slow()
+        .cost(|_| 11)
+        .refusal(|decision, request| Headers::default().refuse_http(decision, &request.headers));
     let refused = ask(&plain, with(&[grpc])).await;
-    assert_eq!((refused.status().as_u16(), text(refused.headers(), "grpc-status")), (429, None));
-    assert_eq!(text(refused.headers(), "content-type"), is("application/json"));
+    assert_eq!(
+        (
+            refused.status().as_u16(),
+            text(refused.headers(), "grpc-status")
+        ),
+        (429, None)
+    );
+    assert_eq!(
+        text(refused.headers(), "content-type"),
+        is("application/json")
+    );
 
     let keyless = RateLimitLayer::new(Quota::per_second(1), Key::from_fn(|_| None::<String>));
     let refused = ask(&keyless, with(&[grpc])).await;
-    assert_eq!((refused.status().as_u16(), text(refused.headers(), "grpc-status")), (200, is("16")));
+    assert_eq!(
+        (
+            refused.status().as_u16(),
+            text(refused.headers(), "grpc-status")
+        ),
+        (200, is("16"))
+    );
 }
 
 #[tokio::test]
@@ -188,24 +295,33 @@ async fn a_refusal_of_the_users_own_keeps_what_it_says_and_gets_the_rest() {
     let layer = slow().cost(|_| 11).refusal(|decision, request| {
         let mut answer = Response::new(format!("{} {}", request.uri.path(), decision.limit()));
         *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        answer.headers_mut().insert("x-ratelimit-limit", "plenty".parse().unwrap());
+        answer
+            .headers_mut()
+            .insert("x-ratelimit-limit", "plenty".parse().unwrap());
         answer
     });
     let refused = ask(&layer, from("192.0.2.7")).await;
-    assert_eq!((refused.status().as_u16(), refused.body().as_str()), (503, "/ 10"));
+    assert_eq!(
+        (refused.status().as_u16(), refused.body().as_str()),
+        (503, "/ 10")
+    );
     assert_eq!(text(refused.headers(), "x-ratelimit-limit"), is("plenty"));
     assert_eq!(text(refused.headers(), "x-ratelimit-remaining"), is("10"));
 }
 
 #[tokio::test]
 async fn headers_of_the_service_behind_stay_as_they_are() {
-    // A second, tighter limit behind the first: what it says of itself is what the client has to know.
+    // A second, tighter limit behind the first: what it says of itself is what the client has to
+    // know.
     let tight = RateLimitLayer::shared(limiter(Quota::per_hour(1)).0, Key::ip());
     let both = slow().layer(tight.layer(Reached::default()));
     for (status, remaining) in [(200, "0"), (429, "0")] {
         let answer = both.clone().oneshot(from("192.0.2.7")).await.unwrap();
         assert_eq!(answer.status(), status);
         assert_eq!(text(answer.headers(), "x-ratelimit-limit"), is("1"));
-        assert_eq!(text(answer.headers(), "x-ratelimit-remaining"), is(remaining));
+        assert_eq!(
+            text(answer.headers(), "x-ratelimit-remaining"),
+            is(remaining)
+        );
     }
 }

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "each test binary uses its own part of this module")]
+#[allow(
+    dead_code,
+    reason = "each test binary uses its own part of this module"
+)]
 #[path = "support/http.rs"]
 mod http;
 
@@ -15,7 +18,8 @@ use std::{
 
 use ::http::header::HeaderName;
 use axum::{
-    Extension, Router, extract::ConnectInfo, response::Response as AxumResponse, routing::get, serve::IncomingStream,
+    Extension, Router, extract::ConnectInfo, response::Response as AxumResponse, routing::get,
+    serve::IncomingStream,
 };
 use http::{Client, Response};
 use tokio::{net::TcpListener, runtime::Runtime};
@@ -37,13 +41,18 @@ struct Service {
 impl Service {
     fn start(app: Router) -> Service {
         Service::with(|listener| async {
-            axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+            axum::serve(
+                listener,
+                app.into_make_service_with_connect_info::<SocketAddr>(),
+            )
+            .await
         })
     }
 
     /// A limit around a router, made for each connection.
     fn around(app: Router, limit: RateLimitLayer) -> Service {
-        let as_axums = MapResponseLayer::new(|answer: AxumResponse<_>| answer.map(ResponseBody::into_inner));
+        let as_axums =
+            MapResponseLayer::new(|answer: AxumResponse<_>| answer.map(ResponseBody::into_inner));
         let connections = service_fn(move |stream: IncomingStream<'_, TcpListener>| {
             let limited = limit.for_peer(*stream.remote_addr()).layer(app.clone());
             ready(Ok::<_, Infallible>(as_axums.layer(limited)))
@@ -51,12 +60,21 @@ impl Service {
         Service::with(|listener| async { axum::serve(listener, connections).await })
     }
 
-    fn with<F: Future<Output: Send> + Send + 'static>(serve: impl FnOnce(TcpListener) -> F) -> Service {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    fn with<F: Future<Output: Send> + Send + 'static>(
+        serve: impl FnOnce(TcpListener) -> F,
+    ) -> Service {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(serve(listener));
-        Service { address, _runtime: runtime }
+        Service {
+            address,
+            _runtime: runtime,
+        }
     }
 
     fn get(&self, source: &str, path: &str, headers: &[(&str, &str)]) -> Response {
@@ -66,7 +84,8 @@ impl Service {
 
 /// So few that none comes back while a test runs.
 fn per_ip(tokens: u32) -> RateLimitLayer {
-    RateLimitLayer::per_ip(Quota::per_day(tokens)).peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0)
+    RateLimitLayer::per_ip(Quota::per_day(tokens))
+        .peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0)
 }
 
 async fn left(Extension(decision): Extension<Decision>) -> String {
@@ -75,9 +94,17 @@ async fn left(Extension(decision): Extension<Decision>) -> String {
 
 #[test]
 fn each_client_has_a_bucket_on_all_routes() {
-    let service = Service::start(Router::new().route("/", get(left)).route("/other", get(left)).layer(per_ip(2)));
+    let service = Service::start(
+        Router::new()
+            .route("/", get(left))
+            .route("/other", get(left))
+            .layer(per_ip(2)),
+    );
     let first = service.get("127.0.0.1", "/", &[]);
-    assert_eq!((first.status, first.text(), first.limit(), first.remaining()), (200, "1 left".to_owned(), 2, 1));
+    assert_eq!(
+        (first.status, first.text(), first.limit(), first.remaining()),
+        (200, "1 left".to_owned(), 2, 1)
+    );
     assert_eq!(first.header("content-length"), Some("6"));
     assert_eq!(service.get("127.0.0.1", "/other", &[]).status, 200);
     let refused = service.get("127.0.0.1", "/", &[]);
@@ -88,13 +115,25 @@ fn each_client_has_a_bucket_on_all_routes() {
 
 #[test]
 fn a_layer_for_each_connection_shares_one_limit() {
-    let service = Service::around(Router::new().route("/", get(left)), RateLimitLayer::per_ip(Quota::per_day(2)));
+    let service = Service::around(
+        Router::new().route("/", get(left)),
+        RateLimitLayer::per_ip(Quota::per_day(2)),
+    );
     let first = service.get("127.0.0.1", "/", &[]);
-    assert_eq!((first.status, first.text(), first.limit(), first.remaining()), (200, "1 left".to_owned(), 2, 1));
+    assert_eq!(
+        (first.status, first.text(), first.limit(), first.remaining()),
+        (200, "1 left".to_owned(), 2, 1)
+    );
     assert_eq!(service.get("127.0.0.1", "/none", &[]).status, 404);
     let refused = service.get("127.0.0.1", "/", &[]);
     assert_eq!((refused.status, refused.remaining()), (429, 0));
-    assert!(refused.text().starts_with(r#"{"error": "Too Many Requests""#), "{}", refused.text());
+    assert!(
+        refused
+            .text()
+            .starts_with(r#"{"error": "Too Many Requests""#),
+        "{}",
+        refused.text()
+    );
     assert_eq!(service.get("127.0.0.2", "/", &[]).status, 200);
 }
 
@@ -110,20 +149,46 @@ fn one_connection_is_limited_and_goes_on() {
 fn a_stranger_cannot_pose_as_another_and_a_trusted_proxy_can_speak() {
     let layer = per_ip(1).trust_proxies(["127.0.0.9/32".parse().unwrap()]);
     let service = Service::start(Router::new().route("/", get(left)).layer(layer));
-    let claiming = |source: &str, client: &str| service.get(source, "/", &[("X-Forwarded-For", client)]).status;
-    assert_eq!([claiming("127.0.0.1", "192.0.2.1"), claiming("127.0.0.1", "192.0.2.2")], [200, 429]);
-    assert_eq!([claiming("127.0.0.9", "192.0.2.1"), claiming("127.0.0.9", "192.0.2.2")], [200, 200]);
+    let claiming = |source: &str, client: &str| {
+        service
+            .get(source, "/", &[("X-Forwarded-For", client)])
+            .status
+    };
+    assert_eq!(
+        [
+            claiming("127.0.0.1", "192.0.2.1"),
+            claiming("127.0.0.1", "192.0.2.2")
+        ],
+        [200, 429]
+    );
+    assert_eq!(
+        [
+            claiming("127.0.0.9", "192.0.2.1"),
+            claiming("127.0.0.9", "192.0.2.2")
+        ],
+        [200, 200]
+    );
     assert_eq!(claiming("127.0.0.9", "198.51.100.7, 192.0.2.1"), 429);
 }
 
 #[test]
 fn api_keys_and_addresses_side_by_side() {
     let key = Key::header(HeaderName::from_static("x-api-key")).or(Key::ip());
-    let layer = RateLimitLayer::new(Quota::per_day(1), key).peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
+    let layer = RateLimitLayer::new(Quota::per_day(1), key)
+        .peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
     let service = Service::start(Router::new().route("/", get(left)).layer(layer));
     let status = |headers: &[(&str, &str)]| service.get("127.0.0.1", "/", headers).status;
-    assert_eq!([status(&[("X-API-Key", "alice")]), status(&[("X-API-Key", "alice")])], [200, 429]);
-    assert_eq!([status(&[]), status(&[]), status(&[("X-API-Key", "bob")])], [200, 429, 200]);
+    assert_eq!(
+        [
+            status(&[("X-API-Key", "alice")]),
+            status(&[("X-API-Key", "alice")])
+        ],
+        [200, 429]
+    );
+    assert_eq!(
+        [status(&[]), status(&[]), status(&[("X-API-Key", "bob")])],
+        [200, 429, 200]
+    );
 }
 
 #[test]
@@ -132,5 +197,9 @@ fn without_the_peers_address_nothing_passes() {
     let service = Service::start(Router::new().route("/", get(left)).layer(layer));
     let answer = service.get("127.0.0.1", "/", &[]);
     assert_eq!(answer.status, 500);
-    assert!(answer.text().contains("RateLimitLayer::peer_from"), "{}", answer.text());
+    assert!(
+        answer.text().contains("RateLimitLayer::peer_from"),
+        "{}",
+        answer.text()
+    );
 }

@@ -1,8 +1,12 @@
-//! A bare hyper service behind the layer, on a real socket: the server puts the peer's address into each request.
+//! A bare hyper service behind the layer, on a real socket: the server puts the peer's address into
+//! each request.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "each test binary uses its own part of this module")]
+#[allow(
+    dead_code,
+    reason = "each test binary uses its own part of this module"
+)]
 #[path = "support/http.rs"]
 mod http;
 
@@ -40,14 +44,21 @@ async fn serve(listener: TcpListener) {
             limited.clone().oneshot(request)
         });
         tokio::spawn(async move {
-            Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await.unwrap();
+            Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await
+                .unwrap();
         });
     }
 }
 
 #[test]
 fn each_client_of_a_hyper_service_has_a_bucket() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     runtime.spawn(serve(listener));
@@ -55,7 +66,18 @@ fn each_client_of_a_hyper_service_has_a_bucket() {
     let mut client = Client::connect(address, None);
     let answers: Vec<_> = (0..3).map(|_| client.get("/")).collect();
     assert_eq!([0, 1, 2].map(|n: usize| answers[n].status), [200, 200, 429]);
-    assert_eq!((answers[0].text(), answers[0].header("content-length")), ("hello".to_owned(), Some("5")));
-    assert_eq!(answers[2].number("content-length") as usize, answers[2].body.len());
-    assert_eq!(Client::connect(address, Some([127, 0, 0, 2].into())).get("/").status, 200);
+    assert_eq!(
+        (answers[0].text(), answers[0].header("content-length")),
+        ("hello".to_owned(), Some("5"))
+    );
+    assert_eq!(
+        answers[2].number("content-length") as usize,
+        answers[2].body.len()
+    );
+    assert_eq!(
+        Client::connect(address, Some([127, 0, 0, 2].into()))
+            .get("/")
+            .status,
+        200
+    );
 }

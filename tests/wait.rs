@@ -1,14 +1,15 @@
 //! Waiting: order of arrival, deadlines, and futures that are dropped.
 //!
-//! tokio's time is paused, so sleeps take no time and show exactly how long they were; the buckets' clock hardly moves
-//! meanwhile, so every test makes its reservations at one moment.
+//! tokio's time is paused, so sleeps take no time and show exactly how long they were; the buckets'
+//! clock hardly moves meanwhile, so every test makes its reservations at one moment.
 
 use std::{future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio::time::Instant;
 use tollgate::{Bucket, KeyedLimiter, ManualClock, Outcome, Quota};
 
-/// What a wait may be longer than its quota says: 61 parts in a million for the clocks, a tick, and tokio's millisecond.
+/// What a wait may be longer than its quota says: 61 parts in a million for the clocks, a tick, and
+/// tokio's millisecond.
 fn lasted(start: Instant, expected: Duration) -> bool {
     let elapsed = start.elapsed();
     elapsed >= expected && elapsed <= expected + expected / 10_000 + Duration::from_millis(3)
@@ -16,17 +17,25 @@ fn lasted(start: Instant, expected: Duration) -> bool {
 
 async fn poll_once<T>(future: impl Future<Output = T> + Unpin) -> Option<T> {
     let mut future = future;
-    std::future::poll_fn(|context| match std::pin::Pin::new(&mut future).poll(context) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => Poll::Ready(None),
-    })
+    std::future::poll_fn(
+        |context| match std::pin::Pin::new(&mut future).poll(context) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending => Poll::Ready(None),
+        },
+    )
     .await
 }
 
 /// A clock that stands still, so that waits are exact.
 fn limiter(quota: Quota) -> (KeyedLimiter, ManualClock) {
     let clock = ManualClock::new();
-    (KeyedLimiter::builder(quota).clock(clock.clone()).build().unwrap(), clock)
+    (
+        KeyedLimiter::builder(quota)
+            .clock(clock.clone())
+            .build()
+            .unwrap(),
+        clock,
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -44,7 +53,11 @@ async fn one_sleep_lasts_until_the_tokens_are_there() {
     let start = Instant::now();
     limiter.acquire("a", 10).await.unwrap();
     limiter.acquire("a", 5).await.unwrap();
-    assert!(lasted(start, Duration::from_secs(30)), "{:?}", start.elapsed());
+    assert!(
+        lasted(start, Duration::from_secs(30)),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +80,10 @@ async fn order_of_arrival_is_order_of_service_and_heavy_requests_are_not_starved
         let (who, when) = order.recv().await.unwrap();
         assert_eq!(who, n);
         let expected = Duration::from_millis(expected);
-        assert!(when >= expected && when < expected + Duration::from_millis(4), "{who} after {when:?}");
+        assert!(
+            when >= expected && when < expected + Duration::from_millis(4),
+            "{who} after {when:?}"
+        );
     }
 }
 
@@ -77,17 +93,31 @@ async fn an_interval_is_waited_for_as_a_whole() {
     let start = Instant::now();
     limiter.acquire("a", 6).await.unwrap();
     limiter.acquire("a", 6).await.unwrap();
-    assert!(lasted(start, Duration::from_secs(60)), "{:?}", start.elapsed());
+    assert!(
+        lasted(start, Duration::from_secs(60)),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_can_never_be_had_is_an_error_at_once() {
     let bucket = Bucket::new(Quota::per_second(10));
-    assert_eq!(bucket.acquire(11).await.unwrap_err().outcome(), Outcome::CostAboveCapacity);
+    assert_eq!(
+        bucket.acquire(11).await.unwrap_err().outcome(),
+        Outcome::CostAboveCapacity
+    );
     let bucket = Bucket::new(Quota::per_hour(10).debt(5));
     bucket.acquire(10).await.unwrap();
-    assert_eq!(bucket.acquire(6).await.unwrap_err().outcome(), Outcome::DebtExhausted);
-    assert_eq!(bucket.reserve(5, Duration::MAX).outcome(), Outcome::Allowed, "the refusal took nothing");
+    assert_eq!(
+        bucket.acquire(6).await.unwrap_err().outcome(),
+        Outcome::DebtExhausted
+    );
+    assert_eq!(
+        bucket.reserve(5, Duration::MAX).outcome(),
+        Outcome::Allowed,
+        "the refusal took nothing"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,10 +125,23 @@ async fn a_deadline_that_cannot_be_met_is_refused_at_once_with_nothing_taken() {
     let (limiter, _) = limiter(Quota::per_second(10));
     limiter.acquire("a", 10).await.unwrap();
     let start = Instant::now();
-    let refused = limiter.acquire_by("a", 5, start + Duration::from_millis(499)).await.unwrap_err();
-    assert_eq!((refused.outcome(), start.elapsed()), (Outcome::DeadlineTooSoon, Duration::ZERO));
-    limiter.acquire_by("a", 5, start + Duration::from_millis(501)).await.unwrap();
-    assert!(lasted(start, Duration::from_millis(500)), "{:?}", start.elapsed());
+    let refused = limiter
+        .acquire_by("a", 5, start + Duration::from_millis(499))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.outcome(), start.elapsed()),
+        (Outcome::DeadlineTooSoon, Duration::ZERO)
+    );
+    limiter
+        .acquire_by("a", 5, start + Duration::from_millis(501))
+        .await
+        .unwrap();
+    assert!(
+        lasted(start, Duration::from_millis(500)),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +154,11 @@ async fn a_future_that_is_dropped_while_it_waits_gives_its_tokens_back() {
     }
     let start = Instant::now();
     limiter.acquire("a", 1).await.unwrap();
-    assert!(lasted(start, Duration::from_millis(100)), "{:?}", start.elapsed());
+    assert!(
+        lasted(start, Duration::from_millis(100)),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,8 +168,8 @@ async fn a_future_that_is_never_polled_takes_nothing() {
     assert_eq!(limiter.available("a"), 10);
 }
 
-/// Capacity 10, empty: A and B reserve 10 each, A leaves, C reserves 10. B and C must not both be ready at 2 s: C gets the
-/// very place that A had, and D the end of the queue.
+/// Capacity 10, empty: A and B reserve 10 each, A leaves, C reserves 10. B and C must not both be
+/// ready at 2 s: C gets the very place that A had, and D the end of the queue.
 #[tokio::test(start_paused = true)]
 async fn the_place_of_one_who_leaves_the_middle_of_the_queue_goes_to_a_newcomer() {
     let (limiter, _) = limiter(Quota::per_second(10));
@@ -135,10 +182,22 @@ async fn the_place_of_one_who_leaves_the_middle_of_the_queue_goes_to_a_newcomer(
     let b = waiters.pop().unwrap();
     drop(waiters);
     limiter.acquire("a", 10).await.unwrap();
-    assert!(lasted(start, Duration::from_secs(1)), "C after {:?}", start.elapsed());
+    assert!(
+        lasted(start, Duration::from_secs(1)),
+        "C after {:?}",
+        start.elapsed()
+    );
     b.await.unwrap();
-    assert!(lasted(start, Duration::from_secs(2)), "B after {:?}", start.elapsed());
-    assert_eq!(limiter.reserve("a", 10, Duration::MAX).wait(), Duration::from_secs(3), "D");
+    assert!(
+        lasted(start, Duration::from_secs(2)),
+        "B after {:?}",
+        start.elapsed()
+    );
+    assert_eq!(
+        limiter.reserve("a", 10, Duration::MAX).wait(),
+        Duration::from_secs(3),
+        "D"
+    );
 }
 
 #[test]
@@ -151,12 +210,28 @@ fn a_place_in_the_queue_is_sold_once_and_piece_by_piece() {
     assert_eq!((a.wait(), b.wait()), (at(1), at(2)));
     assert!(bucket.refund(a), "not lost, though not there now");
     assert_eq!(bucket.available_at(at(0)), 0);
-    assert!(bucket.reserve_at(at(0), 4, Duration::from_millis(399)).is_refused(), "somebody impatient takes nothing");
+    assert!(
+        bucket
+            .reserve_at(at(0), 4, Duration::from_millis(399))
+            .is_refused(),
+        "somebody impatient takes nothing"
+    );
     let placed = reserve(4);
-    assert_eq!((placed.wait(), placed.remaining(), placed.reset_after()), (Duration::from_millis(400), 0, at(3)));
-    assert_eq!(reserve(8).wait(), Duration::from_millis(2800), "too much for what is left of the hole");
+    assert_eq!(
+        (placed.wait(), placed.remaining(), placed.reset_after()),
+        (Duration::from_millis(400), 0, at(3))
+    );
+    assert_eq!(
+        reserve(8).wait(),
+        Duration::from_millis(2800),
+        "too much for what is left of the hole"
+    );
     assert_eq!(reserve(6).wait(), at(1));
-    assert_eq!(reserve(1).wait(), Duration::from_millis(2900), "the hole is filled");
+    assert_eq!(
+        reserve(1).wait(),
+        Duration::from_millis(2900),
+        "the hole is filled"
+    );
 }
 
 #[test]
@@ -183,7 +258,11 @@ async fn who_waits_while_the_bucket_is_reset_queues_again() {
     let start = Instant::now();
     clock.advance(Duration::from_millis(1));
     waiting.await.unwrap();
-    assert!(start.elapsed() > Duration::from_millis(1900), "10 at once after the reset, and no more: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() > Duration::from_millis(1900),
+        "10 at once after the reset, and no more: {:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,14 +283,23 @@ async fn real_waits_take_as_long_as_the_tokens_do() {
     for _ in 0..6 {
         bucket.acquire(1).await.unwrap();
     }
-    // One at once and five in 20 ms each, but for the resolution, and a clock that is some parts in a million off.
-    assert!(start.elapsed() > Duration::from_micros(99_900), "{:?}", start.elapsed());
+    // One at once and five in 20 ms each, but for the resolution, and a clock that is some parts in
+    // a million off.
+    assert!(
+        start.elapsed() > Duration::from_micros(99_900),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn waits_can_be_spawned() {
     static BUCKET: Bucket = Bucket::new(Quota::per_second(10));
     tokio::spawn(BUCKET.acquire(1)).await.unwrap().unwrap();
-    let limiter: &'static KeyedLimiter = Box::leak(Box::new(KeyedLimiter::new(Quota::per_second(10), 10)));
-    tokio::spawn(limiter.acquire("a", 1)).await.unwrap().unwrap();
+    let limiter: &'static KeyedLimiter =
+        Box::leak(Box::new(KeyedLimiter::new(Quota::per_second(10), 10)));
+    tokio::spawn(limiter.acquire("a", 1))
+        .await
+        .unwrap()
+        .unwrap();
 }

@@ -22,14 +22,17 @@ pub struct Measured {
 }
 
 impl Load {
-    /// Asks for so long. All decisions are about one key, are allowed, and come from where they should.
+    /// Asks for so long. All decisions are about one key, are allowed, and come from where they
+    /// should.
     pub async fn on(self, limiter: &RedisLimiter, time: Duration) -> Measured {
         let start = Instant::now();
-        let tasks: Vec<_> =
-            (0..self.connections * self.under_way).map(|_| tokio::spawn(ask_until(limiter.clone(), start + time))).collect();
+        let tasks: Vec<_> = (0..self.connections * self.under_way)
+            .map(|_| tokio::spawn(ask_until(limiter.clone(), start + time)))
+            .collect();
         let mut all = histogram();
         for task in tasks {
-            all.add(task.await.expect("a task that asks does not panic")).expect("both have the same bounds");
+            all.add(task.await.expect("a task that asks does not panic"))
+                .expect("both have the same bounds");
         }
         Measured {
             per_second: all.len() as f64 / start.elapsed().as_secs_f64(),

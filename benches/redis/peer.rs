@@ -1,8 +1,8 @@
 //! redis-benchmark, and the call that it sends: the one that a limiter was seen to send.
 //!
-//! With one difference, in favour of redis-benchmark: it cuts an argument off at its first zero byte, and the quota is sent as
-//! numbers in binary. So in its copy of the script the quota stands in the text, and is unpacked from there, and redis-benchmark
-//! sends 104 bytes less.
+//! With one difference, in favour of redis-benchmark: it cuts an argument off at its first zero
+//! byte, and the quota is sent as numbers in binary. So in its copy of the script the quota stands
+//! in the text, and is unpacked from there, and redis-benchmark sends 104 bytes less.
 
 use std::{fmt::Write, process::Command};
 
@@ -18,7 +18,11 @@ use super::{
 };
 
 /// What a limiter sends, and the line in it that unpacks the quota.
-const SCRIPT: &str = concat!(include_str!("../../src/redis/clock.lua"), "\n", include_str!("../../src/redis/take.lua"));
+const SCRIPT: &str = concat!(
+    include_str!("../../src/redis/clock.lua"),
+    "\n",
+    include_str!("../../src/redis/take.lua")
+);
 const QUOTA: &str = "ARGV[1])";
 
 /// Some second of work.
@@ -28,25 +32,46 @@ const REQUESTS: usize = 100_000;
 pub async fn call_of(server: &RedisServer, quota: Quota) -> Vec<String> {
     let words = seen_call(server, quota).await;
     let text = |word: &Vec<u8>| String::from_utf8(word.clone()).expect("all but the quota is text");
-    let [_, _, keys, key, quota, cost, life] = words.as_slice() else { panic!("another call than expected: {words:?}") };
+    let [_, _, keys, key, quota, cost, life] = words.as_slice() else {
+        panic!("another call than expected: {words:?}")
+    };
     let mut literal = "\"".to_owned();
-    quota.iter().for_each(|byte| write!(literal, "\\{byte:03}").expect("a String takes all"));
-    assert_eq!(SCRIPT.matches(QUOTA).count(), 1, "the script unpacks the quota in one place");
+    quota
+        .iter()
+        .for_each(|byte| write!(literal, "\\{byte:03}").expect("a String takes all"));
+    assert_eq!(
+        SCRIPT.matches(QUOTA).count(),
+        1,
+        "the script unpacks the quota in one place"
+    );
     let script = SCRIPT.replace(QUOTA, &(literal + "\")"));
     let hash: String = server.command(&["SCRIPT", "LOAD", &script]);
     // In place of the quota stands nothing.
-    ["EVALSHA".to_owned(), hash, text(keys), text(key), "-".to_owned(), text(cost), text(life)].into()
+    [
+        "EVALSHA".to_owned(),
+        hash,
+        text(keys),
+        text(key),
+        "-".to_owned(),
+        text(cost),
+        text(life),
+    ]
+    .into()
 }
 
 /// The words of the last EVALSHA that a limiter with this quota sends for a decision.
 async fn seen_call(server: &RedisServer, quota: Quota) -> Vec<Vec<u8>> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("there is a free port");
     let address = listener.local_addr().expect("it is bound");
     let (seen, mut calls) = tokio::sync::mpsc::unbounded_channel();
     let target = ("127.0.0.1", server.port);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            let server = tokio::net::TcpStream::connect(target).await.expect("the server was started");
+            let server = tokio::net::TcpStream::connect(target)
+                .await
+                .expect("the server was started");
             let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
                 (client.into_split(), server.into_split());
             tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
@@ -73,7 +98,9 @@ async fn seen_call(server: &RedisServer, quota: Quota) -> Vec<Vec<u8>> {
     }
     let mut last = None;
     while let Ok(bytes) = calls.try_recv() {
-        last = words(&bytes).filter(|words| words[0] == b"EVALSHA" && words[3].ends_with(b":hot")).or(last);
+        last = words(&bytes)
+            .filter(|words| words[0] == b"EVALSHA" && words[3].ends_with(b":hot"))
+            .or(last);
     }
     last.expect("a decision was sent")
 }
@@ -86,7 +113,9 @@ fn words(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
         let line = rest[..end].strip_prefix(&[mark])?;
         let number: usize = std::str::from_utf8(line).ok()?.parse().ok()?;
         rest = &rest[end + 2..];
-        let word = (mark == b'$').then(|| rest.get(..number).map(<[u8]>::to_vec)).flatten();
+        let word = (mark == b'$')
+            .then(|| rest.get(..number).map(<[u8]>::to_vec))
+            .flatten();
         if mark == b'$' {
             rest = rest.get(number + 2..)?;
         }
@@ -100,13 +129,38 @@ fn words(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
 /// Sends the call so often, with this load.
 pub fn redis_benchmark(server: &RedisServer, call: &[String], load: Load) -> Measured {
     let mut command = Command::new("redis-benchmark");
-    command.args(["-p", &server.port.to_string(), "-n", &REQUESTS.to_string(), "--csv", "--precision", "3"]);
-    command.args(["-c", &load.connections.to_string(), "-P", &load.under_way.to_string()]);
-    let output = command.args(call).output().expect("this bench needs redis-benchmark: apt-get install redis-tools");
+    command.args([
+        "-p",
+        &server.port.to_string(),
+        "-n",
+        &REQUESTS.to_string(),
+        "--csv",
+        "--precision",
+        "3",
+    ]);
+    command.args([
+        "-c",
+        &load.connections.to_string(),
+        "-P",
+        &load.under_way.to_string(),
+    ]);
+    let output = command
+        .args(call)
+        .output()
+        .expect("this bench needs redis-benchmark: apt-get install redis-tools");
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().last().unwrap_or_default();
-    let numbers: Vec<f64> = line.rsplit("\",\"").filter_map(|field| field.trim_matches('"').parse().ok()).collect();
+    let numbers: Vec<f64> = line
+        .rsplit("\",\"")
+        .filter_map(|field| field.trim_matches('"').parse().ok())
+        .collect();
     // From the end: max, p99, p95, p50, min, average in milliseconds, then calls a second.
-    let &[_, p99, _, p50, _, _, per_second, ..] = numbers.as_slice() else { panic!("{text}") };
-    Measured { per_second, p50: p50 * 1000.0, p99: p99 * 1000.0 }
+    let &[_, p99, _, p50, _, _, per_second, ..] = numbers.as_slice() else {
+        panic!("{text}")
+    };
+    Measured {
+        per_second,
+        p50: p50 * 1000.0,
+        p99: p99 * 1000.0,
+    }
 }

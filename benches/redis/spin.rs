@@ -12,9 +12,13 @@ use super::load::{Measured, histogram};
 /// Decisions for each that is timed: reading the clock takes as long as they do.
 const TIMED: usize = 64;
 
-/// Calls `ask` from as many threads as there are processors, with the number of the thread and of the call, for so long.
+/// Calls `ask` from as many threads as there are processors, with the number of the thread and of
+/// the call, for so long.
 pub fn spin(time: Duration, ask: impl Fn(usize, usize) + Sync) -> Measured {
-    let (threads, start) = (thread::available_parallelism().map_or(2, usize::from), Instant::now());
+    let (threads, start) = (
+        thread::available_parallelism().map_or(2, usize::from),
+        Instant::now(),
+    );
     let (mut asked, mut times) = (0, histogram());
     thread::scope(|scope| {
         let spinning: Vec<_> = (0..threads)

@@ -1,13 +1,15 @@
 //! What the benches share: alternating measurement, its record, and the peers.
 //!
-//! **Method.** A scenario has several *sides* that do the same work. They are not measured one after the other, for minutes
-//! apart, but in turns: a round is one short slice of every side, and a scenario is hundreds of rounds. Whatever disturbs the
-//! machine then disturbs neighbours alike, and a ratio is the median of the ratios of the rounds. The side that begins changes
-//! from round to round. criterion is told the time of the side that a benchmark is named after; the rounds are kept for the
-//! table that `cargo bench` ends with.
+//! **Method.** A scenario has several *sides* that do the same work. They are not measured one
+//! after the other, for minutes apart, but in turns: a round is one short slice of every side, and
+//! a scenario is hundreds of rounds. Whatever disturbs the machine then disturbs neighbours alike,
+//! and a ratio is the median of the ratios of the rounds. The side that begins changes from round
+//! to round. criterion is told the time of the side that a benchmark is named after; the rounds are
+//! kept for the table that `cargo bench` ends with.
 //!
-//! Every side counts what it allowed, and the count is checked: a side that is meant to allow never refuses, and the other way
-//! round. The limiter goes through `black_box` at every call, so that nothing is kept in registers from one call to the next.
+//! Every side counts what it allowed, and the count is checked: a side that is meant to allow never
+//! refuses, and the other way round. The limiter goes through `black_box` at every call, so that
+//! nothing is kept in registers from one call to the next.
 #![allow(dead_code, reason = "every bench uses another part")]
 
 pub mod peers;
@@ -43,11 +45,22 @@ impl<'a> Side<'a> {
     ) -> Side<'a> {
         let run = move |operations| {
             let slice = measure(threads, operations, &work);
-            let expected = if expect == Expect::Allowed { slice.operations } else { 0 };
-            assert_eq!(slice.allowed, expected, "{name}: allowed of {}", slice.operations);
+            let expected = if expect == Expect::Allowed {
+                slice.operations
+            } else {
+                0
+            };
+            assert_eq!(
+                slice.allowed, expected,
+                "{name}: allowed of {}",
+                slice.operations
+            );
             slice.time_for(operations)
         };
-        Side { name, run: Box::new(run) }
+        Side {
+            name,
+            run: Box::new(run),
+        }
     }
 }
 
@@ -57,7 +70,9 @@ pub fn compare(criterion: &mut Criterion, scenario: &str, slice: u64, sides: &[S
     let mut group = criterion.benchmark_group(scenario);
     for (titled, side) in sides.iter().enumerate() {
         group.bench_function(side.name, |bencher| {
-            bencher.iter_custom(|operations| in_turns(operations, slice, sides, &mut rounds.borrow_mut())[titled]);
+            bencher.iter_custom(|operations| {
+                in_turns(operations, slice, sides, &mut rounds.borrow_mut())[titled]
+            });
         });
     }
     group.finish();

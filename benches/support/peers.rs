@@ -42,7 +42,10 @@ pub struct Floor {
 
 impl Floor {
     pub fn new() -> Floor {
-        Floor { word: AtomicU64::new(0), clock: Clock::new() }
+        Floor {
+            word: AtomicU64::new(0),
+            clock: Clock::new(),
+        }
     }
 
     /// A clock read, a load, and a swap that succeeds.
@@ -50,7 +53,10 @@ impl Floor {
     pub fn allow(&self) -> bool {
         let now = self.clock.nanos();
         let mut word = self.word.load(Ordering::Relaxed);
-        while let Err(newer) = self.word.compare_exchange_weak(word, now, Ordering::Relaxed, Ordering::Relaxed) {
+        while let Err(newer) =
+            self.word
+                .compare_exchange_weak(word, now, Ordering::Relaxed, Ordering::Relaxed)
+        {
             word = newer;
         }
         true
@@ -86,7 +92,10 @@ pub struct Tokens {
 
 impl Tokens {
     pub fn full(quota: HandQuota) -> Tokens {
-        Tokens { tokens: quota.capacity, last: 0 }
+        Tokens {
+            tokens: quota.capacity,
+            last: 0,
+        }
     }
 
     #[inline]
@@ -106,7 +115,11 @@ impl Tokens {
 impl MutexBucket {
     pub fn new(quota: Quota) -> MutexBucket {
         let quota = by_hand(quota);
-        MutexBucket { state: Mutex::new(Tokens::full(quota)), quota, clock: Clock::new() }
+        MutexBucket {
+            state: Mutex::new(Tokens::full(quota)),
+            quota,
+            clock: Clock::new(),
+        }
     }
 
     #[inline]
@@ -122,14 +135,19 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 pub fn by_hand(quota: Quota) -> HandQuota {
-    HandQuota { capacity: f64::from(quota.get_capacity()), tokens_per_nano: quota.tokens_per_second() / 1e9 }
+    HandQuota {
+        capacity: f64::from(quota.get_capacity()),
+        tokens_per_nano: quota.tokens_per_second() / 1e9,
+    }
 }
 
 /// The same quota for governor; its own clock is quanta as well.
 pub fn for_governor(quota: Quota) -> governor::Quota {
     let interval = quota.period().div_f64(quota.tokens() as f64);
     let capacity = NonZeroU32::new(quota.get_capacity()).unwrap_or(NonZeroU32::MIN);
-    governor::Quota::with_period(interval).unwrap_or_else(|| governor::Quota::per_second(capacity)).allow_burst(capacity)
+    governor::Quota::with_period(interval)
+        .unwrap_or_else(|| governor::Quota::per_second(capacity))
+        .allow_burst(capacity)
 }
 
 /// All that are compared on one bucket, with the same quota.

@@ -1,11 +1,13 @@
 //! Work on one or several threads, timed from the moment all of them are there.
 //!
-//! Spawning is not measured. All threads are at work the whole time: the first one to finish its share stops the others, and
-//! what counts is everything that was done until then. So the time for an operation is in aggregate: two threads that do not
-//! disturb each other take half of what one takes.
+//! Spawning is not measured. All threads are at work the whole time: the first one to finish its
+//! share stops the others, and what counts is everything that was done until then. So the time for
+//! an operation is in aggregate: two threads that do not disturb each other take half of what one
+//! takes.
 //!
-//! Each thread keeps to a processor of its own, as far as there are enough. Else the scheduler of a busy machine lets two threads
-//! take turns on one for milliseconds, and what is measured is no contention at all.
+//! Each thread keeps to a processor of its own, as far as there are enough. Else the scheduler of a
+//! busy machine lets two threads take turns on one for milliseconds, and what is measured is no
+//! contention at all.
 
 use std::{
     hint,
@@ -25,16 +27,25 @@ pub struct Slice {
 
 impl Slice {
     pub fn time_for(&self, operations: u64) -> Duration {
-        self.elapsed.mul_f64(operations as f64 / self.operations as f64)
+        self.elapsed
+            .mul_f64(operations as f64 / self.operations as f64)
     }
 }
 
 /// Runs `work` until a thread has done `operations`.
-pub fn measure(threads: usize, operations: u64, work: &(impl Fn(usize, u64) -> u64 + Sync)) -> Slice {
+pub fn measure(
+    threads: usize,
+    operations: u64,
+    work: &(impl Fn(usize, u64) -> u64 + Sync),
+) -> Slice {
     let stop = AtomicBool::new(false);
     if threads == 1 {
         let (begin, end, operations, allowed) = share(0, operations, work, &stop);
-        return Slice { operations, allowed, elapsed: end - begin };
+        return Slice {
+            operations,
+            allowed,
+            elapsed: end - begin,
+        };
     }
     let missing = AtomicUsize::new(threads);
     let shares: Vec<_> = thread::scope(|scope| {
@@ -47,7 +58,10 @@ pub fn measure(threads: usize, operations: u64, work: &(impl Fn(usize, u64) -> u
             })
         };
         let handles: Vec<_> = (0..threads).map(start).collect();
-        handles.into_iter().filter_map(|handle| handle.join().ok()).collect()
+        handles
+            .into_iter()
+            .filter_map(|handle| handle.join().ok())
+            .collect()
     });
     assert_eq!(shares.len(), threads, "a thread failed");
     let begin = shares.iter().map(|share| share.0).min();
@@ -55,7 +69,9 @@ pub fn measure(threads: usize, operations: u64, work: &(impl Fn(usize, u64) -> u
     Slice {
         operations: shares.iter().map(|share| share.2).sum(),
         allowed: shares.iter().map(|share| share.3).sum(),
-        elapsed: begin.zip(end).map_or(Duration::ZERO, |(begin, end)| end - begin),
+        elapsed: begin
+            .zip(end)
+            .map_or(Duration::ZERO, |(begin, end)| end - begin),
     }
 }
 
@@ -65,7 +81,8 @@ fn keep_to_processor(n: usize) {
     {
         let mut processors = rustix::thread::CpuSet::new();
         processors.set(n % thread::available_parallelism().map_or(1, usize::from));
-        // Refused in a container with other processors than the first ones: then the scheduler decides, as elsewhere.
+        // Refused in a container with other processors than the first ones: then the scheduler
+        // decides, as elsewhere.
         let _ = rustix::thread::sched_setaffinity(None, &processors);
     }
     #[cfg(not(target_os = "linux"))]
@@ -79,7 +96,11 @@ fn wait_for_all(missing: &AtomicUsize) {
     while missing.load(Ordering::Acquire) > 0 {
         spins += 1;
         // There may be fewer processors than threads.
-        if spins.is_multiple_of(1 << 10) { thread::yield_now() } else { hint::spin_loop() }
+        if spins.is_multiple_of(1 << 10) {
+            thread::yield_now()
+        } else {
+            hint::spin_loop()
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The everyday methods, in the first of these modules, so that they come first in the documentation.
+//! The everyday methods, in the first of these modules, so that they come first in the
+//! documentation.
 
 use std::{
     hash::{BuildHasher, Hash},
@@ -12,11 +13,15 @@ impl KeyedLimiter {
     /// A limiter that tells `max_keys` keys apart. Zero counts as one.
     ///
     /// # Panics
-    /// When there is no memory for so many keys; [`KeyedLimiterBuilder::build`] returns an error instead.
+    /// When there is no memory for so many keys; [`KeyedLimiterBuilder::build`] returns an error
+    /// instead.
     #[must_use]
     #[expect(clippy::panic, reason = "documented, as of a Vec that finds no memory")]
     pub fn new(quota: Quota, max_keys: usize) -> KeyedLimiter {
-        match KeyedLimiter::builder(quota).max_keys(max_keys.max(1)).build() {
+        match KeyedLimiter::builder(quota)
+            .max_keys(max_keys.max(1))
+            .build()
+        {
             Ok(limiter) => limiter,
             Err(error) => panic!("{error}"),
         }
@@ -29,7 +34,8 @@ impl KeyedLimiter {
 }
 
 impl<S: BuildHasher> KeyedLimiter<S> {
-    /// Takes `cost` tokens from the key's bucket, or none; see [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
+    /// Takes `cost` tokens from the key's bucket, or none; see
+    /// [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
     ///
     /// ```
     /// # use tollgate::{KeyedLimiter, Quota};
@@ -45,14 +51,16 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         self.decide(self.hash(key), Time::Now(&self.clock), cost)
     }
 
-    /// The same at time `now`, counted from a moment of the caller's; not to be mixed with calls that read the clock.
+    /// The same at time `now`, counted from a moment of the caller's; not to be mixed with calls
+    /// that read the clock.
     #[inline(always)]
     #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32) -> Decision {
         self.decide(self.hash(key), Time::At(nanos(now)), cost)
     }
 
-    /// Takes `cost` tokens from the key's bucket ahead of time; see [`Bucket::reserve_at`](crate::Bucket::reserve_at).
+    /// Takes `cost` tokens from the key's bucket ahead of time; see
+    /// [`Bucket::reserve_at`](crate::Bucket::reserve_at).
     #[must_use = "a decision says whether the request may go on"]
     pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u32, max_wait: Duration) -> Decision {
         self.queue(self.hash(key), self.clock.nanos(), cost, max_wait)
@@ -60,12 +68,19 @@ impl<S: BuildHasher> KeyedLimiter<S> {
 
     /// The same at time `now`.
     #[must_use = "a decision says whether the request may go on"]
-    pub fn reserve_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32, max_wait: Duration) -> Decision {
+    pub fn reserve_at<K: Hash + ?Sized>(
+        &self,
+        now: Duration,
+        key: &K,
+        cost: u32,
+        max_wait: Duration,
+    ) -> Decision {
         self.queue(self.hash(key), nanos(now), cost, max_wait)
     }
 
-    /// Decides many requests at once, all at the same time, and calls `each` with the number of every request and its
-    /// decision, in order. In a large table that is several times faster than one by one, since memory is loaded ahead.
+    /// Decides many requests at once, all at the same time, and calls `each` with the number of
+    /// every request and its decision, in order. In a large table that is several times faster than
+    /// one by one, since memory is loaded ahead.
     ///
     /// ```
     /// # use tollgate::{KeyedLimiter, Quota};
@@ -78,7 +93,11 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// });
     /// assert_eq!(allowed, [0, 1]);
     /// ```
-    pub fn try_acquire_batch<K: Hash>(&self, requests: &[(K, u32)], mut each: impl FnMut(usize, Decision)) {
+    pub fn try_acquire_batch<K: Hash>(
+        &self,
+        requests: &[(K, u32)],
+        mut each: impl FnMut(usize, Decision),
+    ) {
         let now = Time::At(self.clock.nanos());
         for (chunk_number, chunk) in requests.chunks(BATCH).enumerate() {
             let mut hashes = [0; BATCH];
@@ -87,8 +106,12 @@ impl<S: BuildHasher> KeyedLimiter<S> {
             }
             // One generation for the chunk.
             let held = self.current.held_or_fetched();
-            let Some(generation) = held.generation() else { continue };
-            hashes[..chunk.len()].iter().for_each(|&hash| generation.table.prefetch(hash));
+            let Some(generation) = held.generation() else {
+                continue;
+            };
+            hashes[..chunk.len()]
+                .iter()
+                .for_each(|&hash| generation.table.prefetch(hash));
             for (n, (&hash, &(_, cost))) in hashes.iter().zip(chunk).enumerate() {
                 each(chunk_number * BATCH + n, generation.decide(hash, now, cost));
             }
@@ -101,11 +124,12 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         self.try_acquire(key, 0).remaining()
     }
 
-    /// Undoes a decision on this key: gives its tokens back, as far as they are still owed, and says whether any were. See
-    /// [`Bucket::refund`](crate::Bucket::refund).
+    /// Undoes a decision on this key: gives its tokens back, as far as they are still owed, and
+    /// says whether any were. See [`Bucket::refund`](crate::Bucket::refund).
     ///
-    /// A decision from before the quota was replaced, the key got or lost a rule of its own, was reset or was evicted early,
-    /// gives nothing back. (Nor, once in a thousand, does one from before such a thing befell another key.)
+    /// A decision from before the quota was replaced, the key got or lost a rule of its own, was
+    /// reset or was evicted early, gives nothing back. (Nor, once in a thousand, does one from
+    /// before such a thing befell another key.)
     pub fn refund<K: Hash + ?Sized>(&self, key: &K, decision: Decision) -> bool {
         self.refund_hash(self.hash(key), decision)
     }
@@ -113,7 +137,8 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// Makes the key's bucket full.
     pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
         let (hash, now_nanos) = (self.hash(key), self.clock.nanos());
-        self.current.with(|generation| generation.owner(hash).reset(now_nanos));
+        self.current
+            .with(|generation| generation.owner(hash).reset(now_nanos));
     }
 
     /// How full the table is. Looks at every slot: some milliseconds for a million keys.

@@ -1,8 +1,9 @@
 //! Which decisions no longer count, because their key was reset or forgotten early.
 //!
-//! A word has no room to remember that, so it is kept per group of keys, as the stamp from which on decisions count: for a
-//! reset and for an early eviction apart, since only a reset makes those who wait queue again. Keys of one group share the
-//! bound: a few decisions too many then give nothing back, never one too few.
+//! A word has no room to remember that, so it is kept per group of keys, as the stamp from which on
+//! decisions count: for a reset and for an early eviction apart, since only a reset makes those who
+//! wait queue again. Keys of one group share the bound: a few decisions too many then give nothing
+//! back, never one too few.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -12,8 +13,8 @@ const GROUPS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Bounds(Box<[Bound]>);
 
-/// Two words that only ever grow. They are raised (release) before the word of the bucket is changed, so whoever has read the
-/// changed word (acquire) finds them raised.
+/// Two words that only ever grow. They are raised (release) before the word of the bucket is
+/// changed, so whoever has read the changed word (acquire) finds them raised.
 #[derive(Debug)]
 struct Bound {
     reset: AtomicU64,
@@ -22,7 +23,10 @@ struct Bound {
 
 impl Bounds {
     pub(super) fn new(sets: usize) -> Bounds {
-        let bound = |_| Bound { reset: AtomicU64::new(0), evicted: AtomicU64::new(0) };
+        let bound = |_| Bound {
+            reset: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+        };
         Bounds((0..sets.min(GROUPS)).map(bound).collect())
     }
 

@@ -39,15 +39,18 @@ impl KeyedLimiterBuilder {
 }
 
 impl<S: BuildHasher> KeyedLimiterBuilder<S> {
-    /// How many keys that are not full shall be told apart; 100,000 when not set. Each takes some 27 bytes of memory, which
-    /// the operating system hands out only when it is used.
+    /// How many keys that are not full shall be told apart; 100,000 when not set. Each takes some
+    /// 27 bytes of memory, which the operating system hands out only when it is used.
     pub fn max_keys(self, max_keys: usize) -> Self {
         KeyedLimiterBuilder { max_keys, ..self }
     }
 
     /// A clock that tests move by hand, in place of the process-wide one.
     pub fn clock(self, clock: ManualClock) -> Self {
-        KeyedLimiterBuilder { clock: Clock::Manual(clock), ..self }
+        KeyedLimiterBuilder {
+            clock: Clock::Manual(clock),
+            ..self
+        }
     }
 
     /// What to do with a new key when there is no room for it.
@@ -55,17 +58,31 @@ impl<S: BuildHasher> KeyedLimiterBuilder<S> {
         KeyedLimiterBuilder { when_full, ..self }
     }
 
-    /// Another hash than foldhash with a random seed: for keys that an attacker may choose at will and whose decisions they can
-    /// time, the standard library's `RandomState` (SipHash) costs some 9 ns more. It must be seeded, and good in all 64 bits.
+    /// Another hash than foldhash with a random seed: for keys that an attacker may choose at will
+    /// and whose decisions they can time, the standard library's `RandomState` (SipHash) costs some
+    /// 9 ns more. It must be seeded, and good in all 64 bits.
     pub fn hasher<T: BuildHasher>(self, hasher: T) -> KeyedLimiterBuilder<T> {
-        let KeyedLimiterBuilder { quota, max_keys, clock, when_full, .. } = self;
-        KeyedLimiterBuilder { quota, max_keys, clock, when_full, hasher }
+        let KeyedLimiterBuilder {
+            quota,
+            max_keys,
+            clock,
+            when_full,
+            ..
+        } = self;
+        KeyedLimiterBuilder {
+            quota,
+            max_keys,
+            clock,
+            when_full,
+            hasher,
+        }
     }
 
     /// The limiter.
     ///
     /// # Errors
-    /// When `max_keys` is zero or more than the table can address, or there is no memory for so many.
+    /// When `max_keys` is zero or more than the table can address, or there is no memory for so
+    /// many.
     ///
     /// ```
     /// use tollgate::{KeyedLimiter, Quota, WhenFull};
@@ -79,16 +96,24 @@ impl<S: BuildHasher> KeyedLimiterBuilder<S> {
     /// ```
     pub fn build(self) -> Result<KeyedLimiter<S>, BuildError> {
         let sets = sets_for(self.max_keys)?;
-        let limiter = KeyedLimiter::with_sets(self.quota, sets, self.when_full, self.clock, self.hasher);
-        limiter.ok_or(BuildError::OutOfMemory { max_keys: self.max_keys, bytes: sets.saturating_mul(SET * 16) })
+        let limiter =
+            KeyedLimiter::with_sets(self.quota, sets, self.when_full, self.clock, self.hasher);
+        limiter.ok_or(BuildError::OutOfMemory {
+            max_keys: self.max_keys,
+            bytes: sets.saturating_mul(SET * 16),
+        })
     }
 }
 
 fn sets_for(max_keys: usize) -> Result<usize, BuildError> {
     let keys = max_keys as u64;
-    let sets = keys.checked_mul(SLOTS_PER_SIX_KEYS).map(|slots| slots.div_ceil(6 * SET as u64).max(2));
+    let sets = keys
+        .checked_mul(SLOTS_PER_SIX_KEYS)
+        .map(|slots| slots.div_ceil(6 * SET as u64).max(2));
     match sets {
-        Some(sets) if keys > 0 && sets <= MAX_SETS => usize::try_from(sets).map_err(|_| BuildError::MaxKeys { max_keys }),
+        Some(sets) if keys > 0 && sets <= MAX_SETS => {
+            usize::try_from(sets).map_err(|_| BuildError::MaxKeys { max_keys })
+        }
         _ => Err(BuildError::MaxKeys { max_keys }),
     }
 }
@@ -116,10 +141,16 @@ impl fmt::Display for BuildError {
         match self {
             BuildError::MaxKeys { max_keys } => {
                 let most = MAX_SETS * SET as u64 * 6 / SLOTS_PER_SIX_KEYS;
-                write!(f, "a table for {max_keys} keys: allowed is from 1 to {most}")
+                write!(
+                    f,
+                    "a table for {max_keys} keys: allowed is from 1 to {most}"
+                )
             }
             BuildError::OutOfMemory { max_keys, bytes } => {
-                write!(f, "no memory for a table of {max_keys} keys, which takes {bytes} bytes: ask for fewer keys")
+                write!(
+                    f,
+                    "no memory for a table of {max_keys} keys, which takes {bytes} bytes: ask for fewer keys"
+                )
             }
         }
     }

@@ -14,8 +14,9 @@ use super::{
 use crate::{bucket::Bucket, quota::Quota};
 
 impl<S: BuildHasher> KeyedLimiter<S> {
-    /// Puts another quota in the place of the default, for everybody, from the next call on. Every bucket is full again,
-    /// those of keys with rules too; the rules stay. No call sees half of the change.
+    /// Puts another quota in the place of the default, for everybody, from the next call on. Every
+    /// bucket is full again, those of keys with rules too; the rules stay. No call sees half of the
+    /// change.
     ///
     /// # Panics
     /// When there is no memory for another table.
@@ -23,9 +24,10 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         self.change::<()>(Some(quota), []);
     }
 
-    /// Changes several things at once, so that no call sees a part of it: the default, as [`KeyedLimiter::replace`] does, and quotas of
-    /// single keys, as [`KeyedLimiter::set_rule`] does, or, where there is none, [`KeyedLimiter::remove_rule`]. The list of rules is
-    /// copied once, so that this is also the way to set many.
+    /// Changes several things at once, so that no call sees a part of it: the default, as
+    /// [`KeyedLimiter::replace`] does, and quotas of single keys, as [`KeyedLimiter::set_rule`]
+    /// does, or, where there is none, [`KeyedLimiter::remove_rule`]. The list of rules is copied
+    /// once, so that this is also the way to set many.
     ///
     /// ```
     /// # use tollgate::{KeyedLimiter, Quota};
@@ -43,7 +45,13 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         default: Option<Quota>,
         rules: impl IntoIterator<Item = (&'a K, Option<Quota>)>,
     ) {
-        self.change_all(default, rules.into_iter().map(|(key, quota)| (self.hash(key), quota)).collect());
+        self.change_all(
+            default,
+            rules
+                .into_iter()
+                .map(|(key, quota)| (self.hash(key), quota))
+                .collect(),
+        );
     }
 
     /// The default quota.
@@ -52,8 +60,8 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         self.current.with(|generation| generation.quota)
     }
 
-    /// Gives this key alone a quota of its own, and a full bucket. Others keep theirs. Meant for a few keys: every rule costs
-    /// some 200 bytes, and every change copies the list.
+    /// Gives this key alone a quota of its own, and a full bucket. Others keep theirs. Meant for a
+    /// few keys: every rule costs some 200 bytes, and every change copies the list.
     ///
     /// ```
     /// # use tollgate::{KeyedLimiter, Quota};
@@ -66,7 +74,8 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         self.change_all(None, vec![(self.hash(key), Some(quota))]);
     }
 
-    /// Takes the key's own quota back, and says whether it had one. Its bucket is then the one it had before.
+    /// Takes the key's own quota back, and says whether it had one. Its bucket is then the one it
+    /// had before.
     pub fn remove_rule<K: Hash + ?Sized>(&self, key: &K) -> bool {
         self.change_all(None, vec![(self.hash(key), None)]) > 0
     }
@@ -75,7 +84,8 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     #[must_use]
     pub fn rule<K: Hash + ?Sized>(&self, key: &K) -> Option<Quota> {
         let hash = self.hash(key);
-        self.current.with(|generation| Some(generation.rule(hash)?.bucket.quota()))
+        self.current
+            .with(|generation| Some(generation.rule(hash)?.bucket.quota()))
     }
 
     /// Returns how many rules were taken back.
@@ -87,10 +97,22 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         let mut removed = 0;
         self.current.change(|old| {
             let (quota, table, origin, mut rules) = match default {
-                None => (old.quota, Arc::clone(&old.table), old.table_origin, old.rules.clone()),
+                None => (
+                    old.quota,
+                    Arc::clone(&old.table),
+                    old.table_origin,
+                    old.rules.clone(),
+                ),
                 Some((quota, table)) => {
-                    let fresh = |(&hash, rule): (&u64, &Arc<Rule>)| (hash, self.new_rule(rule.bucket.quota()));
-                    (quota, table, self.new_origin(), old.rules.iter().map(fresh).collect())
+                    let fresh = |(&hash, rule): (&u64, &Arc<Rule>)| {
+                        (hash, self.new_rule(rule.bucket.quota()))
+                    };
+                    (
+                        quota,
+                        table,
+                        self.new_origin(),
+                        old.rules.iter().map(fresh).collect(),
+                    )
                 }
             };
             for (hash, quota) in changed {
@@ -105,14 +127,22 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     }
 
     /// As large as the one in use.
-    #[expect(clippy::expect_used, reason = "documented, as of a Vec that finds no memory")]
+    #[expect(
+        clippy::expect_used,
+        reason = "documented, as of a Vec that finds no memory"
+    )]
     fn new_table(&self, quota: &Quota) -> Arc<Table> {
-        let (sets, when_full) = self.current.with(|now| (now.table.memory.sets(), now.table.when_full));
+        let (sets, when_full) = self
+            .current
+            .with(|now| (now.table.memory.sets(), now.table.when_full));
         Arc::new(Table::new(quota, sets, when_full).expect("no memory for another table"))
     }
 
     fn new_rule(&self, quota: Quota) -> Arc<Rule> {
-        Arc::new(Rule { bucket: Bucket::new(quota), origin: self.new_origin() })
+        Arc::new(Rule {
+            bucket: Bucket::new(quota),
+            origin: self.new_origin(),
+        })
     }
 
     fn new_origin(&self) -> u32 {

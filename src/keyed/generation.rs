@@ -1,11 +1,13 @@
 //! Replacing the quota under traffic: everything a decision depends on, in one immutable piece.
 //!
-//! Quota, layout, table and rules make a *generation*. A change makes another one and puts it in the first one's place, so a
-//! request sees all of a change or nothing. Readers keep a copy of the pointer in a thread-local, and compare its number with
-//! the limiter's on every call: one load that nobody writes to but a change. Compared with the alternatives measured in the
-//! design (an epoch pin, an `ArcSwap` load) this costs the least on every decision, and needs no unsafe code. The price is
-//! paid by a change: a thread takes a lock once to fetch the new generation, and an old table is freed only when every thread
-//! that has used it fetches again, as its next call on this limiter does, or ends.
+//! Quota, layout, table and rules make a *generation*. A change makes another one and puts it in
+//! the first one's place, so a request sees all of a change or nothing. Readers keep a copy of the
+//! pointer in a thread-local, and compare its number with the limiter's on every call: one load
+//! that nobody writes to but a change. Compared with the alternatives measured in the design (an
+//! epoch pin, an `ArcSwap` load) this costs the least on every decision, and needs no unsafe code.
+//! The price is paid by a change: a thread takes a lock once to fetch the new generation, and an
+//! old table is freed only when every thread that has used it fetches again, as its next call on
+//! this limiter does, or ends.
 
 use std::{
     cell::Cell,
@@ -27,7 +29,8 @@ use crate::{
     sync::{AtomicU64, Ordering},
 };
 
-/// Numbers are unique in the process, so that one is enough to tell whose generation a thread holds.
+/// Numbers are unique in the process, so that one is enough to tell whose generation a thread
+/// holds.
 static NEXT_NUMBER: Number = Number::new(1);
 
 per_thread! {
@@ -58,15 +61,31 @@ pub(super) struct Rule {
 }
 
 impl Generation {
-    pub(super) fn new(quota: Quota, table: Arc<Table>, table_origin: u32, rules: Rules) -> Generation {
+    pub(super) fn new(
+        quota: Quota,
+        table: Arc<Table>,
+        table_origin: u32,
+        rules: Rules,
+    ) -> Generation {
         let number = NEXT_NUMBER.fetch_add(1, Relaxed);
-        Generation { number, quota, table, table_origin, rules, retired: AtomicBool::new(false) }
+        Generation {
+            number,
+            quota,
+            table,
+            table_origin,
+            rules,
+            retired: AtomicBool::new(false),
+        }
     }
 
     /// The key's own bucket, if it has one. Most limiters have no rules at all.
     #[inline]
     pub(super) fn rule(&self, hash: u64) -> Option<&Rule> {
-        if self.rules.is_empty() { None } else { self.rules.get(&hash).map(|rule| &**rule) }
+        if self.rules.is_empty() {
+            None
+        } else {
+            self.rules.get(&hash).map(|rule| &**rule)
+        }
     }
 }
 
@@ -78,7 +97,10 @@ pub(super) struct Current {
 
 impl Current {
     pub(super) fn new(generation: Generation) -> Current {
-        Current { number: AtomicU64::new(generation.number), generation: Mutex::new(Arc::new(generation)) }
+        Current {
+            number: AtomicU64::new(generation.number),
+            generation: Mutex::new(Arc::new(generation)),
+        }
     }
 
     /// Calls `read` with the generation in force.
@@ -96,9 +118,12 @@ impl Current {
     /// What this thread holds; the generation in force is usually among it.
     #[inline(always)]
     pub(super) fn held(&self) -> Held {
-        // Stored before the lock opens: whoever learns of a change by other means reads its number. Relaxed would do as well,
-        // since the generation it stands for was fetched under that lock.
-        Held { number: self.number.load(Ordering::Acquire), used: take_used() }
+        // Stored before the lock opens: whoever learns of a change by other means reads its number.
+        // Relaxed would do as well, since the generation it stands for was fetched under that lock.
+        Held {
+            number: self.number.load(Ordering::Acquire),
+            used: take_used(),
+        }
     }
 
     /// The generation in force, fetched if need be.
@@ -118,9 +143,13 @@ impl Current {
         Held { number, used }
     }
 
-    /// Puts the successor that `change` makes in the place of the generation in force. Changes come one at a time.
+    /// Puts the successor that `change` makes in the place of the generation in force. Changes come
+    /// one at a time.
     pub(super) fn change(&self, change: impl FnOnce(&Generation) -> Generation) {
-        let mut current = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self
+            .generation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let next = Arc::new(change(&current));
         current.retired.store(true, Relaxed);
         self.number.store(next.number, Ordering::Release);
@@ -130,7 +159,12 @@ impl Current {
     /// The generation in force, kept for this thread's next call.
     #[cold]
     fn fetch(&self) -> Arc<Generation> {
-        let current = Arc::clone(&self.generation.lock().unwrap_or_else(PoisonError::into_inner));
+        let current = Arc::clone(
+            &self
+                .generation
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         let mut used = take_used();
         used.retain(|generation| !generation.retired.load(Relaxed));
         used.push(Arc::clone(&current));
@@ -139,8 +173,9 @@ impl Current {
     }
 }
 
-/// What a thread holds, taken out of its thread-local while it is in use, and put back in the end: so a decision becomes part of
-/// its caller, and not of a function of the thread-local. A limiter that is called in between finds nothing there, and fetches.
+/// What a thread holds, taken out of its thread-local while it is in use, and put back in the end:
+/// so a decision becomes part of its caller, and not of a function of the thread-local. A limiter
+/// that is called in between finds nothing there, and fetches.
 pub(super) struct Held {
     number: u64,
     used: Vec<Arc<Generation>>,
@@ -150,7 +185,10 @@ impl Held {
     /// The generation in force, if this thread has used it before.
     #[inline(always)]
     pub(super) fn generation(&self) -> Option<&Generation> {
-        self.used.iter().find(|generation| generation.number == self.number).map(|generation| &**generation)
+        self.used
+            .iter()
+            .find(|generation| generation.number == self.number)
+            .map(|generation| &**generation)
     }
 }
 
@@ -175,7 +213,11 @@ fn put_used(used: Vec<Arc<Generation>>) {
 
 impl Drop for Current {
     fn drop(&mut self) {
-        self.generation.lock().unwrap_or_else(PoisonError::into_inner).retired.store(true, Relaxed);
+        self.generation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retired
+            .store(true, Relaxed);
         let mut used = take_used();
         used.retain(|generation| !generation.retired.load(Relaxed));
         put_used(used);

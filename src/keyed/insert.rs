@@ -1,14 +1,17 @@
 //! A key that the table does not know yet: finding it a slot, and taking that slot over.
 //!
-//! One latch, the home set's, is held meanwhile, so that the same key is not inserted twice. Keys of other homes may want the
-//! same slot at the same moment: the *busy* mark and the swap on the word decide that.
+//! One latch, the home set's, is held meanwhile, so that the same key is not inserted twice. Keys
+//! of other homes may want the same slot at the same moment: the *busy* mark and the swap on the
+//! word decide that.
 //!
-//! - The key may have come in before the latch closed, so both sets are scanned again; and while the key's own tag stands there
-//!   *busy*, somebody is taking its slot over and may yet put it back: wait for that.
-//! - A thread whose clock is behind may insert a key that was forgotten at a later time. So time is the largest of the
-//!   request's and every stamp in the two sets: the slot that forgot the key is among them.
-//! - The word is claimed and charged in one swap, from a value that is full. If the old owner charged in between, that swap
-//!   fails, the old tag is put back, and the next slot is tried.
+//! - The key may have come in before the latch closed, so both sets are scanned again; and while
+//!   the key's own tag stands there *busy*, somebody is taking its slot over and may yet put it
+//!   back: wait for that.
+//! - A thread whose clock is behind may insert a key that was forgotten at a later time. So time is
+//!   the largest of the request's and every stamp in the two sets: the slot that forgot the key is
+//!   among them.
+//! - The word is claimed and charged in one swap, from a value that is full. If the old owner
+//!   charged in between, that swap fails, the old tag is put back, and the next slot is tried.
 
 use super::{
     memory::{BUSY, Place, SET, Slot, TAG, UNUSED, WORD},
@@ -22,8 +25,9 @@ use crate::{
     sync::Ordering,
 };
 
-/// Below this many refilling buckets the home set takes a newcomer; from it on, the emptier of the two sets does. Simulated
-/// with every key draining: at a load of 0.6 fewer than one key in a million finds no room.
+/// Below this many refilling buckets the home set takes a newcomer; from it on, the emptier of the
+/// two sets does. Simulated with every key draining: at a load of 0.6 fewer than one key in a
+/// million finds no room.
 const HOME_FILL: u32 = SET as u32 * 3 / 4;
 
 /// The slots of the home set, as bits; those of the other set follow.
@@ -39,7 +43,8 @@ struct Survey<'a> {
 }
 
 impl Table {
-    /// Takes the tokens for a key that was not found. `None`: it is there after all, or everything moved; start over.
+    /// Takes the tokens for a key that was not found. `None`: it is there after all, or everything
+    /// moved; start over.
     #[cold]
     #[inline(never)]
     pub(super) fn insert(&self, place: &Place, request: &Request<'_>) -> Option<Decision> {
@@ -49,7 +54,8 @@ impl Table {
             return self.saturated(place, request, &survey);
         }
         survey.free_slots().find_map(|slot| {
-            let next = self.take_over(slot, place.tag, survey.tick, request.units(), Allow::Free)?;
+            let next =
+                self.take_over(slot, place.tag, survey.tick, request.units(), Allow::Free)?;
             Some(request.charged(next, request.units()))
         })
     }
@@ -66,16 +72,38 @@ impl Table {
             tick = tick.max(self.layout.unpack(word).stamp);
             (slot, word)
         });
-        let is_free = |&(_, word): &(&Slot, u64)| u16::from(self.layout.is_free(self.layout.unpack(word), tick));
-        let free = slots.iter().rev().fold(0, |free, slot| free << 1 | is_free(slot));
-        if found { None } else { Some(Survey { tick, slots, free }) }
+        let is_free = |&(_, word): &(&Slot, u64)| {
+            u16::from(self.layout.is_free(self.layout.unpack(word), tick))
+        };
+        let free = slots
+            .iter()
+            .rev()
+            .fold(0, |free, slot| free << 1 | is_free(slot));
+        if found {
+            None
+        } else {
+            Some(Survey { tick, slots, free })
+        }
     }
 
-    /// Makes a slot the key's, with a first charge. `None`: somebody else was faster, or the bucket may not be forgotten.
-    fn take_over(&self, slot: &Slot, tag: u64, tick: u64, units: u64, allow: Allow) -> Option<State> {
+    /// Makes a slot the key's, with a first charge. `None`: somebody else was faster, or the bucket
+    /// may not be forgotten.
+    fn take_over(
+        &self,
+        slot: &Slot,
+        tag: u64,
+        tick: u64,
+        units: u64,
+        allow: Allow,
+    ) -> Option<State> {
         let old = slot[TAG].load(Ordering::Relaxed);
-        // Acquire: the word is loaded after this; with an older one the claim would only fail. Of two who want the slot, one goes on.
-        if old & BUSY != 0 || slot[TAG].compare_exchange(old, old | BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        // Acquire: the word is loaded after this; with an older one the claim would only fail. Of
+        // two who want the slot, one goes on.
+        if old & BUSY != 0
+            || slot[TAG]
+                .compare_exchange(old, old | BUSY, Ordering::Acquire, Ordering::Relaxed)
+                .is_err()
+        {
             return None;
         }
         let claimed = self.claim(slot, old, tick, units, allow);
@@ -93,31 +121,63 @@ impl Table {
             // What the old owner is still owed back is forgotten with the rest.
             Allow::Refilling => self.bounds.evicted(old, next.stamp),
         }
-        // Release: whoever reads the new word must find the tag busy, or newer. This orders the two sides: an old owner who
-        // charged first makes it fail; one who comes later fails.
-        let claim = slot[WORD].compare_exchange(word, self.layout.pack(next), Ordering::AcqRel, Ordering::Relaxed);
+        // Release: whoever reads the new word must find the tag busy, or newer. This orders the two
+        // sides: an old owner who charged first makes it fail; one who comes later fails.
+        let claim = slot[WORD].compare_exchange(
+            word,
+            self.layout.pack(next),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
         claim.is_ok().then_some(next)
     }
 
     /// All sixteen are refilling.
-    fn saturated(&self, place: &Place, request: &Request<'_>, survey: &Survey<'_>) -> Option<Decision> {
+    fn saturated(
+        &self,
+        place: &Place,
+        request: &Request<'_>,
+        survey: &Survey<'_>,
+    ) -> Option<Decision> {
         let (slot, settled) = self.nearest_to_full(survey);
-        let at_end_of_time = self.layout.hand_over(settled, survey.tick, request.units(), false).is_none();
+        let at_end_of_time = self
+            .layout
+            .hand_over(settled, survey.tick, request.units(), false)
+            .is_none();
         if self.when_full == WhenFull::RefuseNewcomer || at_end_of_time {
             self.saturated.fetch_add(1, Ordering::Relaxed);
             return Some(request.declined(settled, Outcome::TableFull));
         }
-        let next = self.take_over(slot, place.tag, survey.tick, request.units(), Allow::Refilling)?;
+        let next = self.take_over(
+            slot,
+            place.tag,
+            survey.tick,
+            request.units(),
+            Allow::Refilling,
+        )?;
         self.evicted_early.fetch_add(1, Ordering::Relaxed);
         Some(request.charged(next, request.units()))
     }
 
     fn nearest_to_full<'a>(&self, survey: &Survey<'a>) -> (&'a Slot, State) {
-        let settled = |(slot, word): (&'a Slot, u64)| (slot, self.layout.settle(self.layout.unpack(word), survey.tick));
-        let nearer = |a: (&'a Slot, State), b: (&'a Slot, State)| {
-            if self.layout.full_at(b.1) < self.layout.full_at(a.1) { b } else { a }
+        let settled = |(slot, word): (&'a Slot, u64)| {
+            (
+                slot,
+                self.layout.settle(self.layout.unpack(word), survey.tick),
+            )
         };
-        survey.slots[1..].iter().copied().map(settled).fold(settled(survey.slots[0]), nearer)
+        let nearer = |a: (&'a Slot, State), b: (&'a Slot, State)| {
+            if self.layout.full_at(b.1) < self.layout.full_at(a.1) {
+                b
+            } else {
+                a
+            }
+        };
+        survey.slots[1..]
+            .iter()
+            .copied()
+            .map(settled)
+            .fold(settled(survey.slots[0]), nearer)
     }
 }
 
@@ -134,8 +194,15 @@ impl<'a> Survey<'a> {
         let (home, other) = (self.free & HOME, self.free & !HOME);
         let refilling = |free: u16| SET as u32 - free.count_ones();
         let home_first = refilling(home) < HOME_FILL || refilling(home) <= refilling(other);
-        let order = if home_first { [home, other] } else { [other, home] };
-        order.into_iter().flat_map(|set| (0..2 * SET).filter(move |n| set >> n & 1 == 1)).map(|n| self.slots[n].0)
+        let order = if home_first {
+            [home, other]
+        } else {
+            [other, home]
+        };
+        order
+            .into_iter()
+            .flat_map(|set| (0..2 * SET).filter(move |n| set >> n & 1 == 1))
+            .map(|n| self.slots[n].0)
     }
 }
 

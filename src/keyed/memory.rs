@@ -1,4 +1,5 @@
-//! The table's memory: slots of 16 bytes, four to a cache line, two buddy lines to a set; and where a key may stand.
+//! The table's memory: slots of 16 bytes, four to a cache line, two buddy lines to a set; and where
+//! a key may stand.
 
 use super::sync::zeroed_pairs;
 use crate::sync::AtomicU64;
@@ -29,7 +30,8 @@ pub(super) struct Memory {
     sets: usize,
 }
 
-/// Where a key may stand, and what it is called there: two sets, and in each the line to look in first.
+/// Where a key may stand, and what it is called there: two sets, and in each the line to look in
+/// first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) tag: u64,
@@ -54,8 +56,8 @@ impl Memory {
         size_of_val(&*self.slots)
     }
 
-    /// Two sets from the two halves of the hash, by multiplication instead of division; the lowest bits of each half, which
-    /// hardly take part in that, choose the line.
+    /// Two sets from the two halves of the hash, by multiplication instead of division; the lowest
+    /// bits of each half, which hardly take part in that, choose the line.
     #[inline]
     pub(super) fn place(&self, hash: u64) -> Place {
         let (home, other) = (self.set(hash >> 32), self.set(hash & u64::from(u32::MAX)));
@@ -67,7 +69,10 @@ impl Memory {
             0
         };
         let first = |set: usize| self.skip + set * SET;
-        let (home_line, other_line) = ((hash >> 32 & 1) as usize * LINE, (hash >> 1 & 1) as usize * LINE);
+        let (home_line, other_line) = (
+            (hash >> 32 & 1) as usize * LINE,
+            (hash >> 1 & 1) as usize * LINE,
+        );
         Place {
             tag: Memory::tag(hash),
             lines: [
@@ -128,14 +133,28 @@ mod tests {
     fn a_key_stands_in_two_sets_of_two_whole_lines() {
         for sets in [2, 3, 1000] {
             let memory = Memory::new(sets).unwrap();
-            for hash in [0, 1, u64::MAX, 0x8000_0000_0000_0000, 0x1234_5678_9abc_def0, u64::from(u32::MAX)] {
+            for hash in [
+                0,
+                1,
+                u64::MAX,
+                0x8000_0000_0000_0000,
+                0x1234_5678_9abc_def0,
+                u64::from(u32::MAX),
+            ] {
                 let place = memory.place(hash);
                 let mut lines = place.lines.map(|line| line - memory.skip);
-                assert!(lines.iter().all(|line| line % LINE == 0 && line / SET < sets));
+                assert!(
+                    lines
+                        .iter()
+                        .all(|line| line % LINE == 0 && line / SET < sets)
+                );
                 assert_eq!(lines[0] / SET, lines[1] / SET);
                 assert_eq!(lines[2] / SET, lines[3] / SET);
                 lines.sort_unstable();
-                assert!(lines.is_sorted_by(|a, b| a < b), "four different lines: {lines:?}");
+                assert!(
+                    lines.is_sorted_by(|a, b| a < b),
+                    "four different lines: {lines:?}"
+                );
                 assert!(std::ptr::eq(memory.home_line(hash), memory.line(&place, 0)));
                 assert_eq!(place.tag & 1, 0);
                 assert_ne!(place.tag, 0);

@@ -12,7 +12,11 @@ use crate::{clock::Time, decision::Decision, request::Request};
 /// The bucket of one key, in one generation.
 pub(super) enum Owner<'a> {
     Rule(&'a Rule),
-    Table { table: &'a Table, place: Place, origin: u32 },
+    Table {
+        table: &'a Table,
+        place: Place,
+        origin: u32,
+    },
 }
 
 impl Generation {
@@ -20,7 +24,11 @@ impl Generation {
     pub(super) fn owner(&self, hash: u64) -> Owner<'_> {
         match self.rule(hash) {
             Some(rule) => Owner::Rule(rule),
-            None => Owner::Table { table: &self.table, place: self.table.place(hash), origin: self.table_origin },
+            None => Owner::Table {
+                table: &self.table,
+                place: self.table.place(hash),
+                origin: self.table_origin,
+            },
         }
     }
 
@@ -35,8 +43,8 @@ impl Generation {
         self.decide_anyhow(hash, time, cost)
     }
 
-    /// A rule, a new key, a slot that others want: what is not the everyday case. Apart, so that the everyday one becomes part
-    /// of its callers.
+    /// A rule, a new key, a slot that others want: what is not the everyday case. Apart, so that
+    /// the everyday one becomes part of its callers.
     #[cold]
     #[inline(never)]
     fn decide_anyhow(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
@@ -47,26 +55,47 @@ impl Generation {
 impl Owner<'_> {
     fn take(&self, now_nanos: u64, cost: u32) -> Decision {
         match self {
-            Owner::Rule(rule) => rule.bucket.decide(Request::take(rule.bucket.layout(), now_nanos, cost)).of(rule.origin),
-            Owner::Table { table, place, origin } => {
-                table.decide(place, &Request::take(&table.layout, now_nanos, cost)).of(*origin)
-            }
+            Owner::Rule(rule) => rule
+                .bucket
+                .decide(Request::take(rule.bucket.layout(), now_nanos, cost))
+                .of(rule.origin),
+            Owner::Table {
+                table,
+                place,
+                origin,
+            } => table
+                .decide(place, &Request::take(&table.layout, now_nanos, cost))
+                .of(*origin),
         }
     }
 
     /// See [`Bucket::reserve_at`](crate::Bucket::reserve_at).
     pub(super) fn reserve(&self, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {
         match self {
-            Owner::Rule(rule) => {
-                rule.bucket.queue(Request::reserve(rule.bucket.layout(), now_nanos, cost, max_wait)).of(rule.origin)
-            }
-            Owner::Table { table, place, origin } => {
-                table.queue(place, &Request::reserve(&table.layout, now_nanos, cost, max_wait)).of(*origin)
-            }
+            Owner::Rule(rule) => rule
+                .bucket
+                .queue(Request::reserve(
+                    rule.bucket.layout(),
+                    now_nanos,
+                    cost,
+                    max_wait,
+                ))
+                .of(rule.origin),
+            Owner::Table {
+                table,
+                place,
+                origin,
+            } => table
+                .queue(
+                    place,
+                    &Request::reserve(&table.layout, now_nanos, cost, max_wait),
+                )
+                .of(*origin),
         }
     }
 
-    /// See [`Bucket::refund`](crate::Bucket::refund). Gives nothing for a decision that was made elsewhere.
+    /// See [`Bucket::refund`](crate::Bucket::refund). Gives nothing for a decision that was made
+    /// elsewhere.
     pub(super) fn refund(&self, decision: Decision) -> bool {
         self.origin() == decision.origin()
             && match self {

@@ -1,4 +1,5 @@
-//! What the table and its generations need beyond atomics: from the standard library and crossbeam, or from loom.
+//! What the table and its generations need beyond atomics: from the standard library and crossbeam,
+//! or from loom.
 
 #[cfg(not(tollgate_loom))]
 pub(crate) use std::sync::{Arc, Mutex};
@@ -32,8 +33,9 @@ impl Backoff {
         self.backoff.snooze();
         #[cfg(tollgate_loom)]
         {
-            // Of two who wait for a third, loom would let one and then the other go round for ever. Who comes round a second
-            // time changes nothing by it, so from there on no other order is tried.
+            // Of two who wait for a third, loom would let one and then the other go round for ever.
+            // Who comes round a second time changes nothing by it, so from there on no other order
+            // is tried.
             if self.waited.replace(true) {
                 loom::skip_branch();
             }
@@ -50,5 +52,9 @@ pub(crate) fn zeroed_pairs(length: usize) -> Option<Box<[[crate::sync::AtomicU64
 
 #[cfg(tollgate_loom)]
 pub(crate) fn zeroed_pairs(length: usize) -> Option<Box<[[crate::sync::AtomicU64; 2]]>> {
-    Some((0..length).map(|_| std::array::from_fn(|_| crate::sync::AtomicU64::new(0))).collect())
+    Some(
+        (0..length)
+            .map(|_| std::array::from_fn(|_| crate::sync::AtomicU64::new(0)))
+            .collect(),
+    )
 }

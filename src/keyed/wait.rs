@@ -16,12 +16,12 @@ use crate::{
 
 impl<S: BuildHasher + Sync> KeyedLimiter<S> {
     /// Takes `cost` tokens from the key's bucket, and waits in turn until they are there; see
-    /// [`Bucket::acquire`](crate::Bucket::acquire). Whoever waits while the quota or the key's rule is replaced queues again
-    /// under the new one.
+    /// [`Bucket::acquire`](crate::Bucket::acquire). Whoever waits while the quota or the key's rule
+    /// is replaced queues again under the new one.
     ///
     /// # Errors
-    /// When `cost` is above the capacity, the quota's debt is used up, or there is no room for another key: at once, with
-    /// nothing taken.
+    /// When `cost` is above the capacity, the quota's debt is used up, or there is no room for
+    /// another key: at once, with nothing taken.
     ///
     /// ```
     /// # use tollgate::{KeyedLimiter, Quota};
@@ -38,7 +38,14 @@ impl<S: BuildHasher + Sync> KeyedLimiter<S> {
         key: &K,
         cost: u32,
     ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<'_, K, S> {
-        wait_for(KeyTurn { limiter: self, hash: self.hash(key) }, cost, None)
+        wait_for(
+            KeyTurn {
+                limiter: self,
+                hash: self.hash(key),
+            },
+            cost,
+            None,
+        )
     }
 
     /// Like [`KeyedLimiter::acquire`], for one who has until `deadline`.
@@ -52,7 +59,14 @@ impl<S: BuildHasher + Sync> KeyedLimiter<S> {
         cost: u32,
         deadline: Instant,
     ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<'_, K, S> {
-        wait_for(KeyTurn { limiter: self, hash: self.hash(key) }, cost, Some(deadline))
+        wait_for(
+            KeyTurn {
+                limiter: self,
+                hash: self.hash(key),
+            },
+            cost,
+            Some(deadline),
+        )
     }
 }
 
@@ -72,7 +86,8 @@ impl<S> Copy for KeyTurn<'_, S> {}
 
 impl<S: BuildHasher> Turn for KeyTurn<'_, S> {
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision {
-        self.limiter.queue(self.hash, self.limiter.clock.nanos(), cost, max_wait)
+        self.limiter
+            .queue(self.hash, self.limiter.clock.nanos(), cost, max_wait)
     }
 
     fn refund(self, decision: Decision) -> bool {
@@ -80,7 +95,9 @@ impl<S: BuildHasher> Turn for KeyTurn<'_, S> {
     }
 
     fn holds(self, decision: Decision) -> bool {
-        self.limiter.current.with(|generation| generation.owner(self.hash).counts(decision))
+        self.limiter
+            .current
+            .with(|generation| generation.owner(self.hash).counts(decision))
     }
 }
 

@@ -28,7 +28,8 @@ pub enum QuotaError {
         /// The period.
         period: Duration,
     },
-    /// A rate in tokens a second that is not a number, not positive, or outside of one a century to 10⁹ a second.
+    /// A rate in tokens a second that is not a number, not positive, or outside of one a century to
+    /// 10⁹ a second.
     Rate(f64),
     /// A text that does not read as a quota.
     Syntax {
@@ -41,7 +42,10 @@ pub enum QuotaError {
 
 impl QuotaError {
     /// For constants: the compiler shows the message.
-    #[expect(clippy::panic, reason = "documented under # Panics of every constructor for literals")]
+    #[expect(
+        clippy::panic,
+        reason = "documented under # Panics of every constructor for literals"
+    )]
     pub(super) const fn panic(self) -> ! {
         match self {
             QuotaError::ZeroCapacity => panic!("the capacity of a quota must be at least 1"),
@@ -49,7 +53,9 @@ impl QuotaError {
             QuotaError::Period(_) => panic!("the period of a quota must be from 1 ns to a century"),
             QuotaError::Window(_) => panic!("the window of a quota must be at least 1 microsecond"),
             QuotaError::Debt { .. } => panic!("the debt of a quota leaves too few bits for time"),
-            QuotaError::TooFast { .. } => panic!("a quota may refill at most 1,000,000,000 tokens a second"),
+            QuotaError::TooFast { .. } => {
+                panic!("a quota may refill at most 1,000,000,000 tokens a second")
+            }
             QuotaError::Rate(_) | QuotaError::Syntax { .. } => panic!("not a quota"),
         }
     }
@@ -58,13 +64,21 @@ impl QuotaError {
 impl fmt::Display for QuotaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            QuotaError::ZeroCapacity => write!(f, "the capacity is 0: allowed is from 1 to {}", u32::MAX),
+            QuotaError::ZeroCapacity => {
+                write!(f, "the capacity is 0: allowed is from 1 to {}", u32::MAX)
+            }
             QuotaError::ZeroTokens => write!(f, "0 tokens come back per period: at least 1 must"),
             QuotaError::Period(period) => {
-                write!(f, "the period is {period:?}: allowed is from 1 ns to a century (36525 days)")
+                write!(
+                    f,
+                    "the period is {period:?}: allowed is from 1 ns to a century (36525 days)"
+                )
             }
             QuotaError::Window(window) => {
-                write!(f, "the window is {window:?}: allowed is from 1 µs to a century (36525 days)")
+                write!(
+                    f,
+                    "the window is {window:?}: allowed is from 1 µs to a century (36525 days)"
+                )
             }
             QuotaError::Debt { debt, resolution } => write!(
                 f,
@@ -72,13 +86,22 @@ impl fmt::Display for QuotaError {
                  capacity takes to come back: allow less debt"
             ),
             QuotaError::TooFast { tokens, period } => {
-                write!(f, "{tokens} tokens per {period:?} is too fast: at most 1000000000 a second are allowed")
+                write!(
+                    f,
+                    "{tokens} tokens per {period:?} is too fast: at most 1000000000 a second are allowed"
+                )
             }
             QuotaError::Rate(rate) => {
-                write!(f, "a rate of {rate} tokens a second: allowed is from one a century (3.17e-10) to 1000000000")
+                write!(
+                    f,
+                    "a rate of {rate} tokens a second: allowed is from one a century (3.17e-10) to 1000000000"
+                )
             }
             QuotaError::Syntax { at, expected } => {
-                write!(f, "not a quota such as \"100/hour, capacity 20\": expected {expected} at position {at}")
+                write!(
+                    f,
+                    "not a quota such as \"100/hour, capacity 20\": expected {expected} at position {at}"
+                )
             }
         }
     }

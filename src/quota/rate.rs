@@ -18,27 +18,39 @@ impl PartialEq for Quota {
 
 impl Eq for Quota {}
 
-/// Tokens and nanoseconds: the simplest ratio that reads back as `rate`, with a period of whole seconds if there is one.
+/// Tokens and nanoseconds: the simplest ratio that reads back as `rate`, with a period of whole
+/// seconds if there is one.
 pub(super) fn simplest_ratio(rate: f64) -> Option<(u64, u64)> {
     let (tokens, seconds) = exact_ratio(rate)?;
-    let (p, q) = convergent((tokens, seconds), MAX_PERIOD_NANOS / SECOND, |p, q| nearest(p, q) == rate);
+    let (p, q) = convergent((tokens, seconds), MAX_PERIOD_NANOS / SECOND, |p, q| {
+        nearest(p, q) == rate
+    });
     let (p, q) = if nearest(p, q) == rate {
         (p, q * u128::from(SECOND))
     } else {
         let nanos = seconds.checked_mul(u128::from(SECOND))?;
-        convergent((tokens, nanos), MAX_PERIOD_NANOS, |p, q| nearest(p * u128::from(SECOND), q) == rate)
+        convergent((tokens, nanos), MAX_PERIOD_NANOS, |p, q| {
+            nearest(p * u128::from(SECOND), q) == rate
+        })
     };
     Some((u64::try_from(p).ok()?, u64::try_from(q).ok()?))
 }
 
-/// The first convergent of the continued fraction of a ratio that is good enough, or the last whose denominator is not above
-/// `most` (Knuth, The Art of Computer Programming 2, 4.5.3).
-fn convergent((numerator, denominator): (u128, u128), most: u64, good: impl Fn(u128, u128) -> bool) -> (u128, u128) {
+/// The first convergent of the continued fraction of a ratio that is good enough, or the last whose
+/// denominator is not above `most` (Knuth, The Art of Computer Programming 2, 4.5.3).
+fn convergent(
+    (numerator, denominator): (u128, u128),
+    most: u64,
+    good: impl Fn(u128, u128) -> bool,
+) -> (u128, u128) {
     let (mut numerator, mut denominator) = (numerator, denominator);
     let (mut p0, mut q0, mut p, mut q) = (0_u128, 1_u128, 1_u128, 0_u128);
     while denominator != 0 {
         let (whole, rest) = (numerator / denominator, numerator % denominator);
-        let (p1, q1) = (whole.saturating_mul(p).saturating_add(p0), whole.saturating_mul(q).saturating_add(q0));
+        let (p1, q1) = (
+            whole.saturating_mul(p).saturating_add(p0),
+            whole.saturating_mul(q).saturating_add(q0),
+        );
         if q1 > u128::from(most) {
             break;
         }
@@ -65,7 +77,8 @@ fn exact_ratio(rate: f64) -> Option<(u128, u128)> {
 
 /// The number nearest to a ratio of integers, the lower one below 2⁶⁴.
 ///
-/// Rounded once: the quotient has more bits than a float holds, and what it leaves over counts as one more behind them.
+/// Rounded once: the quotient has more bits than a float holds, and what it leaves over counts as
+/// one more behind them.
 pub(super) fn nearest(numerator: u128, denominator: u128) -> f64 {
     let shift = numerator.leading_zeros().min(127);
     let shifted = numerator << shift;

@@ -23,22 +23,48 @@ fn what_is_printed_can_be_read() {
 
 #[test]
 fn people_write_quotas_in_many_ways() {
-    let same = ["1/2s", "0.5/s", "0.50 per second", "30 per minute, capacity 1", "1800/h,capacity 1", " 1 / 2000ms "];
+    let same = [
+        "1/2s",
+        "0.5/s",
+        "0.50 per second",
+        "30 per minute, capacity 1",
+        "1800/h,capacity 1",
+        " 1 / 2000ms ",
+    ];
     for text in same {
-        assert_eq!(text.parse(), Quota::new(1, 1, Duration::from_secs(2)), "{text}");
+        assert_eq!(
+            text.parse(),
+            Quota::new(1, 1, Duration::from_secs(2)),
+            "{text}"
+        );
     }
-    assert_eq!("100 per hour, all at once".parse(), Quota::try_interval(100, Duration::from_secs(3600)));
+    assert_eq!(
+        "100 per hour, all at once".parse(),
+        Quota::try_interval(100, Duration::from_secs(3600))
+    );
 }
 
 #[test]
 fn what_is_not_a_quota_says_where_and_why() {
     let cases = [
-        ("", "expected a positive number of at most 18 digits at position 0"),
+        (
+            "",
+            "expected a positive number of at most 18 digits at position 0",
+        ),
         ("x", "expected a positive number"),
         ("5", "expected '/' or 'per' at position 1"),
-        ("5/fortnight", "expected a unit (ns, us, ms, s, min, h, d) at position 2"),
-        ("5/s, burst 9", "expected 'capacity N', 'debt N' or 'all at once', each once at position 5"),
-        ("5/s, capacity 4294967296", "expected a whole number that fits at position 14"),
+        (
+            "5/fortnight",
+            "expected a unit (ns, us, ms, s, min, h, d) at position 2",
+        ),
+        (
+            "5/s, burst 9",
+            "expected 'capacity N', 'debt N' or 'all at once', each once at position 5",
+        ),
+        (
+            "5/s, capacity 4294967296",
+            "expected a whole number that fits at position 14",
+        ),
         ("5/s, capacity 1, capacity 2", "each once"),
         ("5/s!", "expected ',' or the end at position 3"),
         ("0/s", "0 tokens come back per period"),
@@ -49,8 +75,14 @@ fn what_is_not_a_quota_says_where_and_why() {
         ("0.3333333333333333/d", "fewer decimals"),
         ("99999999999999999999/s", "at most 18 digits"),
         ("5/18446744073709551615d", "the period is"),
-        ("0.00000000000000001/18446744073709551615d", "fewer decimals"),
-        ("10 per 5us, all at once, debt 4294967295", "allow less debt"),
+        (
+            "0.00000000000000001/18446744073709551615d",
+            "fewer decimals",
+        ),
+        (
+            "10 per 5us, all at once, debt 4294967295",
+            "allow less debt",
+        ),
         ("ü/s", "position 0"),
     ];
     for (text, expected) in cases {
@@ -67,23 +99,53 @@ fn a_number_stands_for_the_ratio_it_was_typed_as() {
     assert_eq!(Quota::from_rate(3, 1.0 / 3.0), quota(1, 3));
     assert_eq!(Quota::from_rate(3, 123.456), quota(123_456, 1000));
     assert_eq!(Quota::from_rate(3, 1e9), quota(1_000_000_000, 1));
-    assert_eq!(Quota::from_rate(3, 1.0 / CENTURY.as_secs_f64()), quota(1, CENTURY.as_secs()));
-    for digits in [1.000_000_000_001, 0.002_704_989_778_034_844_5, 0.000_123_456_789_012_345, 3.2e-10, 999_999_999.999_999_9]
-    {
-        assert_eq!(Quota::from_rate(3, digits).unwrap().tokens_per_second(), digits);
+    assert_eq!(
+        Quota::from_rate(3, 1.0 / CENTURY.as_secs_f64()),
+        quota(1, CENTURY.as_secs())
+    );
+    for digits in [
+        1.000_000_000_001,
+        0.002_704_989_778_034_844_5,
+        0.000_123_456_789_012_345,
+        3.2e-10,
+        999_999_999.999_999_9,
+    ] {
+        assert_eq!(
+            Quota::from_rate(3, digits).unwrap().tokens_per_second(),
+            digits
+        );
     }
-    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, -f64::INFINITY, 1.1e9, 1e-10, 5e-324, f64::MAX] {
-        assert!(matches!(Quota::from_rate(3, bad), Err(QuotaError::Rate(_))), "{bad}");
+    for bad in [
+        0.0,
+        -1.0,
+        f64::NAN,
+        f64::INFINITY,
+        -f64::INFINITY,
+        1.1e9,
+        1e-10,
+        5e-324,
+        f64::MAX,
+    ] {
+        assert!(
+            matches!(Quota::from_rate(3, bad), Err(QuotaError::Rate(_))),
+            "{bad}"
+        );
     }
     assert_eq!(Quota::from_rate(0, 1.0), Err(QuotaError::ZeroCapacity));
 }
 
 #[test]
 fn equal_means_allowing_the_same() {
-    assert_eq!(Quota::per_minute(60).capacity(5), Quota::per_second(1).capacity(5));
+    assert_eq!(
+        Quota::per_minute(60).capacity(5),
+        Quota::per_second(1).capacity(5)
+    );
     assert_eq!(Quota::per_second(5), Quota::per_second(5).debt(1000));
     assert_ne!(Quota::per_second(5), Quota::per_second(5).debt(999));
-    assert_ne!(Quota::per_second(5), Quota::interval(5, Duration::from_secs(1)));
+    assert_ne!(
+        Quota::per_second(5),
+        Quota::interval(5, Duration::from_secs(1))
+    );
 }
 
 #[test]
@@ -91,10 +153,28 @@ fn numbers_out_of_bounds_are_errors() {
     let second = Duration::from_secs(1);
     assert_eq!(Quota::new(0, 1, second), Err(QuotaError::ZeroCapacity));
     assert_eq!(Quota::new(1, 0, second), Err(QuotaError::ZeroTokens));
-    assert_eq!(Quota::new(1, 1, Duration::ZERO), Err(QuotaError::Period(Duration::ZERO)));
-    assert!(matches!(Quota::new(1, 1, CENTURY + Duration::from_nanos(1)), Err(QuotaError::Period(_))));
-    assert!(matches!(Quota::new(1, 1, Duration::MAX), Err(QuotaError::Period(_))));
-    assert!(matches!(Quota::new(1, 1_000_000_001, second), Err(QuotaError::TooFast { .. })));
-    assert!(matches!(Quota::try_interval(1, Duration::from_nanos(999)), Err(QuotaError::Window(_))));
-    assert!(matches!(Quota::per_second(10).try_capacity(0), Err(QuotaError::ZeroCapacity)));
+    assert_eq!(
+        Quota::new(1, 1, Duration::ZERO),
+        Err(QuotaError::Period(Duration::ZERO))
+    );
+    assert!(matches!(
+        Quota::new(1, 1, CENTURY + Duration::from_nanos(1)),
+        Err(QuotaError::Period(_))
+    ));
+    assert!(matches!(
+        Quota::new(1, 1, Duration::MAX),
+        Err(QuotaError::Period(_))
+    ));
+    assert!(matches!(
+        Quota::new(1, 1_000_000_001, second),
+        Err(QuotaError::TooFast { .. })
+    ));
+    assert!(matches!(
+        Quota::try_interval(1, Duration::from_nanos(999)),
+        Err(QuotaError::Window(_))
+    ));
+    assert!(matches!(
+        Quota::per_second(10).try_capacity(0),
+        Err(QuotaError::ZeroCapacity)
+    ));
 }

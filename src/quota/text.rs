@@ -15,12 +15,14 @@ const UNITS: [(&str, &str, u64); 7] = [
     ("ns", "ns", 1),
 ];
 
-/// `100/hour`, `1/36s`, `100 per 2h, all at once`, each followed by `, capacity N` and `, debt N` where they are not the
-/// default: what [`Quota::from_str`] reads.
+/// `100/hour`, `1/36s`, `100 per 2h, all at once`, each followed by `, capacity N` and `, debt N`
+/// where they are not the default: what [`Quota::from_str`] reads.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (one, many, length) =
-            UNITS.into_iter().find(|(_, _, length)| self.period_nanos.is_multiple_of(*length)).unwrap_or(UNITS[6]);
+        let (one, many, length) = UNITS
+            .into_iter()
+            .find(|(_, _, length)| self.period_nanos.is_multiple_of(*length))
+            .unwrap_or(UNITS[6]);
         let separator = if self.is_interval() { " per " } else { "/" };
         write!(f, "{}{separator}", self.tokens)?;
         match self.period_nanos / length {
@@ -45,10 +47,12 @@ impl fmt::Debug for Quota {
     }
 }
 
-/// Reads `5/s`, `0.5 per second`, `100/hour, capacity 20`, `1/36525d`, `100 per hour, all at once`, `10/min, debt 500`.
+/// Reads `5/s`, `0.5 per second`, `100/hour, capacity 20`, `1/36525d`, `100 per hour, all at once`,
+/// `10/min, debt 500`.
 ///
-/// The number before `/` or `per` may have decimals, which are exact. A period is `h`, `2h` or `1h 30min`. Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and
-/// their names, with or without an `s`. Without a capacity it is the number itself, rounded up.
+/// The number before `/` or `per` may have decimals, which are exact. A period is `h`, `2h` or `1h
+/// 30min`. Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and their names, with or without an
+/// `s`. Without a capacity it is the number itself, rounded up.
 impl FromStr for Quota {
     type Err = QuotaError;
 
@@ -81,7 +85,11 @@ impl Options {
             self.capacity = Some(input.integer()?);
         } else if input.take("debt") && self.debt.is_none() {
             self.debt = Some(input.integer()?);
-        } else if self.at_once.is_none() && input.take("all") && input.take("at") && input.take("once") {
+        } else if self.at_once.is_none()
+            && input.take("all")
+            && input.take("at")
+            && input.take("once")
+        {
             self.at_once = Some(input.at);
         } else {
             return Err(input.expected("'capacity N', 'debt N' or 'all at once', each once"));
@@ -95,7 +103,9 @@ impl Options {
                 let window = u64::try_from(period_nanos).unwrap_or(u64::MAX);
                 let syntax = |expected| QuotaError::Syntax { at, expected };
                 let capacity = u32::try_from(mantissa).ok().filter(|_| decimals == 0);
-                let capacity = capacity.ok_or(syntax("a whole number of tokens up to 4294967295 before 'all at once'"))?;
+                let capacity = capacity.ok_or(syntax(
+                    "a whole number of tokens up to 4294967295 before 'all at once'",
+                ))?;
                 if self.capacity.is_some_and(|other| other != capacity) {
                     return Err(syntax("no other capacity than what comes back at once"));
                 }
@@ -151,11 +161,19 @@ pub(crate) struct Input<'a> {
 
 impl Input<'_> {
     fn expected(&self, expected: &'static str) -> QuotaError {
-        QuotaError::Syntax { at: self.at, expected }
+        QuotaError::Syntax {
+            at: self.at,
+            expected,
+        }
     }
 
     fn peek(&mut self) -> Option<u8> {
-        while self.text.as_bytes().get(self.at).is_some_and(u8::is_ascii_whitespace) {
+        while self
+            .text
+            .as_bytes()
+            .get(self.at)
+            .is_some_and(u8::is_ascii_whitespace)
+        {
             self.at += 1;
         }
         self.text.as_bytes().get(self.at).copied()
@@ -170,7 +188,12 @@ impl Input<'_> {
 
     fn digits(&mut self) -> &str {
         let start = self.at;
-        while self.text.as_bytes().get(self.at).is_some_and(u8::is_ascii_digit) {
+        while self
+            .text
+            .as_bytes()
+            .get(self.at)
+            .is_some_and(u8::is_ascii_digit)
+        {
             self.at += 1;
         }
         &self.text[start..self.at]
@@ -190,7 +213,11 @@ impl Input<'_> {
         let mut add = |part: &str| {
             digits += part.len();
             for digit in part.bytes() {
-                mantissa = mantissa.and_then(|mantissa| mantissa.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+                mantissa = mantissa.and_then(|mantissa| {
+                    mantissa
+                        .checked_mul(10)?
+                        .checked_add(u64::from(digit - b'0'))
+                });
             }
             digits
         };
@@ -199,9 +226,12 @@ impl Input<'_> {
             self.at += 1;
             decimals = add(self.digits()) - whole;
         }
-        // A quota may have more tokens than 18 digits say, and what it prints must read back; its decimals are never more.
+        // A quota may have more tokens than 18 digits say, and what it prints must read back; its
+        // decimals are never more.
         match (mantissa, u32::try_from(decimals)) {
-            (Some(mantissa), Ok(decimals)) if digits > 0 && decimals <= 18 => Ok((mantissa, decimals)),
+            (Some(mantissa), Ok(decimals)) if digits > 0 && decimals <= 18 => {
+                Ok((mantissa, decimals))
+            }
             _ => Err(refused),
         }
     }
@@ -220,7 +250,11 @@ impl Input<'_> {
     }
 
     pub(crate) fn end(&mut self, expected: &'static str) -> Result<(), QuotaError> {
-        if self.peek().is_some() { Err(self.expected(expected)) } else { Ok(()) }
+        if self.peek().is_some() {
+            Err(self.expected(expected))
+        } else {
+            Ok(())
+        }
     }
 
     fn at_digit(&mut self) -> bool {
@@ -230,7 +264,12 @@ impl Input<'_> {
     fn unit(&mut self) -> Result<u64, QuotaError> {
         self.peek();
         let start = self.at;
-        while self.text.as_bytes().get(self.at).is_some_and(u8::is_ascii_alphabetic) {
+        while self
+            .text
+            .as_bytes()
+            .get(self.at)
+            .is_some_and(u8::is_ascii_alphabetic)
+        {
             self.at += 1;
         }
         let nanos = match &self.text[start..self.at] {

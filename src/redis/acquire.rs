@@ -1,12 +1,14 @@
 //! Waiting for tokens of a key in Redis.
 //!
-//! **By asking again.** Nothing is reserved in Redis: a process that crashes while it waits would leave a place that nobody
-//! takes, and a waiter who leaves would need a message to give his back. So who waits sleeps as long as the refusal says, and asks
-//! again. Between processes, whoever asks first when the tokens are there gets them.
+//! **By asking again.** Nothing is reserved in Redis: a process that crashes while it waits would
+//! leave a place that nobody takes, and a waiter who leaves would need a message to give his back.
+//! So who waits sleeps as long as the refusal says, and asks again. Between processes, whoever asks
+//! first when the tokens are there gets them.
 //!
-//! **In turn within the process** (`queue`): of all who wait for a key here, the first asks, and the others wait for him. So
-//! however many wait, a key costs Redis two calls or so for each that is served. Nobody is told when a bucket is reset, its
-//! quota replaced, or Redis well again: the first asks at least once a second.
+//! **In turn within the process** (`queue`): of all who wait for a key here, the first asks, and
+//! the others wait for him. So however many wait, a key costs Redis two calls or so for each that
+//! is served. Nobody is told when a bucket is reset, its quota replaced, or Redis well again: the
+//! first asks at least once a second.
 
 use std::{
     future::Future,
@@ -32,16 +34,18 @@ const SHORTEST: Duration = Duration::from_millis(1);
 impl RedisLimiter {
     /// Takes `cost` tokens from the key's bucket, and waits until they are there.
     ///
-    /// Those who wait in one process are served in turn; between processes, it is whoever asks first when the tokens are there, so
-    /// that one who wants many may wait for as long as others take them one by one. While Redis cannot be asked,
-    /// [`OnError`](super::OnError) decides; with [`OnError::Closed`](super::OnError::Closed), or more than the process's share,
-    /// the wait lasts until it can. A cost of 0 never waits.
+    /// Those who wait in one process are served in turn; between processes, it is whoever asks
+    /// first when the tokens are there, so that one who wants many may wait for as long as others
+    /// take them one by one. While Redis cannot be asked, [`OnError`](super::OnError) decides; with
+    /// [`OnError::Closed`](super::OnError::Closed), or more than the process's share, the wait
+    /// lasts until it can. A cost of 0 never waits.
     ///
-    /// A dropped future takes nothing, unless Redis is being asked just then. One that is neither polled nor dropped holds up the
-    /// others in its process who wait for the same key.
+    /// A dropped future takes nothing, unless Redis is being asked just then. One that is neither
+    /// polled nor dropped holds up the others in its process who wait for the same key.
     ///
     /// # Errors
-    /// When `cost` is above the capacity: at once. (Not with [`OnError::Open`](super::OnError::Open), while Redis cannot be asked.)
+    /// When `cost` is above the capacity: at once. (Not with
+    /// [`OnError::Open`](super::OnError::Open), while Redis cannot be asked.)
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -59,13 +63,14 @@ impl RedisLimiter {
         self.wait_for(key.as_ref(), cost, None)
     }
 
-    /// Like [`RedisLimiter::acquire`], for one who has until `deadline`, and for an answer of Redis that is under way then as long
-    /// as the limiter's timeout.
+    /// Like [`RedisLimiter::acquire`], for one who has until `deadline`, and for an answer of Redis
+    /// that is under way then as long as the limiter's timeout.
     ///
     /// # Errors
-    /// When the tokens cannot be had by then, too: as [`Outcome::DeadlineTooSoon`] at once when the one who is asked first can tell,
-    /// or at the deadline when others were before this one; what such an error says of the bucket does not know of those.
-    /// As [`Outcome::Unavailable`] when Redis cannot be asked until then, and [`OnError::Closed`](super::OnError::Closed) is set.
+    /// When the tokens cannot be had by then, too: as [`Outcome::DeadlineTooSoon`] at once when the
+    /// one who is asked first can tell, or at the deadline when others were before this one; what
+    /// such an error says of the bucket does not know of those. As [`Outcome::Unavailable`] when
+    /// Redis cannot be asked until then, and [`OnError::Closed`](super::OnError::Closed) is set.
     #[must_use = "futures do nothing unless awaited"]
     pub fn acquire_by<'a>(
         &'a self,
@@ -76,7 +81,12 @@ impl RedisLimiter {
         self.wait_for(key.as_ref(), cost, Some(deadline))
     }
 
-    async fn wait_for(&self, key: &[u8], cost: u32, deadline: Option<Instant>) -> Result<SharedDecision, Refused> {
+    async fn wait_for(
+        &self,
+        key: &[u8],
+        cost: u32,
+        deadline: Option<Instant>,
+    ) -> Result<SharedDecision, Refused> {
         if cost == 0 {
             return self.try_acquire(key, 0).await.or_refused();
         }
@@ -116,12 +126,18 @@ impl RedisLimiter {
         let wait = match decision.outcome() {
             Outcome::Refused => match (decision.retry_after(), left) {
                 (None, Some(_)) => return Break(Err(decision.too_late(cost))),
-                (Some(wait), Some(left)) if wait > left || left.is_zero() => return Break(Err(decision.too_late(cost))),
+                (Some(wait), Some(left)) if wait > left || left.is_zero() => {
+                    return Break(Err(decision.too_late(cost)));
+                }
                 (wait, _) => wait.map_or(LONGEST, with_margin),
             },
             Outcome::Unavailable => LONGEST,
             // It is above the process's share alone.
-            Outcome::CostAboveCapacity if decision.source() == Source::Local && cost <= self.capacity_of(key) => LONGEST,
+            Outcome::CostAboveCapacity
+                if decision.source() == Source::Local && cost <= self.capacity_of(key) =>
+            {
+                LONGEST
+            }
             _ => return Break(decision.or_refused()),
         };
         match left {
@@ -131,6 +147,11 @@ impl RedisLimiter {
     }
 
     fn capacity_of(&self, key: &[u8]) -> u32 {
-        self.shared.settings().owner(key).limit.layout.capacity_tokens()
+        self.shared
+            .settings()
+            .owner(key)
+            .limit
+            .layout
+            .capacity_tokens()
     }
 }

@@ -1,8 +1,10 @@
-//! Calls that are made at the same time go to the server together: one write, and one answer to wait for.
+//! Calls that are made at the same time go to the server together: one write, and one answer to
+//! wait for.
 //!
-//! Whoever has something to send puts it into the connection's queue, and its task sends what has gathered there. Before it does,
-//! it lets others have their turn once: an answer to many calls wakes many requests, and most of them have the next call to make.
-//! A call that is alone waits for nobody. Batches do not wait for one another's answers.
+//! Whoever has something to send puts it into the connection's queue, and its task sends what has
+//! gathered there. Before it does, it lets others have their turn once: an answer to many calls
+//! wakes many requests, and most of them have the next call to make. A call that is alone waits for
+//! nobody. Batches do not wait for one another's answers.
 
 use redis::{
     Cmd, Pipeline, RedisError, RedisResult, Value,
@@ -59,11 +61,23 @@ async fn send_all(connection: MultiplexedConnection, mut waiting: mpsc::Receiver
     }
 }
 
-async fn ask(mut connection: MultiplexedConnection, batch: Pipeline, waiting: Vec<oneshot::Sender<RedisResult<Value>>>) {
+async fn ask(
+    mut connection: MultiplexedConnection,
+    batch: Pipeline,
+    waiting: Vec<oneshot::Sender<RedisResult<Value>>>,
+) {
     // Who does not wait any more, since its time is over, needs no answer.
-    match connection.req_packed_commands(&batch, 0, waiting.len()).await {
-        Ok(values) => waiting.into_iter().zip(values).for_each(|(one, value)| drop(one.send(Ok(value)))),
-        Err(error) => waiting.into_iter().for_each(|one| drop(one.send(Err(error.clone())))),
+    match connection
+        .req_packed_commands(&batch, 0, waiting.len())
+        .await
+    {
+        Ok(values) => waiting
+            .into_iter()
+            .zip(values)
+            .for_each(|(one, value)| drop(one.send(Ok(value)))),
+        Err(error) => waiting
+            .into_iter()
+            .for_each(|one| drop(one.send(Err(error.clone())))),
     }
 }
 

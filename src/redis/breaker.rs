@@ -1,8 +1,9 @@
-//! When to stop asking Redis, and when to begin again: a state machine without clock and without I/O.
+//! When to stop asking Redis, and when to begin again: a state machine without clock and without
+//! I/O.
 //!
-//! One failure opens it: whoever fails has waited for a whole timeout, and one such wait is enough. A probe closes it. Every
-//! opening and closing has a number, so that a request which began before the last one changes nothing: it says what Redis was
-//! like, and not what it is like.
+//! One failure opens it: whoever fails has waited for a whole timeout, and one such wait is enough.
+//! A probe closes it. Every opening and closing has a number, so that a request which began before
+//! the last one changes nothing: it says what Redis was like, and not what it is like.
 
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ impl Breaker {
     }
 }
 
-/// The pause before a probe, when so many have failed since it opened: short at first, since most trouble is.
+/// The pause before a probe, when so many have failed since it opened: short at first, since most
+/// trouble is.
 pub(super) fn pause(failed_probes: u32) -> Duration {
     const FIRST: Duration = Duration::from_millis(50);
     const LONGEST: Duration = Duration::from_millis(500);
@@ -49,7 +51,10 @@ mod tests {
     #[test]
     fn one_failure_opens_it_and_others_change_nothing() {
         let open = CLOSED.failed(CLOSED).unwrap();
-        assert_eq!((open, open.is_open(), open.openings()), (Breaker::OPEN, true, 1));
+        assert_eq!(
+            (open, open.is_open(), open.openings()),
+            (Breaker::OPEN, true, 1)
+        );
         assert_eq!(open.failed(CLOSED), None);
         assert_eq!(open.failed(open), None);
     }
@@ -73,7 +78,13 @@ mod tests {
     fn probes_get_rarer_up_to_two_a_second() {
         let pauses: Vec<_> = (0..40).map(pause).collect();
         assert!(pauses.is_sorted());
-        assert_eq!((pauses[0], pauses[1]), (Duration::from_millis(50), Duration::from_millis(100)));
-        assert_eq!((pauses[4], pauses[39]), (Duration::from_millis(500), Duration::from_millis(500)));
+        assert_eq!(
+            (pauses[0], pauses[1]),
+            (Duration::from_millis(50), Duration::from_millis(100))
+        );
+        assert_eq!(
+            (pauses[4], pauses[39]),
+            (Duration::from_millis(500), Duration::from_millis(500))
+        );
     }
 }

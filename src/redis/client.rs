@@ -1,7 +1,9 @@
-//! A few connections that all requests share: many requests are on the way on each at a time, and every one takes its turn.
+//! A few connections that all requests share: many requests are on the way on each at a time, and
+//! every one takes its turn.
 //!
-//! Nothing here waits for a connection: a request finds one or fails at once, and the probe (see [`watch`](super::watch))
-//! makes new ones. So no request pays for more than its own timeout, whatever the way to the server is like.
+//! Nothing here waits for a connection: a request finds one or fails at once, and the probe (see
+//! [`watch`](super::watch)) makes new ones. So no request pays for more than its own timeout,
+//! whatever the way to the server is like.
 
 use std::{
     future::Future,
@@ -41,7 +43,12 @@ impl Client {
     pub(super) fn new(target: Target, connections: usize, timeout: Duration) -> Client {
         install_cryptography();
         let connections = (0..connections.max(1)).map(|_| RwLock::new(None)).collect();
-        Client { target, connections, turn: AtomicUsize::new(0), timeout }
+        Client {
+            target,
+            connections,
+            turn: AtomicUsize::new(0),
+            timeout,
+        }
     }
 
     /// Makes all connections anew.
@@ -89,23 +96,38 @@ impl Client {
 
     async fn connection(&self) -> Result<Connection, RedisError> {
         // Time limits are set around every call.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(None)
+            .set_connection_timeout(None);
         Ok(match &self.target {
             Target::Server(url) => {
                 let client = self.target.client(url)?;
-                Connection::Server(Batches::new(client.get_multiplexed_async_connection_with_config(&config).await?))
+                Connection::Server(Batches::new(
+                    client
+                        .get_multiplexed_async_connection_with_config(&config)
+                        .await?,
+                ))
             }
-            Target::Sentinel { .. } => {
-                Connection::Server(Batches::new(self.target.sentinel()?.get_async_connection_with_config(&config).await?))
+            Target::Sentinel { .. } => Connection::Server(Batches::new(
+                self.target
+                    .sentinel()?
+                    .get_async_connection_with_config(&config)
+                    .await?,
+            )),
+            Target::Cluster(nodes) => {
+                Connection::Cluster(self.target.cluster(nodes)?.get_async_connection().await?)
             }
-            Target::Cluster(nodes) => Connection::Cluster(self.target.cluster(nodes)?.get_async_connection().await?),
         })
     }
 
     fn next(&self) -> Result<Connection, RedisError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len();
-        let place = self.connections[turn].read().unwrap_or_else(PoisonError::into_inner);
-        place.clone().ok_or_else(|| RedisError::Unreachable("not connected yet".to_owned()))
+        let place = self.connections[turn]
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        place
+            .clone()
+            .ok_or_else(|| RedisError::Unreachable("not connected yet".to_owned()))
     }
 }
 
@@ -122,12 +144,17 @@ impl Connection {
     }
 }
 
-async fn within<T>(time: Duration, future: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
-    timeout(time, future).await.unwrap_or(Err(RedisError::Timeout(time)))
+async fn within<T>(
+    time: Duration,
+    future: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, RedisError> {
+    timeout(time, future)
+        .await
+        .unwrap_or(Err(RedisError::Timeout(time)))
 }
 
-/// The redis crate asks rustls for the process's provider of cryptography and brings none itself. One that the program has
-/// chosen stays.
+/// The redis crate asks rustls for the process's provider of cryptography and brings none itself.
+/// One that the program has chosen stays.
 fn install_cryptography() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Somebody else was faster: that one will do.

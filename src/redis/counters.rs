@@ -1,4 +1,5 @@
-//! Counting without threads in one another's way: each has a place of its own, or shares it with few.
+//! Counting without threads in one another's way: each has a place of its own, or shares it with
+//! few.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -25,6 +26,9 @@ impl Counter {
     }
 
     pub(super) fn sum(&self) -> u64 {
-        self.0.iter().map(|place| place.load(Ordering::Relaxed)).sum()
+        self.0
+            .iter()
+            .map(|place| place.load(Ordering::Relaxed))
+            .sum()
     }
 }

@@ -10,19 +10,22 @@ use crate::decision::{Decision, Refused};
 pub enum Source {
     /// Redis did: the limit is that of all instances together.
     Redis,
-    /// The process itself did, from tokens that it has leased from Redis, or since it remembers that Redis has too few: the limit
-    /// is that of all instances together.
+    /// The process itself did, from tokens that it has leased from Redis, or since it remembers
+    /// that Redis has too few: the limit is that of all instances together.
     Lease,
-    /// Redis cannot be asked, and the process's own bucket decided: [`OnError::Local`](super::OnError::Local).
+    /// Redis cannot be asked, and the process's own bucket decided:
+    /// [`OnError::Local`](super::OnError::Local).
     Local,
     /// Redis cannot be asked, so everything is allowed: [`OnError::Open`](super::OnError::Open).
     Open,
-    /// Redis cannot be asked, so everything is refused: [`OnError::Closed`](super::OnError::Closed).
+    /// Redis cannot be asked, so everything is refused:
+    /// [`OnError::Closed`](super::OnError::Closed).
     Closed,
 }
 
 impl Source {
-    /// `local`, `open` or `closed`: the policy that decided, since Redis could not be asked. `None`: it was, or need not be.
+    /// `local`, `open` or `closed`: the policy that decided, since Redis could not be asked.
+    /// `None`: it was, or need not be.
     ///
     /// ```
     /// # use tollgate::Source;
@@ -40,15 +43,18 @@ impl Source {
     }
 }
 
-/// A [`Decision`] of a [`RedisLimiter`](super::RedisLimiter), which it dereferences to, and who made it.
+/// A [`Decision`] of a [`RedisLimiter`](super::RedisLimiter), which it dereferences to, and who
+/// made it.
 #[derive(Clone, Copy)]
 pub struct SharedDecision {
     pub(super) decision: Decision,
     pub(super) source: Source,
-    /// The life of the bucket that decided, if it is in Redis. No other bucket has the same, whatever its name and its quota,
-    /// so this is all that a refund has to know. Of a decision from a lease, the number of the key that held it.
+    /// The life of the bucket that decided, if it is in Redis. No other bucket has the same,
+    /// whatever its name and its quota, so this is all that a refund has to know. Of a decision
+    /// from a lease, the number of the key that held it.
     pub(super) life: u64,
-    /// Of a decision from a lease, the key's turn: see [`Key::unspend`](super::lease::key::Key::unspend).
+    /// Of a decision from a lease, the key's turn: see
+    /// [`Key::unspend`](super::lease::key::Key::unspend).
     pub(super) turn: u64,
 }
 
@@ -56,7 +62,12 @@ impl SharedDecision {
     /// A decision made without Redis.
     #[inline]
     pub(super) fn without_redis(decision: Decision, source: Source) -> SharedDecision {
-        SharedDecision { decision, source, life: 0, turn: 0 }
+        SharedDecision {
+            decision,
+            source,
+            life: 0,
+            turn: 0,
+        }
     }
 
     /// See [`Decision::too_late`].
@@ -98,6 +109,9 @@ impl fmt::Display for SharedDecision {
 
 impl fmt::Debug for SharedDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedDecision").field("source", &self.source).field("decision", &self.decision).finish()
+        f.debug_struct("SharedDecision")
+            .field("source", &self.source)
+            .field("decision", &self.decision)
+            .finish()
     }
 }

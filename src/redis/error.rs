@@ -6,9 +6,11 @@ use redis::{ErrorKind, ParsingError, ServerErrorKind};
 
 use crate::keyed::BuildError;
 
-/// Why a [`RedisLimiter`](super::RedisLimiter) cannot be made, or a change of shared settings did not happen.
+/// Why a [`RedisLimiter`](super::RedisLimiter) cannot be made, or a change of shared settings did
+/// not happen.
 ///
-/// A decision is never an error: what is decided while Redis cannot be asked is a matter of [`OnError`](super::OnError).
+/// A decision is never an error: what is decided while Redis cannot be asked is a matter of
+/// [`OnError`](super::OnError).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RedisError {
@@ -24,7 +26,8 @@ pub enum RedisError {
     Timeout(Duration),
     /// There is no connection.
     Unreachable(String),
-    /// The server does not accept the user name and the password, or the user may not do what is asked.
+    /// The server does not accept the user name and the password, or the user may not do what is
+    /// asked.
     Denied(String),
     /// The server is a replica, or loads its data, or the cluster has no server for the key.
     NotReady(String),
@@ -44,16 +47,23 @@ impl From<redis::RedisError> for RedisError {
     fn from(error: redis::RedisError) -> RedisError {
         let text = error.to_string();
         match (error.kind(), error.code()) {
-            (ErrorKind::InvalidClientConfig | ErrorKind::EmptySentinelList, _) => RedisError::Url(text),
+            (ErrorKind::InvalidClientConfig | ErrorKind::EmptySentinelList, _) => {
+                RedisError::Url(text)
+            }
             (ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm), _)
             | (_, Some("NOAUTH" | "WRONGPASS")) => RedisError::Denied(text),
             (_, Some("OOM")) => RedisError::OutOfMemory(text),
             (ErrorKind::Server(kind), _) if is_not_ready(kind) => RedisError::NotReady(text),
             (_, Some("MISCONF" | "NOREPLICAS")) => RedisError::NotReady(text),
-            (ErrorKind::Io | ErrorKind::ClusterConnectionNotFound | ErrorKind::MasterNameNotFoundBySentinel, _) => {
+            (
+                ErrorKind::Io
+                | ErrorKind::ClusterConnectionNotFound
+                | ErrorKind::MasterNameNotFoundBySentinel,
+                _,
+            ) => RedisError::Unreachable(text),
+            _ if error.is_connection_dropped() || error.is_timeout() => {
                 RedisError::Unreachable(text)
             }
-            _ if error.is_connection_dropped() || error.is_timeout() => RedisError::Unreachable(text),
             // What a script ran into is told as a plain error that quotes the first.
             _ if text.contains("OOM command not allowed") => RedisError::OutOfMemory(text),
             _ => RedisError::Failed(text),
@@ -63,15 +73,24 @@ impl From<redis::RedisError> for RedisError {
 
 fn is_not_ready(kind: ServerErrorKind) -> bool {
     use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
-    matches!(kind, Ask | BusyLoading | ClusterDown | MasterDown | Moved | ReadOnly | TryAgain)
+    matches!(
+        kind,
+        Ask | BusyLoading | ClusterDown | MasterDown | Moved | ReadOnly | TryAgain
+    )
 }
 
 impl fmt::Display for RedisError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RedisError::Url(why) => write!(f, "the Redis URL cannot be used: {why}"),
-            RedisError::Share(share) => write!(f, "a local share of {share}: allowed is above 0 and up to 1"),
-            RedisError::Fraction(fraction) => write!(f, "a lease fraction of {fraction}: allowed is above 0 and up to 1"),
+            RedisError::Share(share) => write!(
+                f,
+                "a local share of {share}: allowed is above 0 and up to 1"
+            ),
+            RedisError::Fraction(fraction) => write!(
+                f,
+                "a lease fraction of {fraction}: allowed is above 0 and up to 1"
+            ),
             RedisError::Table(error) => error.fmt(f),
             RedisError::Timeout(time) => write!(f, "Redis does not answer within {time:?}"),
             RedisError::Unreachable(why) => write!(f, "Redis cannot be reached: {why}"),

@@ -20,8 +20,9 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum OnError {
-    /// Every process goes on with buckets of its own, full at first. `share` is how much of the quota each gets: 1.0 the whole
-    /// of it, 0.25 a quarter, which is the same limit in total when there are four processes.
+    /// Every process goes on with buckets of its own, full at first. `share` is how much of the
+    /// quota each gets: 1.0 the whole of it, 0.25 a quarter, which is the same limit in total when
+    /// there are four processes.
     Local {
         /// Above 0, and at most 1.
         share: f64,
@@ -45,10 +46,16 @@ pub(super) enum Fallback {
 }
 
 impl Fallback {
-    pub(super) fn new(policy: OnError, quota: Quota, max_keys: usize, clock: &Clock) -> Result<Fallback, RedisError> {
+    pub(super) fn new(
+        policy: OnError,
+        quota: Quota,
+        max_keys: usize,
+        clock: &Clock,
+    ) -> Result<Fallback, RedisError> {
         Ok(match policy {
             OnError::Local { share } if share > 0.0 && share <= 1.0 => {
-                let limiter = local(share_of(quota, share), max_keys, clock).map_err(RedisError::Table)?;
+                let limiter =
+                    local(share_of(quota, share), max_keys, clock).map_err(RedisError::Table)?;
                 Fallback::Local { limiter, share }
             }
             OnError::Local { share } => return Err(RedisError::Share(share)),
@@ -59,9 +66,16 @@ impl Fallback {
 
     /// `layout` says what the key's quota is, where there is no bucket that knows.
     #[inline]
-    pub(super) fn decide(&self, key: &[u8], cost: u32, layout: impl FnOnce() -> Layout) -> SharedDecision {
+    pub(super) fn decide(
+        &self,
+        key: &[u8],
+        cost: u32,
+        layout: impl FnOnce() -> Layout,
+    ) -> SharedDecision {
         match self {
-            Fallback::Local { limiter, .. } => SharedDecision::without_redis(limiter.try_acquire(key, cost), Source::Local),
+            Fallback::Local { limiter, .. } => {
+                SharedDecision::without_redis(limiter.try_acquire(key, cost), Source::Local)
+            }
             Fallback::Open => made_up(&layout(), cost, Outcome::Allowed, Source::Open),
             Fallback::Closed => made_up(&layout(), cost, Outcome::Unavailable, Source::Closed),
         }
@@ -82,14 +96,20 @@ impl Fallback {
 
     /// Follows a change of the shared settings.
     pub(super) fn adopt(&self, old: &Settings, new: &Settings) {
-        let Fallback::Local { limiter, share } = self else { return };
+        let Fallback::Local { limiter, share } = self else {
+            return;
+        };
         if old.default.since != new.default.since {
             limiter.replace(share_of(new.default.limit.quota, *share));
         }
         for key in old.rules.keys().filter(|key| !new.rules.contains_key(*key)) {
             limiter.remove_rule(key.as_slice());
         }
-        let same = |key: &[u8], rule: &Arc<Owner>| old.rules.get(key).is_some_and(|old| old.since == rule.since);
+        let same = |key: &[u8], rule: &Arc<Owner>| {
+            old.rules
+                .get(key)
+                .is_some_and(|old| old.since == rule.since)
+        };
         for (key, rule) in new.rules.iter().filter(|(key, rule)| !same(key, rule)) {
             limiter.set_rule(key.as_slice(), share_of(rule.limit.quota, *share));
         }
@@ -98,7 +118,11 @@ impl Fallback {
 
 /// As of a bucket that is full, or empty.
 fn made_up(layout: &Layout, cost: u32, outcome: Outcome, source: Source) -> SharedDecision {
-    let spent = if outcome == Outcome::Allowed { 0 } else { layout.capacity };
+    let spent = if outcome == Outcome::Allowed {
+        0
+    } else {
+        layout.capacity
+    };
     let decision = Request::take(layout, 0, cost).declined(State { spent, stamp: 0 }, outcome);
     SharedDecision::without_redis(decision, source)
 }
@@ -111,16 +135,23 @@ fn local(quota: Quota, max_keys: usize, clock: &Clock) -> Result<KeyedLimiter, B
     }
 }
 
-/// A part of a quota: so much of the capacity, rounded down but at least one token, as slowly as that.
+/// A part of a quota: so much of the capacity, rounded down but at least one token, as slowly as
+/// that.
 fn share_of(quota: Quota, share: f64) -> Quota {
     if share >= 1.0 {
         return quota;
     }
     let capacity = ((f64::from(quota.get_capacity()) * share) as u32).max(1);
     let part = if quota.is_interval() {
-        Quota::validated(capacity, capacity.into(), quota.period_nanos(), Kind::Interval)
+        Quota::validated(
+            capacity,
+            capacity.into(),
+            quota.period_nanos(),
+            Kind::Interval,
+        )
     } else {
-        let period_nanos = ((quota.period_nanos() as f64 / share).ceil() as u64).min(MAX_PERIOD_NANOS);
+        let period_nanos =
+            ((quota.period_nanos() as f64 / share).ceil() as u64).min(MAX_PERIOD_NANOS);
         Quota::validated(capacity, quota.tokens(), period_nanos, Kind::Greedy)
     };
     // A smaller capacity in a longer time is as valid as the whole was.
@@ -134,8 +165,14 @@ mod tests {
     #[test]
     fn a_share_is_less_of_everything() {
         let share = |text: &str, share| share_of(text.parse().unwrap(), share).to_string();
-        assert_eq!(share("100/second, capacity 40", 0.25), "100/4s, capacity 10");
-        assert_eq!(share("100 per hour, all at once", 0.25), "25 per hour, all at once");
+        assert_eq!(
+            share("100/second, capacity 40", 0.25),
+            "100/4s, capacity 10"
+        );
+        assert_eq!(
+            share("100 per hour, all at once", 0.25),
+            "25 per hour, all at once"
+        );
         assert_eq!(share("3/second", 0.1), "3/10s, capacity 1");
         assert_eq!(share("3/second, debt 5", 1.0), "3/second, debt 5");
     }
@@ -143,7 +180,12 @@ mod tests {
     #[test]
     fn a_share_above_one_or_below_is_refused() {
         for share in [0.0, -1.0, 1.5, f64::NAN] {
-            let fallback = Fallback::new(OnError::Local { share }, Quota::per_second(1), 10, &Clock::Process);
+            let fallback = Fallback::new(
+                OnError::Local { share },
+                Quota::per_second(1),
+                10,
+                &Clock::Process,
+            );
             assert!(matches!(fallback, Err(RedisError::Share(_))), "{share}");
         }
     }

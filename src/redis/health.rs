@@ -1,4 +1,5 @@
-//! Whether Redis is asked at all: the breaker in an atomic, what it counts, and the line that it logs.
+//! Whether Redis is asked at all: the breaker in an atomic, what it counts, and the line that it
+//! logs.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -13,7 +14,8 @@ use super::{breaker::Breaker, counters::Counter, error::RedisError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisStats {
-    /// Whether Redis is asked now; if not, [`OnError`](super::OnError) decides until a probe succeeds.
+    /// Whether Redis is asked now; if not, [`OnError`](super::OnError) decides until a probe
+    /// succeeds.
     pub up: bool,
     /// Decisions that Redis made.
     pub redis: u64,
@@ -33,7 +35,8 @@ pub(super) struct Health {
     lease: Counter,
     fallback: Counter,
     failures: AtomicU64,
-    /// The bucket for which a request failed: where a probe has to succeed, since in a cluster another key may be well.
+    /// The bucket for which a request failed: where a probe has to succeed, since in a cluster
+    /// another key may be well.
     failed: Mutex<Vec<u8>>,
     /// Wakes whoever watches, when the breaker opens.
     pub(super) opened: Arc<Notify>,
@@ -79,7 +82,8 @@ impl Health {
         if let Some(open) = self.breaker().failed(seen)
             && self.swap(seen, open)
         {
-            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = bucket.unwrap_or_default().to_vec();
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) =
+                bucket.unwrap_or_default().to_vec();
             tracing::warn!("going on without Redis: {error}");
             self.opened.notify_one();
         }
@@ -93,7 +97,10 @@ impl Health {
     }
 
     pub(super) fn failed_bucket(&self) -> Vec<u8> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn stats(&self) -> RedisStats {
@@ -117,6 +124,8 @@ impl Health {
 
     /// Whether it was as it was thought to be, and is changed.
     fn swap(&self, from: Breaker, to: Breaker) -> bool {
-        self.breaker.compare_exchange(from.0, to.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        self.breaker
+            .compare_exchange(from.0, to.0, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 }

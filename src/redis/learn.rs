@@ -14,9 +14,13 @@ use super::{
 use crate::quota::Quota;
 
 impl Shared {
-    /// Brings what is known and what stands in Redis together: the newer counts. (Redis has the older after a loss of data.)
+    /// Brings what is known and what stands in Redis together: the newer counts. (Redis has the
+    /// older after a loss of data.)
     pub(super) async fn learn(self: &Arc<Self>) -> Result<(), RedisError> {
-        let reply = self.client.send(redis::cmd("HGETALL").arg(&self.names.settings)).await?;
+        let reply = self
+            .client
+            .send(redis::cmd("HGETALL").arg(&self.names.settings))
+            .await?;
         let fields: HashMap<Vec<u8>, Vec<u8>> = read(reply)?;
         let stored = Settings::read(&self.names, &fields)?;
         let known = self.settings();
@@ -30,7 +34,10 @@ impl Shared {
 
     /// Whether Redis has another version than this instance knows.
     pub(super) async fn is_behind(&self) -> Result<bool, RedisError> {
-        let reply = self.client.send(redis::cmd("HGET").arg(&self.names.settings).arg("version")).await?;
+        let reply = self
+            .client
+            .send(redis::cmd("HGET").arg(&self.names.settings).arg("version"))
+            .await?;
         let version: Option<u64> = read(reply)?;
         Ok(version != Some(self.settings().version))
     }
@@ -48,11 +55,21 @@ impl Shared {
 
     /// Replaces the default for all instances.
     pub(super) async fn replace(self: &Arc<Self>, quota: Quota) -> Result<(), RedisError> {
-        self.change("replace", |call| call.bytes(quota.to_string().as_bytes())).await.map(drop)
+        self.change("replace", |call| call.bytes(quota.to_string().as_bytes()))
+            .await
+            .map(drop)
     }
 
-    pub(super) async fn set_rule(self: &Arc<Self>, key: &[u8], quota: Quota) -> Result<(), RedisError> {
-        self.change("rule", |call| call.bytes(key).bytes(quota.to_string().as_bytes())).await.map(drop)
+    pub(super) async fn set_rule(
+        self: &Arc<Self>,
+        key: &[u8],
+        quota: Quota,
+    ) -> Result<(), RedisError> {
+        self.change("rule", |call| {
+            call.bytes(key).bytes(quota.to_string().as_bytes())
+        })
+        .await
+        .map(drop)
     }
 
     /// Whether there was such a rule.
@@ -61,7 +78,11 @@ impl Shared {
     }
 
     /// Learns what there is, changes it, and learns the change.
-    async fn change(self: &Arc<Self>, verb: &str, with: impl FnOnce(Call<'_>) -> Call<'_>) -> Result<u64, RedisError> {
+    async fn change(
+        self: &Arc<Self>,
+        verb: &str,
+        with: impl FnOnce(Call<'_>) -> Call<'_>,
+    ) -> Result<u64, RedisError> {
         self.learn().await?;
         let call = with(self.names.change(self.settings().version, verb));
         let version = read(self.client.call(&call).await?)?;
@@ -79,7 +100,8 @@ impl Shared {
             self.settings.store(Arc::new(settings));
             for owner in gone {
                 let shared = Arc::clone(self);
-                self.runtime.spawn(async move { shared.hand_back(&owner).await });
+                self.runtime
+                    .spawn(async move { shared.hand_back(&owner).await });
             }
         }
     }

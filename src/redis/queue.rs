@@ -53,7 +53,11 @@ impl Queues {
             queue.places += 1;
             Arc::clone(&queue.line)
         });
-        Place { queues: self, key, line }
+        Place {
+            queues: self,
+            key,
+            line,
+        }
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut HashMap<Vec<u8>, Queue>) -> T) -> T {
@@ -65,19 +69,30 @@ impl Queues {
 impl Place<'_> {
     /// Waits until all have left who came before.
     pub(super) async fn turn(&self) -> Turn<'_> {
-        Turn { _first: self.line.first.lock().await, line: &self.line }
+        Turn {
+            _first: self.line.first.lock().await,
+            line: &self.line,
+        }
     }
 
     /// What the first in line has heard last.
     pub(super) fn heard(&self) -> Option<SharedDecision> {
-        *self.line.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .line
+            .heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Turn<'_> {
     /// Tells those behind.
     pub(super) fn hear(&self, decision: SharedDecision) {
-        *self.line.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(decision);
+        *self
+            .line
+            .heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(decision);
     }
 }
 

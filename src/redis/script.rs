@@ -19,12 +19,26 @@ macro_rules! with_clock {
     };
 }
 
-pub(super) static TAKE: Text = Text { source: with_clock!("take.lua"), script: LazyLock::new(|| script(&TAKE)) };
-pub(super) static REFUND: Text = Text { source: include_str!("refund.lua"), script: LazyLock::new(|| script(&REFUND)) };
-pub(super) static LEASE: Text = Text { source: with_clock!("lease/lease.lua"), script: LazyLock::new(|| script(&LEASE)) };
-pub(super) static PROBE: Text = Text { source: include_str!("probe.lua"), script: LazyLock::new(|| script(&PROBE)) };
-pub(super) static SETTINGS: Text =
-    Text { source: include_str!("settings.lua"), script: LazyLock::new(|| script(&SETTINGS)) };
+pub(super) static TAKE: Text = Text {
+    source: with_clock!("take.lua"),
+    script: LazyLock::new(|| script(&TAKE)),
+};
+pub(super) static REFUND: Text = Text {
+    source: include_str!("refund.lua"),
+    script: LazyLock::new(|| script(&REFUND)),
+};
+pub(super) static LEASE: Text = Text {
+    source: with_clock!("lease/lease.lua"),
+    script: LazyLock::new(|| script(&LEASE)),
+};
+pub(super) static PROBE: Text = Text {
+    source: include_str!("probe.lua"),
+    script: LazyLock::new(|| script(&PROBE)),
+};
+pub(super) static SETTINGS: Text = Text {
+    source: include_str!("settings.lua"),
+    script: LazyLock::new(|| script(&SETTINGS)),
+};
 
 fn script(text: &Text) -> Script {
     Script::new(text.source)
@@ -59,8 +73,9 @@ impl<'a> Call<'a> {
         &self.command
     }
 
-    /// By the text, which the server then knows: after a restart, a failover or `SCRIPT FLUSH`. In a cluster this reaches the
-    /// very server that did not know it, where `SCRIPT LOAD` would have to reach all.
+    /// By the text, which the server then knows: after a restart, a failover or `SCRIPT FLUSH`. In
+    /// a cluster this reaches the very server that did not know it, where `SCRIPT LOAD` would have
+    /// to reach all.
     pub(super) fn by_text(&self) -> Cmd {
         let mut command = redis::cmd("EVAL");
         command.arg(self.text.source);
@@ -86,8 +101,15 @@ pub(super) struct Taken {
 
 impl Taken {
     pub(super) fn read(reply: Value) -> Result<Taken, RedisError> {
-        let (taken, micros, spent, stamp, life) = FromRedisValue::from_redis_value(reply).map_err(RedisError::reply)?;
-        Ok(Taken { taken, micros, spent, stamp, life })
+        let (taken, micros, spent, stamp, life) =
+            FromRedisValue::from_redis_value(reply).map_err(RedisError::reply)?;
+        Ok(Taken {
+            taken,
+            micros,
+            spent,
+            stamp,
+            life,
+        })
     }
 }
 

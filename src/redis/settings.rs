@@ -1,9 +1,10 @@
 //! What all instances share: the default quota and the rules, as they stand in one hash in Redis.
 //!
-//! A change is one call of `settings.lua`, atomic, and brings a new version. Buckets are named by the version that brought
-//! their quota: when that changes, everybody begins with a full bucket under a new name, and the old ones expire by
-//! themselves. So nobody ever reads a bucket by another quota than it was written by, and instances that learn of a change a
-//! moment later go on with the old buckets until then.
+//! A change is one call of `settings.lua`, atomic, and brings a new version. Buckets are named by
+//! the version that brought their quota: when that changes, everybody begins with a full bucket
+//! under a new name, and the old ones expire by themselves. So nobody ever reads a bucket by
+//! another quota than it was written by, and instances that learn of a change a moment later go on
+//! with the old buckets until then.
 
 use std::{collections::HashMap, iter, sync::Arc};
 
@@ -33,18 +34,30 @@ pub(super) struct Owner {
 
 impl Owner {
     fn new(names: &Names, quota: Quota, since: u64, default_since: u64) -> Owner {
-        let Names { prefix, leasing, .. } = names;
+        let Names {
+            prefix, leasing, ..
+        } = names;
         // Buckets with leases beside them are not to be taken for such without.
         let mode = if leasing.is_some() { "l" } else { "" };
         // When the default is replaced, the rules' buckets are full again as well.
         let (name, most) = if since == default_since {
-            (format!("{prefix}:{mode}{since:x}:"), leasing.as_ref().map_or(0, |leasing| leasing.max_keys))
+            (
+                format!("{prefix}:{mode}{since:x}:"),
+                leasing.as_ref().map_or(0, |leasing| leasing.max_keys),
+            )
         } else {
             (format!("{prefix}:{mode}{default_since:x}.{since:x}:"), 1)
         };
         let limit = Limit::new(quota);
-        let keys = leasing.as_ref().and_then(|leasing| leasing.keys(&limit, most));
-        Owner { limit, since, prefix: name.into_bytes(), keys }
+        let keys = leasing
+            .as_ref()
+            .and_then(|leasing| leasing.keys(&limit, most));
+        Owner {
+            limit,
+            since,
+            prefix: name.into_bytes(),
+            keys,
+        }
     }
 
     /// The name of a key's bucket.
@@ -69,7 +82,12 @@ pub(super) type Rules = HashMap<Vec<u8>, Arc<Owner>, RandomState>;
 impl Settings {
     /// Before anything is learned.
     pub(super) fn unknown(names: &Names, quota: Quota) -> Settings {
-        Settings { version: 0, start: true, default: Arc::new(Owner::new(names, quota, 0, 0)), rules: Rules::default() }
+        Settings {
+            version: 0,
+            start: true,
+            default: Arc::new(Owner::new(names, quota, 0, 0)),
+            rules: Rules::default(),
+        }
     }
 
     #[inline]
@@ -90,7 +108,10 @@ impl Settings {
 
     /// Goes on with what is known of quotas that stay, and returns those that do not.
     pub(super) fn succeed(&mut self, known: &Settings) -> Vec<Arc<Owner>> {
-        let mut before: HashMap<_, _> = known.owners().map(|owner| (owner.prefix.clone(), Arc::clone(owner))).collect();
+        let mut before: HashMap<_, _> = known
+            .owners()
+            .map(|owner| (owner.prefix.clone(), Arc::clone(owner)))
+            .collect();
         for owner in iter::once(&mut self.default).chain(self.rules.values_mut()) {
             if let Some(same) = before.remove(&owner.prefix) {
                 *owner = same;
@@ -100,21 +121,37 @@ impl Settings {
     }
 
     /// From the fields of the hash. `None`: there is none.
-    pub(super) fn read(names: &Names, fields: &HashMap<Vec<u8>, Vec<u8>>) -> Result<Option<Settings>, RedisError> {
+    pub(super) fn read(
+        names: &Names,
+        fields: &HashMap<Vec<u8>, Vec<u8>>,
+    ) -> Result<Option<Settings>, RedisError> {
         if fields.is_empty() {
             return Ok(None);
         }
         let version = number(field(fields, "version")?)?;
         let since = number(field(fields, "since")?)?;
-        let default = Arc::new(Owner::new(names, quota(field(fields, "default")?)?, since, since));
+        let default = Arc::new(Owner::new(
+            names,
+            quota(field(fields, "default")?)?,
+            since,
+            since,
+        ));
         let mut rules = Rules::default();
         for (name, value) in fields {
             if let Some(key) = name.strip_prefix(RULE) {
                 let (rule_since, text) = text(value)?.split_once(' ').ok_or_else(unreadable)?;
-                rules.insert(key.to_vec(), Arc::new(Owner::new(names, quota(text)?, number(rule_since)?, since)));
+                rules.insert(
+                    key.to_vec(),
+                    Arc::new(Owner::new(names, quota(text)?, number(rule_since)?, since)),
+                );
             }
         }
-        Ok(Some(Settings { version, start: field(fields, "start")? == "1", default, rules }))
+        Ok(Some(Settings {
+            version,
+            start: field(fields, "start")? == "1",
+            default,
+            rules,
+        }))
     }
 
     /// The call that puts these settings where there are older ones or none.
@@ -125,7 +162,9 @@ impl Settings {
             ("start", u8::from(self.start).to_string()),
         ];
         let call = names.change(self.version, "restore");
-        let call = fields.iter().fold(call, |call, (name, value)| call.bytes(name.as_bytes()).bytes(value.as_bytes()));
+        let call = fields.iter().fold(call, |call, (name, value)| {
+            call.bytes(name.as_bytes()).bytes(value.as_bytes())
+        });
         self.rules.iter().fold(call, |call, (key, rule)| {
             let value = format!("{} {}", rule.since, rule.limit.quota);
             call.bytes(&[RULE, key].concat()).bytes(value.as_bytes())
@@ -146,12 +185,19 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new(prefix: String, leasing: Option<Leasing>) -> Names {
         let settings = format!("{prefix}:settings").into_bytes();
-        Names { prefix, settings, leasing }
+        Names {
+            prefix,
+            settings,
+            leasing,
+        }
     }
 
     /// The beginning of a call that changes the settings.
     pub(super) fn change(&self, known: u64, verb: &str) -> Call<'_> {
-        Call::new(&SETTINGS, &self.settings).bytes(&self.settings).number(known).bytes(verb.as_bytes())
+        Call::new(&SETTINGS, &self.settings)
+            .bytes(&self.settings)
+            .number(known)
+            .bytes(verb.as_bytes())
     }
 }
 

@@ -1,5 +1,5 @@
-//! What all clones of a limiter and its watcher have in common: how a question gets to Redis, and what is known of its
-//! settings.
+//! What all clones of a limiter and its watcher have in common: how a question gets to Redis, and
+//! what is known of its settings.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -65,7 +65,11 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        self.0.get().into_iter().flatten().for_each(AbortHandle::abort);
+        self.0
+            .get()
+            .into_iter()
+            .flatten()
+            .for_each(AbortHandle::abort);
     }
 }
 
@@ -78,7 +82,9 @@ pub(super) struct Lives {
 
 impl Lives {
     fn draw(&self) -> u64 {
-        self.seed.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed)) & LIFE
+        self.seed
+            .hash_one(self.drawn.fetch_add(1, Ordering::Relaxed))
+            & LIFE
     }
 }
 
@@ -87,10 +93,14 @@ impl Shared {
         self.settings.load_full()
     }
 
-    /// The decision, if it can be made without waiting: from leased tokens, by a refusal that is remembered, or since Redis cannot
-    /// be asked.
+    /// The decision, if it can be made without waiting: from leased tokens, by a refusal that is
+    /// remembered, or since Redis cannot be asked.
     #[inline]
-    pub(super) fn decide_at_once(self: &Arc<Self>, key: &[u8], cost: u32) -> Option<SharedDecision> {
+    pub(super) fn decide_at_once(
+        self: &Arc<Self>,
+        key: &[u8],
+        cost: u32,
+    ) -> Option<SharedDecision> {
         if self.names.leasing.is_some() {
             let settings = self.settings.load();
             let owner = settings.owner(key);
@@ -100,7 +110,11 @@ impl Shared {
                 return Some(held);
             }
         }
-        if self.health.ask().is_some() { None } else { Some(self.fall_back(key, cost)) }
+        if self.health.ask().is_some() {
+            None
+        } else {
+            Some(self.fall_back(key, cost))
+        }
     }
 
     /// The decision, wherever it is made.
@@ -116,11 +130,17 @@ impl Shared {
     #[inline]
     fn fall_back(&self, key: &[u8], cost: u32) -> SharedDecision {
         self.health.fell_back();
-        self.fallback.decide(key, cost, || self.settings().owner(key).limit.layout)
+        self.fallback
+            .decide(key, cost, || self.settings().owner(key).limit.layout)
     }
 
     /// The decision of Redis, if it can be asked and answers in time.
-    pub(super) async fn take(&self, owner: &Owner, key: &[u8], cost: u32) -> Option<SharedDecision> {
+    pub(super) async fn take(
+        &self,
+        owner: &Owner,
+        key: &[u8],
+        cost: u32,
+    ) -> Option<SharedDecision> {
         let taken = self.ask_to_take(owner, key, cost).await?;
         Some(self.decided(owner, cost, taken))
     }
@@ -128,7 +148,12 @@ impl Shared {
     /// What Redis has decided.
     pub(super) fn decided(&self, owner: &Owner, cost: u32, taken: Taken) -> SharedDecision {
         self.health.answered();
-        SharedDecision { decision: decision(owner, cost, taken), source: Source::Redis, life: taken.life, turn: 0 }
+        SharedDecision {
+            decision: decision(owner, cost, taken),
+            source: Source::Redis,
+            life: taken.life,
+            turn: 0,
+        }
     }
 
     pub(super) async fn ask_to_take(&self, owner: &Owner, key: &[u8], cost: u32) -> Option<Taken> {
@@ -136,7 +161,10 @@ impl Shared {
         let call = if self.names.leasing.is_some() {
             self.lease_call(owner, &bucket, "take").number(cost.into())
         } else {
-            let call = Call::new(&TAKE, &bucket).bytes(&owner.limit.terms).number(cost.into()).number(self.lives.draw());
+            let call = Call::new(&TAKE, &bucket)
+                .bytes(&owner.limit.terms)
+                .number(cost.into())
+                .number(self.lives.draw());
             self.manual_micros().into_iter().fold(call, Call::number)
         };
         self.ask(&call, Taken::read).await
@@ -144,7 +172,10 @@ impl Shared {
 
     /// The beginning of a call on a bucket with leases beside it.
     pub(super) fn lease_call<'a>(&self, owner: &Owner, bucket: &'a [u8], verb: &str) -> Call<'a> {
-        let call = Call::new(&LEASE, bucket).bytes(&owner.limit.terms).bytes(verb.as_bytes()).number(self.lives.draw());
+        let call = Call::new(&LEASE, bucket)
+            .bytes(&owner.limit.terms)
+            .bytes(verb.as_bytes())
+            .number(self.lives.draw());
         match self.manual_micros() {
             Some(micros) => call.number(micros),
             None => call.bytes(b""),
@@ -168,11 +199,21 @@ impl Shared {
         let bucket = owner.bucket(key);
         let given = if self.names.leasing.is_some() {
             let call = self.lease_call(owner, &bucket, "refund");
-            let call = call.number(decision.life).number(sold.stamp).number(charged);
+            let call = call
+                .number(decision.life)
+                .number(sold.stamp)
+                .number(charged);
             self.ask(&call, Taken::read).await.map(|given| given.taken)
         } else {
             let call = Call::new(&REFUND, &bucket).bytes(&owner.limit.terms);
-            self.ask(&call.number(decision.life).number(sold.stamp).number(charged), read).await
+            self.ask(
+                &call
+                    .number(decision.life)
+                    .number(sold.stamp)
+                    .number(charged),
+                read,
+            )
+            .await
         };
         let given = given.unwrap_or(false);
         if given {
@@ -185,7 +226,9 @@ impl Shared {
     pub(super) async fn forget(&self, owner: &Owner, key: &[u8]) -> Result<(), RedisError> {
         let bucket = owner.bucket(key);
         if let Some(leasing) = &self.names.leasing {
-            let call = self.lease_call(owner, &bucket, "reset").number(leasing.lifetime_micros());
+            let call = self
+                .lease_call(owner, &bucket, "reset")
+                .number(leasing.lifetime_micros());
             self.client.call(&call).await.and_then(Taken::read)?;
         } else {
             let _: u64 = read(self.client.send(redis::cmd("DEL").arg(bucket)).await?)?;
@@ -202,17 +245,28 @@ impl Shared {
     }
 
     /// Asks Redis; a failure opens the breaker.
-    pub(super) async fn ask<T>(&self, call: &Call<'_>, read: impl FnOnce(Value) -> Result<T, RedisError>) -> Option<T> {
+    pub(super) async fn ask<T>(
+        &self,
+        call: &Call<'_>,
+        read: impl FnOnce(Value) -> Result<T, RedisError>,
+    ) -> Option<T> {
         let seen = self.health.ask()?;
         let answer = self.client.call(call).await.and_then(read);
-        answer.inspect_err(|error| self.health.failed(seen, Some(call.key), error)).ok()
+        answer
+            .inspect_err(|error| self.health.failed(seen, Some(call.key), error))
+            .ok()
     }
 
-    /// Connects, and finds out whether the bucket that failed last can be written, or else the settings.
+    /// Connects, and finds out whether the bucket that failed last can be written, or else the
+    /// settings.
     pub(super) async fn probe(&self) -> Result<(), RedisError> {
         self.client.connect().await?;
         let failed = self.health.failed_bucket();
-        let key = if failed.is_empty() { self.names.settings.as_slice() } else { failed.as_slice() };
+        let key = if failed.is_empty() {
+            self.names.settings.as_slice()
+        } else {
+            failed.as_slice()
+        };
         self.client.call(&Call::new(&PROBE, key)).await?;
         Ok(())
     }
@@ -222,7 +276,10 @@ impl Shared {
 fn decision(owner: &Owner, cost: u32, taken: Taken) -> Decision {
     let layout = &owner.limit.layout;
     let request = Request::take(layout, taken.micros.saturating_mul(1000), cost);
-    let state = State { spent: taken.spent, stamp: taken.stamp };
+    let state = State {
+        spent: taken.spent,
+        stamp: taken.stamp,
+    };
     match taken.taken {
         true => request.charged(state, request.units()),
         false if cost == 0 => request.declined(state, Outcome::Allowed),

@@ -22,7 +22,12 @@ pub(super) struct Limit {
 impl Limit {
     pub(super) fn new(quota: Quota) -> Limit {
         let layout = Layout::apart(&quota);
-        let Terms { capacity, window, tick_bits, .. } = layout.terms;
+        let Terms {
+            capacity,
+            window,
+            tick_bits,
+            ..
+        } = layout.terms;
         let numbers = [
             layout.units(1) as f64,
             capacity as f64,
@@ -32,8 +37,16 @@ impl Limit {
             layout.last_tick() as f64,
         ];
         let digits = ticks_per_micro(&layout).map(f64::from);
-        let terms = numbers.into_iter().chain(digits).flat_map(f64::to_le_bytes).collect();
-        Limit { quota, layout, terms }
+        let terms = numbers
+            .into_iter()
+            .chain(digits)
+            .flat_map(f64::to_le_bytes)
+            .collect();
+        Limit {
+            quota,
+            layout,
+            terms,
+        }
     }
 }
 

@@ -29,7 +29,8 @@ const BUCKET: &[u8] = b"bucket";
 enum Step {
     /// At such a time, so many tokens.
     Take(u64, u32),
-    /// At the first microsecond of a tick, or the last before it: where a floor that is not exact shows.
+    /// At the first microsecond of a tick, or the last before it: where a floor that is not exact
+    /// shows.
     TakeAtTick(u64, bool, u32),
     /// When so many tokens' time has passed, which often is a microsecond's very beginning.
     TakeAtToken(u64, u32),
@@ -44,24 +45,37 @@ fn any_size(most: u64) -> impl Strategy<Value = u64> {
 }
 
 fn quota() -> impl Strategy<Value = Quota> {
-    let capacity = || prop_oneof![1..=12_u32, any_size(u64::from(u32::MAX)).prop_map(|capacity| (capacity as u32).max(1))];
-    let seconds = prop::sample::select(vec![1, 60, 3600, 86_400]).prop_map(|seconds: u64| seconds * 1_000_000_000);
+    let capacity = || {
+        prop_oneof![
+            1..=12_u32,
+            any_size(u64::from(u32::MAX)).prop_map(|capacity| (capacity as u32).max(1))
+        ]
+    };
+    let seconds = prop::sample::select(vec![1, 60, 3600, 86_400])
+        .prop_map(|seconds: u64| seconds * 1_000_000_000);
     let rate = prop_oneof![
         (1..=1000_u64, seconds),
-        (any_size(CENTURY), any_size(CENTURY)).prop_map(|(a, b)| (a.min(b).max(1), a.max(b).max(1))),
+        (any_size(CENTURY), any_size(CENTURY))
+            .prop_map(|(a, b)| (a.min(b).max(1), a.max(b).max(1))),
         Just((1, 1)),
         Just((1, CENTURY)),
     ];
-    let greedy = (capacity(), rate)
-        .prop_map(|(capacity, (tokens, nanos))| Quota::new(capacity, tokens, Duration::from_nanos(nanos)).unwrap());
+    let greedy = (capacity(), rate).prop_map(|(capacity, (tokens, nanos))| {
+        Quota::new(capacity, tokens, Duration::from_nanos(nanos)).unwrap()
+    });
     let interval = (capacity(), any_size(CENTURY)).prop_map(|(capacity, nanos)| {
-        Quota::try_interval(capacity, Duration::from_nanos(nanos.max(1000).max(capacity.into()))).unwrap()
+        Quota::try_interval(
+            capacity,
+            Duration::from_nanos(nanos.max(1000).max(capacity.into())),
+        )
+        .unwrap()
     });
     prop_oneof![3 => greedy, 1 => interval]
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let time = || prop_oneof![9 => any_size(END + 2), 1 => any_size(1 << 52), 1 => END - 2..=END + 2];
+    let time =
+        || prop_oneof![9 => any_size(END + 2), 1 => any_size(1 << 52), 1 => END - 2..=END + 2];
     let cost = || prop_oneof![3 => 0..=12_u32, 1 => any_size(u64::from(u32::MAX)).prop_map(|cost| cost as u32)];
     let step = prop_oneof![
         3 => (time(), cost()).prop_map(|(micros, cost)| Step::Take(micros, cost)),
@@ -87,20 +101,37 @@ impl Both<'_> {
         let (tick, units) = (layout.tick(micros * 1000), layout.units(cost));
         let settled = layout.settle(self.state, tick);
         let asks = cost > 0 && cost <= layout.capacity_tokens();
-        let sold = asks.then(|| layout.reserve(self.state, tick, units, tick).ok()).flatten();
+        let sold = asks
+            .then(|| layout.reserve(self.state, tick, units, tick).ok())
+            .flatten();
         if let Some(sold) = sold {
             self.state = sold;
             self.charges.push((sold, units));
         }
         let State { spent, stamp } = sold.unwrap_or(settled);
-        let call = Call::new(&TAKE, BUCKET).bytes(&self.limit.terms).number(cost.into()).number(7).number(micros);
+        let call = Call::new(&TAKE, BUCKET)
+            .bytes(&self.limit.terms)
+            .number(cost.into())
+            .number(7)
+            .number(micros);
         let taken = Taken::read(call.by_text().query(self.connection).unwrap()).unwrap();
-        prop_assert_eq!(taken, Taken { taken: sold.is_some(), micros, spent, stamp, life: 7 });
+        prop_assert_eq!(
+            taken,
+            Taken {
+                taken: sold.is_some(),
+                micros,
+                spent,
+                stamp,
+                life: 7
+            }
+        );
         Ok(())
     }
 
     fn refund_one_of(&mut self, before: usize) -> Result<(), TestCaseError> {
-        let Some(place) = self.charges.len().checked_sub(before + 1) else { return Ok(()) };
+        let Some(place) = self.charges.len().checked_sub(before + 1) else {
+            return Ok(());
+        };
         let (sold, units) = self.charges[place];
         if self.refund(sold, units)? {
             self.charges.remove(place);
@@ -111,7 +142,11 @@ impl Both<'_> {
     /// Whether anything was given back.
     fn refund(&mut self, sold: State, units: u64) -> Result<bool, TestCaseError> {
         let refunded = self.limit.layout.refund(self.state, sold, units);
-        let call = Call::new(&REFUND, BUCKET).bytes(&self.limit.terms).number(7).number(sold.stamp).number(units);
+        let call = Call::new(&REFUND, BUCKET)
+            .bytes(&self.limit.terms)
+            .number(7)
+            .number(sold.stamp)
+            .number(units);
         let gave: bool = call.by_text().query(self.connection).unwrap();
         prop_assert_eq!(gave, refunded.is_some());
         self.state = refunded.unwrap_or(self.state);
@@ -120,19 +155,29 @@ impl Both<'_> {
 
     fn micros_at(&self, tick: u64) -> u64 {
         let tick = tick.min(self.limit.layout.last_tick());
-        self.limit.layout.terms.nanos_at(tick).map_or(0, |nanos| nanos.div_ceil(1000))
+        self.limit
+            .layout
+            .terms
+            .nanos_at(tick)
+            .map_or(0, |nanos| nanos.div_ceil(1000))
     }
 
     fn play(&mut self, step: &Step) -> Result<(), TestCaseError> {
         match *step {
             Step::Take(micros, cost) => self.take(micros, cost),
-            Step::TakeAtTick(tick, before, cost) => self.take(self.micros_at(tick).saturating_sub(before.into()), cost),
-            Step::TakeAtToken(tokens, cost) => {
-                self.take(self.micros_at(tokens.saturating_mul(self.limit.layout.units(1))), cost)
+            Step::TakeAtTick(tick, before, cost) => {
+                self.take(self.micros_at(tick).saturating_sub(before.into()), cost)
             }
+            Step::TakeAtToken(tokens, cost) => self.take(
+                self.micros_at(tokens.saturating_mul(self.limit.layout.units(1))),
+                cost,
+            ),
             Step::Refund(before) => self.refund_one_of(before),
             Step::RefundLost(ticks) => {
-                let lost = State { stamp: self.state.stamp + ticks, ..self.state };
+                let lost = State {
+                    stamp: self.state.stamp + ticks,
+                    ..self.state
+                };
                 self.refund(lost, 1).map(drop)
             }
         }
@@ -142,17 +187,29 @@ impl Both<'_> {
 #[test]
 fn the_scripts_are_the_transitions() {
     let server = RedisServer::start();
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let mut connection = redis::Client::open(server.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
     let compare = |quota: Quota, steps: &[Step], connection: &mut Connection| {
         redis::cmd("DEL").arg(BUCKET).exec(connection).unwrap();
         let state = State { spent: 0, stamp: 0 };
-        let mut both = Both { limit: Limit::new(quota), state, charges: Vec::new(), connection };
+        let mut both = Both {
+            limit: Limit::new(quota),
+            state,
+            charges: Vec::new(),
+            connection,
+        };
         steps.iter().try_for_each(|step| both.play(step))
     };
     let connection = std::cell::RefCell::new(&mut connection);
-    let compared = TestRunner::new(config)
-        .run(&(quota(), steps()), |(quota, steps)| compare(quota, &steps, &mut connection.borrow_mut()));
+    let compared = TestRunner::new(config).run(&(quota(), steps()), |(quota, steps)| {
+        compare(quota, &steps, &mut connection.borrow_mut())
+    });
     match compared {
         Err(TestError::Fail(why, (quota, steps))) => panic!("{why}\n{quota:?} {steps:#?}"),
         other => other.unwrap(),
@@ -162,16 +219,31 @@ fn the_scripts_are_the_transitions() {
 #[test]
 fn of_two_who_restore_the_settings_the_newer_counts() {
     let server = RedisServer::start();
-    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    let mut connection = redis::Client::open(server.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
     let names = Names::new("tollgate".to_owned(), None);
     let mut versions: Vec<u64> = Vec::new();
     for version in [5, 9, 7] {
         let mut settings = Settings::unknown(&names, Quota::per_day(version as u32));
         settings.version = version;
-        versions.push(settings.restore(&names).by_text().query(&mut connection).unwrap());
+        versions.push(
+            settings
+                .restore(&names)
+                .by_text()
+                .query(&mut connection)
+                .unwrap(),
+        );
     }
     assert_eq!(versions, [5, 9, 9]);
-    let fields = redis::cmd("HGETALL").arg(&names.settings).query(&mut connection).unwrap();
+    let fields = redis::cmd("HGETALL")
+        .arg(&names.settings)
+        .query(&mut connection)
+        .unwrap();
     let settings = Settings::read(&names, &fields).unwrap().unwrap();
-    assert_eq!((settings.version, settings.default.limit.quota), (9, Quota::per_day(9)));
+    assert_eq!(
+        (settings.version, settings.default.limit.quota),
+        (9, Quota::per_day(9))
+    );
 }

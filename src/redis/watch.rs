@@ -1,5 +1,5 @@
-//! What goes on in the background, as long as there is a limiter: probes while Redis is ill, and a look at the shared
-//! settings every second and whenever a change is told.
+//! What goes on in the background, as long as there is a limiter: probes while Redis is ill, and a
+//! look at the shared settings every second and whenever a change is told.
 
 use std::{
     sync::{Arc, Weak},
@@ -18,10 +18,14 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) async fn watch(shared: Weak<Shared>) {
     let mut failed_probes = 0;
     loop {
-        let Some(up) = shared.upgrade().map(|shared| shared.health.stats().up) else { return };
+        let Some(up) = shared.upgrade().map(|shared| shared.health.stats().up) else {
+            return;
+        };
         if !up {
             sleep(breaker::pause(failed_probes)).await;
-            let Some(shared) = shared.upgrade() else { return };
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
             failed_probes = match shared.come_back().await {
                 Ok(()) => {
                     tracing::info!("Redis is back");
@@ -30,7 +34,9 @@ pub(super) async fn watch(shared: Weak<Shared>) {
                 Err(_) => failed_probes + 1,
             };
         } else if !opened_within(&shared, LOOK).await {
-            let Some(shared) = shared.upgrade() else { return };
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
             shared.look().await;
         }
     }
@@ -41,7 +47,9 @@ pub(super) async fn listen(shared: Weak<Shared>) {
     loop {
         if let Some(mut messages) = subscribe(&shared).await {
             while messages.next().await.is_some() {
-                let Some(shared) = shared.upgrade() else { return };
+                let Some(shared) = shared.upgrade() else {
+                    return;
+                };
                 shared.look().await;
             }
         }
@@ -58,7 +66,12 @@ async fn subscribe(shared: &Weak<Shared>) -> Option<redis::aio::PubSubStream> {
 
 /// Waits so long, or until the breaker opens, which is the answer.
 async fn opened_within(shared: &Weak<Shared>, time: Duration) -> bool {
-    let Some(opened) = shared.upgrade().map(|shared| Arc::clone(&shared.health.opened)) else { return false };
+    let Some(opened) = shared
+        .upgrade()
+        .map(|shared| Arc::clone(&shared.health.opened))
+    else {
+        return false;
+    };
     timeout(time, opened.notified()).await.is_ok()
 }
 
@@ -74,7 +87,9 @@ impl Shared {
 
     /// Catches up with the shared settings.
     async fn look(self: &Arc<Self>) {
-        let Some(seen) = self.health.ask() else { return };
+        let Some(seen) = self.health.ask() else {
+            return;
+        };
         let learned = match self.is_behind().await {
             Ok(true) => self.learn().await,
             answer => answer.map(drop),

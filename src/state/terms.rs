@@ -1,4 +1,5 @@
-//! What a quota means in units and ticks, whatever the word looks like: when something is ready, enough, or full.
+//! What a quota means in units and ticks, whatever the word looks like: when something is ready,
+//! enough, or full.
 
 use super::{State, scale::HORIZON_NANOS};
 
@@ -46,14 +47,18 @@ impl Terms {
         self.remaining(0)
     }
 
-    /// Where a charge begins. In an interval quota one that does not fit the rest of a window waits for the next one as a
-    /// whole: no window ever gives more than its capacity.
+    /// Where a charge begins. In an interval quota one that does not fit the rest of a window waits
+    /// for the next one as a whole: no window ever gives more than its capacity.
     pub(super) const fn start(&self, spent: u64, cost: u64) -> u64 {
         if self.is_greedy() || cost == 0 {
             return spent;
         }
         let last = (spent + cost - 1) / self.capacity;
-        if last > spent / self.capacity { last * self.capacity } else { spent }
+        if last > spent / self.capacity {
+            last * self.capacity
+        } else {
+            spent
+        }
     }
 
     /// Whether more is sold than there is: somebody waits.
@@ -75,10 +80,14 @@ impl Terms {
         sold.stamp + ticks
     }
 
-    /// The first tick at which a charge of `cost` units would pass, if nobody takes anything in between.
+    /// The first tick at which a charge of `cost` units would pass, if nobody takes anything in
+    /// between.
     pub(crate) const fn enough_at(&self, settled: State, cost: u64) -> u64 {
         let spent = self.start(settled.spent, cost) + cost;
-        self.ready(State { spent, stamp: settled.stamp })
+        self.ready(State {
+            spent,
+            stamp: settled.stamp,
+        })
     }
 
     /// The first tick at which the bucket is full again.
@@ -91,11 +100,22 @@ impl Terms {
         settled.stamp + ticks
     }
 
-    /// How long an empty bucket takes to be full again, rounded up; of an interval quota, its window.
+    /// How long an empty bucket takes to be full again, rounded up; of an interval quota, its
+    /// window.
     pub(crate) const fn window_nanos(&self) -> u64 {
-        let units = if self.is_greedy() { self.capacity } else { self.window << self.tick_bits };
-        let nanos = (units as u128).saturating_mul(self.nanos as u128).div_ceil(self.refill as u128);
-        if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
+        let units = if self.is_greedy() {
+            self.capacity
+        } else {
+            self.window << self.tick_bits
+        };
+        let nanos = (units as u128)
+            .saturating_mul(self.nanos as u128)
+            .div_ceil(self.refill as u128);
+        if nanos > u64::MAX as u128 {
+            u64::MAX
+        } else {
+            nanos as u64
+        }
     }
 
     /// Where a tick lies on the axis of refilled units, for greedy quotas.
@@ -110,16 +130,27 @@ impl Terms {
 
     /// The first nanosecond at which `tick` has come; `None` when that is behind the horizon.
     pub(crate) const fn nanos_at(&self, tick: u64) -> Option<u64> {
-        // Within the horizon fewer than 2⁶¹ units come back, and a period is below 2⁶² ns; what saturates is behind it.
+        // Within the horizon fewer than 2⁶¹ units come back, and a period is below 2⁶² ns; what
+        // saturates is behind it.
         let units = (tick as u128) << self.tick_bits;
-        let nanos = units.saturating_mul(self.nanos as u128).div_ceil(self.refill as u128);
-        if nanos > HORIZON_NANOS as u128 { None } else { Some(nanos as u64) }
+        let nanos = units
+            .saturating_mul(self.nanos as u128)
+            .div_ceil(self.refill as u128);
+        if nanos > HORIZON_NANOS as u128 {
+            None
+        } else {
+            Some(nanos as u64)
+        }
     }
 
     /// How long a tick is, rounded up.
     pub(crate) const fn resolution_nanos(&self) -> u64 {
         // At most 2²⁹ units a tick, and at most a century for each.
         let nanos = ((self.nanos as u128) << self.tick_bits).div_ceil(self.refill as u128);
-        if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
+        if nanos > u64::MAX as u128 {
+            u64::MAX
+        } else {
+            nanos as u64
+        }
     }
 }

@@ -7,9 +7,18 @@ fn extremes() -> Vec<Quota> {
     let century = Duration::from_secs(36_525 * 86_400);
     let mut quotas = Vec::new();
     for capacity in [1, 2, 10, 1000, 1 << 20, u32::MAX] {
-        for (tokens, period) in [(1, century), (1, Duration::from_secs(1)), (1_000_000_000, Duration::from_secs(1))] {
+        for (tokens, period) in [
+            (1, century),
+            (1, Duration::from_secs(1)),
+            (1_000_000_000, Duration::from_secs(1)),
+        ] {
             quotas.push(Quota::new(capacity, tokens, period).unwrap());
-            quotas.push(Quota::new(capacity, tokens, period).unwrap().try_debt(0).unwrap());
+            quotas.push(
+                Quota::new(capacity, tokens, period)
+                    .unwrap()
+                    .try_debt(0)
+                    .unwrap(),
+            );
         }
         for window in [Duration::from_secs(5), Duration::from_secs(3600), century] {
             quotas.push(Quota::try_interval(capacity, window).unwrap());
@@ -45,7 +54,15 @@ fn stamps_reach_the_horizon_and_stop_there() {
 fn a_tick_comes_at_the_nanosecond_it_was_promised() {
     for quota in extremes() {
         let layout = Layout::of(&quota);
-        for tick in [1, 2, 3, 1000, 1 << 20, layout.last_tick() / 3, layout.last_tick()] {
+        for tick in [
+            1,
+            2,
+            3,
+            1000,
+            1 << 20,
+            layout.last_tick() / 3,
+            layout.last_tick(),
+        ] {
             if tick <= layout.last_tick() {
                 let nanos = layout.nanos_at(tick).unwrap();
                 assert!(layout.tick(nanos) >= tick, "{quota}: tick {tick}");

@@ -16,13 +16,19 @@ pub(super) fn prefers(request: &HeaderMap, one: &str, other: &str) -> bool {
 
 /// What the most specific range that covers this type weighs; 0 when there is none.
 fn weight(request: &HeaderMap, media_type: &str) -> u16 {
-    let ranges = request.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|line| line.split(','));
+    let ranges = request
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(','));
     let covering = ranges.filter_map(|range| {
         let mut parts = range.split(';').map(str::trim);
         let specificity = specificity(parts.next()?, media_type)?;
         Some((specificity, parts.find_map(quality).unwrap_or(FULL)))
     });
-    covering.max_by_key(|(specificity, _)| *specificity).map_or(0, |(_, weight)| weight)
+    covering
+        .max_by_key(|(specificity, _)| *specificity)
+        .map_or(0, |(_, weight)| weight)
 }
 
 fn specificity(range: &str, media_type: &str) -> Option<u8> {
@@ -38,8 +44,11 @@ fn specificity(range: &str, media_type: &str) -> Option<u8> {
 /// The value of a `q`. One that is no number accepts nothing.
 fn quality(parameter: &str) -> Option<u16> {
     let (name, value) = parameter.split_once('=')?;
-    let weight = || Some((value.trim().parse::<f32>().ok()?.clamp(0.0, 1.0) * f32::from(FULL)) as u16);
-    name.trim().eq_ignore_ascii_case("q").then(|| weight().unwrap_or(0))
+    let weight =
+        || Some((value.trim().parse::<f32>().ok()?.clamp(0.0, 1.0) * f32::from(FULL)) as u16);
+    name.trim()
+        .eq_ignore_ascii_case("q")
+        .then(|| weight().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -64,8 +73,13 @@ mod tests {
             (Some("application/problem+json-and-more"), false),
             (Some(""), false),
         ] {
-            let headers = HeaderMap::from_iter(accept.map(|accept| (ACCEPT, accept.parse().unwrap())));
-            assert_eq!(prefers(&headers, "application/problem+json", "application/json"), wanted, "{accept:?}");
+            let headers =
+                HeaderMap::from_iter(accept.map(|accept| (ACCEPT, accept.parse().unwrap())));
+            assert_eq!(
+                prefers(&headers, "application/problem+json", "application/json"),
+                wanted,
+                "{accept:?}"
+            );
         }
     }
 }

@@ -10,7 +10,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of what [`RateLimit`](super::RateLimit) answers: that of the service behind it, or a short text.
+    /// The body of what [`RateLimit`](super::RateLimit) answers: that of the service behind it, or
+    /// a short text.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -28,8 +29,8 @@ pin_project! {
 }
 
 impl<B: From<Bytes>> ResponseBody<B> {
-    /// The same as a body of the service's own type, where that can be made of a text: untouched, without the box that
-    /// `axum::body::Body::new` would put around it.
+    /// The same as a body of the service's own type, where that can be made of a text: untouched,
+    /// without the box that `axum::body::Body::new` would put around it.
     ///
     /// ```
     /// use axum::{body::Body, response::Response};
@@ -50,11 +51,17 @@ impl<B: From<Bytes>> ResponseBody<B> {
 
 impl<B> ResponseBody<B> {
     pub(super) fn of_service(body: B) -> ResponseBody<B> {
-        ResponseBody { source: Source::Service { body } }
+        ResponseBody {
+            source: Source::Service { body },
+        }
     }
 
     pub(super) fn of_gate(text: String) -> ResponseBody<B> {
-        ResponseBody { source: Source::Gate { text: Some(text.into()).filter(|text: &Bytes| !text.is_empty()) } }
+        ResponseBody {
+            source: Source::Gate {
+                text: Some(text.into()).filter(|text: &Bytes| !text.is_empty()),
+            },
+        }
     }
 }
 
@@ -62,7 +69,10 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().source.project() {
             Projected::Service { body } => body.poll_frame(context),
             Projected::Gate { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
@@ -79,7 +89,9 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Service { body } => body.size_hint(),
-            Source::Gate { text } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Source::Gate { text } => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
         }
     }
 }

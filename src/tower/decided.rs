@@ -9,12 +9,13 @@ use http::{
 
 use crate::Decision;
 
-/// The header `X-RateLimit-Without-Redis`, on answers that were made without Redis, though it should have been asked: it
-/// names the policy that decided, `local`, `open` or `closed`.
+/// The header `X-RateLimit-Without-Redis`, on answers that were made without Redis, though it
+/// should have been asked: it names the policy that decided, `local`, `open` or `closed`.
 pub const WITHOUT_REDIS: HeaderName = HeaderName::from_static("x-ratelimit-without-redis");
 
-/// No extensions, and room for seven: a new map has room for three, of which axum needs as many, and with ours it would grow. (That a
-/// copy has as much room nobody promises; without it, only time would be lost.)
+/// No extensions, and room for seven: a new map has room for three, of which axum needs as many,
+/// and with ours it would grow. (That a copy has as much room nobody promises; without it, only
+/// time would be lost.)
 static ROOM: LazyLock<Extensions> = LazyLock::new(|| {
     let mut room = Extensions::new();
     room.insert(0_u8);
@@ -35,7 +36,10 @@ pub(super) struct Decided {
 impl From<Decision> for Decided {
     #[inline]
     fn from(decision: Decision) -> Decided {
-        Decided { decision, without_redis: None }
+        Decided {
+            decision,
+            without_redis: None,
+        }
     }
 }
 

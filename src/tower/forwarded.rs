@@ -1,11 +1,13 @@
-//! What trusted proxies say of where a request came from: `X-Forwarded-For`, and `Forwarded` (RFC 7239).
+//! What trusted proxies say of where a request came from: `X-Forwarded-For`, and `Forwarded` (RFC
+//! 7239).
 //!
-//! Every proxy appends to the right. So both headers are read from the right, and nothing further left can change what a
-//! trusted proxy has said: the first address that is not one of ours is the client. What cannot be read ends the search at the
-//! last address that could be.
+//! Every proxy appends to the right. So both headers are read from the right, and nothing further
+//! left can change what a trusted proxy has said: the first address that is not one of ours is the
+//! client. What cannot be read ends the search at the last address that could be.
 //!
-//! A proxy that appends to one header passes the other on as the client wrote it. When both are there and name different
-//! clients, one of them may be forged, and nobody knows which: the client is then the proxy itself.
+//! A proxy that appends to one header passes the other on as the client wrote it. When both are
+//! there and name different clients, one of them may be forged, and nobody knows which: the client
+//! is then the proxy itself.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,7 +17,8 @@ use ipnet::IpNet;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
-/// The networks of your own proxies: from them alone are `X-Forwarded-For` and `Forwarded` believed.
+/// The networks of your own proxies: from them alone are `X-Forwarded-For` and `Forwarded`
+/// believed.
 ///
 /// ```
 /// use {http::HeaderMap, std::net::IpAddr, tollgate::tower::TrustedProxies};
@@ -40,7 +43,8 @@ impl FromIterator<IpNet> for TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Whether this is the address of one of them. An IPv4 address inside of an IPv6 one counts as the former.
+    /// Whether this is the address of one of them. An IPv4 address inside of an IPv6 one counts as
+    /// the former.
     ///
     /// ```
     /// # use tollgate::tower::TrustedProxies;
@@ -55,28 +59,37 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Who sent a request that `peer` handed over: the rightmost address that is not one of ours, as far as trusted proxies
-    /// tell; else the peer itself.
+    /// Who sent a request that `peer` handed over: the rightmost address that is not one of ours,
+    /// as far as trusted proxies tell; else the peer itself.
     ///
-    /// What cannot be read ends the search at the last address that could be. When both headers are there and disagree, one
-    /// of them may be forged, and the peer counts.
+    /// What cannot be read ends the search at the last address that could be. When both headers are
+    /// there and disagree, one of them may be forged, and the peer counts.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
-        if self.trusts(peer) { self.behind(peer, headers) } else { peer }
+        if self.trusts(peer) {
+            self.behind(peer, headers)
+        } else {
+            peer
+        }
     }
 
-    /// Whether what the headers say counts: `peer` is one of the proxies, and the two headers do not name different clients.
+    /// Whether what the headers say counts: `peer` is one of the proxies, and the two headers do
+    /// not name different clients.
     #[must_use]
     pub fn believes(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
         let peer = peer.to_canonical();
         let both = headers.contains_key(X_FORWARDED_FOR) && headers.contains_key(FORWARDED);
-        let agree = || self.first_foreign(peer, x_forwarded_for(headers)) == self.first_foreign(peer, forwarded(headers));
+        let agree = || {
+            self.first_foreign(peer, x_forwarded_for(headers))
+                == self.first_foreign(peer, forwarded(headers))
+        };
         self.trusts(peer) && (!both || agree())
     }
 
-    /// The addresses that a request has come through, the farthest first, as far as they can be read from the right: those of
-    /// `X-Forwarded-For`, or where there is none, of `Forwarded`. Whether they are true is another question.
+    /// The addresses that a request has come through, the farthest first, as far as they can be
+    /// read from the right: those of `X-Forwarded-For`, or where there is none, of `Forwarded`.
+    /// Whether they are true is another question.
     #[must_use]
     pub fn hops(headers: &HeaderMap) -> Vec<IpAddr> {
         let mut hops: Vec<IpAddr> = if headers.contains_key(X_FORWARDED_FOR) {
@@ -97,7 +110,9 @@ impl TrustedProxies {
             (false, false) => peer,
             (true, false) => x_forwarded_for(),
             (false, true) => forwarded(),
-            (true, true) => Some(x_forwarded_for()).filter(|client| *client == forwarded()).unwrap_or(peer),
+            (true, true) => Some(x_forwarded_for())
+                .filter(|client| *client == forwarded())
+                .unwrap_or(peer),
         }
     }
 
@@ -126,25 +141,39 @@ fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
 }
 
 fn lines(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-    headers.get_all(name).into_iter().rev().map(|value| value.as_bytes())
+    headers
+        .get_all(name)
+        .into_iter()
+        .rev()
+        .map(|value| value.as_bytes())
 }
 
 /// The addresses of a line of `X-Forwarded-For`, from the right. Empty elements do not count.
 fn addresses(line: &[u8]) -> impl Iterator<Item = Option<IpAddr>> {
-    line.rsplit(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|text| !text.is_empty()).map(address)
+    line.rsplit(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|text| !text.is_empty())
+        .map(address)
 }
 
 /// An address with or without a port, an IPv6 one with or without brackets.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(text).ok()?;
-    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    let in_brackets = || {
+        text.strip_prefix('[')?
+            .strip_suffix(']')?
+            .parse()
+            .ok()
+            .map(IpAddr::V6)
+    };
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
     text.parse().ok().or_else(in_brackets).or_else(with_port)
 }
 
 /// The elements of a line of `Forwarded`, from the right, split at commas outside of quotes.
 ///
-/// Reading from the right keeps a quote that the client opened from swallowing what a proxy appended.
+/// Reading from the right keeps a quote that the client opened from swallowing what a proxy
+/// appended.
 struct Elements<'a> {
     rest: &'a [u8],
 }
@@ -175,7 +204,15 @@ fn last_comma(text: &[u8]) -> Option<usize> {
         match byte {
             b'"' if !quoted => quoted = true,
             // Behind an odd number of backslashes it is a character of the quoted text.
-            b'"' => quoted = text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1,
+            b'"' => {
+                quoted = text[..at]
+                    .iter()
+                    .rev()
+                    .take_while(|byte| **byte == b'\\')
+                    .count()
+                    % 2
+                    == 1
+            }
             b',' if !quoted => return Some(at),
             _ => {}
         }
@@ -183,7 +220,8 @@ fn last_comma(text: &[u8]) -> Option<usize> {
     None
 }
 
-/// The `for` of an element. `None` when it has none, or more than one, or hides it, or is malformed.
+/// The `for` of an element. `None` when it has none, or more than one, or hides it, or is
+/// malformed.
 fn node(element: &[u8]) -> Option<IpAddr> {
     let mut found = None;
     let mut rest = element;
@@ -200,10 +238,15 @@ fn node(element: &[u8]) -> Option<IpAddr> {
     }
     let node = found?;
     // An IPv6 address must stand in brackets here.
-    if node.first() != Some(&b'[') && node.iter().filter(|byte| **byte == b':').count() > 1 { None } else { address(node) }
+    if node.first() != Some(&b'[') && node.iter().filter(|byte| **byte == b':').count() > 1 {
+        None
+    } else {
+        address(node)
+    }
 }
 
-/// `name=value` or `name="value"`, and what stands behind it. A value with backslashes is no address: it stays as it is.
+/// `name=value` or `name="value"`, and what stands behind it. A value with backslashes is no
+/// address: it stays as it is.
 fn pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let text = text.trim_ascii_start();
     let equals = text.iter().position(|byte| *byte == b'=')?;
@@ -214,9 +257,16 @@ fn pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let end = match value {
         [b'"', inside @ ..] => {
             let close = closing_quote(inside)?;
-            return Some((name, &inside[..close], inside[close + 1..].trim_ascii_start()));
+            return Some((
+                name,
+                &inside[..close],
+                inside[close + 1..].trim_ascii_start(),
+            ));
         }
-        _ => value.iter().position(|byte| !is_token(*byte) && !b":[]".contains(byte)).unwrap_or(value.len()),
+        _ => value
+            .iter()
+            .position(|byte| !is_token(*byte) && !b":[]".contains(byte))
+            .unwrap_or(value.len()),
     };
     (end > 0).then(|| (name, &value[..end], value[end..].trim_ascii_start()))
 }

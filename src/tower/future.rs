@@ -52,16 +52,33 @@ struct Waiting<S, B> {
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
     pub(super) fn calling(answer: S::Future, told: Option<(Decided, Headers)>) -> Self {
-        ResponseFuture { state: State::Calling { answer, told } }
+        ResponseFuture {
+            state: State::Calling { answer, told },
+        }
     }
 
-    pub(super) fn deciding(decision: Deciding, request: Request<B>, ready: S, gate: Arc<Gate>) -> Self {
-        let waiting = Some(Box::new(Waiting { request, ready, gate }));
-        ResponseFuture { state: State::Deciding { decision, waiting } }
+    pub(super) fn deciding(
+        decision: Deciding,
+        request: Request<B>,
+        ready: S,
+        gate: Arc<Gate>,
+    ) -> Self {
+        let waiting = Some(Box::new(Waiting {
+            request,
+            ready,
+            gate,
+        }));
+        ResponseFuture {
+            state: State::Deciding { decision, waiting },
+        }
     }
 
     pub(super) fn answered(answer: Response<String>) -> Self {
-        ResponseFuture { state: State::Answered { answer: Some(Box::new(answer)) } }
+        ResponseFuture {
+            state: State::Answered {
+                answer: Some(Box::new(answer)),
+            },
+        }
     }
 }
 
@@ -70,10 +87,15 @@ impl<S: Service<Request<B>>, B> Waiting<S, B> {
         *self.request.extensions_mut() = extensions;
         if decided.decision.is_allowed() {
             decided.tell(self.request.extensions_mut());
-            return State::Calling { answer: self.ready.call(self.request), told: Some((decided, self.gate.headers)) };
+            return State::Calling {
+                answer: self.ready.call(self.request),
+                told: Some((decided, self.gate.headers)),
+            };
         }
         let (head, _) = self.request.into_parts();
-        State::Answered { answer: Some(Box::new(self.gate.refuse(&decided, &head))) }
+        State::Answered {
+            answer: Some(Box::new(self.gate.refuse(&decided, &head))),
+        }
     }
 }
 
@@ -83,7 +105,10 @@ where
 {
     type Output = Result<Response<ResponseBody<R>>, S::Error>;
 
-    #[expect(clippy::expect_used, reason = "a future must not be polled behind its end")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a future must not be polled behind its end"
+    )]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
@@ -98,7 +123,10 @@ where
                 }
                 Now::Deciding { decision, waiting } => {
                     let (decided, extensions) = ready!(decision.as_mut().poll(context));
-                    let next = waiting.take().expect("decided once").decided(decided, extensions);
+                    let next = waiting
+                        .take()
+                        .expect("decided once")
+                        .decided(decided, extensions);
                     state.set(next);
                 }
                 Now::Answered { answer } => {

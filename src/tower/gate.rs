@@ -13,11 +13,13 @@ use super::{
 };
 use crate::{Decision, KeyedLimiter};
 
-/// It takes the request's extensions with it, and what else there is to tell the service behind is in them when they come back.
+/// It takes the request's extensions with it, and what else there is to tell the service behind is
+/// in them when they come back.
 pub(super) type Deciding = Pin<Box<dyn Future<Output = (Decided, Extensions)> + Send>>;
 
 /// Somebody else who decides on a request of so many tokens.
-pub(super) type Elsewhere = dyn Fn(&Gate, &mut Parts, u32) -> Result<Verdict, Missing> + Send + Sync;
+pub(super) type Elsewhere =
+    dyn Fn(&Gate, &mut Parts, u32) -> Result<Verdict, Missing> + Send + Sync;
 
 /// Who decides.
 #[derive(Clone)]
@@ -25,7 +27,10 @@ pub(super) enum Limiter {
     /// At once.
     Memory(Arc<KeyedLimiter>),
     /// In its own time.
-    Elsewhere { decide: Arc<Elsewhere>, shown: Arc<dyn fmt::Debug + Send + Sync> },
+    Elsewhere {
+        decide: Arc<Elsewhere>,
+        shown: Arc<dyn fmt::Debug + Send + Sync>,
+    },
 }
 
 /// What a request costs.
@@ -35,7 +40,8 @@ pub(super) type Exempt = dyn Fn(&Parts) -> bool + Send + Sync;
 /// The answer to what is refused.
 pub(super) type Refusal = dyn Fn(&Decision, &Parts) -> Response<String> + Send + Sync;
 
-/// On cache lines of its own: every clone of a service counts in the `Arc` around it, and axum makes one for each request.
+/// On cache lines of its own: every clone of a service counts in the `Arc` around it, and axum
+/// makes one for each request.
 #[derive(Clone)]
 #[repr(align(128))]
 pub(super) struct Gate {
@@ -61,7 +67,15 @@ pub(super) enum Verdict {
 impl Gate {
     pub(super) fn new(limiter: Limiter, key: Key) -> Gate {
         let (clients, headers) = (Clients::default(), Headers::default());
-        Gate { limiter, key, clients, cost: None, exempt: Vec::new(), refusal: None, headers }
+        Gate {
+            limiter,
+            key,
+            clients,
+            cost: None,
+            exempt: Vec::new(),
+            refusal: None,
+            headers,
+        }
     }
 
     pub(super) fn ask(&self, request: &mut Parts) -> Verdict {
@@ -70,9 +84,9 @@ impl Gate {
         }
         let cost = self.cost.as_ref().map_or(1, |cost| cost(request));
         let verdict = match &self.limiter {
-            Limiter::Memory(limiter) => {
-                self.key(request).map(|key| Verdict::Decided(limiter.try_acquire(&key, cost).into()))
-            }
+            Limiter::Memory(limiter) => self
+                .key(request)
+                .map(|key| Verdict::Decided(limiter.try_acquire(&key, cost).into())),
             Limiter::Elsewhere { decide, .. } => decide(self, request, cost),
         };
         verdict.unwrap_or_else(Verdict::Missing)

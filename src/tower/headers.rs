@@ -18,8 +18,9 @@ use crate::{Decision, Outcome};
 
 /// Which headers tell a client what is left, and how a refusal looks.
 ///
-/// With each, a refusal carries `Retry-After`: whole seconds, rounded up, never 0, so that a client with another clock that
-/// waits so long is allowed. It is left out when the request costs more than the capacity and can never pass.
+/// With each, a refusal carries `Retry-After`: whole seconds, rounded up, never 0, so that a client
+/// with another clock that waits so long is allowed. It is left out when the request costs more
+/// than the capacity and can never pass.
 ///
 /// ```
 /// use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
@@ -39,29 +40,34 @@ use crate::{Decision, Outcome};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Headers {
-    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining`, and `X-RateLimit-Reset`: seconds until the bucket is full, rounded up.
-    /// A refusal is a JSON object with `error`, `message` and `retry_after`, which is in seconds and keeps its fractions.
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining`, and `X-RateLimit-Reset`: seconds until the
+    /// bucket is full, rounded up. A refusal is a JSON object with `error`, `message` and
+    /// `retry_after`, which is in seconds and keeps its fractions.
     #[default]
     XRateLimit,
-    /// `RateLimit-Policy` and `RateLimit` of [draft-ietf-httpapi-ratelimit-headers-11][draft]: `q` tokens in `w` seconds, the
-    /// time that an empty bucket takes to be full; `r` tokens left, and full in `t` seconds, or when refused, allowed in `t`
-    /// seconds. The names were still moving in the drafts: a later one gets a variant of its own.
+    /// `RateLimit-Policy` and `RateLimit` of [draft-ietf-httpapi-ratelimit-headers-11][draft]: `q`
+    /// tokens in `w` seconds, the time that an empty bucket takes to be full; `r` tokens left, and
+    /// full in `t` seconds, or when refused, allowed in `t` seconds. The names were still moving in
+    /// the drafts: a later one gets a variant of its own.
     ///
-    /// A refusal is `application/problem+json` of the type `quota-exceeded` for clients whose `Accept` takes that as gladly
-    /// as JSON, and the same as with [`Headers::XRateLimit`] for others.
+    /// A refusal is `application/problem+json` of the type `quota-exceeded` for clients whose
+    /// `Accept` takes that as gladly as JSON, and the same as with [`Headers::XRateLimit`] for
+    /// others.
     ///
     /// [draft]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11
     Draft11,
-    /// Both: for the time in which some clients know the one and some the other. A refusal is that of [`Headers::Draft11`].
+    /// Both: for the time in which some clients know the one and some the other. A refusal is that
+    /// of [`Headers::Draft11`].
     Both,
-    /// None but `Retry-After`: nothing is added to what is allowed, which costs least. A refusal is that of
-    /// [`Headers::XRateLimit`] otherwise. (Where Redis should have decided, [`WITHOUT_REDIS`](super::WITHOUT_REDIS) stays.)
+    /// None but `Retry-After`: nothing is added to what is allowed, which costs least. A refusal is
+    /// that of [`Headers::XRateLimit`] otherwise. (Where Redis should have decided,
+    /// [`WITHOUT_REDIS`](super::WITHOUT_REDIS) stays.)
     RetryAfter,
 }
 
 impl Headers {
-    /// Adds what this decision has to tell, but for headers that are there already. Of one that nobody could make
-    /// ([`Outcome::Unavailable`]) that is `Retry-After` alone, one second.
+    /// Adds what this decision has to tell, but for headers that are there already. Of one that
+    /// nobody could make ([`Outcome::Unavailable`]) that is `Retry-After` alone, one second.
     pub fn write(self, decision: &Decision, headers: &mut HeaderMap) {
         if self.has_x() && !is_unknown(decision) {
             x::add(decision, headers);
@@ -69,8 +75,8 @@ impl Headers {
         self.write_rest(decision, headers);
     }
 
-    /// The same, in place of those that are there already: for who answers with what somebody else has answered, and limits as well.
-    /// `Retry-After` stays.
+    /// The same, in place of those that are there already: for who answers with what somebody else
+    /// has answered, and limits as well. `Retry-After` stays.
     ///
     /// ```
     /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
@@ -94,8 +100,8 @@ impl Headers {
         self.write(decision, headers);
     }
 
-    /// All headers of an answer in JSON that has no others: what this decision has to tell, and `Content-Type`. Cheaper than
-    /// [`Headers::write`].
+    /// All headers of an answer in JSON that has no others: what this decision has to tell, and
+    /// `Content-Type`. Cheaper than [`Headers::write`].
     ///
     /// ```
     /// # use {http::Response, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
@@ -126,19 +132,26 @@ impl Headers {
 
     /// What not every choice has, and not every answer.
     fn write_rest(self, decision: &Decision, headers: &mut HeaderMap) {
-        let retry_after = if decision.is_allowed() { None } else { retry_after(decision) };
+        let retry_after = if decision.is_allowed() {
+            None
+        } else {
+            retry_after(decision)
+        };
         let seconds = retry_after.map(|wait| whole(wait).max(1));
         if self.has_draft() && !is_unknown(decision) {
             draft::add(decision, seconds, headers);
         }
         if let Some(seconds) = seconds {
-            headers.entry(RETRY_AFTER).or_insert_with(|| number(seconds));
+            headers
+                .entry(RETRY_AFTER)
+                .or_insert_with(|| number(seconds));
         }
     }
 
-    /// The answer to a request that was refused, headers included: 429 and a text about why, in a format that the `request`'s
-    /// headers ask for. To a gRPC request it is 200 with the status `RESOURCE_EXHAUSTED`, as gRPC wants it. Where nobody could
-    /// decide ([`Outcome::Unavailable`]) it is 503, or gRPC's `UNAVAILABLE`.
+    /// The answer to a request that was refused, headers included: 429 and a text about why, in a
+    /// format that the `request`'s headers ask for. To a gRPC request it is 200 with the status
+    /// `RESOURCE_EXHAUSTED`, as gRPC wants it. Where nobody could decide ([`Outcome::Unavailable`])
+    /// it is 503, or gRPC's `UNAVAILABLE`.
     ///
     /// ```
     /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
@@ -158,7 +171,8 @@ impl Headers {
         answer
     }
 
-    /// The same, but 429, or 503, to gRPC requests as well: for what stands before a service and does not speak gRPC itself.
+    /// The same, but 429, or 503, to gRPC requests as well: for what stands before a service and
+    /// does not speak gRPC itself.
     ///
     /// ```
     /// # use {http::{HeaderMap, header::CONTENT_TYPE}, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
@@ -173,10 +187,16 @@ impl Headers {
         let is_unknown = is_unknown(decision);
         let is_problem = self.has_draft() && !is_unknown && refusal::takes_problem(request);
         let mut answer = Response::new(refusal::text(decision, is_problem));
-        *answer.status_mut() = if is_unknown { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::TOO_MANY_REQUESTS };
+        *answer.status_mut() = if is_unknown {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::TOO_MANY_REQUESTS
+        };
         *answer.headers_mut() = self.with_json(decision);
         if is_problem {
-            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(refusal::PROBLEM));
+            answer
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static(refusal::PROBLEM));
         }
         answer
     }

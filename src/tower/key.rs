@@ -15,7 +15,8 @@ use http::{
 
 use super::peer::Clients;
 
-/// What requests share a bucket: those of one address, with the same header, for the same path, or what you make of them.
+/// What requests share a bucket: those of one address, with the same header, for the same path, or
+/// what you make of them.
 ///
 /// ```
 /// use {http::header::HeaderName, tollgate::{Quota, tower::{Key, RateLimitLayer}}};
@@ -34,9 +35,10 @@ use super::peer::Clients;
 ///
 /// # As a key of a [`KeyedLimiter`](crate::KeyedLimiter)
 ///
-/// A limiter that the layer [shares](super::RateLimitLayer::shared) sees [`Key::ip`] as an [`IpAddr`] (of an IPv6 client, the
-/// first address of its network), every other kind as a `str`: so `limiter.set_rule("alice", quota)` gives the client whose
-/// header says `alice` a quota of its own. A `RedisLimiter` sees all of them as text: `"192.0.2.7"`, `"2001:db8::"`.
+/// A limiter that the layer [shares](super::RateLimitLayer::shared) sees [`Key::ip`] as an
+/// [`IpAddr`] (of an IPv6 client, the first address of its network), every other kind as a `str`:
+/// so `limiter.set_rule("alice", quota)` gives the client whose header says `alice` a quota of its
+/// own. A `RedisLimiter` sees all of them as text: `"192.0.2.7"`, `"2001:db8::"`.
 #[derive(Clone)]
 pub struct Key(Kind);
 
@@ -53,29 +55,34 @@ enum Kind {
 type Own = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 
 impl Key {
-    /// The client's address: the peer's, or what [trusted proxies](super::RateLimitLayer::trust_proxies) say. IPv6 clients
-    /// are told apart by their /64, or by [another prefix](super::RateLimitLayer::ipv6_prefix).
+    /// The client's address: the peer's, or what [trusted
+    /// proxies](super::RateLimitLayer::trust_proxies) say. IPv6 clients are told apart by their
+    /// /64, or by [another prefix](super::RateLimitLayer::ipv6_prefix).
     ///
-    /// A request whose peer is not known is answered with 500: see [`RateLimitLayer::peer_from`](super::RateLimitLayer::peer_from).
+    /// A request whose peer is not known is answered with 500: see
+    /// [`RateLimitLayer::peer_from`](super::RateLimitLayer::peer_from).
     #[must_use]
     pub fn ip() -> Key {
         Key(Kind::Ip)
     }
 
-    /// The value of a header that stands there once, is not empty, and is plain ASCII; else the request is answered with 401.
+    /// The value of a header that stands there once, is not empty, and is plain ASCII; else the
+    /// request is answered with 401.
     ///
     /// ```
     /// # use {http::header::HeaderName, tollgate::tower::Key};
     /// let by_api_key = Key::header(HeaderName::from_static("x-api-key"));
     /// ```
     ///
-    /// Whoever can invent values gets a full bucket with each: let something in front of this layer check them.
+    /// Whoever can invent values gets a full bucket with each: let something in front of this layer
+    /// check them.
     #[must_use]
     pub fn header(name: HeaderName) -> Key {
         Key(Kind::Header(name))
     }
 
-    /// The path, as it stands in the request: one bucket for all clients, unless it is [combined](Key::and) with another key.
+    /// The path, as it stands in the request: one bucket for all clients, unless it is
+    /// [combined](Key::and) with another key.
     #[must_use]
     pub fn path() -> Key {
         Key(Kind::Path)
@@ -89,8 +96,12 @@ impl Key {
     /// let tenant = Key::from_fn(|request| request.uri.host().map(str::to_owned));
     /// ```
     #[must_use]
-    pub fn from_fn<T: fmt::Display>(key: impl Fn(&Parts) -> Option<T> + Send + Sync + 'static) -> Key {
-        Key(Kind::Own(Arc::new(move |request| key(request).map(|key| key.to_string()))))
+    pub fn from_fn<T: fmt::Display>(
+        key: impl Fn(&Parts) -> Option<T> + Send + Sync + 'static,
+    ) -> Key {
+        Key(Kind::Own(Arc::new(move |request| {
+            key(request).map(|key| key.to_string())
+        })))
     }
 
     /// Both together: a bucket for each pair. Without one of them there is no key.
@@ -104,7 +115,8 @@ impl Key {
         Key(Kind::And(Arc::new([self, other])))
     }
 
-    /// This one, or the other where there is none. No value of one is ever taken for the same value of the other.
+    /// This one, or the other where there is none. No value of one is ever taken for the same value
+    /// of the other.
     ///
     /// ```
     /// # use {http::header::HeaderName, tollgate::tower::Key};
@@ -116,14 +128,26 @@ impl Key {
     }
 
     /// The key of this request.
-    pub(super) fn of<'a>(&self, request: &'a Parts, clients: &Clients) -> Result<Value<'a>, Missing> {
+    pub(super) fn of<'a>(
+        &self,
+        request: &'a Parts,
+        clients: &Clients,
+    ) -> Result<Value<'a>, Missing> {
         match &self.0 {
-            Kind::Ip => clients.network(request).map(Value::Address).ok_or(Missing::Peer),
-            Kind::Header(name) => sole(&request.headers, name).map(Value::text).ok_or(Missing::Key),
+            Kind::Ip => clients
+                .network(request)
+                .map(Value::Address)
+                .ok_or(Missing::Peer),
+            Kind::Header(name) => sole(&request.headers, name)
+                .map(Value::text)
+                .ok_or(Missing::Key),
             Kind::Path => Ok(Value::text(request.uri.path())),
-            Kind::Own(key) => key(request).map(|key| Value::Text(key.into())).ok_or(Missing::Key),
+            Kind::Own(key) => key(request)
+                .map(|key| Value::Text(key.into()))
+                .ok_or(Missing::Key),
             Kind::And(both) => {
-                let [one, other] = [both[0].of(request, clients)?, both[1].of(request, clients)?].map(Value::into_text);
+                let [one, other] = [both[0].of(request, clients)?, both[1].of(request, clients)?]
+                    .map(Value::into_text);
                 // With its length in front, so that nobody can move the border between the two.
                 Ok(Value::Text(format!("{}:{one}{other}", one.len()).into()))
             }

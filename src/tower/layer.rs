@@ -29,7 +29,8 @@ const MAX_KEYS: usize = 100_000;
 ///     .headers(Headers::Draft11);
 /// ```
 ///
-/// Clones, and the services made by one layer, share one limit: on all routes of a router, a client has one bucket.
+/// Clones, and the services made by one layer, share one limit: on all routes of a router, a client
+/// has one bucket.
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer {
     gate: Arc<Gate>,
@@ -66,7 +67,8 @@ impl RateLimitLayer {
         RateLimitLayer::shared(KeyedLimiter::new(quota, MAX_KEYS), key)
     }
 
-    /// A limit by a limiter of yours: of any size, with a test's clock, changed while it runs, or shared with something else.
+    /// A limit by a limiter of yours: of any size, with a test's clock, changed while it runs, or
+    /// shared with something else.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -78,11 +80,13 @@ impl RateLimitLayer {
     /// ```
     #[must_use]
     pub fn shared(limiter: impl Into<Arc<KeyedLimiter>>, key: Key) -> RateLimitLayer {
-        RateLimitLayer { gate: Arc::new(Gate::new(Limiter::Memory(limiter.into()), key)) }
+        RateLimitLayer {
+            gate: Arc::new(Gate::new(Limiter::Memory(limiter.into()), key)),
+        }
     }
 
-    /// A limit that is decided elsewhere, or later: the function gets the key, as text, and the cost. The service behind is
-    /// called when the future allows.
+    /// A limit that is decided elsewhere, or later: the function gets the key, as text, and the
+    /// cost. The service behind is called when the future allows.
     ///
     /// So requests wait in turn instead of being refused (feature `tokio`):
     ///
@@ -99,14 +103,19 @@ impl RateLimitLayer {
     /// # }
     /// ```
     #[must_use]
-    pub fn deciding<F>(key: Key, decide: impl Fn(String, u32) -> F + Send + Sync + 'static) -> RateLimitLayer
+    pub fn deciding<F>(
+        key: Key,
+        decide: impl Fn(String, u32) -> F + Send + Sync + 'static,
+    ) -> RateLimitLayer
     where
         F: Future<Output = Decision> + Send + 'static,
     {
         RateLimitLayer::elsewhere(key, "elsewhere", move |gate, request, cost| {
             let decision = decide(gate.key(request)?.into_text().into_owned(), cost);
             let extensions = mem::take(&mut request.extensions);
-            Ok(Verdict::Deciding(Box::pin(async move { (decision.await.into(), extensions) })))
+            Ok(Verdict::Deciding(Box::pin(async move {
+                (decision.await.into(), extensions)
+            })))
         })
     }
 
@@ -116,12 +125,19 @@ impl RateLimitLayer {
         decide: impl Fn(&Gate, &mut Parts, u32) -> Result<Verdict, Missing> + Send + Sync + 'static,
     ) -> RateLimitLayer {
         RateLimitLayer {
-            gate: Arc::new(Gate::new(Limiter::Elsewhere { decide: Arc::new(decide), shown: Arc::new(shown) }, key)),
+            gate: Arc::new(Gate::new(
+                Limiter::Elsewhere {
+                    decide: Arc::new(decide),
+                    shown: Arc::new(shown),
+                },
+                key,
+            )),
         }
     }
 
-    /// Where the server leaves the address of the peer: in an extension of the request, of whatever type this function takes. It
-    /// gives a `SocketAddr`, or perhaps none, in an `Option`; the port does not count. A [`PeerAddr`](super::PeerAddr) is found without being told.
+    /// Where the server leaves the address of the peer: in an extension of the request, of whatever
+    /// type this function takes. It gives a `SocketAddr`, or perhaps none, in an `Option`; the port
+    /// does not count. A [`PeerAddr`](super::PeerAddr) is found without being told.
     ///
     /// ```
     /// # use {std::net::SocketAddr, tollgate::{Quota, tower::RateLimitLayer}};
@@ -134,7 +150,10 @@ impl RateLimitLayer {
     /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).peer_from(|peer: &TcpConnectInfo| peer.remote_addr());
     /// ```
     #[must_use]
-    pub fn peer_from<E, A>(self, address: impl Fn(&E) -> A + Send + Sync + 'static) -> RateLimitLayer
+    pub fn peer_from<E, A>(
+        self,
+        address: impl Fn(&E) -> A + Send + Sync + 'static,
+    ) -> RateLimitLayer
     where
         E: Send + Sync + 'static,
         A: Into<Option<SocketAddr>>,
@@ -142,7 +161,8 @@ impl RateLimitLayer {
         self.with(|gate| gate.clients.find_in(address))
     }
 
-    /// The same layer, sharing the same limit, for the requests of one connection: no extension is looked for.
+    /// The same layer, sharing the same limit, for the requests of one connection: no extension is
+    /// looked for.
     ///
     /// ```
     /// use std::convert::Infallible;
@@ -163,8 +183,8 @@ impl RateLimitLayer {
         self.clone().with(|gate| gate.clients.are_behind(peer))
     }
 
-    /// Whose `X-Forwarded-For` and `Forwarded` count: the networks of your own proxies. From anybody else they change nothing.
-    /// See [`TrustedProxies`](super::TrustedProxies).
+    /// Whose `X-Forwarded-For` and `Forwarded` count: the networks of your own proxies. From
+    /// anybody else they change nothing. See [`TrustedProxies`](super::TrustedProxies).
     ///
     /// ```
     /// # use tollgate::{Quota, tower::RateLimitLayer};
@@ -176,7 +196,8 @@ impl RateLimitLayer {
         self.with(|gate| gate.clients.trust(networks.into_iter().collect()))
     }
 
-    /// How many leading bits of an IPv6 address tell clients apart; 64 when not set, and at most 128.
+    /// How many leading bits of an IPv6 address tell clients apart; 64 when not set, and at most
+    /// 128.
     ///
     /// ```
     /// # use tollgate::{Quota, tower::RateLimitLayer};
@@ -188,8 +209,8 @@ impl RateLimitLayer {
         self.with(|gate| gate.clients.tell_apart_by(bits))
     }
 
-    /// What a request costs, in tokens; 1 when not set. One that costs nothing passes, and is told what is left; one that
-    /// costs more than the capacity never does.
+    /// What a request costs, in tokens; 1 when not set. One that costs nothing passes, and is told
+    /// what is left; one that costs more than the capacity never does.
     ///
     /// ```
     /// # use tollgate::{Quota, tower::RateLimitLayer};
@@ -203,15 +224,19 @@ impl RateLimitLayer {
         self.with(|gate| gate.cost = Some(Arc::new(cost)))
     }
 
-    /// Requests that are not limited: nothing is taken, no header is added, no key is needed, and there is no
-    /// [`Decision`] in the extensions (so that a handler for both takes an `Option` of it). More than one such function may be given.
+    /// Requests that are not limited: nothing is taken, no header is added, no key is needed, and
+    /// there is no [`Decision`] in the extensions (so that a handler for both takes an `Option` of
+    /// it). More than one such function may be given.
     ///
     /// ```
     /// # use tollgate::{Quota, tower::RateLimitLayer};
     /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).exempt(|request| request.uri.path() == "/health");
     /// ```
     #[must_use]
-    pub fn exempt(self, is_exempt: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> RateLimitLayer {
+    pub fn exempt(
+        self,
+        is_exempt: impl Fn(&Parts) -> bool + Send + Sync + 'static,
+    ) -> RateLimitLayer {
         self.with(|gate| gate.exempt.push(Arc::new(is_exempt)))
     }
 
@@ -226,8 +251,8 @@ impl RateLimitLayer {
         self.with(|gate| gate.headers = headers)
     }
 
-    /// The answer to what is refused, in place of [`Headers::refuse`]'s. Headers that tell what is left are added where
-    /// the answer has none of that name.
+    /// The answer to what is refused, in place of [`Headers::refuse`]'s. Headers that tell what is
+    /// left are added where the answer has none of that name.
     ///
     /// ```
     /// use http::{Response, StatusCode};
@@ -239,7 +264,10 @@ impl RateLimitLayer {
     /// });
     /// ```
     #[must_use]
-    pub fn refusal(self, answer: impl Fn(&Decision, &Parts) -> Response<String> + Send + Sync + 'static) -> RateLimitLayer {
+    pub fn refusal(
+        self,
+        answer: impl Fn(&Decision, &Parts) -> Response<String> + Send + Sync + 'static,
+    ) -> RateLimitLayer {
         self.with(|gate| gate.refusal = Some(Arc::new(answer)))
     }
 

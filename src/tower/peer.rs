@@ -13,8 +13,8 @@ use super::forwarded::TrustedProxies;
 /// An IPv6 client has at least this many addresses: a network of 64 bits.
 const IPV6_PREFIX: u8 = 64;
 
-/// The other end of a connection, for servers that do not leave an extension of their own: put it in the extensions of
-/// every request.
+/// The other end of a connection, for servers that do not leave an extension of their own: put it
+/// in the extensions of every request.
 ///
 /// ```
 /// use {http::Request, tollgate::tower::PeerAddr};
@@ -41,7 +41,12 @@ pub(super) struct Clients {
 
 impl Default for Clients {
     fn default() -> Clients {
-        Clients { known: None, find: None, trusted: Arc::default(), ipv6_mask: mask(IPV6_PREFIX) }
+        Clients {
+            known: None,
+            find: None,
+            trusted: Arc::default(),
+            ipv6_mask: mask(IPV6_PREFIX),
+        }
     }
 }
 
@@ -51,7 +56,9 @@ impl Clients {
         E: Send + Sync + 'static,
         A: Into<Option<SocketAddr>>,
     {
-        self.find = Some(Arc::new(move |extensions| address(extensions.get::<E>()?).into()));
+        self.find = Some(Arc::new(move |extensions| {
+            address(extensions.get::<E>()?).into()
+        }));
     }
 
     pub(super) fn are_behind(&mut self, peer: SocketAddr) {
@@ -66,9 +73,14 @@ impl Clients {
         self.ipv6_mask = mask(prefix);
     }
 
-    /// The client's address, as far as it counts: the network of an IPv6 one. `None`: nobody left the peer's address.
+    /// The client's address, as far as it counts: the network of an IPv6 one. `None`: nobody left
+    /// the peer's address.
     pub(super) fn network(&self, request: &Parts) -> Option<IpAddr> {
-        let found = || self.find.as_ref().and_then(|find| find(&request.extensions));
+        let found = || {
+            self.find
+                .as_ref()
+                .and_then(|find| find(&request.extensions))
+        };
         let left = || request.extensions.get::<PeerAddr>().map(|peer| peer.0);
         let peer = self.known.or_else(found).or_else(left)?;
         Some(match self.trusted.client(peer.ip(), &request.headers) {
@@ -79,7 +91,9 @@ impl Clients {
 }
 
 fn mask(prefix: u8) -> u128 {
-    u128::MAX.checked_shl(128_u32.saturating_sub(prefix.into())).unwrap_or(0)
+    u128::MAX
+        .checked_shl(128_u32.saturating_sub(prefix.into()))
+        .unwrap_or(0)
 }
 
 impl fmt::Debug for Clients {

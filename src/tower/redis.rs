@@ -25,12 +25,14 @@ impl RateLimitLayer {
     /// # Ok(()) }
     /// ```
     ///
-    /// A request waits for Redis as long as the limiter's timeout at most. What needs no waiting is answered at once: with tokens
-    /// on lease, by a refusal that is remembered, or while Redis cannot be asked. Then [`OnError`](crate::OnError) decides, and
-    /// the answer says so: `X-RateLimit-Without-Redis: local`, `open`, or, with the status 503, `closed`.
+    /// A request waits for Redis as long as the limiter's timeout at most. What needs no waiting is
+    /// answered at once: with tokens on lease, by a refusal that is remembered, or while Redis
+    /// cannot be asked. Then [`OnError`](crate::OnError) decides, and the answer says so:
+    /// `X-RateLimit-Without-Redis: local`, `open`, or, with the status 503, `closed`.
     ///
-    /// Behind the layer, and in the request that a [refusal](RateLimitLayer::refusal) sees, a [`SharedDecision`] is in the
-    /// extensions beside the [`Decision`](crate::Decision), and says who decided:
+    /// Behind the layer, and in the request that a [refusal](RateLimitLayer::refusal) sees, a
+    /// [`SharedDecision`] is in the extensions beside the [`Decision`](crate::Decision), and says
+    /// who decided:
     ///
     /// ```
     /// # use {axum::Extension, tollgate::{SharedDecision, Source}};
@@ -42,11 +44,18 @@ impl RateLimitLayer {
     /// With leases, call [`RedisLimiter::close`] before the process ends.
     #[must_use]
     pub fn redis(limiter: RedisLimiter, key: Key) -> RateLimitLayer {
-        RateLimitLayer::elsewhere(key, limiter.clone(), move |gate, request, cost| ask(&limiter, gate, request, cost))
+        RateLimitLayer::elsewhere(key, limiter.clone(), move |gate, request, cost| {
+            ask(&limiter, gate, request, cost)
+        })
     }
 }
 
-fn ask(limiter: &RedisLimiter, gate: &Gate, request: &mut Parts, cost: u32) -> Result<Verdict, Missing> {
+fn ask(
+    limiter: &RedisLimiter,
+    gate: &Gate,
+    request: &mut Parts,
+    cost: u32,
+) -> Result<Verdict, Missing> {
     let key = gate.key(request)?;
     let mut room = [0; LONGEST_ADDRESS];
     let name = name(&key, &mut room);
@@ -65,7 +74,10 @@ fn ask(limiter: &RedisLimiter, gate: &Gate, request: &mut Parts, cost: u32) -> R
 
 impl From<SharedDecision> for Decided {
     fn from(shared: SharedDecision) -> Decided {
-        Decided { decision: shared.decision(), without_redis: shared.source().without_redis() }
+        Decided {
+            decision: shared.decision(),
+            without_redis: shared.source().without_redis(),
+        }
     }
 }
 
@@ -94,9 +106,18 @@ mod tests {
 
     #[test]
     fn an_address_is_called_as_it_is_written() {
-        for text in ["192.0.2.7", "255.255.255.255", "::", "2001:db8:1111:2222:3333:4444:5555:6666", "::ffff:192.0.2.255"] {
+        for text in [
+            "192.0.2.7",
+            "255.255.255.255",
+            "::",
+            "2001:db8:1111:2222:3333:4444:5555:6666",
+            "::ffff:192.0.2.255",
+        ] {
             let address: IpAddr = text.parse().unwrap();
-            assert_eq!(name(&Value::Address(address), &mut [0; LONGEST_ADDRESS]), text.as_bytes());
+            assert_eq!(
+                name(&Value::Address(address), &mut [0; LONGEST_ADDRESS]),
+                text.as_bytes()
+            );
         }
     }
 }

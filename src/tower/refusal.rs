@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{Decision, Outcome};
 
-/// The name of the one policy there is, in the draft's fields and in its problems. Plain, so that it needs no escape.
+/// The name of the one policy there is, in the draft's fields and in its problems. Plain, so that
+/// it needs no escape.
 pub(super) const POLICY_NAME: &str = "default";
 
 pub(super) const JSON: &str = "application/json";
@@ -41,7 +42,8 @@ pub(super) fn takes_problem(request: &HeaderMap) -> bool {
     accept::prefers(request, PROBLEM, JSON)
 }
 
-/// That nobody knows how many tokens there are: the request must not pass, and that is not the client's fault.
+/// That nobody knows how many tokens there are: the request must not pass, and that is not the
+/// client's fault.
 const UNKNOWN: &str = "the limits cannot be looked up now";
 
 /// A refusal for people and programs, in JSON.
@@ -59,7 +61,10 @@ pub(super) fn text(decision: &Decision, is_problem: bool) -> String {
             r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": 429, "detail": "{message}", "violated-policies": ["{POLICY_NAME}"], "retry_after": {wait}}}"##
         )
     } else {
-        write!(body, r#"{{"error": "Too Many Requests", "message": "{message}", "retry_after": {wait}}}"#)
+        write!(
+            body,
+            r#"{{"error": "Too Many Requests", "message": "{message}", "retry_after": {wait}}}"#
+        )
     };
     body
 }
@@ -69,7 +74,14 @@ pub(super) fn grpc_refusal(decision: &Decision) -> Response<String> {
     if decision.outcome() == Outcome::Unavailable {
         return grpc(Code::Unavailable, UNKNOWN);
     }
-    grpc(Code::ResourceExhausted, &Message { decision, wait: Wait(retry_after(decision)) }.to_string())
+    grpc(
+        Code::ResourceExhausted,
+        &Message {
+            decision,
+            wait: Wait(retry_after(decision)),
+        }
+        .to_string(),
+    )
 }
 
 /// In seconds, as JSON.
@@ -127,17 +139,25 @@ pub(super) fn missing(missing: Missing, request: &HeaderMap) -> Response<String>
     if is_grpc(request) {
         return grpc(code, message);
     }
-    answer(status, JSON, format!(r#"{{"error": "{error}", "message": "{message}"}}"#))
+    answer(
+        status,
+        JSON,
+        format!(r#"{{"error": "{error}", "message": "{message}"}}"#),
+    )
 }
 
 pub(super) fn is_grpc(request: &HeaderMap) -> bool {
-    request.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(GRPC.as_bytes()))
+    request
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(GRPC.as_bytes()))
 }
 
 /// An answer of gRPC that has no message: what would be its trailers are its headers.
 fn grpc(code: Code, message: &str) -> Response<String> {
     let mut answer = answer(StatusCode::OK, GRPC, String::new());
-    answer.headers_mut().insert(GRPC_STATUS, (code as u16).into());
+    answer
+        .headers_mut()
+        .insert(GRPC_STATUS, (code as u16).into());
     // Without a % or anything that is not printable, so that it needs no escape.
     if let Ok(message) = HeaderValue::from_str(message) {
         answer.headers_mut().insert(GRPC_MESSAGE, message);
@@ -148,6 +168,8 @@ fn grpc(code: Code, message: &str) -> Response<String> {
 fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<String> {
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
 }

@@ -7,14 +7,17 @@ use crate::{Decision, Outcome};
 /// After this it is worth a try to ask a Redis again that could not be asked.
 const PROBED_AGAIN: Duration = Duration::from_secs(1);
 
-/// Part of a wait by which it is lengthened, 61 in a million: our clock and the client's may differ by some.
+/// Part of a wait by which it is lengthened, 61 in a million: our clock and the client's may differ
+/// by some.
 const CLOCK_MARGIN: u128 = 1 << 14;
 
-/// The wait that a client may be told of: [`Decision::retry_after`], made longer by 61 parts in a million, since the client's
-/// clock is another, and rounded up to whole microseconds. Whoever waits so long and asks again is allowed, if nobody else has
-/// taken the tokens.
+/// The wait that a client may be told of: [`Decision::retry_after`], made longer by 61 parts in a
+/// million, since the client's clock is another, and rounded up to whole microseconds. Whoever
+/// waits so long and asks again is allowed, if nobody else has taken the tokens.
 ///
-/// `None` when the request was allowed, or never will be. One second where nobody could decide ([`Outcome::Unavailable`]). For refusals of your own; those of [`Headers`](super::Headers) have it.
+/// `None` when the request was allowed, or never will be. One second where nobody could decide
+/// ([`Outcome::Unavailable`]). For refusals of your own; those of [`Headers`](super::Headers) have
+/// it.
 ///
 /// ```
 /// # use {std::time::Duration, tollgate::{Bucket, Quota, tower}};
@@ -61,19 +64,30 @@ mod tests {
 
     #[test]
     fn seconds_keep_their_fractions() {
-        for (micros, text) in [(930_000, "0.93"), (2_000_000, "2.0"), (1, "0.000001"), (1_000_010, "1.00001")] {
+        for (micros, text) in [
+            (930_000, "0.93"),
+            (2_000_000, "2.0"),
+            (1, "0.000001"),
+            (1_000_010, "1.00001"),
+        ] {
             assert_eq!(Seconds(Duration::from_micros(micros)).to_string(), text);
         }
     }
 
     #[test]
     fn whole_seconds_are_rounded_up() {
-        assert_eq!([0, 1, 1_000_000_000, 1_000_000_001].map(|nanos| whole(Duration::from_nanos(nanos))), [0, 1, 1, 2]);
+        assert_eq!(
+            [0, 1, 1_000_000_000, 1_000_000_001].map(|nanos| whole(Duration::from_nanos(nanos))),
+            [0, 1, 1, 2]
+        );
     }
 
     #[test]
     fn a_promised_wait_is_longer_by_61_parts_in_a_million() {
-        assert_eq!(promised(Duration::from_secs(1000)), Duration::from_micros(1_000_061_036));
+        assert_eq!(
+            promised(Duration::from_secs(1000)),
+            Duration::from_micros(1_000_061_036)
+        );
         assert_eq!(promised(Duration::from_nanos(1)), Duration::from_micros(1));
         assert!(promised(Duration::MAX) > Duration::from_secs(86_400 * 365));
     }

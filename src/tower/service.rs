@@ -54,18 +54,28 @@ where
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
         let (mut head, body) = request.into_parts();
         match self.gate.ask(&mut head) {
-            Verdict::Exempt => ResponseFuture::calling(self.inner.call(Request::from_parts(head, body)), None),
+            Verdict::Exempt => {
+                ResponseFuture::calling(self.inner.call(Request::from_parts(head, body)), None)
+            }
             Verdict::Decided(decided) if decided.decision.is_allowed() => {
                 decided.tell(&mut head.extensions);
                 let answer = self.inner.call(Request::from_parts(head, body));
                 ResponseFuture::calling(answer, Some((decided, self.gate.headers)))
             }
-            Verdict::Decided(decided) => ResponseFuture::answered(self.gate.refuse(&decided, &head)),
+            Verdict::Decided(decided) => {
+                ResponseFuture::answered(self.gate.refuse(&decided, &head))
+            }
             Verdict::Deciding(decision) => {
-                // The service that was polled ready is the one that may be called; its clone has to be polled anew.
+                // The service that was polled ready is the one that may be called; its clone has to
+                // be polled anew.
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
-                ResponseFuture::deciding(decision, Request::from_parts(head, body), ready, Arc::clone(&self.gate))
+                ResponseFuture::deciding(
+                    decision,
+                    Request::from_parts(head, body),
+                    ready,
+                    Arc::clone(&self.gate),
+                )
             }
             Verdict::Missing(missing) => ResponseFuture::answered(Gate::missing(missing, &head)),
         }

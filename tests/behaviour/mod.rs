@@ -1,5 +1,5 @@
-//! What a limiter of many keys does, wherever its buckets are: the same tests for every backend, by a clock that is moved by
-//! hand.
+//! What a limiter of many keys does, wherever its buckets are: the same tests for every backend, by
+//! a clock that is moved by hand.
 
 use std::{ops::Deref, time::Duration};
 
@@ -33,18 +33,30 @@ async fn limiter<B: Backend>(quota: Quota) -> (B, ManualClock) {
 pub(crate) async fn keys_do_not_share_buckets<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(1).capacity(2)).await;
     for key in 0..200_u32 {
-        assert!(limiter.try_acquire(&key.to_string(), 2).await.is_allowed(), "{key}");
+        assert!(
+            limiter.try_acquire(&key.to_string(), 2).await.is_allowed(),
+            "{key}"
+        );
     }
     for key in 0..200_u32 {
-        assert!(limiter.try_acquire(&key.to_string(), 1).await.is_refused(), "{key}");
+        assert!(
+            limiter.try_acquire(&key.to_string(), 1).await.is_refused(),
+            "{key}"
+        );
     }
 }
 
 pub(crate) async fn tokens_drip_back_evenly<B: Backend>() {
     let (limiter, clock) = limiter::<B>(Quota::per_second(5).capacity(10)).await;
     let decision = limiter.try_acquire("a", 8).await;
-    assert_eq!((decision.limit(), decision.remaining(), decision.cost()), (10, 2, 8));
-    assert_eq!((decision.retry_after(), decision.reset_after()), (None, Duration::from_millis(1600)));
+    assert_eq!(
+        (decision.limit(), decision.remaining(), decision.cost()),
+        (10, 2, 8)
+    );
+    assert_eq!(
+        (decision.retry_after(), decision.reset_after()),
+        (None, Duration::from_millis(1600))
+    );
     clock.advance(SECOND);
     assert_eq!(limiter.available("a").await, 7);
     clock.advance(SECOND);
@@ -52,11 +64,17 @@ pub(crate) async fn tokens_drip_back_evenly<B: Backend>() {
 }
 
 pub(crate) async fn refused_just_before_and_allowed_exactly_at<B: Backend>() {
-    for quota in [Quota::per_second(3).capacity(7), Quota::interval(7, Duration::from_millis(1234))] {
+    for quota in [
+        Quota::per_second(3).capacity(7),
+        Quota::interval(7, Duration::from_millis(1234)),
+    ] {
         let (limiter, clock) = limiter::<B>(quota).await;
         assert!(limiter.try_acquire("a", 7).await.is_allowed());
         let refused = limiter.try_acquire("a", 2).await;
-        assert_eq!((refused.outcome(), refused.remaining()), (Outcome::Refused, 0));
+        assert_eq!(
+            (refused.outcome(), refused.remaining()),
+            (Outcome::Refused, 0)
+        );
         // A server's clock counts microseconds.
         let micros = refused.retry_after().unwrap().as_nanos().div_ceil(1000) as u64;
         clock.advance(Duration::from_micros(micros - 1));
@@ -66,12 +84,17 @@ pub(crate) async fn refused_just_before_and_allowed_exactly_at<B: Backend>() {
     }
 }
 
-pub(crate) async fn a_window_opens_with_the_first_request_and_gives_all_back_when_it_ends<B: Backend>() {
+pub(crate) async fn a_window_opens_with_the_first_request_and_gives_all_back_when_it_ends<
+    B: Backend,
+>() {
     let (limiter, clock) = limiter::<B>(Quota::interval(3, 10 * SECOND)).await;
     assert!(limiter.try_acquire("a", 1).await.is_allowed());
     clock.advance(9 * SECOND);
     assert_eq!(limiter.try_acquire("a", 2).await.reset_after(), SECOND);
-    assert_eq!(limiter.try_acquire("a", 1).await.retry_after(), Some(SECOND));
+    assert_eq!(
+        limiter.try_acquire("a", 1).await.retry_after(),
+        Some(SECOND)
+    );
     clock.advance(SECOND);
     assert_eq!(limiter.try_acquire("a", 1).await.remaining(), 2);
 }
@@ -79,7 +102,10 @@ pub(crate) async fn a_window_opens_with_the_first_request_and_gives_all_back_whe
 pub(crate) async fn a_cost_above_the_capacity_is_told_apart<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(5)).await;
     let decision = limiter.try_acquire("a", 6).await;
-    assert_eq!((decision.outcome(), decision.retry_after()), (Outcome::CostAboveCapacity, None));
+    assert_eq!(
+        (decision.outcome(), decision.retry_after()),
+        (Outcome::CostAboveCapacity, None)
+    );
     assert_eq!(limiter.available("a").await, 5);
 }
 
@@ -87,7 +113,14 @@ pub(crate) async fn a_cost_of_nothing_shows_the_state<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(5)).await;
     assert!(limiter.try_acquire("a", 5).await.is_allowed());
     let decision = limiter.try_acquire("a", 0).await;
-    assert_eq!((decision.outcome(), decision.remaining(), decision.reset_after()), (Outcome::Allowed, 0, SECOND));
+    assert_eq!(
+        (
+            decision.outcome(),
+            decision.remaining(),
+            decision.reset_after()
+        ),
+        (Outcome::Allowed, 0, SECOND)
+    );
 }
 
 pub(crate) async fn a_clock_that_steps_back_brings_nothing<B: Backend>() {
@@ -111,10 +144,16 @@ pub(crate) async fn replacing_the_quota_resets_everybody<B: Backend>() {
     limiter.set_rule("vip", Quota::per_second(7)).await;
     assert!(limiter.try_acquire("vip", 7).await.is_allowed());
     limiter.replace(Quota::per_second(3)).await;
-    assert_eq!((limiter.available("a").await, limiter.available("vip").await), (3, 7));
+    assert_eq!(
+        (limiter.available("a").await, limiter.available("vip").await),
+        (3, 7)
+    );
     assert_eq!(limiter.quota(), Quota::per_second(3));
     assert!(limiter.try_acquire("a", 2).await.is_allowed());
-    assert!(!limiter.refund("a", decision).await, "a decision from before gives nothing back");
+    assert!(
+        !limiter.refund("a", decision).await,
+        "a decision from before gives nothing back"
+    );
     assert_eq!(limiter.available("a").await, 1);
 }
 
@@ -123,8 +162,14 @@ pub(crate) async fn a_rule_is_for_one_key_alone<B: Backend>() {
     assert!(limiter.try_acquire("a", 1).await.is_allowed());
     assert!(limiter.try_acquire("b", 1).await.is_allowed());
     limiter.set_rule("a", Quota::per_second(50)).await;
-    assert_eq!((limiter.available("a").await, limiter.available("b").await), (50, 1));
-    assert_eq!((limiter.rule("a"), limiter.rule("b")), (Some(Quota::per_second(50)), None));
+    assert_eq!(
+        (limiter.available("a").await, limiter.available("b").await),
+        (50, 1)
+    );
+    assert_eq!(
+        (limiter.rule("a"), limiter.rule("b")),
+        (Some(Quota::per_second(50)), None)
+    );
     assert!(limiter.remove_rule("a").await);
     assert!(!limiter.remove_rule("a").await);
     assert_eq!(limiter.available("a").await, 1);
@@ -138,7 +183,10 @@ pub(crate) async fn a_refund_names_the_decision_it_undoes<B: Backend>() {
         assert!(limiter.refund("a", decision).await);
         assert_eq!(limiter.available("a").await, 10);
         let refused = limiter.try_acquire("a", 11).await;
-        assert!(!limiter.refund("a", refused).await, "a refusal took nothing");
+        assert!(
+            !limiter.refund("a", refused).await,
+            "a refusal took nothing"
+        );
     }
 }
 
@@ -157,7 +205,10 @@ pub(crate) async fn a_reset_is_for_one_key_alone<B: Backend>() {
     assert!(limiter.try_acquire("b", 1).await.is_allowed());
     limiter.reset("a").await;
     limiter.reset("nobody").await;
-    assert_eq!((limiter.available("a").await, limiter.available("b").await), (2, 1));
+    assert_eq!(
+        (limiter.available("a").await, limiter.available("b").await),
+        (2, 1)
+    );
     assert!(limiter.try_acquire("a", 2).await.is_allowed());
     assert!(!limiter.refund("a", before).await);
     assert_eq!(limiter.available("a").await, 0);
@@ -169,7 +220,14 @@ pub(crate) async fn time_stands_still_behind_the_horizon<B: Backend>() {
     assert!(limiter.try_acquire("a", 10).await.is_allowed());
     clock.set(Duration::MAX);
     let refused = limiter.try_acquire("a", 1).await;
-    assert_eq!((refused.outcome(), refused.retry_after(), refused.reset_after()), (Outcome::Refused, None, Duration::MAX));
+    assert_eq!(
+        (
+            refused.outcome(),
+            refused.retry_after(),
+            refused.reset_after()
+        ),
+        (Outcome::Refused, None, Duration::MAX)
+    );
 }
 
 /// The suite, for one backend.

@@ -10,8 +10,8 @@ use super::{integer, rate};
 pub struct Continuous {
     pub rate: BigRational,
     pub capacity: BigRational,
-    /// Tokens taken and not yet back, as of `at`. The history is the library's own, so this may pass the capacity by what
-    /// comes back in one step.
+    /// Tokens taken and not yet back, as of `at`. The history is the library's own, so this may
+    /// pass the capacity by what comes back in one step.
     spent: BigRational,
     /// The time of the last charge.
     at: u64,
@@ -19,7 +19,12 @@ pub struct Continuous {
 
 impl Continuous {
     pub fn new(quota: &Quota) -> Continuous {
-        Continuous { rate: rate(quota), capacity: integer(quota.get_capacity()), spent: BigRational::zero(), at: 0 }
+        Continuous {
+            rate: rate(quota),
+            capacity: integer(quota.get_capacity()),
+            spent: BigRational::zero(),
+            at: 0,
+        }
     }
 
     /// What is spent at `now`; a time before the last charge counts as the time of that charge.

@@ -30,7 +30,10 @@ pub fn capacity() -> impl Strategy<Value = u32> {
 /// Tokens and the nanoseconds in which they come back.
 pub fn refill() -> impl Strategy<Value = (u64, u64)> {
     let every_day = prop::sample::select(vec![SECOND, 60 * SECOND, 3600 * SECOND, 86_400 * SECOND]);
-    let decimal = (1..=99_999_u64, prop::sample::select(vec![10, 100, 1000_u64]));
+    let decimal = (
+        1..=99_999_u64,
+        prop::sample::select(vec![10, 100, 1000_u64]),
+    );
     prop_oneof![
         3 => (1..=1000_u64, every_day),
         3 => (any_size(1, CENTURY), any_size(1, CENTURY)).prop_map(|(a, b)| (a.min(b), a.max(b))),
@@ -51,10 +54,18 @@ pub fn greedy() -> impl Strategy<Value = Quota> {
 
 pub fn interval() -> impl Strategy<Value = Quota> {
     let every_day = prop::sample::select(vec![SECOND, 60 * SECOND, 3600 * SECOND, 86_400 * SECOND]);
-    (capacity(), prop_oneof![any_size(1000, CENTURY), every_day], debt()).prop_map(|(capacity, window, debt)| {
-        let window = window.max(u64::from(capacity));
-        with_debt(Quota::try_interval(capacity, Duration::from_nanos(window)).unwrap(), debt)
-    })
+    (
+        capacity(),
+        prop_oneof![any_size(1000, CENTURY), every_day],
+        debt(),
+    )
+        .prop_map(|(capacity, window, debt)| {
+            let window = window.max(u64::from(capacity));
+            with_debt(
+                Quota::try_interval(capacity, Duration::from_nanos(window)).unwrap(),
+                debt,
+            )
+        })
 }
 
 fn debt() -> impl Strategy<Value = Option<u32>> {
@@ -64,7 +75,10 @@ fn debt() -> impl Strategy<Value = Option<u32>> {
 /// With this debt, or where it leaves too little room for time, a smaller one.
 fn with_debt(quota: Quota, debt: Option<u32>) -> Quota {
     let halves = std::iter::successors(debt, |&debt| (debt > 0).then_some(debt / 2));
-    halves.map(|debt| quota.try_debt(debt)).find_map(Result::ok).unwrap_or(quota)
+    halves
+        .map(|debt| quota.try_debt(debt))
+        .find_map(Result::ok)
+        .unwrap_or(quota)
 }
 
 /// When a call is made, seen from the one before.
@@ -72,13 +86,15 @@ fn with_debt(quota: Quota, debt: Option<u32>) -> Quota {
 pub enum When {
     Same,
     Later(u64),
-    /// So many tokens' time later (of an interval quota: parts of its window), and some nanoseconds.
+    /// So many tokens' time later (of an interval quota: parts of its window), and some
+    /// nanoseconds.
     Tokens(u64, i64),
     /// So many times the grain of time later, and some nanoseconds.
     Grains(u64, i64),
     /// So many eighths of the time the capacity takes to come back, and some nanoseconds.
     Eighths(u64, i64),
-    /// When the last answer said that there would be enough, or that the bucket would be full, and some nanoseconds.
+    /// When the last answer said that there would be enough, or that the bucket would be full, and
+    /// some nanoseconds.
     Promised(i64),
     /// The clock steps back, for good.
     Back(u64),
@@ -183,20 +199,33 @@ pub fn start() -> impl Strategy<Value = u64> {
 
 /// Few tokens, and room for a queue.
 pub fn crowded() -> impl Strategy<Value = Quota> {
-    let interval = (1..=12_u32, short_period(), prop_oneof![1 => 0..=20_u32, 3 => 20..=100_u32]).prop_map(
-        |(capacity, window, debt)| {
-            with_debt(Quota::try_interval(capacity, Duration::from_nanos(window)).unwrap(), Some(debt))
-        },
-    );
+    let interval = (
+        1..=12_u32,
+        short_period(),
+        prop_oneof![1 => 0..=20_u32, 3 => 20..=100_u32],
+    )
+        .prop_map(|(capacity, window, debt)| {
+            with_debt(
+                Quota::try_interval(capacity, Duration::from_nanos(window)).unwrap(),
+                Some(debt),
+            )
+        });
     prop_oneof![2 => crowded_greedy(), 1 => interval]
 }
 
 pub fn crowded_greedy() -> impl Strategy<Value = Quota> {
-    (1..=12_u32, 1..=9_u64, short_period(), prop_oneof![1 => 0..=20_u32, 3 => 20..=100_u32]).prop_map(
-        |(capacity, tokens, period, debt)| {
-            with_debt(Quota::new(capacity, tokens, Duration::from_nanos(period)).unwrap(), Some(debt))
-        },
+    (
+        1..=12_u32,
+        1..=9_u64,
+        short_period(),
+        prop_oneof![1 => 0..=20_u32, 3 => 20..=100_u32],
     )
+        .prop_map(|(capacity, tokens, period, debt)| {
+            with_debt(
+                Quota::new(capacity, tokens, Duration::from_nanos(period)).unwrap(),
+                Some(debt),
+            )
+        })
 }
 
 fn short_period() -> impl Strategy<Value = u64> {
@@ -214,7 +243,8 @@ pub fn queueing(count: usize) -> impl Strategy<Value = Vec<Call>> {
         2 => off().prop_map(When::Promised),
         1 => any_size(1, 10 * SECOND).prop_map(When::Stale),
     ];
-    let cost = || prop_oneof![2 => Just(Cost::Exactly(1)), 3 => (1..=8_u64).prop_map(Cost::Eighths)];
+    let cost =
+        || prop_oneof![2 => Just(Cost::Exactly(1)), 3 => (1..=8_u64).prop_map(Cost::Eighths)];
     let ask = prop_oneof![
         3 => cost().prop_map(Ask::Take),
         8 => cost().prop_map(|cost| Ask::Reserve(cost, Patience::Forever)),

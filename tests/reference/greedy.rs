@@ -37,7 +37,15 @@ pub struct Charge {
 impl Greedy {
     pub fn new(quota: &Quota, grid: Grid) -> Greedy {
         let (capacity, debt) = (integer(quota.get_capacity()), integer(quota.get_debt()));
-        Greedy { grid, level: capacity.clone(), capacity, debt, at: BigInt::zero(), resets: Some(0), holes: Vec::new() }
+        Greedy {
+            grid,
+            level: capacity.clone(),
+            capacity,
+            debt,
+            at: BigInt::zero(),
+            resets: Some(0),
+            holes: Vec::new(),
+        }
     }
 
     /// What may happen: a sale at the end of what is sold, or in a hole where one fits.
@@ -46,10 +54,13 @@ impl Greedy {
         let cost = integer(cost);
         let mut next = vec![settled.sell(&settled.sold(), now, &cost, patience)];
         if patience.is_some() && cost.is_positive() {
-            // The earliest first, as the library takes them: two may give the same answer, and leave different holes.
+            // The earliest first, as the library takes them: two may give the same answer, and
+            // leave different holes.
             let mut holes: Vec<_> = settled.holes.iter().enumerate().collect();
             holes.sort_by_key(|(_, hole)| *hole);
-            let sold = holes.into_iter().filter_map(|(number, hole)| settled.sell_hole(number, hole, now, &cost, patience));
+            let sold = holes
+                .into_iter()
+                .filter_map(|(number, hole)| settled.sell_hole(number, hole, now, &cost, patience));
             next.extend(sold);
         }
         next
@@ -58,13 +69,30 @@ impl Greedy {
     fn settled(&self, now: u64) -> Greedy {
         let at = self.grid.at(now).max(self.at.clone());
         let level = (&self.level + self.refilled(&(&at - &self.at))).min(self.capacity.clone());
-        // A hole is for sale until the library sees it used, which is at its first change after that.
-        let holes = self.holes.iter().filter(|hole| self.lies_ahead(&hole.1)).cloned().collect();
-        Greedy { at, level, holes, ..self.clone() }
+        // A hole is for sale until the library sees it used, which is at its first change after
+        // that.
+        let holes = self
+            .holes
+            .iter()
+            .filter(|hole| self.lies_ahead(&hole.1))
+            .cloned()
+            .collect();
+        Greedy {
+            at,
+            level,
+            holes,
+            ..self.clone()
+        }
     }
 
     /// Sells what follows `start` on the axis of what has come back since the origin.
-    fn sell(&self, start: &BigRational, now: u64, cost: &BigRational, patience: Option<u64>) -> Next<Greedy, Charge> {
+    fn sell(
+        &self,
+        start: &BigRational,
+        now: u64,
+        cost: &BigRational,
+        patience: Option<u64>,
+    ) -> Next<Greedy, Charge> {
         let end = start + cost;
         let missing = (&end - self.refilled(&self.at) - &self.capacity).max(BigRational::zero());
         // The step at which as much is there as was asked for.
@@ -76,7 +104,9 @@ impl Greedy {
             None => Outcome::Refused,
             Some(_) if missing > self.debt => Outcome::DebtExhausted,
             Some(patience) => match self.grid.nanos_at(&ready) {
-                Some(time) if u128::from(time) <= u128::from(now) + u128::from(patience) => Outcome::Allowed,
+                Some(time) if u128::from(time) <= u128::from(now) + u128::from(patience) => {
+                    Outcome::Allowed
+                }
                 _ => Outcome::DeadlineTooSoon,
             },
         };
@@ -94,13 +124,28 @@ impl Greedy {
             },
             reset_after: match &self.capacity - &after.level {
                 missing if missing.is_zero() => Duration::ZERO,
-                missing => self.grid.until(&(&self.at + self.grid.to_bring(&missing)), now).unwrap_or(Duration::MAX),
+                missing => self
+                    .grid
+                    .until(&(&self.at + self.grid.to_bring(&missing)), now)
+                    .unwrap_or(Duration::MAX),
             },
-            wait: self.grid.until(&ready, now).filter(|_| takes && missing.is_positive()).unwrap_or_default(),
+            wait: self
+                .grid
+                .until(&ready, now)
+                .filter(|_| takes && missing.is_positive())
+                .unwrap_or_default(),
         };
         let used = self.refilled(&self.at) + missing;
-        let charge = Charge { cost: cost.clone(), used, end, resets: self.resets };
-        Next { answer, charge: takes.then_some((after, charge)) }
+        let charge = Charge {
+            cost: cost.clone(),
+            used,
+            end,
+            resets: self.resets,
+        };
+        Next {
+            answer,
+            charge: takes.then_some((after, charge)),
+        }
     }
 
     fn sell_hole(
@@ -112,14 +157,18 @@ impl Greedy {
         patience: Option<u64>,
     ) -> Option<Next<Greedy, Charge>> {
         let start = start.max(&self.refilled(&self.at)).clone();
-        let mut next = if &start + cost <= *end { self.sell(&start, now, cost, patience) } else { return None };
+        let mut next = if &start + cost <= *end {
+            self.sell(&start, now, cost, patience)
+        } else {
+            return None;
+        };
         let (after, _) = next.charge.as_mut()?;
         after.holes[number].0 = start + cost;
         Some(next)
     }
 
-    /// The end of what is sold, on the axis of what has come back since the origin: a capacity is sold ahead of it at most
-    /// to those who do not wait.
+    /// The end of what is sold, on the axis of what has come back since the origin: a capacity is
+    /// sold ahead of it at most to those who do not wait.
     fn sold(&self) -> BigRational {
         self.refilled(&self.at) + &self.capacity - &self.level
     }
@@ -128,15 +177,20 @@ impl Greedy {
         *end > self.refilled(&self.at) + &self.capacity
     }
 
-    /// While somebody waits, the last one sold gives back all, and others leave a hole where they were. Else a charge gives
-    /// back its cost less what came back between its use and the last change.
+    /// While somebody waits, the last one sold gives back all, and others leave a hole where they
+    /// were. Else a charge gives back its cost less what came back between its use and the last
+    /// change.
     pub fn refund(&mut self, charge: &Charge) -> bool {
         if self.resets.is_none() || charge.resets != self.resets {
             return false;
         }
         let now = self.refilled(&self.at);
         let back = if self.level.is_negative() {
-            if charge.end == self.sold() { charge.cost.clone() } else { BigRational::zero() }
+            if charge.end == self.sold() {
+                charge.cost.clone()
+            } else {
+                BigRational::zero()
+            }
         } else {
             (&charge.cost - (now - &charge.used)).min(charge.cost.clone())
         };
@@ -146,7 +200,8 @@ impl Greedy {
         }
         let leaves = self.lies_ahead(&charge.end);
         if leaves {
-            self.holes.push((&charge.end - &charge.cost, charge.end.clone()));
+            self.holes
+                .push((&charge.end - &charge.cost, charge.end.clone()));
         }
         leaves
     }

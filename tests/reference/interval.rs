@@ -36,12 +36,28 @@ pub struct Charge {
 
 impl Interval {
     pub fn new(quota: &Quota, grid: Grid) -> Interval {
-        let (window, capacity, debt) =
-            (grid.step.recip().to_integer(), quota.get_capacity().into(), quota.get_debt().into());
-        Interval { grid, window, capacity, debt, at: BigInt::zero(), windows: VecDeque::new(), resets: Some(0) }
+        let (window, capacity, debt) = (
+            grid.step.recip().to_integer(),
+            quota.get_capacity().into(),
+            quota.get_debt().into(),
+        );
+        Interval {
+            grid,
+            window,
+            capacity,
+            debt,
+            at: BigInt::zero(),
+            windows: VecDeque::new(),
+            resets: Some(0),
+        }
     }
 
-    pub fn decide(&self, now: u64, cost: u32, patience: Option<u64>) -> Vec<Next<Interval, Charge>> {
+    pub fn decide(
+        &self,
+        now: u64,
+        cost: u32,
+        patience: Option<u64>,
+    ) -> Vec<Next<Interval, Charge>> {
         let before = self.settled(now);
         let cost = u64::from(cost);
         let after = before.clone().with(cost);
@@ -54,7 +70,9 @@ impl Interval {
             None => Outcome::Refused,
             Some(_) if after.sold() > self.capacity + self.debt => Outcome::DebtExhausted,
             Some(patience) => match self.grid.nanos_at(&ready) {
-                Some(time) if u128::from(time) <= u128::from(now) + u128::from(patience) => Outcome::Allowed,
+                Some(time) if u128::from(time) <= u128::from(now) + u128::from(patience) => {
+                    Outcome::Allowed
+                }
                 _ => Outcome::DeadlineTooSoon,
             },
         };
@@ -69,20 +87,40 @@ impl Interval {
             },
             reset_after: match left.windows.len() {
                 0 => Duration::ZERO,
-                open => self.grid.until(&left.begin_of(open), now).unwrap_or(Duration::MAX),
+                open => self
+                    .grid
+                    .until(&left.begin_of(open), now)
+                    .unwrap_or(Duration::MAX),
             },
-            wait: self.grid.until(&ready, now).filter(|_| takes && ahead > 0).unwrap_or_default(),
+            wait: self
+                .grid
+                .until(&ready, now)
+                .filter(|_| takes && ahead > 0)
+                .unwrap_or_default(),
         };
         if !takes {
-            return vec![Next { answer, charge: None }];
+            return vec![Next {
+                answer,
+                charge: None,
+            }];
         }
         let skipped = after.sold() - before.sold() - cost;
         let end = *after.windows.back().expect("something was taken");
-        let charge = Charge { cost, skipped, window: ready, end, resets: self.resets };
-        vec![Next { answer, charge: Some((after, charge)) }]
+        let charge = Charge {
+            cost,
+            skipped,
+            window: ready,
+            end,
+            resets: self.resets,
+        };
+        vec![Next {
+            answer,
+            charge: Some((after, charge)),
+        }]
     }
 
-    /// While somebody waits, the last one sold gives back all. Else a charge gives back what it used of the open window.
+    /// While somebody waits, the last one sold gives back all. Else a charge gives back what it
+    /// used of the open window.
     pub fn refund(&mut self, charge: &Charge) -> bool {
         if self.resets.is_none() || charge.resets != self.resets || self.windows.is_empty() {
             return false;

@@ -1,11 +1,15 @@
 //! Token buckets in exact rational arithmetic, and random calls to compare them with the real ones.
 //!
-//! Written from the definition of a token bucket (a level, which time raises and charges lower) and from the documented
-//! promises, on big numbers: nothing here is rounded, packed or bounded but where the documentation says so.
+//! Written from the definition of a token bucket (a level, which time raises and charges lower) and
+//! from the documented promises, on big numbers: nothing here is rounded, packed or bounded but
+//! where the documentation says so.
 //!
-//! - [`grid`]: the steps that time is counted in, derived from the rule that the documentation gives.
-//! - [`greedy`], [`interval`]: the two kinds on that grid, which the library must equal decision for decision.
-//! - [`continuous`]: no grid at all. The library may be ahead of it by less than [`Quota::resolution`], and never behind.
+//! - [`grid`]: the steps that time is counted in, derived from the rule that the documentation
+//!   gives.
+//! - [`greedy`], [`interval`]: the two kinds on that grid, which the library must equal decision
+//!   for decision.
+//! - [`continuous`]: no grid at all. The library may be ahead of it by less than
+//!   [`Quota::resolution`], and never behind.
 //! - [`generate`], [`play`]: random quotas and calls.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
@@ -71,7 +75,8 @@ pub enum Charge {
     Interval(interval::Charge),
 }
 
-/// An answer that may be given, and where something is taken, what becomes of the bucket and what the charge is.
+/// An answer that may be given, and where something is taken, what becomes of the bucket and what
+/// the charge is.
 #[derive(Clone, Debug)]
 pub struct Next<B, C> {
     pub answer: Answer,
@@ -79,11 +84,18 @@ pub struct Next<B, C> {
 }
 
 /// Those that give this answer; of none, what was expected in the first place.
-fn matching<B, C>(mut possible: Vec<Next<B, C>>, answer: &Answer) -> Result<Vec<Option<(B, C)>>, Answer> {
+fn matching<B, C>(
+    mut possible: Vec<Next<B, C>>,
+    answer: &Answer,
+) -> Result<Vec<Option<(B, C)>>, Answer> {
     if possible.iter().all(|next| next.answer != *answer) {
         return Err(possible.swap_remove(0).answer);
     }
-    Ok(possible.into_iter().filter(|next| next.answer == *answer).map(|next| next.charge).collect())
+    Ok(possible
+        .into_iter()
+        .filter(|next| next.answer == *answer)
+        .map(|next| next.charge)
+        .collect())
 }
 
 /// The reference for a bucket of either kind.
@@ -110,8 +122,9 @@ impl Reference {
         }
     }
 
-    /// Follows the bucket, if `answer` is one that the reference can give: the charge, or else the answer that was expected.
-    /// Without patience it was a take, with patience a reservation that waits so long at most.
+    /// Follows the bucket, if `answer` is one that the reference can give: the charge, or else the
+    /// answer that was expected. Without patience it was a take, with patience a reservation that
+    /// waits so long at most.
     pub fn follow(
         &mut self,
         now: Duration,
@@ -124,7 +137,8 @@ impl Reference {
         Ok(charge)
     }
 
-    /// All that may have become of it when it gave this answer: which of two holes was sold, an answer need not tell.
+    /// All that may have become of it when it gave this answer: which of two holes was sold, an
+    /// answer need not tell.
     pub fn futures(
         &self,
         now: Duration,
@@ -138,13 +152,17 @@ impl Reference {
             Reference::Greedy(bucket) => matching(bucket.decide(now, cost, patience), answer)?
                 .into_iter()
                 .map(|sale| {
-                    sale.map_or_else(same, |(after, charge)| (Reference::Greedy(after), Some(Charge::Greedy(charge))))
+                    sale.map_or_else(same, |(after, charge)| {
+                        (Reference::Greedy(after), Some(Charge::Greedy(charge)))
+                    })
                 })
                 .collect(),
             Reference::Interval(bucket) => matching(bucket.decide(now, cost, patience), answer)?
                 .into_iter()
                 .map(|sale| {
-                    sale.map_or_else(same, |(after, charge)| (Reference::Interval(after), Some(Charge::Interval(charge))))
+                    sale.map_or_else(same, |(after, charge)| {
+                        (Reference::Interval(after), Some(Charge::Interval(charge)))
+                    })
                 })
                 .collect(),
         })

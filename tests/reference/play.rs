@@ -1,4 +1,5 @@
-//! Turning random calls into calls on one bucket, wherever it is, at times and with costs that suit its quota and its state.
+//! Turning random calls into calls on one bucket, wherever it is, at times and with costs that suit
+//! its quota and its state.
 
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ pub enum Event {
         patience: Option<Duration>,
         decision: Decision,
     },
-    /// The decision with this number, counted from the first, was undone; whether that gave anything back.
+    /// The decision with this number, counted from the first, was undone; whether that gave
+    /// anything back.
     Refunded {
         number: usize,
         gave: bool,
@@ -84,7 +86,14 @@ impl Player {
 
 impl<B: Played> Player<B> {
     pub fn on(bucket: B, quota: Quota, start: u64) -> Player<B> {
-        Player { bucket, quota, clock: start, promised: start, decisions: Vec::new(), open: Vec::new() }
+        Player {
+            bucket,
+            quota,
+            clock: start,
+            promised: start,
+            decisions: Vec::new(),
+            open: Vec::new(),
+        }
     }
 
     pub fn play(&mut self, (when, ask): &Call) -> Option<Event> {
@@ -97,7 +106,8 @@ impl<B: Played> Player<B> {
                 Some(self.decide(now, cost, Some(patience)))
             }
             Ask::RefundRecent(before) => {
-                let charged = |&place: &usize| B::decision(&self.decisions[self.open[place]]).is_allowed();
+                let charged =
+                    |&place: &usize| B::decision(&self.decisions[self.open[place]]).is_allowed();
                 self.refund((0..self.open.len()).rev().filter(charged).nth(*before)?)
             }
             Ask::Refund(index) => self.refund(pick(index, self.open.len())?),
@@ -114,10 +124,17 @@ impl<B: Played> Player<B> {
             Some(patience) => self.bucket.reserve(now, cost, patience),
         };
         let decision = B::decision(&answer);
-        self.promised = nanos(now).saturating_add(nanos(decision.retry_after().unwrap_or(decision.reset_after())));
+        self.promised = nanos(now).saturating_add(nanos(
+            decision.retry_after().unwrap_or(decision.reset_after()),
+        ));
         self.open.push(self.decisions.len());
         self.decisions.push(answer);
-        Event::Decided { now, cost, patience, decision }
+        Event::Decided {
+            now,
+            cost,
+            patience,
+            decision,
+        }
     }
 
     /// A decision may be undone once; one that gave nothing back may be tried again.
@@ -131,7 +148,10 @@ impl<B: Played> Player<B> {
     }
 
     fn time(&mut self, when: &When) -> Duration {
-        let (tokens, period) = (u128::from(self.quota.tokens()), u128::from(nanos(self.quota.period())));
+        let (tokens, period) = (
+            u128::from(self.quota.tokens()),
+            u128::from(nanos(self.quota.period())),
+        );
         let later = |time: u128, off: i64| {
             let time = u64::try_from(time).unwrap_or(u64::MAX);
             self.clock.saturating_add(time).saturating_add_signed(off)
@@ -140,7 +160,9 @@ impl<B: Played> Player<B> {
             When::Same => self.clock,
             When::Later(time) => later(time.into(), 0),
             When::Tokens(count, off) => later((u128::from(count) * period).div_ceil(tokens), off),
-            When::Grains(count, off) => later(u128::from(count) * self.quota.resolution().as_nanos(), off),
+            When::Grains(count, off) => {
+                later(u128::from(count) * self.quota.resolution().as_nanos(), off)
+            }
             When::Eighths(count, off) => {
                 let fill = u128::from(self.quota.get_capacity()) * period / tokens;
                 later(fill / 8 * u128::from(count), off)
@@ -181,7 +203,8 @@ impl<B: Played> Player<B> {
             Patience::OfNeed(more) => {
                 // Asking whether it can be had at once writes nothing where it cannot.
                 let there = self.available(now) >= cost;
-                let probe = (!there).then(|| B::decision(&self.bucket.reserve(now, cost, Duration::ZERO)));
+                let probe =
+                    (!there).then(|| B::decision(&self.bucket.reserve(now, cost, Duration::ZERO)));
                 let probe = probe.filter(|probe| probe.outcome() == Outcome::DeadlineTooSoon);
                 let need = probe.and_then(|probe| probe.retry_after());
                 Duration::from_nanos(nanos(need.unwrap_or_default()).saturating_add_signed(more))

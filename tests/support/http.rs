@@ -31,7 +31,10 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Client { stream, unread: Vec::new() })
+        Ok(Client {
+            stream,
+            unread: Vec::new(),
+        })
     }
 
     pub fn get(&mut self, path: &str) -> Response {
@@ -51,10 +54,18 @@ impl Client {
     }
 
     /// Sends one request and reads its answer.
-    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response {
         let bytes = encode(method, path, headers, body);
-        self.send(&bytes).unwrap_or_else(|error| panic!("{method} {path} is not taken: {error}"));
-        self.read().unwrap_or_else(|error| panic!("{method} {path} is not answered: {error}"))
+        self.send(&bytes)
+            .unwrap_or_else(|error| panic!("{method} {path} is not taken: {error}"));
+        self.read()
+            .unwrap_or_else(|error| panic!("{method} {path} is not answered: {error}"))
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -88,7 +99,9 @@ impl Client {
         while !line.ends_with(b"\r\n") {
             line.extend(self.exactly(1)?);
         }
-        let length = std::str::from_utf8(&line).ok().and_then(|line| usize::from_str_radix(line.trim(), 16).ok());
+        let length = std::str::from_utf8(&line)
+            .ok()
+            .and_then(|line| usize::from_str_radix(line.trim(), 16).ok());
         let length = length.ok_or_else(|| invalid("chunk"))?;
         let data = self.exactly(length)?;
         self.exactly(2)?;
@@ -187,26 +200,45 @@ impl Response {
                 Ok((name.to_owned(), value.trim().to_owned()))
             })
             .collect::<io::Result<_>>()?;
-        Ok(Response { status, headers, body: Vec::new() })
+        Ok(Response {
+            status,
+            headers,
+            body: Vec::new(),
+        })
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
     /// A header that must be there and hold a whole number.
     pub fn number(&self, name: &str) -> u64 {
-        let value = self.header(name).unwrap_or_else(|| panic!("no {name} in {self:?}"));
-        value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, no whole number"))
+        let value = self
+            .header(name)
+            .unwrap_or_else(|| panic!("no {name} in {self:?}"));
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is {value:?}, no whole number"))
     }
 
-    /// Has these headers of a limit and no others: `X-RateLimit-*`, the draft's policy and the beginning of its limit.
+    /// Has these headers of a limit and no others: `X-RateLimit-*`, the draft's policy and the
+    /// beginning of its limit.
     pub fn assert_limits(&self, x: bool, draft: Option<(&str, &str)>) {
-        let x_said = ["Limit", "Remaining", "Reset"].map(|name| self.header(&format!("X-RateLimit-{name}")).is_some());
+        let x_said = ["Limit", "Remaining", "Reset"]
+            .map(|name| self.header(&format!("X-RateLimit-{name}")).is_some());
         assert_eq!(x_said, [x; 3], "{self:?}");
-        assert_eq!(self.header("RateLimit-Policy"), draft.map(|(policy, _)| policy), "{self:?}");
-        let begins = self.header("RateLimit").map(|limit| draft.is_some_and(|(_, begin)| limit.starts_with(begin)));
+        assert_eq!(
+            self.header("RateLimit-Policy"),
+            draft.map(|(policy, _)| policy),
+            "{self:?}"
+        );
+        let begins = self
+            .header("RateLimit")
+            .map(|limit| draft.is_some_and(|(_, begin)| limit.starts_with(begin)));
         assert_eq!(begins, draft.map(|_| true), "{self:?}");
     }
 
@@ -227,19 +259,25 @@ impl Response {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
     }
 
     /// `retry_after` of a refusal.
     pub fn retry_after(&self) -> f64 {
         let body = self.json();
-        body["retry_after"].as_f64().unwrap_or_else(|| panic!("no retry_after in {body}"))
+        body["retry_after"]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no retry_after in {body}"))
     }
 
     /// `from`: who the server takes the client for.
     pub fn from(&self) -> String {
         let body = self.json();
-        body["from"].as_str().unwrap_or_else(|| panic!("no from in {body}")).to_owned()
+        body["from"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no from in {body}"))
+            .to_owned()
     }
 }
 

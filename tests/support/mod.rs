@@ -4,8 +4,16 @@
 //! run tests are shared and noisy: waits are generous, and a count never depends on how fast a test
 //! runs, because where tokens are counted they drip in too slowly to matter ([`SLOW`]).
 
-#![allow(dead_code, reason = "each test binary uses its own part of this module")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    reason = "each test binary uses its own part of this module"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 pub mod http;
 pub mod parts;
@@ -51,7 +59,11 @@ impl Launch {
             }
         }
         let directory = TempDir::new().unwrap();
-        Launch { command, directory, listen: Some("127.0.0.1:0".to_owned()) }
+        Launch {
+            command,
+            directory,
+            listen: Some("127.0.0.1:0".to_owned()),
+        }
     }
 
     pub fn args(mut self, args: &[&str]) -> Launch {
@@ -88,7 +100,9 @@ impl Launch {
     pub fn open_files(mut self, limit: u32) -> Launch {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
-        shell.arg(self.command.get_program()).args(self.command.get_args());
+        shell
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
         for (name, value) in self.command.get_envs() {
             match value {
                 Some(value) => shell.env(name, value),
@@ -104,7 +118,10 @@ impl Launch {
         if let Some(listen) = &self.listen {
             self.command.args(["--listen", listen]);
         }
-        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = self.command.spawn().expect("the binary starts");
         let (stderr, stderr_reader) = collect(child.stderr.take().unwrap());
         let (lines, stdout) = channel();
@@ -115,7 +132,13 @@ impl Launch {
             }
         });
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
-        let server = Server { child, address, stderr, stderr_reader: Some(stderr_reader), _directory: self.directory };
+        let server = Server {
+            child,
+            address,
+            stderr,
+            stderr_reader: Some(stderr_reader),
+            _directory: self.directory,
+        };
         (server, stdout)
     }
 
@@ -139,14 +162,20 @@ impl Launch {
     pub fn refused(self) -> Result<Refusal, String> {
         let (mut server, stdout) = self.spawn();
         let deadline = Instant::now() + PATIENCE;
-        while let Ok(line) = stdout.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while let Ok(line) = stdout.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             if address_in(&line).is_some() {
                 return Err(format!("it started: {line}"));
             }
         }
-        let status = server.exit_within(PATIENCE).ok_or("it neither starts nor ends")?;
+        let status = server
+            .exit_within(PATIENCE)
+            .ok_or("it neither starts nor ends")?;
         server.stderr_reader.take().unwrap().join().unwrap();
-        Ok(Refusal { code: status.code(), stderr: server.stderr() })
+        Ok(Refusal {
+            code: status.code(),
+            stderr: server.stderr(),
+        })
     }
 }
 
@@ -173,7 +202,14 @@ impl Server {
 
     /// A gateway to this URL with more tokens than a test could use.
     pub fn gateway(url: &str) -> Server {
-        Server::start(&["--upstream", url, "--capacity", "1000000", "--refill-rate", SLOW])
+        Server::start(&[
+            "--upstream",
+            url,
+            "--capacity",
+            "1000000",
+            "--refill-rate",
+            SLOW,
+        ])
     }
 
     /// The server with this capacity and no refill that a test could see.
@@ -246,7 +282,11 @@ impl Server {
 
     /// The server has survived: it runs and answers.
     pub fn assert_healthy(&mut self) {
-        assert!(self.is_running(), "the server died; stderr:\n{}", self.stderr());
+        assert!(
+            self.is_running(),
+            "the server died; stderr:\n{}",
+            self.stderr()
+        );
         assert_eq!(self.get("/health").status, 200);
         let log = self.stderr();
         assert!(!log.contains("panicked"), "the server panicked:\n{log}");
@@ -263,7 +303,9 @@ impl Drop for Server {
 /// The address in a line such as `Listening on http://127.0.0.1:41234`.
 fn address_in(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("http://")?;
-    let end = rest.find(|c: char| c.is_whitespace() || c == '/').unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| c.is_whitespace() || c == '/')
+        .unwrap_or(rest.len());
     rest[..end].parse().ok()
 }
 
@@ -274,7 +316,9 @@ fn collect(mut from: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHan
     let reader = thread::spawn(move || {
         let mut chunk = [0; 4096];
         while let Ok(count @ 1..) = from.read(&mut chunk) {
-            into.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..count]));
+            into.lock()
+                .unwrap()
+                .push_str(&String::from_utf8_lossy(&chunk[..count]));
         }
     });
     (text, reader)

@@ -1,6 +1,12 @@
-//! A real nginx for a test: started on a free port with a directory of its own, ended with the test.
+//! A real nginx for a test: started on a free port with a directory of its own, ended with the
+//! test.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     fs,
@@ -23,13 +29,24 @@ pub struct Nginx {
 impl Nginx {
     /// `servers` listens on 127.0.0.1:8080, in whose place a free port comes.
     pub fn start(servers: &str) -> Nginx {
-        // Another process may be faster to take the free port: then this one ends, and the next port is tried.
+        // Another process may be faster to take the free port: then this one ends, and the next
+        // port is tried.
         let mut log = String::new();
         for _ in 0..20 {
-            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let address = TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap();
             let directory = TempDir::new().unwrap();
-            let child = spawn(&servers.replace("127.0.0.1:8080", &address.to_string()), &directory);
-            let mut nginx = Nginx { child, address, directory };
+            let child = spawn(
+                &servers.replace("127.0.0.1:8080", &address.to_string()),
+                &directory,
+            );
+            let mut nginx = Nginx {
+                child,
+                address,
+                directory,
+            };
             if nginx.is_ready() {
                 return nginx;
             }
@@ -78,7 +95,10 @@ fn spawn(servers: &str, directory: &TempDir) -> Child {
     let config = path.join("nginx.conf");
     fs::write(&config, text).unwrap();
     // Debian keeps it where only an administrator's PATH looks.
-    let path_too = format!("{}:/usr/sbin:/usr/local/sbin", std::env::var("PATH").unwrap_or_default());
+    let path_too = format!(
+        "{}:/usr/sbin:/usr/local/sbin",
+        std::env::var("PATH").unwrap_or_default()
+    );
     Command::new("nginx")
         .arg("-p")
         .arg(path)

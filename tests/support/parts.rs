@@ -1,4 +1,5 @@
-//! What `scripts/parts` has put beside the build: a program there, and a process that ends with its test.
+//! What `scripts/parts` has put beside the build: a program there, and a process that ends with its
+//! test.
 
 use std::{
     io::Read,
@@ -14,7 +15,10 @@ use super::PATIENCE;
 /// The program of this name, such as `python/bin/uvicorn`, in the directory of the build.
 pub fn part(name: &str) -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_tollgate"));
-    let found = binary.ancestors().map(|directory| directory.join(name)).find(|path| path.exists());
+    let found = binary
+        .ancestors()
+        .map(|directory| directory.join(name))
+        .find(|path| path.exists());
     found.unwrap_or_else(|| panic!("target/{name} is missing: scripts/parts installs it"))
 }
 
@@ -27,19 +31,37 @@ pub struct Service {
 impl Service {
     /// Starts what `command` makes for an address, and waits until it accepts connections.
     pub fn start(command: impl Fn(SocketAddr) -> Command) -> Service {
-        // Another process may be faster to take the free port: then this one ends, and the next port is tried.
+        // Another process may be faster to take the free port: then this one ends, and the next
+        // port is tried.
         for _ in 0..5 {
-            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let address = TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap();
             let mut command = command(address);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-            let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}: scripts/parts installs it"));
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped());
+            let child = command
+                .spawn()
+                .unwrap_or_else(|error| panic!("{command:?}: {error}: scripts/parts installs it"));
             let mut service = Service { child, address };
             if service.is_ready() {
                 return service;
             }
             let mut said = String::new();
-            service.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-            assert!(said.to_lowercase().contains("in use"), "{command:?} ends: {said}");
+            service
+                .child
+                .stderr
+                .take()
+                .unwrap()
+                .read_to_string(&mut said)
+                .unwrap();
+            assert!(
+                said.to_lowercase().contains("in use"),
+                "{command:?} ends: {said}"
+            );
         }
         panic!("the service finds no port");
     }

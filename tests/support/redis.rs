@@ -1,7 +1,16 @@
-//! A real redis-server for a test: started on a free port with a directory of its own, ended with the test.
+//! A real redis-server for a test: started on a free port with a directory of its own, ended with
+//! the test.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this module")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    reason = "each test binary uses its own part of this module"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     collections::BTreeSet,
@@ -35,13 +44,22 @@ impl RedisServer {
 
     /// With more arguments, such as `--maxmemory 1mb`.
     pub fn with(arguments: &[&str]) -> RedisServer {
-        // Another process may be faster to take the free port: then this one ends, and the next port is tried.
+        // Another process may be faster to take the free port: then this one ends, and the next
+        // port is tried.
         for _ in 0..20 {
             let port = free_port();
             let directory = TempDir::new().unwrap();
-            let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+            let arguments: Vec<String> = arguments
+                .iter()
+                .map(|&argument| argument.to_owned())
+                .collect();
             let child = spawn(port, &arguments, &directory);
-            let mut server = RedisServer { child, port, arguments, directory };
+            let mut server = RedisServer {
+                child,
+                port,
+                arguments,
+                directory,
+            };
             if server.is_ready() {
                 return server;
             }
@@ -84,7 +102,9 @@ impl RedisServer {
     /// Names of all buckets.
     pub fn buckets(&self) -> Vec<String> {
         let keys: Vec<String> = self.command(&["KEYS", "*"]);
-        keys.into_iter().filter(|key| !key.ends_with(":settings")).collect()
+        keys.into_iter()
+            .filter(|key| !key.ends_with(":settings"))
+            .collect()
     }
 
     fn connection(&self) -> redis::RedisResult<Connection> {
@@ -98,7 +118,9 @@ impl RedisServer {
                 return false;
             }
             // It answers, if only that it wants a password.
-            let answer = self.connection().and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection));
+            let answer = self
+                .connection()
+                .and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection));
             match answer {
                 Ok(_) => return true,
                 Err(error) if error.code() == Some("NOAUTH") => return true,
@@ -116,16 +138,22 @@ impl Drop for RedisServer {
     }
 }
 
-/// `redis-server`, or what takes its place, such as `valkey-server`: with TOLLGATE_REDIS_SERVER its path.
+/// `redis-server`, or what takes its place, such as `valkey-server`: with TOLLGATE_REDIS_SERVER its
+/// path.
 fn program() -> String {
     std::env::var("TOLLGATE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
-/// Nobody else in this process gets the same: who lost a race for it would take the winner's server for its own.
+/// Nobody else in this process gets the same: who lost a race for it would take the winner's server
+/// for its own.
 pub fn free_port() -> u16 {
     static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         if TAKEN.lock().unwrap().insert(port) {
             return port;
         }
@@ -134,9 +162,17 @@ pub fn free_port() -> u16 {
 
 fn spawn(port: u16, arguments: &[String], directory: &TempDir) -> Child {
     // A file comes first.
-    let (file, options) = arguments.split_at(usize::from(arguments.first().is_some_and(|first| first.starts_with('/'))));
+    let (file, options) = arguments.split_at(usize::from(
+        arguments
+            .first()
+            .is_some_and(|first| first.starts_with('/')),
+    ));
     let sentinel = options.iter().any(|option| option == "--sentinel");
-    let own = if sentinel { &[][..] } else { &["--save", "", "--appendonly", "no"] };
+    let own = if sentinel {
+        &[][..]
+    } else {
+        &["--save", "", "--appendonly", "no"]
+    };
     Command::new(program())
         .args(file)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])

@@ -1,7 +1,15 @@
 //! A server with a file that changes while it runs.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this module")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    reason = "each test binary uses its own part of this module"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     fs,
@@ -24,7 +32,10 @@ impl Reloaded {
     pub fn start(text: &str, flags: &[&str]) -> Reloaded {
         let launch = Launch::new();
         let path = launch.file("tollgate.toml", text);
-        let server = launch.args(&["--config", path.to_str().unwrap()]).args(flags).start();
+        let server = launch
+            .args(&["--config", path.to_str().unwrap()])
+            .args(flags)
+            .start();
         Reloaded { server, path }
     }
 
@@ -38,7 +49,11 @@ impl Reloaded {
             if let Some(line) = self.lines().get(before) {
                 return line.clone();
             }
-            assert!(Instant::now() < deadline, "nothing came of it: {}", self.server.stderr());
+            assert!(
+                Instant::now() < deadline,
+                "nothing came of it: {}",
+                self.server.stderr()
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -46,6 +61,10 @@ impl Reloaded {
     pub fn lines(&self) -> Vec<String> {
         let text = self.server.stderr();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().filter(|line| line.contains("the configuration was")).map(str::to_owned).collect()
+        whole
+            .lines()
+            .filter(|line| line.contains("the configuration was"))
+            .map(str::to_owned)
+            .collect()
     }
 }

@@ -41,9 +41,15 @@ pub struct Connection {
 
 impl Upstream {
     /// Does the same with every connection, each in a thread of its own.
-    pub fn start(serve: impl Fn(&mut Connection) -> io::Result<()> + Send + Sync + 'static) -> Upstream {
+    pub fn start(
+        serve: impl Fn(&mut Connection) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, log, serve) = (listener.local_addr().unwrap(), Arc::<Log>::default(), Arc::new(serve));
+        let (address, log, serve) = (
+            listener.local_addr().unwrap(),
+            Arc::<Log>::default(),
+            Arc::new(serve),
+        );
         let shared = Arc::clone(&log);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -55,7 +61,11 @@ impl Upstream {
                 shared.connections.fetch_add(1, Ordering::SeqCst);
                 let (serve, log) = (Arc::clone(&serve), Arc::clone(&shared));
                 thread::spawn(move || {
-                    let mut connection = Connection { stream, unread: Vec::new(), log };
+                    let mut connection = Connection {
+                        stream,
+                        unread: Vec::new(),
+                        log,
+                    };
                     // The gateway's end, or the test's.
                     if serve(&mut connection).is_err() {
                         connection.log.ended.fetch_add(1, Ordering::SeqCst);
@@ -79,7 +89,10 @@ impl Upstream {
 
     /// Answers `200` with this text.
     pub fn saying(text: &str) -> Upstream {
-        Upstream::answering(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()))
+        Upstream::answering(&format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
+            text.len()
+        ))
     }
 
     pub fn url(&self) -> String {
@@ -105,7 +118,10 @@ impl Upstream {
     pub fn wait_for_ends(&self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
         while self.log.ended.load(Ordering::SeqCst) < count {
-            assert!(Instant::now() < deadline, "the gateway keeps a connection that nobody waits for");
+            assert!(
+                Instant::now() < deadline,
+                "the gateway keeps a connection that nobody waits for"
+            );
             thread::sleep(std::time::Duration::from_millis(2));
         }
     }
@@ -122,7 +138,10 @@ impl Connection {
     /// Reads a whole request, and keeps it.
     pub fn request(&mut self) -> io::Result<Seen> {
         let head = self.head()?;
-        let body = match (header(&head, "content-length"), header(&head, "transfer-encoding")) {
+        let body = match (
+            header(&head, "content-length"),
+            header(&head, "transfer-encoding"),
+        ) {
             (Some(length), None) => self.exactly(length.parse().unwrap())?,
             (None, Some(_)) => self.chunks()?,
             (None, None) => Vec::new(),
@@ -213,7 +232,10 @@ impl Seen {
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let lines = head.lines().skip(1).filter_map(|line| line.split_once(':'));
-    let found: Vec<_> = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect();
+    let found: Vec<_> = lines
+        .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+        .collect();
     assert!(found.len() < 2, "{name} is there more than once: {head}");
     found.first().copied()
 }

@@ -1,7 +1,16 @@
-//! What the layer's tests share: a service that counts who reaches it, and a limiter on a clock that stands still.
+//! What the layer's tests share: a service that counts who reaches it, and a limiter on a clock
+//! that stands still.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this module")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    dead_code,
+    reason = "each test binary uses its own part of this module"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     convert::Infallible,
@@ -43,15 +52,29 @@ impl Service<Request<Body>> for Reached {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         self.0.fetch_add(1, Ordering::SeqCst);
-        let left = request.extensions().get::<Decision>().map(Decision::remaining);
-        std::future::ready(Ok(Response::new(Body::from(format!("reached, left: {left:?}")))))
+        let left = request
+            .extensions()
+            .get::<Decision>()
+            .map(Decision::remaining);
+        std::future::ready(Ok(Response::new(Body::from(format!(
+            "reached, left: {left:?}"
+        )))))
     }
 }
 
 /// A limiter whose time the test moves.
 pub fn limiter(quota: Quota) -> (Arc<KeyedLimiter>, ManualClock) {
     let clock = ManualClock::new();
-    (Arc::new(KeyedLimiter::builder(quota).max_keys(1000).clock(clock.clone()).build().unwrap()), clock)
+    (
+        Arc::new(
+            KeyedLimiter::builder(quota)
+                .max_keys(1000)
+                .clock(clock.clone())
+                .build()
+                .unwrap(),
+        ),
+        clock,
+    )
 }
 
 /// A layer that allows one request a key, for ever.
@@ -77,14 +100,21 @@ pub fn with(headers: &[(&'static str, &str)]) -> Request<Body> {
 }
 
 pub async fn ask(layer: &RateLimitLayer, request: Request<Body>) -> Response<String> {
-    let answer = layer.layer(Reached::default()).oneshot(request).await.unwrap();
+    let answer = layer
+        .layer(Reached::default())
+        .oneshot(request)
+        .await
+        .unwrap();
     let (head, body) = answer.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     Response::from_parts(head, String::from_utf8(bytes.to_vec()).unwrap())
 }
 
 /// The status of the answer to each request, in order.
-pub async fn statuses(layer: &RateLimitLayer, requests: impl IntoIterator<Item = Request<Body>>) -> Vec<u16> {
+pub async fn statuses(
+    layer: &RateLimitLayer,
+    requests: impl IntoIterator<Item = Request<Body>>,
+) -> Vec<u16> {
     let mut statuses = Vec::new();
     for request in requests {
         statuses.push(ask(layer, request).await.status().as_u16());

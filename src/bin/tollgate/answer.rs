@@ -24,14 +24,17 @@ pub(crate) fn fixed(status: StatusCode, body: &'static str) -> Answer {
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }
 
 /// An answer to who reads metrics.
 pub(crate) fn metrics(text: String) -> Answer {
     let mut answer = Response::new(Full::new(text.into()));
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let kind =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     answer.headers_mut().insert(CONTENT_TYPE, kind);
     answer
 }
@@ -40,7 +43,10 @@ pub(crate) fn metrics(text: String) -> Answer {
 pub(crate) fn value(status: StatusCode, value: &impl Serialize) -> Answer {
     match serde_json::to_vec(value) {
         Ok(body) => json(status, body.into()),
-        Err(_) => fixed(StatusCode::INTERNAL_SERVER_ERROR, r#"{"error": "Internal Server Error"}"#),
+        Err(_) => fixed(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            r#"{"error": "Internal Server Error"}"#,
+        ),
     }
 }
 
@@ -51,7 +57,13 @@ pub(crate) fn error(status: StatusCode, message: &str) -> Answer {
         error: &'a str,
         message: &'a str,
     }
-    value(status, &Body { error: status.canonical_reason().unwrap_or("Error"), message })
+    value(
+        status,
+        &Body {
+            error: status.canonical_reason().unwrap_or("Error"),
+            message,
+        },
+    )
 }
 
 /// The body of `GET /`.
@@ -77,13 +89,18 @@ pub(crate) fn unauthorized_client(message: &'static str) -> Answer {
 
 /// `what` answers to a token alone.
 pub(crate) fn unauthorized(what: &str) -> Answer {
-    let mut answer = error(StatusCode::UNAUTHORIZED, &format!("{what} wants Authorization: Bearer TOKEN"));
-    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    let mut answer = error(
+        StatusCode::UNAUTHORIZED,
+        &format!("{what} wants Authorization: Bearer TOKEN"),
+    );
+    answer
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer
 }
 
-/// What `GET /health` says: that this process serves, and how its Redis is, if it has one. A Redis that cannot be asked is no
-/// reason to take the process out of service.
+/// What `GET /health` says: that this process serves, and how its Redis is, if it has one. A Redis
+/// that cannot be asked is no reason to take the process out of service.
 pub(crate) fn health(redis_is_up: Option<bool>) -> Answer {
     let body = match redis_is_up {
         None => r#"{"status": "ok", "backend": "memory"}"#,
@@ -106,21 +123,31 @@ pub(crate) fn tell_without_redis(headers: &mut HeaderMap, policy: &'static str) 
 
 /// The last answer on a connection whose request was not read to its end.
 pub(crate) fn closing(mut answer: Answer) -> Answer {
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 
 /// An answer in JSON with what stands on every limited one.
-pub(crate) fn limited(headers: Headers, status: StatusCode, body: Bytes, decision: &Decision) -> Answer {
+pub(crate) fn limited(
+    headers: Headers,
+    status: StatusCode,
+    body: Bytes,
+    decision: &Decision,
+) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     *answer.headers_mut() = headers.with_json(decision);
     answer
 }
 
-/// 429, with the time after which the same request is allowed, if there is one; or 503, where nobody could decide.
+/// 429, with the time after which the same request is allowed, if there is one; or 503, where
+/// nobody could decide.
 pub(crate) fn refused(headers: Headers, decision: &Decision, request: &HeaderMap) -> Answer {
-    headers.refuse_http(decision, request).map(|text| Full::new(text.into()))
+    headers
+        .refuse_http(decision, request)
+        .map(|text| Full::new(text.into()))
 }
 
 #[cfg(test)]
@@ -134,9 +161,18 @@ mod tests {
             echo(br#" {"b": 1.50, "a": [null]} "#),
             r#"{"message": "Data submitted", "data": {"b": 1.50, "a": [null]}}"#
         );
-        assert_eq!(echo(b"no \"json\""), r#"{"message": "Data submitted", "data": "no \"json\""}"#);
+        assert_eq!(
+            echo(b"no \"json\""),
+            r#"{"message": "Data submitted", "data": "no \"json\""}"#
+        );
         assert_eq!(echo(b""), r#"{"message": "Data submitted", "data": null}"#);
-        assert_eq!(echo(b"\xff"), "{\"message\": \"Data submitted\", \"data\": \"\u{fffd}\"}");
-        assert_eq!(echo(b"\"\xff\""), "{\"message\": \"Data submitted\", \"data\": \"\u{fffd}\"}");
+        assert_eq!(
+            echo(b"\xff"),
+            "{\"message\": \"Data submitted\", \"data\": \"\u{fffd}\"}"
+        );
+        assert_eq!(
+            echo(b"\"\xff\""),
+            "{\"message\": \"Data submitted\", \"data\": \"\u{fffd}\"}"
+        );
     }
 }

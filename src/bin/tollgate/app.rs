@@ -110,7 +110,12 @@ impl App {
 
     pub(crate) fn caller(&self, address: std::net::SocketAddr) -> Caller {
         let peer = self.identify.peer(address);
-        Caller { peer, hop: OnceLock::new(), granted: answer::granted(peer.address), generation: self.generation }
+        Caller {
+            peer,
+            hop: OnceLock::new(),
+            granted: answer::granted(peer.address),
+            generation: self.generation,
+        }
     }
 
     /// The same caller, as the configuration in force sees it.
@@ -120,7 +125,11 @@ impl App {
         }
         // What is written about the address stays as it is.
         let peer = self.identify.peer((caller.peer.address, 0).into());
-        Cow::Owned(Arc::new(Caller { peer, generation: self.generation, ..Caller::clone(caller) }))
+        Cow::Owned(Arc::new(Caller {
+            peer,
+            generation: self.generation,
+            ..Caller::clone(caller)
+        }))
     }
 
     /// A client as an administrator names it.
@@ -134,7 +143,8 @@ impl App {
         self.identify.shown(id)
     }
 
-    /// Decides, if that can be done at once. All but the body of the request is known by now. `None`: [`App::ask`].
+    /// Decides, if that can be done at once. All but the body of the request is known by now.
+    /// `None`: [`App::ask`].
     pub(crate) fn handle<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Option<Handled> {
         match self.look(request, caller) {
             Looked::ToCharge(charge) => {
@@ -183,8 +193,14 @@ impl App {
                 Looked::Done(handled)
             }
             Endpoint::Check => {
-                let refusal = self.askers.as_ref().and_then(|askers| askers.refusal(caller.peer, request));
-                let asked = || Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() };
+                let refusal = self
+                    .askers
+                    .as_ref()
+                    .and_then(|askers| askers.refusal(caller.peer, request));
+                let asked = || Handled {
+                    answer: answer::fixed(StatusCode::OK, ""),
+                    wants: endpoint.wants(),
+                };
                 Looked::Done(refusal.map_or_else(asked, Handled::done))
             }
             _ => self.limited(endpoint, method, path, request.headers(), caller),
@@ -197,7 +213,9 @@ impl App {
             _ if config::is_unlimited(path) => Endpoint::of(method, path),
             // A tunnel to wherever the client likes, and an echo of what the client must not see.
             Method::CONNECT | Method::TRACE => Endpoint::Nothing,
-            _ => gateway.choose(path).map_or(Endpoint::Nothing, Endpoint::Upstream),
+            _ => gateway
+                .choose(path)
+                .map_or(Endpoint::Nothing, Endpoint::Upstream),
         }
     }
 
@@ -222,15 +240,25 @@ impl App {
                     Unknown::NoKey => (Reason::NoKey, "an API key is needed"),
                     Unknown::NotListed => (Reason::UnknownKey, "this API key is not known"),
                 };
-                self.charges.price(method, path, endpoint).counts.add(reason);
+                self.charges
+                    .price(method, path, endpoint)
+                    .counts
+                    .add(reason);
                 return Looked::Done(Handled::done(answer::unauthorized_client(message)));
             }
         };
         let price = match endpoint {
-            Endpoint::Auth if caller.peer.is_trusted() => match original::price(&self.charges, method, path, headers) {
-                Ok(price) => price,
-                Err(name) => return Looked::Done(Handled::done(json::bad(name.as_str(), "expected once, and readable"))),
-            },
+            Endpoint::Auth if caller.peer.is_trusted() => {
+                match original::price(&self.charges, method, path, headers) {
+                    Ok(price) => price,
+                    Err(name) => {
+                        return Looked::Done(Handled::done(json::bad(
+                            name.as_str(),
+                            "expected once, and readable",
+                        )));
+                    }
+                }
+            }
             _ => {
                 if endpoint == Endpoint::Auth {
                     original::warn_of_a_stranger(caller.peer.address, headers);
@@ -243,17 +271,36 @@ impl App {
             counts.add(Reason::Exempt);
             tracing::debug!(client = %self.shown(id), %method, path, cost = 0, outcome = "Exempt", "request");
             let (status, body) = self.content(endpoint, headers, caller, id);
-            return Looked::Done(Handled { answer: answer::json(status, body), wants: endpoint.wants() });
+            return Looked::Done(Handled {
+                answer: answer::json(status, body),
+                wants: endpoint.wants(),
+            });
         };
         Looked::ToCharge(charge)
     }
 
     /// The answer to a request that was decided.
-    fn decided<B>(&self, request: &Request<B>, caller: &Caller, charge: &Charge<'_>, decided: &Decided) -> Handled {
-        let Charge { endpoint, id, fee, counts, .. } = charge;
+    fn decided<B>(
+        &self,
+        request: &Request<B>,
+        caller: &Caller,
+        charge: &Charge<'_>,
+        decided: &Decided,
+    ) -> Handled {
+        let Charge {
+            endpoint,
+            id,
+            fee,
+            counts,
+            ..
+        } = charge;
         let Decided { decision, .. } = decided;
         counts.decided(decision);
-        let (method, path, without_redis) = (request.method(), request.uri().path(), decided.without_redis());
+        let (method, path, without_redis) = (
+            request.method(),
+            request.uri().path(),
+            decided.without_redis(),
+        );
         tracing::debug!(
             client = %self.shown(*id), %method, path, cost = fee.cost, outcome = ?decision.outcome(),
             remaining = decision.remaining(), without_redis, "request"
@@ -261,22 +308,40 @@ impl App {
         let handled = if decision.is_refused() {
             Handled::done(answer::refused(self.headers, decision, request.headers()))
         } else if let Endpoint::Upstream(number) = *endpoint {
-            let told = Told { decision: Some((self.headers, *decision)), without_redis };
-            return Handled { answer: Response::default(), wants: Wants::Proxied(number, told) };
+            let told = Told {
+                decision: Some((self.headers, *decision)),
+                without_redis,
+            };
+            return Handled {
+                answer: Response::default(),
+                wants: Wants::Proxied(number, told),
+            };
         } else {
             let (status, body) = self.content(*endpoint, request.headers(), caller, *id);
-            Handled { answer: answer::limited(self.headers, status, body, decision), wants: endpoint.wants() }
+            Handled {
+                answer: answer::limited(self.headers, status, body, decision),
+                wants: endpoint.wants(),
+            }
         };
         match without_redis {
             None => handled,
-            Some(policy) => Handled { answer: answer::without_redis(handled.answer, policy), ..handled },
+            Some(policy) => Handled {
+                answer: answer::without_redis(handled.answer, policy),
+                ..handled
+            },
         }
     }
 
     /// What `POST /check` asks for.
     pub(crate) async fn decide(&self, id: &Id<'_>, cost: u32) -> Decided {
-        let decided = self.metrics.latency.timed(self.limits.acquire(id, cost)).await;
-        self.charges.counts(Endpoint::Check).decided(&decided.decision);
+        let decided = self
+            .metrics
+            .latency
+            .timed(self.limits.acquire(id, cost))
+            .await;
+        self.charges
+            .counts(Endpoint::Check)
+            .decided(&decided.decision);
         decided
     }
 
@@ -284,7 +349,10 @@ impl App {
         match endpoint {
             Endpoint::Metrics => Handled::done(self.metrics.answer(&self.limits, &self.routes)),
             Endpoint::ShowConfig => Handled::done(answer::value(StatusCode::OK, &self.in_force())),
-            _ => Handled { answer: answer::fixed(StatusCode::OK, ""), wants: endpoint.wants() },
+            _ => Handled {
+                answer: answer::fixed(StatusCode::OK, ""),
+                wants: endpoint.wants(),
+            },
         }
     }
 }

@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use tollgate::tower::Headers;
 
 use crate::config::{
-    Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Secret, Timeout, Tokens,
-    UpstreamUrl, Whole, typed,
+    Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Secret,
+    Timeout, Tokens, UpstreamUrl, Whole, typed,
 };
 
 const FILE_HELP: &str = r#"The file (TOML or JSON, by its ending) may say all of the above and more. An unknown key is an error.
@@ -108,9 +108,11 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Send requests to a server and show what it answers; with --concurrency or --duration, measure it
+    /// Send requests to a server and show what it answers; with --concurrency or --duration,
+    /// measure it
     Stress(Stress),
-    /// Ask a server whether it is well: code 0 when it is, 1 when it is not, for a container's health check
+    /// Ask a server whether it is well: code 0 when it is, 1 when it is not, for a container's
+    /// health check
     Health(Health),
 }
 
@@ -120,7 +122,8 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:8000]
     #[arg(long, env = "TOLLGATE_LISTEN", value_name = "ADDR", value_parser = typed::<SocketAddr>)]
     pub(crate) listen: Option<SocketAddr>,
-    /// Configuration file, TOML or JSON by its ending; flags win over the environment, the environment over the file
+    /// Configuration file, TOML or JSON by its ending; flags win over the environment, the
+    /// environment over the file
     #[arg(long, env = "TOLLGATE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Tokens in a full bucket [default: 10]
@@ -129,57 +132,69 @@ pub(crate) struct Serve {
     /// Tokens that come back per second; 0.5 is one token in 2 s [default: 1]
     #[arg(long, env = "TOLLGATE_REFILL_RATE", value_name = "R", value_parser = typed::<Rate>, allow_hyphen_values = true)]
     pub(crate) refill_rate: Option<Rate>,
-    /// Network whose X-Forwarded-For and Forwarded headers count; repeat it, or separate with commas
+    /// Network whose X-Forwarded-For and Forwarded headers count; repeat it, or separate with
+    /// commas
     ///
-    /// The client is the rightmost address in the header that is in none of these networks. When both headers are there and
-    /// disagree, one may be forged: then the client is the proxy itself.
+    /// The client is the rightmost address in the header that is in none of these networks. When
+    /// both headers are there and disagree, one may be forged: then the client is the proxy itself.
     #[arg(long, env = "TOLLGATE_TRUST_PROXY", value_name = "CIDR", value_parser = typed::<IpNet>, value_delimiter = ',')]
     pub(crate) trust_proxy: Vec<IpNet>,
     /// Redis or Valkey that shares the limits with other instances, in place of memory
     ///
-    /// redis://[user][:password@]host[:port][/database], rediss:// with TLS, redis+sentinel://host,host/master, or
-    /// redis+cluster://host,host. Better in the environment than in a flag when it holds a password.
+    /// redis://[user][:password@]host[:port][/database], rediss:// with TLS,
+    /// redis+sentinel://host,host/master, or redis+cluster://host,host. Better in the environment
+    /// than in a flag when it holds a password.
     #[arg(long, env = "TOLLGATE_REDIS", value_name = "URL", value_parser = typed::<RedisUrl>, hide_env_values = true)]
     pub(crate) redis: Option<RedisUrl>,
-    /// exact: every request asks Redis; lease: tokens are taken in batches and spent at memory speed [default: exact]
+    /// exact: every request asks Redis; lease: tokens are taken in batches and spent at memory
+    /// speed [default: exact]
     #[arg(long, env = "TOLLGATE_REDIS_MODE", value_name = "MODE", value_parser = typed::<RedisMode>)]
     pub(crate) redis_mode: Option<RedisMode>,
-    /// What a request waits for Redis at most, once; then on-redis-error decides until Redis is back [default: 50ms]
+    /// What a request waits for Redis at most, once; then on-redis-error decides until Redis is
+    /// back [default: 50ms]
     #[arg(long, env = "TOLLGATE_REDIS_TIMEOUT", value_name = "TIME", value_parser = typed::<RedisTimeout>, allow_hyphen_values = true)]
     pub(crate) redis_timeout: Option<RedisTimeout>,
-    /// What the names of all keys in Redis begin with; instances with the same one share [default: tollgate]
+    /// What the names of all keys in Redis begin with; instances with the same one share [default:
+    /// tollgate]
     #[arg(long, env = "TOLLGATE_REDIS_PREFIX", value_name = "TEXT", value_parser = typed::<RedisPrefix>)]
     pub(crate) redis_prefix: Option<RedisPrefix>,
-    /// While Redis cannot be asked: local (buckets of this instance), open (allow) or closed (503) [default: local]
+    /// While Redis cannot be asked: local (buckets of this instance), open (allow) or closed (503)
+    /// [default: local]
     #[arg(long, env = "TOLLGATE_ON_REDIS_ERROR", value_name = "POLICY", value_parser = typed::<OnRedisError>)]
     pub(crate) on_redis_error: Option<OnRedisError>,
-    /// With on-redis-error local: this instance's part of the quota; 0.25 when there are four [default: 1]
+    /// With on-redis-error local: this instance's part of the quota; 0.25 when there are four
+    /// [default: 1]
     #[arg(long, env = "TOLLGATE_LOCAL_SHARE", value_name = "PART", value_parser = typed::<Fraction>, allow_hyphen_values = true)]
     pub(crate) local_share: Option<Fraction>,
-    /// With redis-mode lease: the part of the capacity that all instances together may hold on lease [default: 0.1]
+    /// With redis-mode lease: the part of the capacity that all instances together may hold on
+    /// lease [default: 0.1]
     #[arg(long, env = "TOLLGATE_LEASE_FRACTION", value_name = "PART", value_parser = typed::<Fraction>, allow_hyphen_values = true)]
     pub(crate) lease_fraction: Option<Fraction>,
     /// Gateway: what is allowed is proxied there, in place of the built-in answers
     ///
-    /// http://host[:port], https://host[:port], or h2c://host[:port] for HTTP/2 without TLS. /health, /metrics, /config and /admin/
-    /// stay this server's own. Several upstreams, by path, go into the file.
+    /// http://host[:port], https://host[:port], or h2c://host[:port] for HTTP/2 without TLS.
+    /// /health, /metrics, /config and /admin/ stay this server's own. Several upstreams, by path,
+    /// go into the file.
     #[arg(long, env = "TOLLGATE_UPSTREAM", value_name = "URL", value_parser = typed::<UpstreamUrl>)]
     pub(crate) upstream: Option<UpstreamUrl>,
-    /// What the admin API asks for, as Authorization: Bearer TOKEN; without it, it answers to this machine alone
+    /// What the admin API asks for, as Authorization: Bearer TOKEN; without it, it answers to this
+    /// machine alone
     ///
     /// Better in the environment than in a flag, which other users of the machine can see.
     #[arg(long, env = "TOLLGATE_ADMIN_TOKEN", value_name = "TOKEN", value_parser = typed::<Secret>, hide_env_values = true)]
     pub(crate) admin_token: Option<Secret>,
-    /// Who may ask POST /check: guarded (who has a token; without any, this machine) or open [default: guarded]
+    /// Who may ask POST /check: guarded (who has a token; without any, this machine) or open
+    /// [default: guarded]
     #[arg(long, env = "TOLLGATE_CHECK", value_name = "WHO", value_parser = typed::<Check>)]
     pub(crate) check: Option<Check>,
     /// What POST /check asks for, as Authorization: Bearer TOKEN; the admin's token is as good
     #[arg(long, env = "TOLLGATE_CHECK_TOKEN", value_name = "TOKEN", value_parser = typed::<Secret>, hide_env_values = true)]
     pub(crate) check_token: Option<Secret>,
-    /// Which headers tell clients what is left: x (X-RateLimit-*), draft (RateLimit, RateLimit-Policy) or both [default: x]
+    /// Which headers tell clients what is left: x (X-RateLimit-*), draft (RateLimit,
+    /// RateLimit-Policy) or both [default: x]
     ///
-    /// draft is draft-ietf-httpapi-ratelimit-headers-11. With it, and with both, a refusal is application/problem+json for clients
-    /// whose Accept takes that as gladly as JSON.
+    /// draft is draft-ietf-httpapi-ratelimit-headers-11. With it, and with both, a refusal is
+    /// application/problem+json for clients whose Accept takes that as gladly as JSON.
     #[arg(long, env = "TOLLGATE_HEADERS", value_name = "WHICH", value_parser = typed::<Headers>)]
     pub(crate) headers: Option<Headers>,
 }
@@ -225,19 +240,29 @@ impl Stress {
 
 fn url(text: &str) -> Result<Uri, String> {
     let uri = text.parse::<Uri>().ok();
-    let good = |uri: &Uri| uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty());
-    uri.filter(good).ok_or_else(|| "expected a URL such as http://127.0.0.1:8000/".to_owned())
+    let good = |uri: &Uri| {
+        uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty())
+    };
+    uri.filter(good)
+        .ok_or_else(|| "expected a URL such as http://127.0.0.1:8000/".to_owned())
 }
 
-/// clap's message in one line: which flag or variable, what it was, what is allowed. `arguments` are those that were parsed.
-pub(crate) fn one_line(error: &clap::Error, arguments: impl IntoIterator<Item = OsString>) -> String {
+/// clap's message in one line: which flag or variable, what it was, what is allowed. `arguments`
+/// are those that were parsed.
+pub(crate) fn one_line(
+    error: &clap::Error,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
-    if let (ErrorKind::ValueValidation, Some(flag), Some(value), Some(expected)) =
-        (error.kind(), context(ContextKind::InvalidArg), context(ContextKind::InvalidValue), error.source())
-    {
+    if let (ErrorKind::ValueValidation, Some(flag), Some(value), Some(expected)) = (
+        error.kind(),
+        context(ContextKind::InvalidArg),
+        context(ContextKind::InvalidValue),
+        error.source(),
+    ) {
         let flag = flag.split(' ').next().unwrap_or(flag);
         let shown = if ["--admin-token", "--check-token", "--redis"].contains(&flag) {
             "a value that is not shown here".to_owned()
@@ -250,20 +275,27 @@ pub(crate) fn one_line(error: &clap::Error, arguments: impl IntoIterator<Item = 
     let line = text.lines().next().unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);
     match error.kind() {
-        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => format!("{line}: --help shows what there is"),
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => {
+            format!("{line}: --help shows what there is")
+        }
         _ => line.to_owned(),
     }
 }
 
-/// The flag, or the variable of the environment that stands for it when the flag itself was not given.
+/// The flag, or the variable of the environment that stands for it when the flag itself was not
+/// given.
 fn named_as_given(flag: &str, arguments: impl IntoIterator<Item = OsString>) -> String {
     let is_flag = |argument: OsString| {
-        argument
-            .to_str()
-            .is_some_and(|text| text.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+        argument.to_str().is_some_and(|text| {
+            text.strip_prefix(flag)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        })
     };
     match arguments.into_iter().any(is_flag) {
         true => flag.to_owned(),
-        false => flag.replacen("--", "TOLLGATE_", 1).replace('-', "_").to_uppercase(),
+        false => flag
+            .replacen("--", "TOLLGATE_", 1)
+            .replace('-', "_")
+            .to_uppercase(),
     }
 }

@@ -30,7 +30,10 @@ pub(crate) struct Identify {
 
 enum By {
     Address,
-    Key { header: HeaderName, listed: Option<HashSet<String>> },
+    Key {
+        header: HeaderName,
+        listed: Option<HashSet<String>>,
+    },
 }
 
 /// The other end of a connection; found out once for all of its requests.
@@ -80,16 +83,30 @@ impl Identify {
     pub(crate) fn new(settings: &Settings) -> Identify {
         let by = match &settings.client {
             Client::Ip => By::Address,
-            Client::Header(header) => By::Key { header: header.clone(), listed: settings.api_keys.clone() },
+            Client::Header(header) => By::Key {
+                header: header.clone(),
+                listed: settings.api_keys.clone(),
+            },
         };
-        // An address of the other family inside of an IPv6 one is seen as IPv4, so its network has to be as well.
-        let ipv6_mask = u128::MAX.checked_shl(128 - u32::from(settings.ipv6_prefix)).unwrap_or(0);
-        Identify { by, trusted: settings.trust_proxy.iter().copied().collect(), ipv6_mask, redact: RandomState::new() }
+        // An address of the other family inside of an IPv6 one is seen as IPv4, so its network has
+        // to be as well.
+        let ipv6_mask = u128::MAX
+            .checked_shl(128 - u32::from(settings.ipv6_prefix))
+            .unwrap_or(0);
+        Identify {
+            by,
+            trusted: settings.trust_proxy.iter().copied().collect(),
+            ipv6_mask,
+            redact: RandomState::new(),
+        }
     }
 
     pub(crate) fn peer(&self, address: SocketAddr) -> Peer {
         let address = address.ip().to_canonical();
-        Peer { address, trusted: self.trusted.trusts(address) }
+        Peer {
+            address,
+            trusted: self.trusted.trusts(address),
+        }
     }
 
     /// Whose request this is.
@@ -98,7 +115,9 @@ impl Identify {
             By::Address if peer.trusted => Ok(self.id(self.trusted.client(peer.address, headers))),
             By::Address => Ok(self.id(peer.address)),
             By::Key { header, listed } => {
-                let key = sole(headers, header).filter(|key| !key.is_empty()).ok_or(Unknown::NoKey)?;
+                let key = sole(headers, header)
+                    .filter(|key| !key.is_empty())
+                    .ok_or(Unknown::NoKey)?;
                 let known = listed.as_ref().is_none_or(|listed| listed.contains(key));
                 known.then_some(Id::Key(key)).ok_or(Unknown::NotListed)
             }
@@ -107,16 +126,25 @@ impl Identify {
 
     /// The address to show to whoever asks `GET /`.
     pub(crate) fn address(&self, peer: Peer, headers: &HeaderMap) -> IpAddr {
-        if peer.trusted { self.trusted.client(peer.address, headers) } else { peer.address }
+        if peer.trusted {
+            self.trusted.client(peer.address, headers)
+        } else {
+            peer.address
+        }
     }
 
-    /// Who is meant by a key in `POST /check`: whoever sends this API key, or somebody of whom only such questions tell, and
-    /// whose bucket is no address's.
+    /// Who is meant by a key in `POST /check`: whoever sends this API key, or somebody of whom only
+    /// such questions tell, and whose bucket is no address's.
     pub(crate) fn asked_for<'a>(&self, key: &'a str) -> Result<Id<'a>, &'static str> {
         match &self.by {
-            _ if key.is_empty() || key.len() > MAX_ASKED => Err("expected a text of 1 to 1024 bytes"),
+            _ if key.is_empty() || key.len() > MAX_ASKED => {
+                Err("expected a text of 1 to 1024 bytes")
+            }
             By::Address => Ok(Id::Asked(key)),
-            By::Key { listed: Some(listed), .. } if !listed.contains(key) => Err("expected an API key that is on the list"),
+            By::Key {
+                listed: Some(listed),
+                ..
+            } if !listed.contains(key) => Err("expected an API key that is on the list"),
             By::Key { .. } => Ok(Id::Key(key)),
         }
     }
@@ -126,7 +154,10 @@ impl Identify {
         match self.by {
             By::Address => match client_id.strip_prefix(ASKED) {
                 Some(key) => self.asked_for(key).ok(),
-                None => client_id.parse::<IpAddr>().ok().map(|address| self.id(address.to_canonical())),
+                None => client_id
+                    .parse::<IpAddr>()
+                    .ok()
+                    .map(|address| self.id(address.to_canonical())),
             },
             By::Key { .. } => (!client_id.is_empty()).then_some(Id::Key(client_id)),
         }
@@ -142,7 +173,10 @@ impl Identify {
 
     /// A client as it stands in the log: never a key.
     pub(crate) fn shown<'a>(&'a self, id: Id<'a>) -> Shown<'a> {
-        Shown { id, redact: &self.redact }
+        Shown {
+            id,
+            redact: &self.redact,
+        }
     }
 
     fn id(&self, address: IpAddr) -> Id<'static> {
@@ -154,7 +188,8 @@ impl Identify {
     }
 }
 
-/// One server knows addresses or keys, so nothing has to tell these apart; it may be asked for others beside addresses.
+/// One server knows addresses or keys, so nothing has to tell these apart; it may be asked for
+/// others beside addresses.
 impl Hash for Id<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
@@ -198,7 +233,9 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.id {
             Id::Address { address, .. } => address.fmt(f),
-            Id::Key(key) | Id::Asked(key) => write!(f, "key#{:08x}", self.redact.hash_one(key) as u32),
+            Id::Key(key) | Id::Asked(key) => {
+                write!(f, "key#{:08x}", self.redact.hash_one(key) as u32)
+            }
         }
     }
 }

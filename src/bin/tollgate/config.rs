@@ -1,4 +1,5 @@
-//! What the server runs with: flags win over the environment, the environment over the file, the file over the defaults.
+//! What the server runs with: flags win over the environment, the environment over the file, the
+//! file over the defaults.
 
 mod client;
 mod file;
@@ -25,8 +26,8 @@ pub(crate) use self::{
     client::Client,
     file::File,
     kinds::{
-        Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Scheme, Secret, Timeout,
-        Tokens, UpstreamUrl, Whole,
+        Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl,
+        Scheme, Secret, Timeout, Tokens, UpstreamUrl, Whole,
     },
     redis::Redis,
     routes::{Own, Route},
@@ -108,9 +109,13 @@ impl Default for Bounds {
 }
 
 impl Settings {
-    /// Reads the file that the flags or the environment name, and puts them over it. An error is one line.
+    /// Reads the file that the flags or the environment name, and puts them over it. An error is
+    /// one line.
     pub(crate) fn load(flags: Serve) -> Result<Settings, String> {
-        let file = flags.config.as_deref().map_or_else(|| Ok(File::default()), File::read)?;
+        let file = flags
+            .config
+            .as_deref()
+            .map_or_else(|| Ok(File::default()), File::read)?;
         Settings::merge(flags, file)
     }
 
@@ -121,15 +126,23 @@ impl Settings {
         let redis = redis::of(&flags, &file)?;
         let client = file.client.unwrap_or(Client::Ip);
         if client == Client::Ip && file.api_keys.is_some() {
-            return Err("api_keys: expected with client = { header = \"X-API-Key\" } only".to_owned());
+            return Err(
+                "api_keys: expected with client = { header = \"X-API-Key\" } only".to_owned(),
+            );
         }
-        let check = flags.check.or(file.check.map(|check| check.0)).unwrap_or_default();
+        let check = flags
+            .check
+            .or(file.check.map(|check| check.0))
+            .unwrap_or_default();
         let check_token = flags.check_token.or(file.check_token.map(|token| token.0));
         if check == Check::Open && check_token.is_some() {
             return Err("check_token: expected with check guarded only".to_owned());
         }
         Ok(Settings {
-            listen: flags.listen.or(file.listen.map(|listen| listen.0)).unwrap_or((Ipv4Addr::LOCALHOST, 8000).into()),
+            listen: flags
+                .listen
+                .or(file.listen.map(|listen| listen.0))
+                .unwrap_or((Ipv4Addr::LOCALHOST, 8000).into()),
             quota,
             trust_proxy: match flags.trust_proxy {
                 flags if flags.is_empty() => plain(file.trust_proxy.unwrap_or_default()).collect(),
@@ -138,14 +151,21 @@ impl Settings {
             admin_token: flags.admin_token.or(file.admin_token.map(|token| token.0)),
             check,
             check_token,
-            headers: flags.headers.or(file.headers.map(|headers| headers.0)).unwrap_or_default(),
+            headers: flags
+                .headers
+                .or(file.headers.map(|headers| headers.0))
+                .unwrap_or_default(),
             client,
-            api_keys: file.api_keys.map(|keys| plain(keys).map(|Secret(key)| key).collect()),
+            api_keys: file
+                .api_keys
+                .map(|keys| plain(keys).map(|Secret(key)| key).collect()),
             routes: routes::of(file.routes, gateway.is_some())?,
             rules: rules(file.rules)?,
             // The kind has checked that it is at most 128.
             ipv6_prefix: file.ipv6_prefix.map_or(64, |prefix| prefix.0.0 as u8),
-            max_clients: file.max_clients.map_or(1_000_000, |clients| clients.0.size()),
+            max_clients: file
+                .max_clients
+                .map_or(1_000_000, |clients| clients.0.size()),
             redis,
             gateway,
             bounds,
@@ -162,30 +182,61 @@ fn bounds(file: &File, gateway: bool) -> Bounds {
     if gateway {
         standard.max_body_bytes = MAX_PROXIED_BYTES;
     }
-    let Some(Table(given)) = &file.connections else { return standard };
+    let Some(Table(given)) = &file.connections else {
+        return standard;
+    };
     Bounds {
-        max_connections: given.max.as_ref().map_or(standard.max_connections, |max| max.0.size()),
-        header_timeout: given.header_timeout.as_ref().map_or(standard.header_timeout, |time| time.0.0),
-        idle_timeout: given.idle_timeout.as_ref().map_or(standard.idle_timeout, |time| time.0.0),
-        body_timeout: given.body_timeout.as_ref().map_or(standard.body_timeout, |time| time.0.0),
-        shutdown_grace: given.shutdown_grace.as_ref().map_or(standard.shutdown_grace, |time| time.0.0),
-        max_header_bytes: given.max_header_bytes.as_ref().map_or(standard.max_header_bytes, |bytes| bytes.0.size()),
-        max_body_bytes: given.max_body_bytes.as_ref().map_or(standard.max_body_bytes, |bytes| bytes.0.size()),
+        max_connections: given
+            .max
+            .as_ref()
+            .map_or(standard.max_connections, |max| max.0.size()),
+        header_timeout: given
+            .header_timeout
+            .as_ref()
+            .map_or(standard.header_timeout, |time| time.0.0),
+        idle_timeout: given
+            .idle_timeout
+            .as_ref()
+            .map_or(standard.idle_timeout, |time| time.0.0),
+        body_timeout: given
+            .body_timeout
+            .as_ref()
+            .map_or(standard.body_timeout, |time| time.0.0),
+        shutdown_grace: given
+            .shutdown_grace
+            .as_ref()
+            .map_or(standard.shutdown_grace, |time| time.0.0),
+        max_header_bytes: given
+            .max_header_bytes
+            .as_ref()
+            .map_or(standard.max_header_bytes, |bytes| bytes.0.size()),
+        max_body_bytes: given
+            .max_body_bytes
+            .as_ref()
+            .map_or(standard.max_body_bytes, |bytes| bytes.0.size()),
     }
 }
 
 /// Whether it is one of the paths that are this server's own, and never limited.
 pub(crate) fn is_unlimited(path: &str) -> bool {
-    UNLIMITED.iter().any(|unlimited| path == *unlimited || unlimited.ends_with('/') && path.starts_with(unlimited))
+    UNLIMITED.iter().any(|unlimited| {
+        path == *unlimited || unlimited.ends_with('/') && path.starts_with(unlimited)
+    })
 }
 
 fn rules(given: Vec<Table<file::Rule>>) -> Result<Vec<Rule>, String> {
     if given.len() > MAX_RULES {
-        return Err(format!("rules: {} of them: expected at most {MAX_RULES}", given.len()));
+        return Err(format!(
+            "rules: {} of them: expected at most {MAX_RULES}",
+            given.len()
+        ));
     }
     let rule = |(number, Table(rule)): (usize, Table<file::Rule>)| {
         let quota = Quota::from_rate(rule.capacity.0.0, rule.refill_rate.0.0);
-        Ok(Rule { client_id: rule.client_id, quota: quota.map_err(|error| format!("rules[{number}]: {error}"))? })
+        Ok(Rule {
+            client_id: rule.client_id,
+            quota: quota.map_err(|error| format!("rules[{number}]: {error}"))?,
+        })
     };
     given.into_iter().enumerate().map(rule).collect()
 }

@@ -14,7 +14,10 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Fault {
-        Fault { field: field.into(), message: message.into() }
+        Fault {
+            field: field.into(),
+            message: message.into(),
+        }
     }
 
     /// 400, with the field named.
@@ -26,14 +29,24 @@ impl Fault {
 /// Reads the whole body as one value.
 pub(crate) fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Fault> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| Fault::new(error.path().to_string().trim_matches('.'), error.inner().to_string()))?;
-    deserializer.end().map_err(|error| Fault::new("", error.to_string()))?;
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        Fault::new(
+            error.path().to_string().trim_matches('.'),
+            error.inner().to_string(),
+        )
+    })?;
+    deserializer
+        .end()
+        .map_err(|error| Fault::new("", error.to_string()))?;
     Ok(value)
 }
 
 /// 400, with the field named.
 pub(crate) fn bad(field: &str, message: &str) -> Answer {
-    let message = if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") };
+    let message = if field.is_empty() {
+        message.to_owned()
+    } else {
+        format!("{field}: {message}")
+    };
     answer::error(StatusCode::BAD_REQUEST, &message)
 }

@@ -7,7 +7,9 @@ mod shared;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::Serialize;
-use tollgate::{Decision, KeyedLimiterBuilder, Quota, QuotaError, RedisError, RedisStats, SharedDecision, Stats};
+use tollgate::{
+    Decision, KeyedLimiterBuilder, Quota, QuotaError, RedisError, RedisStats, SharedDecision, Stats,
+};
 
 pub(crate) use self::routes::OfRoutes;
 use self::{memory::Memory, shared::Shared};
@@ -81,9 +83,16 @@ impl Limits {
         Memory::new(builder).map(Limits::Memory)
     }
 
-    /// Connects. A Redis that cannot be reached is no error; a URL that cannot be used is, and a wrong password.
-    pub(crate) async fn shared(redis: &Redis, quota: Quota, max_clients: usize) -> Result<Limits, RedisError> {
-        Shared::connect(redis, quota, max_clients).await.map(Limits::Shared)
+    /// Connects. A Redis that cannot be reached is no error; a URL that cannot be used is, and a
+    /// wrong password.
+    pub(crate) async fn shared(
+        redis: &Redis,
+        quota: Quota,
+        max_clients: usize,
+    ) -> Result<Limits, RedisError> {
+        Shared::connect(redis, quota, max_clients)
+            .await
+            .map(Limits::Shared)
     }
 
     /// Decides, if that can be done here and now.
@@ -144,22 +153,39 @@ impl Limits {
         }
     }
 
-    /// Puts the rules of the configuration in force. Where others share them, what an administrator has set since stays.
+    /// Puts the rules of the configuration in force. Where others share them, what an administrator
+    /// has set since stays.
     pub(crate) async fn start_with(&self, rules: Vec<(Id<'_>, Quota)>) -> Result<(), NotChanged> {
         match self {
             Limits::Memory(memory) => {
                 let default = memory.quota();
-                memory.take_over(&Terms { default, rules: Vec::new() }, &Terms { default, rules })
+                memory.take_over(
+                    &Terms {
+                        default,
+                        rules: Vec::new(),
+                    },
+                    &Terms { default, rules },
+                )
             }
             Limits::Shared(shared) => {
-                shared.start_with(Terms { default: shared.quota(), rules }.named().collect()).await;
+                shared
+                    .start_with(
+                        Terms {
+                            default: shared.quota(),
+                            rules,
+                        }
+                        .named()
+                        .collect(),
+                    )
+                    .await;
                 Ok(())
             }
         }
     }
 
-    /// Puts a new configuration in force in place of an old one. What they have in common stays as it is, even if an
-    /// administrator has changed it since, and so do the buckets. Where others share the limits, the default stays.
+    /// Puts a new configuration in force in place of an old one. What they have in common stays as
+    /// it is, even if an administrator has changed it since, and so do the buckets. Where others
+    /// share the limits, the default stays.
     pub(crate) async fn take_over(&self, old: Terms<'_>, new: Terms<'_>) -> Result<(), NotChanged> {
         match self {
             Limits::Memory(memory) => memory.take_over(&old, &new),
@@ -211,15 +237,26 @@ struct Rule<'a> {
 
 impl Terms<'_> {
     fn named(&self) -> impl Iterator<Item = Rule<'_>> {
-        self.rules.iter().map(|(id, quota)| Rule { id, name: id.name().into_owned(), quota: *quota })
+        self.rules.iter().map(|(id, quota)| Rule {
+            id,
+            name: id.name().into_owned(),
+            quota: *quota,
+        })
     }
 
-    /// Rules of these terms that the old ones do not have, or otherwise; and rules of the old ones that these do not have.
+    /// Rules of these terms that the old ones do not have, or otherwise; and rules of the old ones
+    /// that these do not have.
     fn since<'a>(&'a self, old: &'a Terms<'a>) -> (Vec<Rule<'a>>, Vec<Rule<'a>>) {
-        let [before, after] =
-            [old, self].map(|terms| BTreeMap::from_iter(terms.named().map(|rule| (rule.name, rule.quota))));
-        let set = self.named().filter(|rule| before.get(&rule.name) != Some(&rule.quota)).collect();
-        let gone = old.named().filter(|rule| !after.contains_key(&rule.name)).collect();
+        let [before, after] = [old, self]
+            .map(|terms| BTreeMap::from_iter(terms.named().map(|rule| (rule.name, rule.quota))));
+        let set = self
+            .named()
+            .filter(|rule| before.get(&rule.name) != Some(&rule.quota))
+            .collect();
+        let gone = old
+            .named()
+            .filter(|rule| !after.contains_key(&rule.name))
+            .collect();
         (set, gone)
     }
 }
@@ -238,12 +275,22 @@ impl NewDefault {
 
 impl InForce {
     fn new(default: Quota, rules: impl IntoIterator<Item = (String, Quota)>) -> InForce {
-        let rules = rules.into_iter().map(|(name, quota)| (name, quota.into())).collect();
-        InForce { default: default.into(), rules, routes: BTreeMap::new() }
+        let rules = rules
+            .into_iter()
+            .map(|(name, quota)| (name, quota.into()))
+            .collect();
+        InForce {
+            default: default.into(),
+            rules,
+            routes: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn and(self, routes: &OfRoutes) -> InForce {
-        InForce { routes: routes.in_force(), ..self }
+        InForce {
+            routes: routes.in_force(),
+            ..self
+        }
     }
 }
 
@@ -253,7 +300,11 @@ impl From<Quota> for Shown {
         Shown {
             capacity: quota.get_capacity(),
             refill_rate: quota.tokens_per_second(),
-            mode: if every.is_some() { "interval" } else { "greedy" },
+            mode: if every.is_some() {
+                "interval"
+            } else {
+                "greedy"
+            },
             every: every.as_ref().map(Duration::as_secs_f64),
         }
     }
@@ -263,7 +314,9 @@ impl fmt::Display for NotChanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotChanged::Quota(error) => error.fmt(f),
-            NotChanged::TooManyRules => write!(f, "there are as many rules as there may be, {MAX_RULES}"),
+            NotChanged::TooManyRules => {
+                write!(f, "there are as many rules as there may be, {MAX_RULES}")
+            }
             NotChanged::Redis(error) => error.fmt(f),
         }
     }
@@ -278,12 +331,18 @@ impl Decided {
 
 impl From<Decision> for Decided {
     fn from(decision: Decision) -> Decided {
-        Decided { decision, shared: None }
+        Decided {
+            decision,
+            shared: None,
+        }
     }
 }
 
 impl From<SharedDecision> for Decided {
     fn from(shared: SharedDecision) -> Decided {
-        Decided { decision: shared.decision(), shared: Some(shared) }
+        Decided {
+            decision: shared.decision(),
+            shared: Some(shared),
+        }
     }
 }

@@ -27,10 +27,12 @@ use self::{
 };
 use crate::{app::App, config::Bounds, reload::Current, workers::Workers};
 
-/// The pause after an accept that failed for want of something that the next connection to end gives back.
+/// The pause after an accept that failed for want of something that the next connection to end
+/// gives back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Connections that may wait to be accepted, as far as the operating system allows. Who finds no room tries again after a second.
+/// Connections that may wait to be accepted, as far as the operating system allows. Who finds no
+/// room tries again after a second.
 const BACKLOG: u32 = 4096;
 
 /// The server on its socket.
@@ -49,7 +51,8 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn bind(address: SocketAddr, app: App) -> io::Result<Server> {
-        let (bounds, gateway, metrics) = (app.bounds, app.gateway.is_some(), Arc::clone(&app.metrics));
+        let (bounds, gateway, metrics) =
+            (app.bounds, app.gateway.is_some(), Arc::clone(&app.metrics));
         Ok(Server {
             listener: listen(address)?,
             protocols: Arc::new(protocols(&bounds, gateway)),
@@ -71,14 +74,21 @@ impl Server {
         Arc::clone(&self.current)
     }
 
-    /// Serves until `stop` is ready; then takes no more connections, and finishes what is in flight.
+    /// Serves until `stop` is ready; then takes no more connections, and finishes what is in
+    /// flight.
     pub(crate) async fn run(self, stop: impl Future) {
         tokio::select! {
             () = self.accept() => {}
             () = self.watch.keep() => {}
             _ = stop => {}
         }
-        let Server { listener, current, bounds, watch, .. } = self;
+        let Server {
+            listener,
+            current,
+            bounds,
+            watch,
+            ..
+        } = self;
         drop(listener);
         tokio::select! {
             () = watch.finish(bounds.shutdown_grace) => {}
@@ -99,18 +109,22 @@ impl Server {
             }
             // Told again when half of them have been free.
             full = free == 0 || full && free < self.bounds.max_connections / 2;
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+                return;
+            };
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     failing = false;
-                    // It leaves this thread's reactor for another's. Without a reactor there is no connection.
+                    // It leaves this thread's reactor for another's. Without a reactor there is no
+                    // connection.
                     if let Ok(stream) = stream.into_std() {
                         self.begin(stream, address, place);
                     }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    // Once, not every time: a flood of connections must not become a flood of lines.
+                    // Once, not every time: a flood of connections must not become a flood of
+                    // lines.
                     if !failing {
                         tracing::warn!(%error, "cannot accept connections for now");
                     }
@@ -126,8 +140,16 @@ impl Server {
         let _ = stream.set_nodelay(true);
         let progress = Arc::new(Progress::default());
         let guard = self.watch.begin(&progress);
-        let (caller, place) = (Arc::new(self.current.load().caller(address)), Arc::new(place));
-        let requests = Requests { current: self.current(), caller, progress, place };
+        let (caller, place) = (
+            Arc::new(self.current.load().caller(address)),
+            Arc::new(place),
+        );
+        let requests = Requests {
+            current: self.current(),
+            caller,
+            progress,
+            place,
+        };
         let (protocols, gateway) = (Arc::clone(&self.protocols), self.gateway);
         self.workers.spawn(async move {
             let _guard = guard;
@@ -144,7 +166,11 @@ impl Server {
 
 /// tokio's own `bind`, with a longer backlog.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -153,5 +179,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Errors of a connection that was gone before it was accepted, not of ours.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }

@@ -25,16 +25,26 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
-/// glibc's allocator gives the memory of headers back to the system and fetches it again all the time under load, and keeps
-/// what a crowd of connections took. This one gives back, within seconds, what nobody needs any more.
+/// glibc's allocator gives the memory of headers back to the system and fetches it again all the
+/// time under load, and keeps what a crowd of connections took. This one gives back, within
+/// seconds, what nobody needs any more.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match Cli::try_parse() {
-        Ok(Cli { command: Some(Command::Stress(flags)), .. }) => stress::run(&flags),
-        Ok(Cli { command: Some(Command::Health(flags)), .. }) => health::run(&flags),
-        Ok(Cli { command: None, serve }) => serve::run(serve),
+        Ok(Cli {
+            command: Some(Command::Stress(flags)),
+            ..
+        }) => stress::run(&flags),
+        Ok(Cli {
+            command: Some(Command::Health(flags)),
+            ..
+        }) => health::run(&flags),
+        Ok(Cli {
+            command: None,
+            serve,
+        }) => serve::run(serve),
         // Help and version.
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => {

@@ -1,7 +1,7 @@
 //! What is counted, and `GET /metrics`.
 //!
-//! Labels are names of the configuration and of ours, never anything that a client chose: their number is bounded, and nobody's
-//! identity is in them.
+//! Labels are names of the configuration and of ours, never anything that a client chose: their
+//! number is bounded, and nobody's identity is in them.
 
 mod counts;
 mod latency;
@@ -49,7 +49,11 @@ impl Metrics {
     }
 
     fn snapshot(&self, limits: &Limits, of_routes: &OfRoutes) -> Snapshot {
-        let routes = self.lock().iter().map(|(label, counts)| (label.clone(), counts.sums())).collect();
+        let routes = self
+            .lock()
+            .iter()
+            .map(|(label, counts)| (label.clone(), counts.sums()))
+            .collect();
         // In this order, so that never more have ended than were accepted.
         let ended = self.connections.ended.load(Ordering::Acquire);
         let accepted = self.connections.accepted.load(Ordering::Acquire);
@@ -70,7 +74,14 @@ impl Metrics {
 }
 
 /// Of the default, which has no label, and of routes.
-fn of_each<'a, T>(default: Option<T>, of_routes: impl Iterator<Item = (&'a str, T)>) -> Vec<(Option<String>, T)> {
+fn of_each<'a, T>(
+    default: Option<T>,
+    of_routes: impl Iterator<Item = (&'a str, T)>,
+) -> Vec<(Option<String>, T)> {
     let of_routes = of_routes.map(|(label, stats)| (Some(label.to_owned()), stats));
-    default.map(|stats| (None, stats)).into_iter().chain(of_routes).collect()
+    default
+        .map(|stats| (None, stats))
+        .into_iter()
+        .chain(of_routes)
+        .collect()
 }

@@ -1,8 +1,9 @@
 //! SIGHUP: the configuration is read again while requests come in.
 //!
-//! Everything is read and checked before anything changes, so that a bad file changes nothing. Then the default and the rules change
-//! in one step, since an administrator may be changing them as well, and with one swap of a pointer all the rest; a request sees the old
-//! rest or the new one. What only a start can change is left as it is, and told.
+//! Everything is read and checked before anything changes, so that a bad file changes nothing. Then
+//! the default and the rules change in one step, since an administrator may be changing them as
+//! well, and with one swap of a pointer all the rest; a request sees the old rest or the new one.
+//! What only a start can change is left as it is, and told.
 
 use std::{fs, sync::Arc};
 
@@ -23,7 +24,11 @@ pub(crate) struct Reload {
 
 impl Reload {
     pub(crate) fn new(flags: Serve, settings: Settings, current: Current) -> Reload {
-        Reload { flags, settings, current }
+        Reload {
+            flags,
+            settings,
+            current,
+        }
     }
 
     /// Reads the file at every signal, for ever.
@@ -35,12 +40,16 @@ impl Reload {
             };
             let file = file.display();
             match self.again().await {
-                Ok(left) if left.is_empty() => tracing::info!(%file, "the configuration was read again"),
+                Ok(left) if left.is_empty() => {
+                    tracing::info!(%file, "the configuration was read again")
+                }
                 Ok(left) => {
                     let left = left.join(", ");
                     tracing::warn!(%file, left, "the configuration was read again, but for what only a restart changes");
                 }
-                Err(line) => tracing::error!("the configuration was not taken, and nothing changed: {line}"),
+                Err(line) => {
+                    tracing::error!("the configuration was not taken, and nothing changed: {line}")
+                }
             }
         }
     }
@@ -51,7 +60,9 @@ impl Reload {
             && fs::metadata(file).is_ok_and(|file| file.len() == 0)
         {
             let file = file.display();
-            return Err(format!("{file}: it is empty, as it is while it is written: move a whole file into its place"));
+            return Err(format!(
+                "{file}: it is empty, as it is while it is written: move a whole file into its place"
+            ));
         }
         let mut new = Settings::load(self.flags.clone())?;
         let left = new.keep(&self.settings);

@@ -12,16 +12,21 @@ use tokio::{
 
 use crate::{app::App, cli::Serve, config::Settings, listen::Server, log, reload::Reload};
 
-/// Runs the server with these flags. What is wrong with the settings is told in one line, and ends with code 2.
+/// Runs the server with these flags. What is wrong with the settings is told in one line, and ends
+/// with code 2.
 pub(crate) fn run(flags: Serve) -> ExitCode {
-    let loaded = Settings::load(flags.clone()).and_then(|settings| log::filter().map(|filter| (settings, filter)));
+    let loaded = Settings::load(flags.clone())
+        .and_then(|settings| log::filter().map(|filter| (settings, filter)));
     let (settings, filter) = match loaded {
         Ok(loaded) => loaded,
         Err(line) => return failed(&line, ExitCode::from(2)),
     };
     log::init(filter);
     // Connections have threads of their own.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string(), ExitCode::FAILURE),
     };
@@ -44,7 +49,8 @@ fn failed(line: &str, code: ExitCode) -> ExitCode {
 async fn serve(flags: Serve, settings: Settings, app: App) -> Result<(), String> {
     // Before anybody can know that we run.
     let on = |kind| signal(kind).map_err(|error| error.to_string());
-    let (mut interrupt, mut terminate) = (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) =
+        (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
     let hangup = on(SignalKind::hangup())?;
     let failed = |error: std::io::Error| format!("--listen: {}: {error}", settings.listen);
     let in_force = app.quota();
@@ -56,7 +62,11 @@ async fn serve(flags: Serve, settings: Settings, app: App) -> Result<(), String>
     }
     let server = Server::bind(settings.listen, app).map_err(failed)?;
     let address = server.address().map_err(failed)?;
-    let backend = if settings.redis.is_some() { "redis" } else { "memory" };
+    let backend = if settings.redis.is_some() {
+        "redis"
+    } else {
+        "memory"
+    };
     tracing::info!(%address, quota = %in_force, rules = settings.rules.len(), backend, "started");
     let reload = tokio::spawn(Reload::new(flags, settings, server.current()).at_each(hangup));
     // Nobody may be reading: then it is still a server.

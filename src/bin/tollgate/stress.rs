@@ -13,9 +13,20 @@ use crate::cli::Stress;
 /// Runs the tool. What keeps it from working is told in one line, and ends with code 1.
 pub(crate) fn run(flags: &Stress) -> ExitCode {
     let is_load = flags.concurrency.is_some() || flags.duration.is_some();
-    let work = async { if is_load { load::run(flags).await } else { transcript::run(flags).await } };
-    let result = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    match result.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(work)) {
+    let work = async {
+        if is_load {
+            load::run(flags).await
+        } else {
+            transcript::run(flags).await
+        }
+    };
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    match result
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(work))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => {
             eprintln!("tollgate stress: {line}");

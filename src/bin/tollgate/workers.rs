@@ -1,9 +1,10 @@
 //! The threads that serve connections, as many as there are processors.
 //!
-//! Each is a runtime of its own, and a connection stays on the one that it was given to, together with the connections to upstreams
-//! that it opens. In a runtime of many threads any of them may find a connection ready, and hands it to another if it has more: under
-//! load, when all are busy anyway, that costs more than it mends. Whoever has few connections, all of them busy, may so have
-//! a thread that idles while another has two to serve.
+//! Each is a runtime of its own, and a connection stays on the one that it was given to, together
+//! with the connections to upstreams that it opens. In a runtime of many threads any of them may
+//! find a connection ready, and hands it to another if it has more: under load, when all are busy
+//! anyway, that costs more than it mends. Whoever has few connections, all of them busy, may so
+//! have a thread that idles while another has two to serve.
 
 use std::{
     cell::Cell,
@@ -43,7 +44,10 @@ impl Workers {
     pub(crate) fn start() -> io::Result<Workers> {
         let count = thread::available_parallelism().map_or(1, usize::from);
         let workers = (1..=count).map(Worker::start).collect::<io::Result<_>>()?;
-        Ok(Workers { workers, next: AtomicUsize::new(0) })
+        Ok(Workers {
+            workers,
+            next: AtomicUsize::new(0),
+        })
     }
 
     /// Gives a task to the workers in turn.
@@ -57,14 +61,20 @@ impl Worker {
     fn start(number: usize) -> io::Result<Worker> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (handle, (stop, stopped)) = (runtime.handle().clone(), oneshot::channel::<()>());
-        let thread = thread::Builder::new().name(format!("worker {number}")).spawn(move || {
-            NUMBER.set(number);
-            // An error says that the other end was dropped, which is what is waited for.
-            let _ = runtime.block_on(stopped);
-            // A name that is being looked up would be waited for.
-            runtime.shutdown_background();
-        })?;
-        Ok(Worker { runtime: handle, stop: Some(stop), thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name(format!("worker {number}"))
+            .spawn(move || {
+                NUMBER.set(number);
+                // An error says that the other end was dropped, which is what is waited for.
+                let _ = runtime.block_on(stopped);
+                // A name that is being looked up would be waited for.
+                runtime.shutdown_background();
+            })?;
+        Ok(Worker {
+            runtime: handle,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -73,7 +83,11 @@ impl Drop for Workers {
         for worker in &mut self.workers {
             worker.stop = None;
         }
-        for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
+        for thread in self
+            .workers
+            .iter_mut()
+            .filter_map(|worker| worker.thread.take())
+        {
             // A panic has been told of.
             let _ = thread.join();
         }
@@ -111,6 +125,9 @@ mod tests {
         });
         waits.recv().unwrap();
         drop(workers);
-        assert_eq!(waits.recv_timeout(Duration::ZERO), Err(mpsc::RecvTimeoutError::Disconnected));
+        assert_eq!(
+            waits.recv_timeout(Duration::ZERO),
+            Err(mpsc::RecvTimeoutError::Disconnected)
+        );
     }
 }

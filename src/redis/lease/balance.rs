@@ -5,15 +5,16 @@
 //! | tokens : 24 bits | expiry : 40 bits      |      expiry in steps of 2²⁰ ns of the process's clock
 //! ```
 //!
-//! The word is all there is to know, so a swap of the very word that was looked at cannot go wrong: the same word is the same
-//! lease, however often it changed in between.
+//! The word is all there is to know, so a swap of the very word that was looked at cannot go wrong:
+//! the same word is the same lease, however often it changed in between.
 //!
-//! - *Take against settle* ([`Balance::close`]): both change the word, so one comes first. A take before it is not among the
-//!   tokens that settle hands back; a take after it finds nothing.
+//! - *Take against settle* ([`Balance::close`]): both change the word, so one comes first. A take
+//!   before it is not among the tokens that settle hands back; a take after it finds nothing.
 //! - *Take against deposit*: likewise; a deposit adds to what it finds and never takes away.
-//! - *After expiry*: a take reads the clock first and compares it with the expiry in the word that it swaps. A thread that sleeps in
-//!   between has decided as of the time it read; its token was still debited and not handed back, or the swap would fail. Where
-//!   a new lease came in while it slept, it has decided as of then.
+//! - *After expiry*: a take reads the clock first and compares it with the expiry in the word that
+//!   it swaps. A thread that sleeps in between has decided as of the time it read; its token was
+//!   still debited and not handed back, or the swap would fail. Where a new lease came in while it
+//!   slept, it has decided as of then.
 //!
 //! Relaxed: the word promises nothing about other memory.
 
@@ -37,8 +38,8 @@ pub(crate) struct Left {
 }
 
 impl Balance {
-    /// Takes `cost` tokens at `now`, in nanoseconds of the process's clock, and says how many are left. `None`: that many are not
-    /// there, or not any more.
+    /// Takes `cost` tokens at `now`, in nanoseconds of the process's clock, and says how many are
+    /// left. `None`: that many are not there, or not any more.
     #[inline]
     pub(crate) fn take(&self, now: u64, cost: u32) -> Option<u32> {
         let mut word = self.0.load(Ordering::Relaxed);
@@ -48,7 +49,10 @@ impl Balance {
                 return None;
             }
             let next = word - (u64::from(cost) << EXPIRY_BITS);
-            match self.0.compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed) {
+            match self
+                .0
+                .compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => return Some(left.tokens - cost),
                 Err(newer) => word = newer,
             }
@@ -59,12 +63,18 @@ impl Balance {
         unpack(self.0.load(Ordering::Relaxed))
     }
 
-    /// Adds `tokens`, and lets all of them last until `expiry` (rounded down); says how many there are then.
+    /// Adds `tokens`, and lets all of them last until `expiry` (rounded down); says how many there
+    /// are then.
     pub(crate) fn deposit(&self, tokens: u32, expiry: u64) -> u32 {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
             let sum = (unpack(word).tokens + tokens).min(MOST_TOKENS);
-            match self.0.compare_exchange_weak(word, pack(sum, expiry), Ordering::Relaxed, Ordering::Relaxed) {
+            match self.0.compare_exchange_weak(
+                word,
+                pack(sum, expiry),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return sum,
                 Err(newer) => word = newer,
             }
@@ -78,7 +88,10 @@ impl Balance {
 }
 
 pub(super) fn unpack(word: u64) -> Left {
-    Left { tokens: (word >> EXPIRY_BITS) as u32, expiry: (word & ((1 << EXPIRY_BITS) - 1)) << STEP_BITS }
+    Left {
+        tokens: (word >> EXPIRY_BITS) as u32,
+        expiry: (word & ((1 << EXPIRY_BITS) - 1)) << STEP_BITS,
+    }
 }
 
 /// Behind 2⁶⁰ ns, 34 years after the origin, nothing is spent any more.

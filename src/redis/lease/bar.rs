@@ -1,7 +1,9 @@
-//! A refusal that is remembered where no lock is taken, so that those who flood a key do not queue for it.
+//! A refusal that is remembered where no lock is taken, so that those who flood a key do not queue
+//! for it.
 //!
-//! One word says for which cost, and until when nothing is asked; in the same form as a [`Balance`](super::balance::Balance). When
-//! the tokens can be there is beside it: who reads an older or a newer one of these is told of a refusal that is as true.
+//! One word says for which cost, and until when nothing is asked; in the same form as a
+//! [`Balance`](super::balance::Balance). When the tokens can be there is beside it: who reads an
+//! older or a newer one of these is told of a refusal that is as true.
 
 use super::balance::{Left, MOST_TOKENS, pack, unpack};
 use crate::sync::{AtomicU64, Ordering};
@@ -13,12 +15,14 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    /// Whoever asks for `cost` tokens in the next `barred` nanoseconds need not look further: they cannot be there before `retry`
-    /// have passed.
+    /// Whoever asks for `cost` tokens in the next `barred` nanoseconds need not look further: they
+    /// cannot be there before `retry` have passed.
     pub(super) fn raise(&self, now: u64, cost: u32, barred: u64, retry: u64) {
         if cost <= MOST_TOKENS {
-            self.there_at.store(now.saturating_add(retry), Ordering::Relaxed);
-            self.word.store(pack(cost, now.saturating_add(barred)), Ordering::Relaxed);
+            self.there_at
+                .store(now.saturating_add(retry), Ordering::Relaxed);
+            self.word
+                .store(pack(cost, now.saturating_add(barred)), Ordering::Relaxed);
         }
     }
 
@@ -50,8 +54,18 @@ mod tests {
         let bar = Bar::default();
         assert_eq!(bar.refuses(0, 1), None);
         bar.raise(0, 2, 3 * STEP, 5 * STEP);
-        assert_eq!((bar.refuses(STEP, 2), bar.refuses(STEP, 1), bar.refuses(STEP, 3)), (Some(4 * STEP), None, None));
-        assert_eq!((bar.refuses(3 * STEP - 1, 2), bar.refuses(3 * STEP, 2)), (Some(2 * STEP + 1), None));
+        assert_eq!(
+            (
+                bar.refuses(STEP, 2),
+                bar.refuses(STEP, 1),
+                bar.refuses(STEP, 3)
+            ),
+            (Some(4 * STEP), None, None)
+        );
+        assert_eq!(
+            (bar.refuses(3 * STEP - 1, 2), bar.refuses(3 * STEP, 2)),
+            (Some(2 * STEP + 1), None)
+        );
         bar.raise(0, 2, 3 * STEP, u64::MAX);
         assert_eq!(bar.refuses(STEP, 2), Some(u64::MAX));
         bar.lower();

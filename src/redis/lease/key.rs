@@ -1,5 +1,5 @@
-//! One key under many threads: its balance is spent and its refusals are told without a lock, everything else happens one at a
-//! time.
+//! One key under many threads: its balance is spent and its refusals are told without a lock,
+//! everything else happens one at a time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,12 +15,14 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Key {
     name: Box<[u8]>,
-    /// What the ledger knows it by: a random number below 2⁵³. Not that of the process, since a key that was forgotten and comes
-    /// back no longer knows what it was granted before, and must not be taken for one who never got it.
+    /// What the ledger knows it by: a random number below 2⁵³. Not that of the process, since a key
+    /// that was forgotten and comes back no longer knows what it was granted before, and must not
+    /// be taken for one who never got it.
     number: u64,
     balance: Balance,
     bar: Bar,
-    /// [`Node::ask_below`], to be read without the lock. May be behind: then somebody asks early, or the next one does.
+    /// [`Node::ask_below`], to be read without the lock. May be behind: then somebody asks early,
+    /// or the next one does.
     ask_below: AtomicU64,
     /// [`Node::turn`], to be read without the lock. May be behind: then a refund comes too late.
     turn: AtomicU64,
@@ -59,7 +61,8 @@ impl Key {
         self.turn.load(Ordering::Acquire)
     }
 
-    /// Whole tokens that were left in the bucket when it was last heard of, without what has come back since.
+    /// Whole tokens that were left in the bucket when it was last heard of, without what has come
+    /// back since.
     #[inline]
     pub(crate) fn seen(&self) -> u32 {
         // It was one when it was stored.
@@ -72,22 +75,32 @@ impl Key {
         if now < left.expiry { left.tokens } else { 0 }
     }
 
-    /// What those await whom [`Key::take`] told to wait. To be enabled before that is asked, so that no answer comes in between.
+    /// What those await whom [`Key::take`] told to wait. To be enabled before that is asked, so
+    /// that no answer comes in between.
     pub(crate) fn landed(&self) -> &Notify {
         &self.landed
     }
 
-    /// The answer, where it needs no more than this process: tokens that are here, or a refusal that is remembered. As long as the
-    /// lease lasts and less than half of it is spent, this is one swap. `None`: nothing has changed, ask [`Key::take`].
+    /// The answer, where it needs no more than this process: tokens that are here, or a refusal
+    /// that is remembered. As long as the lease lasts and less than half of it is spent, this is
+    /// one swap. `None`: nothing has changed, ask [`Key::take`].
     #[inline]
     pub(crate) fn take_at_once(&self, settings: &Settings, now: u64, cost: u32) -> Option<Step> {
         match self.balance.take(now, cost) {
-            Some(left) if u64::from(left) >= self.ask_below.load(Ordering::Relaxed) => Some(Answer::Allowed { left }.into()),
+            Some(left) if u64::from(left) >= self.ask_below.load(Ordering::Relaxed) => {
+                Some(Answer::Allowed { left }.into())
+            }
             Some(left) => {
                 let ask = self.change(|node| node.spent(settings, &self.balance, now, left));
-                Some(Step { answer: Answer::Allowed { left }, ask: self.sign(ask) })
+                Some(Step {
+                    answer: Answer::Allowed { left },
+                    ask: self.sign(ask),
+                })
             }
-            None => self.bar.refuses(now, cost).map(|retry| Answer::Refused { retry, barred: 0 }.into()),
+            None => self
+                .bar
+                .refuses(now, cost)
+                .map(|retry| Answer::Refused { retry, barred: 0 }.into()),
         }
     }
 
@@ -104,7 +117,10 @@ impl Key {
                 }
                 step
             });
-            Step { answer, ask: self.sign(ask) }
+            Step {
+                answer,
+                ask: self.sign(ask),
+            }
         })
     }
 
@@ -124,7 +140,13 @@ impl Key {
     }
 
     /// See [`Node::decided`].
-    pub(crate) fn decided(&self, settings: &Settings, now: u64, seq: u64, refused: Option<(State, u64)>) {
+    pub(crate) fn decided(
+        &self,
+        settings: &Settings,
+        now: u64,
+        seq: u64,
+        refused: Option<(State, u64)>,
+    ) {
         self.land(|node| node.decided(settings, now, seq, refused));
     }
 
@@ -136,7 +158,10 @@ impl Key {
     /// The bucket was in this state at that time of the server's.
     pub(crate) fn saw(&self, settings: &Settings, state: State, now: u64) {
         let settled = settings.layout.settle(state, tick(&settings.layout, now));
-        self.seen.store(settings.layout.remaining(settled.spent).into(), Ordering::Relaxed);
+        self.seen.store(
+            settings.layout.remaining(settled.spent).into(),
+            Ordering::Relaxed,
+        );
     }
 
     /// See [`Node::was_filled`].
@@ -163,7 +188,8 @@ impl Key {
         self.sign(ask)
     }
 
-    /// Whether nothing is lost when it is forgotten, as it then has to be: whoever still has it in hand takes tokens one by one.
+    /// Whether nothing is lost when it is forgotten, as it then has to be: whoever still has it in
+    /// hand takes tokens one by one.
     pub(super) fn retire(&self, settings: &Settings, now: u64) -> bool {
         self.change(|node| {
             let idle = node.next(settings, &self.balance).is_none() && !node.remembers(now);
@@ -172,8 +198,8 @@ impl Key {
         })
     }
 
-    /// Something has arrived or is lost, and whoever waits looks again: also where nobody waits for it any more, since it is only
-    /// now that this is noticed.
+    /// Something has arrived or is lost, and whoever waits looks again: also where nobody waits for
+    /// it any more, since it is only now that this is noticed.
     fn land(&self, change: impl FnOnce(&mut Node) -> bool) {
         self.change(|node| {
             self.bar.lower();
@@ -183,13 +209,17 @@ impl Key {
     }
 
     fn sign(&self, ask: Option<Ask>) -> Option<Ask> {
-        ask.map(|ask| Ask { node: self.number, ..ask })
+        ask.map(|ask| Ask {
+            node: self.number,
+            ..ask
+        })
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Node) -> T) -> T {
         let mut node = self.node();
         let result = change(&mut node);
-        self.ask_below.store(u64::from(node.ask_below()), Ordering::Relaxed);
+        self.ask_below
+            .store(u64::from(node.ask_below()), Ordering::Relaxed);
         self.turn.store(node.turn(), Ordering::Release);
         result
     }
@@ -216,7 +246,12 @@ mod tests {
     fn settings() -> Settings {
         let layout = Layout::of(&Quota::per_hour(1).capacity(100));
         let limits = Limits::of(&layout.terms, 0.1, 1_000_000).unwrap();
-        Settings { node: 7, layout, limits, timeout: 50_000_000 }
+        Settings {
+            node: 7,
+            layout,
+            limits,
+            timeout: 50_000_000,
+        }
     }
 
     #[tokio::test]
@@ -227,14 +262,19 @@ mod tests {
             landed.as_mut().enable();
             let ask = key.take(&settings, 0, 1).ask.unwrap();
             if answered {
-                let reply = ledger.ask(&settings.layout, &settings.limits, START, &ask).unwrap();
+                let reply = ledger
+                    .ask(&settings.layout, &settings.limits, START, &ask)
+                    .unwrap();
                 key.reply(&settings, 0, &reply);
             } else {
                 key.lost(ask.seq);
             }
             landed.await;
         }
-        assert_eq!(key.take(&settings, 0, 1).answer, Answer::Allowed { left: 0 });
+        assert_eq!(
+            key.take(&settings, 0, 1).answer,
+            Answer::Allowed { left: 0 }
+        );
     }
 
     #[tokio::test]
@@ -242,7 +282,9 @@ mod tests {
         let (settings, key) = (settings(), Key::new(b"key", 7));
         let mut landed = pin!(key.landed().notified());
         landed.as_mut().enable();
-        let Answer::Exact { seq } = key.take(&settings, 0, 50).answer else { panic!("not exact") };
+        let Answer::Exact { seq } = key.take(&settings, 0, 50).answer else {
+            panic!("not exact")
+        };
         assert_eq!(key.take(&settings, 0, 50).answer, Answer::Wait);
         key.decided(&settings, 0, seq, None);
         landed.await;

@@ -1,8 +1,8 @@
 //! The keys of a process, as many as it has room for. Whoever finds no room is decided one by one.
 //!
-//! Keys are spread over shards, and a decision takes no lock there, nor does it write. Only a key that holds nothing and remembers
-//! nothing makes room for another; a full shard is searched for such at most ten times a second, so that a flood of new keys does
-//! not buy a search each.
+//! Keys are spread over shards, and a decision takes no lock there, nor does it write. Only a key
+//! that holds nothing and remembers nothing makes room for another; a full shard is searched for
+//! such at most ten times a second, so that a flood of new keys does not buy a search each.
 
 use std::{
     hash::{self, BuildHasher},
@@ -31,7 +31,8 @@ pub(crate) struct Keys {
     shards: Box<[Shard]>,
     /// Seeded, so that nobody outside can aim at a shard.
     spread: RandomState,
-    /// Draws the keys' numbers: seeded by the operating system, and of a quality that no two processes draw the same.
+    /// Draws the keys' numbers: seeded by the operating system, and of a quality that no two
+    /// processes draw the same.
     draw: hash::RandomState,
     drawn: AtomicU64,
     most_in_shard: usize,
@@ -88,7 +89,11 @@ impl Keys {
     ) -> Option<T> {
         self.with(name, |key| {
             let turn = key.turn();
-            Some(taken(key, turn, key.take_at_once(&self.settings, now, cost)?))
+            Some(taken(
+                key,
+                turn,
+                key.take_at_once(&self.settings, now, cost)?,
+            ))
         })
         .flatten()
     }
@@ -103,11 +108,15 @@ impl Keys {
         self.shards.len()
     }
 
-    /// What is due in the next shard: to be called so often that all of them have their turn several times a lease.
+    /// What is due in the next shard: to be called so often that all of them have their turn
+    /// several times a lease.
     pub(crate) fn tick(&self, now: u64) -> Vec<(Arc<Key>, Ask)> {
-        let shard = &self.shards[self.next_tick.fetch_add(1, Ordering::Relaxed) % self.shards.len()];
+        let shard =
+            &self.shards[self.next_tick.fetch_add(1, Ordering::Relaxed) % self.shards.len()];
         let keys = shard.keys.pin();
-        let due = keys.values().filter_map(|key| Some((Arc::clone(key), key.tick(&self.settings, now)?)));
+        let due = keys
+            .values()
+            .filter_map(|key| Some((Arc::clone(key), key.tick(&self.settings, now)?)));
         due.collect()
     }
 
@@ -117,9 +126,15 @@ impl Keys {
         let mut asks = Vec::new();
         for shard in &self.shards {
             // Whoever adds a key does it before this, or finds that all is closed.
-            let _none_is_added = shard.search_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let _none_is_added = shard
+                .search_at
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             let keys = shard.keys.pin();
-            asks.extend(keys.values().filter_map(|key| Some((Arc::clone(key), key.close(&self.settings, now)?))));
+            asks.extend(
+                keys.values()
+                    .filter_map(|key| Some((Arc::clone(key), key.close(&self.settings, now)?))),
+            );
         }
         asks
     }
@@ -131,7 +146,10 @@ impl Keys {
 
     fn add(&self, now: u64, name: &[u8]) -> Option<Arc<Key>> {
         let shard = self.shard(name);
-        let mut search_at = shard.search_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut search_at = shard
+            .search_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if self.closed.load(Ordering::Relaxed) {
             return None;
         }
@@ -152,7 +170,11 @@ impl Keys {
     }
 
     fn number(&self) -> u64 {
-        (self.draw.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed)) >> UNUSED_BITS).max(1)
+        (self
+            .draw
+            .hash_one(self.drawn.fetch_add(1, Ordering::Relaxed))
+            >> UNUSED_BITS)
+            .max(1)
     }
 }
 
@@ -170,7 +192,15 @@ mod tests {
     fn keys(most: usize) -> Keys {
         let layout = Layout::of(&Quota::per_hour(1).capacity(1000));
         let limits = Limits::of(&layout.terms, 0.1, 1_000_000).unwrap();
-        Keys::new(Settings { node: 7, layout, limits, timeout: 50_000_000 }, most)
+        Keys::new(
+            Settings {
+                node: 7,
+                layout,
+                limits,
+                timeout: 50_000_000,
+            },
+            most,
+        )
     }
 
     #[test]
@@ -184,7 +214,12 @@ mod tests {
                         let (settings, key) = (keys.settings(), keys.key(0, b"hot").unwrap());
                         let Step { answer, ask } = key.take(settings, 0, 1);
                         if let Some(ask) = ask {
-                            let reply = ledger.lock().unwrap().ask(&settings.layout, &settings.limits, START, &ask);
+                            let reply = ledger.lock().unwrap().ask(
+                                &settings.layout,
+                                &settings.limits,
+                                START,
+                                &ask,
+                            );
                             key.reply(settings, 0, &reply.unwrap());
                         }
                         match answer {
@@ -201,21 +236,31 @@ mod tests {
         for (key, ask) in keys.close(0) {
             assert_eq!(key.name(), b"hot");
             let settings = keys.settings();
-            ledger.lock().unwrap().ask(&settings.layout, &settings.limits, START, &ask);
+            ledger
+                .lock()
+                .unwrap()
+                .ask(&settings.layout, &settings.limits, START, &ask);
         }
         let (allowed, ledger) = (allowed.into_inner(), ledger.into_inner().unwrap());
         assert!(allowed > 100);
         assert_eq!(ledger.state.spent, keys.settings().layout.units(allowed));
     }
 
-    /// It does not know any more what it was granted, so it must not be asked for it under the same number.
+    /// It does not know any more what it was granted, so it must not be asked for it under the same
+    /// number.
     #[test]
     fn a_key_that_was_forgotten_and_comes_back_gives_nothing_back_that_was_spent() {
         let (keys, mut ledger) = (keys(1), Ledger::new());
         let settings = keys.settings();
         let mut spend_one = |now: u64, key: &super::Key| {
-            while let Step { answer: Answer::Wait, ask: Some(ask) } = key.take(settings, now, 1) {
-                let reply = ledger.ask(&settings.layout, &settings.limits, START + now / 1000, &ask).unwrap();
+            while let Step {
+                answer: Answer::Wait,
+                ask: Some(ask),
+            } = key.take(settings, now, 1)
+            {
+                let reply = ledger
+                    .ask(&settings.layout, &settings.limits, START + now / 1000, &ask)
+                    .unwrap();
                 key.reply(settings, now, &reply);
             }
             ledger.state.spent
@@ -226,23 +271,36 @@ mod tests {
         assert!(keys.key(later, b"other").is_some() && keys.with(b"one", |_| ()).is_none());
         let much_later = 2 * later;
         let after = spend_one(much_later, &keys.key(much_later, b"one").unwrap());
-        assert!(after > before, "{before} were spent before, and {after} in all");
+        assert!(
+            after > before,
+            "{before} were spent before, and {after} in all"
+        );
     }
 
     #[test]
     fn a_full_table_decides_one_by_one_and_forgets_only_what_holds_nothing() {
         let keys = keys(64);
         let names: Vec<_> = (0..1000_u32).map(u32::to_be_bytes).collect();
-        let take = |now, name: &[u8]| keys.key(now, name).map(|key| key.take(keys.settings(), now, 1)).is_some();
+        let take = |now, name: &[u8]| {
+            keys.key(now, name)
+                .map(|key| key.take(keys.settings(), now, 1))
+                .is_some()
+        };
         assert_eq!(names.iter().filter(|name| take(0, *name)).count(), 64);
         // Their requests are lost, sent again, and lost until they are given up.
         for second in 1..=8 {
-            assert_eq!(keys.with(&names[999], |_| ()).is_some(), take(0, &names[999]));
+            assert_eq!(
+                keys.with(&names[999], |_| ()).is_some(),
+                take(0, &names[999])
+            );
             for _ in 0..64 {
                 let _ = keys.tick(second * 1_000_000_000);
             }
         }
-        let before: Vec<_> = names.iter().filter(|name| keys.with(*name, |_| ()).is_some()).collect();
+        let before: Vec<_> = names
+            .iter()
+            .filter(|name| keys.with(*name, |_| ()).is_some())
+            .collect();
         let fresh = (1000..3000_u32).map(u32::to_be_bytes);
         let taken = fresh.filter(|name| take(9_000_000_000, name)).count();
         assert_eq!((before.len(), taken), (64, 64));

@@ -14,7 +14,10 @@ use crate::{
 };
 
 const START: u64 = 50_000_000_000_000;
-const LIMITS: Limits = Limits { most: 40, lifetime: 500_000 };
+const LIMITS: Limits = Limits {
+    most: 40,
+    lifetime: 500_000,
+};
 
 /// A server of our own, ended when dropped.
 struct Server {
@@ -24,10 +27,26 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()]);
-        let child = command.stdout(Stdio::null()).spawn().expect("apt-get install redis-server");
+        command.args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--port",
+            &port.to_string(),
+        ]);
+        let child = command
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("apt-get install redis-server");
         Server { child, port }
     }
 
@@ -82,8 +101,17 @@ impl Beside {
 
     /// What the server keeps, lease for lease.
     async fn compare(&mut self) {
-        let held: Vec<u8> = redis::cmd("GET").arg(&self.key).query_async(&mut self.connection).await.unwrap();
-        let found: Vec<Lease> = held.get(20..).unwrap_or_default().chunks(43).map(lease).collect();
+        let held: Vec<u8> = redis::cmd("GET")
+            .arg(&self.key)
+            .query_async(&mut self.connection)
+            .await
+            .unwrap();
+        let found: Vec<Lease> = held
+            .get(20..)
+            .unwrap_or_default()
+            .chunks(43)
+            .map(lease)
+            .collect();
         assert_eq!(found, self.ledger.leases);
     }
 
@@ -93,13 +121,24 @@ impl Beside {
     }
 
     async fn ask(&mut self, ask: Ask) {
-        let Ask { node, seq, known, kept, back, need, want } = ask;
+        let Ask {
+            node,
+            seq,
+            known,
+            kept,
+            back,
+            need,
+            want,
+        } = ask;
         let numbers = [kept, back, need, want, LIMITS.most].map(u64::from);
         let arguments = [&[node, seq, known][..], &numbers[..], &[LIMITS.lifetime]].concat();
         let answer = self.script("ask", &arguments).await;
         let before = self.ledger.clone();
         let reply = self.ledger.ask(&self.layout, &LIMITS, self.now, &ask);
-        let state = self.settled(State { spent: answer[2], stamp: answer[3] });
+        let state = self.settled(State {
+            spent: answer[2],
+            stamp: answer[3],
+        });
         let expected = reply.map(|reply| (reply.granted, reply.kept, self.settled(reply.state)));
         let found = (answer[0] == 1).then(|| (answer[5] as u32, answer[6] as u32, state));
         assert_eq!(found, expected, "{ask:?} at {} of {before:?}", self.now);
@@ -109,7 +148,16 @@ impl Beside {
     async fn crowd(&mut self) {
         for node in 1000..1070 {
             self.now += if node == 1035 { LIMITS.lifetime } else { 1 };
-            self.ask(Ask { node, seq: 1, known: 0, kept: 0, back: 0, need: 1, want: 1 }).await;
+            self.ask(Ask {
+                node,
+                seq: 1,
+                known: 0,
+                kept: 0,
+                back: 0,
+                need: 1,
+                want: 1,
+            })
+            .await;
             self.compare().await;
         }
     }
@@ -117,8 +165,15 @@ impl Beside {
     async fn take(&mut self, cost: u32) -> Option<State> {
         let answer = self.script("take", &[u64::from(cost)]).await;
         let taken = self.ledger.take(&self.layout, self.now, cost);
-        let state = State { spent: answer[2], stamp: answer[3] };
-        assert_eq!((answer[0] == 1, state), (taken.is_ok(), taken.unwrap_or_else(|refused| refused)), "take {cost}");
+        let state = State {
+            spent: answer[2],
+            stamp: answer[3],
+        };
+        assert_eq!(
+            (answer[0] == 1, state),
+            (taken.is_ok(), taken.unwrap_or_else(|refused| refused)),
+            "take {cost}"
+        );
         taken.ok()
     }
 
@@ -128,7 +183,11 @@ impl Beside {
         let there = self.life; // Which the answer may change.
         let answer = self.script("refund", &[life, sold.stamp, charged]).await;
         let given = life == there && self.ledger.refund(&self.layout, sold, charged);
-        assert_eq!((answer[0] == 1, answer[2]), (given, self.ledger.state.spent), "refund {cost}");
+        assert_eq!(
+            (answer[0] == 1, answer[2]),
+            (given, self.ledger.state.spent),
+            "refund {cost}"
+        );
     }
 
     async fn reset(&mut self) {
@@ -148,21 +207,43 @@ fn lease(bytes: &[u8]) -> Lease {
     let mut number = |width: usize| {
         let (number, behind) = rest.split_at(width);
         rest = behind;
-        number.iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
+        number
+            .iter()
+            .fold(0, |number, &byte| number << 8 | u64::from(byte))
     };
     let (node, seq, tokens, fresh) = (number(7), number(7), number(4) as u32, number(4) as u32);
-    Lease { node, seq, tokens, fresh, owed: number(7), fresh_owed: number(7), expiry: number(7) }
+    Lease {
+        node,
+        seq,
+        tokens,
+        fresh,
+        owed: number(7),
+        fresh_owed: number(7),
+        expiry: number(7),
+    }
 }
 
 /// As processes would ask, and as none would.
 fn some_ask(random: &mut Random, seqs: &mut [u64]) -> Ask {
     let node = random.below(seqs.len() as u64) as usize;
     let seq = (seqs[node] + random.below(3) + random.below(2)).saturating_sub(random.below(2));
-    let known = if random.chance(70) { seqs[node] } else { seqs[node].saturating_sub(1) };
+    let known = if random.chance(70) {
+        seqs[node]
+    } else {
+        seqs[node].saturating_sub(1)
+    };
     seqs[node] = seqs[node].max(seq);
     let mut few = |most: u64| random.below(most) as u32;
     let (kept, back, need, want) = (few(4), few(4), few(5), few(12));
-    Ask { node: node as u64 + 1, seq, known, kept, back, need, want }
+    Ask {
+        node: node as u64 + 1,
+        seq,
+        known,
+        kept,
+        back,
+        need,
+        want,
+    }
 }
 
 #[tokio::test]
@@ -177,7 +258,16 @@ async fn the_script_answers_as_the_ledger_does() {
         let Limit { layout, terms, .. } = Limit::new(quota);
         let (connection, key) = (connection.clone(), format!("key {round}"));
         let ledger = Ledger::new();
-        let mut beside = Beside { connection, key, layout, terms, ledger, now: START, life: 0, next_life: 77 };
+        let mut beside = Beside {
+            connection,
+            key,
+            layout,
+            terms,
+            ledger,
+            now: START,
+            life: 0,
+            next_life: 77,
+        };
         // A few processes, or more than there is room for.
         let (processes, length) = if round % 5 == 0 { (60, 400) } else { (4, 100) };
         let (mut seqs, mut sold) = (vec![0; processes], Vec::new());

@@ -6,7 +6,8 @@ use crate::state::Layout;
 /// What all keys of a quota share.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Who asks, where that is not a [`Key`](super::key::Key), which has a number of its own: in the simulation.
+    /// Who asks, where that is not a [`Key`](super::key::Key), which has a number of its own: in
+    /// the simulation.
     pub(crate) node: u64,
     pub(crate) layout: Layout,
     pub(crate) limits: Limits,
@@ -15,8 +16,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// How long after the request was sent its tokens may be spent. The margin of a sixteenth is for clocks that run faster or
-    /// slower than the server's.
+    /// How long after the request was sent its tokens may be spent. The margin of a sixteenth is
+    /// for clocks that run faster or slower than the server's.
     pub(super) fn spendable(&self) -> u64 {
         let lifetime = self.lifetime();
         lifetime - lifetime / 16

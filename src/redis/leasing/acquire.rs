@@ -13,7 +13,8 @@ use crate::redis::{
     shared::Shared,
 };
 
-/// Whoever has waited for so many answers in vain, since others were faster each time, takes tokens one by one.
+/// Whoever has waited for so many answers in vain, since others were faster each time, takes tokens
+/// one by one.
 const TURNS: u32 = 8;
 
 impl Shared {
@@ -33,9 +34,16 @@ impl Shared {
         if cost > owner.limit.layout.capacity_tokens() {
             let known = keys.with(name, |key| key.seen().saturating_add(key.left(now)));
             self.health.leased();
-            return Some(answer::above_capacity(&owner.limit, known.unwrap_or(0), cost));
+            return Some(answer::above_capacity(
+                &owner.limit,
+                known.unwrap_or(0),
+                cost,
+            ));
         }
-        keys.take_at_once(now, name, cost, |key, turn, step| self.answered(owner, key, turn, now, cost, step)).flatten()
+        keys.take_at_once(now, name, cost, |key, turn, step| {
+            self.answered(owner, key, turn, now, cost, step)
+        })
+        .flatten()
     }
 
     /// The decision, after an answer if need be. `None`: Redis cannot be asked.
@@ -50,11 +58,17 @@ impl Shared {
             return self.look_at(owner, keys, name).await;
         }
         let seen = self.health.ask()?;
-        let Some(key) = keys.key(self.clock.nanos(), name) else { return self.take(owner, name, cost).await };
+        let Some(key) = keys.key(self.clock.nanos(), name) else {
+            return self.take(owner, name, cost).await;
+        };
         let answered = timeout(keys.timeout(), self.take_in_turn(owner, keys, &key, cost)).await;
         answered.unwrap_or_else(|_| {
             // The message that was waited for may have been on the way for less than that.
-            self.health.failed(seen, Some(&owner.bucket(name)), &RedisError::Timeout(keys.timeout()));
+            self.health.failed(
+                seen,
+                Some(&owner.bucket(name)),
+                &RedisError::Timeout(keys.timeout()),
+            );
             None
         })
     }
@@ -114,16 +128,26 @@ impl Shared {
     /// Puts tokens back that were taken from a lease, as long as nothing was sent or heard since.
     pub(in crate::redis) fn unspend(&self, name: &[u8], decision: SharedDecision) -> bool {
         let settings = self.settings.load();
-        let Some(keys) = settings.owner(name).keys.as_ref().filter(|_| decision.is_allowed()) else { return false };
+        let Some(keys) = settings
+            .owner(name)
+            .keys
+            .as_ref()
+            .filter(|_| decision.is_allowed())
+        else {
+            return false;
+        };
         let back = keys.with(name, |key| {
-            key.number() == decision.life && key.unspend(self.clock.nanos(), decision.turn, decision.cost())
+            key.number() == decision.life
+                && key.unspend(self.clock.nanos(), decision.turn, decision.cost())
         });
         back.unwrap_or(false)
     }
 
     /// What is in the bucket, and what this process holds.
     async fn look_at(&self, owner: &Owner, keys: &Keys, name: &[u8]) -> Option<SharedDecision> {
-        let held = keys.with(name, |key| key.left(self.clock.nanos())).unwrap_or(0);
+        let held = keys
+            .with(name, |key| key.left(self.clock.nanos()))
+            .unwrap_or(0);
         let mut taken = self.ask_to_take(owner, name, 0).await?;
         taken.spent = taken.spent.saturating_sub(owner.limit.layout.units(held));
         Some(self.decided(owner, 0, taken))

@@ -7,7 +7,8 @@ use tokio::time::sleep;
 use super::LIFETIME;
 use crate::redis::{lease::keys::Keys, settings::Owner, shared::Shared};
 
-/// Looks in a lifetime, and for how many of them the shards are divided: each is looked at four times.
+/// Looks in a lifetime, and for how many of them the shards are divided: each is looked at four
+/// times.
 const LOOKS: u32 = 32;
 const TURNS: usize = 8;
 
@@ -18,7 +19,9 @@ const AT_ONCE: usize = 256;
 pub(in crate::redis) async fn tick(shared: Weak<Shared>) {
     loop {
         sleep(LIFETIME / LOOKS).await;
-        let Some(shared) = shared.upgrade() else { return };
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
         let settings = shared.settings();
         for owner in settings.owners() {
             if let Some(keys) = &owner.keys {
@@ -49,7 +52,10 @@ impl Shared {
     pub(in crate::redis) async fn hand_back(self: &Arc<Self>, owner: &Arc<Owner>) {
         let Some(keys) = &owner.keys else { return };
         for some in keys.close(self.clock.nanos()).chunks(AT_ONCE) {
-            let sent: Vec<_> = some.iter().map(|(key, ask)| self.send(owner, key, *ask)).collect();
+            let sent: Vec<_> = some
+                .iter()
+                .map(|(key, ask)| self.send(owner, key, *ask))
+                .collect();
             for message in sent {
                 // Which is lost if it fails.
                 drop(message.await);
@@ -58,7 +64,8 @@ impl Shared {
     }
 }
 
-/// All clones of a limiter hold this, and the background does not: when it goes, what is held goes back.
+/// All clones of a limiter hold this, and the background does not: when it goes, what is held goes
+/// back.
 pub(in crate::redis) struct Last(pub(in crate::redis) Arc<Shared>);
 
 impl Drop for Last {

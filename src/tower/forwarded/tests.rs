@@ -10,7 +10,10 @@ use super::TrustedProxies;
 const PROXY: &str = "10.0.0.1";
 
 fn proxies() -> TrustedProxies {
-    ["10.0.0.0/8", "2001:db8:ffff::/48"].into_iter().map(|network| network.parse().unwrap()).collect()
+    ["10.0.0.0/8", "2001:db8:ffff::/48"]
+        .into_iter()
+        .map(|network| network.parse().unwrap())
+        .collect()
 }
 
 /// The client that a request from this peer is taken for.
@@ -19,7 +22,9 @@ fn seen_from(peer: &str, lines: &[(&'static str, &str)]) -> String {
     for (name, value) in lines {
         headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
-    proxies().client(peer.parse::<IpAddr>().unwrap(), &headers).to_string()
+    proxies()
+        .client(peer.parse::<IpAddr>().unwrap(), &headers)
+        .to_string()
 }
 
 fn seen(lines: &[(&'static str, &str)]) -> String {
@@ -28,7 +33,10 @@ fn seen(lines: &[(&'static str, &str)]) -> String {
 
 #[test]
 fn who_is_not_trusted_speaks_for_nobody() {
-    let lines = [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=192.0.2.1")];
+    let lines = [
+        ("x-forwarded-for", "192.0.2.1"),
+        ("forwarded", "for=192.0.2.1"),
+    ];
     assert_eq!(seen_from("203.0.113.5", &lines), "203.0.113.5");
     assert_eq!(seen_from("2001:db8::1", &lines), "2001:db8::1");
     assert_eq!(seen_from("::ffff:203.0.113.5", &lines), "203.0.113.5");
@@ -55,8 +63,20 @@ fn the_rightmost_foreign_address_is_the_client() {
     ] {
         assert_eq!(seen(&[("x-forwarded-for", value)]), client, "{value}");
     }
-    assert_eq!(seen(&[("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", "10.0.0.2")]), "192.0.2.1");
-    assert_eq!(seen(&[("x-forwarded-for", "198.51.100.9"), ("x-forwarded-for", "192.0.2.1")]), "192.0.2.1");
+    assert_eq!(
+        seen(&[
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-for", "10.0.0.2")
+        ]),
+        "192.0.2.1"
+    );
+    assert_eq!(
+        seen(&[
+            ("x-forwarded-for", "198.51.100.9"),
+            ("x-forwarded-for", "192.0.2.1")
+        ]),
+        "192.0.2.1"
+    );
 }
 
 #[test]
@@ -66,7 +86,10 @@ fn forwarded_is_read_with_quotes_ports_and_other_pairs() {
         ("FOR=192.0.2.1;proto=http; by=203.0.113.43", "192.0.2.1"),
         ("for=\"[2001:db8:cafe::17]:4711\"", "2001:db8:cafe::17"),
         ("for=192.0.2.1, for=\"[2001:db8:ffff::7]:80\"", "192.0.2.1"),
-        ("for=192.0.2.1;host=\"a\\\", for=198.51.100.9\"", "192.0.2.1"),
+        (
+            "for=192.0.2.1;host=\"a\\\", for=198.51.100.9\"",
+            "192.0.2.1",
+        ),
         ("host=\"a, for=198.51.100.9\";for=192.0.2.1", "192.0.2.1"),
         ("for=192.0.2.1, for=unknown", PROXY),
         ("for=192.0.2.1, for=_hidden", PROXY),
@@ -84,9 +107,14 @@ fn forwarded_is_read_with_quotes_ports_and_other_pairs() {
 
 #[test]
 fn a_quote_that_the_client_opened_does_not_swallow_what_the_proxy_said() {
-    for forged in
-        ["for=\"198.51.100.9", "for=198.51.100.9;host=\"", "for=198.51.100.9;host=\"\\", "\"", "\\\"", "for=\"\\\\\""]
-    {
+    for forged in [
+        "for=\"198.51.100.9",
+        "for=198.51.100.9;host=\"",
+        "for=198.51.100.9;host=\"\\",
+        "\"",
+        "\\\"",
+        "for=\"\\\\\"",
+    ] {
         let value = format!("{forged}, for=192.0.2.1");
         assert_eq!(seen(&[("forwarded", &value)]), "192.0.2.1", "{value}");
         let value = format!("{forged}, for=\"192.0.2.1:99\";host=\"example\"");
@@ -97,15 +125,25 @@ fn a_quote_that_the_client_opened_does_not_swallow_what_the_proxy_said() {
 #[test]
 fn two_headers_that_disagree_name_nobody() {
     let x = ("x-forwarded-for", "192.0.2.1");
-    assert_eq!(seen(&[x, ("forwarded", "for=192.0.2.1;proto=http")]), "192.0.2.1");
+    assert_eq!(
+        seen(&[x, ("forwarded", "for=192.0.2.1;proto=http")]),
+        "192.0.2.1"
+    );
     assert_eq!(seen(&[x, ("forwarded", "for=198.51.100.9")]), PROXY);
-    assert_eq!(seen(&[("x-forwarded-for", "198.51.100.9"), ("forwarded", "for=192.0.2.1")]), PROXY);
+    assert_eq!(
+        seen(&[
+            ("x-forwarded-for", "198.51.100.9"),
+            ("forwarded", "for=192.0.2.1")
+        ]),
+        PROXY
+    );
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the client writes, on a line of its own or in front, what the proxy appends is what counts.
+    /// Whatever the client writes, on a line of its own or in front, what the proxy appends is what
+    /// counts.
     #[test]
     fn nothing_to_the_left_changes_the_client(
         forged in r#"[ -~&&[^,]]{0,20}|(for|by|host)="?[\[\]0-9a-f:.",;\\=]{0,40}|[ -~]{0,60}"#,

@@ -1,4 +1,5 @@
-//! The fields of draft-ietf-httpapi-ratelimit-headers-11: structured fields (RFC 9651), lists of one policy.
+//! The fields of draft-ietf-httpapi-ratelimit-headers-11: structured fields (RFC 9651), lists of
+//! one policy.
 
 use http::{
     HeaderMap,
@@ -18,7 +19,9 @@ pub(super) static NAMES: [HeaderName; 2] = [POLICY, LIMIT];
 /// Adds them, but for those that are there already.
 pub(super) fn add(decision: &Decision, retry_after: Option<u64>, headers: &mut HeaderMap) {
     headers.entry(POLICY).or_insert_with(|| policy(decision));
-    headers.entry(LIMIT).or_insert_with(|| limit(decision, retry_after));
+    headers
+        .entry(LIMIT)
+        .or_insert_with(|| limit(decision, retry_after));
 }
 
 /// `"default";q=100;w=60`

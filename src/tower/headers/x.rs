@@ -31,11 +31,15 @@ pub(super) fn add(decision: &Decision, headers: &mut HeaderMap) {
     }
 }
 
-/// A map of them and the type of JSON: to copy it and fill in the values costs less than to hash the names again.
+/// A map of them and the type of JSON: to copy it and fill in the values costs less than to hash
+/// the names again.
 pub(super) fn with_json(decision: &Decision) -> HeaderMap {
     static NAMED: LazyLock<HeaderMap> = LazyLock::new(|| {
         let limits = [LIMIT, REMAINING, RESET].map(|name| (name, HeaderValue::from_static("")));
-        limits.into_iter().chain([(CONTENT_TYPE, HeaderValue::from_static(JSON))]).collect()
+        limits
+            .into_iter()
+            .chain([(CONTENT_TYPE, HeaderValue::from_static(JSON))])
+            .collect()
     });
     let mut headers = NAMED.clone();
     // They come in the order in which they were put in.
@@ -46,5 +50,9 @@ pub(super) fn with_json(decision: &Decision) -> HeaderMap {
 }
 
 fn numbers(decision: &Decision) -> [u64; 3] {
-    [decision.limit().into(), decision.remaining().into(), whole(decision.reset_after())]
+    [
+        decision.limit().into(),
+        decision.remaining().into(),
+        whole(decision.reset_after()),
+    ]
 }

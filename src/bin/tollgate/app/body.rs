@@ -42,9 +42,14 @@ impl fmt::Display for Unread {
 
 impl std::error::Error for Unread {}
 
-/// Reads the body and completes the answer. A body that nobody wants is read too, so that the connection can go on, unless
-/// the client waits for leave to send it and is not going to get it.
-pub(crate) async fn finish<B>(app: &App, handled: Handled, body: B, expects_leave: bool) -> (Answer, Option<Unread>)
+/// Reads the body and completes the answer. A body that nobody wants is read too, so that the
+/// connection can go on, unless the client waits for leave to send it and is not going to get it.
+pub(crate) async fn finish<B>(
+    app: &App,
+    handled: Handled,
+    body: B,
+    expects_leave: bool,
+) -> (Answer, Option<Unread>)
 where
     B: Body + Unpin,
 {
@@ -53,13 +58,19 @@ where
         return (answer, None);
     }
     let most = match wants {
-        Wants::NewDefault | Wants::NewRule | Wants::Asked => MAX_ADMIN_BYTES.min(app.bounds.max_body_bytes),
-        Wants::Nothing if answer.status().is_client_error() => MAX_DRAINED_BYTES.min(app.bounds.max_body_bytes),
+        Wants::NewDefault | Wants::NewRule | Wants::Asked => {
+            MAX_ADMIN_BYTES.min(app.bounds.max_body_bytes)
+        }
+        Wants::Nothing if answer.status().is_client_error() => {
+            MAX_DRAINED_BYTES.min(app.bounds.max_body_bytes)
+        }
         _ => app.bounds.max_body_bytes,
     };
     let keep = !matches!(wants, Wants::Nothing | Wants::RuleRemoved(_));
     let reading = read(body, most, keep);
-    let result = tokio::time::timeout(app.bounds.body_timeout, reading).await.unwrap_or(Err(Unread::TooSlow));
+    let result = tokio::time::timeout(app.bounds.body_timeout, reading)
+        .await
+        .unwrap_or(Err(Unread::TooSlow));
     match result {
         Ok(data) => (complete(app, answer, wants, &data).await, None),
         Err(unread) => (answer::closing(incomplete(answer, unread)), Some(unread)),
@@ -72,7 +83,9 @@ async fn read<B: Body + Unpin>(mut body: B, most: usize, keep: bool) -> Result<V
     }
     let (mut data, mut length) = (Vec::new(), 0_usize);
     while let Some(frame) = body.frame().await {
-        let Ok(mut part) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
+        let Ok(mut part) = frame.map_err(|_| Unread::Broken)?.into_data() else {
+            continue;
+        };
         length = length.saturating_add(part.remaining());
         if length > most {
             return Err(Unread::TooLarge);
@@ -101,14 +114,21 @@ async fn complete(app: &App, mut answer: Answer, wants: Wants, data: &[u8]) -> A
     }
 }
 
-/// The answer with its headers, but another text. Who was refused anyway hears of that and nothing else.
+/// The answer with its headers, but another text. Who was refused anyway hears of that and nothing
+/// else.
 pub(crate) fn incomplete(mut answer: Answer, unread: Unread) -> Answer {
     if answer.status().is_client_error() && answer.status() != StatusCode::NOT_FOUND {
         return answer;
     }
     let (status, body) = match unread {
-        Unread::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, r#"{"error": "Payload Too Large"}"#),
-        Unread::TooSlow => (StatusCode::REQUEST_TIMEOUT, r#"{"error": "Request Timeout"}"#),
+        Unread::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            r#"{"error": "Payload Too Large"}"#,
+        ),
+        Unread::TooSlow => (
+            StatusCode::REQUEST_TIMEOUT,
+            r#"{"error": "Request Timeout"}"#,
+        ),
         Unread::Broken => (StatusCode::BAD_REQUEST, r#"{"error": "Bad Request"}"#),
     };
     *answer.status_mut() = status;

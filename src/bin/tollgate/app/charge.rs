@@ -25,7 +25,13 @@ impl<'a> Charge<'a> {
     /// `None`: it is never limited.
     pub(super) fn new(endpoint: Endpoint<'a>, id: Id<'a>, price: Price<'a>) -> Option<Charge<'a>> {
         let Price { fee, more, counts } = price;
-        Some(Charge { endpoint, id, fee: fee?, more, counts })
+        Some(Charge {
+            endpoint,
+            id,
+            fee: fee?,
+            more,
+            counts,
+        })
     }
 }
 
@@ -36,11 +42,14 @@ impl App {
         if !charge.more.is_empty() {
             return None;
         }
-        self.metrics.latency.sampled(|| self.limits_of(&charge.fee).try_acquire(&charge.id, charge.fee.cost))
+        self.metrics.latency.sampled(|| {
+            self.limits_of(&charge.fee)
+                .try_acquire(&charge.id, charge.fee.cost)
+        })
     }
 
-    /// Decides, wherever that is done. Of several buckets, the first is shown, or else the one that has too little: then the others
-    /// get back what they gave.
+    /// Decides, wherever that is done. Of several buckets, the first is shown, or else the one that
+    /// has too little: then the others get back what they gave.
     pub(super) async fn charge(&self, charge: &Charge<'_>) -> Decided {
         let first = self.take(charge, &charge.fee).await;
         if first.decision.is_refused() || charge.more.is_empty() {
@@ -61,7 +70,10 @@ impl App {
     }
 
     async fn take(&self, charge: &Charge<'_>, fee: &Fee<'_>) -> Decided {
-        self.metrics.latency.timed(self.limits_of(fee).acquire(&charge.id, fee.cost)).await
+        self.metrics
+            .latency
+            .timed(self.limits_of(fee).acquire(&charge.id, fee.cost))
+            .await
     }
 
     fn limits_of<'a>(&'a self, fee: &Fee<'a>) -> &'a Limits {

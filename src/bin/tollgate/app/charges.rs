@@ -24,31 +24,60 @@ pub(super) struct Charges {
     upstreams: Vec<Arc<Counts>>,
 }
 
-/// What requests are counted as that no route of the configuration is for; the first: what there is not.
-const BUILT_IN: [&str; 8] = ["other", "/", "/api/ping", "/api/data", "/api/upload", "/api/submit", "/auth", "/check"];
+/// What requests are counted as that no route of the configuration is for; the first: what there is
+/// not.
+const BUILT_IN: [&str; 8] = [
+    "other",
+    "/",
+    "/api/ping",
+    "/api/data",
+    "/api/upload",
+    "/api/submit",
+    "/auth",
+    "/check",
+];
 
 impl Charges {
     pub(super) fn new(settings: &Settings, metrics: &Metrics, limits: &OfRoutes) -> Charges {
         let routes = settings.routes.iter().map(|route| {
             let label = route.label();
-            Route { configured: route.clone(), counts: metrics.route(&label), limits: limits.get(&label) }
+            Route {
+                configured: route.clone(),
+                counts: metrics.route(&label),
+                limits: limits.get(&label),
+            }
         });
-        let upstreams = settings.gateway.iter().flat_map(|gateway| &gateway.upstreams);
-        let upstreams = upstreams.map(|upstream| metrics.route(&upstream.prefix)).collect();
-        Charges { routes: Routes::new(routes), built_in: BUILT_IN.map(|label| metrics.route(label)), upstreams }
+        let upstreams = settings
+            .gateway
+            .iter()
+            .flat_map(|gateway| &gateway.upstreams);
+        let upstreams = upstreams
+            .map(|upstream| metrics.route(&upstream.prefix))
+            .collect();
+        Charges {
+            routes: Routes::new(routes),
+            built_in: BUILT_IN.map(|label| metrics.route(label)),
+            upstreams,
+        }
     }
 
     #[inline]
     pub(super) fn price(&self, method: &Method, path: &str, endpoint: Endpoint<'_>) -> Price<'_> {
         let standard = Price::standard(endpoint.standard_cost(), self.counts(endpoint));
-        if self.routes.is_empty() { standard } else { self.routes.price(method, path, &standard) }
+        if self.routes.is_empty() {
+            standard
+        } else {
+            self.routes.price(method, path, &standard)
+        }
     }
 
     /// Where a request is counted that no route of the configuration is for.
     #[inline]
     pub(super) fn counts(&self, endpoint: Endpoint<'_>) -> &Counts {
         let place = match endpoint {
-            Endpoint::Upstream(number) => return self.upstreams.get(number).unwrap_or(&self.built_in[0]),
+            Endpoint::Upstream(number) => {
+                return self.upstreams.get(number).unwrap_or(&self.built_in[0]);
+            }
             Endpoint::Root => 1,
             Endpoint::Ping => 2,
             Endpoint::Data => 3,

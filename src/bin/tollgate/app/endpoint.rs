@@ -51,7 +51,9 @@ impl<'a> Endpoint<'a> {
                 "/admin/update-rule" => Endpoint::UpdateRule,
                 _ => Endpoint::Nothing,
             },
-            Method::DELETE => path.strip_prefix("/admin/rule/").map_or(Endpoint::Nothing, Endpoint::RemoveRule),
+            Method::DELETE => path
+                .strip_prefix("/admin/rule/")
+                .map_or(Endpoint::Nothing, Endpoint::RemoveRule),
             _ => Endpoint::Nothing,
         }
     }
@@ -71,6 +73,10 @@ impl<'a> Endpoint<'a> {
 
     /// What it costs where the configuration does not say.
     pub(super) fn standard_cost(self) -> u32 {
-        if self == Endpoint::Upload { UPLOAD_COST } else { 1 }
+        if self == Endpoint::Upload {
+            UPLOAD_COST
+        } else {
+            1
+        }
     }
 }

@@ -29,7 +29,8 @@ pub(crate) enum Wants {
     Proxied(usize, Told),
 }
 
-/// What a client is told in the headers of an upstream's answer. Nothing of a request that is exempt.
+/// What a client is told in the headers of an upstream's answer. Nothing of a request that is
+/// exempt.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Told {
     pub(super) decision: Option<(Headers, Decision)>,
@@ -56,6 +57,9 @@ impl Handled {
 
     /// With nothing to be read.
     pub(super) fn done(answer: Answer) -> Handled {
-        Handled { answer, wants: Wants::Nothing }
+        Handled {
+            answer,
+            wants: Wants::Nothing,
+        }
     }
 }

@@ -26,24 +26,40 @@ pub(super) struct Fee<'a> {
 impl<'a> Price<'a> {
     /// So many tokens of the default bucket.
     pub(super) fn standard(cost: u32, counts: &'a Counts) -> Price<'a> {
-        Price { fee: Some(Fee { limits: None, cost }), more: Vec::new(), counts }
+        Price {
+            fee: Some(Fee { limits: None, cost }),
+            more: Vec::new(),
+            counts,
+        }
     }
 
     /// What this is by a route, which may leave the cost as it is.
     pub(super) fn by(&self, route: &'a Route) -> Price<'a> {
         let standard = self.fee.map_or(1, |fee| fee.cost);
-        let fee = Fee { limits: route.limits.as_deref(), cost: route.configured.cost.unwrap_or(standard) };
-        Price { fee: (!route.configured.exempt).then_some(fee), more: Vec::new(), counts: &route.counts }
+        let fee = Fee {
+            limits: route.limits.as_deref(),
+            cost: route.configured.cost.unwrap_or(standard),
+        };
+        Price {
+            fee: (!route.configured.exempt).then_some(fee),
+            more: Vec::new(),
+            counts: &route.counts,
+        }
     }
 
-    /// Both. It is counted and shown as the one with limits of its own, or else the costlier; from the same bucket, the higher
-    /// cost is all there is to pay.
+    /// Both. It is counted and shown as the one with limits of its own, or else the costlier; from
+    /// the same bucket, the higher cost is all there is to pay.
     pub(super) fn and(mut self, mut other: Price<'a>) -> Price<'a> {
         if other.rank() > self.rank() {
             mem::swap(&mut self, &mut other);
         }
         for fee in other.fee.into_iter().chain(other.more) {
-            match self.fee.iter_mut().chain(&mut self.more).find(|known| known.has_the_bucket_of(&fee)) {
+            match self
+                .fee
+                .iter_mut()
+                .chain(&mut self.more)
+                .find(|known| known.has_the_bucket_of(&fee))
+            {
                 Some(known) => known.cost = known.cost.max(fee.cost),
                 None => self.more.push(fee),
             }

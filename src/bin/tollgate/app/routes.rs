@@ -1,9 +1,10 @@
 //! Which routes of the configuration a request goes by, however its path is spelled.
 //!
-//! A route's path is that path; one that ends in `/*` is all below it as well. The path itself goes before what it lies below,
-//! and of those the longest. A path that can be read in several ways pays for each: so nobody gets around a limit by a spelling
-//! that this server reads in one way and an upstream in another. Only in the very spelling of a route does a request go by that
-//! route and no other, and only so does the exemption of a single path count.
+//! A route's path is that path; one that ends in `/*` is all below it as well. The path itself goes
+//! before what it lies below, and of those the longest. A path that can be read in several ways
+//! pays for each: so nobody gets around a limit by a spelling that this server reads in one way and
+//! an upstream in another. Only in the very spelling of a route does a request go by that route and
+//! no other, and only so does the exemption of a single path count.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -57,7 +58,11 @@ impl Routes {
         }
         let mut below: Vec<_> = below.into_iter().collect();
         below.sort_by_key(|(above, _)| std::cmp::Reverse(above.len()));
-        Routes { exact, spelled, below }
+        Routes {
+            exact,
+            spelled,
+            below,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -65,19 +70,28 @@ impl Routes {
     }
 
     /// What a request is charged; `standard`, where no route says otherwise.
-    pub(super) fn price<'a>(&'a self, method: &Method, path: &str, standard: &Price<'a>) -> Price<'a> {
+    pub(super) fn price<'a>(
+        &'a self,
+        method: &Method,
+        path: &str,
+        standard: &Price<'a>,
+    ) -> Price<'a> {
         if let Some(route) = self.exact(method, path) {
             return standard.by(route);
         }
         let read = |path: &str| self.read(method, path, standard);
-        readings(path).iter().fold(read(path), |price, reading| price.and(read(reading)))
+        readings(path)
+            .iter()
+            .fold(read(path), |price, reading| price.and(read(reading)))
     }
 
     /// The price of a path that is read as it stands.
     fn read<'a>(&'a self, method: &Method, path: &str, standard: &Price<'a>) -> Price<'a> {
         let spelled = self.spelled.get(path).and_then(|routes| of(method, routes));
         match (self.exact(method, path), spelled, self.below(method, path)) {
-            (Some(route), _, _) | (None, Some(route), None) | (None, None, Some(route)) => standard.by(route),
+            (Some(route), _, _) | (None, Some(route), None) | (None, None, Some(route)) => {
+                standard.by(route)
+            }
             (None, Some(spelled), Some(below)) => standard.by(spelled).and(standard.by(below)),
             (None, None, None) => standard.clone(),
         }
@@ -87,21 +101,39 @@ impl Routes {
         of(method, self.exact.get(path)?)
     }
 
-    /// What it lies below ends where a part of the path does: `/api` and `/api/data`, not `/apis`, lie below `/api`.
+    /// What it lies below ends where a part of the path does: `/api` and `/api/data`, not `/apis`,
+    /// lie below `/api`.
     fn below(&self, method: &Method, path: &str) -> Option<&Route> {
-        let is_below = |above: &str| path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        self.below.iter().filter(|(above, _)| is_below(above)).find_map(|(_, routes)| of(method, routes))
+        let is_below = |above: &str| {
+            path.strip_prefix(above)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.below
+            .iter()
+            .filter(|(above, _)| is_below(above))
+            .find_map(|(_, routes)| of(method, routes))
     }
 }
 
 /// The route of that very method, else for HEAD that of GET, else that of any method.
 fn of<'a>(method: &Method, routes: &'a [Route]) -> Option<&'a Route> {
-    let of = |method: Option<&Method>| routes.iter().find(|route| route.configured.method.as_ref() == method);
-    let as_get = || if *method == Method::HEAD { of(Some(&Method::GET)) } else { None };
+    let of = |method: Option<&Method>| {
+        routes
+            .iter()
+            .find(|route| route.configured.method.as_ref() == method)
+    };
+    let as_get = || {
+        if *method == Method::HEAD {
+            of(Some(&Method::GET))
+        } else {
+            None
+        }
+    };
     of(Some(method)).or_else(as_get).or_else(|| of(None))
 }
 
 /// With a slash in the end, or without the one that is there: many servers do not tell them apart.
 fn other_end(path: &str) -> String {
-    path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned)
+    path.strip_suffix('/')
+        .map_or_else(|| format!("{path}/"), str::to_owned)
 }

@@ -38,11 +38,18 @@ impl Bench {
         clock.advance(Duration::from_secs(1_000_000));
         let builder = KeyedLimiter::builder(settings.quota).clock(clock.clone());
         let limits = App::in_memory(&settings, builder).unwrap();
-        Bench { app: block_on(App::with(&settings, limits)).unwrap(), clock, peer: ([127, 0, 0, 1], 4711).into() }
+        Bench {
+            app: block_on(App::with(&settings, limits)).unwrap(),
+            clock,
+            peer: ([127, 0, 0, 1], 4711).into(),
+        }
     }
 
     fn from(&self, peer: &str) -> Elsewhere<'_> {
-        Elsewhere { bench: self, peer: (peer.parse::<std::net::IpAddr>().unwrap(), 4711).into() }
+        Elsewhere {
+            bench: self,
+            peer: (peer.parse::<std::net::IpAddr>().unwrap(), 4711).into(),
+        }
     }
 
     fn get(&self, path: &str) -> Seen {
@@ -75,7 +82,9 @@ impl Elsewhere<'_> {
 }
 
 fn ask(app: &App, peer: SocketAddr, request: hyper::http::request::Builder, body: &str) -> Seen {
-    let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
+    let request = request
+        .body(Full::new(Bytes::from(body.to_owned())))
+        .unwrap();
     let caller = app.caller(peer);
     block_on(async {
         let handled = match app.handle(&request, &caller) {
@@ -84,12 +93,20 @@ fn ask(app: &App, peer: SocketAddr, request: hyper::http::request::Builder, body
         };
         let (answer, _) = app::finish(app, handled, request.into_body(), false).await;
         let (parts, body) = answer.into_parts();
-        Seen { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
+        Seen {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
     })
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 impl Seen {
@@ -98,7 +115,10 @@ impl Seen {
     }
 
     fn number(&self, name: &str) -> u64 {
-        self.header(name).unwrap_or_else(|| panic!("no {name} in {self:?}")).parse().unwrap()
+        self.header(name)
+            .unwrap_or_else(|| panic!("no {name} in {self:?}"))
+            .parse()
+            .unwrap()
     }
 
     fn remaining(&self) -> u64 {

@@ -1,7 +1,8 @@
 //! What an upstream is told of where a request came from.
 //!
-//! The two headers say the same, so that who reads either, as [`TrustedProxies`] does, finds the same client. What an untrusted
-//! peer says of itself is dropped; a trusted proxy's chain is continued, in a header that it did not write as well.
+//! The two headers say the same, so that who reads either, as [`TrustedProxies`] does, finds the
+//! same client. What an untrusted peer says of itself is dropped; a trusted proxy's chain is
+//! continued, in a header that it did not write as well.
 
 use std::{fmt::Write, net::IpAddr};
 
@@ -32,10 +33,14 @@ impl Hop {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = element(&mut text, address);
-        Hop { address: address.to_string().into(), element: text }
+        Hop {
+            address: address.to_string().into(),
+            element: text,
+        }
     }
 
-    /// All of `Forwarded`, when nobody else is in it. A host that was let in has neither quotes nor backslashes.
+    /// All of `Forwarded`, when nobody else is in it. A host that was let in has neither quotes nor
+    /// backslashes.
     fn last_element(&self, host: Option<&HeaderValue>) -> Vec<u8> {
         let [quoted, end, proto] = [";host=\"", "\"", ";proto=http"];
         let host = host.and_then(|host| host.to_str().ok());
@@ -49,7 +54,13 @@ impl Hop {
 
 impl Identify {
     /// Makes the headers tell an upstream of the peer, and of whom a trusted peer speaks for.
-    pub(crate) fn pass_on(&self, peer: Peer, hop: &Hop, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
+    pub(crate) fn pass_on(
+        &self,
+        peer: Peer,
+        hop: &Hop,
+        headers: &mut HeaderMap,
+        host: Option<&HeaderValue>,
+    ) {
         headers.reserve(4);
         if headers.keys().any(is_claim) {
             self.go_on(peer, hop, headers, host);
@@ -57,16 +68,21 @@ impl Identify {
             set(headers, X_FORWARDED_FOR, hop.address.clone());
             set(headers, FORWARDED, hop.last_element(host));
         }
-        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        headers
+            .entry(X_FORWARDED_PROTO)
+            .or_insert(HeaderValue::from_static("http"));
         if let Some(host) = host {
-            headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
+            headers
+                .entry(X_FORWARDED_HOST)
+                .or_insert_with(|| host.clone());
         }
     }
 
     /// Continues what a trusted peer says of where the request came from.
     fn go_on(&self, peer: Peer, hop: &Hop, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
         drop_claims(headers, self.trusted.believes(peer.address, headers));
-        let (x_forwarded_for, forwarded) = (chain(headers, &X_FORWARDED_FOR), chain(headers, &FORWARDED));
+        let (x_forwarded_for, forwarded) =
+            (chain(headers, &X_FORWARDED_FOR), chain(headers, &FORWARDED));
         let (x_chain, chain) = match (x_forwarded_for, forwarded) {
             (None, None) => (Vec::new(), Vec::new()),
             (Some(given), None) => (given, listed(headers, element)),
@@ -80,7 +96,9 @@ impl Identify {
 
 /// Removes what only a proxy may say, and from nobody with `_` for `-`.
 fn drop_claims(headers: &mut HeaderMap, believed: bool) {
-    let claims = headers.keys().filter(|name| is_claim(name) && (!believed || name.as_str().contains('_')));
+    let claims = headers
+        .keys()
+        .filter(|name| is_claim(name) && (!believed || name.as_str().contains('_')));
     for name in claims.cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }
@@ -92,26 +110,36 @@ fn is_claim(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     let is = |known: &str, name: &[u8]| {
         let mut letters = name.iter().zip(known.as_bytes());
-        name.len() == known.len() && letters.all(|(letter, known)| letter == known || (*letter, *known) == (b'_', b'-'))
+        name.len() == known.len()
+            && letters.all(|(letter, known)| letter == known || (*letter, *known) == (b'_', b'-'))
     };
-    let begins = |known: &str| name.get(..known.len()).is_some_and(|beginning| is(known, beginning));
+    let begins = |known: &str| {
+        name.get(..known.len())
+            .is_some_and(|beginning| is(known, beginning))
+    };
     begins("x-forwarded-") || WHOLE.iter().any(|known| is(known, name))
 }
 
 /// All lines of a header as one.
 fn chain(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
-    let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    let lines: Vec<_> = headers
+        .get_all(name)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     (!lines.is_empty()).then(|| lines.join(&b", "[..]))
 }
 
 /// The hops that the other header tells of, as a chain.
 fn listed(headers: &HeaderMap, write: impl Fn(&mut String, IpAddr) -> std::fmt::Result) -> Vec<u8> {
-    TrustedProxies::hops(headers).into_iter().fold(Vec::new(), |chain, hop| {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = write(&mut text, hop);
-        appended(chain, text.as_bytes())
-    })
+    TrustedProxies::hops(headers)
+        .into_iter()
+        .fold(Vec::new(), |chain, hop| {
+            let mut text = String::new();
+            // Writing to a String cannot fail.
+            let _ = write(&mut text, hop);
+            appended(chain, text.as_bytes())
+        })
 }
 
 fn appended(mut chain: Vec<u8>, element: &[u8]) -> Vec<u8> {

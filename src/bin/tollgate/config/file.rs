@@ -13,8 +13,8 @@ use tollgate::{Quota, tower::Headers};
 use super::{
     client::Client,
     kinds::{
-        Check, Fraction, MaxClients, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl,
-        Seconds, Secret, Timeout, Tokens, UpstreamUrl, Whole,
+        Check, Fraction, MaxClients, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix,
+        RedisTimeout, RedisUrl, Seconds, Secret, Timeout, Tokens, UpstreamUrl, Whole,
     },
     value::{Table, Typed, present},
 };
@@ -116,7 +116,8 @@ fn quota<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quota>, D:
         }
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Quota, E> {
-            text.parse().map_err(|error| E::custom(format!("{text:?}: {error}")))
+            text.parse()
+                .map_err(|error| E::custom(format!("{text:?}: {error}")))
         }
 
         fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Quota, A::Error> {
@@ -135,7 +136,8 @@ pub(crate) enum Mode {
     Interval,
 }
 
-/// What a request costs, which limits it has of its own, or that it is never limited, by path and, if given, method.
+/// What a request costs, which limits it has of its own, or that it is never limited, by path and,
+/// if given, method.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Route {
@@ -222,16 +224,27 @@ impl File {
         let parse = match path.extension().and_then(|ending| ending.to_str()) {
             Some("toml") => from_toml,
             Some("json") => from_json,
-            _ => return Err(format!("--config: {}: expected a file that ends in .toml or .json", path.display())),
+            _ => {
+                return Err(format!(
+                    "--config: {}: expected a file that ends in .toml or .json",
+                    path.display()
+                ));
+            }
         };
-        let text = fs::read_to_string(path).map_err(|error| format!("--config: {}: {error}", path.display()))?;
+        let text = fs::read_to_string(path)
+            .map_err(|error| format!("--config: {}: {error}", path.display()))?;
         parse(&text).map_err(|error| format!("{}: {error}", path.display()))
     }
 }
 
 pub(crate) fn from_toml(text: &str) -> Result<File, String> {
-    let deserializer = toml::Deserializer::parse(text)
-        .map_err(|error| one_line(&format!("not TOML: {}{}", error.message(), place(text, &error))))?;
+    let deserializer = toml::Deserializer::parse(text).map_err(|error| {
+        one_line(&format!(
+            "not TOML: {}{}",
+            error.message(),
+            place(text, &error)
+        ))
+    })?;
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let message = format!("{}{}", error.inner().message(), place(text, error.inner()));
         one_line(&with_path(&error.path().to_string(), &message))
@@ -240,24 +253,44 @@ pub(crate) fn from_toml(text: &str) -> Result<File, String> {
 
 /// The line, and the key in it: not its value, which may be a secret.
 fn place(text: &str, error: &toml::de::Error) -> String {
-    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return String::new() };
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return String::new();
+    };
     let number = before.matches('\n').count();
-    let key = text.lines().nth(number).and_then(|line| line.split_once('=')).map_or("", |(key, _)| key.trim());
-    format!(", in line {}{}{key}", number + 1, if key.is_empty() { "" } else { ": " })
+    let key = text
+        .lines()
+        .nth(number)
+        .and_then(|line| line.split_once('='))
+        .map_or("", |(key, _)| key.trim());
+    format!(
+        ", in line {}{}{key}",
+        number + 1,
+        if key.is_empty() { "" } else { ": " }
+    )
 }
 
 pub(crate) fn from_json(text: &str) -> Result<File, String> {
     // Some editors begin a file with a byte-order mark, which is no part of JSON. TOML knows it.
     let mut deserializer = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
-    let Table(file) = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| one_line(&with_path(&error.path().to_string(), &error.inner().to_string())))?;
-    deserializer.end().map_err(|error| format!("not JSON: {error}"))?;
+    let Table(file) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        one_line(&with_path(
+            &error.path().to_string(),
+            &error.inner().to_string(),
+        ))
+    })?;
+    deserializer
+        .end()
+        .map_err(|error| format!("not JSON: {error}"))?;
     Ok(file)
 }
 
 /// Errors at the top have no path, which shows as a dot.
 fn with_path(path: &str, message: &str) -> String {
-    if path == "." { message.to_owned() } else { format!("{path}: {message}") }
+    if path == "." {
+        message.to_owned()
+    } else {
+        format!("{path}: {message}")
+    }
 }
 
 fn one_line(message: &str) -> String {

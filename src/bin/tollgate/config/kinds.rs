@@ -56,7 +56,10 @@ impl Value for Tokens {
     }
 
     fn whole(number: u64) -> Option<Tokens> {
-        u32::try_from(number).ok().filter(|&tokens| tokens > 0).map(Tokens)
+        u32::try_from(number)
+            .ok()
+            .filter(|&tokens| tokens > 0)
+            .map(Tokens)
     }
 }
 
@@ -80,7 +83,9 @@ pub(crate) struct Period(pub(crate) Duration);
 
 impl Value for Period {
     fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a time such as \"1h\" or a number of seconds, from 1 µs to a century (36525 days)")
+        f.write_str(
+            "a time such as \"1h\" or a number of seconds, from 1 µs to a century (36525 days)",
+        )
     }
 
     fn decimal(seconds: f64) -> Option<Period> {
@@ -119,13 +124,18 @@ pub(crate) type RedisTimeout = Timeout<1, 10_000>;
 
 impl<const MIN_MS: u64, const MAX_MS: u64> Timeout<MIN_MS, MAX_MS> {
     fn checked(time: Duration) -> Option<Self> {
-        (Duration::from_millis(MIN_MS)..=Duration::from_millis(MAX_MS)).contains(&time).then_some(Timeout(time))
+        (Duration::from_millis(MIN_MS)..=Duration::from_millis(MAX_MS))
+            .contains(&time)
+            .then_some(Timeout(time))
     }
 }
 
 impl<const MIN_MS: u64, const MAX_MS: u64> Value for Timeout<MIN_MS, MAX_MS> {
     fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a time such as \"50ms\" or a number of seconds, from {MIN_MS} ms to ")?;
+        write!(
+            f,
+            "a time such as \"50ms\" or a number of seconds, from {MIN_MS} ms to "
+        )?;
         match MAX_MS {
             DAY_MS => f.write_str("a day"),
             most => write!(f, "{} s", most / 1000),
@@ -133,7 +143,9 @@ impl<const MIN_MS: u64, const MAX_MS: u64> Value for Timeout<MIN_MS, MAX_MS> {
     }
 
     fn decimal(seconds: f64) -> Option<Self> {
-        Duration::try_from_secs_f64(seconds).ok().and_then(Self::checked)
+        Duration::try_from_secs_f64(seconds)
+            .ok()
+            .and_then(Self::checked)
     }
 
     fn text(text: &str) -> Option<Self> {
@@ -157,7 +169,9 @@ impl Value for IpNet {
     }
 
     fn text(text: &str) -> Option<IpNet> {
-        text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+        text.parse()
+            .ok()
+            .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
     }
 }
 
@@ -177,7 +191,9 @@ impl Value for Method {
     }
 
     fn text(text: &str) -> Option<Method> {
-        Method::from_str(text).ok().filter(|_| text.chars().all(|c| c.is_ascii_uppercase() || c == '-'))
+        Method::from_str(text)
+            .ok()
+            .filter(|_| text.chars().all(|c| c.is_ascii_uppercase() || c == '-'))
     }
 }
 
@@ -191,7 +207,9 @@ impl Value for Path {
     }
 
     fn text(text: &str) -> Option<Path> {
-        let good = text.starts_with('/') && !text.contains(['?', '#']) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let good = text.starts_with('/')
+            && !text.contains(['?', '#'])
+            && text.bytes().all(|byte| byte.is_ascii_graphic());
         good.then(|| Path(text.to_owned()))
     }
 }
@@ -222,8 +240,11 @@ impl Value for Secret {
     }
 
     fn text(text: &str) -> Option<Secret> {
-        let visible = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-        ((1..=1024).contains(&text.len()) && visible && text.trim() == text).then(|| Secret(text.to_owned()))
+        let visible = text
+            .bytes()
+            .all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        ((1..=1024).contains(&text.len()) && visible && text.trim() == text)
+            .then(|| Secret(text.to_owned()))
     }
 }
 

@@ -14,7 +14,10 @@ const DEFAULT_CAPACITY: u32 = 10;
 /// Where the refill comes from, and the key to name when it does not fit the capacity.
 enum Source {
     Rate(&'static str, f64),
-    Greedy { tokens: Option<u32>, every: Duration },
+    Greedy {
+        tokens: Option<u32>,
+        every: Duration,
+    },
     Interval(&'static str, Duration),
     Quota(Quota),
 }
@@ -30,8 +33,13 @@ struct Given {
     time: Option<Duration>,
 }
 
-/// What flags or the environment say, over what the file says. A flag's rate is greedy, whatever the file's mode.
-pub(super) fn of(file: &File, capacity: Option<Tokens>, rate: Option<Rate>) -> Result<Quota, String> {
+/// What flags or the environment say, over what the file says. A flag's rate is greedy, whatever
+/// the file's mode.
+pub(super) fn of(
+    file: &File,
+    capacity: Option<Tokens>,
+    rate: Option<Rate>,
+) -> Result<Quota, String> {
     let given = Given {
         capacity: file.capacity.as_ref().map(|tokens| tokens.0),
         refill_rate: file.refill_rate.as_ref().map(|rate| rate.0),
@@ -57,22 +65,33 @@ pub(super) fn of_route(route: &Route) -> Result<Option<Quota>, String> {
     match given.keys()[..] {
         [] => Ok(None),
         ["capacity", "refill_rate" | "refill"] | ["quota"] => given.under(None, None).map(Some),
-        ref keys => Err(format!("{}: expected capacity with refill_rate or refill, or quota", keys.join(", "))),
+        ref keys => Err(format!(
+            "{}: expected capacity with refill_rate or refill, or quota",
+            keys.join(", ")
+        )),
     }
 }
 
 impl Given {
     fn under(self, capacity: Option<Tokens>, rate: Option<Rate>) -> Result<Quota, String> {
-        let given = capacity.or(self.capacity).or(self.tokens).map(|tokens| tokens.0);
-        let capacity = given.or(self.quota.map(|quota| quota.get_capacity())).unwrap_or(DEFAULT_CAPACITY);
+        let given = capacity
+            .or(self.capacity)
+            .or(self.tokens)
+            .map(|tokens| tokens.0);
+        let capacity = given
+            .or(self.quota.map(|quota| quota.get_capacity()))
+            .unwrap_or(DEFAULT_CAPACITY);
         let fits = |key: &'static str| move |error: QuotaError| format!("{key}: {error}");
         match self.source(rate)? {
             Source::Rate(key, rate) => Quota::from_rate(capacity, rate).map_err(fits(key)),
             Source::Greedy { tokens, every } => {
-                Quota::new(capacity, tokens.unwrap_or(capacity).into(), every).map_err(fits("refill"))
+                Quota::new(capacity, tokens.unwrap_or(capacity).into(), every)
+                    .map_err(fits("refill"))
             }
             Source::Interval(key, every) => Quota::try_interval(capacity, every).map_err(fits(key)),
-            Source::Quota(quota) => given.map_or(Ok(quota), |capacity| quota.try_capacity(capacity)).map_err(fits("quota")),
+            Source::Quota(quota) => given
+                .map_or(Ok(quota), |capacity| quota.try_capacity(capacity))
+                .map_err(fits("quota")),
         }
     }
 
@@ -80,7 +99,12 @@ impl Given {
         if let Some(Rate(rate)) = flag.or(self.refill_rate) {
             return Ok(Source::Rate("refill_rate", rate));
         }
-        if let Some(Refill { mode, tokens, every: Period(every) }) = self.refill {
+        if let Some(Refill {
+            mode,
+            tokens,
+            every: Period(every),
+        }) = self.refill
+        {
             return match (mode, tokens) {
                 (Mode::Interval, Some(_)) => {
                     Err("refill.tokens: expected with mode = \"greedy\" only: an interval gives the whole capacity back"
@@ -107,12 +131,19 @@ impl Given {
             ("time", self.time.is_some()),
             ("quota", self.quota.is_some()),
         ];
-        here.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect()
+        here.iter()
+            .filter(|(_, given)| *given)
+            .map(|(key, _)| *key)
+            .collect()
     }
 
     /// A file says it in one way.
     fn one_way(self) -> Result<(), String> {
-        const TOGETHER: [[&str; 2]; 3] = [["capacity", "refill_rate"], ["capacity", "refill"], ["tokens", "time"]];
+        const TOGETHER: [[&str; 2]; 3] = [
+            ["capacity", "refill_rate"],
+            ["capacity", "refill"],
+            ["tokens", "time"],
+        ];
         let given = self.keys();
         match given[..] {
             ["tokens"] => Err("time: missing: tokens and time belong together".to_owned()),

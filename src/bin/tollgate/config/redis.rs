@@ -37,7 +37,11 @@ pub(super) fn of(flags: &Serve, file: &File) -> Result<Option<Redis>, String> {
     ];
     let Some(url) = flags.redis.clone().or(plain(&file.redis)) else {
         let needless = given.iter().find(|(_, is_given)| *is_given);
-        return needless.map_or(Ok(None), |(key, _)| Err(format!("{key}: expected with redis only, and there is none")));
+        return needless.map_or(Ok(None), |(key, _)| {
+            Err(format!(
+                "{key}: expected with redis only, and there is none"
+            ))
+        });
     };
     if fraction.is_some() && mode != Some(RedisMode::Lease) {
         return Err("lease_fraction: expected with redis_mode lease only".to_owned());
@@ -50,11 +54,14 @@ pub(super) fn of(flags: &Serve, file: &File) -> Result<Option<Redis>, String> {
         prefix: prefix.map_or_else(|| "tollgate".to_owned(), |prefix| prefix.0),
         timeout: timeout.map_or(Duration::from_millis(50), |Timeout(time)| time),
         on_error: match on_error.unwrap_or_default() {
-            OnRedisError::Local => OnError::Local { share: share.map_or(1.0, |Fraction(share)| share) },
+            OnRedisError::Local => OnError::Local {
+                share: share.map_or(1.0, |Fraction(share)| share),
+            },
             OnRedisError::Open => OnError::Open,
             OnRedisError::Closed => OnError::Closed,
         },
-        lease_fraction: (mode == Some(RedisMode::Lease)).then(|| fraction.map_or(0.1, |Fraction(fraction)| fraction)),
+        lease_fraction: (mode == Some(RedisMode::Lease))
+            .then(|| fraction.map_or(0.1, |Fraction(fraction)| fraction)),
     }))
 }
 

@@ -1,4 +1,5 @@
-//! The routes of the configuration: what requests to some paths are charged, and against which limits.
+//! The routes of the configuration: what requests to some paths are charged, and against which
+//! limits.
 
 use std::collections::HashSet;
 
@@ -54,8 +55,16 @@ pub(super) fn of(given: Vec<Table<file::Route>>, gateway: bool) -> Result<Vec<Ro
         let own = own(&given).map_err(|error| format!("routes[{number}].{error}"))?;
         let cost = given.cost.map(|cost| cost.0.0);
         match (own, cost, given.exempt) {
-            (None, Some(_), true) => return Err(format!("routes[{number}]: expected a cost or exempt = true, not both")),
-            (Some(_), _, true) => return Err(format!("routes[{number}]: expected limits or exempt = true, not both")),
+            (None, Some(_), true) => {
+                return Err(format!(
+                    "routes[{number}]: expected a cost or exempt = true, not both"
+                ));
+            }
+            (Some(_), _, true) => {
+                return Err(format!(
+                    "routes[{number}]: expected limits or exempt = true, not both"
+                ));
+            }
             (None, None, false) => {
                 return Err(format!(
                     "routes[{number}]: expected a cost, limits (capacity with refill_rate) or exempt = true"
@@ -72,9 +81,17 @@ pub(super) fn of(given: Vec<Table<file::Route>>, gateway: bool) -> Result<Vec<Ro
         let (method, path) = (given.method.map(|method| method.0), given.path.0.0);
         check(&path, gateway).map_err(|error| format!("routes[{number}].path: {path}: {error}"))?;
         if !seen.insert((method.clone(), path.clone())) {
-            return Err(format!("routes[{number}]: {path}: expected each method and path once"));
+            return Err(format!(
+                "routes[{number}]: {path}: expected each method and path once"
+            ));
         }
-        let route = Route { method, path, exempt: given.exempt, cost, own };
+        let route = Route {
+            method,
+            path,
+            exempt: given.exempt,
+            cost,
+            own,
+        };
         if !gateway {
             check_upload(&route).map_err(|error| format!("routes[{number}].{error}"))?;
         }
@@ -84,10 +101,15 @@ pub(super) fn of(given: Vec<Table<file::Route>>, gateway: bool) -> Result<Vec<Ro
 }
 
 fn own(given: &file::Route) -> Result<Option<Own>, String> {
-    let max_clients = given.max_clients.as_ref().map(|Typed(clients)| clients.size());
+    let max_clients = given
+        .max_clients
+        .as_ref()
+        .map(|Typed(clients)| clients.size());
     match quota::of_route(given)? {
         Some(quota) => Ok(Some(Own { quota, max_clients })),
-        None if max_clients.is_some() => Err("max_clients: expected with limits of the route's own only".to_owned()),
+        None if max_clients.is_some() => {
+            Err("max_clients: expected with limits of the route's own only".to_owned())
+        }
         None => Ok(None),
     }
 }
@@ -105,8 +127,20 @@ fn check(path: &str, gateway: bool) -> Result<(), &'static str> {
 
 /// An upload costs more than 1, and must fit in.
 fn check_upload(route: &Route) -> Result<(), String> {
-    let Route { method, path, cost, own: Some(own), .. } = route else { return Ok(()) };
-    let (capacity, is_post) = (own.quota.get_capacity(), method.as_ref().is_none_or(|method| method == Method::POST));
+    let Route {
+        method,
+        path,
+        cost,
+        own: Some(own),
+        ..
+    } = route
+    else {
+        return Ok(());
+    };
+    let (capacity, is_post) = (
+        own.quota.get_capacity(),
+        method.as_ref().is_none_or(|method| method == Method::POST),
+    );
     if path == UPLOAD && is_post && cost.is_none() && capacity < UPLOAD_COST {
         return Err(format!(
             "capacity: {capacity}: expected at least {UPLOAD_COST}, which an upload costs, or give the route a cost"

@@ -9,14 +9,18 @@ use super::{Client, Settings, file, settings};
 use crate::cli::{Cli, one_line};
 
 fn error(toml: &str) -> String {
-    match file::from_toml(toml).and_then(|file| Settings::merge(Cli::parse_from(["tollgate"]).serve, file)) {
+    match file::from_toml(toml)
+        .and_then(|file| Settings::merge(Cli::parse_from(["tollgate"]).serve, file))
+    {
         Ok(settings) => panic!("{toml} gives {settings:?}"),
         Err(line) => line,
     }
 }
 
 fn with_flags(toml: &str, flags: &[&str]) -> Settings {
-    let serve = Cli::try_parse_from([&["tollgate"], flags].concat()).unwrap().serve;
+    let serve = Cli::try_parse_from([&["tollgate"], flags].concat())
+        .unwrap()
+        .serve;
     Settings::merge(serve, file::from_toml(toml).unwrap()).unwrap()
 }
 
@@ -31,7 +35,10 @@ fn the_defaults_are_those_of_the_systems_before() {
     let settings = settings("");
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8000");
     assert_eq!(settings.quota, Quota::per_second(1).capacity(10));
-    assert_eq!((settings.client, settings.ipv6_prefix, settings.max_clients), (Client::Ip, 64, 1_000_000));
+    assert_eq!(
+        (settings.client, settings.ipv6_prefix, settings.max_clients),
+        (Client::Ip, 64, 1_000_000)
+    );
 }
 
 #[test]
@@ -41,75 +48,204 @@ fn a_quota_is_said_in_one_of_several_ways() {
         ("capacity = 5", Quota::per_second(1).capacity(5)),
         ("refill_rate = 0.5", "1/2s, capacity 10".parse().unwrap()),
         ("refill-rate = 2", Quota::per_second(2).capacity(10)),
-        ("capacity = 100\nrefill = { every = '1h', mode = 'interval' }", hourly),
-        ("capacity = 100\nrefill = { every = '1h' }", Quota::per_hour(100)),
-        ("capacity = 9\nrefill = { tokens = 5, every = 1, mode = 'greedy' }", Quota::per_second(5).capacity(9)),
-        ("quota = '100/hour, capacity 20'", Quota::per_hour(100).capacity(20)),
+        (
+            "capacity = 100\nrefill = { every = '1h', mode = 'interval' }",
+            hourly,
+        ),
+        (
+            "capacity = 100\nrefill = { every = '1h' }",
+            Quota::per_hour(100),
+        ),
+        (
+            "capacity = 9\nrefill = { tokens = 5, every = 1, mode = 'greedy' }",
+            Quota::per_second(5).capacity(9),
+        ),
+        (
+            "quota = '100/hour, capacity 20'",
+            Quota::per_hour(100).capacity(20),
+        ),
         ("tokens = 100\ntime = 3600", hourly),
-        ("tokens = 100\ntime = 0.5", Quota::interval(100, Duration::from_millis(500))),
+        (
+            "tokens = 100\ntime = 0.5",
+            Quota::interval(100, Duration::from_millis(500)),
+        ),
     ] {
         assert_eq!(settings(toml).quota, quota, "{toml}");
     }
-    assert_eq!(file::from_json(r#"{"tokens": 100, "time": 3600}"#).unwrap().time.unwrap().0.0, Duration::from_secs(3600));
+    assert_eq!(
+        file::from_json(r#"{"tokens": 100, "time": 3600}"#)
+            .unwrap()
+            .time
+            .unwrap()
+            .0
+            .0,
+        Duration::from_secs(3600)
+    );
 }
 
 #[test]
 fn flags_win_over_the_file() {
     let interval = "capacity = 3\nrefill = { every = '1h', mode = 'interval' }";
-    assert_eq!(with_flags(interval, &["--capacity", "9"]).quota, Quota::interval(9, Duration::from_secs(3600)));
-    assert_eq!(with_flags(interval, &["--refill-rate", "2"]).quota, Quota::per_second(2).capacity(3));
-    assert_eq!(with_flags("quota = '5/s'", &["--capacity", "9"]).quota, Quota::per_second(5).capacity(9));
-    assert_eq!(with_flags("tokens = 5\ntime = 60", &["--capacity", "9"]).quota, Quota::interval(9, Duration::from_secs(60)));
-    let proxies = with_flags("trust_proxy = ['10.0.0.0/8']", &["--trust-proxy", "192.0.2.1,2001:db8::/32"]).trust_proxy;
-    assert_eq!(proxies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["192.0.2.1/32", "2001:db8::/32"]);
+    assert_eq!(
+        with_flags(interval, &["--capacity", "9"]).quota,
+        Quota::interval(9, Duration::from_secs(3600))
+    );
+    assert_eq!(
+        with_flags(interval, &["--refill-rate", "2"]).quota,
+        Quota::per_second(2).capacity(3)
+    );
+    assert_eq!(
+        with_flags("quota = '5/s'", &["--capacity", "9"]).quota,
+        Quota::per_second(5).capacity(9)
+    );
+    assert_eq!(
+        with_flags("tokens = 5\ntime = 60", &["--capacity", "9"]).quota,
+        Quota::interval(9, Duration::from_secs(60))
+    );
+    let proxies = with_flags(
+        "trust_proxy = ['10.0.0.0/8']",
+        &["--trust-proxy", "192.0.2.1,2001:db8::/32"],
+    )
+    .trust_proxy;
+    assert_eq!(
+        proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["192.0.2.1/32", "2001:db8::/32"]
+    );
 }
 
 #[test]
 fn an_error_names_the_key_the_value_and_what_is_allowed() {
     for (toml, parts) in [
-        ("capacity = 0", &["capacity", "`0`", "from 1 to 4294967295"][..]),
+        (
+            "capacity = 0",
+            &["capacity", "`0`", "from 1 to 4294967295"][..],
+        ),
         ("capacity = 1.5", &["capacity", "`1.5`", "whole number"]),
         ("refill_rate = nan", &["refill_rate", "NaN", "1000000000"]),
         ("refill_rate = -1", &["refill_rate", "`-1`"]),
         ("burst = 5", &["burst", "capacity"]),
         ("client = 'name'", &["client", "name", "\"ip\""]),
-        ("client = { cookie = 'id' }", &["client", "cookie", "header"]),
-        ("refill = { every = 'soon', mode = 'interval' }", &["refill.every", "soon", "century"]),
-        ("refill = { every = '1h', mode = 'interval', tokens = 5 }", &["refill.tokens", "greedy"]),
-        ("capacity = 4000000000\nrefill = { every = '1s', mode = 'interval' }", &["refill.every", "1000000000"]),
-        ("[[routes]]\npath = '/'\ncost = 0", &["routes[0].cost", "`0`", "from 1"]),
+        (
+            "client = { cookie = 'id' }",
+            &["client", "cookie", "header"],
+        ),
+        (
+            "refill = { every = 'soon', mode = 'interval' }",
+            &["refill.every", "soon", "century"],
+        ),
+        (
+            "refill = { every = '1h', mode = 'interval', tokens = 5 }",
+            &["refill.tokens", "greedy"],
+        ),
+        (
+            "capacity = 4000000000\nrefill = { every = '1s', mode = 'interval' }",
+            &["refill.every", "1000000000"],
+        ),
+        (
+            "[[routes]]\npath = '/'\ncost = 0",
+            &["routes[0].cost", "`0`", "from 1"],
+        ),
         ("[[routes]]\npath = '/'", &["routes[0]", "cost", "exempt"]),
-        ("[[routes]]\npath = 'x'\ncost = 1", &["routes[0].path", "x", "/"]),
-        ("[[routes]]\npath = '/health'\ncost = 1", &["routes[0].path", "/health"]),
-        ("[[routes]]\npath = '/api/*/x'\ncost = 1", &["routes[0].path", "/api/*/x", "as in /api/*"]),
-        ("[[routes]]\npath = '/api*'\ncost = 1", &["routes[0].path", "/api*", "as in /api/*"]),
-        ("[[routes]]\npath = '/admin/*'\ncost = 1", &["routes[0].path", "/admin/*", "limited"]),
-        ("[[routes]]\npath = '/'\ncapacity = 0\nrefill_rate = 1", &["routes[0].capacity", "`0`", "4294967295"]),
-        ("[[routes]]\npath = '/'\ncapacity = 1\nrefill_rate = 0", &["routes[0].refill_rate", "`0`", "1000000000"]),
-        ("[[routes]]\npath = '/'\ncapacity = 5", &["routes[0].capacity", "refill_rate"]),
-        ("[[routes]]\npath = '/'\nrefill = { every = '1h' }", &["routes[0].refill", "capacity"]),
-        ("[[routes]]\npath = '/'\ncapacity = 5\nquota = '5/day'", &["routes[0].capacity, quota", "or quota"]),
-        ("[[routes]]\npath = '/'\nquota = '5/fortnight'", &["routes[0].quota", "5/fortnight", "unit"]),
+        (
+            "[[routes]]\npath = 'x'\ncost = 1",
+            &["routes[0].path", "x", "/"],
+        ),
+        (
+            "[[routes]]\npath = '/health'\ncost = 1",
+            &["routes[0].path", "/health"],
+        ),
+        (
+            "[[routes]]\npath = '/api/*/x'\ncost = 1",
+            &["routes[0].path", "/api/*/x", "as in /api/*"],
+        ),
+        (
+            "[[routes]]\npath = '/api*'\ncost = 1",
+            &["routes[0].path", "/api*", "as in /api/*"],
+        ),
+        (
+            "[[routes]]\npath = '/admin/*'\ncost = 1",
+            &["routes[0].path", "/admin/*", "limited"],
+        ),
+        (
+            "[[routes]]\npath = '/'\ncapacity = 0\nrefill_rate = 1",
+            &["routes[0].capacity", "`0`", "4294967295"],
+        ),
+        (
+            "[[routes]]\npath = '/'\ncapacity = 1\nrefill_rate = 0",
+            &["routes[0].refill_rate", "`0`", "1000000000"],
+        ),
+        (
+            "[[routes]]\npath = '/'\ncapacity = 5",
+            &["routes[0].capacity", "refill_rate"],
+        ),
+        (
+            "[[routes]]\npath = '/'\nrefill = { every = '1h' }",
+            &["routes[0].refill", "capacity"],
+        ),
+        (
+            "[[routes]]\npath = '/'\ncapacity = 5\nquota = '5/day'",
+            &["routes[0].capacity, quota", "or quota"],
+        ),
+        (
+            "[[routes]]\npath = '/'\nquota = '5/fortnight'",
+            &["routes[0].quota", "5/fortnight", "unit"],
+        ),
         (
             "[[routes]]\npath = '/'\ncapacity = 4294967295\nrefill = { every = '1s', mode = 'interval' }",
             &["routes[0].refill.every", "1000000000"],
         ),
-        ("[[routes]]\npath = '/'\nquota = '5/day'\ncost = 6", &["routes[0].cost", "6", "capacity, 5"]),
-        ("[[routes]]\npath = '/api/upload'\nquota = '2/day'", &["routes[0].capacity", "2", "at least 3", "cost"]),
-        ("[[routes]]\npath = '/'\nquota = '5/day'\nexempt = true", &["routes[0]", "exempt", "not both"]),
-        ("[[routes]]\npath = '/'\nquota = '5/day'\nmax_clients = 0", &["routes[0].max_clients", "`0`", "from 1"]),
-        ("[[routes]]\npath = '/'\ncost = 1\nmax_clients = 5", &["routes[0].max_clients", "limits"]),
-        ("[[routes]]\npath = '/'\ncost = 1\n[[routes]]\npath = '/'\ncost = 2", &["routes[1]", "once"]),
-        ("[[rules]]\nclient_id = 'x'\ncapacity = 0\nrefill_rate = 1", &["rules[0].capacity", "`0`"]),
-        ("capacity = 1\ntokens = 1\ntime = 1", &["capacity, tokens, time", "one way"]),
-        ("refill_rate = 1\nrefill = { every = '1s' }", &["refill_rate, refill", "one way"]),
+        (
+            "[[routes]]\npath = '/'\nquota = '5/day'\ncost = 6",
+            &["routes[0].cost", "6", "capacity, 5"],
+        ),
+        (
+            "[[routes]]\npath = '/api/upload'\nquota = '2/day'",
+            &["routes[0].capacity", "2", "at least 3", "cost"],
+        ),
+        (
+            "[[routes]]\npath = '/'\nquota = '5/day'\nexempt = true",
+            &["routes[0]", "exempt", "not both"],
+        ),
+        (
+            "[[routes]]\npath = '/'\nquota = '5/day'\nmax_clients = 0",
+            &["routes[0].max_clients", "`0`", "from 1"],
+        ),
+        (
+            "[[routes]]\npath = '/'\ncost = 1\nmax_clients = 5",
+            &["routes[0].max_clients", "limits"],
+        ),
+        (
+            "[[routes]]\npath = '/'\ncost = 1\n[[routes]]\npath = '/'\ncost = 2",
+            &["routes[1]", "once"],
+        ),
+        (
+            "[[rules]]\nclient_id = 'x'\ncapacity = 0\nrefill_rate = 1",
+            &["rules[0].capacity", "`0`"],
+        ),
+        (
+            "capacity = 1\ntokens = 1\ntime = 1",
+            &["capacity, tokens, time", "one way"],
+        ),
+        (
+            "refill_rate = 1\nrefill = { every = '1s' }",
+            &["refill_rate, refill", "one way"],
+        ),
         ("tokens = 1", &["time", "missing"]),
         ("tokens = 1\ntime = 0", &["time", "`0`", "seconds"]),
         ("api_keys = ['a']", &["api_keys", "header"]),
         ("ipv6_prefix = 129", &["ipv6_prefix", "129", "128"]),
-        ("trust_proxy = ['10.0.0.0/33']", &["trust_proxy[0]", "10.0.0.0/33"]),
-        ("connections = { max = 0 }", &["connections.max", "`0`", "1000000"]),
-        ("connections = { header_timeout = '1ms' }", &["connections.header_timeout", "1ms", "100 ms"]),
+        (
+            "trust_proxy = ['10.0.0.0/33']",
+            &["trust_proxy[0]", "10.0.0.0/33"],
+        ),
+        (
+            "connections = { max = 0 }",
+            &["connections.max", "`0`", "1000000"],
+        ),
+        (
+            "connections = { header_timeout = '1ms' }",
+            &["connections.header_timeout", "1ms", "100 ms"],
+        ),
         ("quota = '5/fortnight'", &["quota", "5/fortnight", "unit"]),
         ("quota = 5", &["quota", "`5`", "100/hour"]),
         ("capacity = 5\ncapacity = 6", &["capacity", "line 2"]),
@@ -117,18 +253,29 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
     ] {
         let line = error(toml);
         assert_eq!(line.lines().count(), 1, "{line}");
-        parts.iter().for_each(|part| assert!(line.contains(part), "{part:?} is not in: {line}"));
+        parts
+            .iter()
+            .for_each(|part| assert!(line.contains(part), "{part:?} is not in: {line}"));
     }
-    for json in
-        ["", "[]", "[10, 1]", "null", r#"{"capacity": 5"#, r#"{"capacity": 5} x"#, r#"{"refill": ["greedy", 1, "1s"]}"#]
-    {
+    for json in [
+        "",
+        "[]",
+        "[10, 1]",
+        "null",
+        r#"{"capacity": 5"#,
+        r#"{"capacity": 5} x"#,
+        r#"{"refill": ["greedy", 1, "1s"]}"#,
+    ] {
         assert!(file::from_json(json).is_err(), "{json}");
     }
 }
 
 #[test]
 fn a_byte_order_mark_is_no_value() {
-    for file in [file::from_json("\u{feff}{\"capacity\": 5}"), file::from_toml("\u{feff}capacity = 5")] {
+    for file in [
+        file::from_json("\u{feff}{\"capacity\": 5}"),
+        file::from_toml("\u{feff}capacity = 5"),
+    ] {
         assert_eq!(file.unwrap().capacity.unwrap().0.0, 5);
     }
 }
@@ -136,9 +283,15 @@ fn a_byte_order_mark_is_no_value() {
 #[test]
 fn secrets_are_not_shown() {
     let line = error("admin_token = ' hush'");
-    assert!(line.contains("admin_token") && line.contains("1024") && !line.contains("hush"), "{line}");
+    assert!(
+        line.contains("admin_token") && line.contains("1024") && !line.contains("hush"),
+        "{line}"
+    );
     let line = refusal(&["--admin-token", " hush"]);
-    assert!(line.contains("--admin-token") && !line.contains("hush"), "{line}");
+    assert!(
+        line.contains("--admin-token") && !line.contains("hush"),
+        "{line}"
+    );
     let debug = format!("{:?}", settings("admin_token = 'hush'").admin_token);
     assert!(!debug.contains("hush"), "{debug}");
 }
@@ -146,20 +299,34 @@ fn secrets_are_not_shown() {
 #[test]
 fn a_bad_flag_is_told_in_one_line() {
     for (flags, parts) in [
-        (&["--capacity", "0"][..], &["--capacity", "0", "4294967295"][..]),
+        (
+            &["--capacity", "0"][..],
+            &["--capacity", "0", "4294967295"][..],
+        ),
         (&["--capacity=-1"], &["--capacity", "-1"]),
         (&["--capacity="], &["--capacity", "4294967295"]),
-        (&["--refill-rate=NaN"], &["--refill-rate", "NaN", "1000000000"]),
-        (&["--listen", "127.0.0.1"], &["--listen", "127.0.0.1", "port"]),
+        (
+            &["--refill-rate=NaN"],
+            &["--refill-rate", "NaN", "1000000000"],
+        ),
+        (
+            &["--listen", "127.0.0.1"],
+            &["--listen", "127.0.0.1", "port"],
+        ),
         (&["--burst", "5"], &["--burst"]),
         (&["--capacity"], &["--capacity"]),
         (&["stray"], &["stray"]),
         (&["stress", "--interval=-1"], &["--interval", "-1"]),
-        (&["stress", "--url=nonsense"], &["--url", "nonsense", "http://"]),
+        (
+            &["stress", "--url=nonsense"],
+            &["--url", "nonsense", "http://"],
+        ),
     ] {
         let line = refusal(flags);
         assert_eq!(line.lines().count(), 1, "{line}");
-        parts.iter().for_each(|part| assert!(line.contains(part), "{part:?} is not in: {line}"));
+        parts
+            .iter()
+            .for_each(|part| assert!(line.contains(part), "{part:?} is not in: {line}"));
     }
     for later in ["--redis", "--upstream"] {
         assert!(Cli::try_parse_from(["tollgate", later, "x"]).is_err());

@@ -43,7 +43,10 @@ pub(crate) struct Times {
 
 /// `None`: there is no upstream, and nothing that would need one.
 pub(super) fn of(flags: &Serve, file: &File) -> Result<Option<Gateway>, String> {
-    let root = flags.upstream.clone().or_else(|| file.upstream.as_ref().map(|url| url.0.clone()));
+    let root = flags
+        .upstream
+        .clone()
+        .or_else(|| file.upstream.as_ref().map(|url| url.0.clone()));
     let upstreams = upstreams(root, &file.upstreams)?;
     if upstreams.is_empty() {
         return match file.gateway {
@@ -51,7 +54,10 @@ pub(super) fn of(flags: &Serve, file: &File) -> Result<Option<Gateway>, String> 
             None => Ok(None),
         };
     }
-    let given = file.gateway.clone().map_or_else(file::Gateway::default, |Table(given)| given);
+    let given = file
+        .gateway
+        .clone()
+        .map_or_else(file::Gateway::default, |Table(given)| given);
     let seconds = Duration::from_secs;
     let times = Times {
         connect: given.connect_timeout.map_or(seconds(5), |time| time.0.0),
@@ -68,23 +74,42 @@ pub(super) fn of(flags: &Serve, file: &File) -> Result<Option<Gateway>, String> 
     }))
 }
 
-fn upstreams(root: Option<UpstreamUrl>, given: &[Table<file::Upstream>]) -> Result<Vec<Upstream>, String> {
-    let mut upstreams: Vec<_> = root.into_iter().map(|url| Upstream { prefix: "/".to_owned(), url }).collect();
-    let mut seen: HashSet<String> = upstreams.iter().map(|upstream| upstream.prefix.clone()).collect();
+fn upstreams(
+    root: Option<UpstreamUrl>,
+    given: &[Table<file::Upstream>],
+) -> Result<Vec<Upstream>, String> {
+    let mut upstreams: Vec<_> = root
+        .into_iter()
+        .map(|url| Upstream {
+            prefix: "/".to_owned(),
+            url,
+        })
+        .collect();
+    let mut seen: HashSet<String> = upstreams
+        .iter()
+        .map(|upstream| upstream.prefix.clone())
+        .collect();
     for (number, Table(upstream)) in given.iter().enumerate() {
         let prefix = &upstream.prefix.0.0;
         if is_unlimited(prefix) {
-            return Err(format!("upstreams[{number}].prefix: {prefix}: expected a path that is not this server's own"));
+            return Err(format!(
+                "upstreams[{number}].prefix: {prefix}: expected a path that is not this server's own"
+            ));
         }
         if prefix.contains('*') {
-            return Err(format!("upstreams[{number}].prefix: {prefix}: expected a path such as /api, without a *"));
+            return Err(format!(
+                "upstreams[{number}].prefix: {prefix}: expected a path such as /api, without a *"
+            ));
         }
         if !seen.insert(prefix.clone()) {
             return Err(format!(
                 "upstreams[{number}].prefix: {prefix}: expected each prefix once, upstream being that of /"
             ));
         }
-        upstreams.push(Upstream { prefix: prefix.clone(), url: upstream.url.0.clone() });
+        upstreams.push(Upstream {
+            prefix: prefix.clone(),
+            url: upstream.url.0.clone(),
+        });
     }
     upstreams.sort_by_key(|upstream| std::cmp::Reverse(upstream.prefix.len()));
     Ok(upstreams)

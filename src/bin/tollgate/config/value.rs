@@ -1,4 +1,5 @@
-//! Values as people type them, in flags and in files: each knows what is allowed, and its errors say so.
+//! Values as people type them, in flags and in files: each knows what is allowed, and its errors
+//! say so.
 
 use std::{fmt, marker::PhantomData};
 
@@ -40,7 +41,10 @@ impl<T: Value> fmt::Display for Allowed<T> {
 pub(crate) fn typed<T: Value>(text: &str) -> Result<T, String> {
     let whole = || text.parse().ok().and_then(T::whole);
     let decimal = || text.parse().ok().and_then(T::decimal);
-    T::text(text).or_else(whole).or_else(decimal).ok_or_else(|| format!("expected {}", Allowed::<T>(PhantomData)))
+    T::text(text)
+        .or_else(whole)
+        .or_else(decimal)
+        .ok_or_else(|| format!("expected {}", Allowed::<T>(PhantomData)))
 }
 
 /// A [`Value`] in a file or a request.
@@ -49,15 +53,26 @@ pub(crate) struct Typed<T>(pub(crate) T);
 
 impl<'de, T: Value> Deserialize<'de> for Typed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TypedVisitor(PhantomData)).map(Typed).map_err(named::<T, D::Error>)
+        deserializer
+            .deserialize_any(TypedVisitor(PhantomData))
+            .map(Typed)
+            .map_err(named::<T, D::Error>)
     }
 }
 
-/// The same error, with what is allowed: serde_json gives up on a number that no float holds before anybody is asked.
+/// The same error, with what is allowed: serde_json gives up on a number that no float holds before
+/// anybody is asked.
 fn named<T: Value, E: de::Error>(error: E) -> E {
     const TOO_LARGE: &str = "number out of range";
     let is_named = !error.to_string().starts_with(TOO_LARGE);
-    if is_named { error } else { E::invalid_value(Unexpected::Other(TOO_LARGE), &TypedVisitor::<T>(PhantomData)) }
+    if is_named {
+        error
+    } else {
+        E::invalid_value(
+            Unexpected::Other(TOO_LARGE),
+            &TypedVisitor::<T>(PhantomData),
+        )
+    }
 }
 
 struct TypedVisitor<T>(PhantomData<T>);
@@ -77,7 +92,8 @@ impl<T: Value> de::Visitor<'_> for TypedVisitor<T> {
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
         match u64::try_from(number) {
             Ok(number) => self.visit_u64(number),
-            Err(_) => T::decimal(number as f64).ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self)),
+            Err(_) => T::decimal(number as f64)
+                .ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self)),
         }
     }
 
@@ -86,13 +102,19 @@ impl<T: Value> de::Visitor<'_> for TypedVisitor<T> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        let shown = if T::SECRET { Unexpected::Other("a text that is not shown here") } else { Unexpected::Str(text) };
+        let shown = if T::SECRET {
+            Unexpected::Other("a text that is not shown here")
+        } else {
+            Unexpected::Str(text)
+        };
         T::text(text).ok_or_else(|| E::invalid_value(shown, &self))
     }
 }
 
 /// For optional keys: what is there must be good, and `null` is not the same as nothing.
-pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -102,7 +124,9 @@ pub(crate) struct Table<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(TableVisitor(PhantomData)).map(Table)
+        deserializer
+            .deserialize_map(TableVisitor(PhantomData))
+            .map(Table)
     }
 }
 

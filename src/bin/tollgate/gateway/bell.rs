@@ -19,7 +19,11 @@ pub(super) struct Bell {
 
 impl Bell {
     /// Polls on behalf of a task, which is woken when the bell rings.
-    pub(super) fn poll<F: Future + ?Sized>(self: &Arc<Bell>, future: Pin<&mut F>, cx: &Context<'_>) -> Poll<F::Output> {
+    pub(super) fn poll<F: Future + ?Sized>(
+        self: &Arc<Bell>,
+        future: Pin<&mut F>,
+        cx: &Context<'_>,
+    ) -> Poll<F::Output> {
         match &mut *self.task() {
             Some(task) => task.clone_from(cx.waker()),
             task => *task = Some(cx.waker().clone()),
@@ -27,7 +31,8 @@ impl Bell {
         future.poll(&mut Context::from_waker(&Arc::clone(self).into()))
     }
 
-    /// Does something that rings the bell for the one who does it. Whoever else rings meanwhile, on another thread, is not heard.
+    /// Does something that rings the bell for the one who does it. Whoever else rings meanwhile, on
+    /// another thread, is not heard.
     pub(super) fn quietly<T>(&self, act: impl FnOnce() -> T) -> T {
         self.quiet.store(true, Ordering::SeqCst);
         let result = act();
@@ -74,7 +79,10 @@ mod tests {
 
     #[test]
     fn it_wakes_who_polled_last_but_nobody_in_his_own_work() {
-        let (bell, tasks) = (Arc::new(Bell::default()), [Arc::new(Task::default()), Arc::default()]);
+        let (bell, tasks) = (
+            Arc::new(Bell::default()),
+            [Arc::new(Task::default()), Arc::default()],
+        );
         let mut rope = None;
         for task in &tasks {
             let future = pin!(poll_fn(|cx| {
@@ -84,7 +92,9 @@ mod tests {
             let waker = Arc::clone(task).into();
             assert!(bell.poll(future, &Context::from_waker(&waker)).is_pending());
         }
-        let (rope, woken) = (rope.unwrap(), || tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed)));
+        let (rope, woken) = (rope.unwrap(), || {
+            tasks.each_ref().map(|task| task.0.load(Ordering::Relaxed))
+        });
         rope.wake_by_ref();
         assert_eq!(woken(), [0, 1]);
         bell.quietly(|| rope.wake_by_ref());

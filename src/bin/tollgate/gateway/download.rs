@@ -28,8 +28,20 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    pub(super) fn new(body: Incoming, lease: Option<Lease>, idle: Duration, turn: OwnedSemaphorePermit) -> Download {
-        let mut download = Download { body, lease, idle, waits: false, timer: None, _turn: turn };
+    pub(super) fn new(
+        body: Incoming,
+        lease: Option<Lease>,
+        idle: Duration,
+        turn: OwnedSemaphorePermit,
+    ) -> Download {
+        let mut download = Download {
+            body,
+            lease,
+            idle,
+            waits: false,
+            timer: None,
+            _turn: turn,
+        };
         download.give_back_at_end();
         download
     }
@@ -52,7 +64,9 @@ impl Download {
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let idle = self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
         if !std::mem::replace(&mut self.waits, true) {
             timer.as_mut().reset(Instant::now() + idle);
         }
@@ -64,7 +78,10 @@ impl Body for Download {
     type Data = Bytes;
     type Error = Box<dyn Error + Send + Sync>;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Poll::Ready(frame) = self.poll_body(cx) {
             self.waits = false;
             match frame {
@@ -74,7 +91,9 @@ impl Body for Download {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         ready!(self.poll_idle(cx));
-        Poll::Ready(Some(Err("the upstream stopped in the middle of its answer".into())))
+        Poll::Ready(Some(Err(
+            "the upstream stopped in the middle of its answer".into(),
+        )))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -29,7 +29,10 @@ pub(crate) enum Fault {
 impl Fault {
     /// Whether the upstream is the one to blame.
     pub(super) fn is_upstreams(self) -> bool {
-        matches!(self, Fault::Unreachable | Fault::Unconnected | Fault::Broken | Fault::Late)
+        matches!(
+            self,
+            Fault::Unreachable | Fault::Unconnected | Fault::Broken | Fault::Late
+        )
     }
 
     /// What the client hears, beside what it is told of its limit.
@@ -38,10 +41,19 @@ impl Fault {
         told.write(answer.headers_mut());
         let (status, message) = match self {
             Fault::Unreachable => (StatusCode::BAD_GATEWAY, "the upstream cannot be reached"),
-            Fault::Unconnected => (StatusCode::GATEWAY_TIMEOUT, "the upstream could not be reached in time"),
+            Fault::Unconnected => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "the upstream could not be reached in time",
+            ),
             Fault::Broken => (StatusCode::BAD_GATEWAY, "the upstream gave no valid answer"),
-            Fault::Late => (StatusCode::GATEWAY_TIMEOUT, "the upstream did not answer in time"),
-            Fault::Busy => (StatusCode::SERVICE_UNAVAILABLE, "too many requests are on their way to the upstream"),
+            Fault::Late => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "the upstream did not answer in time",
+            ),
+            Fault::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many requests are on their way to the upstream",
+            ),
             Fault::Client(unread) => return answer::closing(incomplete(answer, unread)),
         };
         if self == Fault::Busy {
@@ -49,7 +61,11 @@ impl Fault {
         }
         let error = status.canonical_reason().unwrap_or("Error");
         *answer.status_mut() = status;
-        *answer.body_mut() = Full::new(json!({"error": error, "message": message}).to_string().into());
+        *answer.body_mut() = Full::new(
+            json!({"error": error, "message": message})
+                .to_string()
+                .into(),
+        );
         answer
     }
 }

@@ -8,7 +8,8 @@ use hyper::{
 
 use crate::config::{Scheme, UpstreamUrl};
 
-/// Makes a client's request one of ours to an upstream. `pass_on` gets the headers and the host that the client asked for.
+/// Makes a client's request one of ours to an upstream. `pass_on` gets the headers and the host
+/// that the client asked for.
 pub(super) fn to_upstream(
     parts: &mut request::Parts,
     upgrade: bool,
@@ -16,7 +17,10 @@ pub(super) fn to_upstream(
     pass_on: impl FnOnce(&mut HeaderMap, Option<&HeaderValue>),
 ) {
     // What the target says counts for more than the header.
-    let named = parts.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    let named = parts
+        .uri
+        .authority()
+        .and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     let host = named.or_else(|| parts.headers.get(HOST).cloned());
     let trailers = wants_trailers(&parts.headers);
     let http2 = url.scheme == Scheme::H2c;
@@ -49,11 +53,25 @@ pub(super) fn to_upstream(
         _ if http2 => drop(headers.remove(HOST)),
         Some(host) => drop(headers.insert(HOST, host)),
         // An HTTP/1.0 client need not name one.
-        None => drop(HeaderValue::from_str(url.authority.as_str()).map(|host| headers.insert(HOST, host))),
+        None => drop(
+            HeaderValue::from_str(url.authority.as_str()).map(|host| headers.insert(HOST, host)),
+        ),
     }
-    let target = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    parts.uri = if http2 { url.of(target) } else { Uri::from(target) };
-    parts.version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+    let target = parts
+        .uri
+        .path_and_query()
+        .cloned()
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
+    parts.uri = if http2 {
+        url.of(target)
+    } else {
+        Uri::from(target)
+    };
+    parts.version = if http2 {
+        Version::HTTP_2
+    } else {
+        Version::HTTP_11
+    };
     parts.extensions.clear();
 }
 
@@ -74,7 +92,11 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
     let named = tokens(headers, &CONNECTION).filter_map(|token| HeaderName::from_bytes(token).ok());
     let named: Vec<_> = named.filter(|name| headers.contains_key(name)).collect();
-    let known: Vec<_> = headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    let known: Vec<_> = headers
+        .keys()
+        .filter(|name| is_hop_by_hop(name))
+        .cloned()
+        .collect();
     for name in named.iter().chain(&known) {
         headers.remove(name);
     }
@@ -101,7 +123,12 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// The elements of all lines of a header that is a list.
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(name).iter();
-    lines.flat_map(|value| value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii))
+    lines.flat_map(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+    })
 }
 
 /// Whether a list names this token, in whatever case.

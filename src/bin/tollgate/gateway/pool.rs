@@ -49,7 +49,11 @@ impl Pool {
             connector: Connector::new(url.scheme, settings.times.connect)?,
             uri: url.uri(),
             keep_alive,
-            most: if keep_alive.is_zero() { 0 } else { settings.max_idle },
+            most: if keep_alive.is_zero() {
+                0
+            } else {
+                settings.max_idle
+            },
             idle: Mutex::default(),
         });
         let pause = (keep_alive / 4).clamp(Duration::from_millis(100), Duration::from_secs(1));
@@ -64,11 +68,20 @@ impl Pool {
     ) -> Result<(Response<Incoming>, Lease), NoAnswer> {
         let mut link = match self.take() {
             Some(link) => link,
-            // In a box, since the way to most requests is a short one, and its future should be small.
-            None => Box::pin(self.connect()).await.map_err(NoAnswer::Unconnected)?,
+            // In a box, since the way to most requests is a short one, and its future should be
+            // small.
+            None => Box::pin(self.connect())
+                .await
+                .map_err(NoAnswer::Unconnected)?,
         };
         let response = link.request(request).await.map_err(NoAnswer::Broken)?;
-        Ok((response, Lease { link, pool: Arc::clone(self) }))
+        Ok((
+            response,
+            Lease {
+                link,
+                pool: Arc::clone(self),
+            },
+        ))
     }
 
     async fn connect(&self) -> Result<Link, Box<dyn Error + Send + Sync>> {
@@ -84,8 +97,8 @@ impl Pool {
         }
     }
 
-    /// Of those of this worker, the one that waits for the shortest time. Another worker's is better than a new one only where
-    /// there would be no room to keep that.
+    /// Of those of this worker, the one that waits for the shortest time. Another worker's is
+    /// better than a new one only where there would be no room to keep that.
     fn last(&self) -> Option<Idle> {
         let mut idle = self.lock();
         match idle.iter().rposition(|idle| idle.link.is_at_home()) {
@@ -106,7 +119,8 @@ async fn look_after(pool: Weak<Pool>, pause: Duration) {
     loop {
         tokio::time::sleep(pause).await;
         let Some(pool) = pool.upgrade() else { return };
-        pool.lock().retain_mut(|idle| idle.since.elapsed() < pool.keep_alive && idle.link.is_idle());
+        pool.lock()
+            .retain_mut(|idle| idle.since.elapsed() < pool.keep_alive && idle.link.is_idle());
     }
 }
 
@@ -118,7 +132,10 @@ impl Lease {
         }
         let mut idle = self.pool.lock();
         if idle.len() < self.pool.most {
-            idle.push(Idle { link: self.link, since: Instant::now() });
+            idle.push(Idle {
+                link: self.link,
+                since: Instant::now(),
+            });
         }
     }
 }
@@ -132,7 +149,10 @@ impl Connector {
             return Ok(Connector::Plain(plain));
         }
         plain.enforce_http(false);
-        let tls = HttpsConnectorBuilder::new().with_native_roots()?.https_only().enable_http1();
+        let tls = HttpsConnectorBuilder::new()
+            .with_native_roots()?
+            .https_only()
+            .enable_http1();
         Ok(Connector::Tls(tls.wrap_connector(plain)))
     }
 

@@ -1,4 +1,5 @@
-//! WebSockets: after the handshake, bytes both ways, until one side ends it or nothing moves for too long.
+//! WebSockets: after the handshake, bytes both ways, until one side ends it or nothing moves for
+//! too long.
 
 use std::{
     io,
@@ -19,8 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
 use super::{headers::names, pool::Lease};
 
-/// The client's side of a tunnel, if it asks for one. Other protocols than WebSocket are not offered: through HTTP/2, requests
-/// would pass that nobody counts.
+/// The client's side of a tunnel, if it asks for one. Other protocols than WebSocket are not
+/// offered: through HTTP/2, requests would pass that nobody counts.
 pub(super) fn asked_for<B: Body>(request: &mut Request<B>) -> Option<OnUpgrade> {
     let headers = request.headers();
     let asks = request.version() == Version::HTTP_11
@@ -46,9 +47,12 @@ pub(super) fn open<B>(
         if let Some(lease) = lease {
             lease.link.finish().await;
         }
-        let Ok((client, upstream)) = tokio::try_join!(client, upstream) else { return };
+        let Ok((client, upstream)) = tokio::try_join!(client, upstream) else {
+            return;
+        };
         let moved = AtomicU64::new(0);
-        let (mut client, mut upstream) = (Marked::new(client, &moved), Marked::new(upstream, &moved));
+        let (mut client, mut upstream) =
+            (Marked::new(client, &moved), Marked::new(upstream, &moved));
         tokio::select! {
             ended = copy_bidirectional(&mut client, &mut upstream) => tracing::debug!(?ended, "tunnel ended"),
             () = stands_still(&moved, idle) => tracing::debug!("tunnel closed: nothing moved"),
@@ -77,12 +81,19 @@ struct Marked<'a> {
 
 impl<'a> Marked<'a> {
     fn new(inner: upgrade::Upgraded, moved: &'a AtomicU64) -> Marked<'a> {
-        Marked { inner: TokioIo::new(inner), moved }
+        Marked {
+            inner: TokioIo::new(inner),
+            moved,
+        }
     }
 }
 
 impl AsyncRead for Marked<'_> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
         self.moved.fetch_add(1, Ordering::Relaxed);
         Poll::Ready(Ok(()))
@@ -90,7 +101,11 @@ impl AsyncRead for Marked<'_> {
 }
 
 impl AsyncWrite for Marked<'_> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 

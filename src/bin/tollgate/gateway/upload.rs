@@ -70,14 +70,26 @@ impl Upload {
         Upload(None)
     }
 
-    /// Takes over a body. Over HTTP/1 its first piece is awaited, so that no upstream sees a request whose body is broken from
-    /// the start, or waits with a client that never sends one. Over HTTP/2 a client may well wait for the upstream's word.
-    pub(super) async fn begin(body: Incoming, version: Version, most: u64, patience: Duration) -> Result<Upload, Fault> {
+    /// Takes over a body. Over HTTP/1 its first piece is awaited, so that no upstream sees a
+    /// request whose body is broken from the start, or waits with a client that never sends one.
+    /// Over HTTP/2 a client may well wait for the upstream's word.
+    pub(super) async fn begin(
+        body: Incoming,
+        version: Version,
+        most: u64,
+        patience: Duration,
+    ) -> Result<Upload, Fault> {
         if body.size_hint().lower() > most {
             return Err(Fault::Client(Unread::TooLarge));
         }
         let (first, transfer) = (None, Arc::default());
-        let mut streaming = Box::new(Streaming { body, first, left: most, patience: Patience::new(patience), transfer });
+        let mut streaming = Box::new(Streaming {
+            body,
+            first,
+            left: most,
+            patience: Patience::new(patience),
+            transfer,
+        });
         if version != Version::HTTP_2 {
             streaming.first = streaming.frame().await.transpose().map_err(Fault::Client)?;
         }
@@ -89,7 +101,9 @@ impl Upload {
     }
 
     pub(super) fn transfer(&self) -> Option<Arc<Transfer>> {
-        self.0.as_ref().map(|streaming| Arc::clone(&streaming.transfer))
+        self.0
+            .as_ref()
+            .map(|streaming| Arc::clone(&streaming.transfer))
     }
 }
 
@@ -97,7 +111,10 @@ impl Body for Upload {
     type Data = Bytes;
     type Error = Unread;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Unread>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Unread>>> {
         match &mut self.0 {
             None => Poll::Ready(None),
             Some(streaming) => Pin::new(&mut **streaming).poll_frame(cx),
@@ -105,11 +122,16 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|streaming| streaming.is_end_stream())
+        self.0
+            .as_ref()
+            .is_none_or(|streaming| streaming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |streaming| streaming.size_hint())
+        self.0.as_ref().map_or_else(
+            || SizeHint::with_exact(0),
+            |streaming| streaming.size_hint(),
+        )
     }
 }
 
@@ -117,7 +139,10 @@ impl Body for Streaming {
     type Data = Bytes;
     type Error = Unread;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Unread>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Unread>>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
@@ -128,7 +153,9 @@ impl Body for Streaming {
                 frame.map(|frame| this.counted(frame.map_err(|_| Unread::Broken)?))
             }
             Poll::Pending => {
-                this.transfer.waits_for_client.store(true, Ordering::Relaxed);
+                this.transfer
+                    .waits_for_client
+                    .store(true, Ordering::Relaxed);
                 ready!(this.patience.poll_end(cx));
                 Some(Err(Unread::TooSlow))
             }
@@ -139,7 +166,9 @@ impl Body for Streaming {
         match &result {
             None => transfer.done.store(true, Ordering::Relaxed),
             Some(Err(fault)) => transfer.fault.set(*fault).unwrap_or_default(),
-            Some(Ok(_)) if this.body.is_end_stream() => transfer.done.store(true, Ordering::Relaxed),
+            Some(Ok(_)) if this.body.is_end_stream() => {
+                transfer.done.store(true, Ordering::Relaxed)
+            }
             Some(Ok(_)) => {}
         }
         Poll::Ready(result)
@@ -150,8 +179,15 @@ impl Body for Streaming {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
-        self.body.size_hint().exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(first + rest))
+        let first = self
+            .first
+            .as_ref()
+            .and_then(Frame::data_ref)
+            .map_or(0, |data| data.len() as u64);
+        self.body
+            .size_hint()
+            .exact()
+            .map_or_else(SizeHint::default, |rest| SizeHint::with_exact(first + rest))
     }
 }
 
@@ -164,8 +200,8 @@ impl Streaming {
     }
 }
 
-/// How long one may still wait for a client, all waits taken together: a body that trickles in for ever must end, and one that
-/// waits for a slow upstream must not.
+/// How long one may still wait for a client, all waits taken together: a body that trickles in for
+/// ever must end, and one that waits for a slow upstream must not.
 struct Patience {
     left: Duration,
     since: Option<Instant>,
@@ -174,7 +210,11 @@ struct Patience {
 
 impl Patience {
     fn new(left: Duration) -> Patience {
-        Patience { left, since: None, timer: None }
+        Patience {
+            left,
+            since: None,
+            timer: None,
+        }
     }
 
     fn earns(&mut self, bytes: u64) {
@@ -189,7 +229,9 @@ impl Patience {
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let left = self.left;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
         if self.since.is_none() {
             let now = Instant::now();
             self.since = Some(now);

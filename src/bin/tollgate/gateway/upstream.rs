@@ -47,7 +47,8 @@ enum Client {
     Http2(Box<legacy::Client<HttpConnector, Upload>>),
 }
 
-/// What came of a request: the header of an answer, and over HTTP/1.1 the connection on which the rest of it comes.
+/// What came of a request: the header of an answer, and over HTTP/1.1 the connection on which the
+/// rest of it comes.
 pub(super) struct Answered {
     pub(super) response: Response<Incoming>,
     pub(super) lease: Option<Lease>,
@@ -63,17 +64,34 @@ pub(super) enum NoAnswer {
 }
 
 impl Upstream {
-    pub(super) fn new(upstream: &config::Upstream, settings: &config::Gateway) -> Result<Upstream, String> {
+    pub(super) fn new(
+        upstream: &config::Upstream,
+        settings: &config::Gateway,
+    ) -> Result<Upstream, String> {
         let config::Upstream { prefix, url } = upstream.clone();
-        let client = Client::new(&url, settings).map_err(|error| format!("upstream: {url}: {error}"))?;
-        let (times, turns) = (settings.times, Arc::new(Semaphore::new(settings.max_requests)));
-        Ok(Upstream { prefix, url, client, times, turns, failing: AtomicBool::new(false) })
+        let client =
+            Client::new(&url, settings).map_err(|error| format!("upstream: {url}: {error}"))?;
+        let (times, turns) = (
+            settings.times,
+            Arc::new(Semaphore::new(settings.max_requests)),
+        );
+        Ok(Upstream {
+            prefix,
+            url,
+            client,
+            times,
+            turns,
+            failing: AtomicBool::new(false),
+        })
     }
 
-    /// A prefix ends where a part of the path does: `/api` answers for `/api` and `/api/data`, not for `/apis`.
+    /// A prefix ends where a part of the path does: `/api` answers for `/api` and `/api/data`, not
+    /// for `/apis`.
     pub(super) fn answers_for(&self, path: &str) -> bool {
         let behind = path.strip_prefix(&self.prefix);
-        behind.is_some_and(|behind| behind.is_empty() || behind.starts_with('/') || self.prefix.ends_with('/'))
+        behind.is_some_and(|behind| {
+            behind.is_empty() || behind.starts_with('/') || self.prefix.ends_with('/')
+        })
     }
 
     pub(super) fn url(&self) -> &UpstreamUrl {
@@ -85,17 +103,27 @@ impl Upstream {
     }
 
     /// Sends a request, and waits for the header of the answer.
-    pub(super) async fn send(&self, request: Request<Upload>, transfer: Option<&Transfer>) -> Result<Answered, Fault> {
+    pub(super) async fn send(
+        &self,
+        request: Request<Upload>,
+        transfer: Option<&Transfer>,
+    ) -> Result<Answered, Fault> {
         let turn = match Arc::clone(&self.turns).try_acquire_owned() {
             Ok(turn) => turn,
             Err(_) => Box::pin(self.turn()).await?,
         };
         match self.try_twice(request, transfer).await {
             Ok((response, lease)) => {
-                if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
+                if self.failing.load(Ordering::Relaxed)
+                    && self.failing.swap(false, Ordering::Relaxed)
+                {
                     tracing::info!(upstream = %self.url, "the upstream answers again");
                 }
-                Ok(Answered { response, lease, turn })
+                Ok(Answered {
+                    response,
+                    lease,
+                    turn,
+                })
             }
             Err(fault) => {
                 self.note(fault, None);
@@ -110,9 +138,15 @@ impl Upstream {
         turn.ok().and_then(Result::ok).ok_or(Fault::Busy)
     }
 
-    /// An upstream may close an idle connection just as a request is sent on it. What changes nothing is then sent again, once.
-    async fn try_twice(&self, request: Request<Upload>, transfer: Option<&Transfer>) -> Result<Begun, Fault> {
-        let safe = request.body().is_nothing() && matches!(*request.method(), Method::GET | Method::HEAD);
+    /// An upstream may close an idle connection just as a request is sent on it. What changes
+    /// nothing is then sent again, once.
+    async fn try_twice(
+        &self,
+        request: Request<Upload>,
+        transfer: Option<&Transfer>,
+    ) -> Result<Begun, Fault> {
+        let safe =
+            request.body().is_nothing() && matches!(*request.method(), Method::GET | Method::HEAD);
         let again = safe.then(|| copy(&request));
         let first = match self.in_time(request, transfer).await? {
             Ok(begun) => return Ok(begun),
@@ -141,7 +175,8 @@ impl Upstream {
         }
     }
 
-    /// What comes within the time of an answer since the last piece of the request went out, and of twice that at most.
+    /// What comes within the time of an answer since the last piece of the request went out, and of
+    /// twice that at most.
     async fn in_time(
         &self,
         request: Request<Upload>,
@@ -155,7 +190,9 @@ impl Upstream {
             }
             match transfer {
                 // The client has a time of its own.
-                Some(transfer) if transfer.waits_for_client() || transfer.pieces() != seen => seen = transfer.pieces(),
+                Some(transfer) if transfer.waits_for_client() || transfer.pieces() != seen => {
+                    seen = transfer.pieces()
+                }
                 _ => return Err(Fault::Late),
             }
         }
@@ -196,7 +233,10 @@ impl Client {
 
     async fn request(&self, request: Request<Upload>) -> Result<Begun, NoAnswer> {
         match self {
-            Client::Http1(pool) => pool.request(request).await.map(|(response, lease)| (response, Some(lease))),
+            Client::Http1(pool) => pool
+                .request(request)
+                .await
+                .map(|(response, lease)| (response, Some(lease))),
             Client::Http2(client) => match Box::pin(client.request(request)).await {
                 Ok(response) => Ok((response, None)),
                 Err(error) => Err(NoAnswer::Http2(error)),
@@ -210,8 +250,15 @@ impl NoAnswer {
     fn broke_off(&self) -> bool {
         match self {
             NoAnswer::Broken(error) => {
-                let gone = |kind| matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
-                let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+                let gone = |kind| {
+                    matches!(
+                        kind,
+                        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                    )
+                };
+                let io = error
+                    .source()
+                    .and_then(|source| source.downcast_ref::<io::Error>());
                 error.is_incomplete_message()
                     || error.is_closed()
                     || error.is_canceled()

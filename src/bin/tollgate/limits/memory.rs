@@ -19,7 +19,10 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(super) fn new(builder: KeyedLimiterBuilder) -> Result<Memory, tollgate::BuildError> {
-        Ok(Memory { limiter: builder.build()?, rules: Mutex::default() })
+        Ok(Memory {
+            limiter: builder.build()?,
+            rules: Mutex::default(),
+        })
     }
 
     #[inline]
@@ -62,7 +65,9 @@ impl Memory {
     pub(super) fn remove_rule(&self, id: &Id<'_>) -> Option<Shown> {
         let mut rules = self.lock();
         self.limiter.remove_rule(id);
-        rules.remove(&*id.name()).map(|_| self.limiter.quota().into())
+        rules
+            .remove(&*id.name())
+            .map(|_| self.limiter.quota().into())
     }
 
     /// In one step, so that no request sees a part of it.
@@ -71,7 +76,10 @@ impl Memory {
         let (set, mut gone) = new.since(old);
         // What somebody has changed since stays.
         gone.retain(|rule| rules.get(&rule.name) == Some(&rule.quota));
-        let added = set.iter().filter(|rule| !rules.contains_key(&rule.name)).count();
+        let added = set
+            .iter()
+            .filter(|rule| !rules.contains_key(&rule.name))
+            .count();
         if rules.len() - gone.len() + added > MAX_RULES {
             return Err(NotChanged::TooManyRules);
         }
@@ -80,7 +88,10 @@ impl Memory {
             tracing::info!(old = %self.limiter.quota(), new = %quota, "the default limit changed, all buckets are full");
         }
         let taken_back = gone.iter().map(|rule| (rule.id, None));
-        self.limiter.change(default, taken_back.chain(set.iter().map(|rule| (rule.id, Some(rule.quota)))));
+        self.limiter.change(
+            default,
+            taken_back.chain(set.iter().map(|rule| (rule.id, Some(rule.quota)))),
+        );
         for rule in gone {
             rules.remove(&rule.name);
         }

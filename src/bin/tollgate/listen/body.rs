@@ -23,9 +23,14 @@ impl Body for AnswerBody {
     type Error = Box<dyn Error + Send + Sync>;
 
     #[inline]
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut *self {
-            AnswerBody::Ours(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            AnswerBody::Ours(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
             AnswerBody::Upstreams(body) => {
                 let (download, passing) = &mut **body;
                 let polled = Pin::new(download).poll_frame(cx);

@@ -12,7 +12,9 @@ use std::{
 
 use arc_swap::Guard;
 use http_body_util::Full;
-use hyper::{Request, Response, Version, body::Body, body::Incoming, header::EXPECT, service::Service};
+use hyper::{
+    Request, Response, Version, body::Body, body::Incoming, header::EXPECT, service::Service,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulConnection},
@@ -79,7 +81,13 @@ pub(super) async fn serve(
     let stream = Stream::new(TokioIo::new(stream), Arc::clone(&progress));
     match gateway {
         false => drive(protocols.serve_connection(stream, requests), &progress).await,
-        true => drive(protocols.serve_connection_with_upgrades(stream, requests), &progress).await,
+        true => {
+            drive(
+                protocols.serve_connection_with_upgrades(stream, requests),
+                &progress,
+            )
+            .await
+        }
     }
 }
 
@@ -117,7 +125,8 @@ impl Service<Request<Incoming>> for Requests {
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
-        self.progress.header_came(request.version() == Version::HTTP_2);
+        self.progress
+            .header_came(request.version() == Version::HTTP_2);
         // All of a request goes by one configuration.
         let app = self.current.load();
         let caller = app.known(&self.caller);
@@ -134,9 +143,10 @@ impl Service<Request<Incoming>> for Requests {
             place: Arc::clone(&self.place),
         };
         match handled {
-            Some(Handled { wants: Wants::Proxied(number, told), .. }) => {
-                Answering::Later(Box::pin(later.proxied(number, request, told)))
-            }
+            Some(Handled {
+                wants: Wants::Proxied(number, told),
+                ..
+            }) => Answering::Later(Box::pin(later.proxied(number, request, told))),
             handled => Answering::Later(Box::pin(later.answer(handled, request))),
         }
     }
@@ -154,8 +164,17 @@ struct Later {
 
 impl Later {
     /// The answer to a request whose decision or whose body has to be waited for.
-    async fn answer(self, handled: Option<Handled>, request: Request<Incoming>) -> Response<AnswerBody> {
-        let Later { app, caller, progress, .. } = &self;
+    async fn answer(
+        self,
+        handled: Option<Handled>,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
+        let Later {
+            app,
+            caller,
+            progress,
+            ..
+        } = &self;
         let _busy = progress.reading_body();
         let handled = match handled {
             Some(handled) => handled,
@@ -176,9 +195,21 @@ impl Later {
     }
 
     /// The upstream's answer, or what there is to say of why there is none.
-    async fn proxied(self, number: usize, request: Request<Incoming>, told: Told) -> Response<AnswerBody> {
-        let Later { app, caller, progress, place } = &self;
-        let Some(gateway) = &app.gateway else { return Fault::Unreachable.answer(&told).map(AnswerBody::Ours) };
+    async fn proxied(
+        self,
+        number: usize,
+        request: Request<Incoming>,
+        told: Told,
+    ) -> Response<AnswerBody> {
+        let Later {
+            app,
+            caller,
+            progress,
+            place,
+        } = &self;
+        let Some(gateway) = &app.gateway else {
+            return Fault::Unreachable.answer(&told).map(AnswerBody::Ours);
+        };
         let _busy = progress.reading_body();
         let (has_body, place) = (!request.body().is_end_stream(), Arc::clone(place));
         match gateway::forward(app, gateway, number, caller, request, &told, place).await {
@@ -196,7 +227,12 @@ impl Later {
                     progress.left_unread();
                 }
                 let answer = fault.answer(&told);
-                if has_body { answer::closing(answer) } else { answer }.map(AnswerBody::Ours)
+                if has_body {
+                    answer::closing(answer)
+                } else {
+                    answer
+                }
+                .map(AnswerBody::Ours)
             }
         }
     }

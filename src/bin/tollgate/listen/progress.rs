@@ -1,7 +1,8 @@
 //! How far a connection has come, written by its task and read by the watch.
 //!
-//! A timer for every request would cost each of them a place in a shared timer wheel. Instead a connection leaves its marks
-//! here, and the [watch](super::watch) looks at all of them now and then.
+//! A timer for every request would cost each of them a place in a shared timer wheel. Instead a
+//! connection leaves its marks here, and the [watch](super::watch) looks at all of them now and
+//! then.
 
 use std::sync::{
     Arc, OnceLock,
@@ -20,14 +21,15 @@ pub(super) enum Order {
     Close,
 }
 
-/// The marks are relaxed: each stands for itself, and the watch looks again soon. Order and waker are a pair: who gives an order
-/// looks for the waker after it, the task leaves its waker before it looks for an order, and the fences see to it that not both
-/// miss the other.
+/// The marks are relaxed: each stands for itself, and the watch looks again soon. Order and waker
+/// are a pair: who gives an order looks for the waker after it, the task leaves its waker before it
+/// looks for an order, and the fences see to it that not both miss the other.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Requests whose header has been read.
     requests: AtomicU64,
-    /// Requests that are reading their body, or wait for an upstream: they have a time of their own.
+    /// Requests that are reading their body, or wait for an upstream: they have a time of their
+    /// own.
     reading_bodies: AtomicU32,
     /// Answers that come from an upstream, and are not yet sent.
     passing: AtomicU32,
@@ -66,7 +68,8 @@ impl Progress {
     #[inline]
     pub(super) fn header_came(&self, http2: bool) {
         self.header_begun.store(false, Ordering::Relaxed);
-        self.requests.store(self.requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.requests
+            .store(self.requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         if http2 {
             self.http2.store(true, Ordering::Relaxed);
         }
@@ -86,7 +89,8 @@ impl Progress {
         Reading(self)
     }
 
-    /// Called by the connection's own task alone. Over HTTP/2 what goes out may be an echo of what came in.
+    /// Called by the connection's own task alone. Over HTTP/2 what goes out may be an echo of what
+    /// came in.
     #[inline]
     pub(super) fn bytes_went(&self) {
         if !self.http2.load(Ordering::Relaxed) {
@@ -95,7 +99,8 @@ impl Progress {
     }
 
     fn piece_went(&self) {
-        self.sent.store(self.sent.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.sent
+            .store(self.sent.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     pub(super) fn left_unread(&self) {
@@ -114,7 +119,11 @@ impl Progress {
         let passing = self.passing.load(Ordering::Relaxed) > 0;
         Seen {
             passing,
-            sent: if passing { self.sent.load(Ordering::Relaxed) } else { 0 },
+            sent: if passing {
+                self.sent.load(Ordering::Relaxed)
+            } else {
+                0
+            },
             requests: self.requests.load(Ordering::Relaxed),
             reading_body: self.reading_bodies.load(Ordering::Relaxed) > 0,
             header_begun: self.header_begun.load(Ordering::Relaxed),
@@ -143,7 +152,10 @@ impl Progress {
     /// For as long as an answer comes from an upstream.
     pub(super) fn passing(self: &Arc<Self>) -> Passing {
         self.passing.fetch_add(1, Ordering::Relaxed);
-        Passing { progress: Arc::clone(self), waits: false }
+        Passing {
+            progress: Arc::clone(self),
+            waits: false,
+        }
     }
 
     /// The task that [`Progress::give`] wakes; it looks at the order after this.

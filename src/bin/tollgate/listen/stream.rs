@@ -11,8 +11,8 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 use super::progress::Progress;
 
-/// What a client may go on sending after an answer that ended its request, in bytes. To close while bytes are unread resets
-/// the connection, and the client may then never see the answer.
+/// What a client may go on sending after an answer that ended its request, in bytes. To close while
+/// bytes are unread resets the connection, and the client may then never see the answer.
 const LINGER_BYTES: usize = 4 << 20;
 
 pub(super) struct Stream<T> {
@@ -24,12 +24,20 @@ pub(super) struct Stream<T> {
 
 impl<T> Stream<T> {
     pub(super) fn new(inner: T, progress: Arc<Progress>) -> Stream<T> {
-        Stream { inner, progress, drained: None }
+        Stream {
+            inner,
+            progress,
+            drained: None,
+        }
     }
 }
 
 impl<T: Read + Unpin> Read for Stream<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.inner).poll_read(cx, buffer);
         if result.is_ready() {
             self.progress.bytes_came();
@@ -39,7 +47,11 @@ impl<T: Read + Unpin> Read for Stream<T> {
 }
 
 impl<T: Read + Write + Unpin> Write for Stream<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
         if result.is_ready() {
             self.progress.bytes_went();

@@ -1,4 +1,5 @@
-//! Watches over all connections: ends those that are too slow or too idle, and all of them at shutdown.
+//! Watches over all connections: ends those that are too slow or too idle, and all of them at
+//! shutdown.
 
 use std::{
     collections::HashMap,
@@ -45,20 +46,36 @@ struct Watched {
 impl Watch {
     pub(super) fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Arc<Watch> {
         let (next, connections, empty) = Default::default();
-        Arc::new(Watch { bounds, next, connections, empty, metrics })
+        Arc::new(Watch {
+            bounds,
+            next,
+            connections,
+            empty,
+            metrics,
+        })
     }
 
     /// Watches over a new connection until the guard is dropped.
     pub(super) fn begin(self: &Arc<Watch>, progress: &Arc<Progress>) -> Guard {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let watched = Watched { progress: Arc::clone(progress), seen: Seen::default(), since: Instant::now() };
-        self.metrics.connections.accepted.fetch_add(1, Ordering::Relaxed);
+        let watched = Watched {
+            progress: Arc::clone(progress),
+            seen: Seen::default(),
+            since: Instant::now(),
+        };
+        self.metrics
+            .connections
+            .accepted
+            .fetch_add(1, Ordering::Relaxed);
         let mut connections = self.lock();
         if connections.finishing {
             progress.give(Order::Finish);
         }
         connections.open.insert(number, watched);
-        Guard { watch: Arc::clone(self), number }
+        Guard {
+            watch: Arc::clone(self),
+            number,
+        }
     }
 
     /// Looks at all connections again and again, for ever.
@@ -85,7 +102,10 @@ impl Watch {
         let open = {
             let mut connections = self.lock();
             connections.finishing = true;
-            connections.open.values().for_each(|watched| watched.progress.give(Order::Finish));
+            connections
+                .open
+                .values()
+                .for_each(|watched| watched.progress.give(Order::Finish));
             connections.open.len()
         };
         if open > 0 && tokio::time::timeout(grace, empty).await.is_err() {
@@ -96,7 +116,9 @@ impl Watch {
 
     fn lock(&self) -> MutexGuard<'_, Connections> {
         // The map is whole at every step.
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,12 +131,22 @@ impl Watched {
             return false;
         }
         let most = match seen {
-            Seen { lingering: true, .. } => LINGER,
+            Seen {
+                lingering: true, ..
+            } => LINGER,
             // The client does not take what there is for it.
             Seen { passing: true, .. } => bounds.idle_timeout,
             // Frames that are no requests come on an idle HTTP/2 connection, too.
-            Seen { requests: 1.., http2: true, .. } => bounds.idle_timeout,
-            Seen { requests: 1.., header_begun: false, .. } => bounds.idle_timeout,
+            Seen {
+                requests: 1..,
+                http2: true,
+                ..
+            } => bounds.idle_timeout,
+            Seen {
+                requests: 1..,
+                header_begun: false,
+                ..
+            } => bounds.idle_timeout,
             _ => bounds.header_timeout,
         };
         now.duration_since(self.since) >= most
@@ -130,7 +162,11 @@ pub(super) struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         // Who sees that it ended sees that it was accepted.
-        self.watch.metrics.connections.ended.fetch_add(1, Ordering::Release);
+        self.watch
+            .metrics
+            .connections
+            .ended
+            .fetch_add(1, Ordering::Release);
         let mut connections = self.watch.lock();
         connections.open.remove(&self.number);
         if connections.finishing && connections.open.is_empty() {
@@ -145,13 +181,20 @@ mod tests {
     use super::*;
 
     fn watched(bounds: Bounds) -> (Arc<Watch>, Arc<Progress>, Guard) {
-        let (watch, progress) = (Watch::new(bounds, Arc::default()), Arc::new(Progress::default()));
+        let (watch, progress) = (
+            Watch::new(bounds, Arc::default()),
+            Arc::new(Progress::default()),
+        );
         let guard = watch.begin(&progress);
         (watch, progress, guard)
     }
 
     fn bounds() -> Bounds {
-        Bounds { header_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(60), ..Bounds::default() }
+        Bounds {
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            ..Bounds::default()
+        }
     }
 
     /// Seconds from `start` at which the watch, looking every second, gives the order to close.
@@ -210,7 +253,10 @@ mod tests {
         progress.bytes_came();
         drop(reading);
         let closed = closed_after(&watch, &progress, Instant::now());
-        assert!((60..=61).contains(&closed.unwrap()), "the body's bytes were no header's: {closed:?}");
+        assert!(
+            (60..=61).contains(&closed.unwrap()),
+            "the body's bytes were no header's: {closed:?}"
+        );
     }
 
     #[tokio::test]

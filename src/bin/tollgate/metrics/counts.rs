@@ -1,5 +1,5 @@
-//! Counts of one route: each thread has a copy that few others write to, so that counting does not make threads wait for each
-//! other.
+//! Counts of one route: each thread has a copy that few others write to, so that counting does not
+//! make threads wait for each other.
 
 use std::{
     cell::Cell,
@@ -17,8 +17,12 @@ use tollgate::{Decision, Outcome};
 const TIMED: u32 = 64;
 
 /// A power of two, so that a number of any size can be cut down to it.
-static COPIES: LazyLock<usize> =
-    LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from).next_power_of_two().min(16));
+static COPIES: LazyLock<usize> = LazyLock::new(|| {
+    thread::available_parallelism()
+        .map_or(1, usize::from)
+        .next_power_of_two()
+        .min(16)
+});
 
 static NEXT_COPY: AtomicUsize = AtomicUsize::new(0);
 
@@ -149,6 +153,11 @@ mod tests {
 
     #[test]
     fn reasons_stand_in_their_order() {
-        assert!(Reason::ALL.iter().enumerate().all(|(place, reason)| *reason as usize == place));
+        assert!(
+            Reason::ALL
+                .iter()
+                .enumerate()
+                .all(|(place, reason)| *reason as usize == place)
+        );
     }
 }

@@ -28,7 +28,8 @@ const BOUNDS: [u64; 17] = [
     u64::MAX,
 ];
 
-/// A histogram. All threads share it, since so few decisions in memory are timed, and those of Redis take so much longer.
+/// A histogram. All threads share it, since so few decisions in memory are timed, and those of
+/// Redis take so much longer.
 #[derive(Debug, Default)]
 pub(crate) struct Latency {
     counts: [AtomicU64; BOUNDS.len()],
@@ -74,8 +75,17 @@ impl Latency {
 
     pub(super) fn sums(&self) -> Sums {
         let seconds = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64();
-        let bound = |bound| if bound == u64::MAX { f64::INFINITY } else { seconds(bound) };
-        let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
+        let bound = |bound| {
+            if bound == u64::MAX {
+                f64::INFINITY
+            } else {
+                seconds(bound)
+            }
+        };
+        let counts = self
+            .counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
         Sums {
             buckets: BOUNDS.into_iter().map(bound).zip(counts).collect(),
             seconds: seconds(self.nanos.load(Ordering::Relaxed)),
@@ -94,7 +104,13 @@ mod tests {
             latency.took(Duration::from_nanos(nanos));
         }
         let buckets = latency.sums().buckets;
-        let filled: Vec<_> = buckets.into_iter().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(filled, [(1e-7, 2), (2.5e-7, 1), (0.0025, 1), (f64::INFINITY, 1)]);
+        let filled: Vec<_> = buckets
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        assert_eq!(
+            filled,
+            [(1e-7, 2), (2.5e-7, 1), (0.0025, 1), (f64::INFINITY, 1)]
+        );
     }
 }

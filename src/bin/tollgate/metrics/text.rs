@@ -41,9 +41,21 @@ impl Snapshot {
         let help = "Decisions, by route, and why";
         let mut family = to.encode_descriptor("decisions", help, None, MetricType::Counter)?;
         for (route, sums) in &self.routes {
-            for (reason, sum) in Reason::ALL.into_iter().zip(*sums).filter(|(_, sum)| *sum > 0) {
-                let decision = if reason.is_allowed() { "allowed" } else { "refused" };
-                let labels = [("route", route.as_str()), ("decision", decision), ("reason", reason.name())];
+            for (reason, sum) in Reason::ALL
+                .into_iter()
+                .zip(*sums)
+                .filter(|(_, sum)| *sum > 0)
+            {
+                let decision = if reason.is_allowed() {
+                    "allowed"
+                } else {
+                    "refused"
+                };
+                let labels = [
+                    ("route", route.as_str()),
+                    ("decision", decision),
+                    ("reason", reason.name()),
+                ];
                 ConstCounter::new(sum).encode(family.encode_family(&labels)?)?;
             }
         }
@@ -52,7 +64,8 @@ impl Snapshot {
 
     fn latency(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Time that a decision took: all that Redis is asked for, and a sample of those in memory";
-        let mut histogram = to.encode_descriptor("decision_seconds", help, None, MetricType::Histogram)?;
+        let mut histogram =
+            to.encode_descriptor("decision_seconds", help, None, MetricType::Histogram)?;
         let latency::Sums { buckets, seconds } = &self.latency;
         let count = buckets.iter().map(|(_, count)| count).sum();
         histogram.encode_histogram::<[(&str, &str); 0]>(*seconds, count, buckets, None)
@@ -60,24 +73,74 @@ impl Snapshot {
 
     fn tables(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let tables = &self.tables;
-        gauges(to, "table_live", "Clients whose bucket is not full", tables, |stats| stats.live as u64)?;
-        gauges(to, "table_slots", "Buckets there is room for", tables, |stats| stats.slots as u64)?;
-        gauges(to, "table_bytes", "Memory of the buckets", tables, |stats| stats.bytes as u64)?;
+        gauges(
+            to,
+            "table_live",
+            "Clients whose bucket is not full",
+            tables,
+            |stats| stats.live as u64,
+        )?;
+        gauges(
+            to,
+            "table_slots",
+            "Buckets there is room for",
+            tables,
+            |stats| stats.slots as u64,
+        )?;
+        gauges(
+            to,
+            "table_bytes",
+            "Memory of the buckets",
+            tables,
+            |stats| stats.bytes as u64,
+        )?;
         let help = "Clients forgotten before their bucket was full, since the limit last changed";
-        counters(to, "table_evicted_early", help, tables, |stats| stats.evicted_early)?;
+        counters(to, "table_evicted_early", help, tables, |stats| {
+            stats.evicted_early
+        })?;
         let help = "Requests refused since there was no room for their client, since the limit last changed";
         counters(to, "table_saturated", help, tables, |stats| stats.saturated)
     }
 
     fn redis(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let redis = &self.redis;
-        gauges(to, "redis_up", "1 while Redis is asked, 0 while on-redis-error decides", redis, |stats| stats.up.into())?;
-        counters(to, "redis_decisions", "Decisions that Redis made", redis, |stats| stats.redis)?;
-        counters(to, "redis_lease_decisions", "Decisions made from tokens on lease", redis, |stats| stats.lease)?;
-        counters(to, "redis_fallback_decisions", "Decisions made without Redis", redis, |stats| stats.fallback)?;
+        gauges(
+            to,
+            "redis_up",
+            "1 while Redis is asked, 0 while on-redis-error decides",
+            redis,
+            |stats| stats.up.into(),
+        )?;
+        counters(
+            to,
+            "redis_decisions",
+            "Decisions that Redis made",
+            redis,
+            |stats| stats.redis,
+        )?;
+        counters(
+            to,
+            "redis_lease_decisions",
+            "Decisions made from tokens on lease",
+            redis,
+            |stats| stats.lease,
+        )?;
+        counters(
+            to,
+            "redis_fallback_decisions",
+            "Decisions made without Redis",
+            redis,
+            |stats| stats.fallback,
+        )?;
         let help = "Requests that Redis did not answer as it should";
         counters(to, "redis_failures", help, redis, |stats| stats.failures)?;
-        counters(to, "redis_outages", "How often Redis went away", redis, |stats| stats.outages)
+        counters(
+            to,
+            "redis_outages",
+            "How often Redis went away",
+            redis,
+            |stats| stats.outages,
+        )
     }
 }
 
@@ -87,7 +150,12 @@ impl Collector for Snapshot {
         self.routes(to)?;
         self.latency(to)?;
         gauge(to, "connections_open", "Connections there are", self.open)?;
-        counter(to, "connections_accepted", "Connections there were", self.accepted)?;
+        counter(
+            to,
+            "connections_accepted",
+            "Connections there were",
+            self.accepted,
+        )?;
         self.tables(to)?;
         self.redis(to)
     }
@@ -115,7 +183,9 @@ fn gauges<T>(
     of: &OfEach<T>,
     value: impl Fn(&T) -> u64,
 ) -> fmt::Result {
-    each(to, (name, help, MetricType::Gauge), of, |encoder, stats| encoder.encode_gauge(&value(stats)))
+    each(to, (name, help, MetricType::Gauge), of, |encoder, stats| {
+        encoder.encode_gauge(&value(stats))
+    })
 }
 
 fn counters<T>(
@@ -125,9 +195,12 @@ fn counters<T>(
     of: &OfEach<T>,
     value: impl Fn(&T) -> u64,
 ) -> fmt::Result {
-    each(to, (name, help, MetricType::Counter), of, |encoder, stats| {
-        encoder.encode_counter::<NoLabelSet, _, u64>(&value(stats), None)
-    })
+    each(
+        to,
+        (name, help, MetricType::Counter),
+        of,
+        |encoder, stats| encoder.encode_counter::<NoLabelSet, _, u64>(&value(stats), None),
+    )
 }
 
 /// Nothing at all when there are none.
@@ -144,7 +217,10 @@ fn each<T>(
     for (label, stats) in of {
         match label {
             None => encode(&mut family, stats)?,
-            Some(label) => encode(&mut family.encode_family(&[("route", label.as_str())])?, stats)?,
+            Some(label) => encode(
+                &mut family.encode_family(&[("route", label.as_str())])?,
+                stats,
+            )?,
         }
     }
     Ok(())

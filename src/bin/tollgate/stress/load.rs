@@ -46,7 +46,8 @@ struct Plan {
 
 pub(super) async fn run(flags: &Stress) -> Result<(), String> {
     let target = Target::new(&flags.url)?;
-    let empty = Histogram::new_with_bounds(1, LONGEST_NANOS, DIGITS).map_err(|error| error.to_string())?;
+    let empty =
+        Histogram::new_with_bounds(1, LONGEST_NANOS, DIGITS).map_err(|error| error.to_string())?;
     let total = flags.total.map(|total| total.0);
     let totals = Arc::new(Totals {
         left: total.unwrap_or(u64::MAX).into(),
@@ -56,17 +57,28 @@ pub(super) async fn run(flags: &Stress) -> Result<(), String> {
         failed: 0.into(),
         latencies: std::array::from_fn(|_| Mutex::new(empty.clone())),
     });
-    let concurrency = flags.concurrency.map_or(1, |concurrency| concurrency.size());
+    let concurrency = flags
+        .concurrency
+        .map_or(1, |concurrency| concurrency.size());
     let mut connections = Vec::new();
     for _ in 0..concurrency {
         connections.push(target.connect().await?);
     }
     let (started, lasts) = (Instant::now(), flags.lasts());
     let interval = flags.interval.map_or(Duration::ZERO, |interval| interval.0);
-    let plan = Arc::new(Plan { target, interval, ends: lasts.map(|lasts| started + lasts) });
+    let plan = Arc::new(Plan {
+        target,
+        interval,
+        ends: lasts.map(|lasts| started + lasts),
+    });
     let mut workers = JoinSet::new();
     for (number, connection) in connections.into_iter().enumerate() {
-        workers.spawn(work(Arc::clone(&plan), Arc::clone(&totals), number % SHARDS, connection));
+        workers.spawn(work(
+            Arc::clone(&plan),
+            Arc::clone(&totals),
+            number % SHARDS,
+            connection,
+        ));
     }
     let progress = tokio::spawn(show_progress(Arc::clone(&totals), started, total, lasts));
     while workers.join_next().await.is_some() {}
@@ -74,7 +86,11 @@ pub(super) async fn run(flags: &Stress) -> Result<(), String> {
     progress.abort();
     let report = totals.report(elapsed, concurrency)?;
     print!("{report}");
-    if report.answers() == 0 { Err(format!("{} did not answer", flags.url)) } else { Ok(()) }
+    if report.answers() == 0 {
+        Err(format!("{} did not answer", flags.url))
+    } else {
+        Ok(())
+    }
 }
 
 async fn work(plan: Arc<Plan>, totals: Arc<Totals>, shard: usize, connection: Connection) {
@@ -109,7 +125,11 @@ async fn work(plan: Arc<Plan>, totals: Arc<Totals>, shard: usize, connection: Co
 impl Totals {
     /// Takes leave for one request, if any is left.
     fn take(&self) -> bool {
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        self.left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok()
     }
 
     fn add(&self, shard: usize, status: StatusCode, latency: Duration) {
@@ -120,11 +140,17 @@ impl Totals {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.latencies[shard].lock().unwrap_or_else(PoisonError::into_inner).saturating_record(nanos);
+        self.latencies[shard]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .saturating_record(nanos);
     }
 
     fn answers(&self) -> u64 {
-        [&self.allowed, &self.refused, &self.other].iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+        [&self.allowed, &self.refused, &self.other]
+            .iter()
+            .map(|counter| counter.load(Ordering::Relaxed))
+            .sum()
     }
 
     fn report(&self, elapsed: Duration, connections: usize) -> Result<Report, String> {
@@ -148,7 +174,12 @@ impl Totals {
 }
 
 /// Shown on a terminal only, on standard error.
-async fn show_progress(totals: Arc<Totals>, started: Instant, total: Option<u64>, lasts: Option<Duration>) {
+async fn show_progress(
+    totals: Arc<Totals>,
+    started: Instant,
+    total: Option<u64>,
+    lasts: Option<Duration>,
+) {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let bar = ProgressBar::new(total.or(lasts.map(millis)).unwrap_or_default());
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {elapsed} {msg}") {
@@ -156,9 +187,16 @@ async fn show_progress(totals: Arc<Totals>, started: Instant, total: Option<u64>
     }
     loop {
         let (answers, elapsed) = (totals.answers(), started.elapsed());
-        bar.set_position(if total.is_some() { answers } else { millis(elapsed) });
+        bar.set_position(if total.is_some() {
+            answers
+        } else {
+            millis(elapsed)
+        });
         let rate = answers as f64 / elapsed.as_secs_f64();
-        bar.set_message(format!("{answers} answers, {rate:.0}/s, {} refused", totals.refused.load(Ordering::Relaxed)));
+        bar.set_message(format!(
+            "{answers} answers, {rate:.0}/s, {} refused",
+            totals.refused.load(Ordering::Relaxed)
+        ));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -1,4 +1,5 @@
-//! JSON as Python prints it: the stress tool of the systems before was written in Python, and its output is compared.
+//! JSON as Python prints it: the stress tool of the systems before was written in Python, and its
+//! output is compared.
 
 use std::fmt::{self, Write};
 
@@ -19,7 +20,11 @@ pub(super) enum Python {
 impl Python {
     /// A text with its quotes: single ones, unless it has some and no double ones.
     pub(super) fn text(text: &str) -> String {
-        let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+        let quote = if text.contains('\'') && !text.contains('"') {
+            '"'
+        } else {
+            '\''
+        };
         let mut shown = String::from(quote);
         for character in text.chars() {
             // Writing to a String cannot fail.
@@ -39,7 +44,10 @@ impl Python {
 
     pub(super) fn field(&self, name: &str) -> Option<&Python> {
         match self {
-            Python::Dict(fields) => fields.iter().find(|(key, _)| key == name).map(|(_, value)| value),
+            Python::Dict(fields) => fields
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value),
             Python::Plain(_) | Python::List(_) => None,
         }
     }
@@ -52,7 +60,10 @@ impl fmt::Display for Python {
             Python::Plain(text) => f.write_str(text),
             Python::List(values) => {
                 f.write_str("[")?;
-                values.iter().enumerate().try_for_each(|(number, value)| write!(f, "{}{value}", separator(number)))?;
+                values
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(number, value)| write!(f, "{}{value}", separator(number)))?;
                 f.write_str("]")
             }
             Python::Dict(fields) => {
@@ -86,7 +97,9 @@ impl<'de> Visitor<'de> for PythonVisitor {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Python, E> {
-        Ok(Python::Plain(if value { "True" } else { "False" }.to_owned()))
+        Ok(Python::Plain(
+            if value { "True" } else { "False" }.to_owned(),
+        ))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Python, E> {
@@ -134,10 +147,19 @@ mod tests {
                 r#"{"z": 1, "a": -2.50, "t": true, "f": false, "n": null}"#,
                 "{'z': 1, 'a': -2.5, 't': True, 'f': False, 'n': None}",
             ),
-            (r#"["it's", "\"it's\"", "a\nb\\", "\u0001é"]"#, r#"["it's", '"it\'s"', 'a\nb\\', '\x01é']"#),
-            ("[1.0, 18446744073709551615, []]", "[1.0, 18446744073709551615, []]"),
+            (
+                r#"["it's", "\"it's\"", "a\nb\\", "\u0001é"]"#,
+                r#"["it's", '"it\'s"', 'a\nb\\', '\x01é']"#,
+            ),
+            (
+                "[1.0, 18446744073709551615, []]",
+                "[1.0, 18446744073709551615, []]",
+            ),
         ] {
-            assert_eq!(serde_json::from_str::<Python>(json).unwrap().to_string(), python);
+            assert_eq!(
+                serde_json::from_str::<Python>(json).unwrap().to_string(),
+                python
+            );
         }
     }
 }

@@ -32,13 +32,19 @@ impl fmt::Display for Report {
         row("connections", self.connections.to_string())?;
         row("seconds", format!("{seconds:.2}"))?;
         row("answers", self.answers().to_string())?;
-        row("requests/s", format!("{:.0}", self.answers() as f64 / seconds))?;
+        row(
+            "requests/s",
+            format!("{:.0}", self.answers() as f64 / seconds),
+        )?;
         row("allowed", self.allowed.to_string())?;
         row("refused", self.refused.to_string())?;
         row("other", self.other.to_string())?;
         row("failed", self.failed.to_string())?;
         for (name, quantile) in PERCENTILES {
-            row(&format!("latency {name}"), millis(self.latencies.value_at_quantile(quantile)))?;
+            row(
+                &format!("latency {name}"),
+                millis(self.latencies.value_at_quantile(quantile)),
+            )?;
         }
         row("latency max", millis(self.latencies.max()))
     }
@@ -66,11 +72,24 @@ mod tests {
             latencies,
         };
         let text = report.to_string();
-        for (name, value) in [("requests/s", "500"), ("allowed", "50"), ("refused", "948"), ("latency max", "1.000")] {
+        for (name, value) in [
+            ("requests/s", "500"),
+            ("allowed", "50"),
+            ("refused", "948"),
+            ("latency max", "1.000"),
+        ] {
             let row = text.lines().find(|row| row.starts_with(name)).unwrap();
-            assert_eq!(row.split_whitespace().find(|word| word.starts_with(char::is_numeric)), Some(value), "{row}");
+            assert_eq!(
+                row.split_whitespace()
+                    .find(|word| word.starts_with(char::is_numeric)),
+                Some(value),
+                "{row}"
+            );
         }
-        let p99 = text.lines().find(|row| row.starts_with("latency p99 ")).unwrap();
+        let p99 = text
+            .lines()
+            .find(|row| row.starts_with("latency p99 "))
+            .unwrap();
         assert!(p99.contains("0.99"), "{p99}");
     }
 }

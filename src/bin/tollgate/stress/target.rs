@@ -33,7 +33,11 @@ impl Target {
         Ok(Target {
             url: url.to_string(),
             address: format!("{host}:{}", url.port_u16().unwrap_or(80)),
-            host: url.authority().map_or(host, |authority| authority.as_str()).parse().map_err(|_| bad("host"))?,
+            host: url
+                .authority()
+                .map_or(host, |authority| authority.as_str())
+                .parse()
+                .map_err(|_| bad("host"))?,
             path: path.parse().map_err(|_| bad("path"))?,
         })
     }
@@ -46,7 +50,9 @@ impl Target {
         };
         // Without it requests are as right, and later.
         let _ = stream.set_nodelay(true);
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+        let (sender, connection) = handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| failed(&error))?;
         // What goes wrong there shows in the answers.
         tokio::spawn(connection);
         Ok(Connection { sender })
@@ -73,7 +79,10 @@ impl Connection {
     /// One request and its answer, to the last byte.
     pub(crate) async fn get(&mut self, target: &Target) -> Result<(StatusCode, Bytes), String> {
         let failed = |error: &dyn Error| {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause = error
+                .source()
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
             format!("no answer from {}: {error}{cause}", target.url)
         };
         let exchange = async {

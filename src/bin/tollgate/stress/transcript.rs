@@ -45,8 +45,16 @@ fn line(number: u64, status: StatusCode, body: &[u8]) -> String {
     if status.is_success() {
         return format!("{number:02}: {text}");
     }
-    let error = value.ok().and_then(|value| value.field("error").map(|error| format!("{{'error': {error}}}")));
-    format!("{number:02}: {} - {}", status.as_u16(), error.unwrap_or(text))
+    let error = value.ok().and_then(|value| {
+        value
+            .field("error")
+            .map(|error| format!("{{'error': {error}}}"))
+    });
+    format!(
+        "{number:02}: {} - {}",
+        status.as_u16(),
+        error.unwrap_or(text)
+    )
 }
 
 #[cfg(test)]
@@ -56,10 +64,22 @@ mod tests {
     #[test]
     fn lines_are_what_they_were() {
         let granted = br#"{"from": "127.0.0.1", "message": "Access granted"}"#;
-        assert_eq!(line(1, StatusCode::OK, granted), "01: {'from': '127.0.0.1', 'message': 'Access granted'}");
+        assert_eq!(
+            line(1, StatusCode::OK, granted),
+            "01: {'from': '127.0.0.1', 'message': 'Access granted'}"
+        );
         let refused = br#"{"error": "Too Many Requests", "message": "Rate limit exceeded", "retry_after": 0.93}"#;
-        assert_eq!(line(13, StatusCode::TOO_MANY_REQUESTS, refused), "13: 429 - {'error': 'Too Many Requests'}");
-        assert_eq!(line(100, StatusCode::NOT_FOUND, br#"{"b": [1, true, null]}"#), "100: 404 - {'b': [1, True, None]}");
-        assert_eq!(line(7, StatusCode::BAD_GATEWAY, b"it's down"), "07: 502 - \"it's down\"");
+        assert_eq!(
+            line(13, StatusCode::TOO_MANY_REQUESTS, refused),
+            "13: 429 - {'error': 'Too Many Requests'}"
+        );
+        assert_eq!(
+            line(100, StatusCode::NOT_FOUND, br#"{"b": [1, true, null]}"#),
+            "100: 404 - {'b': [1, True, None]}"
+        );
+        assert_eq!(
+            line(7, StatusCode::BAD_GATEWAY, b"it's down"),
+            "07: 502 - \"it's down\""
+        );
     }
 }

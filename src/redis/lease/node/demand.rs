@@ -1,4 +1,5 @@
-//! How many tokens to ask for: twice as many when the last ones went fast, half as many when they were not needed.
+//! How many tokens to ask for: twice as many when the last ones went fast, half as many when they
+//! were not needed.
 
 use crate::redis::lease::Settings;
 
@@ -14,12 +15,17 @@ pub(super) struct Demand {
 impl Demand {
     pub(super) fn want(&mut self, settings: &Settings, now: u64) -> u32 {
         let lifetime = settings.lifetime();
-        match self.granted_at.map(|granted_at| now.saturating_sub(granted_at)) {
+        match self
+            .granted_at
+            .map(|granted_at| now.saturating_sub(granted_at))
+        {
             Some(since) if since < lifetime / 2 => self.doublings = (self.doublings + 1).min(24),
             Some(since) if since >= lifetime => self.halve(),
             _ => {}
         }
-        (1 << self.doublings).max(self.waiting).min(settings.limits.most)
+        (1 << self.doublings)
+            .max(self.waiting)
+            .min(settings.limits.most)
     }
 
     /// `unspent` tokens of a lease of `lot` have expired.

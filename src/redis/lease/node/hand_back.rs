@@ -3,7 +3,8 @@
 use super::Node;
 use crate::redis::lease::{Ask, Balance, Settings};
 
-/// How often a message that hands something back is sent again when no answer comes. After that, what it hands back is lost.
+/// How often a message that hands something back is sent again when no answer comes. After that,
+/// what it hands back is lost.
 const MOST_TRIES: u32 = 3;
 
 impl Node {
@@ -37,7 +38,8 @@ impl Node {
         Some(self.send(settings, balance, now, 0, 0))
     }
 
-    /// When [`Node::tick`] has something to do next; `None` while nothing is held, handed back or under way.
+    /// When [`Node::tick`] has something to do next; `None` while nothing is held, handed back or
+    /// under way.
     pub(crate) fn next(&self, settings: &Settings, balance: &Balance) -> Option<u64> {
         if let Some(flight) = self.flight {
             return Some(flight.sent.saturating_add(settings.timeout));
@@ -48,8 +50,14 @@ impl Node {
         expiry.into_iter().chain(retry).min()
     }
 
-    /// The process ends, or the quota: what is left goes back, and from now on tokens are taken one by one.
-    pub(crate) fn close(&mut self, settings: &Settings, balance: &Balance, now: u64) -> Option<Ask> {
+    /// The process ends, or the quota: what is left goes back, and from now on tokens are taken one
+    /// by one.
+    pub(crate) fn close(
+        &mut self,
+        settings: &Settings,
+        balance: &Balance,
+        now: u64,
+    ) -> Option<Ask> {
         self.closed = true;
         self.turn += 1;
         self.back += balance.close();

@@ -24,7 +24,12 @@ impl World {
 
     fn at_server(&mut self, index: usize, asked: u64, ask: Ask) {
         let now = self.server_micros();
-        let before = self.ledger.leases.iter().find(|lease| lease.node == ask.node).map(|lease| lease.seq);
+        let before = self
+            .ledger
+            .leases
+            .iter()
+            .find(|lease| lease.node == ask.node)
+            .map(|lease| lease.seq);
         let reply = self.ledger.ask(&self.layout, &self.limits, now, &ask);
         self.log(|| format!("server: {ask:?} -> {reply:?}; {:?}", self.ledger));
         let Some(reply) = reply else { return };
@@ -35,10 +40,21 @@ impl World {
     }
 
     fn charged(&mut self, tokens: u32, process: Option<usize>) {
-        self.charges.push(Charge { tick: self.ledger.state.stamp, tokens, process, void: false });
+        self.charges.push(Charge {
+            tick: self.ledger.state.stamp,
+            tokens,
+            process,
+            void: false,
+        });
     }
 
-    fn take_at_server(&mut self, index: usize, asked: u64, seq: u64, cost: u32) -> Result<(), String> {
+    fn take_at_server(
+        &mut self,
+        index: usize,
+        asked: u64,
+        seq: u64,
+        cost: u32,
+    ) -> Result<(), String> {
         let now = self.server_micros();
         let taken = self.ledger.take(&self.layout, now, cost);
         self.log(|| format!("server: {cost} one by one -> {taken:?}; {:?}", self.ledger));
@@ -46,7 +62,8 @@ impl World {
             if self.weather == Weather::Wild && self.random.chance(30) {
                 self.refundable.push((sold, cost, self.charges.len()));
             } else {
-                self.admitted.admit(&self.layout, self.limits.most, self.now, cost)?;
+                self.admitted
+                    .admit(&self.layout, self.limits.most, self.now, cost)?;
             }
             self.charged(cost, None);
         }
@@ -58,10 +75,16 @@ impl World {
     fn reply(&mut self, index: usize, asked: u64, ask: &Ask, reply: &Reply) -> Result<(), String> {
         let process = &mut self.processes[index];
         let clock = process.clock(self.now);
-        if !process.alive || !process.node.reply(&process.settings, &process.balance, clock, reply) {
+        if !process.alive
+            || !process
+                .node
+                .reply(&process.settings, &process.balance, clock, reply)
+        {
             return Ok(());
         }
-        let settled = self.layout.settle(reply.state, tick(&self.layout, reply.now));
+        let settled = self
+            .layout
+            .settle(reply.state, tick(&self.layout, reply.now));
         let missing = ask.need.saturating_sub(reply.kept).max(1);
         if reply.granted == 0 && ask.want > 0 && self.layout.remaining(settled.spent) < missing {
             process.refused(asked)?;
@@ -69,7 +92,13 @@ impl World {
         self.wake(index)
     }
 
-    fn taken(&mut self, index: usize, asked: u64, seq: u64, refused: Option<(State, u64)>) -> Result<(), String> {
+    fn taken(
+        &mut self,
+        index: usize,
+        asked: u64,
+        seq: u64,
+        refused: Option<(State, u64)>,
+    ) -> Result<(), String> {
         let process = &mut self.processes[index];
         let clock = process.clock(self.now);
         if !process.alive || !process.node.decided(&process.settings, clock, seq, refused) {

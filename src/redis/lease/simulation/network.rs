@@ -55,19 +55,34 @@ impl Network {
             if random.chance(self.loss) {
                 continue;
             }
-            let most = if random.chance(5) { self.long_delay } else { self.delay };
+            let most = if random.chance(5) {
+                self.long_delay
+            } else {
+                self.delay
+            };
             let mut at = now + random.spread(most);
             if self.in_order {
-                let before = self.under_way.iter().filter(|sent| sent.process == message.process);
+                let before = self
+                    .under_way
+                    .iter()
+                    .filter(|sent| sent.process == message.process);
                 at = at.max(before.map(|sent| sent.at).max().unwrap_or(0) + 1);
             }
-            self.under_way.push(Sent { at, ..message.clone() });
+            self.under_way.push(Sent {
+                at,
+                ..message.clone()
+            });
         }
     }
 
     /// The next to arrive, until a time.
     pub(super) fn arrives(&mut self, until: u64) -> Option<Sent> {
-        let next = self.under_way.iter().enumerate().min_by_key(|(_, sent)| sent.at)?.0;
+        let next = self
+            .under_way
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, sent)| sent.at)?
+            .0;
         (self.under_way[next].at <= until).then(|| self.under_way.swap_remove(next))
     }
 }

@@ -84,9 +84,15 @@ impl World {
         let layout = Layout::of(&quota);
         let lifetime = [200_000, 500_000, 1_000_000][random.below(3) as usize];
         let fraction = [0.1, 0.3, 0.5, 1.0][random.below(4) as usize];
-        let limits = Limits::of(&layout.terms, fraction, lifetime).unwrap_or(Limits { most: 1, lifetime });
-        let weather =
-            [Weather::Calm, Weather::Rough, Weather::Wild, Weather::Wild, Weather::Flood][random.below(5) as usize];
+        let limits =
+            Limits::of(&layout.terms, fraction, lifetime).unwrap_or(Limits { most: 1, lifetime });
+        let weather = [
+            Weather::Calm,
+            Weather::Rough,
+            Weather::Wild,
+            Weather::Wild,
+            Weather::Flood,
+        ][random.below(5) as usize];
         let calm = weather == Weather::Calm;
         let network = Network {
             under_way: Vec::new(),
@@ -115,7 +121,8 @@ impl World {
         };
         world.log(|| format!("{quota}, {limits:?}, {weather:?}"));
         let base = tick(&layout, BEGIN);
-        // Fresh: full as of the beginning. The ledger's first stamp is then that of its first charge.
+        // Fresh: full as of the beginning. The ledger's first stamp is then that of its first
+        // charge.
         world.log(|| format!("the clock begins at tick {base}"));
         for _ in 0..1 + world.random.below(4) {
             let process = world.start();
@@ -127,10 +134,17 @@ impl World {
     fn start(&mut self) -> usize {
         let node = 1 + (self.random.number() >> 12);
         let timeout = match self.weather {
-            Weather::Wild if self.random.chance(30) => 1 + self.random.below(self.limits.lifetime * 2000),
+            Weather::Wild if self.random.chance(30) => {
+                1 + self.random.below(self.limits.lifetime * 2000)
+            }
             _ => 30 * MILLI,
         };
-        let settings = Settings { node, layout: self.layout, limits: self.limits, timeout };
+        let settings = Settings {
+            node,
+            layout: self.layout,
+            limits: self.limits,
+            timeout,
+        };
         self.processes.push(Process {
             settings,
             node: Node::default(),
@@ -163,8 +177,16 @@ impl World {
     pub(super) fn run(&mut self) -> Result<Returned, String> {
         for _ in 0..LENGTH {
             self.happen()?;
-            let most = if self.random.chance(10) { self.limits.lifetime * 1500 } else { 20 * MILLI };
-            let time = if self.weather == Weather::Flood { self.random.below(50 * MILLI) } else { self.random.spread(most) };
+            let most = if self.random.chance(10) {
+                self.limits.lifetime * 1500
+            } else {
+                20 * MILLI
+            };
+            let time = if self.weather == Weather::Flood {
+                self.random.below(50 * MILLI)
+            } else {
+                self.random.spread(most)
+            };
             let until = self.now + time;
             self.advance(until)?;
         }
@@ -178,7 +200,10 @@ impl World {
         match self.random.below(100) {
             0..4 if wild => self.crash(place),
             4..6 if wild => {
-                self.back += self.random.spread(self.limits.lifetime * 2).min(self.server_micros() / 2);
+                self.back += self
+                    .random
+                    .spread(self.limits.lifetime * 2)
+                    .min(self.server_micros() / 2);
                 self.log(|| format!("the server's clock steps back, by {} µs in all", self.back));
             }
             6..8 if wild => self.reset(),
@@ -189,7 +214,11 @@ impl World {
             11..15 => self.refund(),
             _ => {
                 for _ in 0..self.random.spread(16) {
-                    let cost = if self.random.chance(85) { 1 } else { self.random.spread(u64::from(self.limits.most) + 2) };
+                    let cost = if self.random.chance(85) {
+                        1
+                    } else {
+                        self.random.spread(u64::from(self.limits.most) + 2)
+                    };
                     self.request(index, (cost as u32).min(self.layout.capacity_tokens()))?;
                 }
             }
@@ -208,7 +237,10 @@ impl World {
     fn close(&mut self, index: usize) {
         let process = &mut self.processes[index];
         let clock = process.clock(self.now);
-        if let Some(ask) = process.node.close(&process.settings, &process.balance, clock) {
+        if let Some(ask) = process
+            .node
+            .close(&process.settings, &process.balance, clock)
+        {
             self.send_ask(index, ask);
         }
     }
@@ -217,7 +249,9 @@ impl World {
     fn reset(&mut self) {
         let now = self.server_micros();
         self.ledger.reset(&self.layout, now);
-        self.charges.iter_mut().for_each(|charge| charge.void = true);
+        self.charges
+            .iter_mut()
+            .for_each(|charge| charge.void = true);
         self.admitted.reset();
         self.refundable.clear();
         self.log(|| format!("reset: {:?}", self.ledger));
@@ -225,7 +259,8 @@ impl World {
 
     fn refund(&mut self) {
         if let Some((sold, cost, charge)) = self.refundable.pop() {
-            self.ledger.refund(&self.layout, sold, self.layout.units(cost));
+            self.ledger
+                .refund(&self.layout, sold, self.layout.units(cost));
             self.charges[charge].tokens = 0;
             self.log(|| format!("refund of {cost}: {:?}", self.ledger));
         }
@@ -234,7 +269,10 @@ impl World {
     pub(super) fn request(&mut self, index: usize, cost: u32) -> Result<(), String> {
         let process = &mut self.processes[index];
         let clock = process.clock(self.now);
-        let Step { answer, ask } = process.node.take(&process.settings, &process.balance, clock, cost);
+        let Step { answer, ask } =
+            process
+                .node
+                .take(&process.settings, &process.balance, clock, cost);
         self.log(|| format!("process {index} takes {cost}: {answer:?}"));
         if let Some(ask) = ask {
             self.send_ask(index, ask);
@@ -242,11 +280,14 @@ impl World {
         match answer {
             Answer::Allowed { .. } => {
                 self.processes[index].admitted += u64::from(cost);
-                self.admitted.admit(&self.layout, self.limits.most, self.now, cost)?;
+                self.admitted
+                    .admit(&self.layout, self.limits.most, self.now, cost)?;
             }
             Answer::Wait => self.processes[index].waiting.push(cost),
             Answer::Exact { seq } => self.send(index, clock, Packet::Take { seq, cost }),
-            Answer::Refused { retry, .. } => ensure(retry > 0, || "refused, and to retry at once".to_owned())?,
+            Answer::Refused { retry, .. } => {
+                ensure(retry > 0, || "refused, and to retry at once".to_owned())?
+            }
         }
         Ok(())
     }
@@ -258,7 +299,12 @@ impl World {
     }
 
     pub(super) fn send(&mut self, process: usize, asked: u64, packet: Packet) {
-        let message = Sent { at: 0, process, asked, packet };
+        let message = Sent {
+            at: 0,
+            process,
+            asked,
+            packet,
+        };
         self.network.send(&mut self.random, self.now, message);
     }
 
@@ -281,7 +327,10 @@ impl World {
     fn tick(&mut self, index: usize) {
         let process = &mut self.processes[index];
         let clock = process.clock(self.now);
-        if let Some(ask) = process.node.tick(&process.settings, &process.balance, clock) {
+        if let Some(ask) = process
+            .node
+            .tick(&process.settings, &process.balance, clock)
+        {
             self.send_ask(index, ask);
         }
     }
@@ -291,9 +340,16 @@ impl World {
 fn quota(random: &mut Random) -> Quota {
     let capacity = [5, 10, 20, 40, 100, 1000][random.below(6) as usize];
     let quota = if random.chance(15) {
-        Quota::interval(capacity, std::time::Duration::from_millis(100 + random.below(3000)))
+        Quota::interval(
+            capacity,
+            std::time::Duration::from_millis(100 + random.below(3000)),
+        )
     } else {
         Quota::per_second(1 + random.spread(u64::from(capacity) * 20) as u32).capacity(capacity)
     };
-    if random.chance(50) { quota.debt(0) } else { quota }
+    if random.chance(50) {
+        quota.debt(0)
+    } else {
+        quota
+    }
 }

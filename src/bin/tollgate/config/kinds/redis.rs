@@ -20,7 +20,15 @@ impl Value for RedisUrl {
 
     fn text(text: &str) -> Option<RedisUrl> {
         let (scheme, rest) = text.split_once("://")?;
-        let known = ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster", "unix"];
+        let known = [
+            "redis",
+            "rediss",
+            "redis+sentinel",
+            "rediss+sentinel",
+            "redis+cluster",
+            "rediss+cluster",
+            "unix",
+        ];
         (known.contains(&scheme) && !rest.is_empty()).then(|| RedisUrl(text.to_owned()))
     }
 }
@@ -88,6 +96,7 @@ impl Value for RedisPrefix {
 
     fn text(text: &str) -> Option<RedisPrefix> {
         let good = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-        (!text.is_empty() && text.len() <= 64 && text.chars().all(good)).then(|| RedisPrefix(text.to_owned()))
+        (!text.is_empty() && text.len() <= 64 && text.chars().all(good))
+            .then(|| RedisPrefix(text.to_owned()))
     }
 }

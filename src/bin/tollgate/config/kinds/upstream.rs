@@ -25,7 +25,11 @@ impl UpstreamUrl {
     /// The whole of a target on this host.
     pub(crate) fn of(&self, target: PathAndQuery) -> Uri {
         let mut parts = uri::Parts::default();
-        parts.scheme = Some(if self.scheme == Scheme::Https { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
+        parts.scheme = Some(if self.scheme == Scheme::Https {
+            uri::Scheme::HTTPS
+        } else {
+            uri::Scheme::HTTP
+        });
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(target);
         // All three parts are there: then they make a whole.
@@ -56,12 +60,20 @@ impl Value for UpstreamUrl {
             "h2c" => Scheme::H2c,
             _ => return None,
         };
-        let bare = uri.path_and_query().is_none_or(|path| path.as_str() == "/") && !text.contains('#');
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+        let bare =
+            uri.path_and_query().is_none_or(|path| path.as_str() == "/") && !text.contains('#');
+        let authority = uri
+            .authority()
+            .filter(|authority| !authority.as_str().contains('@'))?;
         // `host:` has an empty port, and `host:99999` none that there is.
-        let port_is_good = authority.port_u16().is_some() || authority.as_str().len() == authority.host().len();
-        let good = bare && port_is_good && authority.port_u16() != Some(0) && !authority.host().is_empty();
-        good.then(|| UpstreamUrl { scheme, authority: authority.clone() })
+        let port_is_good =
+            authority.port_u16().is_some() || authority.as_str().len() == authority.host().len();
+        let good =
+            bare && port_is_good && authority.port_u16() != Some(0) && !authority.host().is_empty();
+        good.then(|| UpstreamUrl {
+            scheme,
+            authority: authority.clone(),
+        })
     }
 }
 
