@@ -38,7 +38,7 @@ use tollgate::{KeyedLimiter, Quota};
 type Governor<S> = RateLimiter<IpAddr, DashMapStateStore<IpAddr, S>, DefaultClock>;
 type Requests = Vec<(IpAddr, u32)>;
 
-const QUOTA: Quota = Quota::per_second(1).capacity(1_000_000_000);
+const QUOTA: Quota = Quota::per_second(1).with_capacity(1_000_000_000);
 /// Taken from every key beforehand: more than a day's refill.
 const CHARGED: u32 = 100_000;
 const BATCH: usize = 16;

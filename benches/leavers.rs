@@ -116,7 +116,9 @@ fn main() {
     );
     println!("| ---: | ---: | ---: | ---: | ---: |");
     for per_cent in [0, 10, 25, 50, 75] {
-        let ours = Ours(Bucket::new(Quota::per_second(10).capacity(CAPACITY as u32)));
+        let ours = Ours(Bucket::new(
+            Quota::per_second(10).with_capacity(CAPACITY as u32),
+        ));
         let (resold, left) = simulate(ours, per_cent);
         let (lapsed, _) = simulate(Lapsing { end: 0 }, per_cent);
         println!(

@@ -22,7 +22,7 @@ use tollgate::{KeyedLimiter, Quota};
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-const QUOTA: Quota = Quota::per_second(1).capacity(1_000_000_000);
+const QUOTA: Quota = Quota::per_second(1).with_capacity(1_000_000_000);
 const CHARGED: u32 = 100_000;
 
 /// Bytes for a key.

@@ -37,7 +37,7 @@ const ROUNDS: usize = 5;
 
 /// Always draining, never exhausted.
 fn quota() -> Quota {
-    Quota::per_second(1_000_000).capacity(u32::MAX)
+    Quota::per_second(1_000_000).with_capacity(u32::MAX)
 }
 
 /// A limiter that does not take a busy machine for an ill server.

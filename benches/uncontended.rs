@@ -23,7 +23,7 @@ fn count(operations: u64, allowed: impl Fn() -> bool) -> u64 {
 }
 
 fn allow(criterion: &mut Criterion) {
-    let buckets = Buckets::new(Quota::per_second(1_000_000).capacity(u32::MAX));
+    let buckets = Buckets::new(Quota::per_second(1_000_000).with_capacity(u32::MAX));
     let Buckets {
         ours,
         governor,

@@ -15,7 +15,7 @@ use actix_web::{
     middleware::{Next, from_fn},
     web,
 };
-use tollgate::{KeyedLimiter, Quota, tower::Headers};
+use tollgate::{KeyedLimiter, Quota, tower::HeaderStyle};
 
 async fn limit<B: MessageBody>(
     limiter: web::Data<KeyedLimiter>,
@@ -30,7 +30,7 @@ async fn limit<B: MessageBody>(
     };
     let decision = limiter.try_acquire(&peer.ip(), 1);
     if decision.is_refused() {
-        let (told, text) = Headers::XRateLimit
+        let (told, text) = HeaderStyle::XRateLimit
             .refuse_http(&decision, &http::HeaderMap::new())
             .into_parts();
         let mut answer = HttpResponse::TooManyRequests().body(text);
@@ -39,7 +39,7 @@ async fn limit<B: MessageBody>(
     }
     let mut answer = next.call(request).await?;
     let mut told = http::HeaderMap::new();
-    Headers::XRateLimit.write(&decision, &mut told);
+    HeaderStyle::XRateLimit.write(&decision, &mut told);
     add(&told, answer.headers_mut());
     Ok(answer.map_into_left_body())
 }
@@ -58,7 +58,10 @@ fn add(told: &http::HeaderMap, headers: &mut HeaderMap) {
 
 async fn serve(address: String) -> io::Result<()> {
     // One limiter for all workers.
-    let limiter = web::Data::new(KeyedLimiter::new(Quota::per_hour(60).capacity(10), 100_000));
+    let limiter = web::Data::new(KeyedLimiter::new(
+        Quota::per_hour(60).with_capacity(10),
+        100_000,
+    ));
     let app = move || {
         App::new()
             .app_data(limiter.clone())

@@ -22,7 +22,7 @@ async fn hello(Extension(decision): Extension<Decision>) -> String {
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    let limit = RateLimitLayer::per_ip(Quota::per_hour(60).capacity(10))
+    let limit = RateLimitLayer::per_ip(Quota::per_hour(60).with_capacity(10))
         .peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0)
         .cost(|request| if request.method == Method::POST { 3 } else { 1 })
         .exempt(|request| request.uri.path() == "/health");

@@ -34,7 +34,7 @@ use tokio::{
 };
 use tollgate::{
     Quota,
-    tower::{Headers, RateLimitLayer, ResponseBody},
+    tower::{HeaderStyle, RateLimitLayer, ResponseBody},
 };
 use tower::{Layer, service_fn, util::MapResponseLayer};
 
@@ -83,7 +83,7 @@ where
     let app = Router::new().route("/", get(|| async { GRANTED }));
     let limit =
         |quota| RateLimitLayer::per_ip(quota).peer_from(|peer: &ConnectInfo<Peer>| peer.0.0);
-    let never_used_up = Quota::per_second(1_000_000_000).capacity(900);
+    let never_used_up = Quota::per_second(1_000_000_000).with_capacity(900);
     let as_axums =
         MapResponseLayer::new(|answer: Response<_>| answer.map(ResponseBody::into_inner));
     let app = match mode {
@@ -124,9 +124,9 @@ where
         }
         "per_connection" | "no_headers" => {
             let headers = if mode == "per_connection" {
-                Headers::XRateLimit
+                HeaderStyle::XRateLimit
             } else {
-                Headers::RetryAfter
+                HeaderStyle::RetryAfter
             };
             let limit = RateLimitLayer::per_ip(never_used_up).headers(headers);
             let connections = service_fn(move |stream: IncomingStream<'_, L>| {

@@ -11,7 +11,7 @@ use std::{collections::VecDeque, thread};
 use tollgate::{Bucket, KeyedLimiter, Quota};
 
 /// How often the other service may be called, whoever it is for.
-static CALLS: Bucket = Bucket::new(Quota::per_second(100).capacity(2));
+static CALLS: Bucket = Bucket::new(Quota::per_second(100).with_capacity(2));
 
 struct Job {
     tenant: &'static str,
@@ -38,7 +38,7 @@ fn main() {
         number,
     }));
 
-    let tenants = KeyedLimiter::new(Quota::per_hour(60).capacity(5), 10_000);
+    let tenants = KeyedLimiter::new(Quota::per_hour(60).with_capacity(5), 10_000);
     let mut put_off = Vec::new();
     while let Some(job) = queue.pop_front() {
         match tenants.try_acquire(job.tenant, 1).ok() {

@@ -13,7 +13,7 @@ use tonic::transport::server::{Server, TcpConnectInfo, TcpIncoming};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let limit = RateLimitLayer::per_ip(Quota::per_hour(60).capacity(10))
+    let limit = RateLimitLayer::per_ip(Quota::per_hour(60).with_capacity(10))
         .peer_from(|peer: &TcpConnectInfo| peer.remote_addr());
     let (_reporter, health) = tonic_health::server::health_reporter();
 

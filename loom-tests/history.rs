@@ -127,7 +127,7 @@ fn may_precede(before: &Charge, after: &Charge) -> bool {
 }
 
 fn sound(quota: &Quota, charges: &[Charge]) -> bool {
-    let capacity = u64::from(quota.get_capacity());
+    let capacity = u64::from(quota.capacity());
     charges.iter().enumerate().all(|(first, from)| {
         let later = &charges[first..];
         if quota.is_interval() {
@@ -152,7 +152,7 @@ fn sound(quota: &Quota, charges: &[Charge]) -> bool {
 /// emptier.
 fn leaves(quota: &Quota, trace: &Trace, charges: &[Charge], refunds: bool) -> bool {
     let Some(last) = charges.iter().map(|charge| charge.window).max() else {
-        return refunds || trace.remaining == quota.get_capacity();
+        return refunds || trace.remaining == quota.capacity();
     };
     if !quota.is_interval() {
         let full_at = charges
@@ -166,7 +166,7 @@ fn leaves(quota: &Quota, trace: &Trace, charges: &[Charge], refunds: bool) -> bo
         .filter(|charge| charge.window == last)
         .map(|charge| charge.cost)
         .sum();
-    let found = u64::from(quota.get_capacity() - trace.remaining);
+    let found = u64::from(quota.capacity() - trace.remaining);
     // A window that was given back whole ends as it begins.
     let emptier =
         full_at < trace.full_at || full_at == trace.full_at && (spent <= found || found == 0);

@@ -23,12 +23,14 @@ use crate::{history, turn::Turn};
 
 /// One token a tick, and a tick is a microsecond: room for debt makes it that coarse.
 pub const fn greedy(capacity: u32) -> Quota {
-    Quota::per_second(1_000_000).capacity(capacity).debt(5000)
+    Quota::per_second(1_000_000)
+        .with_capacity(capacity)
+        .with_debt(5000)
 }
 
 /// All tokens back after [`WINDOW`] ticks.
 pub const fn interval(capacity: u32) -> Quota {
-    Quota::interval(capacity, Duration::from_nanos(1 << 31)).debt(u32::MAX)
+    Quota::interval(capacity, Duration::from_nanos(1 << 31)).with_debt(u32::MAX)
 }
 
 /// Ticks in the window of an interval quota.
@@ -221,7 +223,7 @@ impl Model {
             &self.quota,
             full_at.saturating_sub(refill(&self.quota)),
         ));
-        if found.remaining() == self.quota.get_capacity() {
+        if found.remaining() == self.quota.capacity() {
             let taken = ticks(
                 &self.quota,
                 bucket.try_acquire_at(Duration::ZERO, 1).reset_after(),
@@ -323,7 +325,7 @@ pub fn refill(quota: &Quota) -> u64 {
     if quota.is_interval() {
         WINDOW
     } else {
-        quota.get_capacity().into()
+        quota.capacity().into()
     }
 }
 

@@ -129,7 +129,7 @@ impl TableModel {
 
     /// A key that keeps its slot: it stays far from full.
     pub fn filler(self, key: Key) -> TableModel {
-        let capacity = self.quota.get_capacity();
+        let capacity = self.quota.capacity();
         (0..FILLER_CALLS).fold(self, |model, _| {
             model.before(0, key, Call::Reserve(capacity, 1000))
         })
@@ -220,7 +220,7 @@ impl TableModel {
                     .collect()
             };
             let found = limiter.try_acquire_at(Duration::ZERO, &key, 0);
-            let forgotten = found.remaining() == self.quota.get_capacity();
+            let forgotten = found.remaining() == self.quota.capacity();
             let trace = Trace {
                 before: of_key(&before.entries),
                 threads: logs

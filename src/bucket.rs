@@ -23,7 +23,7 @@ use crate::{
 /// use tollgate::{Bucket, Quota};
 ///
 /// // 10 at once, then 5 a second. A static: no lazy cell, no allocation.
-/// static UPLOADS: Bucket = Bucket::new(Quota::per_second(5).capacity(10));
+/// static UPLOADS: Bucket = Bucket::new(Quota::per_second(5).with_capacity(10));
 ///
 /// # #[cfg(feature = "std")]
 /// if UPLOADS.try_acquire(1).is_allowed() {
@@ -86,7 +86,7 @@ impl Bucket {
     ///
     /// This is what `acquire` (feature `tokio`) is made of, for other runtimes and for threads.
     /// Reservations are ready in the order they were made, but for one that takes the place of
-    /// somebody who left. What is taken ahead of time is bounded by [`Quota::debt`].
+    /// somebody who left. What is taken ahead of time is bounded by [`Quota::with_debt`].
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Outcome, Quota}};

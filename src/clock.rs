@@ -138,7 +138,7 @@ impl Bucket {
     ///
     /// ```
     /// # use tollgate::{Bucket, Quota};
-    /// static UPLOADS: Bucket = Bucket::new(Quota::per_second(5).capacity(10));
+    /// static UPLOADS: Bucket = Bucket::new(Quota::per_second(5).with_capacity(10));
     /// assert!(UPLOADS.try_acquire(10).is_allowed());
     /// assert!(UPLOADS.try_acquire(10).is_refused());
     /// ```

@@ -13,7 +13,7 @@ use crate::{
 ///
 /// ```
 /// use {std::time::Duration, tollgate::{Bucket, Quota}};
-/// let bucket = Bucket::new(Quota::per_second(5).capacity(10));
+/// let bucket = Bucket::new(Quota::per_second(5).with_capacity(10));
 /// let now = Duration::ZERO;
 /// let decision = bucket.try_acquire_at(now, 8);
 /// assert!(decision.is_allowed());
@@ -205,7 +205,7 @@ impl Decision {
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
-    /// let bucket = Bucket::new(Quota::per_second(5).capacity(10));
+    /// let bucket = Bucket::new(Quota::per_second(5).with_capacity(10));
     /// assert_eq!(bucket.try_acquire_at(Duration::ZERO, 1).window(), Duration::from_secs(2));
     /// ```
     #[must_use]

@@ -62,7 +62,7 @@ const BATCH: usize = 16;
 /// lost: there is no sweeper, and no time to live. Memory never grows, so a flood of keys cannot
 /// exhaust it. A table made for `max_keys` has room for that many keys that are not full at the
 /// same time, but for one in a million. Should a key find no room, [`WhenFull`] says what happens,
-/// and [`Stats`] counts it.
+/// and [`KeyedStats`] counts it.
 ///
 /// # What a collision means
 ///
@@ -88,7 +88,7 @@ pub struct KeyedLimiter<S = RandomState> {
 /// What a [`KeyedLimiter`] holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Stats {
+pub struct KeyedStats {
     /// Keys whose bucket is not full.
     pub live: usize,
     /// Keys that were forgotten before their bucket was full, since the quota was last replaced.

@@ -5,7 +5,7 @@
 //! use tollgate::{Bucket, Quota};
 //!
 //! // 10 at once, then 5 a second. A static: no lazy cell, no allocation. A zero here does not compile.
-//! static UPLOADS: Bucket = Bucket::new(Quota::per_second(5).capacity(10));
+//! static UPLOADS: Bucket = Bucket::new(Quota::per_second(5).with_capacity(10));
 //!
 //! # #[cfg(feature = "std")]
 //! if UPLOADS.try_acquire(1).is_allowed() {
@@ -108,11 +108,12 @@ pub use bucket::Bucket;
 pub use clock::ManualClock;
 pub use decision::{Decision, Outcome, Refused};
 #[cfg(feature = "std")]
-pub use keyed::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Stats, WhenFull};
+pub use keyed::{BuildError, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, WhenFull};
 pub use quota::{Quota, QuotaError};
 #[cfg(feature = "redis")]
 pub use redis::{
-    OnError, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, SharedDecision, Source,
+    DecisionSource, RedisError, RedisFallback, RedisLimiter, RedisLimiterBuilder, RedisStats,
+    SharedDecision,
 };
 
 /// The README's examples, run as tests.

@@ -38,7 +38,7 @@ const DEFAULT_DEBT: u32 = 1000;
 /// ```
 /// use tollgate::Quota;
 ///
-/// const UPLOADS: Quota = Quota::per_second(5).capacity(10);
+/// const UPLOADS: Quota = Quota::per_second(5).with_capacity(10);
 /// assert_eq!(UPLOADS.to_string(), "5/second, capacity 10");
 /// assert_eq!("5/second, capacity 10".parse(), Ok(UPLOADS));
 /// ```
@@ -50,7 +50,7 @@ const DEFAULT_DEBT: u32 = 1000;
 /// ```
 ///
 /// A number that a person types at run time goes through [`Quota::new`], [`Quota::try_interval`],
-/// [`Quota::from_rate`], [`Quota::try_capacity`] or `parse`, which return an error instead.
+/// [`Quota::from_rate`], [`Quota::try_with_capacity`] or `parse`, which return an error instead.
 #[derive(Clone, Copy)]
 pub struct Quota {
     capacity: u32,
@@ -68,7 +68,7 @@ pub(crate) enum Kind {
 
 impl Quota {
     /// `tokens` a second, dripping back evenly; the capacity is `tokens` too, until
-    /// [`Quota::capacity`] says otherwise.
+    /// [`Quota::with_capacity`] says otherwise.
     ///
     /// # Panics
     /// When `tokens` is zero or above 10⁹; in a `const` or `static`, that is a compile error.
@@ -131,15 +131,15 @@ impl Quota {
     /// ```
     /// # use tollgate::Quota;
     /// // 10 at once, then one every 12 seconds.
-    /// const LOGINS: Quota = Quota::per_minute(5).capacity(10);
+    /// const LOGINS: Quota = Quota::per_minute(5).with_capacity(10);
     /// ```
     ///
     /// # Panics
-    /// When [`Quota::try_capacity`] would return an error.
+    /// When [`Quota::try_with_capacity`] would return an error.
     #[doc(alias = "burst")]
     #[must_use]
-    pub const fn capacity(self, tokens: u32) -> Quota {
-        match self.try_capacity(tokens) {
+    pub const fn with_capacity(self, tokens: u32) -> Quota {
+        match self.try_with_capacity(tokens) {
             Ok(quota) => quota,
             Err(error) => error.panic(),
         }
@@ -152,10 +152,10 @@ impl Quota {
     /// at least 1000.
     ///
     /// # Panics
-    /// When [`Quota::try_debt`] would return an error.
+    /// When [`Quota::try_with_debt`] would return an error.
     #[must_use]
-    pub const fn debt(self, tokens: u32) -> Quota {
-        match self.try_debt(tokens) {
+    pub const fn with_debt(self, tokens: u32) -> Quota {
+        match self.try_with_debt(tokens) {
             Ok(quota) => quota,
             Err(error) => error.panic(),
         }
@@ -222,16 +222,16 @@ impl Quota {
         )
     }
 
-    /// Like [`Quota::capacity`], for a number that is not known to be good.
+    /// Like [`Quota::with_capacity`], for a number that is not known to be good.
     ///
     /// ```
     /// # use tollgate::{Quota, QuotaError};
-    /// assert_eq!(Quota::per_minute(5).try_capacity(0), Err(QuotaError::ZeroCapacity));
+    /// assert_eq!(Quota::per_minute(5).try_with_capacity(0), Err(QuotaError::ZeroCapacity));
     /// ```
     ///
     /// # Errors
     /// When `tokens` is zero, or an interval quota would give more than 10⁹ tokens a second.
-    pub const fn try_capacity(self, tokens: u32) -> Result<Quota, QuotaError> {
+    pub const fn try_with_capacity(self, tokens: u32) -> Result<Quota, QuotaError> {
         let refill = match self.kind {
             Kind::Greedy => self.tokens,
             Kind::Interval => tokens as u64,
@@ -240,17 +240,17 @@ impl Quota {
             Quota::validated(tokens, refill, self.period_nanos, self.kind),
             self.debt,
         ) {
-            (Ok(quota), Some(debt)) => quota.try_debt(debt),
+            (Ok(quota), Some(debt)) => quota.try_with_debt(debt),
             (result, _) => result,
         }
     }
 
-    /// Like [`Quota::debt`], for a number that is not known to be good.
+    /// Like [`Quota::with_debt`], for a number that is not known to be good.
     ///
     /// # Errors
     /// When so much debt would leave the word too few bits for time: [`Quota::resolution`] may be
     /// at most a microsecond, or a quarter of the time in which the capacity comes back.
-    pub const fn try_debt(self, tokens: u32) -> Result<Quota, QuotaError> {
+    pub const fn try_with_debt(self, tokens: u32) -> Result<Quota, QuotaError> {
         let quota = Quota {
             debt: Some(tokens),
             ..self
@@ -269,13 +269,13 @@ impl Quota {
     /// The most tokens a bucket holds.
     #[doc(alias = "burst")]
     #[must_use]
-    pub const fn get_capacity(&self) -> u32 {
+    pub const fn capacity(&self) -> u32 {
         self.capacity
     }
 
     /// How many tokens waiters may reserve beyond the capacity.
     #[must_use]
-    pub const fn get_debt(&self) -> u32 {
+    pub const fn debt(&self) -> u32 {
         match self.debt {
             Some(debt) => debt,
             None if self.capacity > DEFAULT_DEBT => self.capacity,
@@ -321,7 +321,7 @@ impl Quota {
     ///
     /// ```
     /// use {std::time::Duration, tollgate::Quota};
-    /// assert_eq!(Quota::per_second(1).capacity(10).resolution(), Duration::from_nanos(244_141));
+    /// assert_eq!(Quota::per_second(1).with_capacity(10).resolution(), Duration::from_nanos(244_141));
     /// ```
     #[must_use]
     pub const fn resolution(&self) -> Duration {

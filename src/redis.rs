@@ -17,7 +17,7 @@
 //! memory: see `lease` for the protocol and its bound, and `leasing` for what drives it.
 //!
 //! **Never in the way.** A request waits for Redis once, for at most the timeout. Then the
-//! [`breaker`] is open, everybody is answered from memory as [`OnError`] says, and a probe in the
+//! [`breaker`] is open, everybody is answered from memory as [`RedisFallback`] says, and a probe in the
 //! background finds out when Redis is well again.
 //!
 //! - `target`, `client`, `batch`, `script`, `error`: the only files that know the redis crate, with
@@ -54,9 +54,9 @@ mod watch;
 use std::{fmt, sync::Arc};
 
 pub use builder::RedisLimiterBuilder;
-pub use decision::{SharedDecision, Source};
+pub use decision::{DecisionSource, SharedDecision};
 pub use error::RedisError;
-pub use fallback::OnError;
+pub use fallback::RedisFallback;
 pub use health::RedisStats;
 use leasing::Last;
 use shared::Shared;
@@ -136,7 +136,7 @@ use crate::quota::Quota;
 ///
 /// # When Redis is ill
 ///
-/// A decision is never an error. [`SharedDecision::source`] says who made it, and [`OnError`] who
+/// A decision is never an error. [`SharedDecision::source`] says who made it, and [`RedisFallback`] who
 /// does when Redis cannot. Each request waits for at most the timeout, and once one has, the others
 /// do not, until Redis is well again. What was asked in vain may be charged in Redis all the same,
 /// when a server that hung goes on: too much, and never too little.
@@ -175,11 +175,11 @@ impl RedisLimiter {
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), tollgate::RedisError> {
-    /// use {std::time::Duration, tollgate::{OnError, Quota, RedisLimiter}};
+    /// use {std::time::Duration, tollgate::{RedisFallback, Quota, RedisLimiter}};
     ///
     /// let limiter = RedisLimiter::builder("rediss://:secret@redis.example/0", Quota::per_second(100))
     ///     .timeout(Duration::from_millis(20))
-    ///     .on_error(OnError::Local { share: 0.25 }) // four processes
+    ///     .on_error(RedisFallback::Local { share: 0.25 }) // four processes
     ///     .connect()
     ///     .await?;
     /// # Ok(()) }
@@ -242,14 +242,14 @@ impl RedisLimiter {
     ) -> bool {
         let key = key.as_ref();
         match decision.source() {
-            Source::Redis => {
+            DecisionSource::Redis => {
                 self.shared
                     .refund(self.shared.settings().owner(key), key, decision)
                     .await
             }
-            Source::Local => self.shared.fallback.refund(key, decision.decision()),
-            Source::Lease => self.shared.unspend(key, decision),
-            Source::Open | Source::Closed => false,
+            DecisionSource::Local => self.shared.fallback.refund(key, decision.decision()),
+            DecisionSource::Lease => self.shared.unspend(key, decision),
+            DecisionSource::Open | DecisionSource::Closed => false,
         }
     }
 

@@ -44,7 +44,7 @@ impl Serialize for Quota {
 ///     logins = { capacity = 3, refill = { every = "1h", mode = "interval" } }
 ///     "#,
 /// )?;
-/// assert_eq!(limits.uploads, Quota::per_second(5).capacity(10));
+/// assert_eq!(limits.uploads, Quota::per_second(5).with_capacity(10));
 /// assert_eq!(limits.logins.to_string(), "3 per hour, all at once");
 /// # Ok::<(), toml::de::Error>(())
 /// ```
@@ -151,7 +151,7 @@ impl Fields {
         };
         let quota = quota.map_err(E::custom)?;
         self.debt
-            .map_or(Ok(quota), |debt| quota.try_debt(debt))
+            .map_or(Ok(quota), |debt| quota.try_with_debt(debt))
             .map_err(E::custom)
     }
 }

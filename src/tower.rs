@@ -90,7 +90,7 @@
 //!   writes itself changes that.
 //! - **IPv6 clients are told apart by their /64**, since each has that many addresses;
 //!   [`RateLimitLayer::ipv6_prefix`] differs.
-//! - **Memory is fixed**: 100,000 clients in 2.7 MB. [`RateLimitLayer::shared`] takes a limiter of
+//! - **Memory is fixed**: 100,000 clients in 2.7 MB. [`RateLimitLayer::with_limiter`] takes a limiter of
 //!   any other size.
 //! - **What is refused never reaches your service**, nor does what has no key: 401 without the
 //!   header of a [`Key::header`].
@@ -100,8 +100,8 @@
 //! # What the client sees
 //!
 //! Every answer that was decided on carries `X-RateLimit-Limit`, `X-RateLimit-Remaining` and
-//! `X-RateLimit-Reset`; a refusal is 429 with `Retry-After` and a JSON object. [`Headers::Draft11`]
-//! is the IETF draft instead, [`Headers::Both`] both, and with [`Headers::RetryAfter`] a refusal
+//! `X-RateLimit-Reset`; a refusal is 429 with `Retry-After` and a JSON object. [`HeaderStyle::Draft11`]
+//! is the IETF draft instead, [`HeaderStyle::Both`] both, and with [`HeaderStyle::RetryAfter`] a refusal
 //! has that header, and what is allowed none, which costs least. Of two limits, one around the
 //! other, the inner one's headers stand. A gRPC request is refused in gRPC's own way: status 200,
 //! `grpc-status: 8` (`RESOURCE_EXHAUSTED`), the same headers as metadata.
@@ -156,7 +156,7 @@ pub use body::ResponseBody;
 pub use decided::WITHOUT_REDIS;
 pub use forwarded::TrustedProxies;
 pub use future::ResponseFuture;
-pub use headers::Headers;
+pub use headers::HeaderStyle;
 pub use key::Key;
 pub use layer::RateLimitLayer;
 pub use peer::PeerAddr;

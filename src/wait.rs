@@ -35,11 +35,11 @@ impl Bucket {
     ///
     /// # Errors
     /// When `cost` is above the capacity, or so much is waiting already that the quota's
-    /// [debt](crate::Quota::debt) is used up: at once, with nothing taken.
+    /// [debt](crate::Quota::with_debt) is used up: at once, with nothing taken.
     ///
     /// ```
     /// # use tollgate::{Bucket, Quota};
-    /// static UPLOADS: Bucket = Bucket::new(Quota::per_second(100).capacity(10));
+    /// static UPLOADS: Bucket = Bucket::new(Quota::per_second(100).with_capacity(10));
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
     /// for _ in 0..20 {

@@ -30,7 +30,7 @@ fn limiter(quota: Quota, max_keys: usize) -> (KeyedLimiter, ManualClock) {
 
 #[test]
 fn keys_do_not_share_buckets() {
-    let (limiter, _) = limiter(Quota::per_second(1).capacity(2), 1000);
+    let (limiter, _) = limiter(Quota::per_second(1).with_capacity(2), 1000);
     for key in 0..500_u32 {
         assert!(limiter.try_acquire(&key, 2).is_allowed(), "{key}");
     }
@@ -59,7 +59,7 @@ fn anything_that_hashes_is_a_key() {
 
 #[test]
 fn a_refilled_bucket_makes_room_with_nothing_lost() {
-    let (limiter, clock) = limiter(Quota::per_second(1).capacity(10), 100);
+    let (limiter, clock) = limiter(Quota::per_second(1).with_capacity(10), 100);
     let slots = limiter.stats().slots as u64;
     for round in 0..50_u64 {
         for key in 0..slots / 3 {
@@ -207,7 +207,7 @@ fn a_quota_replaced_under_traffic_is_seen_whole() {
 fn several_changes_at_once_are_seen_together() {
     let (limiter, _) = limiter(Quota::per_day(1), 1000);
     limiter.set_rule("gone", Quota::per_day(9));
-    limiter.change(None, [("alice", Some(Quota::per_day(5))), ("gone", None)]);
+    limiter.update(None, [("alice", Some(Quota::per_day(5))), ("gone", None)]);
     assert_eq!(
         (limiter.rule("alice"), limiter.rule("gone")),
         (Some(Quota::per_day(5)), None)
@@ -215,13 +215,13 @@ fn several_changes_at_once_are_seen_together() {
     assert!(
         limiter.try_acquire("bob", 1).is_allowed() && limiter.try_acquire("alice", 5).is_allowed()
     );
-    limiter.change(None, [("bob", Some(Quota::per_day(7)))]);
+    limiter.update(None, [("bob", Some(Quota::per_day(7)))]);
     assert_eq!(
         (limiter.available("alice"), limiter.available("bob")),
         (0, 7),
         "others keep their buckets"
     );
-    limiter.change(Some(Quota::per_day(2)), [("bob", None)]);
+    limiter.update(Some(Quota::per_day(2)), [("bob", None)]);
     let left = [
         limiter.available("alice"),
         limiter.available("bob"),
@@ -230,7 +230,7 @@ fn several_changes_at_once_are_seen_together() {
     assert_eq!(left, [5, 2, 2], "a new default makes all buckets full");
 
     // Default, one rule and another are the same number, always.
-    limiter.change(
+    limiter.update(
         Some(Quota::per_day(100)),
         [
             ("alice", Some(Quota::per_day(100))),
@@ -254,7 +254,7 @@ fn several_changes_at_once_are_seen_together() {
         }
         for number in 1..2000 {
             let quota = Quota::per_day(number);
-            limiter.change(Some(quota), [("alice", Some(quota)), ("bob", Some(quota))]);
+            limiter.update(Some(quota), [("alice", Some(quota)), ("bob", Some(quota))]);
         }
         done.store(true, Ordering::Relaxed);
     });

@@ -104,8 +104,8 @@ impl History {
         let mut uses: Vec<_> = self.uses.iter().collect();
         uses.sort_by_key(|each| each.time);
         let rate = rate(&self.quota);
-        let limit = integer(self.quota.get_capacity())
-            + &rate * integer(self.quota.resolution().as_nanos());
+        let limit =
+            integer(self.quota.capacity()) + &rate * integer(self.quota.resolution().as_nanos());
         // The most that any window which ends now has admitted beyond what came back in it.
         let (mut most, mut before) = (BigRational::zero(), 0);
         for each in uses {
@@ -133,7 +133,7 @@ impl History {
         let length = nanos(self.quota.period());
         let mut before = 0;
         for (&end, &used) in &windows {
-            if used > u64::from(self.quota.get_capacity()) {
+            if used > u64::from(self.quota.capacity()) {
                 return Err(format!("{used} in the window that ends at {end}: {self:?}"));
             }
             if before > 0 && end < u64::MAX && end - before < length {
@@ -296,7 +296,7 @@ proptest! {
         capacity in 1..=6_u32,
         costs in prop::collection::vec(prop::collection::vec((1..=6_u32, any::<bool>()), 100..200), 2..=4),
     ) {
-        let quota = Quota::per_second(1).capacity(capacity).debt(10_000);
+        let quota = Quota::per_second(1).with_capacity(capacity).with_debt(10_000);
         let history = queued_by_threads(&Bucket::new(quota), &costs, Duration::from_secs(1000));
         history.check().map_err(TestCaseError::fail)?;
     }

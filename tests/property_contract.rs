@@ -38,7 +38,7 @@ struct Contract {
 impl Contract {
     fn new(quota: &Quota) -> Contract {
         let bucket = Continuous::new(quota);
-        let debt = integer(quota.get_debt());
+        let debt = integer(quota.debt());
         let step = integer(quota.resolution().as_nanos());
         let per_second = (&bucket.capacity + &debt) * &bucket.rate * integer(1_000_000_000);
         let late = if per_second > integer(1_u64 << 33) {
@@ -205,8 +205,8 @@ proptest! {
         if end < Duration::MAX {
             prop_assert!(end <= length && end + quota.resolution() > length, "{}: {:?}", quota, end);
             let just_before = start + end - Duration::from_nanos(1);
-            prop_assert_eq!(bucket.available_at(just_before), quota.get_capacity() - 1);
-            prop_assert_eq!(bucket.available_at(start + end), quota.get_capacity());
+            prop_assert_eq!(bucket.available_at(just_before), quota.capacity() - 1);
+            prop_assert_eq!(bucket.available_at(start + end), quota.capacity());
         }
     }
 }

@@ -81,7 +81,7 @@ fn compare(quota: Quota, start: u64, calls: &[generate::Call]) -> Result<(), Tes
                 let answer = Answer::of(&decision);
                 prop_assert_eq!(
                     (decision.cost(), decision.limit()),
-                    (cost, quota.get_capacity())
+                    (cost, quota.capacity())
                 );
                 let (mut next, mut expected) = (Vec::new(), None);
                 for world in &worlds {

@@ -51,7 +51,7 @@ fn admits_the_rate(quota: Quota, take: Take, length: u64, random: bool) {
     let (mut now, mut admitted) = (start, 0_u64);
     assert!(
         bucket
-            .try_acquire_at(Duration::from_nanos(now), quota.get_capacity())
+            .try_acquire_at(Duration::from_nanos(now), quota.capacity())
             .is_allowed()
     );
     for step in steps(random, length) {
@@ -72,7 +72,7 @@ fn admits_the_rate(quota: Quota, take: Take, length: u64, random: bool) {
                 0
             };
         assert!(
-            before < u64::from(quota.get_capacity()),
+            before < u64::from(quota.capacity()),
             "{quota}: was full, and a full bucket loses what comes back"
         );
     }
@@ -163,7 +163,7 @@ fn windows_follow_one_another_without_delay() {
         let poll = YEAR / POLLS;
         let window = Duration::from_nanos(poll * polls_per_window);
         let quota = Quota::try_interval(capacity, window)
-            .and_then(|quota| quota.try_debt(debt))
+            .and_then(|quota| quota.try_with_debt(debt))
             .unwrap();
         let bucket = Bucket::new(quota);
         let admitted: u64 = (0..POLLS)

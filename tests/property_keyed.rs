@@ -149,12 +149,12 @@ impl Game {
     }
 
     fn cost(&mut self, key: Key, (eighths, more): Cost) -> u32 {
-        let capacity = u64::from(self.owned(key).quota.get_capacity());
+        let capacity = u64::from(self.owned(key).quota.capacity());
         u32::try_from((capacity * eighths).div_ceil(8) + more).unwrap_or(u32::MAX)
     }
 
     fn later(&mut self, later: &Later) {
-        let capacity = u64::from(self.quota.get_capacity());
+        let capacity = u64::from(self.quota.capacity());
         let (tokens, off) = match *later {
             Later::Same => return,
             Later::Tokens(count, off) => (count, off),
@@ -362,7 +362,7 @@ proptest! {
             }
         }
         let step = quota.resolution().as_nanos();
-        let most = integer(quota.get_capacity()) + rate(&quota) * integer(u128::from(last) + step);
+        let most = integer(quota.capacity()) + rate(&quota) * integer(u128::from(last) + step);
         for (key, tokens) in admitted {
             prop_assert!(integer(tokens) <= most, "{}: key {} was given {}", quota, key, tokens);
         }

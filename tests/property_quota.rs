@@ -65,7 +65,7 @@ fn use_it(quota: Quota) {
     let bucket = Bucket::new(quota);
     assert!(
         bucket
-            .try_acquire_at(Duration::MAX, quota.get_capacity())
+            .try_acquire_at(Duration::MAX, quota.capacity())
             .is_allowed()
     );
     assert!(bucket.try_acquire_at(Duration::MAX, 1).is_refused());
@@ -78,8 +78,8 @@ proptest! {
     fn what_is_printed_reads_back(quota in generate::quota()) {
         let read: Quota = quota.to_string().parse().unwrap();
         prop_assert_eq!(read, quota);
-        prop_assert_eq!(read.get_capacity(), quota.get_capacity());
-        prop_assert_eq!(read.get_debt(), quota.get_debt());
+        prop_assert_eq!(read.capacity(), quota.capacity());
+        prop_assert_eq!(read.debt(), quota.debt());
         prop_assert_eq!(read.is_interval(), quota.is_interval());
         prop_assert_eq!(rate(&read), rate(&quota));
     }
@@ -89,9 +89,9 @@ proptest! {
         let longer = nanos(quota.period()).checked_mul(times).filter(|&period| period <= generate::CENTURY);
         let (Some(period), Some(tokens)) = (longer, quota.tokens().checked_mul(times)) else { return Ok(()) };
         let tokens = (tokens - off).max(1);
-        let other = Quota::new(quota.get_capacity(), tokens, Duration::from_nanos(period)).unwrap();
-        let other = other.try_debt(quota.get_debt()).unwrap_or(other);
-        prop_assert_eq!(other == quota, rate(&other) == rate(&quota) && other.get_debt() == quota.get_debt());
+        let other = Quota::new(quota.capacity(), tokens, Duration::from_nanos(period)).unwrap();
+        let other = other.try_with_debt(quota.debt()).unwrap_or(other);
+        prop_assert_eq!(other == quota, rate(&other) == rate(&quota) && other.debt() == quota.debt());
     }
 
     #[test]
@@ -165,7 +165,7 @@ proptest! {
     ) {
         let period = Duration::from_nanos(period);
         for quota in [Quota::new(capacity, tokens, period), Quota::try_interval(capacity, period)] {
-            for quota in [quota, quota.and_then(|quota| quota.try_debt(debt))].into_iter().flatten() {
+            for quota in [quota, quota.and_then(|quota| quota.try_with_debt(debt))].into_iter().flatten() {
                 use_it(quota);
             }
         }

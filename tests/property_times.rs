@@ -46,7 +46,7 @@ fn times_are_exact(bucket: &Bucket, event: &Event) -> Result<(), TestCaseError> 
     else {
         return Ok(());
     };
-    let (before, capacity) = (shown(bucket), bucket.quota().get_capacity());
+    let (before, capacity) = (shown(bucket), bucket.quota().capacity());
     if let Some(retry_after) = decision.retry_after() {
         prop_assert!(retry_after > Duration::ZERO);
         prop_assert_eq!(
@@ -176,7 +176,7 @@ fn nothing_is_minted(
     calls: &[generate::Call],
 ) -> Result<(), TestCaseError> {
     let mut player = Player::new(quota, start);
-    let (mut last_charge, mut there_much_later) = (Duration::ZERO, quota.get_capacity());
+    let (mut last_charge, mut there_much_later) = (Duration::ZERO, quota.capacity());
     for call in calls {
         let Some(Event::Decided {
             now,
@@ -224,11 +224,7 @@ fn nothing_is_minted(
 fn time_ends(quota: Quota, behind: &[u64]) -> Result<(), TestCaseError> {
     let bucket = Bucket::new(quota);
     let end = Duration::from_nanos(HORIZON);
-    prop_assert!(
-        bucket
-            .try_acquire_at(end, quota.get_capacity())
-            .is_allowed()
-    );
+    prop_assert!(bucket.try_acquire_at(end, quota.capacity()).is_allowed());
     let behind = behind
         .iter()
         .map(|&more| end.saturating_add(Duration::from_nanos(more)));

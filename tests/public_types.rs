@@ -5,11 +5,11 @@ use std::{convert::Infallible, error::Error, fmt::Debug};
 use axum::body::Body;
 use http::{Request, Response};
 use tollgate::{
-    Bucket, BuildError, Decision, KeyedLimiter, KeyedLimiterBuilder, ManualClock, OnError, Outcome,
-    Quota, QuotaError, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, Refused,
-    SharedDecision, Source, Stats, WhenFull,
+    Bucket, BuildError, Decision, DecisionSource, KeyedLimiter, KeyedLimiterBuilder, KeyedStats,
+    ManualClock, Outcome, Quota, QuotaError, RedisError, RedisFallback, RedisLimiter,
+    RedisLimiterBuilder, RedisStats, Refused, SharedDecision, WhenFull,
     tower::{
-        Headers, Key, PeerAddr, RateLimit, RateLimitLayer, ResponseBody, ResponseFuture,
+        HeaderStyle, Key, PeerAddr, RateLimit, RateLimitLayer, ResponseBody, ResponseFuture,
         TrustedProxies,
     },
 };
@@ -31,22 +31,22 @@ fn they_are_all_send_and_sync_and_debug() {
         KeyedLimiter,
         KeyedLimiterBuilder,
         WhenFull,
-        Stats,
+        KeyedStats,
         ManualClock,
     )>();
     everyday::<(
         RedisLimiter,
         RedisLimiterBuilder,
-        OnError,
+        RedisFallback,
         RedisStats,
         SharedDecision,
-        Source,
+        DecisionSource,
     )>();
     everyday::<(
         RateLimitLayer,
         RateLimit<Service>,
         Key,
-        Headers,
+        HeaderStyle,
         PeerAddr,
         TrustedProxies,
         ResponseBody<String>,

@@ -15,7 +15,7 @@ use std::{
 use futures_util::future::join_all;
 use server::{PATIENCE, RedisServer, eventually};
 use tokio::time::timeout;
-use tollgate::{OnError, Outcome, Quota, RedisLimiter, Source};
+use tollgate::{DecisionSource, Outcome, Quota, RedisFallback, RedisLimiter};
 
 /// So few that a test does not see one come back.
 const SLOW: Quota = Quota::per_hour(1);
@@ -37,7 +37,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_get_what_they_wait_for_and_never_more_than_there_is() {
     let server = RedisServer::start();
-    let quota = Quota::per_second(50).capacity(5);
+    let quota = Quota::per_second(50).with_capacity(5);
     let (one, other) = (limiter(&server, quota).await, limiter(&server, quota).await);
     let began = Instant::now();
     let served = Mutex::new(Vec::new());
@@ -47,7 +47,7 @@ async fn all_get_what_they_wait_for_and_never_more_than_there_is() {
             let decision = limiter.acquire("key", 2).await.unwrap();
             assert_eq!(
                 (decision.is_allowed(), decision.source()),
-                (true, Source::Redis)
+                (true, DecisionSource::Redis)
             );
             served.lock().unwrap().push(began.elapsed());
         }
@@ -204,7 +204,7 @@ async fn who_waits_learns_of_what_makes_tokens_come_earlier() {
 #[tokio::test]
 async fn tokens_on_lease_are_waited_for_too() {
     let server = RedisServer::start();
-    let quota = Quota::per_second(50).capacity(10);
+    let quota = Quota::per_second(50).with_capacity(10);
     let limiter = RedisLimiter::builder(&server.url(), quota)
         .timeout(PATIENCE)
         .lease(0.5)
@@ -240,7 +240,7 @@ async fn closed_waits_until_redis_can_be_asked() {
     let mut server = RedisServer::start();
     let builder = RedisLimiter::builder(&server.url(), SLOW)
         .timeout(PATIENCE)
-        .on_error(OnError::Closed);
+        .on_error(RedisFallback::Closed);
     let limiter = builder.connect().await.unwrap();
     alone(&mut server, &limiter).await;
     waiting!(first = limiter.acquire("key", 1));
@@ -253,7 +253,7 @@ async fn closed_waits_until_redis_can_be_asked() {
         (Outcome::Unavailable, None)
     );
     server.restart();
-    assert_eq!(soon(first).await.unwrap().source(), Source::Redis);
+    assert_eq!(soon(first).await.unwrap().source(), DecisionSource::Redis);
 }
 
 #[tokio::test]
@@ -261,12 +261,12 @@ async fn open_lets_those_through_who_wait() {
     let mut server = RedisServer::start();
     let builder = RedisLimiter::builder(&server.url(), SLOW)
         .timeout(PATIENCE)
-        .on_error(OnError::Open);
+        .on_error(RedisFallback::Open);
     let limiter = builder.connect().await.unwrap();
     assert!(limiter.acquire("key", 1).await.is_ok());
     waiting!(first = limiter.acquire("key", 1));
     alone(&mut server, &limiter).await;
-    assert_eq!(soon(first).await.unwrap().source(), Source::Open);
+    assert_eq!(soon(first).await.unwrap().source(), DecisionSource::Open);
 }
 
 #[tokio::test]
@@ -275,16 +275,16 @@ async fn more_than_the_share_waits_until_redis_can_be_asked() {
     let quota = Quota::per_hour(8);
     let builder = RedisLimiter::builder(&server.url(), quota)
         .timeout(PATIENCE)
-        .on_error(OnError::Local { share: 0.25 });
+        .on_error(RedisFallback::Local { share: 0.25 });
     let limiter = builder.connect().await.unwrap();
     alone(&mut server, &limiter).await;
     assert_eq!(
         soon(limiter.acquire("key", 2)).await.unwrap().source(),
-        Source::Local
+        DecisionSource::Local
     );
     waiting!(four = limiter.acquire("key", 4));
     server.restart();
-    assert_eq!(soon(four).await.unwrap().source(), Source::Redis);
+    assert_eq!(soon(four).await.unwrap().source(), DecisionSource::Redis);
     let refused = soon(limiter.acquire("key", 9)).await.unwrap_err();
     assert_eq!(refused.outcome(), Outcome::CostAboveCapacity);
 }

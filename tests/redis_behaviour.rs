@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use behaviour::{Backend, behaves};
 use server::RedisServer;
-use tollgate::{ManualClock, Quota, RedisLimiter, SharedDecision, Source};
+use tollgate::{DecisionSource, ManualClock, Quota, RedisLimiter, SharedDecision};
 
 /// A limiter and a server of its own.
 struct Shared<const LEASES: bool> {
@@ -36,7 +36,7 @@ impl<const LEASES: bool> Backend for Shared<LEASES> {
         let decision = self.limiter.try_acquire(key, cost).await;
         let source = decision.source();
         assert!(
-            source == Source::Redis || LEASES && source == Source::Lease,
+            source == DecisionSource::Redis || LEASES && source == DecisionSource::Lease,
             "{source:?}"
         );
         decision

@@ -6,7 +6,7 @@ mod server;
 use std::{collections::HashSet, time::Duration};
 
 use server::{RedisServer, eventually};
-use tollgate::{Quota, RedisLimiter, Source};
+use tollgate::{DecisionSource, Quota, RedisLimiter};
 
 async fn limiter(server: &RedisServer, quota: Quota) -> RedisLimiter {
     RedisLimiter::builder(&server.url(), quota)
@@ -74,7 +74,7 @@ async fn a_full_bucket_is_gone_and_gives_nothing_back() {
         let decision = limiter.try_acquire("alice", 20).await;
         assert_eq!(
             (decision.source(), decision.remaining()),
-            (Source::Redis, 0)
+            (DecisionSource::Redis, 0)
         );
         eventually("the bucket is gone", || async {
             server.buckets().is_empty()
@@ -97,7 +97,7 @@ async fn a_full_bucket_is_gone_and_gives_nothing_back() {
 async fn who_waits_as_long_as_told_is_allowed() {
     let server = RedisServer::start();
     for quota in [
-        Quota::per_second(4).capacity(2),
+        Quota::per_second(4).with_capacity(2),
         Quota::interval(2, Duration::from_millis(250)),
     ] {
         let limiter = limiter(&server, quota).await;
@@ -177,7 +177,7 @@ async fn many_who_ask_at_once_get_exactly_what_there_is() {
                 let mut allowed = 0;
                 for n in 0..600_u32 {
                     let decision = limiter.try_acquire(&(n % 4).to_string(), 1).await;
-                    assert_eq!(decision.source(), Source::Redis);
+                    assert_eq!(decision.source(), DecisionSource::Redis);
                     allowed += u32::from(decision.is_allowed());
                 }
                 allowed

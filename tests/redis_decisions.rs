@@ -22,7 +22,7 @@ use reference::{
 };
 use server::RedisServer;
 use tokio::runtime::Runtime;
-use tollgate::{Decision, ManualClock, Quota, RedisLimiter, SharedDecision, Source};
+use tollgate::{Decision, DecisionSource, ManualClock, Quota, RedisLimiter, SharedDecision};
 
 /// One bucket in Redis.
 struct Bucket<'a> {
@@ -37,7 +37,7 @@ impl Played for Bucket<'_> {
     fn take(&self, now: Duration, cost: u32) -> SharedDecision {
         self.clock.set(now);
         let decision = self.runtime.block_on(self.limiter.try_acquire("key", cost));
-        assert_eq!(decision.source(), Source::Redis);
+        assert_eq!(decision.source(), DecisionSource::Redis);
         decision
     }
 

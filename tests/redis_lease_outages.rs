@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use server::{PATIENCE, RedisServer, eventually};
-use tollgate::{OnError, Outcome, Quota, RedisLimiter, RedisLimiterBuilder, Source};
+use tollgate::{DecisionSource, Outcome, Quota, RedisFallback, RedisLimiter, RedisLimiterBuilder};
 
 fn builder(server: &RedisServer, quota: Quota) -> RedisLimiterBuilder {
     // A busy machine is not an ill server.
@@ -17,7 +17,7 @@ fn builder(server: &RedisServer, quota: Quota) -> RedisLimiterBuilder {
         .lease(0.1)
 }
 
-async fn source(limiter: &RedisLimiter) -> Source {
+async fn source(limiter: &RedisLimiter) -> DecisionSource {
     limiter.try_acquire("key", 1).await.source()
 }
 
@@ -25,12 +25,12 @@ async fn source(limiter: &RedisLimiter) -> Source {
 /// more than once.
 async fn goes_on_alone(limiter: &RedisLimiter) {
     eventually("what was on lease is spent or has expired", async || {
-        source(limiter).await == Source::Local
+        source(limiter).await == DecisionSource::Local
     })
     .await;
     let (began, before) = (Instant::now(), limiter.stats());
     for _ in 0..1000 {
-        assert_eq!(source(limiter).await, Source::Local);
+        assert_eq!(source(limiter).await, DecisionSource::Local);
     }
     // Waiting a thousand times would take 1000 s.
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
@@ -54,13 +54,13 @@ async fn a_killed_server_is_done_without_until_it_is_back() {
     let mut server = RedisServer::start();
     let limiter = impatient(&server).connect().await.unwrap();
     for _ in 0..100 {
-        assert_eq!(source(&limiter).await, Source::Lease);
+        assert_eq!(source(&limiter).await, DecisionSource::Lease);
     }
     server.kill();
     goes_on_alone(&limiter).await;
     server.restart();
     eventually("answers from leases again", async || {
-        source(&limiter).await == Source::Lease
+        source(&limiter).await == DecisionSource::Lease
     })
     .await;
 }
@@ -80,13 +80,13 @@ async fn a_server_that_hangs_costs_every_waiting_request_one_timeout() {
         })
         .collect();
     for answer in asking {
-        assert_eq!(answer.await.unwrap(), Source::Local);
+        assert_eq!(answer.await.unwrap(), DecisionSource::Local);
     }
     assert!(began.elapsed() < PATIENCE / 3, "{:?}", began.elapsed());
     goes_on_alone(&limiter).await;
     server.signal(Signal::CONT);
     eventually("answers from leases again", async || {
-        source(&limiter).await == Source::Lease
+        source(&limiter).await == DecisionSource::Lease
     })
     .await;
 }
@@ -100,7 +100,7 @@ async fn a_server_that_forgets_everything_is_asked_on() {
         .unwrap();
     for round in 0..4 {
         for _ in 0..100 {
-            assert_eq!(source(&limiter).await, Source::Lease);
+            assert_eq!(source(&limiter).await, DecisionSource::Lease);
         }
         server.command::<()>(if round % 2 == 0 {
             &["FLUSHALL"]
@@ -115,14 +115,14 @@ async fn a_server_that_forgets_everything_is_asked_on() {
 async fn while_the_policy_is_closed_nothing_is_allowed_but_what_was_leased() {
     let mut server = RedisServer::start();
     let limiter = impatient(&server)
-        .on_error(OnError::Closed)
+        .on_error(RedisFallback::Closed)
         .connect()
         .await
         .unwrap();
-    assert_eq!(source(&limiter).await, Source::Lease);
+    assert_eq!(source(&limiter).await, DecisionSource::Lease);
     server.kill();
     eventually("what was on lease is spent or has expired", async || {
-        source(&limiter).await == Source::Closed
+        source(&limiter).await == DecisionSource::Closed
     })
     .await;
     assert_eq!(

@@ -8,7 +8,7 @@ mod server;
 use std::time::{Duration, Instant};
 
 use server::{PATIENCE, RedisServer, eventually};
-use tollgate::{Outcome, Quota, RedisError, RedisLimiter, RedisLimiterBuilder, Source};
+use tollgate::{DecisionSource, Outcome, Quota, RedisError, RedisLimiter, RedisLimiterBuilder};
 
 /// Refills too slowly to matter.
 const QUOTA: Quota = Quota::per_day(1000);
@@ -34,7 +34,10 @@ async fn allowed(limiter: &RedisLimiter, key: &'static str, tasks: u32, asks: u3
                 for _ in 0..asks {
                     let decision = limiter.try_acquire(key, 1).await;
                     assert!(
-                        matches!(decision.source(), Source::Redis | Source::Lease),
+                        matches!(
+                            decision.source(),
+                            DecisionSource::Redis | DecisionSource::Lease
+                        ),
                         "{decision:?}"
                     );
                     allowed += u32::from(decision.is_allowed());
@@ -157,7 +160,7 @@ async fn a_decision_says_what_this_process_knows() {
         let decision = limiter.try_acquire("alice", 1).await;
         assert_eq!(
             (decision.source(), decision.limit(), decision.cost()),
-            (Source::Lease, 1000, 1)
+            (DecisionSource::Lease, 1000, 1)
         );
         // An answer may be under way: what it brings is not known yet.
         assert!(
@@ -173,12 +176,12 @@ async fn a_decision_says_what_this_process_knows() {
     let above = limiter.try_acquire("alice", 1001).await;
     assert_eq!(
         (above.outcome(), above.source()),
-        (Outcome::CostAboveCapacity, Source::Lease)
+        (Outcome::CostAboveCapacity, DecisionSource::Lease)
     );
     let large = limiter.try_acquire("alice", 101).await;
     assert_eq!(
         (large.source(), large.is_allowed()),
-        (Source::Redis, true),
+        (DecisionSource::Redis, true),
         "more than may be on lease"
     );
 }
@@ -221,7 +224,7 @@ async fn what_is_not_spent_comes_back_when_it_expires_and_when_the_limiter_goes(
     );
     assert_eq!(
         other.try_acquire("alice", 1).await.source(),
-        Source::Redis,
+        DecisionSource::Redis,
         "and then nothing is leased"
     );
 }
@@ -332,7 +335,7 @@ async fn a_reset_lets_those_pass_who_were_refused_and_a_new_quota_holds_at_once(
     assert_eq!((decision.limit(), decision.is_allowed()), (40, true));
     limiter.set_rule("vip", Quota::per_day(50)).await.unwrap();
     let vip = limiter.try_acquire("vip", 1).await;
-    assert_eq!((vip.limit(), vip.source()), (50, Source::Lease));
+    assert_eq!((vip.limit(), vip.source()), (50, DecisionSource::Lease));
     assert_eq!(
         limiter.available("alice").await,
         39,
@@ -350,7 +353,7 @@ async fn a_quota_too_small_to_be_leased_is_exact_and_other_modes_have_other_buck
         let decision = limiter.try_acquire("alice", 1).await;
         assert_eq!(
             (decision.source(), decision.remaining()),
-            (Source::Redis, left)
+            (DecisionSource::Redis, left)
         );
     }
     let exact = RedisLimiter::builder(&server.url(), Quota::per_day(9))

@@ -11,7 +11,7 @@ use std::{
 };
 
 use server::{RedisServer, eventually};
-use tollgate::{Quota, RedisLimiter, Source};
+use tollgate::{DecisionSource, Quota, RedisLimiter};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Refills too slowly to matter.
@@ -58,14 +58,14 @@ async fn an_outage_is_two_lines_in_the_log() {
         .await
         .unwrap();
     let source = async || limiter.try_acquire("key", 1).await.source();
-    assert_eq!(source().await, Source::Redis);
+    assert_eq!(source().await, DecisionSource::Redis);
     server.kill();
-    assert_eq!(source().await, Source::Local);
+    assert_eq!(source().await, DecisionSource::Local);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(source().await, Source::Local);
+    assert_eq!(source().await, DecisionSource::Local);
     server.restart();
     eventually("answers from Redis", async || {
-        source().await == Source::Redis
+        source().await == DecisionSource::Redis
     })
     .await;
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();

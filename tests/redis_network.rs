@@ -15,7 +15,7 @@ use std::{
 };
 
 use server::{PATIENCE, RedisServer, eventually};
-use tollgate::{Quota, RedisLimiter, Source};
+use tollgate::{DecisionSource, Quota, RedisLimiter};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -99,14 +99,14 @@ async fn limiter(proxy: &Proxy) -> RedisLimiter {
         .unwrap()
 }
 
-async fn source(limiter: &RedisLimiter) -> Source {
+async fn source(limiter: &RedisLimiter) -> DecisionSource {
     limiter.try_acquire("key", 1).await.source()
 }
 
 async fn goes_on_alone(limiter: &RedisLimiter) {
     let began = Instant::now();
     for _ in 0..1000 {
-        assert_eq!(source(limiter).await, Source::Local);
+        assert_eq!(source(limiter).await, DecisionSource::Local);
     }
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
 }
@@ -116,7 +116,7 @@ async fn answers_that_come_too_late_are_not_waited_for_twice() {
     let server = RedisServer::start();
     let proxy = Proxy::to(server.port);
     let limiter = limiter(&proxy).await;
-    assert_eq!(source(&limiter).await, Source::Redis);
+    assert_eq!(source(&limiter).await, DecisionSource::Redis);
     proxy.delay(3 * TIMEOUT);
     goes_on_alone(&limiter).await;
     tokio::time::sleep(4 * TIMEOUT).await;
@@ -124,7 +124,7 @@ async fn answers_that_come_too_late_are_not_waited_for_twice() {
     assert_eq!(limiter.stats().outages, 1);
     proxy.delay(Duration::ZERO);
     eventually("an answer from Redis", async || {
-        source(&limiter).await == Source::Redis
+        source(&limiter).await == DecisionSource::Redis
     })
     .await;
 }
@@ -135,13 +135,13 @@ async fn a_cut_is_an_outage_for_as_long_as_it_lasts() {
     let proxy = Proxy::to(server.port);
     let limiter = limiter(&proxy).await;
     for outage in 1..=3 {
-        assert_eq!(source(&limiter).await, Source::Redis);
+        assert_eq!(source(&limiter).await, DecisionSource::Redis);
         proxy.cut(true);
         goes_on_alone(&limiter).await;
         assert_eq!(limiter.stats().outages, outage);
         proxy.cut(false);
         eventually("an answer from Redis", async || {
-            source(&limiter).await == Source::Redis
+            source(&limiter).await == DecisionSource::Redis
         })
         .await;
     }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use server::{PATIENCE, RedisServer, eventually};
-use tollgate::{OnError, Outcome, Quota, RedisError, RedisLimiter, RedisLimiterBuilder, Source};
+use tollgate::{
+    DecisionSource, Outcome, Quota, RedisError, RedisFallback, RedisLimiter, RedisLimiterBuilder,
+};
 
 /// Refills too slowly to matter.
 const QUOTA: Quota = Quota::per_day(100);
@@ -21,11 +23,11 @@ fn builder(server: &RedisServer) -> RedisLimiterBuilder {
     RedisLimiter::builder(&server.url(), QUOTA).timeout(TIMEOUT)
 }
 
-async fn source(limiter: &RedisLimiter) -> Source {
+async fn source(limiter: &RedisLimiter) -> DecisionSource {
     limiter.try_acquire("key", 1).await.source()
 }
 
-async fn eventually_from(limiter: &RedisLimiter, expected: Source) {
+async fn eventually_from(limiter: &RedisLimiter, expected: DecisionSource) {
     eventually("answers from there", async || {
         source(limiter).await == expected
     })
@@ -37,7 +39,7 @@ async fn goes_on_alone(limiter: &RedisLimiter) {
     let before = limiter.stats();
     let began = Instant::now();
     for _ in 0..1000 {
-        assert_eq!(source(limiter).await, Source::Local);
+        assert_eq!(source(limiter).await, DecisionSource::Local);
     }
     // Waiting a thousand times would take 1000 s.
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
@@ -55,17 +57,17 @@ async fn a_killed_server_is_done_without_until_it_is_back() {
     let mut server = RedisServer::start();
     let limiter = builder(&server).connect().await.unwrap();
     limiter.set_rule("vip", Quota::per_day(7)).await.unwrap();
-    assert_eq!(source(&limiter).await, Source::Redis);
+    assert_eq!(source(&limiter).await, DecisionSource::Redis);
     server.kill();
     goes_on_alone(&limiter).await;
     let vip = limiter.try_acquire("vip", 1).await;
     assert_eq!(
         (vip.source(), vip.limit(), vip.remaining()),
-        (Source::Local, 7, 6)
+        (DecisionSource::Local, 7, 6)
     );
 
     server.restart();
-    eventually_from(&limiter, Source::Redis).await;
+    eventually_from(&limiter, DecisionSource::Redis).await;
     assert_eq!(limiter.stats().outages, 1);
     // It came back with nothing, and the limiter brought what it knew.
     assert_eq!(limiter.try_acquire("vip", 0).await.limit(), 7);
@@ -77,7 +79,7 @@ async fn a_killed_server_is_done_without_until_it_is_back() {
 async fn a_server_that_hangs_costs_every_waiting_request_one_timeout() {
     let server = RedisServer::start();
     let limiter = builder(&server).connect().await.unwrap();
-    assert_eq!(source(&limiter).await, Source::Redis);
+    assert_eq!(source(&limiter).await, DecisionSource::Redis);
     server.signal(Signal::STOP);
     let began = Instant::now();
     let asking: Vec<_> = (0..100)
@@ -87,14 +89,14 @@ async fn a_server_that_hangs_costs_every_waiting_request_one_timeout() {
         })
         .collect();
     for answer in asking {
-        assert_eq!(answer.await.unwrap(), Source::Local);
+        assert_eq!(answer.await.unwrap(), DecisionSource::Local);
     }
     assert!(began.elapsed() < PATIENCE / 3, "{:?}", began.elapsed());
     goes_on_alone(&limiter).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     goes_on_alone(&limiter).await;
     server.signal(Signal::CONT);
-    eventually_from(&limiter, Source::Redis).await;
+    eventually_from(&limiter, DecisionSource::Redis).await;
 }
 
 #[tokio::test]
@@ -118,7 +120,10 @@ async fn data_that_the_server_lost_mints_nothing_by_a_refund() {
     let before = limiter.try_acquire("key", 60).await;
     server.command::<()>(&["FLUSHALL"]);
     let after = limiter.try_acquire("key", 10).await;
-    assert_eq!((after.source(), after.remaining()), (Source::Redis, 90));
+    assert_eq!(
+        (after.source(), after.remaining()),
+        (DecisionSource::Redis, 90)
+    );
     assert!(!limiter.refund("key", before).await);
     assert_eq!(limiter.available("key").await, 90);
     let restored =
@@ -130,7 +135,7 @@ async fn data_that_the_server_lost_mints_nothing_by_a_refund() {
 async fn a_server_without_memory_is_done_without() {
     let server = RedisServer::start();
     let limiter = builder(&server).connect().await.unwrap();
-    assert_eq!(source(&limiter).await, Source::Redis);
+    assert_eq!(source(&limiter).await, DecisionSource::Redis);
     server.command::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     goes_on_alone(&limiter).await;
     // Reading works; the probe must find out that writing does not.
@@ -142,21 +147,21 @@ async fn a_server_without_memory_is_done_without() {
         Err(RedisError::OutOfMemory(_))
     ));
     server.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
-    eventually_from(&limiter, Source::Redis).await;
+    eventually_from(&limiter, DecisionSource::Redis).await;
 }
 
 #[tokio::test]
 async fn a_server_that_became_a_replica_is_done_without() {
     let (server, primary) = (RedisServer::start(), RedisServer::start());
     let limiter = builder(&server).connect().await.unwrap();
-    assert_eq!(source(&limiter).await, Source::Redis);
+    assert_eq!(source(&limiter).await, DecisionSource::Redis);
     server.command::<()>(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
     goes_on_alone(&limiter).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     goes_on_alone(&limiter).await;
     assert_eq!(limiter.stats().outages, 1);
     server.command::<()>(&["REPLICAOF", "NO", "ONE"]);
-    eventually_from(&limiter, Source::Redis).await;
+    eventually_from(&limiter, DecisionSource::Redis).await;
 }
 
 #[tokio::test]
@@ -174,7 +179,7 @@ async fn a_changed_password_is_an_outage_and_a_wrong_one_an_error() {
         .connect()
         .await
         .unwrap();
-    assert_eq!(source(&limiter).await, Source::Redis);
+    assert_eq!(source(&limiter).await, DecisionSource::Redis);
     assert!(!format!("{limiter:?} {:?}", RedisLimiter::builder(&url, QUOTA)).contains("right"));
     let admin = redis::Client::open(url.as_str()).unwrap();
     let mut admin = admin.get_connection().unwrap();
@@ -191,24 +196,24 @@ async fn a_changed_password_is_an_outage_and_a_wrong_one_an_error() {
         .arg(&["SET", "requirepass", "right"])
         .exec(&mut admin)
         .unwrap();
-    eventually_from(&limiter, Source::Redis).await;
+    eventually_from(&limiter, DecisionSource::Redis).await;
 }
 
 #[tokio::test]
 async fn other_policies_allow_or_refuse_everything() {
     let mut server = RedisServer::start();
     let open = builder(&server)
-        .on_error(OnError::Open)
+        .on_error(RedisFallback::Open)
         .connect()
         .await
         .unwrap();
     let closed = builder(&server)
-        .on_error(OnError::Closed)
+        .on_error(RedisFallback::Closed)
         .connect()
         .await
         .unwrap();
     let share = builder(&server)
-        .on_error(OnError::Local { share: 0.25 })
+        .on_error(RedisFallback::Local { share: 0.25 })
         .connect()
         .await
         .unwrap();
@@ -216,13 +221,13 @@ async fn other_policies_allow_or_refuse_everything() {
     let decision = open.try_acquire("key", 1000).await;
     assert_eq!(
         (decision.source(), decision.outcome()),
-        (Source::Open, Outcome::Allowed)
+        (DecisionSource::Open, Outcome::Allowed)
     );
     assert!(!open.refund("key", decision).await);
     let decision = closed.try_acquire("key", 1).await;
     assert_eq!(
         (decision.source(), decision.outcome()),
-        (Source::Closed, Outcome::Unavailable)
+        (DecisionSource::Closed, Outcome::Unavailable)
     );
     assert_eq!(
         (decision.retry_after(), decision.to_string().as_str()),
@@ -231,7 +236,7 @@ async fn other_policies_allow_or_refuse_everything() {
     let decision = share.try_acquire("key", 5).await;
     assert_eq!(
         (decision.source(), decision.limit(), decision.remaining()),
-        (Source::Local, 25, 20)
+        (DecisionSource::Local, 25, 20)
     );
     assert!(share.refund("key", decision).await);
     assert_eq!(share.available("key").await, 25);
@@ -248,6 +253,6 @@ async fn a_limiter_begins_without_a_server_and_finds_it_later() {
         Err(RedisError::Unreachable(_))
     ));
     server.restart();
-    eventually_from(&limiter, Source::Redis).await;
+    eventually_from(&limiter, DecisionSource::Redis).await;
     assert_eq!(limiter.stats().outages, 0);
 }

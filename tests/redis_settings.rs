@@ -6,7 +6,7 @@ mod server;
 use std::time::Duration;
 
 use server::{RedisServer, eventually};
-use tollgate::{Quota, RedisLimiter, Source};
+use tollgate::{DecisionSource, Quota, RedisLimiter};
 
 async fn limiter(server: &RedisServer, quota: Quota) -> RedisLimiter {
     RedisLimiter::builder(&server.url(), quota)
@@ -183,7 +183,7 @@ async fn a_user_who_may_do_only_what_is_needed_may_do_enough() {
     // And comes back after it was cut off.
     server.command::<()>(&["CLIENT", "KILL", "USER", "limiter"]);
     eventually("an answer from Redis", async || {
-        limiter.try_acquire("a", 0).await.source() == Source::Redis
+        limiter.try_acquire("a", 0).await.source() == DecisionSource::Redis
     })
     .await;
     server.command::<()>(&["FLUSHALL"]);

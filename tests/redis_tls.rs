@@ -13,7 +13,7 @@ use std::{
 
 use server::{RedisServer, free_port};
 use tempfile::TempDir;
-use tollgate::{Quota, RedisLimiter, Source};
+use tollgate::{DecisionSource, Quota, RedisLimiter};
 
 /// Tells the second run of this test where the server is.
 const URL: &str = "TOLLGATE_TEST_REDIS_TLS_URL";
@@ -68,11 +68,17 @@ async fn a_connection_is_encrypted_and_its_server_known() {
         let builder =
             RedisLimiter::builder(&url, Quota::per_day(10)).timeout(Duration::from_secs(10));
         let limiter = builder.connect().await.unwrap();
-        assert_eq!(limiter.try_acquire("key", 1).await.source(), Source::Redis);
+        assert_eq!(
+            limiter.try_acquire("key", 1).await.source(),
+            DecisionSource::Redis
+        );
         let builder =
             RedisLimiter::builder(&url, Quota::per_day(1000)).timeout(Duration::from_secs(10));
         let leasing = builder.prefix("leased").lease(0.1).connect().await.unwrap();
-        assert_eq!(leasing.try_acquire("key", 1).await.source(), Source::Lease);
+        assert_eq!(
+            leasing.try_acquire("key", 1).await.source(),
+            DecisionSource::Lease
+        );
         leasing.close().await;
         return;
     }

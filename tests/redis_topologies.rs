@@ -6,7 +6,7 @@ mod server;
 use std::{fs, time::Duration};
 
 use server::{RedisServer, eventually, free_port};
-use tollgate::{Quota, RedisLimiter, Source};
+use tollgate::{DecisionSource, Quota, RedisLimiter};
 
 const QUOTA: Quota = Quota::per_day(10);
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ async fn a_cluster_keeps_every_key_on_one_of_its_servers() {
         let refused = limiter.try_acquire(&key, 1).await;
         assert_eq!(
             (refused.source(), refused.remaining()),
-            (Source::Redis, 0),
+            (DecisionSource::Redis, 0),
             "{key}"
         );
     }
@@ -118,7 +118,7 @@ async fn a_cluster_keeps_every_key_on_one_of_its_servers() {
                     .source(),
             );
         }
-        sources.contains(&Source::Local)
+        sources.contains(&DecisionSource::Local)
     };
     eventually("a key of the dead server is decided without it", alone).await;
 }
@@ -134,7 +134,11 @@ async fn a_cluster_leases_the_tokens_of_every_key_once() {
         for n in 0..60 {
             let decision = limiters[n % 2].try_acquire(key, 1).await;
             assert!(
-                decision.is_allowed() && matches!(decision.source(), Source::Redis | Source::Lease),
+                decision.is_allowed()
+                    && matches!(
+                        decision.source(),
+                        DecisionSource::Redis | DecisionSource::Lease
+                    ),
                 "{decision:?}"
             );
         }
@@ -204,14 +208,17 @@ async fn sentinel_says_who_the_primary_is() {
     let decision = limiter.try_acquire("key", 4).await;
     assert_eq!(
         (decision.source(), decision.remaining()),
-        (Source::Redis, 6)
+        (DecisionSource::Redis, 6)
     );
     let copied = || async { !replica.buckets().is_empty() };
     eventually("the replica has the bucket", copied).await;
     primary.kill();
-    assert_eq!(limiter.try_acquire("key", 1).await.source(), Source::Local);
+    assert_eq!(
+        limiter.try_acquire("key", 1).await.source(),
+        DecisionSource::Local
+    );
     eventually("the replica takes over", async || {
-        limiter.try_acquire("key", 0).await.source() == Source::Redis
+        limiter.try_acquire("key", 0).await.source() == DecisionSource::Redis
     })
     .await;
     assert_eq!(limiter.available("key").await, 6);
@@ -225,7 +232,7 @@ async fn leases_go_on_with_the_primary_that_sentinel_chooses() {
         let decision = limiter.try_acquire("key", 1).await;
         assert_eq!(
             (decision.source(), decision.is_allowed()),
-            (Source::Lease, true)
+            (DecisionSource::Lease, true)
         );
     }
     let held = |server: &RedisServer| {
@@ -242,11 +249,11 @@ async fn leases_go_on_with_the_primary_that_sentinel_chooses() {
     primary.kill();
     eventually(
         "the lease ends, and the process goes on alone",
-        async || source(&limiter).await == Source::Local,
+        async || source(&limiter).await == DecisionSource::Local,
     )
     .await;
     eventually("the replica leases", async || {
-        source(&limiter).await == Source::Lease
+        source(&limiter).await == DecisionSource::Lease
     })
     .await;
     assert!(
@@ -255,6 +262,6 @@ async fn leases_go_on_with_the_primary_that_sentinel_chooses() {
     );
 }
 
-async fn source(limiter: &RedisLimiter) -> Source {
+async fn source(limiter: &RedisLimiter) -> DecisionSource {
     limiter.try_acquire("key", 1).await.source()
 }

@@ -102,7 +102,7 @@ fn a_debt_that_leaves_a_window_no_step_is_refused() {
     let microsecond = Duration::from_micros(1);
     let error = Quota::try_interval(1, microsecond)
         .unwrap()
-        .try_debt(u32::MAX)
+        .try_with_debt(u32::MAX)
         .unwrap_err();
     assert!(
         matches!(error, QuotaError::Debt { debt: u32::MAX, resolution } if resolution > microsecond),
@@ -114,7 +114,7 @@ fn a_debt_that_leaves_a_window_no_step_is_refused() {
 /// while others waited.
 #[test]
 fn a_buyer_of_a_hole_is_told_of_those_behind() {
-    let bucket = Bucket::new(Quota::per_second(1).capacity(8).debt(3));
+    let bucket = Bucket::new(Quota::per_second(1).with_capacity(8).with_debt(3));
     let now = seconds(0);
     assert!(bucket.try_acquire_at(now, 2).is_allowed());
     let leaves = bucket.reserve_at(now, 7, seconds(9));
@@ -131,7 +131,7 @@ fn a_buyer_of_a_hole_is_told_of_those_behind() {
 /// One who would not wait took the hole from the store, did not buy it, and did not put it back.
 #[test]
 fn an_impatient_newcomer_leaves_the_hole_to_the_next() {
-    let bucket = Bucket::new(Quota::per_second(1).capacity(10));
+    let bucket = Bucket::new(Quota::per_second(1).with_capacity(10));
     let now = seconds(0);
     assert!(bucket.try_acquire_at(now, 10).is_allowed());
     let leaves = bucket.reserve_at(now, 10, seconds(99));

@@ -23,7 +23,7 @@ fn a_quota_is_a_text_or_a_table() {
         (r#"{"capacity": 10, "refill": {"every": 20}}"#, ten_at_half),
         (
             r#"{"capacity": 10, "refill_rate": 0.5, "debt": 7}"#,
-            ten_at_half.debt(7),
+            ten_at_half.with_debt(7),
         ),
         (
             r#"{"capacity": 100, "refill": {"every": "1h", "mode": "interval"}}"#,
@@ -39,8 +39,8 @@ fn a_quota_is_a_text_or_a_table() {
 #[test]
 fn what_is_written_can_be_read() {
     for quota in [
-        Quota::per_hour(100).capacity(20),
-        Quota::interval(5, Duration::from_millis(1500)).debt(3),
+        Quota::per_hour(100).with_capacity(20),
+        Quota::interval(5, Duration::from_millis(1500)).with_debt(3),
     ] {
         let text = serde_json::to_string(&quota).unwrap();
         assert_eq!(json(&text), Ok(quota), "{text}");

@@ -8,7 +8,7 @@ use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 use tollgate::{
     Quota,
-    tower::{Headers, Key, RateLimitLayer},
+    tower::{HeaderStyle, Key, RateLimitLayer},
 };
 use tower::{Layer, ServiceExt};
 use tower_support::{Reached, ask, from, limiter, with};
@@ -29,7 +29,7 @@ fn json(answer: &Response<String>) -> Value {
 
 /// 10 at once, one back in a second and a half.
 fn slow() -> RateLimitLayer {
-    RateLimitLayer::shared(limiter("2/3s, capacity 10".parse().unwrap()).0, Key::ip())
+    RateLimitLayer::with_limiter(limiter("2/3s, capacity 10".parse().unwrap()).0, Key::ip())
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_refusal_is_429_with_json() {
 #[tokio::test]
 async fn who_waits_as_long_as_told_is_allowed() {
     let (limiter, clock) = limiter("3/7s, capacity 3".parse().unwrap());
-    let layer = RateLimitLayer::shared(limiter, Key::ip()).cost(|_| 3);
+    let layer = RateLimitLayer::with_limiter(limiter, Key::ip()).cost(|_| 3);
     for _ in 0..5 {
         assert_eq!(ask(&layer, from("192.0.2.7")).await.status(), 200);
         let refused = ask(&layer, from("192.0.2.7")).await;
@@ -107,8 +107,8 @@ async fn what_can_never_pass_is_told_so_without_a_time() {
 #[tokio::test]
 async fn the_draft_has_its_own_fields_and_its_own_problem() {
     let (limiter, _) = limiter(Quota::per_minute(100));
-    let layer = RateLimitLayer::shared(limiter, Key::ip())
-        .headers(Headers::Draft11)
+    let layer = RateLimitLayer::with_limiter(limiter, Key::ip())
+        .headers(HeaderStyle::Draft11)
         .cost(|_| 60);
     let allowed = ask(&layer, from("192.0.2.7")).await;
     assert_eq!(
@@ -162,7 +162,7 @@ async fn the_draft_has_its_own_fields_and_its_own_problem() {
 
 #[tokio::test]
 async fn both_are_all_headers_and_the_drafts_problem() {
-    let layer = slow().headers(Headers::Both).cost(|_| 6);
+    let layer = slow().headers(HeaderStyle::Both).cost(|_| 6);
     for (status, r) in [(200, r#""default";r=4;t=9"#), (429, r#""default";r=4;t=4"#)] {
         let answer = ask(&layer, from("192.0.2.7")).await;
         assert_eq!(answer.status(), status);
@@ -183,7 +183,7 @@ async fn both_are_all_headers_and_the_drafts_problem() {
 
 #[tokio::test]
 async fn by_choice_a_refusal_alone_has_a_header_and_that_is_retry_after() {
-    let layer = slow().headers(Headers::RetryAfter).cost(|_| 6);
+    let layer = slow().headers(HeaderStyle::RetryAfter).cost(|_| 6);
     let allowed = ask(&layer, from("192.0.2.7")).await;
     assert_eq!(
         (allowed.status(), allowed.headers()),
@@ -205,7 +205,7 @@ async fn by_choice_a_refusal_alone_has_a_header_and_that_is_retry_after() {
 #[tokio::test]
 async fn the_drafts_window_is_the_intervals() {
     let (limiter, _) = limiter(Quota::interval(100, Duration::from_secs(3600)));
-    let layer = RateLimitLayer::shared(limiter, Key::ip()).headers(Headers::Draft11);
+    let layer = RateLimitLayer::with_limiter(limiter, Key::ip()).headers(HeaderStyle::Draft11);
     let allowed = ask(&layer, from("192.0.2.7")).await;
     assert_eq!(
         text(allowed.headers(), "ratelimit-policy"),
@@ -220,10 +220,10 @@ async fn the_drafts_window_is_the_intervals() {
 #[tokio::test]
 async fn a_client_that_wants_json_gets_no_problem() {
     for (headers, accept, kind) in [
-        (Headers::Draft11, "application/json", "application/json"),
-        (Headers::Draft11, "*/*", "application/problem+json"),
+        (HeaderStyle::Draft11, "application/json", "application/json"),
+        (HeaderStyle::Draft11, "*/*", "application/problem+json"),
         (
-            Headers::XRateLimit,
+            HeaderStyle::XRateLimit,
             "application/problem+json",
             "application/json",
         ),
@@ -237,7 +237,7 @@ async fn a_client_that_wants_json_gets_no_problem() {
         );
         assert_eq!(
             text(refused.headers(), "ratelimit").is_some(),
-            headers == Headers::Draft11
+            headers == HeaderStyle::Draft11
         );
     }
 }
@@ -263,9 +263,9 @@ async fn grpc_is_refused_in_its_own_way() {
     assert_eq!(text(refused.headers(), "x-ratelimit-remaining"), is("10"));
 
     // The same in a refusal of one's own, for what does not speak gRPC.
-    let plain = slow()
-        .cost(|_| 11)
-        .refusal(|decision, request| Headers::default().refuse_http(decision, &request.headers));
+    let plain = slow().cost(|_| 11).refusal(|decision, request| {
+        HeaderStyle::default().refuse_http(decision, &request.headers)
+    });
     let refused = ask(&plain, with(&[grpc])).await;
     assert_eq!(
         (
@@ -313,7 +313,7 @@ async fn a_refusal_of_the_users_own_keeps_what_it_says_and_gets_the_rest() {
 async fn headers_of_the_service_behind_stay_as_they_are() {
     // A second, tighter limit behind the first: what it says of itself is what the client has to
     // know.
-    let tight = RateLimitLayer::shared(limiter(Quota::per_hour(1)).0, Key::ip());
+    let tight = RateLimitLayer::with_limiter(limiter(Quota::per_hour(1)).0, Key::ip());
     let both = slow().layer(tight.layer(Reached::default()));
     for (status, remaining) in [(200, "0"), (429, "0")] {
         let answer = both.clone().oneshot(from("192.0.2.7")).await.unwrap();

@@ -254,7 +254,8 @@ async fn a_key_of_one_kind_is_never_taken_for_one_of_another() {
 #[tokio::test]
 async fn a_shared_limiter_knows_a_client_by_the_name_its_owner_gives_it() {
     let (limiter, _) = limiter(Quota::per_hour(1));
-    let by_key = tollgate::tower::RateLimitLayer::shared(limiter.clone(), Key::header(API_KEY));
+    let by_key =
+        tollgate::tower::RateLimitLayer::with_limiter(limiter.clone(), Key::header(API_KEY));
     limiter.set_rule("alice", Quota::per_hour(2));
     let alice = || with(&[("x-api-key", "alice")]);
     assert_eq!(
@@ -262,7 +263,7 @@ async fn a_shared_limiter_knows_a_client_by_the_name_its_owner_gives_it() {
         [200, 200, 429]
     );
 
-    let by_address = tollgate::tower::RateLimitLayer::shared(limiter.clone(), Key::ip());
+    let by_address = tollgate::tower::RateLimitLayer::with_limiter(limiter.clone(), Key::ip());
     let [v4, v6]: [std::net::IpAddr; 2] =
         ["192.0.2.7".parse().unwrap(), "2001:db8::".parse().unwrap()];
     limiter.set_rule(&v4, Quota::per_hour(2));

@@ -17,7 +17,8 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use server::{RedisServer, eventually};
 use tollgate::{
-    Decision, OnError, Quota, RedisLimiter, RedisLimiterBuilder, SharedDecision, Source,
+    Decision, DecisionSource, Quota, RedisFallback, RedisLimiter, RedisLimiterBuilder,
+    SharedDecision,
     tower::{Key, PeerAddr, RateLimitLayer},
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -162,8 +163,8 @@ async fn the_service_behind_and_the_refusal_see_who_decided() {
 async fn without_redis_the_policy_decides_and_is_told() {
     let mut server = RedisServer::start();
     let local = layer(builder(&server)).await;
-    let open = layer(builder(&server).on_error(OnError::Open)).await;
-    let closed = layer(builder(&server).on_error(OnError::Closed)).await;
+    let open = layer(builder(&server).on_error(RedisFallback::Open)).await;
+    let closed = layer(builder(&server).on_error(RedisFallback::Closed)).await;
     assert_eq!(policies(&open, 1).await, [(200, None)]);
     server.kill();
     let says = |status: u16, policy: &str| (status, Some(policy.to_owned()));
@@ -185,7 +186,7 @@ async fn without_redis_the_policy_decides_and_is_told() {
 #[tokio::test]
 async fn a_limit_that_nobody_can_look_up_is_not_the_clients_fault() {
     let mut server = RedisServer::start();
-    let closed = layer(builder(&server).on_error(OnError::Closed)).await;
+    let closed = layer(builder(&server).on_error(RedisFallback::Closed)).await;
     server.kill();
     let refused = ask(&closed, from("192.0.2.7")).await;
     assert_eq!(refused.status(), 503);
@@ -236,7 +237,11 @@ async fn what_is_on_lease_is_answered_without_waiting() {
     let stats = limiter.stats();
     assert!(stats.lease > 0 && stats.fallback == 0, "{stats:?}");
     let source = limiter.try_acquire("192.0.2.7", 1).await.source();
-    assert_eq!(source, Source::Lease, "the same bucket as the layer's");
+    assert_eq!(
+        source,
+        DecisionSource::Lease,
+        "the same bucket as the layer's"
+    );
     limiter.close().await;
 }
 

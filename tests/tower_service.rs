@@ -25,7 +25,7 @@ use tower_support::{Reached, ask, from, limiter, one_each, statuses};
 async fn what_is_refused_never_reaches_the_service() {
     let (reached, layer) = (
         Reached::default(),
-        RateLimitLayer::shared(limiter(Quota::per_hour(3)).0, Key::ip()),
+        RateLimitLayer::with_limiter(limiter(Quota::per_hour(3)).0, Key::ip()),
     );
     for _ in 0..10 {
         layer
@@ -45,7 +45,7 @@ async fn what_is_refused_never_reaches_the_service() {
 #[tokio::test]
 async fn tokens_come_back_with_time() {
     let (limiter, clock) = limiter(Quota::per_second(2));
-    let layer = RateLimitLayer::shared(limiter, Key::ip());
+    let layer = RateLimitLayer::with_limiter(limiter, Key::ip());
     let three = || ["192.0.2.7"; 3].map(from);
     assert_eq!(statuses(&layer, three()).await, [200, 200, 429]);
     clock.advance(Duration::from_millis(500));
@@ -78,7 +78,7 @@ async fn a_changed_clone_leaves_the_layer_as_it_was() {
 
 #[tokio::test]
 async fn the_service_behind_sees_the_decision() {
-    let layer = RateLimitLayer::shared(limiter(Quota::per_hour(3)).0, Key::ip());
+    let layer = RateLimitLayer::with_limiter(limiter(Quota::per_hour(3)).0, Key::ip());
     assert_eq!(
         ask(&layer, from("192.0.2.7")).await.body(),
         "reached, left: Some(2)"
@@ -91,14 +91,15 @@ async fn the_service_behind_sees_the_decision() {
 
 #[tokio::test]
 async fn a_cost_function_says_how_many_tokens_a_request_takes() {
-    let layer = RateLimitLayer::shared(limiter(Quota::per_hour(10)).0, Key::ip()).cost(|request| {
-        match request.method {
-            Method::POST => 3,
-            Method::PUT => 11,
-            Method::OPTIONS => 0,
-            _ => 1,
-        }
-    });
+    let layer =
+        RateLimitLayer::with_limiter(limiter(Quota::per_hour(10)).0, Key::ip()).cost(|request| {
+            match request.method {
+                Method::POST => 3,
+                Method::PUT => 11,
+                Method::OPTIONS => 0,
+                _ => 1,
+            }
+        });
     let remaining = async |method: Method| {
         let mut request = from("192.0.2.7");
         *request.method_mut() = method;
@@ -234,7 +235,7 @@ async fn the_instance_that_is_ready_is_the_one_that_is_called() {
     assert_eq!(clones.load(Ordering::SeqCst), 0);
 
     let (limiter, _) = limiter(Quota::per_hour(10));
-    let deciding = RateLimitLayer::deciding(Key::ip(), move |key, cost| {
+    let deciding = RateLimitLayer::from_fn(Key::ip(), move |key, cost| {
         std::future::ready(limiter.try_acquire(&key, cost))
     });
     let mut later = deciding.layer(Strict::default());
@@ -257,7 +258,7 @@ async fn what_is_decided_later_waits_and_then_passes_or_not() {
     let (limiter, _) = limiter(Quota::per_hour(1));
     let gates = Arc::new(std::sync::Mutex::new(Vec::new()));
     let keys = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let layer = RateLimitLayer::deciding(Key::ip(), {
+    let layer = RateLimitLayer::from_fn(Key::ip(), {
         let (gates, keys) = (Arc::clone(&gates), Arc::clone(&keys));
         move |key, cost| {
             let (open, opened) = oneshot::channel::<()>();
@@ -293,7 +294,7 @@ async fn what_is_decided_later_waits_and_then_passes_or_not() {
 #[tokio::test]
 async fn who_leaves_while_it_is_decided_reaches_nobody() {
     let reached = Reached::default();
-    let layer = RateLimitLayer::deciding(Key::ip(), |_, _| std::future::pending());
+    let layer = RateLimitLayer::from_fn(Key::ip(), |_, _| std::future::pending());
     let mut service = layer.layer(reached.clone());
     let answer = service.ready().await.unwrap().call(from("192.0.2.7"));
     let waited = tokio::time::timeout(Duration::from_millis(1), answer).await;

@@ -107,7 +107,7 @@ async fn what_can_never_be_had_is_an_error_at_once() {
         bucket.acquire(11).await.unwrap_err().outcome(),
         Outcome::CostAboveCapacity
     );
-    let bucket = Bucket::new(Quota::per_hour(10).debt(5));
+    let bucket = Bucket::new(Quota::per_hour(10).with_debt(5));
     bucket.acquire(10).await.unwrap();
     assert_eq!(
         bucket.acquire(6).await.unwrap_err().outcome(),
@@ -278,7 +278,7 @@ async fn who_waits_while_the_quota_is_replaced_queues_again_under_the_new_one() 
 
 #[tokio::test]
 async fn real_waits_take_as_long_as_the_tokens_do() {
-    let bucket = Bucket::new(Quota::per_second(50).capacity(1));
+    let bucket = Bucket::new(Quota::per_second(50).with_capacity(1));
     let start = std::time::Instant::now();
     for _ in 0..6 {
         bucket.acquire(1).await.unwrap();

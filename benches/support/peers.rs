@@ -136,7 +136,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub fn by_hand(quota: Quota) -> HandQuota {
     HandQuota {
-        capacity: f64::from(quota.get_capacity()),
+        capacity: f64::from(quota.capacity()),
         tokens_per_nano: quota.tokens_per_second() / 1e9,
     }
 }
@@ -144,7 +144,7 @@ pub fn by_hand(quota: Quota) -> HandQuota {
 /// The same quota for governor; its own clock is quanta as well.
 pub fn for_governor(quota: Quota) -> governor::Quota {
     let interval = quota.period().div_f64(quota.tokens() as f64);
-    let capacity = NonZeroU32::new(quota.get_capacity()).unwrap_or(NonZeroU32::MIN);
+    let capacity = NonZeroU32::new(quota.capacity()).unwrap_or(NonZeroU32::MIN);
     governor::Quota::with_period(interval)
         .unwrap_or_else(|| governor::Quota::per_second(capacity))
         .allow_burst(capacity)

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{BATCH, KeyedLimiter, KeyedLimiterBuilder, Stats};
+use super::{BATCH, KeyedLimiter, KeyedLimiterBuilder, KeyedStats};
 use crate::{clock::Time, decision::Decision, quota::Quota, request::nanos};
 
 impl KeyedLimiter {
@@ -143,11 +143,11 @@ impl<S: BuildHasher> KeyedLimiter<S> {
 
     /// How full the table is. Looks at every slot: some milliseconds for a million keys.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> KeyedStats {
         let now_nanos = self.clock.nanos();
         self.current.with(|generation| {
             let table = &generation.table;
-            Stats {
+            KeyedStats {
                 live: table.live(now_nanos),
                 evicted_early: table.evicted_early.load(crate::sync::Ordering::Relaxed),
                 saturated: table.saturated.load(crate::sync::Ordering::Relaxed),

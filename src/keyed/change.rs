@@ -21,7 +21,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// # Panics
     /// When there is no memory for another table.
     pub fn replace(&self, quota: Quota) {
-        self.change::<()>(Some(quota), []);
+        self.update::<()>(Some(quota), []);
     }
 
     /// Changes several things at once, so that no call sees a part of it: the default, as
@@ -34,13 +34,13 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// let limiter = KeyedLimiter::new(Quota::per_second(1), 1000);
     /// limiter.set_rule("bob", Quota::per_second(5));
     ///
-    /// limiter.change(Some(Quota::per_second(2)), [("alice", Some(Quota::per_second(10))), ("bob", None)]);
+    /// limiter.update(Some(Quota::per_second(2)), [("alice", Some(Quota::per_second(10))), ("bob", None)]);
     /// assert_eq!((limiter.available("alice"), limiter.available("bob")), (10, 2));
     /// ```
     ///
     /// # Panics
     /// As of [`KeyedLimiter::replace`], when there is a new default.
-    pub fn change<'a, K: Hash + ?Sized + 'a>(
+    pub fn update<'a, K: Hash + ?Sized + 'a>(
         &self,
         default: Option<Quota>,
         rules: impl IntoIterator<Item = (&'a K, Option<Quota>)>,

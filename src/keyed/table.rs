@@ -40,12 +40,12 @@ use crate::{
 #[non_exhaustive]
 pub enum WhenFull {
     /// The bucket closest to full is forgotten, early, and counted in
-    /// [`Stats::evicted_early`](crate::Stats). A key that is throttled hard is the last to be
+    /// [`KeyedStats::evicted_early`](crate::KeyedStats). A key that is throttled hard is the last to be
     /// forgotten.
     #[default]
     EvictNearestToFull,
     /// The newcomer is refused, with [`Outcome::TableFull`](crate::Outcome::TableFull), and counted
-    /// in [`Stats::saturated`](crate::Stats).
+    /// in [`KeyedStats::saturated`](crate::KeyedStats).
     RefuseNewcomer,
 }
 

@@ -26,7 +26,7 @@ impl<S: BuildHasher + Sync> KeyedLimiter<S> {
     /// ```
     /// # use tollgate::{KeyedLimiter, Quota};
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// let limiter = KeyedLimiter::new(Quota::per_second(100).capacity(2), 1000);
+    /// let limiter = KeyedLimiter::new(Quota::per_second(100).with_capacity(2), 1000);
     /// for _ in 0..4 {
     ///     limiter.acquire("alice", 1).await?; // two at once, then one every 10 ms
     /// }

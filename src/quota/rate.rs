@@ -11,7 +11,7 @@ impl PartialEq for Quota {
         let cross = |a: &Quota, b: &Quota| u128::from(a.tokens) * u128::from(b.period_nanos);
         self.capacity == other.capacity
             && self.kind == other.kind
-            && self.get_debt() == other.get_debt()
+            && self.debt() == other.debt()
             && cross(self, other) == cross(other, self)
     }
 }

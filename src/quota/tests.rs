@@ -8,13 +8,13 @@ const CENTURY: Duration = Duration::from_secs(36_525 * 86_400);
 fn what_is_printed_can_be_read() {
     let quotas = [
         Quota::per_second(5),
-        Quota::per_hour(100).capacity(20),
+        Quota::per_hour(100).with_capacity(20),
         Quota::new(7, 3, Duration::from_millis(1500)).unwrap(),
         Quota::new(1, 1, CENTURY).unwrap(),
         Quota::new(u32::MAX, 1_000_000_000, Duration::from_secs(1)).unwrap(),
         Quota::interval(100, Duration::from_secs(3600)),
-        Quota::interval(3, Duration::from_secs(7200)).debt(9),
-        Quota::per_day(1).debt(0),
+        Quota::interval(3, Duration::from_secs(7200)).with_debt(9),
+        Quota::per_day(1).with_debt(0),
     ];
     for quota in quotas {
         assert_eq!(quota.to_string().parse(), Ok(quota), "{quota}");
@@ -137,11 +137,11 @@ fn a_number_stands_for_the_ratio_it_was_typed_as() {
 #[test]
 fn equal_means_allowing_the_same() {
     assert_eq!(
-        Quota::per_minute(60).capacity(5),
-        Quota::per_second(1).capacity(5)
+        Quota::per_minute(60).with_capacity(5),
+        Quota::per_second(1).with_capacity(5)
     );
-    assert_eq!(Quota::per_second(5), Quota::per_second(5).debt(1000));
-    assert_ne!(Quota::per_second(5), Quota::per_second(5).debt(999));
+    assert_eq!(Quota::per_second(5), Quota::per_second(5).with_debt(1000));
+    assert_ne!(Quota::per_second(5), Quota::per_second(5).with_debt(999));
     assert_ne!(
         Quota::per_second(5),
         Quota::interval(5, Duration::from_secs(1))
@@ -174,7 +174,7 @@ fn numbers_out_of_bounds_are_errors() {
         Err(QuotaError::Window(_))
     ));
     assert!(matches!(
-        Quota::per_second(10).try_capacity(0),
+        Quota::per_second(10).try_with_capacity(0),
         Err(QuotaError::ZeroCapacity)
     ));
 }

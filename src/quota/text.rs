@@ -125,7 +125,8 @@ impl Options {
                 Quota::validated(capacity, tokens, nanos, Kind::Greedy)?
             }
         };
-        self.debt.map_or(Ok(quota), |debt| quota.try_debt(debt))
+        self.debt
+            .map_or(Ok(quota), |debt| quota.try_with_debt(debt))
     }
 }
 

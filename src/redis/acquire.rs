@@ -18,7 +18,7 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{RedisLimiter, SharedDecision, Source};
+use super::{DecisionSource, RedisLimiter, SharedDecision};
 use crate::{
     decision::{Outcome, Refused},
     wait::with_margin,
@@ -36,8 +36,8 @@ impl RedisLimiter {
     ///
     /// Those who wait in one process are served in turn; between processes, it is whoever asks
     /// first when the tokens are there, so that one who wants many may wait for as long as others
-    /// take them one by one. While Redis cannot be asked, [`OnError`](super::OnError) decides; with
-    /// [`OnError::Closed`](super::OnError::Closed), or more than the process's share, the wait
+    /// take them one by one. While Redis cannot be asked, [`RedisFallback`](super::RedisFallback) decides; with
+    /// [`RedisFallback::Closed`](super::RedisFallback::Closed), or more than the process's share, the wait
     /// lasts until it can. A cost of 0 never waits.
     ///
     /// A dropped future takes nothing, unless Redis is being asked just then. One that is neither
@@ -45,7 +45,7 @@ impl RedisLimiter {
     ///
     /// # Errors
     /// When `cost` is above the capacity: at once. (Not with
-    /// [`OnError::Open`](super::OnError::Open), while Redis cannot be asked.)
+    /// [`RedisFallback::Open`](super::RedisFallback::Open), while Redis cannot be asked.)
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -70,7 +70,7 @@ impl RedisLimiter {
     /// When the tokens cannot be had by then, too: as [`Outcome::DeadlineTooSoon`] at once when the
     /// one who is asked first can tell, or at the deadline when others were before this one; what
     /// such an error says of the bucket does not know of those. As [`Outcome::Unavailable`] when
-    /// Redis cannot be asked until then, and [`OnError::Closed`](super::OnError::Closed) is set.
+    /// Redis cannot be asked until then, and [`RedisFallback::Closed`](super::RedisFallback::Closed) is set.
     #[must_use = "futures do nothing unless awaited"]
     pub fn acquire_by<'a>(
         &'a self,
@@ -134,7 +134,7 @@ impl RedisLimiter {
             Outcome::Unavailable => LONGEST,
             // It is above the process's share alone.
             Outcome::CostAboveCapacity
-                if decision.source() == Source::Local && cost <= self.capacity_of(key) =>
+                if decision.source() == DecisionSource::Local && cost <= self.capacity_of(key) =>
             {
                 LONGEST
             }

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 use super::{
-    OnError, RedisLimiter,
+    RedisFallback, RedisLimiter,
     client::Client,
     error::RedisError,
     fallback::Fallback,
@@ -34,7 +34,7 @@ pub struct RedisLimiterBuilder {
     url: String,
     quota: Quota,
     timeout: Duration,
-    on_error: OnError,
+    on_error: RedisFallback,
     prefix: String,
     connections: usize,
     max_keys: usize,
@@ -48,7 +48,7 @@ impl RedisLimiterBuilder {
             url: url.to_owned(),
             quota,
             timeout: Duration::from_millis(50),
-            on_error: OnError::default(),
+            on_error: RedisFallback::default(),
             prefix: "tollgate".to_owned(),
             connections: 2,
             max_keys: 100_000,
@@ -57,7 +57,7 @@ impl RedisLimiterBuilder {
         }
     }
 
-    /// How long a request waits for Redis at most, once; 50 ms when not set. Then [`OnError`]
+    /// How long a request waits for Redis at most, once; 50 ms when not set. Then [`RedisFallback`]
     /// decides, for this request and all others until Redis is well again.
     pub fn timeout(self, timeout: Duration) -> Self {
         RedisLimiterBuilder { timeout, ..self }
@@ -65,7 +65,7 @@ impl RedisLimiterBuilder {
 
     /// What to do while Redis cannot be asked; when not set, every process goes on with buckets of
     /// its own and the whole quota.
-    pub fn on_error(self, on_error: OnError) -> Self {
+    pub fn on_error(self, on_error: RedisFallback) -> Self {
         RedisLimiterBuilder { on_error, ..self }
     }
 
@@ -121,11 +121,11 @@ impl RedisLimiterBuilder {
     /// The limiter, which goes on in the background of the tokio runtime that this is called in.
     ///
     /// A server that cannot be reached, or has no such database, is no error: the limiter begins
-    /// with what [`OnError`] says, logs why (through `tracing`), and
+    /// with what [`RedisFallback`] says, logs why (through `tracing`), and
     /// [`RedisStats::up`](super::RedisStats::up) is `false`.
     ///
     /// # Errors
-    /// When the URL cannot be read, the server denies access, the share of [`OnError::Local`] or
+    /// When the URL cannot be read, the server denies access, the share of [`RedisFallback::Local`] or
     /// the fraction of a lease is not above 0 and at most 1, or there is no memory for so many
     /// keys.
     pub async fn connect(self) -> Result<RedisLimiter, RedisError> {

@@ -7,38 +7,38 @@ use crate::decision::{Decision, Refused};
 /// Who made a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Source {
+pub enum DecisionSource {
     /// Redis did: the limit is that of all instances together.
     Redis,
     /// The process itself did, from tokens that it has leased from Redis, or since it remembers
     /// that Redis has too few: the limit is that of all instances together.
     Lease,
     /// Redis cannot be asked, and the process's own bucket decided:
-    /// [`OnError::Local`](super::OnError::Local).
+    /// [`RedisFallback::Local`](super::RedisFallback::Local).
     Local,
-    /// Redis cannot be asked, so everything is allowed: [`OnError::Open`](super::OnError::Open).
+    /// Redis cannot be asked, so everything is allowed: [`RedisFallback::Open`](super::RedisFallback::Open).
     Open,
     /// Redis cannot be asked, so everything is refused:
-    /// [`OnError::Closed`](super::OnError::Closed).
+    /// [`RedisFallback::Closed`](super::RedisFallback::Closed).
     Closed,
 }
 
-impl Source {
+impl DecisionSource {
     /// `local`, `open` or `closed`: the policy that decided, since Redis could not be asked.
     /// `None`: it was, or need not be.
     ///
     /// ```
-    /// # use tollgate::Source;
-    /// assert_eq!(Source::Local.without_redis(), Some("local"));
-    /// assert_eq!(Source::Lease.without_redis(), None);
+    /// # use tollgate::DecisionSource;
+    /// assert_eq!(DecisionSource::Local.without_redis(), Some("local"));
+    /// assert_eq!(DecisionSource::Lease.without_redis(), None);
     /// ```
     #[must_use]
     pub fn without_redis(self) -> Option<&'static str> {
         match self {
-            Source::Redis | Source::Lease => None,
-            Source::Local => Some("local"),
-            Source::Open => Some("open"),
-            Source::Closed => Some("closed"),
+            DecisionSource::Redis | DecisionSource::Lease => None,
+            DecisionSource::Local => Some("local"),
+            DecisionSource::Open => Some("open"),
+            DecisionSource::Closed => Some("closed"),
         }
     }
 }
@@ -48,7 +48,7 @@ impl Source {
 #[derive(Clone, Copy)]
 pub struct SharedDecision {
     pub(super) decision: Decision,
-    pub(super) source: Source,
+    pub(super) source: DecisionSource,
     /// The life of the bucket that decided, if it is in Redis. No other bucket has the same,
     /// whatever its name and its quota, so this is all that a refund has to know. Of a decision
     /// from a lease, the number of the key that held it.
@@ -61,7 +61,7 @@ pub struct SharedDecision {
 impl SharedDecision {
     /// A decision made without Redis.
     #[inline]
-    pub(super) fn without_redis(decision: Decision, source: Source) -> SharedDecision {
+    pub(super) fn without_redis(decision: Decision, source: DecisionSource) -> SharedDecision {
         SharedDecision {
             decision,
             source,
@@ -82,7 +82,7 @@ impl SharedDecision {
 
     /// Who made the decision.
     #[must_use]
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> DecisionSource {
         self.source
     }
 

@@ -10,7 +10,7 @@ use crate::keyed::BuildError;
 /// not happen.
 ///
 /// A decision is never an error: what is decided while Redis cannot be asked is a matter of
-/// [`OnError`](super::OnError).
+/// [`RedisFallback`](super::RedisFallback).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RedisError {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    decision::{SharedDecision, Source},
+    decision::{DecisionSource, SharedDecision},
     error::RedisError,
     settings::{Owner, Settings},
 };
@@ -19,7 +19,7 @@ use crate::{
 /// What to do while Redis cannot be asked.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum OnError {
+pub enum RedisFallback {
     /// Every process goes on with buckets of its own, full at first. `share` is how much of the
     /// quota each gets: 1.0 the whole of it, 0.25 a quarter, which is the same limit in total when
     /// there are four processes.
@@ -33,9 +33,9 @@ pub enum OnError {
     Closed,
 }
 
-impl Default for OnError {
-    fn default() -> OnError {
-        OnError::Local { share: 1.0 }
+impl Default for RedisFallback {
+    fn default() -> RedisFallback {
+        RedisFallback::Local { share: 1.0 }
     }
 }
 
@@ -47,20 +47,20 @@ pub(super) enum Fallback {
 
 impl Fallback {
     pub(super) fn new(
-        policy: OnError,
+        policy: RedisFallback,
         quota: Quota,
         max_keys: usize,
         clock: &Clock,
     ) -> Result<Fallback, RedisError> {
         Ok(match policy {
-            OnError::Local { share } if share > 0.0 && share <= 1.0 => {
+            RedisFallback::Local { share } if share > 0.0 && share <= 1.0 => {
                 let limiter =
                     local(share_of(quota, share), max_keys, clock).map_err(RedisError::Table)?;
                 Fallback::Local { limiter, share }
             }
-            OnError::Local { share } => return Err(RedisError::Share(share)),
-            OnError::Open => Fallback::Open,
-            OnError::Closed => Fallback::Closed,
+            RedisFallback::Local { share } => return Err(RedisError::Share(share)),
+            RedisFallback::Open => Fallback::Open,
+            RedisFallback::Closed => Fallback::Closed,
         })
     }
 
@@ -74,10 +74,15 @@ impl Fallback {
     ) -> SharedDecision {
         match self {
             Fallback::Local { limiter, .. } => {
-                SharedDecision::without_redis(limiter.try_acquire(key, cost), Source::Local)
+                SharedDecision::without_redis(limiter.try_acquire(key, cost), DecisionSource::Local)
             }
-            Fallback::Open => made_up(&layout(), cost, Outcome::Allowed, Source::Open),
-            Fallback::Closed => made_up(&layout(), cost, Outcome::Unavailable, Source::Closed),
+            Fallback::Open => made_up(&layout(), cost, Outcome::Allowed, DecisionSource::Open),
+            Fallback::Closed => made_up(
+                &layout(),
+                cost,
+                Outcome::Unavailable,
+                DecisionSource::Closed,
+            ),
         }
     }
 
@@ -117,7 +122,7 @@ impl Fallback {
 }
 
 /// As of a bucket that is full, or empty.
-fn made_up(layout: &Layout, cost: u32, outcome: Outcome, source: Source) -> SharedDecision {
+fn made_up(layout: &Layout, cost: u32, outcome: Outcome, source: DecisionSource) -> SharedDecision {
     let spent = if outcome == Outcome::Allowed {
         0
     } else {
@@ -141,7 +146,7 @@ fn share_of(quota: Quota, share: f64) -> Quota {
     if share >= 1.0 {
         return quota;
     }
-    let capacity = ((f64::from(quota.get_capacity()) * share) as u32).max(1);
+    let capacity = ((f64::from(quota.capacity()) * share) as u32).max(1);
     let part = if quota.is_interval() {
         Quota::validated(
             capacity,
@@ -181,7 +186,7 @@ mod tests {
     fn a_share_above_one_or_below_is_refused() {
         for share in [0.0, -1.0, 1.5, f64::NAN] {
             let fallback = Fallback::new(
-                OnError::Local { share },
+                RedisFallback::Local { share },
                 Quota::per_second(1),
                 10,
                 &Clock::Process,

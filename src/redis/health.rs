@@ -14,7 +14,7 @@ use super::{breaker::Breaker, counters::Counter, error::RedisError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisStats {
-    /// Whether Redis is asked now; if not, [`OnError`](super::OnError) decides until a probe
+    /// Whether Redis is asked now; if not, [`RedisFallback`](super::RedisFallback) decides until a probe
     /// succeeds.
     pub up: bool,
     /// Decisions that Redis made.

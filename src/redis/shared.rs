@@ -15,7 +15,7 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::{
     client::Client,
-    decision::{SharedDecision, Source},
+    decision::{DecisionSource, SharedDecision},
     error::RedisError,
     fallback::Fallback,
     health::Health,
@@ -150,7 +150,7 @@ impl Shared {
         self.health.answered();
         SharedDecision {
             decision: decision(owner, cost, taken),
-            source: Source::Redis,
+            source: DecisionSource::Redis,
             life: taken.life,
             turn: 0,
         }

@@ -44,7 +44,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) const fn of(quota: &Quota) -> Layout {
-        let most = quota.get_capacity() as u64 + quota.get_debt() as u64;
+        let most = quota.capacity() as u64 + quota.debt() as u64;
         let room = Room::Word {
             spent_bits: bits(most as u128),
         };
@@ -59,7 +59,7 @@ impl Layout {
     /// floating point, as Redis' Lua does, is exact then. Nobody waits for such a bucket, so there
     /// is no debt.
     pub(crate) const fn apart(quota: &Quota) -> Layout {
-        let most = quota.get_capacity() as u64;
+        let most = quota.capacity() as u64;
         if quota.is_interval() {
             Layout::interval(quota, most, Room::Apart)
         } else {
@@ -93,7 +93,7 @@ impl Layout {
     const fn greedy_with(quota: &Quota, most: u64, room: Room, f: u32, k: u32) -> Layout {
         let stamp_bits = room.stamp_bits(f);
         let max_stamp = (1 << stamp_bits) - 1;
-        let capacity = (quota.get_capacity() as u64) << f;
+        let capacity = (quota.capacity() as u64) << f;
         let packed = room.is_word();
         Layout {
             scale: Scale::new(
@@ -113,7 +113,7 @@ impl Layout {
             } else {
                 0
             },
-            greedy_tokens: if packed { quota.get_capacity() } else { 0 },
+            greedy_tokens: if packed { quota.capacity() } else { 0 },
             stamp_bits: stamp_bits as u8,
             terms: Terms {
                 capacity,
@@ -131,7 +131,7 @@ impl Layout {
         let stamp_bits = room.stamp_bits(0);
         let nanos_per_tick_bits = 60_u32.saturating_sub(stamp_bits);
         // A debt so large that not even one tick fits a window makes the window longer.
-        // `Quota::try_debt` refuses it, since the tick is then longer than a quarter of the window
+        // `Quota::try_with_debt` refuses it, since the tick is then longer than a quarter of the window
         // that was asked for.
         let least = 1 << nanos_per_tick_bits;
         let window_nanos = if quota.period_nanos() < least {
@@ -142,7 +142,7 @@ impl Layout {
         // Whole ticks in a window, so that a window ends on one.
         let window = window_nanos >> nanos_per_tick_bits;
         let max_stamp = (1 << stamp_bits) - 1;
-        let capacity = quota.get_capacity() as u64;
+        let capacity = quota.capacity() as u64;
         Layout {
             scale: Scale::new(window as u128, window_nanos as u128),
             max_stamp,

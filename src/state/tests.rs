@@ -16,7 +16,7 @@ fn extremes() -> Vec<Quota> {
             quotas.push(
                 Quota::new(capacity, tokens, period)
                     .unwrap()
-                    .try_debt(0)
+                    .try_with_debt(0)
                     .unwrap(),
             );
         }

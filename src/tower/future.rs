@@ -16,7 +16,7 @@ use super::{
     body::ResponseBody,
     decided::Decided,
     gate::{Deciding, Gate},
-    headers::Headers,
+    headers::HeaderStyle,
 };
 pin_project! {
     /// What [`RateLimit`](super::RateLimit) answers with.
@@ -36,7 +36,7 @@ pin_project! {
         S: Service<Request<B>>,
     {
         /// It may pass, or is exempt.
-        Calling { #[pin] answer: S::Future, told: Option<(Decided, Headers)> },
+        Calling { #[pin] answer: S::Future, told: Option<(Decided, HeaderStyle)> },
         Deciding { decision: Deciding, waiting: Option<Box<Waiting<S, B>>> },
         /// The service is not called.
         Answered { answer: Option<Box<Response<String>>> },
@@ -51,7 +51,7 @@ struct Waiting<S, B> {
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
-    pub(super) fn calling(answer: S::Future, told: Option<(Decided, Headers)>) -> Self {
+    pub(super) fn calling(answer: S::Future, told: Option<(Decided, HeaderStyle)>) -> Self {
         ResponseFuture {
             state: State::Calling { answer, told },
         }

@@ -6,7 +6,7 @@ use http::{Extensions, Response, request::Parts};
 
 use super::{
     decided::Decided,
-    headers::Headers,
+    headers::HeaderStyle,
     key::{Key, Missing, Value},
     peer::Clients,
     refusal,
@@ -51,7 +51,7 @@ pub(super) struct Gate {
     pub(super) cost: Option<Arc<Cost>>,
     pub(super) exempt: Vec<Arc<Exempt>>,
     pub(super) refusal: Option<Arc<Refusal>>,
-    pub(super) headers: Headers,
+    pub(super) headers: HeaderStyle,
 }
 
 /// What becomes of a request.
@@ -66,7 +66,7 @@ pub(super) enum Verdict {
 
 impl Gate {
     pub(super) fn new(limiter: Limiter, key: Key) -> Gate {
-        let (clients, headers) = (Clients::default(), Headers::default());
+        let (clients, headers) = (Clients::default(), HeaderStyle::default());
         Gate {
             limiter,
             key,

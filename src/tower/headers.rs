@@ -23,23 +23,23 @@ use crate::{Decision, Outcome};
 /// than the capacity and can never pass.
 ///
 /// ```
-/// use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
+/// use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::HeaderStyle}};
 ///
 /// let bucket = Bucket::new(Quota::per_minute(100));
 /// let decision = bucket.try_acquire_at(Duration::ZERO, 50);
 /// let mut headers = HeaderMap::new();
-/// Headers::XRateLimit.write(&decision, &mut headers);
+/// HeaderStyle::XRateLimit.write(&decision, &mut headers);
 /// assert_eq!(headers["x-ratelimit-limit"], "100");
 /// assert_eq!(headers["x-ratelimit-remaining"], "50");
 /// assert_eq!(headers["x-ratelimit-reset"], "30");
 ///
-/// Headers::Draft11.write(&decision, &mut headers);
+/// HeaderStyle::Draft11.write(&decision, &mut headers);
 /// assert_eq!(headers["ratelimit-policy"], r#""default";q=100;w=60"#);
 /// assert_eq!(headers["ratelimit"], r#""default";r=50;t=30"#);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Headers {
+pub enum HeaderStyle {
     /// `X-RateLimit-Limit`, `X-RateLimit-Remaining`, and `X-RateLimit-Reset`: seconds until the
     /// bucket is full, rounded up. A refusal is a JSON object with `error`, `message` and
     /// `retry_after`, which is in seconds and keeps its fractions.
@@ -51,21 +51,21 @@ pub enum Headers {
     /// the drafts: a later one gets a variant of its own.
     ///
     /// A refusal is `application/problem+json` of the type `quota-exceeded` for clients whose
-    /// `Accept` takes that as gladly as JSON, and the same as with [`Headers::XRateLimit`] for
+    /// `Accept` takes that as gladly as JSON, and the same as with [`HeaderStyle::XRateLimit`] for
     /// others.
     ///
     /// [draft]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11
     Draft11,
     /// Both: for the time in which some clients know the one and some the other. A refusal is that
-    /// of [`Headers::Draft11`].
+    /// of [`HeaderStyle::Draft11`].
     Both,
     /// None but `Retry-After`: nothing is added to what is allowed, which costs least. A refusal is
-    /// that of [`Headers::XRateLimit`] otherwise. (Where Redis should have decided,
+    /// that of [`HeaderStyle::XRateLimit`] otherwise. (Where Redis should have decided,
     /// [`WITHOUT_REDIS`](super::WITHOUT_REDIS) stays.)
     RetryAfter,
 }
 
-impl Headers {
+impl HeaderStyle {
     /// Adds what this decision has to tell, but for headers that are there already. Of one that
     /// nobody could make ([`Outcome::Unavailable`]) that is `Retry-After` alone, one second.
     pub fn write(self, decision: &Decision, headers: &mut HeaderMap) {
@@ -79,10 +79,10 @@ impl Headers {
     /// has answered, and limits as well. `Retry-After` stays.
     ///
     /// ```
-    /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
+    /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::HeaderStyle}};
     /// let bucket = Bucket::new(Quota::per_minute(100));
     /// let mut upstreams = HeaderMap::from_iter([("x-ratelimit-limit".parse()?, "7".parse()?)]);
-    /// Headers::XRateLimit.overwrite(&bucket.try_acquire_at(Duration::ZERO, 1), &mut upstreams);
+    /// HeaderStyle::XRateLimit.overwrite(&bucket.try_acquire_at(Duration::ZERO, 1), &mut upstreams);
     /// assert_eq!(upstreams["x-ratelimit-limit"], "100");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -101,13 +101,13 @@ impl Headers {
     }
 
     /// All headers of an answer in JSON that has no others: what this decision has to tell, and
-    /// `Content-Type`. Cheaper than [`Headers::write`].
+    /// `Content-Type`. Cheaper than [`HeaderStyle::write`].
     ///
     /// ```
-    /// # use {http::Response, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
+    /// # use {http::Response, std::time::Duration, tollgate::{Bucket, Quota, tower::HeaderStyle}};
     /// let bucket = Bucket::new(Quota::per_minute(100));
     /// let mut answer = Response::new(r#"{"message": "hello"}"#);
-    /// *answer.headers_mut() = Headers::XRateLimit.with_json(&bucket.try_acquire_at(Duration::ZERO, 1));
+    /// *answer.headers_mut() = HeaderStyle::XRateLimit.with_json(&bucket.try_acquire_at(Duration::ZERO, 1));
     /// assert_eq!(answer.headers()["content-type"], "application/json");
     /// assert_eq!(answer.headers()["x-ratelimit-remaining"], "99");
     /// ```
@@ -123,11 +123,11 @@ impl Headers {
     }
 
     fn has_x(self) -> bool {
-        matches!(self, Headers::XRateLimit | Headers::Both)
+        matches!(self, HeaderStyle::XRateLimit | HeaderStyle::Both)
     }
 
     fn has_draft(self) -> bool {
-        matches!(self, Headers::Draft11 | Headers::Both)
+        matches!(self, HeaderStyle::Draft11 | HeaderStyle::Both)
     }
 
     /// What not every choice has, and not every answer.
@@ -154,10 +154,10 @@ impl Headers {
     /// it is 503, or gRPC's `UNAVAILABLE`.
     ///
     /// ```
-    /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
+    /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::HeaderStyle}};
     /// let bucket = Bucket::new(Quota::per_second(1));
     /// let decision = bucket.try_acquire_at(Duration::ZERO, 2);
-    /// let answer = Headers::XRateLimit.refuse(&decision, &HeaderMap::new());
+    /// let answer = HeaderStyle::XRateLimit.refuse(&decision, &HeaderMap::new());
     /// assert_eq!(answer.status(), 429);
     /// assert!(answer.body().starts_with(r#"{"error": "Too Many Requests", "message": "Rate limit exceeded: "#));
     /// ```
@@ -175,11 +175,11 @@ impl Headers {
     /// does not speak gRPC itself.
     ///
     /// ```
-    /// # use {http::{HeaderMap, header::CONTENT_TYPE}, std::time::Duration, tollgate::{Bucket, Quota, tower::Headers}};
+    /// # use {http::{HeaderMap, header::CONTENT_TYPE}, std::time::Duration, tollgate::{Bucket, Quota, tower::HeaderStyle}};
     /// let decision = Bucket::new(Quota::per_second(1)).try_acquire_at(Duration::ZERO, 2);
     /// let grpc = HeaderMap::from_iter([(CONTENT_TYPE, "application/grpc".parse()?)]);
-    /// assert_eq!(Headers::XRateLimit.refuse(&decision, &grpc).status(), 200);
-    /// assert_eq!(Headers::XRateLimit.refuse_http(&decision, &grpc).status(), 429);
+    /// assert_eq!(HeaderStyle::XRateLimit.refuse(&decision, &grpc).status(), 200);
+    /// assert_eq!(HeaderStyle::XRateLimit.refuse_http(&decision, &grpc).status(), 429);
     /// # Ok::<(), http::header::InvalidHeaderValue>(())
     /// ```
     #[must_use]

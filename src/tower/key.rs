@@ -35,7 +35,7 @@ use super::peer::Clients;
 ///
 /// # As a key of a [`KeyedLimiter`](crate::KeyedLimiter)
 ///
-/// A limiter that the layer [shares](super::RateLimitLayer::shared) sees [`Key::ip`] as an
+/// A limiter that the layer [shares](super::RateLimitLayer::with_limiter) sees [`Key::ip`] as an
 /// [`IpAddr`] (of an IPv6 client, the first address of its network), every other kind as a `str`:
 /// so `limiter.set_rule("alice", quota)` gives the client whose header says `alice` a quota of its
 /// own. A `RedisLimiter` sees all of them as text: `"192.0.2.7"`, `"2001:db8::"`.

@@ -8,7 +8,7 @@ use tower_layer::Layer;
 
 use super::{
     gate::{Gate, Limiter, Verdict},
-    headers::Headers,
+    headers::HeaderStyle,
     key::{Key, Missing},
     service::RateLimit,
 };
@@ -21,12 +21,12 @@ const MAX_KEYS: usize = 100_000;
 ///
 /// ```
 /// use http::{Method, header::HeaderName};
-/// use tollgate::{Quota, tower::{Headers, Key, RateLimitLayer}};
+/// use tollgate::{Quota, tower::{HeaderStyle, Key, RateLimitLayer}};
 ///
 /// let layer = RateLimitLayer::new(Quota::per_minute(100), Key::header(HeaderName::from_static("x-api-key")))
 ///     .cost(|request| if request.method == Method::POST { 3 } else { 1 })
 ///     .exempt(|request| request.uri.path() == "/health")
-///     .headers(Headers::Draft11);
+///     .headers(HeaderStyle::Draft11);
 /// ```
 ///
 /// Clones, and the services made by one layer, share one limit: on all routes of a router, a client
@@ -43,7 +43,7 @@ impl RateLimitLayer {
     ///
     /// ```
     /// # use tollgate::{Quota, tower::RateLimitLayer};
-    /// let ten_at_once_then_one_a_second = RateLimitLayer::per_ip(Quota::per_second(1).capacity(10));
+    /// let ten_at_once_then_one_a_second = RateLimitLayer::per_ip(Quota::per_second(1).with_capacity(10));
     /// ```
     ///
     /// # Panics
@@ -64,7 +64,7 @@ impl RateLimitLayer {
     /// When there is no memory for that, 2.7 MB, as of a `Vec`.
     #[must_use]
     pub fn new(quota: Quota, key: Key) -> RateLimitLayer {
-        RateLimitLayer::shared(KeyedLimiter::new(quota, MAX_KEYS), key)
+        RateLimitLayer::with_limiter(KeyedLimiter::new(quota, MAX_KEYS), key)
     }
 
     /// A limit by a limiter of yours: of any size, with a test's clock, changed while it runs, or
@@ -75,11 +75,11 @@ impl RateLimitLayer {
     /// use tollgate::{KeyedLimiter, Quota, tower::{Key, RateLimitLayer}};
     ///
     /// let limiter = Arc::new(KeyedLimiter::new(Quota::per_second(10), 1_000_000));
-    /// let layer = RateLimitLayer::shared(limiter.clone(), Key::ip());
+    /// let layer = RateLimitLayer::with_limiter(limiter.clone(), Key::ip());
     /// limiter.replace(Quota::per_second(20)); // from the next request on
     /// ```
     #[must_use]
-    pub fn shared(limiter: impl Into<Arc<KeyedLimiter>>, key: Key) -> RateLimitLayer {
+    pub fn with_limiter(limiter: impl Into<Arc<KeyedLimiter>>, key: Key) -> RateLimitLayer {
         RateLimitLayer {
             gate: Arc::new(Gate::new(Limiter::Memory(limiter.into()), key)),
         }
@@ -96,14 +96,14 @@ impl RateLimitLayer {
     /// use tollgate::{KeyedLimiter, Quota, tower::{Key, RateLimitLayer}};
     ///
     /// let limiter = Arc::new(KeyedLimiter::new(Quota::per_second(10), 100_000));
-    /// let layer = RateLimitLayer::deciding(Key::ip(), move |key, cost| {
+    /// let layer = RateLimitLayer::from_fn(Key::ip(), move |key, cost| {
     ///     let limiter = limiter.clone();
     ///     async move { limiter.acquire(&key, cost).await.unwrap_or_else(|refused| refused.decision()) }
     /// });
     /// # }
     /// ```
     #[must_use]
-    pub fn deciding<F>(
+    pub fn from_fn<F>(
         key: Key,
         decide: impl Fn(String, u32) -> F + Send + Sync + 'static,
     ) -> RateLimitLayer
@@ -240,18 +240,18 @@ impl RateLimitLayer {
         self.with(|gate| gate.exempt.push(Arc::new(is_exempt)))
     }
 
-    /// Which headers tell the client what is left; [`Headers::XRateLimit`] when not set.
+    /// Which headers tell the client what is left; [`HeaderStyle::XRateLimit`] when not set.
     ///
     /// ```
-    /// # use tollgate::{Quota, tower::{Headers, RateLimitLayer}};
-    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).headers(Headers::Draft11);
+    /// # use tollgate::{Quota, tower::{HeaderStyle, RateLimitLayer}};
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).headers(HeaderStyle::Draft11);
     /// ```
     #[must_use]
-    pub fn headers(self, headers: Headers) -> RateLimitLayer {
+    pub fn headers(self, headers: HeaderStyle) -> RateLimitLayer {
         self.with(|gate| gate.headers = headers)
     }
 
-    /// The answer to what is refused, in place of [`Headers::refuse`]'s. Headers that tell what is
+    /// The answer to what is refused, in place of [`HeaderStyle::refuse`]'s. HeaderStyle that tell what is
     /// left are added where the answer has none of that name.
     ///
     /// ```

@@ -27,7 +27,7 @@ impl RateLimitLayer {
     ///
     /// A request waits for Redis as long as the limiter's timeout at most. What needs no waiting is
     /// answered at once: with tokens on lease, by a refusal that is remembered, or while Redis
-    /// cannot be asked. Then [`OnError`](crate::OnError) decides, and the answer says so:
+    /// cannot be asked. Then [`RedisFallback`](crate::RedisFallback) decides, and the answer says so:
     /// `X-RateLimit-Without-Redis: local`, `open`, or, with the status 503, `closed`.
     ///
     /// Behind the layer, and in the request that a [refusal](RateLimitLayer::refusal) sees, a
@@ -35,9 +35,9 @@ impl RateLimitLayer {
     /// who decided:
     ///
     /// ```
-    /// # use {axum::Extension, tollgate::{SharedDecision, Source}};
+    /// # use {axum::Extension, tollgate::{SharedDecision, DecisionSource}};
     /// async fn alone(Extension(decision): Extension<SharedDecision>) -> String {
-    ///     format!("Redis is ill: {}", decision.source() == Source::Local)
+    ///     format!("Redis is ill: {}", decision.source() == DecisionSource::Local)
     /// }
     /// ```
     ///

@@ -16,12 +16,12 @@ const CLOCK_MARGIN: u128 = 1 << 14;
 /// waits so long and asks again is allowed, if nobody else has taken the tokens.
 ///
 /// `None` when the request was allowed, or never will be. One second where nobody could decide
-/// ([`Outcome::Unavailable`]). For refusals of your own; those of [`Headers`](super::Headers) have
+/// ([`Outcome::Unavailable`]). For refusals of your own; those of [`HeaderStyle`](super::HeaderStyle) have
 /// it.
 ///
 /// ```
 /// # use {std::time::Duration, tollgate::{Bucket, Quota, tower}};
-/// let bucket = Bucket::new(Quota::per_second(1).capacity(2));
+/// let bucket = Bucket::new(Quota::per_second(1).with_capacity(2));
 /// assert_eq!(tower::retry_after(&bucket.try_acquire_at(Duration::ZERO, 2)), None);
 /// assert_eq!(tower::retry_after(&bucket.try_acquire_at(Duration::ZERO, 1)), Some(Duration::from_micros(1_000_062)));
 /// ```

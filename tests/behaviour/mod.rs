@@ -31,7 +31,7 @@ async fn limiter<B: Backend>(quota: Quota) -> (B, ManualClock) {
 }
 
 pub(crate) async fn keys_do_not_share_buckets<B: Backend>() {
-    let (limiter, _) = limiter::<B>(Quota::per_second(1).capacity(2)).await;
+    let (limiter, _) = limiter::<B>(Quota::per_second(1).with_capacity(2)).await;
     for key in 0..200_u32 {
         assert!(
             limiter.try_acquire(&key.to_string(), 2).await.is_allowed(),
@@ -47,7 +47,7 @@ pub(crate) async fn keys_do_not_share_buckets<B: Backend>() {
 }
 
 pub(crate) async fn tokens_drip_back_evenly<B: Backend>() {
-    let (limiter, clock) = limiter::<B>(Quota::per_second(5).capacity(10)).await;
+    let (limiter, clock) = limiter::<B>(Quota::per_second(5).with_capacity(10)).await;
     let decision = limiter.try_acquire("a", 8).await;
     assert_eq!(
         (decision.limit(), decision.remaining(), decision.cost()),
@@ -65,7 +65,7 @@ pub(crate) async fn tokens_drip_back_evenly<B: Backend>() {
 
 pub(crate) async fn refused_just_before_and_allowed_exactly_at<B: Backend>() {
     for quota in [
-        Quota::per_second(3).capacity(7),
+        Quota::per_second(3).with_capacity(7),
         Quota::interval(7, Duration::from_millis(1234)),
     ] {
         let (limiter, clock) = limiter::<B>(quota).await;
@@ -191,7 +191,7 @@ pub(crate) async fn a_refund_names_the_decision_it_undoes<B: Backend>() {
 }
 
 pub(crate) async fn a_refund_gives_no_token_that_has_come_back_by_itself<B: Backend>() {
-    let (limiter, clock) = limiter::<B>(Quota::per_second(1).capacity(10)).await;
+    let (limiter, clock) = limiter::<B>(Quota::per_second(1).with_capacity(10)).await;
     let decision = limiter.try_acquire("a", 4).await;
     clock.advance(3 * SECOND);
     assert!(limiter.try_acquire("a", 9).await.is_allowed());

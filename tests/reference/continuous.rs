@@ -21,7 +21,7 @@ impl Continuous {
     pub fn new(quota: &Quota) -> Continuous {
         Continuous {
             rate: rate(quota),
-            capacity: integer(quota.get_capacity()),
+            capacity: integer(quota.capacity()),
             spent: BigRational::zero(),
             at: 0,
         }

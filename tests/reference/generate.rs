@@ -76,7 +76,7 @@ fn debt() -> impl Strategy<Value = Option<u32>> {
 fn with_debt(quota: Quota, debt: Option<u32>) -> Quota {
     let halves = std::iter::successors(debt, |&debt| (debt > 0).then_some(debt / 2));
     halves
-        .map(|debt| quota.try_debt(debt))
+        .map(|debt| quota.try_with_debt(debt))
         .find_map(Result::ok)
         .unwrap_or(quota)
 }

@@ -36,7 +36,7 @@ pub struct Charge {
 
 impl Greedy {
     pub fn new(quota: &Quota, grid: Grid) -> Greedy {
-        let (capacity, debt) = (integer(quota.get_capacity()), integer(quota.get_debt()));
+        let (capacity, debt) = (integer(quota.capacity()), integer(quota.debt()));
         Greedy {
             grid,
             level: capacity.clone(),

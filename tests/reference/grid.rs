@@ -32,7 +32,7 @@ impl Grid {
     /// window has as many whole steps as leave that room.
     pub fn new(quota: &Quota) -> Grid {
         let tokens = bits(&BigInt::from(
-            u64::from(quota.get_capacity()) + u64::from(quota.get_debt()),
+            u64::from(quota.capacity()) + u64::from(quota.debt()),
         ));
         let fits = |finer: i32, steps: &BigInt| {
             tokens + u64::try_from(finer).unwrap_or(0) + bits(steps) <= WORD
@@ -43,7 +43,7 @@ impl Grid {
     /// The same for a bucket in Redis, where nobody waits: tokens and steps each have room of their
     /// own.
     pub fn apart(quota: &Quota) -> Grid {
-        let tokens = bits(&BigInt::from(quota.get_capacity()));
+        let tokens = bits(&BigInt::from(quota.capacity()));
         let fits = |finer: i32, steps: &BigInt| {
             tokens + u64::try_from(finer).unwrap_or(0) <= APART && bits(steps) <= APART
         };

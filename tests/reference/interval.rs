@@ -38,8 +38,8 @@ impl Interval {
     pub fn new(quota: &Quota, grid: Grid) -> Interval {
         let (window, capacity, debt) = (
             grid.step.recip().to_integer(),
-            quota.get_capacity().into(),
-            quota.get_debt().into(),
+            quota.capacity().into(),
+            quota.debt().into(),
         );
         Interval {
             grid,

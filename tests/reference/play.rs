@@ -164,7 +164,7 @@ impl<B: Played> Player<B> {
                 later(u128::from(count) * self.quota.resolution().as_nanos(), off)
             }
             When::Eighths(count, off) => {
-                let fill = u128::from(self.quota.get_capacity()) * period / tokens;
+                let fill = u128::from(self.quota.capacity()) * period / tokens;
                 later(fill / 8 * u128::from(count), off)
             }
             When::Promised(off) => self.promised.saturating_add_signed(off),
@@ -182,7 +182,7 @@ impl<B: Played> Player<B> {
     }
 
     fn cost(&self, now: Duration, cost: &Cost) -> u32 {
-        let capacity = i64::from(self.quota.get_capacity());
+        let capacity = i64::from(self.quota.capacity());
         let cost = match *cost {
             Cost::Exactly(cost) => cost.into(),
             Cost::Eighths(eighths) => (capacity * eighths as i64 + 7) / 8,

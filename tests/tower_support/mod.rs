@@ -79,7 +79,7 @@ pub fn limiter(quota: Quota) -> (Arc<KeyedLimiter>, ManualClock) {
 
 /// A layer that allows one request a key, for ever.
 pub fn one_each(key: Key) -> RateLimitLayer {
-    RateLimitLayer::shared(limiter(Quota::per_hour(1)).0, key)
+    RateLimitLayer::with_limiter(limiter(Quota::per_hour(1)).0, key)
 }
 
 /// A GET from this peer.

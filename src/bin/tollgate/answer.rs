@@ -11,7 +11,7 @@ use hyper::{
 use serde::Serialize;
 use tollgate::{
     Decision,
-    tower::{Headers, WITHOUT_REDIS},
+    tower::{HeaderStyle, WITHOUT_REDIS},
 };
 
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -131,7 +131,7 @@ pub(crate) fn closing(mut answer: Answer) -> Answer {
 
 /// An answer in JSON with what stands on every limited one.
 pub(crate) fn limited(
-    headers: Headers,
+    headers: HeaderStyle,
     status: StatusCode,
     body: Bytes,
     decision: &Decision,
@@ -144,7 +144,7 @@ pub(crate) fn limited(
 
 /// 429, with the time after which the same request is allowed, if there is one; or 503, where
 /// nobody could decide.
-pub(crate) fn refused(headers: Headers, decision: &Decision, request: &HeaderMap) -> Answer {
+pub(crate) fn refused(headers: HeaderStyle, decision: &Decision, request: &HeaderMap) -> Answer {
     headers
         .refuse_http(decision, request)
         .map(|text| Full::new(text.into()))

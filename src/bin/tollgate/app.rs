@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, body::Body};
-use tollgate::{Quota, tower::Headers};
+use tollgate::{Quota, tower::HeaderStyle};
 
 pub(crate) use self::{
     body::{Unread, finish, incomplete},
@@ -50,7 +50,7 @@ pub(crate) struct App {
     /// Who may ask `POST /check`; `None`: everybody.
     askers: Option<Access>,
     /// What tells clients what is left.
-    headers: Headers,
+    headers: HeaderStyle,
     /// The default, and the rules.
     pub(crate) limits: Arc<Limits>,
     /// Those of routes that have limits of their own.

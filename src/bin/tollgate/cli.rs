@@ -8,7 +8,7 @@ use clap::{
 };
 use hyper::Uri;
 use ipnet::IpNet;
-use tollgate::tower::Headers;
+use tollgate::tower::HeaderStyle;
 
 use crate::config::{
     Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Secret,
@@ -195,8 +195,8 @@ pub(crate) struct Serve {
     ///
     /// draft is draft-ietf-httpapi-ratelimit-headers-11. With it, and with both, a refusal is
     /// application/problem+json for clients whose Accept takes that as gladly as JSON.
-    #[arg(long, env = "TOLLGATE_HEADERS", value_name = "WHICH", value_parser = typed::<Headers>)]
-    pub(crate) headers: Option<Headers>,
+    #[arg(long, env = "TOLLGATE_HEADERS", value_name = "WHICH", value_parser = typed::<HeaderStyle>)]
+    pub(crate) headers: Option<HeaderStyle>,
 }
 
 /// Flags of the stress tool.

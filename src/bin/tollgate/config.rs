@@ -20,7 +20,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tollgate::{Quota, tower::Headers};
+use tollgate::{Quota, tower::HeaderStyle};
 
 pub(crate) use self::{
     client::Client,
@@ -61,7 +61,7 @@ pub(crate) struct Settings {
     pub(crate) admin_token: Option<Secret>,
     pub(crate) check: Check,
     pub(crate) check_token: Option<Secret>,
-    pub(crate) headers: Headers,
+    pub(crate) headers: HeaderStyle,
     pub(crate) client: Client,
     pub(crate) api_keys: Option<HashSet<String>>,
     pub(crate) routes: Vec<Route>,

@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::Serialize;
 use tollgate::{
-    Decision, KeyedLimiterBuilder, Quota, QuotaError, RedisError, RedisStats, SharedDecision, Stats,
+    Decision, KeyedLimiterBuilder, KeyedStats, Quota, QuotaError, RedisError, RedisStats,
+    SharedDecision,
 };
 
 pub(crate) use self::routes::OfRoutes;
@@ -212,7 +213,7 @@ impl Limits {
     }
 
     /// How full the table of buckets is; `None`: they are elsewhere.
-    pub(crate) fn table(&self) -> Option<Stats> {
+    pub(crate) fn table(&self) -> Option<KeyedStats> {
         match self {
             Limits::Memory(memory) => Some(memory.stats()),
             Limits::Shared(_) => None,
@@ -264,10 +265,10 @@ impl Terms<'_> {
 impl NewDefault {
     /// The new default, when this is the old one.
     fn of(self, old: Quota) -> Result<Quota, NotChanged> {
-        let capacity = self.capacity.unwrap_or(old.get_capacity());
+        let capacity = self.capacity.unwrap_or(old.capacity());
         match self.refill_rate {
             Some(rate) => Quota::from_rate(capacity, rate),
-            None => old.try_capacity(capacity),
+            None => old.try_with_capacity(capacity),
         }
         .map_err(NotChanged::Quota)
     }
@@ -298,7 +299,7 @@ impl From<Quota> for Shown {
     fn from(quota: Quota) -> Shown {
         let every = quota.is_interval().then(|| quota.period());
         Shown {
-            capacity: quota.get_capacity(),
+            capacity: quota.capacity(),
             refill_rate: quota.tokens_per_second(),
             mode: if every.is_some() {
                 "interval"

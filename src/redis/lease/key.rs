@@ -244,7 +244,7 @@ mod tests {
     const START: u64 = 1_000_000_000;
 
     fn settings() -> Settings {
-        let layout = Layout::of(&Quota::per_hour(1).capacity(100));
+        let layout = Layout::of(&Quota::per_hour(1).with_capacity(100));
         let limits = Limits::of(&layout.terms, 0.1, 1_000_000).unwrap();
         Settings {
             node: 7,

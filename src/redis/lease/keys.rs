@@ -190,7 +190,7 @@ mod tests {
     const START: u64 = 1_000_000_000;
 
     fn keys(most: usize) -> Keys {
-        let layout = Layout::of(&Quota::per_hour(1).capacity(1000));
+        let layout = Layout::of(&Quota::per_hour(1).with_capacity(1000));
         let limits = Limits::of(&layout.terms, 0.1, 1_000_000).unwrap();
         Keys::new(
             Settings {

@@ -250,8 +250,12 @@ fn some_ask(random: &mut Random, seqs: &mut [u64]) -> Ask {
 async fn the_script_answers_as_the_ledger_does() {
     let server = Server::start();
     let connection = server.connect().await;
-    let greedy = |tokens: u32, capacity| Quota::per_second(tokens).capacity(capacity).debt(0);
-    let window = Quota::interval(100, Duration::from_secs(1)).debt(0);
+    let greedy = |tokens: u32, capacity| {
+        Quota::per_second(tokens)
+            .with_capacity(capacity)
+            .with_debt(0)
+    };
+    let window = Quota::interval(100, Duration::from_secs(1)).with_debt(0);
     for round in 0..40 {
         let mut random = Random::new(round);
         let quota = [greedy(7, 60), greedy(50, 100), greedy(1000, 400), window][round as usize % 4];

@@ -8,7 +8,7 @@
 use crate::{
     decision::{Decision, Outcome},
     redis::{
-        decision::{SharedDecision, Source},
+        decision::{DecisionSource, SharedDecision},
         lease::key::Key,
         terms::Limit,
     },
@@ -56,7 +56,7 @@ pub(super) fn above_capacity(limit: &Limit, known: u32, cost: u32) -> SharedDeci
 fn leased(decision: Decision, key: u64, turn: u64) -> SharedDecision {
     SharedDecision {
         decision,
-        source: Source::Lease,
+        source: DecisionSource::Lease,
         life: key,
         turn,
     }
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_is_left_is_what_is_known() {
-        let limit = Limit::new(Quota::per_second(1).capacity(10));
+        let limit = Limit::new(Quota::per_second(1).with_capacity(10));
         let (keys, key) = key_of(&limit);
         assert_eq!(allowed(&limit, &key, 0, 1, 3).remaining(), 3);
         key.saw(

@@ -1,7 +1,7 @@
 //! What came of looking at a request's header.
 
 use hyper::HeaderMap;
-use tollgate::{Decision, tower::Headers};
+use tollgate::{Decision, tower::HeaderStyle};
 
 use crate::answer::{self, Answer};
 
@@ -33,7 +33,7 @@ pub(crate) enum Wants {
 /// exempt.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Told {
-    pub(super) decision: Option<(Headers, Decision)>,
+    pub(super) decision: Option<(HeaderStyle, Decision)>,
     pub(super) without_redis: Option<&'static str>,
 }
 

@@ -8,7 +8,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, value::MapAccessDeserializer},
 };
-use tollgate::{Quota, tower::Headers};
+use tollgate::{Quota, tower::HeaderStyle};
 
 use super::{
     client::Client,
@@ -46,7 +46,7 @@ pub(crate) struct File {
     #[serde(default, deserialize_with = "present", alias = "check-token")]
     pub(crate) check_token: Option<Typed<Secret>>,
     #[serde(default, deserialize_with = "present")]
-    pub(crate) headers: Option<Typed<Headers>>,
+    pub(crate) headers: Option<Typed<HeaderStyle>>,
     #[serde(default, deserialize_with = "present")]
     pub(crate) redis: Option<Typed<RedisUrl>>,
     #[serde(default, deserialize_with = "present", alias = "redis-mode")]

@@ -12,7 +12,7 @@ use std::{
 
 use hyper::{Method, header::HeaderName};
 use ipnet::IpNet;
-use tollgate::{Quota, tower::Headers};
+use tollgate::{Quota, tower::HeaderStyle};
 
 pub(crate) use self::{
     redis::{OnRedisError, RedisMode, RedisPrefix, RedisUrl},
@@ -271,16 +271,16 @@ impl Value for Check {
     }
 }
 
-impl Value for Headers {
+impl Value for HeaderStyle {
     fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("x, draft or both")
     }
 
-    fn text(text: &str) -> Option<Headers> {
+    fn text(text: &str) -> Option<HeaderStyle> {
         match text {
-            "x" => Some(Headers::XRateLimit),
-            "draft" => Some(Headers::Draft11),
-            "both" => Some(Headers::Both),
+            "x" => Some(HeaderStyle::XRateLimit),
+            "draft" => Some(HeaderStyle::Draft11),
+            "both" => Some(HeaderStyle::Both),
             _ => None,
         }
     }

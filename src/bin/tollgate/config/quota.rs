@@ -12,7 +12,7 @@ use super::{
 const DEFAULT_CAPACITY: u32 = 10;
 
 /// Where the refill comes from, and the key to name when it does not fit the capacity.
-enum Source {
+enum DecisionSource {
     Rate(&'static str, f64),
     Greedy {
         tokens: Option<u32>,
@@ -79,25 +79,27 @@ impl Given {
             .or(self.tokens)
             .map(|tokens| tokens.0);
         let capacity = given
-            .or(self.quota.map(|quota| quota.get_capacity()))
+            .or(self.quota.map(|quota| quota.capacity()))
             .unwrap_or(DEFAULT_CAPACITY);
         let fits = |key: &'static str| move |error: QuotaError| format!("{key}: {error}");
         match self.source(rate)? {
-            Source::Rate(key, rate) => Quota::from_rate(capacity, rate).map_err(fits(key)),
-            Source::Greedy { tokens, every } => {
+            DecisionSource::Rate(key, rate) => Quota::from_rate(capacity, rate).map_err(fits(key)),
+            DecisionSource::Greedy { tokens, every } => {
                 Quota::new(capacity, tokens.unwrap_or(capacity).into(), every)
                     .map_err(fits("refill"))
             }
-            Source::Interval(key, every) => Quota::try_interval(capacity, every).map_err(fits(key)),
-            Source::Quota(quota) => given
-                .map_or(Ok(quota), |capacity| quota.try_capacity(capacity))
+            DecisionSource::Interval(key, every) => {
+                Quota::try_interval(capacity, every).map_err(fits(key))
+            }
+            DecisionSource::Quota(quota) => given
+                .map_or(Ok(quota), |capacity| quota.try_with_capacity(capacity))
                 .map_err(fits("quota")),
         }
     }
 
-    fn source(self, flag: Option<Rate>) -> Result<Source, String> {
+    fn source(self, flag: Option<Rate>) -> Result<DecisionSource, String> {
         if let Some(Rate(rate)) = flag.or(self.refill_rate) {
-            return Ok(Source::Rate("refill_rate", rate));
+            return Ok(DecisionSource::Rate("refill_rate", rate));
         }
         if let Some(Refill {
             mode,
@@ -110,14 +112,14 @@ impl Given {
                     Err("refill.tokens: expected with mode = \"greedy\" only: an interval gives the whole capacity back"
                         .to_owned())
                 }
-                (Mode::Interval, None) => Ok(Source::Interval("refill.every", every)),
-                (Mode::Greedy, tokens) => Ok(Source::Greedy { tokens: tokens.map(|tokens| tokens.0), every }),
+                (Mode::Interval, None) => Ok(DecisionSource::Interval("refill.every", every)),
+                (Mode::Greedy, tokens) => Ok(DecisionSource::Greedy { tokens: tokens.map(|tokens| tokens.0), every }),
             };
         }
         Ok(match (self.time, self.quota) {
-            (Some(time), _) => Source::Interval("time", time),
-            (None, Some(quota)) => Source::Quota(quota),
-            (None, None) => Source::Rate("refill_rate", 1.0),
+            (Some(time), _) => DecisionSource::Interval("time", time),
+            (None, Some(quota)) => DecisionSource::Quota(quota),
+            (None, None) => DecisionSource::Rate("refill_rate", 1.0),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate::OnError;
+use tollgate::RedisFallback;
 
 use super::{File, Fraction, OnRedisError, RedisMode, RedisUrl, Timeout, Typed};
 use crate::cli::Serve;
@@ -14,7 +14,7 @@ pub(crate) struct Redis {
     pub(crate) url: RedisUrl,
     pub(crate) prefix: String,
     pub(crate) timeout: Duration,
-    pub(crate) on_error: OnError,
+    pub(crate) on_error: RedisFallback,
     /// The part of a capacity that may be out on lease; `None`: every request asks Redis.
     pub(crate) lease_fraction: Option<f64>,
 }
@@ -54,11 +54,11 @@ pub(super) fn of(flags: &Serve, file: &File) -> Result<Option<Redis>, String> {
         prefix: prefix.map_or_else(|| "tollgate".to_owned(), |prefix| prefix.0),
         timeout: timeout.map_or(Duration::from_millis(50), |Timeout(time)| time),
         on_error: match on_error.unwrap_or_default() {
-            OnRedisError::Local => OnError::Local {
+            OnRedisError::Local => RedisFallback::Local {
                 share: share.map_or(1.0, |Fraction(share)| share),
             },
-            OnRedisError::Open => OnError::Open,
-            OnRedisError::Closed => OnError::Closed,
+            OnRedisError::Open => RedisFallback::Open,
+            OnRedisError::Closed => RedisFallback::Closed,
         },
         lease_fraction: (mode == Some(RedisMode::Lease))
             .then(|| fraction.map_or(0.1, |Fraction(fraction)| fraction)),

@@ -70,8 +70,8 @@ pub(super) fn of(given: Vec<Table<file::Route>>, gateway: bool) -> Result<Vec<Ro
                     "routes[{number}]: expected a cost, limits (capacity with refill_rate) or exempt = true"
                 ));
             }
-            (Some(Own { quota, .. }), Some(cost), false) if cost > quota.get_capacity() => {
-                let capacity = quota.get_capacity();
+            (Some(Own { quota, .. }), Some(cost), false) if cost > quota.capacity() => {
+                let capacity = quota.capacity();
                 return Err(format!(
                     "routes[{number}].cost: {cost}: expected no more than the route's capacity, {capacity}"
                 ));
@@ -138,7 +138,7 @@ fn check_upload(route: &Route) -> Result<(), String> {
         return Ok(());
     };
     let (capacity, is_post) = (
-        own.quota.get_capacity(),
+        own.quota.capacity(),
         method.as_ref().is_none_or(|method| method == Method::POST),
     );
     if path == UPLOAD && is_post && cost.is_none() && capacity < UPLOAD_COST {

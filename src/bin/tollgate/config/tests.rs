@@ -34,7 +34,7 @@ fn refusal(flags: &[&str]) -> String {
 fn the_defaults_are_those_of_the_systems_before() {
     let settings = settings("");
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8000");
-    assert_eq!(settings.quota, Quota::per_second(1).capacity(10));
+    assert_eq!(settings.quota, Quota::per_second(1).with_capacity(10));
     assert_eq!(
         (settings.client, settings.ipv6_prefix, settings.max_clients),
         (Client::Ip, 64, 1_000_000)
@@ -45,9 +45,9 @@ fn the_defaults_are_those_of_the_systems_before() {
 fn a_quota_is_said_in_one_of_several_ways() {
     let hourly = Quota::interval(100, Duration::from_secs(3600));
     for (toml, quota) in [
-        ("capacity = 5", Quota::per_second(1).capacity(5)),
+        ("capacity = 5", Quota::per_second(1).with_capacity(5)),
         ("refill_rate = 0.5", "1/2s, capacity 10".parse().unwrap()),
-        ("refill-rate = 2", Quota::per_second(2).capacity(10)),
+        ("refill-rate = 2", Quota::per_second(2).with_capacity(10)),
         (
             "capacity = 100\nrefill = { every = '1h', mode = 'interval' }",
             hourly,
@@ -58,11 +58,11 @@ fn a_quota_is_said_in_one_of_several_ways() {
         ),
         (
             "capacity = 9\nrefill = { tokens = 5, every = 1, mode = 'greedy' }",
-            Quota::per_second(5).capacity(9),
+            Quota::per_second(5).with_capacity(9),
         ),
         (
             "quota = '100/hour, capacity 20'",
-            Quota::per_hour(100).capacity(20),
+            Quota::per_hour(100).with_capacity(20),
         ),
         ("tokens = 100\ntime = 3600", hourly),
         (
@@ -92,11 +92,11 @@ fn flags_win_over_the_file() {
     );
     assert_eq!(
         with_flags(interval, &["--refill-rate", "2"]).quota,
-        Quota::per_second(2).capacity(3)
+        Quota::per_second(2).with_capacity(3)
     );
     assert_eq!(
         with_flags("quota = '5/s'", &["--capacity", "9"]).quota,
-        Quota::per_second(5).capacity(9)
+        Quota::per_second(5).with_capacity(9)
     );
     assert_eq!(
         with_flags("tokens = 5\ntime = 60", &["--capacity", "9"]).quota,

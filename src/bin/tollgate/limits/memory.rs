@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, Quota, Stats};
+use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, Quota};
 
 use super::{Decided, InForce, NewDefault, NotChanged, Shown, Terms};
 use crate::{client::Id, config::MAX_RULES};
@@ -38,7 +38,7 @@ impl Memory {
         self.limiter.quota()
     }
 
-    pub(super) fn stats(&self) -> Stats {
+    pub(super) fn stats(&self) -> KeyedStats {
         self.limiter.stats()
     }
 
@@ -88,7 +88,7 @@ impl Memory {
             tracing::info!(old = %self.limiter.quota(), new = %quota, "the default limit changed, all buckets are full");
         }
         let taken_back = gone.iter().map(|rule| (rule.id, None));
-        self.limiter.change(
+        self.limiter.update(
             default,
             taken_back.chain(set.iter().map(|rule| (rule.id, Some(rule.quota)))),
         );

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::task::JoinSet;
-use tollgate::{KeyedLimiter, Quota, RedisStats, Stats};
+use tollgate::{KeyedLimiter, KeyedStats, Quota, RedisStats};
 
 use super::{Limits, Shown};
 use crate::config::{Own, Redis, Settings};
@@ -71,7 +71,7 @@ impl OfRoutes {
             .collect()
     }
 
-    pub(crate) fn tables(&self) -> impl Iterator<Item = (&str, Stats)> {
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (&str, KeyedStats)> {
         self.each()
             .filter_map(|(label, limits)| Some((label, limits.table()?)))
     }

@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
-use tollgate::{RedisStats, Stats};
+use tollgate::{KeyedStats, RedisStats};
 
 use super::{
     counts::{self, Reason},
@@ -21,7 +21,7 @@ pub(super) struct Snapshot {
     pub(super) latency: latency::Sums,
     pub(super) accepted: u64,
     pub(super) open: u64,
-    pub(super) tables: OfEach<Stats>,
+    pub(super) tables: OfEach<KeyedStats>,
     pub(super) redis: OfEach<RedisStats>,
 }
 

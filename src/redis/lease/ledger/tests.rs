@@ -11,12 +11,12 @@ const LIMITS: Limits = Limits {
 const START: u64 = 1_000_000_000;
 
 fn slow() -> Layout {
-    Layout::of(&Quota::per_hour(1).capacity(100))
+    Layout::of(&Quota::per_hour(1).with_capacity(100))
 }
 
 /// One token a second.
 fn ticking() -> Layout {
-    Layout::of(&Quota::per_second(1).capacity(20))
+    Layout::of(&Quota::per_second(1).with_capacity(20))
 }
 
 fn ask(node: u64, seq: u64, known: u64, kept: u32, back: u32, want: u32) -> Ask {
@@ -183,7 +183,7 @@ fn tokens_come_back_whole_where_the_bucket_was_never_near_full() {
 
 #[test]
 fn so_many_leases_and_no_more_until_one_has_ended() {
-    let layout = Layout::of(&Quota::per_hour(1).capacity(1000));
+    let layout = Layout::of(&Quota::per_hour(1).with_capacity(1000));
     let (limits, mut ledger) = (
         Limits {
             most: 1000,

@@ -90,7 +90,7 @@ fn a_hot_key_needs_ever_fewer_messages() {
 #[test]
 fn a_flood_of_refused_requests_costs_ten_messages_a_second() {
     for rate in [1, 3, 50] {
-        let mut pair = Pair::new(Quota::per_second(rate).capacity(20));
+        let mut pair = Pair::new(Quota::per_second(rate).with_capacity(20));
         assert!(pair.ledger.take(&pair.settings.layout, START, 20).is_ok());
         let mut allowed = 0;
         for milli in 0..5000 {
@@ -114,7 +114,7 @@ fn a_flood_of_refused_requests_costs_ten_messages_a_second() {
 
 #[test]
 fn asking_for_less_than_was_refused_is_no_way_around_it() {
-    let mut pair = Pair::new(Quota::per_hour(1).capacity(1000));
+    let mut pair = Pair::new(Quota::per_hour(1).with_capacity(1000));
     let mut sent = 0;
     for step in 0..1000 {
         let cost = 100 - (step % 100) as u32;
@@ -145,7 +145,7 @@ fn asking_for_less_than_was_refused_is_no_way_around_it() {
 
 #[test]
 fn refused_until_just_before_the_token_is_there() {
-    let mut pair = Pair::new(Quota::per_second(1).capacity(10));
+    let mut pair = Pair::new(Quota::per_second(1).with_capacity(10));
     assert!(pair.ledger.take(&pair.settings.layout, START, 10).is_ok());
     let Answer::Refused { retry, .. } = pair.take(0, 1) else {
         panic!("allowed")
@@ -161,7 +161,7 @@ fn refused_until_just_before_the_token_is_there() {
 
 #[test]
 fn what_is_not_spent_goes_back_when_it_expires_and_then_there_is_silence() {
-    let mut pair = Pair::new(Quota::per_hour(1).capacity(1000));
+    let mut pair = Pair::new(Quota::per_hour(1).with_capacity(1000));
     for _ in 0..20 {
         assert!(matches!(pair.take(0, 1), Answer::Allowed { .. }));
     }
@@ -179,7 +179,7 @@ fn what_is_not_spent_goes_back_when_it_expires_and_then_there_is_silence() {
 
 #[test]
 fn shutting_down_gives_back_and_takes_no_more_leases() {
-    let mut pair = Pair::new(Quota::per_hour(1).capacity(1000));
+    let mut pair = Pair::new(Quota::per_hour(1).with_capacity(1000));
     assert!(matches!(pair.take(0, 5), Answer::Allowed { .. }));
     let ask = pair.step(MILLI, 50).ask.unwrap();
     assert_eq!(ask.need, 50);
@@ -197,7 +197,7 @@ fn shutting_down_gives_back_and_takes_no_more_leases() {
 
 #[test]
 fn a_cost_above_what_may_be_out_is_taken_one_by_one_and_a_refusal_remembered() {
-    let mut pair = Pair::new(Quota::per_hour(1).capacity(100));
+    let mut pair = Pair::new(Quota::per_hour(1).with_capacity(100));
     let Answer::Exact { seq } = pair.step(0, 11).answer else {
         panic!("not exact")
     };
@@ -220,7 +220,7 @@ fn a_cost_above_what_may_be_out_is_taken_one_by_one_and_a_refusal_remembered() {
 
 #[test]
 fn where_others_hold_all_of_it_tokens_are_taken_one_by_one_for_a_while() {
-    let mut pair = Pair::new(Quota::per_hour(1).capacity(100));
+    let mut pair = Pair::new(Quota::per_hour(1).with_capacity(100));
     let other = Ask {
         node: 8,
         seq: 1,

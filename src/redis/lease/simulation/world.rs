@@ -345,10 +345,11 @@ fn quota(random: &mut Random) -> Quota {
             std::time::Duration::from_millis(100 + random.below(3000)),
         )
     } else {
-        Quota::per_second(1 + random.spread(u64::from(capacity) * 20) as u32).capacity(capacity)
+        Quota::per_second(1 + random.spread(u64::from(capacity) * 20) as u32)
+            .with_capacity(capacity)
     };
     if random.chance(50) {
-        quota.debt(0)
+        quota.with_debt(0)
     } else {
         quota
     }
