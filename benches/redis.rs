@@ -18,16 +18,14 @@
 mod load;
 #[path = "redis/peer.rs"]
 mod peer;
-#[path = "../tests/support/redis.rs"]
-mod server;
 #[path = "redis/spin.rs"]
 mod spin;
 
 use std::{sync::OnceLock, time::Duration};
 
 use load::{Load, Measured};
-use server::RedisServer;
 use spin::spin;
+use test_support::redis::RedisServer;
 use tokio::runtime::{Builder, Runtime};
 use tollgate::{KeyedLimiter, Quota, RedisLimiter, RedisLimiterBuilder, SharedDecision};
 

@@ -12,10 +12,8 @@ use tokio::{
 };
 use tollgate::{Quota, RedisLimiter};
 
-use super::{
-    load::{Load, Measured},
-    server::RedisServer,
-};
+use super::load::{Load, Measured};
+use test_support::redis::RedisServer;
 
 /// What a limiter sends, and the line in it that unpacks the quota.
 const SCRIPT: &str = concat!(

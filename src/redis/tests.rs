@@ -1,8 +1,5 @@
 //! The scripts on a real server against the transitions of `state`, step for step.
 
-#[path = "../../tests/support/redis.rs"]
-mod server;
-
 use std::time::Duration;
 
 use proptest::{
@@ -10,7 +7,7 @@ use proptest::{
     test_runner::{TestError, TestRunner},
 };
 use redis::Connection;
-use server::RedisServer;
+use test_support::redis::RedisServer;
 
 use super::{
     script::{Call, REFUND, TAKE, Taken},

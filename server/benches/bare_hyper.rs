@@ -1,0 +1,67 @@
+//! The same hyper server as `tollgate`, without limits: what `benches/http.sh` compares it with.
+//!
+//! Settings, threads, allocator, body and type of the answer are those of `tollgate` for `GET /`.
+//! What it does not do: tell clients apart, look at the path, limit, watch over slow clients, log,
+//! and stop in order.
+
+use std::{convert::Infallible, io, net::SocketAddr};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    header::{CONTENT_TYPE, HeaderValue},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use tokio::net::{TcpListener, TcpStream};
+use workers::Workers;
+
+#[expect(dead_code, reason = "nobody asks which worker it is on")]
+#[path = "../src/workers.rs"]
+mod workers;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+const BODY: &[u8] = br#"{"from": "127.0.0.1", "message": "Access granted"}"#;
+
+async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut answer = Response::new(Full::new(Bytes::from_static(BODY)));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(answer)
+}
+
+async fn serve() -> io::Result<()> {
+    let workers = Workers::start()?;
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    println!("Listening on http://{}", listener.local_addr()?);
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().header_read_timeout(None).half_close(true);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let (stream, builder) = (stream.into_std()?, builder.clone());
+        workers.spawn(async move {
+            // How a connection ends is the client's business.
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                let _ = builder
+                    .serve_connection(TokioIo::new(stream), service_fn(answer))
+                    .await;
+            }
+        });
+    }
+}
+
+fn main() -> io::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve())
+}

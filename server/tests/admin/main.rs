@@ -1,0 +1,14 @@
+//! Admin API, `/check` and `/metrics`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod changes;
+mod check;
+mod metrics;
+mod race;
+mod refusals;

@@ -1,0 +1,423 @@
+//! SIGHUP: the file is read again, under load, and nothing is lost by it.
+
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use rustix::process::Signal;
+use test_support::redis::RedisServer;
+use test_support::reload::Reloaded;
+use test_support::{Launch, Server, Upstream, eventually};
+
+const QUOTA: &str = "capacity = 10\nrefill_rate = 0.001\n";
+
+#[test]
+fn what_the_file_says_is_in_force_for_the_next_request_on_any_connection() {
+    let reloaded = Reloaded::start(QUOTA, &[]);
+    let mut client = reloaded.server.client();
+    let forwarded = [("X-Forwarded-For", "203.0.113.1")];
+    assert_eq!(client.get("/api/data").remaining(), 9);
+    assert_eq!(client.get_with("/", &forwarded).from(), "127.0.0.1");
+    let line = reloaded.reload(
+        "capacity = 20\nrefill_rate = 0.001\ntrust_proxy = ['127.0.0.1']\nadmin_token = 'boss'\n\
+         [[routes]]\npath = '/api/data'\ncost = 5\n[[rules]]\nclient_id = '203.0.113.9'\ncapacity = 7\nrefill_rate = 0.001",
+    );
+    assert!(
+        line.contains("was read again") && !line.contains("left"),
+        "{line}"
+    );
+    let data = client.get("/api/data");
+    assert_eq!(
+        (data.limit(), data.remaining()),
+        (20, 15),
+        "a new default, and a new cost"
+    );
+    assert_eq!(
+        client.get_with("/", &forwarded).from(),
+        "203.0.113.1",
+        "this proxy is trusted now"
+    );
+    assert_eq!(
+        client
+            .get_with("/", &[("X-Forwarded-For", "203.0.113.9")])
+            .limit(),
+        7
+    );
+    assert_eq!(client.get("/config").status, 401);
+    assert_eq!(
+        client
+            .get_with("/config", &[("Authorization", "Bearer boss")])
+            .status,
+        200
+    );
+
+    reloaded.reload("capacity = 20\nrefill_rate = 0.001");
+    assert_eq!(
+        client.get_with("/", &forwarded).from(),
+        "127.0.0.1",
+        "and now it is not"
+    );
+    assert_eq!(client.get("/config").json()["rules"], serde_json::json!({}));
+}
+
+#[test]
+fn api_keys_come_and_go() {
+    let file = |keys| format!("{QUOTA}client = {{ header = 'X-API-Key' }}\napi_keys = {keys}");
+    let reloaded = Reloaded::start(&file("['first', 'second']"), &[]);
+    let status = |key| {
+        reloaded
+            .server
+            .client()
+            .get_with("/", &[("X-API-Key", key)])
+            .status
+    };
+    assert_eq!(
+        [status("first"), status("second"), status("third")],
+        [200, 200, 401]
+    );
+    reloaded.reload(&file("['first', 'third']"));
+    assert_eq!(
+        [status("first"), status("second"), status("third")],
+        [200, 401, 200]
+    );
+    assert_eq!(
+        reloaded
+            .server
+            .client()
+            .get_with("/", &[("X-API-Key", "first")])
+            .remaining(),
+        7,
+        "its bucket is its own"
+    );
+}
+
+#[test]
+fn buckets_stay_unless_their_quota_changes_and_so_does_what_an_administrator_did() {
+    let rule = |capacity| {
+        format!("[[rules]]\nclient_id = '127.0.0.2'\ncapacity = {capacity}\nrefill_rate = 0.001\n")
+    };
+    let reloaded = Reloaded::start(&format!("{QUOTA}{}", rule(50)), &[]);
+    let (mut client, mut ruled) = (
+        reloaded.server.client(),
+        reloaded.server.client_from("127.0.0.2"),
+    );
+    assert_eq!(
+        [client.get("/").remaining(), ruled.get("/").remaining()],
+        [9, 49]
+    );
+    let route = "[[routes]]\npath = '/x'\ncost = 2\n";
+    reloaded.reload(&format!("{QUOTA}{}{route}", rule(50)));
+    assert_eq!(
+        [client.get("/").remaining(), ruled.get("/").remaining()],
+        [8, 48]
+    );
+    reloaded.reload(&format!("{QUOTA}{}", rule(60)));
+    assert_eq!(
+        (client.get("/").remaining(), ruled.get("/").limit()),
+        (7, 60)
+    );
+
+    assert_eq!(client.post("/config", r#"{"capacity": 30}"#).status, 200);
+    let own = r#"{"client_id": "127.0.0.3", "capacity": 5, "refill_rate": 1}"#;
+    assert_eq!(client.post("/admin/update-rule", own).status, 200);
+    let changed = r#"{"client_id": "127.0.0.2", "capacity": 70, "refill_rate": 1}"#;
+    assert_eq!(client.post("/admin/update-rule", changed).status, 200);
+    reloaded.reload(QUOTA);
+    let config = client.get("/config").json();
+    assert_eq!(
+        (
+            &config["capacity"],
+            &config["rules"]["127.0.0.3"]["capacity"]
+        ),
+        (&30.into(), &5.into()),
+        "{config}"
+    );
+    assert_eq!(
+        config["rules"]["127.0.0.2"]["capacity"], 70,
+        "the file's rule was not in force any more: {config}"
+    );
+    reloaded.reload("capacity = 15\nrefill_rate = 0.001");
+    let response = client.get("/");
+    assert_eq!(
+        (response.limit(), response.remaining()),
+        (15, 14),
+        "the file says something new"
+    );
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_says_why_in_one_line() {
+    let reloaded = Reloaded::start(QUOTA, &[]);
+    let mut client = reloaded.server.client();
+    for (number, (text, parts)) in [
+        ("capacity = 0", &["capacity", "`0`", "4294967295"][..]),
+        ("capacity = 20\nburst = 1", &["burst"]),
+        ("capacity = ", &["not TOML", "line 1"]),
+        (
+            "capacity = 20\n[[rules]]\nclient_id = 'alice'\ncapacity = 1\nrefill_rate = 1",
+            &["rules[0].client_id", "alice"],
+        ),
+        ("capacity = 20\nadmin_token = ' hush'", &["admin_token"]),
+        ("capacity = 20\n[[routes]]\npath = '/'", &["routes[0]"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let before = client.get("/config").text();
+        let line = reloaded.reload(text);
+        assert!(
+            line.contains("ERROR") && line.contains("nothing changed"),
+            "{line}"
+        );
+        parts
+            .iter()
+            .for_each(|part| assert!(line.contains(part), "{part:?} is not in: {line}"));
+        assert!(!line.contains("hush"), "{line}");
+        let response = client.get("/");
+        assert_eq!(
+            (response.limit(), response.remaining()),
+            (10, 9 - number as u64),
+            "{text}"
+        );
+        assert_eq!(client.get("/config").text(), before);
+    }
+    fs::remove_file(&reloaded.path).unwrap();
+    reloaded.server.signal(Signal::HUP);
+    eventually("the seventh line", || reloaded.lines().len() == 7);
+    assert!(
+        reloaded.lines()[6].contains("tollgate.toml"),
+        "{:?}",
+        reloaded.lines()
+    );
+    assert!(
+        reloaded.reload("capacity = 20").contains("was read again"),
+        "and a good one is taken after all"
+    );
+    assert_eq!(client.get("/").limit(), 20);
+}
+
+#[test]
+fn what_only_a_restart_changes_is_told_and_the_rest_is_taken() {
+    let launch = Launch::new().listen(None);
+    let path = launch.file("tollgate.toml", &format!("{QUOTA}listen = '127.0.0.1:0'"));
+    let server = launch.args(&["--config", path.to_str().unwrap()]).start();
+    let reloaded = Reloaded { server, path };
+    let line = reloaded.reload(
+        "capacity = 20\nlisten = '127.0.0.1:1'\nclient = { header = 'X-API-Key' }\nipv6_prefix = 56\nmax_clients = 5\n\
+         redis = 'redis://127.0.0.1:1/'\nconnections = { max = 5 }",
+    );
+    for key in [
+        "listen",
+        "client",
+        "ipv6_prefix",
+        "max_clients",
+        "redis",
+        "connections",
+    ] {
+        assert!(line.contains(key), "{key} is not in: {line}");
+    }
+    assert!(
+        line.contains("WARN") && line.contains("restart") && !line.contains("upstream"),
+        "{line}"
+    );
+    assert_eq!(reloaded.server.get("/").limit(), 20);
+    let line =
+        reloaded.reload("capacity = 20\nlisten = '127.0.0.1:0'\nupstream = 'http://127.0.0.1:1'");
+    assert!(
+        line.contains("upstream") && !line.contains("connections"),
+        "{line}"
+    );
+    assert_eq!(reloaded.server.get("/").status, 200);
+    assert!(
+        !reloaded
+            .reload("capacity = 20\nlisten = '127.0.0.1:0'")
+            .contains("left"),
+        "all is as it was"
+    );
+}
+
+#[test]
+fn flags_still_win_and_without_a_file_there_is_nothing_to_read() {
+    let reloaded = Reloaded::start(QUOTA, &["--capacity", "15"]);
+    assert_eq!(reloaded.server.get("/").limit(), 15);
+    reloaded.reload("capacity = 20\nrefill_rate = 0.001");
+    assert_eq!(reloaded.server.get("/").limit(), 15);
+
+    let mut server = Server::start(&[]);
+    server.signal(Signal::HUP);
+    server.logged("no configuration file");
+    server.assert_healthy();
+}
+
+#[test]
+fn upstreams_change_and_those_that_do_not_keep_their_connections() {
+    let (one, other) = (Upstream::saying("one"), Upstream::saying("other"));
+    let file = |upstream: &Upstream, more: &str| {
+        format!(
+            "capacity = 1000000\nrefill_rate = 0.001\nupstream = '{}'\n{more}",
+            upstream.url()
+        )
+    };
+    let reloaded = Reloaded::start(&file(&one, ""), &[]);
+    let mut client = reloaded.server.client();
+    assert_eq!(client.get("/").text(), "one");
+    reloaded.reload(&file(&one, "[[routes]]\npath = '/'\ncost = 2"));
+    assert_eq!(client.get("/").remaining(), 999_997);
+    assert_eq!(one.connections(), 1, "its connection was used again");
+    reloaded.reload(&file(&other, ""));
+    assert_eq!(client.get("/").text(), "other");
+    one.wait_for_ends(1);
+}
+
+#[test]
+fn under_load_every_answer_is_by_one_of_the_files_and_none_is_lost() {
+    let file = |tens: u32| {
+        let capacity = 1_000_000 * tens;
+        format!(
+            "capacity = {capacity}\nrefill_rate = 0.001\n[[routes]]\npath = '/a'\ncost = {tens}\n"
+        )
+    };
+    let reloaded = Reloaded::start(&file(1), &[]);
+    let done = AtomicBool::new(false);
+    let asked: usize = thread::scope(|scope| {
+        let asking: Vec<_> = (0..4)
+            .map(|number| {
+                let (server, done) = (&reloaded.server, &done);
+                scope.spawn(move || {
+                    let (mut client, mut asked) =
+                        (server.client_from(&format!("127.0.0.{}", number + 2)), 0);
+                    while !done.load(Ordering::Relaxed) {
+                        let response = client.get("/a");
+                        assert_eq!(response.status, 404, "{response:?}");
+                        assert!(
+                            [1_000_000, 2_000_000].contains(&response.limit()),
+                            "{response:?}"
+                        );
+                        asked += 1;
+                    }
+                    asked
+                })
+            })
+            .collect();
+        for round in 0..20 {
+            let line = match round % 3 {
+                0 => reloaded.reload(&file(2)),
+                1 => reloaded.reload("capacity = oops"),
+                _ => reloaded.reload(&file(1)),
+            };
+            assert_eq!(line.contains("nothing changed"), round % 3 == 1, "{line}");
+        }
+        done.store(true, Ordering::Relaxed);
+        asking
+            .into_iter()
+            .map(|asking| asking.join().unwrap())
+            .sum()
+    });
+    assert!(asked > 20, "{asked} requests are no load");
+    let response = reloaded.server.client_from("127.0.0.99").get("/a");
+    assert_eq!(
+        (response.limit(), response.remaining()),
+        (2_000_000, 1_999_998),
+        "round 18 was the last good one"
+    );
+}
+
+#[test]
+fn on_redis_the_file_does_not_overrule_the_administrator() {
+    let redis = RedisServer::start();
+    let rule = |client: &str, capacity: u32| {
+        format!("[[rules]]\nclient_id = '{client}'\ncapacity = {capacity}\nrefill_rate = 0.001\n")
+    };
+    let url = redis.url();
+    let flags = ["--redis", &url, "--redis-timeout", "10s"];
+    let reloaded = Reloaded::start(&format!("{QUOTA}{}", rule("127.0.0.2", 50)), &flags);
+    let mut client = reloaded.server.client();
+    assert_eq!(client.post("/config", r#"{"capacity": 30}"#).status, 200);
+    let more = format!(
+        "{}{}[[routes]]\npath = '/a'\ncost = 5",
+        rule("127.0.0.2", 60),
+        rule("127.0.0.3", 70)
+    );
+    let line = reloaded.reload(&format!("capacity = 20\nrefill_rate = 0.001\n{more}"));
+    assert!(
+        line.contains("capacity") && line.contains("POST /config"),
+        "{line}"
+    );
+    let response = client.get("/a");
+    assert_eq!(
+        (response.limit(), response.remaining()),
+        (30, 25),
+        "the routes are this instance's own"
+    );
+    let config = client.get("/config").json();
+    assert_eq!(
+        config["rules"]["127.0.0.2"]["capacity"], 60,
+        "the file says something new of it: {config}"
+    );
+    assert_eq!(config["rules"]["127.0.0.3"]["capacity"], 70, "{config}");
+
+    let mine = r#"{"client_id": "127.0.0.3", "capacity": 80, "refill_rate": 0.001}"#;
+    assert_eq!(client.post("/admin/update-rule", mine).status, 200);
+    reloaded.reload(QUOTA);
+    let rules = client.get("/config").json()["rules"].clone();
+    assert_eq!(
+        rules["127.0.0.2"].as_object(),
+        None,
+        "the file no longer has it: {rules}"
+    );
+    assert_eq!(
+        rules["127.0.0.3"]["capacity"], 80,
+        "the administrator's: {rules}"
+    );
+}
+
+#[test]
+fn a_start_does_not_overrule_redis_and_says_so() {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let rule = |capacity: u32| {
+        format!(
+            "{QUOTA}[[rules]]\nclient_id = '127.0.0.2'\ncapacity = {capacity}\nrefill_rate = 0.001\n"
+        )
+    };
+    let start = |text: &str| {
+        Launch::new()
+            .config("tollgate.toml", text)
+            .args(&["--redis", &url, "--redis-timeout", "10s"])
+            .start()
+    };
+    let first = start(&rule(50));
+    assert_eq!(
+        first.client().post("/config", r#"{"capacity": 30}"#).status,
+        200
+    );
+    let second = start(&rule(60));
+    let log = second.logged("started");
+    assert!(
+        log.contains("rules=1") && log.contains("POST /admin/update-rule"),
+        "{log}"
+    );
+    assert!(
+        log.contains("another default limit is in force in Redis") && log.contains("capacity 30"),
+        "{log}"
+    );
+    assert_eq!(second.client_from("127.0.0.2").get("/").limit(), 50);
+    assert!(!first.stderr().contains("WARN"), "{}", first.stderr());
+}
+
+#[test]
+fn a_file_that_is_being_written_takes_nothing_away() {
+    let reloaded = Reloaded::start(&format!("admin_token = 'secret'\n{QUOTA}"), &[]);
+    let line = reloaded.reload("");
+    assert!(
+        line.contains("it is empty") && line.contains("nothing changed"),
+        "{line}"
+    );
+    assert_eq!(reloaded.server.get("/config").status, 401);
+    reloaded.reload(QUOTA);
+    let log = reloaded.server.logged("no admin_token any more");
+    assert!(log.contains("WARN"), "{log}");
+    assert_eq!(reloaded.server.get("/config").status, 200);
+}

@@ -1,0 +1,14 @@
+//! Deployment files, health check, stress tool, and services behind the gateway.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod files;
+mod healthcheck;
+mod k6;
+mod python_services;
+mod stress;

@@ -1,0 +1,304 @@
+//! HTTP/2 on either side of the gateway.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http2;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use test_support::{Launch, SLOW, Server, Upstream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+type Body = BoxBody<Bytes, Infallible>;
+
+fn whole(text: &str) -> Body {
+    Full::new(Bytes::from(text.to_owned())).boxed()
+}
+
+/// A body that comes when the other end of the channel sends it.
+fn pieces() -> (mpsc::UnboundedSender<Frame<Bytes>>, Body) {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let frames =
+        futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx).map(|frame| frame.map(Ok)));
+    (sender, BodyExt::boxed(StreamBody::new(frames)))
+}
+
+async fn client(server: &Server) -> http2::SendRequest<Body> {
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+async fn text(response: Response<Incoming>) -> String {
+    String::from_utf8(
+        response
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes()
+            .to_vec(),
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn http_2_becomes_http_1_1() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nX-Own: 1\r\nContent-Length: 5\r\n\r\nhello",
+    );
+    let server = Server::gateway(&upstream.url());
+    let mut sender = client(&server).await;
+    let request = Request::post("http://site.example:81/a?b")
+        .header("te", "trailers")
+        .header("x-own", "2")
+        .body(whole("data"));
+    let response = sender.send_request(request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(
+        (
+            &response.headers()["x-own"],
+            &response.headers()["x-ratelimit-limit"]
+        ),
+        (&"1".parse().unwrap(), &"1000000".parse().unwrap())
+    );
+    assert!(!response.headers().contains_key("keep-alive"));
+    assert_eq!(text(response).await, "hello");
+    let seen = upstream.only();
+    assert_eq!(seen.request_line(), "POST /a?b HTTP/1.1");
+    assert_eq!(
+        (seen.header("Host"), seen.header("X-Forwarded-Host")),
+        (Some("site.example:81"), Some("site.example:81"))
+    );
+    assert_eq!(
+        (seen.header("Via"), seen.header("X-Own")),
+        (Some("2.0 tollgate"), Some("2"))
+    );
+    assert_eq!(seen.body, b"data");
+
+    let streams = (0..100).map(|_| {
+        let mut sender = sender.clone();
+        tokio::spawn(async move {
+            sender.ready().await.unwrap();
+            let request = Request::get("http://site.example/")
+                .body(whole(""))
+                .unwrap();
+            text(sender.send_request(request).await.unwrap()).await
+        })
+    });
+    for stream in streams.collect::<Vec<_>>() {
+        assert_eq!(stream.await.unwrap(), "hello");
+    }
+    assert_eq!(upstream.requests().len(), 101);
+}
+
+#[tokio::test]
+async fn a_stream_that_the_client_takes_back_ends_the_request_to_the_upstream() {
+    let upstream = Upstream::start(|connection| {
+        connection.request()?;
+        connection.wait_for_end()
+    });
+    let mut server = Server::gateway(&upstream.url());
+    let mut sender = client(&server).await;
+    let answer =
+        tokio::spawn(sender.send_request(Request::get("http://a/").body(whole("")).unwrap()));
+    while upstream.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    answer.abort();
+    let ended = tokio::task::spawn_blocking(move || upstream.wait_for_ends(1));
+    ended.await.unwrap();
+    server.assert_healthy();
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_is_no_whole_answer() {
+    let upstream = Upstream::start(|connection| {
+        connection.request()?;
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+    });
+    let server = Server::gateway(&upstream.url());
+    let mut sender = client(&server).await;
+    // A reset may overtake what was sent before it.
+    if let Ok(response) = sender
+        .send_request(Request::get("http://a/").body(whole("")).unwrap())
+        .await
+    {
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(
+            response.into_body().collect().await.is_err(),
+            "the stream must be reset"
+        );
+    }
+    let health = sender
+        .send_request(Request::get("http://a/health").body(whole("")).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(health.status(), StatusCode::OK, "other streams go on");
+}
+
+#[tokio::test]
+async fn a_length_that_is_not_kept_never_ends_well() {
+    let upstream = Upstream::start(|connection| {
+        connection.request()?;
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    });
+    let mut server = Server::gateway(&upstream.url());
+    let mut sender = client(&server).await;
+    let request = Request::post("http://a/")
+        .header("content-length", "3")
+        .body(whole("too long"))
+        .unwrap();
+    let answer = sender.send_request(request).await;
+    assert!(answer.is_err() || answer.unwrap().status() == StatusCode::BAD_REQUEST);
+    assert_eq!(
+        upstream.requests().len(),
+        0,
+        "what is longer than it says is no request"
+    );
+    server.assert_healthy();
+}
+
+type Heads = Arc<Mutex<Vec<(String, Version, HeaderMap)>>>;
+
+/// An upstream that speaks nothing but HTTP/2, and sends back what comes, piece by piece, with a
+/// trailer behind it.
+async fn http2_upstream() -> (SocketAddr, Heads) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let heads = Heads::default();
+    let kept = Arc::clone(&heads);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let kept = Arc::clone(&kept);
+            let echo = service_fn(move |request: Request<Incoming>| {
+                let (parts, body) = request.into_parts();
+                kept.lock()
+                    .unwrap()
+                    .push((parts.uri.to_string(), parts.version, parts.headers));
+                let trailers =
+                    HeaderMap::from_iter([("x-end".parse().unwrap(), "1".parse().unwrap())]);
+                let body = body.with_trailers(async move { Some(Ok(trailers)) });
+                async move { Ok::<_, Infallible>(Response::new(body)) }
+            });
+            let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(async move { builder.serve_connection(TokioIo::new(stream), echo).await });
+        }
+    });
+    (address, heads)
+}
+
+#[tokio::test]
+async fn http_2_goes_on_as_http_2_with_bodies_both_ways_at_once() {
+    let (address, heads) = http2_upstream().await;
+    let server = Server::gateway(&format!("h2c://{address}"));
+    let mut sender = client(&server).await;
+    let (pieces, body) = pieces();
+    // As gRPC does: the client waits for the header of the answer before it sends anything.
+    let request = Request::post("http://site.example/call")
+        .header("te", "trailers")
+        .body(body)
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(response.headers().contains_key("x-ratelimit-remaining"));
+    let mut answer = response.into_body();
+    for text in ["one", "two", "three"] {
+        pieces.send(Frame::data(Bytes::from(text))).unwrap();
+        assert_eq!(
+            answer.frame().await.unwrap().unwrap().into_data().unwrap(),
+            text
+        );
+    }
+    drop(pieces);
+    let end = loop {
+        match answer.frame().await.unwrap().unwrap().into_trailers() {
+            Ok(trailers) => break trailers,
+            Err(data) => assert!(data.data_ref().unwrap().is_empty()),
+        }
+    };
+    assert_eq!(end["x-end"], "1");
+    let (uri, version, headers) = heads.lock().unwrap()[0].clone();
+    assert_eq!(
+        (uri, version),
+        (format!("http://{address}/call"), Version::HTTP_2)
+    );
+    assert_eq!(
+        (&headers["te"], &headers["x-forwarded-host"]),
+        (
+            &"trailers".parse().unwrap(),
+            &"site.example".parse().unwrap()
+        )
+    );
+    assert!(!headers.contains_key("host"));
+    // And for HTTP/1.1 as well.
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("/")
+        .header("host", "a")
+        .body(whole("data"))
+        .unwrap();
+    assert_eq!(
+        text(sender.send_request(request).await.unwrap()).await,
+        "data"
+    );
+}
+
+#[tokio::test]
+async fn a_body_has_its_bound_over_http_2_too() {
+    let (address, _) = http2_upstream().await;
+    let text = format!(
+        "capacity = 100\nrefill_rate = {SLOW}\nupstream = 'h2c://{address}'\n[connections]\nmax_body_bytes = 100\nbody_timeout = '500ms'\n"
+    );
+    let mut server = Launch::new().config("gateway.toml", &text).start();
+    let mut sender = client(&server).await;
+    let (pieces, body) = pieces();
+    let response = sender
+        .send_request(Request::post("http://a/").body(body).unwrap())
+        .await
+        .unwrap();
+    let mut answer = response.into_body();
+    pieces
+        .send(Frame::data(Bytes::from(vec![b'x'; 100])))
+        .unwrap();
+    assert_eq!(
+        answer
+            .frame()
+            .await
+            .unwrap()
+            .unwrap()
+            .into_data()
+            .unwrap()
+            .len(),
+        100
+    );
+    let _ = pieces.send(Frame::data(Bytes::from("x")));
+    assert!(
+        answer.frame().await.unwrap().is_err(),
+        "what is too long ends the stream"
+    );
+    let (_silent, body) = self::pieces();
+    let response = sender
+        .send_request(Request::post("http://a/").body(body).unwrap())
+        .await
+        .unwrap();
+    assert!(
+        response.into_body().collect().await.is_err(),
+        "and so does what never comes"
+    );
+    server.assert_healthy();
+}

@@ -1,0 +1,123 @@
+//! The log: a line for a start, a stop and a change of limits, and one a request when asked for.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use test_support::{Launch, PATIENCE, Server};
+
+/// The log's lines, as soon as there are this many; or those there are when patience ends.
+fn lines(server: &Server, count: usize) -> Vec<String> {
+    let started = Instant::now();
+    loop {
+        let log = server.stderr();
+        if log.lines().count() >= count || started.elapsed() > PATIENCE {
+            return log.lines().map(str::to_owned).collect();
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_start_a_change_and_a_stop_are_a_line_each_and_a_request_is_none() {
+    let mut server = Server::with_capacity(3);
+    assert_eq!(lines(&server, 1).len(), 1);
+    for _ in 0..5 {
+        server.get("/");
+    }
+    server.get("/config");
+    assert_eq!(server.post("/config", r#"{"capacity": 77}"#).status, 200);
+    let log = lines(&server, 2);
+    assert_eq!(log.len(), 2, "{log:#?}");
+    assert!(log[1].contains("77"), "{log:#?}");
+
+    let rule = r#"{"client_id": "127.0.0.2", "capacity": 88, "refill_rate": 1}"#;
+    assert_eq!(server.post("/admin/update-rule", rule).status, 200);
+    let log = lines(&server, 3);
+    assert_eq!(log.len(), 3, "{log:#?}");
+    assert!(
+        log[2].contains("127.0.0.2") && log[2].contains("88"),
+        "{log:#?}"
+    );
+
+    assert_eq!(server.client().delete("/admin/rule/127.0.0.2").status, 200);
+    let log = lines(&server, 4);
+    assert_eq!(log.len(), 4, "{log:#?}");
+    assert!(log[3].contains("127.0.0.2"), "{log:#?}");
+
+    server.signal(Signal::TERM);
+    server.exit_within(PATIENCE).expect("it ends");
+    let log = lines(&server, 5);
+    assert_eq!(log.len(), 5, "{log:#?}");
+}
+
+#[test]
+fn at_debug_level_each_request_is_a_line_with_client_cost_and_outcome() {
+    let args = ["--capacity", "4", "--refill-rate", test_support::SLOW];
+    let server = Launch::new()
+        .args(&args)
+        .env("RUST_LOG", "tollgate=debug")
+        .start();
+    lines(&server, 1);
+    let mut client = server.client_from("127.0.0.7");
+    assert_eq!(client.request("POST", "/api/upload", &[], "").status, 200);
+    assert_eq!(client.get("/").status, 200);
+    assert_eq!(client.get("/").status, 429);
+    let log = lines(&server, 4);
+    let requests: Vec<_> = log
+        .iter()
+        .filter(|line| line.contains("127.0.0.7"))
+        .collect();
+    assert_eq!(requests.len(), 3, "{log:#?}");
+    assert!(requests[0].contains('3'), "the cost: {log:#?}");
+    let outcome = |line: &str| -> String {
+        let rest = line
+            .split_once("outcome")
+            .unwrap_or_else(|| panic!("no outcome in {line}"))
+            .1;
+        rest.chars()
+            .filter(|c| c.is_ascii_alphabetic())
+            .take(7)
+            .collect()
+    };
+    assert_eq!(outcome(requests[0]), outcome(requests[1]));
+    assert_ne!(outcome(requests[1]), outcome(requests[2]));
+}
+
+#[test]
+fn the_admin_token_and_api_keys_stay_out_of_the_log() {
+    let text = r#"
+        client = { header = "X-API-Key" }
+        api_keys = ["key-that-is-secret"]
+        admin_token = "token-that-is-secret"
+    "#;
+    let server = Launch::new()
+        .config("a.toml", text)
+        .env("RUST_LOG", "info")
+        .start();
+    let mut client = server.client();
+    client.get_with("/", &[("X-API-Key", "key-that-is-secret")]);
+    let token = [("Authorization", "Bearer token-that-is-secret")];
+    client.request("POST", "/config", &token, r#"{"capacity": 5}"#);
+    let log = lines(&server, 2).join("\n");
+    assert!(!log.contains("that-is-secret"), "{log}");
+    let shown = client.get_with("/config", &token).text();
+    assert!(!shown.contains("token-that-is-secret"), "{shown}");
+}
+
+#[test]
+fn a_request_cannot_write_lines_of_its_own_into_the_log() {
+    let server = Launch::new().env("RUST_LOG", "debug").start();
+    lines(&server, 1);
+    let mut client = server.client();
+    client.get("/%0Aforged%20line");
+    client.get_with("/", &[("X-Forwarded-For", "1.2.3.4\tforged line")]);
+    let rule = r#"{"client_id": "x\nforged line", "capacity": 5, "refill_rate": 1}"#;
+    client.post("/admin/update-rule", rule);
+    client.get("/last");
+    let log = server.logged("/last");
+    assert!(
+        !log.lines().any(|line| line.starts_with("forged line")),
+        "{log}"
+    );
+}

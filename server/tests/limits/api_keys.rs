@@ -1,0 +1,245 @@
+//! Clients told apart by an API key: who is let in, and the API-key system's own six cases.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use test_support::http::encode;
+use test_support::{Client, Launch, Response, Server};
+
+const LISTED: &str = r#"
+    capacity = 3
+    refill_rate = 0.001
+    client = { header = "X-API-Key" }
+    api_keys = ["alice-key", "bob-key"]
+"#;
+
+fn with_key(client: &mut Client, key: &str) -> Response {
+    client.get_with("/", &[("X-API-Key", key)])
+}
+
+#[test]
+fn no_key_and_an_unknown_key_are_401_and_take_no_token() {
+    let server = Launch::new().config("keys.toml", LISTED).start();
+    let mut client = server.client();
+    for _ in 0..10 {
+        let none = client.get("/");
+        assert_eq!(none.status, 401);
+        assert!(none.json().is_object());
+        assert_eq!(
+            none.header("X-RateLimit-Limit"),
+            None,
+            "nothing was limited"
+        );
+        let wrong_keys = [
+            "",
+            "mallory",
+            "alice-ke",
+            "alice-key2",
+            "Alice-Key",
+            "alice-key, bob-key",
+            "\u{e9}",
+        ];
+        for wrong in wrong_keys {
+            assert_eq!(with_key(&mut client, wrong).status, 401, "{wrong:?}");
+        }
+    }
+    assert_eq!(client.get("/nothing").status, 401, "whatever the path");
+    assert_eq!(with_key(&mut client, "alice-key").remaining(), 2);
+    assert_eq!(with_key(&mut client, "bob-key").remaining(), 2);
+    assert_eq!(
+        client.get("/health").status,
+        200,
+        "a health check needs no key"
+    );
+}
+
+#[test]
+fn keys_do_not_share_buckets_and_addresses_do_not_matter() {
+    let server = Launch::new().config("keys.toml", LISTED).start();
+    let mut here = server.client();
+    let mut there = server.client_from("127.0.0.2");
+    assert_eq!(with_key(&mut here, "alice-key").remaining(), 2);
+    assert_eq!(
+        with_key(&mut there, "alice-key").remaining(),
+        1,
+        "one key, wherever it is used"
+    );
+    assert_eq!(with_key(&mut here, "alice-key").remaining(), 0);
+    assert_eq!(with_key(&mut there, "alice-key").status, 429);
+    for remaining in [2, 1, 0] {
+        assert_eq!(with_key(&mut here, "bob-key").remaining(), remaining);
+    }
+    assert_eq!(with_key(&mut here, "bob-key").status, 429);
+}
+
+#[test]
+fn without_a_list_any_key_is_a_client() {
+    let text = "capacity = 3\nrefill_rate = 0.001\nclient = { header = \"x-api-key\" }\n";
+    let server = Launch::new().config("keys.toml", text).start();
+    let mut client = server.client();
+    assert_eq!(client.get("/").status, 401);
+    for key in ["one", "two", "three"] {
+        assert_eq!(with_key(&mut client, key).remaining(), 2);
+        assert_eq!(with_key(&mut client, key).remaining(), 1);
+    }
+    let other_case = client.get_with("/", &[("X-API-KEY", "one")]);
+    assert_eq!(other_case.remaining(), 0, "names of headers have no case");
+    assert_eq!(with_key(&mut client, "One").remaining(), 2, "keys have");
+}
+
+#[test]
+fn a_rule_is_for_one_key() {
+    let server = Launch::new().config("keys.toml", LISTED).start();
+    let mut client = server.client();
+    with_key(&mut client, "bob-key");
+    let rule = r#"{"client_id": "alice-key", "capacity": 50, "refill_rate": 0.001}"#;
+    assert_eq!(client.post("/admin/update-rule", rule).status, 200);
+    assert_eq!(with_key(&mut client, "alice-key").remaining(), 49);
+    assert_eq!(with_key(&mut client, "bob-key").remaining(), 1);
+    assert_eq!(client.delete("/admin/rule/alice-key").status, 200);
+    assert_eq!(with_key(&mut client, "alice-key").limit(), 3);
+}
+
+#[test]
+fn upload_costs_apply_to_keys_too() {
+    let server = Launch::new().config("keys.toml", LISTED).start();
+    let key = [("X-API-Key", "alice-key")];
+    let mut client = server.client();
+    assert_eq!(
+        client.request("POST", "/api/upload", &key, "").remaining(),
+        0
+    );
+    assert_eq!(client.get_with("/", &key).status, 429);
+}
+
+const KEYS: [&str; 2] = ["first-key", "second-key"];
+const WINDOW: Duration = Duration::from_secs(3);
+
+/// The settings as they were, with a window that a test can wait for.
+fn api_key_system() -> Server {
+    let text = format!(
+        r#"{{"tokens": 100, "time": {}, "client": {{"header": "X-API-Key"}}, "api_keys": {KEYS:?}}}"#,
+        WINDOW.as_secs()
+    );
+    Launch::new().config("settings.json", &text).start()
+}
+
+/// Sends all requests at once, so that a slow machine stays within the window.
+fn many(client: &mut Client, key: &str, count: usize) -> Vec<Response> {
+    client
+        .send(&encode("GET", "/", &[("X-API-Key", key)], "").repeat(count))
+        .unwrap();
+    (0..count).map(|_| client.read().unwrap()).collect()
+}
+
+#[test]
+fn the_six_cases_of_the_api_key_system() {
+    let server = api_key_system();
+    let mut client = server.client();
+    let started = Instant::now();
+
+    for key in KEYS {
+        let first = with_key(&mut client, key);
+        assert_eq!(
+            (first.status, first.remaining()),
+            (200, 99),
+            "1: the first of {key}"
+        );
+    }
+    for key in KEYS {
+        for (index, response) in many(&mut client, key, 98).into_iter().enumerate() {
+            let expected = (200, 98 - index as u64);
+            assert_eq!(
+                (response.status, response.remaining()),
+                expected,
+                "2: the next 98 of {key}"
+            );
+        }
+    }
+    for key in KEYS {
+        let hundredth = with_key(&mut client, key);
+        assert_eq!(
+            (hundredth.status, hundredth.remaining()),
+            (200, 0),
+            "3: the 100th of {key}"
+        );
+    }
+    let refused = KEYS.map(|key| {
+        let refused = with_key(&mut client, key);
+        assert_eq!(refused.status, 429, "4: one more of {key}");
+        let wait = refused.retry_after();
+        let ends = started.elapsed().as_secs_f64() + wait;
+        assert!(
+            ends >= WINDOW.as_secs_f64(),
+            "the window ends {ends} s after the first request"
+        );
+        assert!(
+            wait <= WINDOW.as_secs_f64() + 0.001,
+            "longer than the window: {wait}"
+        );
+        assert_eq!(refused.number("Retry-After"), wait.ceil() as u64);
+        (Instant::now(), wait)
+    });
+    assert!(
+        started.elapsed() < WINDOW,
+        "this machine is too slow for the test"
+    );
+    for (at, wait) in refused {
+        thread::sleep(
+            (at + Duration::from_secs_f64(wait)).saturating_duration_since(Instant::now()),
+        );
+    }
+    for key in KEYS {
+        let after = with_key(&mut client, key);
+        assert_eq!(
+            (after.status, after.remaining()),
+            (200, 99),
+            "5: after the window, {key}"
+        );
+    }
+    for key in KEYS {
+        let another = with_key(&mut client, key);
+        assert_eq!(
+            (another.status, another.remaining()),
+            (200, 98),
+            "6: another of {key}"
+        );
+    }
+}
+
+#[test]
+fn a_window_begins_with_each_keys_own_first_request() {
+    let server = api_key_system();
+    let mut client = server.client();
+    let started = Instant::now();
+    with_key(&mut client, KEYS[0]);
+    thread::sleep(Duration::from_millis(1200));
+    let later = started.elapsed().as_secs_f64();
+    many(&mut client, KEYS[1], 100);
+    many(&mut client, KEYS[0], 99);
+    let first = with_key(&mut client, KEYS[0]);
+    let second = with_key(&mut client, KEYS[1]);
+    assert!(
+        started.elapsed() < WINDOW,
+        "this machine is too slow for the test"
+    );
+    assert_eq!((first.status, second.status), (429, 429));
+    let apart = second.retry_after() - first.retry_after();
+    assert!(
+        apart > 0.5 && apart < later + 1.0,
+        "the windows end {apart} s apart"
+    );
+}
+
+#[test]
+fn a_rule_of_a_key_with_odd_characters_is_taken_back_by_its_encoded_name() {
+    let text = "capacity = 3\nrefill_rate = 0.001\nclient = { header = \"X-API-Key\" }\n";
+    let server = Launch::new().config("keys.toml", text).start();
+    let mut client = server.client();
+    let rule = r#"{"client_id": "team/one 100%", "capacity": 50, "refill_rate": 0.001}"#;
+    assert_eq!(client.post("/admin/update-rule", rule).status, 200);
+    assert_eq!(with_key(&mut client, "team/one 100%").limit(), 50);
+    let path = "/admin/rule/team%2Fone%20100%25";
+    assert_eq!(client.delete(path).status, 200);
+    assert_eq!(with_key(&mut client, "team/one 100%").limit(), 3);
+}

@@ -1,0 +1,131 @@
+//! IPv6 clients are networks; an IPv4 client is one address, however it is written.
+
+use test_support::{Launch, SLOW, Server};
+
+/// A server that believes 127.0.0.1.
+fn behind_a_proxy() -> Server {
+    Server::start(&[
+        "--trust-proxy",
+        "127.0.0.1/32",
+        "--capacity",
+        "1000",
+        "--refill-rate",
+        SLOW,
+    ])
+}
+
+/// Remaining tokens of the client that the trusted proxy names.
+fn remaining(server: &Server, address: &str) -> u64 {
+    server
+        .client()
+        .get_with("/", &[("X-Forwarded-For", address)])
+        .remaining()
+}
+
+#[test]
+fn an_ipv6_client_is_its_network_of_64_bits() {
+    let server = behind_a_proxy();
+    assert_eq!(remaining(&server, "2001:db8:0:1::1"), 999);
+    assert_eq!(remaining(&server, "2001:db8:0:1::2"), 998);
+    assert_eq!(remaining(&server, "2001:db8:0:1:ffff:ffff:ffff:ffff"), 997);
+    assert_eq!(
+        remaining(&server, "2001:DB8::1:0:0:0:9"),
+        996,
+        "another spelling"
+    );
+    assert_eq!(
+        remaining(&server, "2001:db8:0:2::1"),
+        999,
+        "the next network"
+    );
+    assert_eq!(remaining(&server, "2001:db8:0:0:8000::1"), 999);
+    assert_eq!(remaining(&server, "192.0.2.1"), 999);
+    assert_eq!(remaining(&server, "192.0.2.2"), 999, "IPv4 is not cut");
+}
+
+#[test]
+fn the_length_of_the_ipv6_prefix_is_a_setting() {
+    let launch = |prefix: u8| {
+        let text = format!("ipv6_prefix = {prefix}\ncapacity = 1000\nrefill_rate = 0.001\n");
+        Launch::new()
+            .config("a.toml", &text)
+            .args(&["--trust-proxy", "127.0.0.1/32"])
+            .start()
+    };
+    let server = launch(48);
+    assert_eq!(remaining(&server, "2001:db8:1:1::1"), 999);
+    assert_eq!(remaining(&server, "2001:db8:1:2::1"), 998);
+    assert_eq!(remaining(&server, "2001:db8:2:1::1"), 999);
+    let server = launch(128);
+    assert_eq!(remaining(&server, "2001:db8:1:1::1"), 999);
+    assert_eq!(remaining(&server, "2001:db8:1:1::2"), 999);
+}
+
+#[test]
+fn an_ipv4_address_inside_an_ipv6_one_is_the_ipv4_client() {
+    let server = behind_a_proxy();
+    assert_eq!(remaining(&server, "::ffff:192.0.2.1"), 999);
+    assert_eq!(
+        remaining(&server, "::ffff:192.0.2.2"),
+        999,
+        "not one bucket for all of IPv4"
+    );
+    assert_eq!(remaining(&server, "192.0.2.1"), 998);
+}
+
+#[test]
+fn a_socket_of_both_families_tells_ipv4_clients_apart() {
+    let launch = Launch::new()
+        .listen(Some("[::]:0"))
+        .args(&["--refill-rate", SLOW]);
+    let mut server = launch.args(&["--trust-proxy", "127.0.0.4/32"]).start();
+    server.address = ([127, 0, 0, 1], server.address.port()).into();
+    for client in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
+        let response = server.client_from(client).get("/");
+        assert_eq!(
+            (response.from().as_str(), response.remaining()),
+            (client, 9)
+        );
+    }
+    assert_eq!(
+        server.get("/config").status,
+        200,
+        "and loopback is loopback"
+    );
+    let forwarded = [("X-Forwarded-For", "203.0.113.1")];
+    assert_eq!(
+        server
+            .client_from("127.0.0.4")
+            .get_with("/", &forwarded)
+            .from(),
+        "203.0.113.1"
+    );
+    server.address = (std::net::Ipv6Addr::LOCALHOST, server.address.port()).into();
+    assert_eq!(server.get("/").from(), "::1");
+    assert_eq!(server.get("/config").status, 200);
+}
+
+#[test]
+fn a_rule_for_an_ipv6_client_counts_for_its_network() {
+    let server = behind_a_proxy();
+    let rule = r#"{"client_id": "2001:db8:0:1::5", "capacity": 50, "refill_rate": 0.001}"#;
+    assert_eq!(server.post("/admin/update-rule", rule).status, 200);
+    assert_eq!(remaining(&server, "2001:db8:0:1::5"), 49);
+    assert_eq!(remaining(&server, "2001:db8:0:1::6"), 48);
+    assert_eq!(remaining(&server, "2001:db8:0:2::5"), 999);
+    let taken_back = server.client().delete("/admin/rule/2001:db8:0:1::5");
+    assert_eq!(taken_back.status, 200);
+    assert!(remaining(&server, "2001:db8:0:1::5") > 50);
+}
+
+#[test]
+fn a_server_on_ipv6_loopback_serves_and_obeys_it() {
+    let args = ["--refill-rate", SLOW, "--trust-proxy", "::1/128"];
+    let server = Launch::new().listen(Some("[::1]:0")).args(&args).start();
+    let mut client = server.client();
+    assert_eq!(client.get("/").from(), "::1");
+    assert_eq!(client.post("/config", r#"{"capacity": 20}"#).status, 200);
+    assert_eq!(client.get("/").limit(), 20);
+    let forwarded = [("X-Forwarded-For", "203.0.113.1")];
+    assert_eq!(client.get_with("/", &forwarded).from(), "203.0.113.1");
+}

@@ -1,0 +1,15 @@
+//! Limits per client, API key and route, and `/auth`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod api_keys;
+mod auth;
+mod auth_caddy;
+mod clients;
+mod ipv6;
+mod routes;

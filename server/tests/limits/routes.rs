@@ -1,0 +1,310 @@
+//! Routes with limits of their own, on the wire: in the server, in the gateway, for proxies that
+//! ask, and when the file changes.
+
+use test_support::reload::Reloaded;
+use test_support::{Client, Launch, Response, Server, Upstream};
+
+/// A default of 10, `POST /api/upload` of 6 at 3 each, and 4 for all below `/reports`.
+const ROUTES: &str = "capacity = 10\nrefill_rate = 0.001\n\
+     [[routes]]\nmethod = 'POST'\npath = '/api/upload'\ncapacity = 6\nrefill_rate = 0.001\ncost = 3\n\
+     [[routes]]\npath = '/reports/*'\nquota = '4 per day, all at once'\n";
+
+fn server(more: &str) -> Server {
+    Launch::new()
+        .config("tollgate.toml", &format!("{more}{ROUTES}"))
+        .start()
+}
+
+/// Status, limit, remaining.
+fn of(response: &Response) -> (u16, u64, u64) {
+    (response.status, response.limit(), response.remaining())
+}
+
+#[test]
+fn a_route_is_a_bucket_beside_the_default_for_each_client() {
+    let server = server("");
+    let mut client = server.client();
+    assert_eq!(of(&client.post("/api/upload", "a")), (200, 6, 3));
+    assert_eq!(of(&client.post("/api/upload", "b")), (200, 6, 0));
+    let refused = client.post("/api/upload", "c");
+    assert_eq!(
+        (of(&refused), refused.json()["error"].as_str()),
+        ((429, 6, 0), Some("Too Many Requests"))
+    );
+    assert!(
+        (2990.0..3001.0).contains(&refused.retry_after()),
+        "three tokens of the route's: {}",
+        refused.text()
+    );
+    assert!(
+        (2990..=3001).contains(&refused.number("Retry-After"))
+            && (5990..=6001).contains(&refused.reset())
+    );
+    assert_eq!(
+        of(&client.get("/")),
+        (200, 10, 9),
+        "the default bucket is as full as it was"
+    );
+    assert_eq!(
+        of(&server.client_from("127.0.0.2").post("/api/upload", "")),
+        (200, 6, 3)
+    );
+    for left in (0..4).rev() {
+        assert_eq!(
+            of(&client.get("/reports/a?b")),
+            (404, 4, left),
+            "what there is not costs as well"
+        );
+    }
+    let refused = client.get("/reports");
+    assert_eq!(of(&refused), (429, 4, 0));
+    assert!(
+        (86_300.0..86_410.0).contains(&refused.retry_after()),
+        "all at once, after a day: {}",
+        refused.text()
+    );
+}
+
+#[test]
+fn rules_a_new_default_and_questions_are_about_the_default() {
+    let server = server("");
+    let mut client = server.client();
+    client.post("/api/upload", "");
+    let rule = r#"{"client_id": "127.0.0.1", "capacity": 50, "refill_rate": 0.001}"#;
+    assert_eq!(client.post("/admin/update-rule", rule).status, 200);
+    assert_eq!(client.get("/").limit(), 50);
+    assert_eq!(of(&client.get("/reports/")), (404, 4, 3));
+    assert_eq!(client.post("/config", r#"{"capacity": 20}"#).status, 200);
+    assert_eq!(
+        of(&client.post("/api/upload", "")),
+        (200, 6, 0),
+        "neither a full bucket, nor another"
+    );
+    assert_eq!(
+        client.post("/check", r#"{"key": "/api/upload"}"#).json()["limit"],
+        20
+    );
+    let shown = client.get("/config").json();
+    let upload = serde_json::json!({"capacity": 6, "refill_rate": 0.001, "mode": "greedy"});
+    assert_eq!(
+        (&shown["capacity"], &shown["routes"]["POST /api/upload"]),
+        (&20.into(), &upload),
+        "{shown}"
+    );
+    assert_eq!(shown["routes"]["/reports/*"]["mode"], "interval", "{shown}");
+}
+
+#[test]
+fn clients_with_api_keys_have_them_too() {
+    let server = server("client = { header = 'X-API-Key' }\napi_keys = ['first', 'second']\n");
+    let mut client = server.client();
+    let mut of_key = |key: &str| client.request("POST", "/api/upload", &[("X-API-Key", key)], "");
+    assert_eq!(
+        [
+            of_key("first").remaining(),
+            of_key("first").remaining(),
+            of_key("second").remaining()
+        ],
+        [3, 0, 3]
+    );
+    assert_eq!((of_key("first").status, of_key("third").status), (429, 401));
+}
+
+#[test]
+fn what_a_route_refuses_never_reaches_the_upstream_however_it_is_spelled() {
+    let upstream = Upstream::saying("mine");
+    let server = server(&format!("upstream = '{}'\n", upstream.url()));
+    let mut client = server.client();
+    assert_eq!(of(&client.post("/api/upload", "a")), (200, 6, 3));
+    assert_eq!(of(&client.post("//api/%75pload/", "b")), (200, 6, 0));
+    assert_eq!(
+        upstream.requests()[1].request_line(),
+        "POST //api/%75pload/ HTTP/1.1",
+        "it goes on as it came"
+    );
+    for path in [
+        "/api/upload",
+        "/api/upload/",
+        "/api//upload",
+        "/API/../api/upload",
+        "/api/%2e%2e/api/upload",
+        "/reports/../api/upload",
+        "/api%2Fupload",
+        "/x\\..\\api\\upload",
+        "/%zz/../api/upload?q",
+    ] {
+        assert_eq!(of(&client.post(path, "c")), (429, 6, 0), "{path}");
+    }
+    assert_eq!(upstream.requests().len(), 2);
+    assert_eq!(of(&client.get("/reports/x")), (200, 4, 3));
+    assert_eq!(client.get("/anything").limit(), 10);
+}
+
+#[test]
+fn a_proxy_that_asks_hears_of_the_route_of_the_request_in_hand() {
+    let server = server("trust_proxy = ['127.0.0.1']\n");
+    let ask = |client: &mut Client, name: &str, headers: &[(&str, &str)]| {
+        client.get_with("/auth", &[&[("X-Forwarded-For", name)], headers].concat())
+    };
+    let mut proxy = server.client();
+    let upload = [
+        ("X-Original-URI", "/api/upload?x"),
+        ("X-Original-Method", "POST"),
+    ];
+    assert_eq!(of(&ask(&mut proxy, "203.0.113.1", &upload)), (200, 6, 3));
+    assert_eq!(of(&ask(&mut proxy, "203.0.113.1", &upload)), (200, 6, 0));
+    assert_eq!(of(&ask(&mut proxy, "203.0.113.1", &upload)), (429, 6, 0));
+    assert_eq!(
+        of(&ask(&mut proxy, "203.0.113.1", &[("X-Original-URI", "/x")])),
+        (200, 10, 9)
+    );
+    assert_eq!(
+        of(&ask(
+            &mut proxy,
+            "203.0.113.2",
+            &[("X-Forwarded-Uri", "//reports/%2e/")]
+        )),
+        (200, 4, 3)
+    );
+
+    let forged = [&upload[..], &[("X-Forwarded-Uri", "/x")]].concat();
+    assert_eq!(
+        of(&ask(&mut proxy, "203.0.113.1", &forged)),
+        (429, 6, 0),
+        "whichever of the two is the forged one"
+    );
+    let forged = [
+        ("X-Original-URI", "/x"),
+        ("X-Forwarded-Uri", "/api/upload"),
+        ("X-Forwarded-Method", "POST"),
+    ];
+    assert_eq!(of(&ask(&mut proxy, "203.0.113.1", &forged)), (429, 6, 0));
+    assert_eq!(
+        of(&ask(&mut proxy, "203.0.113.1", &[("X-Original-URI", "/x")])),
+        (200, 10, 8),
+        "nothing was lost by that"
+    );
+}
+
+#[test]
+fn metrics_tell_the_tables_apart_by_route_and_name_nobody() {
+    let server = server("max_clients = 5000\n");
+    let mut client = server.client();
+    client.post("/api/upload", "");
+    server.client_from("127.0.0.2").post("/api/upload", "");
+    client.get("/");
+    let text = server.get("/metrics").text();
+    for line in [
+        "tollgate_table_live 1",
+        "tollgate_table_live{route=\"POST /api/upload\"} 2",
+        "tollgate_table_live{route=\"/reports/*\"} 0",
+        "tollgate_decisions_total{route=\"POST /api/upload\",decision=\"allowed\",reason=\"tokens\"} 2",
+    ] {
+        assert!(
+            text.lines().any(|known| known == line),
+            "{line} is not in {text}"
+        );
+    }
+    assert!(!text.contains("127.0.0"), "{text}");
+}
+
+#[test]
+fn a_route_has_a_table_of_the_size_that_it_is_given() {
+    let slots = |file: &str, labels: &str| {
+        let text = Launch::new()
+            .config("tollgate.toml", file)
+            .start()
+            .get("/metrics")
+            .text();
+        let name = format!("tollgate_table_slots{labels} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&name));
+        line.unwrap_or_else(|| panic!("no {name} in {text}"))
+            .parse::<u64>()
+            .unwrap()
+    };
+    let reports = "{route=\"/reports/*\"}";
+    assert!(
+        (200_000..300_000).contains(&slots(&format!("{ROUTES}max_clients = 150000\n"), reports))
+    );
+    assert!(
+        (160_000..200_000).contains(&slots(ROUTES, reports)),
+        "100000 clients"
+    );
+    let few = format!("max_clients = 600\n{ROUTES}");
+    assert_eq!(
+        slots(&few, reports),
+        slots(&few, ""),
+        "no more than the server has room for"
+    );
+}
+
+#[test]
+fn another_file_keeps_the_buckets_of_routes_that_stay_as_they_are() {
+    let route = |path: &str, capacity: u32, more: &str| {
+        format!("[[routes]]\npath = '{path}'\ncapacity = {capacity}\nrefill_rate = 0.001\n{more}\n")
+    };
+    let base = "capacity = 10\nrefill_rate = 0.001\n";
+    let reloaded = Reloaded::start(
+        &format!("{base}{}{}", route("/a", 5, ""), route("/b", 5, "")),
+        &[],
+    );
+    let mut client = reloaded.server.client();
+    let mut seen = |path: &str| {
+        let response = client.get(path);
+        (response.limit(), response.remaining())
+    };
+    assert_eq!(
+        [seen("/a"), seen("/b"), seen("/c")],
+        [(5, 4), (5, 4), (10, 9)]
+    );
+
+    let line = reloaded.reload(&format!(
+        "{base}{}{}{}",
+        route("/a", 5, "cost = 2"),
+        route("/b", 6, ""),
+        route("/c/*", 7, "")
+    ));
+    assert!(
+        line.contains("was read again") && !line.contains("left"),
+        "{line}"
+    );
+    assert_eq!(seen("/a"), (5, 2), "its bucket, at another cost");
+    assert_eq!(seen("/b"), (6, 5), "another quota: another bucket");
+    assert_eq!(seen("/c"), (7, 6), "a new one");
+    assert_eq!(seen("/d"), (10, 8), "the default bucket is the same");
+
+    for bad in [
+        format!("{base}{}{}", route("/a", 50, ""), route("/b", 0, "")),
+        format!(
+            "{base}{}{}",
+            route("/a", 50, ""),
+            route("/b", 1, "cost = 2")
+        ),
+        format!(
+            "{base}{}[[rules]]\nclient_id = 'alice'\ncapacity = 1\nrefill_rate = 1",
+            route("/a", 50, "")
+        ),
+    ] {
+        assert!(reloaded.reload(&bad).contains("nothing changed"), "{bad}");
+    }
+    assert_eq!(
+        [seen("/a"), seen("/b"), seen("/c/d")],
+        [(5, 0), (6, 4), (7, 5)]
+    );
+
+    reloaded.reload(&format!("{base}{}", route("/b", 6, "")));
+    assert_eq!(
+        [seen("/a"), seen("/b"), seen("/c")],
+        [(10, 7), (6, 3), (10, 6)],
+        "what is gone is the default again"
+    );
+    assert_eq!(
+        reloaded.server.get("/config").json()["routes"]
+            .as_object()
+            .unwrap()
+            .len(),
+        1
+    );
+    reloaded.reload(&format!("{base}{}", route("/a", 5, "")));
+    assert_eq!(seen("/a"), (5, 4), "and when it comes back it is full");
+}

@@ -1,0 +1,12 @@
+//! Servers that share limits through Redis.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod limits;
+mod load;
+mod routes;

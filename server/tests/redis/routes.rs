@@ -1,0 +1,203 @@
+//! Routes with limits of their own that several servers share through a real Redis.
+
+use rustix::process::Signal;
+use test_support::redis::RedisServer;
+use test_support::reload::Reloaded;
+use test_support::{Launch, PATIENCE, Response, Server, Upstream, eventually};
+
+fn file(capacity: u32) -> String {
+    format!(
+        "capacity = 10\nrefill_rate = 0.001\n[[routes]]\npath = '/reports/*'\ncapacity = {capacity}\nrefill_rate = 0.001\n\
+         [[routes]]\npath = '/b:1'\ncapacity = 7\nrefill_rate = 0.001"
+    )
+}
+
+fn launch(redis: &RedisServer, flags: &[&str]) -> Launch {
+    Launch::new()
+        .args(&["--redis", &redis.url(), "--redis-timeout", "10s"])
+        .args(flags)
+}
+
+fn of(response: &Response) -> (u16, u64, u64) {
+    (response.status, response.limit(), response.remaining())
+}
+
+#[test]
+fn two_servers_share_the_buckets_of_a_route() {
+    let redis = RedisServer::start();
+    let start = || {
+        launch(&redis, &[])
+            .config("tollgate.toml", &file(4))
+            .start()
+    };
+    let servers = [start(), start()];
+    for n in 0..4 {
+        assert_eq!(
+            of(&servers[n % 2].get("/reports/x")),
+            (404, 4, 3 - n as u64),
+            "request {n}"
+        );
+    }
+    for server in &servers {
+        assert_eq!(of(&server.get("/reports/y")), (429, 4, 0));
+        assert_eq!(
+            server.client_from("127.0.0.2").get("/reports").status,
+            404,
+            "another client"
+        );
+    }
+    assert_eq!(of(&servers[0].get("/b:1")), (404, 7, 6), "another route");
+    assert_eq!(of(&servers[1].get("/")), (200, 10, 9), "and the default");
+    let mut client = servers[0].client_from("127.0.0.3");
+    (0..7).for_each(|_| assert_eq!(client.get("/b:1").status, 404));
+    assert_eq!(
+        of(&client.get("/reports/../b:1")),
+        (429, 7, 0),
+        "it may be read as either"
+    );
+    assert_eq!(
+        of(&servers[1].client_from("127.0.0.3").get("/reports/")),
+        (404, 4, 3),
+        "the other got back what it gave"
+    );
+    assert_eq!(
+        servers[0].get("/config").json()["routes"]["/reports/*"]["capacity"],
+        4
+    );
+    assert_eq!(servers[0].get("/health").json()["redis"], "up");
+    let names = redis.buckets();
+    assert!(
+        names.iter().all(|name| name.starts_with("tollgate:")),
+        "{names:?}"
+    );
+    for part in ["tollgate:route:/reports/*:", "tollgate:route:/b%3A1:"] {
+        assert!(
+            names.iter().any(|name| name.starts_with(part)),
+            "{part} is not in {names:?}"
+        );
+    }
+}
+
+#[test]
+fn a_gateway_on_redis_passes_on_what_its_routes_allow_and_nothing_else() {
+    let (redis, upstream) = (RedisServer::start(), Upstream::saying("mine"));
+    let file = format!(
+        "upstream = '{}'\n{}\n[[routes]]\npath = '/open/*'\nexempt = true",
+        upstream.url(),
+        file(2)
+    );
+    let server = launch(&redis, &[]).config("tollgate.toml", &file).start();
+    let mut client = server.client();
+    assert_eq!(of(&client.post("/reports/a", "body")), (200, 2, 1));
+    assert_eq!(of(&client.get("//reports/b")), (200, 2, 0));
+    assert_eq!(of(&client.post("/reports/c", "body")), (429, 2, 0));
+    assert_eq!(of(&client.get("/open/../reports/d")), (429, 2, 0));
+    assert_eq!(upstream.requests().len(), 2);
+    let open = client.post("/open/x", "body");
+    assert_eq!(
+        (open.text().as_str(), open.header("X-RateLimit-Limit")),
+        ("mine", None)
+    );
+    assert_eq!(upstream.requests()[2].body, b"body");
+    assert_eq!(client.get("/health").status, 200);
+}
+
+#[test]
+fn a_changed_quota_reaches_the_others_and_an_unchanged_one_keeps_its_buckets() {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let flags = ["--redis", &url, "--redis-timeout", "10s"];
+    let one = Reloaded::start(&file(4), &flags);
+    let other = Reloaded::start(&file(4), &flags);
+    assert_eq!(
+        [
+            of(&one.server.get("/reports/")),
+            of(&other.server.get("/b:1"))
+        ],
+        [(404, 4, 3), (404, 7, 6)]
+    );
+    one.reload(&file(5));
+    assert_eq!(
+        of(&one.server.get("/reports/")),
+        (404, 5, 4),
+        "full at first"
+    );
+    assert_eq!(of(&one.server.get("/b:1")), (404, 7, 5), "as it was");
+    eventually("the other learns it", || {
+        other.server.get("/config").json()["routes"]["/reports/*"]["capacity"] == 5
+    });
+    assert_eq!(of(&other.server.get("/reports/")), (404, 5, 3));
+    other.reload(&file(5));
+    assert_eq!(
+        of(&other.server.get("/reports/")),
+        (404, 5, 2),
+        "it says what holds already"
+    );
+}
+
+#[test]
+fn without_redis_a_route_goes_by_the_policy_as_well() {
+    let mut redis = RedisServer::start();
+    let url = redis.url();
+    let flags = ["--redis", &url, "--local-share", "0.5"];
+    let mut server = Launch::new()
+        .args(&flags)
+        .config("tollgate.toml", &file(4))
+        .start();
+    redis.kill();
+    let local = |server: &Server, path: &str| {
+        let answer = server.get(path);
+        (answer.header("X-RateLimit-Without-Redis") == Some("local")).then(|| answer.limit())
+    };
+    eventually("the loss is noticed", || {
+        local(&server, "/reports/") == Some(2)
+    });
+    assert_eq!(
+        server.get("/health").json()["redis"],
+        "down",
+        "though nobody asked for the default"
+    );
+    eventually("and that of the default", || local(&server, "/") == Some(5));
+    assert!(
+        server
+            .get("/metrics")
+            .text()
+            .contains("tollgate_redis_up{route=\"/reports/*\"} 0")
+    );
+    redis.restart();
+    eventually("all are back", || {
+        server.get("/health").json()["redis"] == "up"
+    });
+    assert_eq!(local(&server, "/reports/"), None);
+    server.assert_healthy();
+}
+
+#[test]
+fn what_a_route_has_on_lease_goes_back_at_the_end() {
+    let redis = RedisServer::start();
+    let flags = ["--redis-mode", "lease", "--lease-fraction", "1.0"];
+    let start = || {
+        launch(&redis, &flags)
+            .config("tollgate.toml", &file(1000))
+            .start()
+    };
+    let (mut one, other) = (start(), start());
+    let mut client = one.client();
+    // Often enough that tokens are taken in batches.
+    let asked = 100;
+    (0..asked).for_each(|_| assert_eq!(client.get("/reports/x").status, 404));
+    assert!(one.get("/metrics").text().lines().any(|line| {
+        line.strip_prefix("tollgate_redis_lease_decisions_total{route=\"/reports/*\"} ")
+            .is_some_and(|count| count != "0")
+    }));
+    one.signal(Signal::TERM);
+    assert!(
+        one.exit_within(PATIENCE)
+            .is_some_and(|status| status.success())
+    );
+    assert_eq!(
+        other.get("/reports/x").remaining(),
+        1000 - asked - 1,
+        "none is lost"
+    );
+}

@@ -1,0 +1,265 @@
+//! What a limiter of many keys does, wherever its buckets are: the same tests for every backend, by
+//! a clock that is moved by hand.
+
+mod memory;
+#[cfg(feature = "redis")]
+mod redis;
+
+use std::{ops::Deref, time::Duration};
+
+use tollgate::{Decision, ManualClock, Outcome, Quota};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A limiter, whatever it is made of.
+#[allow(async_fn_in_trait, reason = "nobody else implements it")]
+pub(crate) trait Backend: Sized {
+    type Answer: Copy + Deref<Target = Decision>;
+
+    async fn make(quota: Quota, clock: ManualClock) -> Self;
+    async fn try_acquire(&self, key: &str, cost: u32) -> Self::Answer;
+    async fn available(&self, key: &str) -> u32;
+    async fn refund(&self, key: &str, decision: Self::Answer) -> bool;
+    async fn reset(&self, key: &str);
+    async fn replace(&self, quota: Quota);
+    async fn set_rule(&self, key: &str, quota: Quota);
+    async fn remove_rule(&self, key: &str) -> bool;
+    fn quota(&self) -> Quota;
+    fn rule(&self, key: &str) -> Option<Quota>;
+}
+
+async fn limiter<B: Backend>(quota: Quota) -> (B, ManualClock) {
+    let clock = ManualClock::new();
+    clock.set(1000 * SECOND);
+    (B::make(quota, clock.clone()).await, clock)
+}
+
+pub(crate) async fn keys_do_not_share_buckets<B: Backend>() {
+    let (limiter, _) = limiter::<B>(Quota::per_second(1).with_capacity(2)).await;
+    for key in 0..200_u32 {
+        assert!(
+            limiter.try_acquire(&key.to_string(), 2).await.is_allowed(),
+            "{key}"
+        );
+    }
+    for key in 0..200_u32 {
+        assert!(
+            limiter.try_acquire(&key.to_string(), 1).await.is_refused(),
+            "{key}"
+        );
+    }
+}
+
+pub(crate) async fn tokens_drip_back_evenly<B: Backend>() {
+    let (limiter, clock) = limiter::<B>(Quota::per_second(5).with_capacity(10)).await;
+    let decision = limiter.try_acquire("a", 8).await;
+    assert_eq!(
+        (decision.limit(), decision.remaining(), decision.cost()),
+        (10, 2, 8)
+    );
+    assert_eq!(
+        (decision.retry_after(), decision.reset_after()),
+        (None, Duration::from_millis(1600))
+    );
+    clock.advance(SECOND);
+    assert_eq!(limiter.available("a").await, 7);
+    clock.advance(SECOND);
+    assert_eq!(limiter.available("a").await, 10);
+}
+
+pub(crate) async fn refused_just_before_and_allowed_exactly_at<B: Backend>() {
+    for quota in [
+        Quota::per_second(3).with_capacity(7),
+        Quota::interval(7, Duration::from_millis(1234)),
+    ] {
+        let (limiter, clock) = limiter::<B>(quota).await;
+        assert!(limiter.try_acquire("a", 7).await.is_allowed());
+        let refused = limiter.try_acquire("a", 2).await;
+        assert_eq!(
+            (refused.outcome(), refused.remaining()),
+            (Outcome::Refused, 0)
+        );
+        // A server's clock counts microseconds.
+        let micros = refused.retry_after().unwrap().as_nanos().div_ceil(1000) as u64;
+        clock.advance(Duration::from_micros(micros - 1));
+        assert!(limiter.try_acquire("a", 2).await.is_refused(), "{quota}");
+        clock.advance(Duration::from_micros(1));
+        assert!(limiter.try_acquire("a", 2).await.is_allowed(), "{quota}");
+    }
+}
+
+pub(crate) async fn a_window_opens_with_the_first_request_and_gives_all_back_when_it_ends<
+    B: Backend,
+>() {
+    let (limiter, clock) = limiter::<B>(Quota::interval(3, 10 * SECOND)).await;
+    assert!(limiter.try_acquire("a", 1).await.is_allowed());
+    clock.advance(9 * SECOND);
+    assert_eq!(limiter.try_acquire("a", 2).await.reset_after(), SECOND);
+    assert_eq!(
+        limiter.try_acquire("a", 1).await.retry_after(),
+        Some(SECOND)
+    );
+    clock.advance(SECOND);
+    assert_eq!(limiter.try_acquire("a", 1).await.remaining(), 2);
+}
+
+pub(crate) async fn a_cost_above_the_capacity_is_told_apart<B: Backend>() {
+    let (limiter, _) = limiter::<B>(Quota::per_second(5)).await;
+    let decision = limiter.try_acquire("a", 6).await;
+    assert_eq!(
+        (decision.outcome(), decision.retry_after()),
+        (Outcome::CostAboveCapacity, None)
+    );
+    assert_eq!(limiter.available("a").await, 5);
+}
+
+pub(crate) async fn a_cost_of_nothing_shows_the_state<B: Backend>() {
+    let (limiter, _) = limiter::<B>(Quota::per_second(5)).await;
+    assert!(limiter.try_acquire("a", 5).await.is_allowed());
+    let decision = limiter.try_acquire("a", 0).await;
+    assert_eq!(
+        (
+            decision.outcome(),
+            decision.remaining(),
+            decision.reset_after()
+        ),
+        (Outcome::Allowed, 0, SECOND)
+    );
+}
+
+pub(crate) async fn a_clock_that_steps_back_brings_nothing<B: Backend>() {
+    for quota in [Quota::per_second(10), Quota::interval(10, SECOND)] {
+        let (limiter, clock) = limiter::<B>(quota).await;
+        assert!(limiter.try_acquire("a", 10).await.is_allowed());
+        for _ in 0..5 {
+            clock.set(500 * SECOND);
+            assert!(limiter.try_acquire("a", 1).await.is_refused(), "{quota}");
+            clock.set(1000 * SECOND);
+            assert!(limiter.try_acquire("a", 1).await.is_refused(), "{quota}");
+        }
+        clock.set(1001 * SECOND);
+        assert_eq!(limiter.available("a").await, 10, "{quota}");
+    }
+}
+
+pub(crate) async fn replacing_the_quota_resets_everybody<B: Backend>() {
+    let (limiter, _) = limiter::<B>(Quota::per_second(1)).await;
+    let decision = limiter.try_acquire("a", 1).await;
+    limiter.set_rule("vip", Quota::per_second(7)).await;
+    assert!(limiter.try_acquire("vip", 7).await.is_allowed());
+    limiter.replace(Quota::per_second(3)).await;
+    assert_eq!(
+        (limiter.available("a").await, limiter.available("vip").await),
+        (3, 7)
+    );
+    assert_eq!(limiter.quota(), Quota::per_second(3));
+    assert!(limiter.try_acquire("a", 2).await.is_allowed());
+    assert!(
+        !limiter.refund("a", decision).await,
+        "a decision from before gives nothing back"
+    );
+    assert_eq!(limiter.available("a").await, 1);
+}
+
+pub(crate) async fn a_rule_is_for_one_key_alone<B: Backend>() {
+    let (limiter, _) = limiter::<B>(Quota::per_second(2)).await;
+    assert!(limiter.try_acquire("a", 1).await.is_allowed());
+    assert!(limiter.try_acquire("b", 1).await.is_allowed());
+    limiter.set_rule("a", Quota::per_second(50)).await;
+    assert_eq!(
+        (limiter.available("a").await, limiter.available("b").await),
+        (50, 1)
+    );
+    assert_eq!(
+        (limiter.rule("a"), limiter.rule("b")),
+        (Some(Quota::per_second(50)), None)
+    );
+    assert!(limiter.remove_rule("a").await);
+    assert!(!limiter.remove_rule("a").await);
+    assert_eq!(limiter.available("a").await, 1);
+}
+
+pub(crate) async fn a_refund_names_the_decision_it_undoes<B: Backend>() {
+    for quota in [Quota::per_second(10), Quota::interval(10, SECOND)] {
+        let (limiter, _) = limiter::<B>(quota).await;
+        let decision = limiter.try_acquire("a", 4).await;
+        assert!(!limiter.refund("b", decision).await, "another key");
+        assert!(limiter.refund("a", decision).await);
+        assert_eq!(limiter.available("a").await, 10);
+        let refused = limiter.try_acquire("a", 11).await;
+        assert!(
+            !limiter.refund("a", refused).await,
+            "a refusal took nothing"
+        );
+    }
+}
+
+pub(crate) async fn a_refund_gives_no_token_that_has_come_back_by_itself<B: Backend>() {
+    let (limiter, clock) = limiter::<B>(Quota::per_second(1).with_capacity(10)).await;
+    let decision = limiter.try_acquire("a", 4).await;
+    clock.advance(3 * SECOND);
+    assert!(limiter.try_acquire("a", 9).await.is_allowed());
+    assert!(limiter.refund("a", decision).await);
+    assert_eq!(limiter.available("a").await, 1);
+}
+
+pub(crate) async fn a_reset_is_for_one_key_alone<B: Backend>() {
+    let (limiter, _) = limiter::<B>(Quota::per_second(2)).await;
+    let before = limiter.try_acquire("a", 2).await;
+    assert!(limiter.try_acquire("b", 1).await.is_allowed());
+    limiter.reset("a").await;
+    limiter.reset("nobody").await;
+    assert_eq!(
+        (limiter.available("a").await, limiter.available("b").await),
+        (2, 1)
+    );
+    assert!(limiter.try_acquire("a", 2).await.is_allowed());
+    assert!(!limiter.refund("a", before).await);
+    assert_eq!(limiter.available("a").await, 0);
+}
+
+pub(crate) async fn time_stands_still_behind_the_horizon<B: Backend>() {
+    let (limiter, clock) = limiter::<B>(Quota::per_second(10)).await;
+    clock.set(Duration::from_secs(1 << 31));
+    assert!(limiter.try_acquire("a", 10).await.is_allowed());
+    clock.set(Duration::MAX);
+    let refused = limiter.try_acquire("a", 1).await;
+    assert_eq!(
+        (
+            refused.outcome(),
+            refused.retry_after(),
+            refused.reset_after()
+        ),
+        (Outcome::Refused, None, Duration::MAX)
+    );
+}
+
+/// The suite, for one backend.
+macro_rules! behaves {
+    ($backend:ty: $($name:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                crate::behaviour::$name::<$backend>().await;
+            }
+        )*
+    };
+    ($backend:ty) => {
+        behaves! { $backend:
+            keys_do_not_share_buckets
+            tokens_drip_back_evenly
+            refused_just_before_and_allowed_exactly_at
+            a_window_opens_with_the_first_request_and_gives_all_back_when_it_ends
+            a_cost_above_the_capacity_is_told_apart
+            a_cost_of_nothing_shows_the_state
+            a_clock_that_steps_back_brings_nothing
+            replacing_the_quota_resets_everybody
+            a_rule_is_for_one_key_alone
+            a_refund_names_the_decision_it_undoes
+            a_refund_gives_no_token_that_has_come_back_by_itself
+            a_reset_is_for_one_key_alone
+            time_stands_still_behind_the_horizon
+        }
+    };
+}
+pub(crate) use behaves;

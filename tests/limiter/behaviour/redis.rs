@@ -1,0 +1,84 @@
+//! The behaviour of a limiter of many keys, in Redis: in exact mode, and with leases.
+
+use std::time::Duration;
+
+use super::Backend;
+use test_support::redis::RedisServer;
+use tollgate::{DecisionSource, ManualClock, Quota, RedisLimiter, SharedDecision};
+
+/// A limiter and a server of its own.
+struct Shared<const LEASES: bool> {
+    limiter: RedisLimiter,
+    _server: RedisServer,
+}
+
+impl<const LEASES: bool> Backend for Shared<LEASES> {
+    type Answer = SharedDecision;
+
+    async fn make(quota: Quota, clock: ManualClock) -> Self {
+        let server = RedisServer::start();
+        // A busy machine is not an ill server.
+        let builder = RedisLimiter::builder(&server.url(), quota)
+            .timeout(Duration::from_secs(10))
+            .clock(clock);
+        let builder = if LEASES { builder.lease(0.1) } else { builder };
+        Shared {
+            limiter: builder.connect().await.unwrap(),
+            _server: server,
+        }
+    }
+
+    async fn try_acquire(&self, key: &str, cost: u32) -> SharedDecision {
+        let decision = self.limiter.try_acquire(key, cost).await;
+        let source = decision.source();
+        assert!(
+            source == DecisionSource::Redis || LEASES && source == DecisionSource::Lease,
+            "{source:?}"
+        );
+        decision
+    }
+
+    async fn available(&self, key: &str) -> u32 {
+        self.limiter.available(key).await
+    }
+
+    async fn refund(&self, key: &str, decision: SharedDecision) -> bool {
+        self.limiter.refund(key, decision).await
+    }
+
+    async fn reset(&self, key: &str) {
+        self.limiter.reset(key).await.unwrap();
+    }
+
+    async fn replace(&self, quota: Quota) {
+        self.limiter.replace(quota).await.unwrap();
+    }
+
+    async fn set_rule(&self, key: &str, quota: Quota) {
+        self.limiter.set_rule(key, quota).await.unwrap();
+    }
+
+    async fn remove_rule(&self, key: &str) -> bool {
+        self.limiter.remove_rule(key).await.unwrap()
+    }
+
+    fn quota(&self) -> Quota {
+        self.limiter.quota()
+    }
+
+    fn rule(&self, key: &str) -> Option<Quota> {
+        self.limiter.rule(key)
+    }
+}
+
+mod exact {
+    use super::{super::behaves, Shared};
+
+    behaves!(Shared<false>);
+}
+
+mod with_leases {
+    use super::{super::behaves, Shared};
+
+    behaves!(Shared<true>);
+}

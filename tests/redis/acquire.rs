@@ -1,0 +1,287 @@
+//! Waiting for tokens in Redis: in turn within a process, never more than there are, and never for
+//! what cannot come.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Mutex,
+    task::{Context, Waker},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use test_support::redis::{PATIENCE, RedisServer, eventually};
+use tokio::time::timeout;
+use tollgate::{DecisionSource, Outcome, Quota, RedisFallback, RedisLimiter};
+
+/// So few that a test does not see one come back.
+const SLOW: Quota = Quota::per_hour(1);
+
+async fn limiter(server: &RedisServer, quota: Quota) -> RedisLimiter {
+    // Longer than the usual one, since the machine may be busy.
+    RedisLimiter::builder(&server.url(), quota)
+        .timeout(PATIENCE)
+        .connect()
+        .await
+        .unwrap()
+}
+
+/// What comes of this, which must not take long.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.expect("it takes too long")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_get_what_they_wait_for_and_never_more_than_there_is() {
+    let server = RedisServer::start();
+    let quota = Quota::per_second(50).with_capacity(5);
+    let (one, other) = (limiter(&server, quota).await, limiter(&server, quota).await);
+    let began = Instant::now();
+    let served = Mutex::new(Vec::new());
+    let waiting = (0..40).map(|n| {
+        let (limiter, served) = (if n % 2 == 0 { &one } else { &other }, &served);
+        async move {
+            let decision = limiter.acquire("key", 2).await.unwrap();
+            assert_eq!(
+                (decision.is_allowed(), decision.source()),
+                (true, DecisionSource::Redis)
+            );
+            served.lock().unwrap().push(began.elapsed());
+        }
+    });
+    soon(join_all(waiting)).await;
+    for (before, elapsed) in served.into_inner().unwrap().into_iter().enumerate() {
+        // And one for the grain of time.
+        let most = 5.0 + elapsed.as_secs_f64() * 50.0 + 1.0;
+        assert!(
+            2.0 * (before + 1) as f64 <= most,
+            "{} served twice after {elapsed:?}",
+            before + 1
+        );
+    }
+}
+
+/// Begun, and found to wait.
+macro_rules! waiting {
+    ($name:ident = $future:expr) => {
+        let mut $name = pin!($future);
+        assert!(
+            timeout(Duration::from_millis(50), &mut $name)
+                .await
+                .is_err(),
+            "it does not wait"
+        );
+    };
+}
+
+#[tokio::test]
+async fn in_one_process_in_turn() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server, Quota::per_second(4)).await;
+    assert!(limiter.try_acquire("key", 4).await.is_allowed());
+    let served = Mutex::new(Vec::new());
+    let acquire = async |n, cost| {
+        limiter.acquire("key", cost).await.unwrap();
+        served.lock().unwrap().push(n);
+    };
+    // The heavy one is before the light ones.
+    waiting!(first = acquire(0, 4));
+    soon(async { tokio::join!(first, join_all([1, 2, 3].map(|n| acquire(n, 1)))) }).await;
+    assert_eq!(*served.lock().unwrap(), [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_another_key_or_for_nothing_or_for_what_can_never_be() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server, SLOW).await;
+    assert!(limiter.acquire("key", 1).await.is_ok());
+    waiting!(_first = limiter.acquire("key", 1));
+    assert!(soon(limiter.acquire("other", 1)).await.is_ok());
+    assert_eq!(
+        soon(limiter.acquire("key", 0)).await.unwrap().remaining(),
+        0
+    );
+    let refused = soon(limiter.acquire("key", 2)).await.unwrap_err();
+    assert_eq!(
+        (refused.outcome(), refused.retry_after()),
+        (Outcome::CostAboveCapacity, None)
+    );
+}
+
+#[tokio::test]
+async fn who_has_no_time_is_refused_at_once_or_when_it_is_over() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server, SLOW).await;
+    let by = |time| limiter.acquire_by("key", 1, tokio::time::Instant::now() + time);
+    assert!(by(PATIENCE * 10).await.is_ok());
+    // The token is an hour away.
+    let refused = soon(by(PATIENCE * 10)).await.unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::DeadlineTooSoon);
+    assert!(
+        refused
+            .retry_after()
+            .is_some_and(|wait| wait > Duration::from_secs(3000)),
+        "{refused:?}"
+    );
+    // Behind one who has all the time there is: nobody else asks Redis.
+    waiting!(_first = limiter.acquire("key", 1));
+    let calls = || -> u32 {
+        let stats: String = server.command(&["INFO", "commandstats"]);
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="))
+            .unwrap();
+        line.split(',').next().unwrap().parse().unwrap()
+    };
+    let before = calls();
+    for refused in soon(join_all((0..1000).map(|_| by(Duration::from_millis(50))))).await {
+        let refused = refused.unwrap_err();
+        assert_eq!(
+            (refused.outcome(), refused.decision().cost()),
+            (Outcome::DeadlineTooSoon, 1)
+        );
+    }
+    let asked = calls() - before;
+    assert!(asked < 500, "{asked} calls");
+}
+
+#[tokio::test]
+async fn what_is_left_is_for_who_is_before() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server, Quota::per_hour(5)).await;
+    assert!(limiter.acquire("key", 3).await.is_ok());
+    waiting!(_first = limiter.acquire("key", 5));
+    let deadline = tokio::time::Instant::now() + Duration::from_millis(50);
+    let refused = soon(limiter.acquire_by("key", 1, deadline))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "refused: 1 asked, 2 of 5 left, not before the deadline"
+    );
+}
+
+#[tokio::test]
+async fn who_leaves_makes_way() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server, SLOW).await;
+    assert!(limiter.try_acquire("key", 1).await.is_allowed());
+    let mut second = pin!(limiter.acquire("key", 1));
+    {
+        waiting!(_first = limiter.acquire("key", 1));
+        assert!(
+            second
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+    }
+    limiter.reset("key").await.unwrap();
+    assert!(
+        soon(second).await.unwrap().is_allowed(),
+        "the first has taken nothing, and is not waited for"
+    );
+}
+
+#[tokio::test]
+async fn who_waits_learns_of_what_makes_tokens_come_earlier() {
+    let server = RedisServer::start();
+    let (one, other) = (limiter(&server, SLOW).await, limiter(&server, SLOW).await);
+    assert!(one.acquire("key", 1).await.is_ok());
+    {
+        waiting!(reset = one.acquire("key", 1));
+        other.reset("key").await.unwrap();
+        assert!(soon(reset).await.is_ok());
+    }
+    waiting!(replaced = one.acquire("key", 1));
+    other.replace(Quota::per_hour(2)).await.unwrap();
+    assert_eq!(soon(replaced).await.unwrap().limit(), 2);
+}
+
+#[tokio::test]
+async fn tokens_on_lease_are_waited_for_too() {
+    let server = RedisServer::start();
+    let quota = Quota::per_second(50).with_capacity(10);
+    let limiter = RedisLimiter::builder(&server.url(), quota)
+        .timeout(PATIENCE)
+        .lease(0.5)
+        .connect()
+        .await
+        .unwrap();
+    let began = Instant::now();
+    let served = soon(join_all((0..40).map(|_| limiter.acquire("key", 1)))).await;
+    assert!(served.iter().all(Result::is_ok));
+    let elapsed = began.elapsed();
+    assert!(
+        40.0 <= 10.0 + elapsed.as_secs_f64() * 50.0 + 1.0,
+        "{elapsed:?}"
+    );
+}
+
+/// Alone, since Redis is dead.
+async fn alone(server: &mut RedisServer, limiter: &RedisLimiter) {
+    server.kill();
+    eventually("Redis is not asked", async || {
+        limiter
+            .try_acquire("other", 0)
+            .await
+            .source()
+            .without_redis()
+            .is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closed_waits_until_redis_can_be_asked() {
+    let mut server = RedisServer::start();
+    let builder = RedisLimiter::builder(&server.url(), SLOW)
+        .timeout(PATIENCE)
+        .on_error(RedisFallback::Closed);
+    let limiter = builder.connect().await.unwrap();
+    alone(&mut server, &limiter).await;
+    waiting!(first = limiter.acquire("key", 1));
+    let refused = limiter
+        .acquire_by("other", 1, tokio::time::Instant::now())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.outcome(), refused.retry_after()),
+        (Outcome::Unavailable, None)
+    );
+    server.restart();
+    assert_eq!(soon(first).await.unwrap().source(), DecisionSource::Redis);
+}
+
+#[tokio::test]
+async fn open_lets_those_through_who_wait() {
+    let mut server = RedisServer::start();
+    let builder = RedisLimiter::builder(&server.url(), SLOW)
+        .timeout(PATIENCE)
+        .on_error(RedisFallback::Open);
+    let limiter = builder.connect().await.unwrap();
+    assert!(limiter.acquire("key", 1).await.is_ok());
+    waiting!(first = limiter.acquire("key", 1));
+    alone(&mut server, &limiter).await;
+    assert_eq!(soon(first).await.unwrap().source(), DecisionSource::Open);
+}
+
+#[tokio::test]
+async fn more_than_the_share_waits_until_redis_can_be_asked() {
+    let mut server = RedisServer::start();
+    let quota = Quota::per_hour(8);
+    let builder = RedisLimiter::builder(&server.url(), quota)
+        .timeout(PATIENCE)
+        .on_error(RedisFallback::Local { share: 0.25 });
+    let limiter = builder.connect().await.unwrap();
+    alone(&mut server, &limiter).await;
+    assert_eq!(
+        soon(limiter.acquire("key", 2)).await.unwrap().source(),
+        DecisionSource::Local
+    );
+    waiting!(four = limiter.acquire("key", 4));
+    server.restart();
+    assert_eq!(soon(four).await.unwrap().source(), DecisionSource::Redis);
+    let refused = soon(limiter.acquire("key", 9)).await.unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::CostAboveCapacity);
+}

@@ -1,0 +1,19 @@
+//! Limits in Redis: decisions, leases, outages, and topologies.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod acquire;
+mod buckets;
+mod lease_outages;
+mod leases;
+mod log;
+mod network;
+mod outages;
+mod settings;
+mod tls;
+mod topologies;

@@ -1,0 +1,15 @@
+//! The tower layer.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod answers;
+mod keys;
+#[cfg(feature = "redis")]
+mod redis;
+mod service;
+mod support;

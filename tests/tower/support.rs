@@ -1,0 +1,112 @@
+//! What the layer's tests share: a service that counts who reaches it, and a limiter on a clock
+//! that stands still.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use axum::body::Body;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tollgate::{
+    Decision, KeyedLimiter, ManualClock, Quota,
+    tower::{Key, PeerAddr, RateLimitLayer},
+};
+use tower::{Layer, Service, ServiceExt};
+
+/// Answers "reached", with what is left as the layer told it.
+#[derive(Clone, Default)]
+pub struct Reached(pub Arc<AtomicUsize>);
+
+impl Reached {
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Service<Request<Body>> for Reached {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let left = request
+            .extensions()
+            .get::<Decision>()
+            .map(Decision::remaining);
+        std::future::ready(Ok(Response::new(Body::from(format!(
+            "reached, left: {left:?}"
+        )))))
+    }
+}
+
+/// A limiter whose time the test moves.
+pub fn limiter(quota: Quota) -> (Arc<KeyedLimiter>, ManualClock) {
+    let clock = ManualClock::new();
+    (
+        Arc::new(
+            KeyedLimiter::builder(quota)
+                .max_keys(1000)
+                .clock(clock.clone())
+                .build()
+                .unwrap(),
+        ),
+        clock,
+    )
+}
+
+/// A layer that allows one request a key, for ever.
+pub fn one_each(key: Key) -> RateLimitLayer {
+    RateLimitLayer::with_limiter(limiter(Quota::per_hour(1)).0, key)
+}
+
+/// A GET from this peer.
+pub fn from(peer: &str) -> Request<Body> {
+    let mut request = Request::new(Body::empty());
+    let peer: SocketAddr = format!("{peer}:4711").parse().unwrap();
+    request.extensions_mut().insert(PeerAddr(peer));
+    request
+}
+
+/// A GET from one peer, with these headers.
+pub fn with(headers: &[(&'static str, &str)]) -> Request<Body> {
+    let mut request = from("192.0.2.7");
+    for (name, value) in headers {
+        request.headers_mut().append(*name, value.parse().unwrap());
+    }
+    request
+}
+
+pub async fn ask(layer: &RateLimitLayer, request: Request<Body>) -> Response<String> {
+    let answer = layer
+        .layer(Reached::default())
+        .oneshot(request)
+        .await
+        .unwrap();
+    let (head, body) = answer.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    Response::from_parts(head, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+/// The status of the answer to each request, in order.
+pub async fn statuses(
+    layer: &RateLimitLayer,
+    requests: impl IntoIterator<Item = Request<Body>>,
+) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for request in requests {
+        statuses.push(ask(layer, request).await.status().as_u16());
+    }
+    statuses
+}
