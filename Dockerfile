@@ -11,7 +11,7 @@ RUN apk add --no-cache gcc make musl-dev
 WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/source/target \
-    cargo build --release --locked --features server --bin tollgate && cp target/release/tollgate /tollgate
+    cargo build --release --locked --package tollgate-server && cp target/release/tollgate /tollgate
 
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /tollgate /usr/local/bin/tollgate

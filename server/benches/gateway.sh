@@ -2,16 +2,16 @@
 # Requests a second through `tollgate --upstream`, beside nginx doing the same: proxying to one upstream over connections that are
 # kept, with a limit for each client address (limit_req) that is never reached.
 #
-# The upstream is a bare hyper server (examples/bare_hyper.rs), the same for both. nginx has as many workers as there are
+# The upstream is a bare hyper server (server/benches/bare_hyper.rs), the same for both. nginx has as many workers as there are
 # processors, tollgate as many threads. How they are measured: benches/common.sh. Ends with code 1 when an answer is no 200, or
 # comes without what a limit adds, 0 otherwise.
 #
-#   benches/gateway.sh [rounds] [seconds] [connections]
+#   server/benches/gateway.sh [rounds] [seconds] [connections]
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 . benches/common.sh
 need nginx curl
-cargo build --release --quiet --features server --bin tollgate --example bare_hyper
+cargo build --release --quiet --package tollgate-server --bin tollgate --example bare_hyper
 
 start upstream "$target/examples/bare_hyper"
 upstream=$(url upstream | sed 's/^http:..//')

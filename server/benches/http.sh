@@ -1,14 +1,14 @@
 #!/bin/sh
-# Requests a second of `tollgate`, beside a bare hyper server with the same answer and no limits (examples/bare_hyper.rs).
+# Requests a second of `tollgate`, beside a bare hyper server with the same answer and no limits (server/benches/bare_hyper.rs).
 #
 # Three servers run at once: the bare one, tollgate with a quota that is never used up, and tollgate with one that always is. How
 # they are measured: benches/common.sh. Ends with code 1 when a server answers with another status than expected, 0 otherwise.
 #
-#   benches/http.sh [rounds] [seconds] [connections] [path]
+#   server/benches/http.sh [rounds] [seconds] [connections] [path]
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 . benches/common.sh
-cargo build --release --quiet --features server --bin tollgate --example bare_hyper
+cargo build --release --quiet --package tollgate-server --bin tollgate --example bare_hyper
 
 start bare "$target/examples/bare_hyper"
 start allowed "$target/tollgate" --listen 127.0.0.1:0 --capacity 4000000000 --refill-rate 1000

@@ -4,12 +4,12 @@
 # Both run at once, with a quota that is never used up; the Redis is a real one, killed before the first measurement. How they are
 # measured: benches/common.sh. Ends with code 1 when an answer is no 200, or does not say that it was made without Redis.
 #
-#   benches/outage.sh [rounds] [seconds] [connections]
+#   server/benches/outage.sh [rounds] [seconds] [connections]
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 . benches/common.sh
 need redis-server curl
-cargo build --release --quiet --features server --bin tollgate
+cargo build --release --quiet --package tollgate-server --bin tollgate
 
 socket=$folder/redis
 redis-server --port 0 --unixsocket "$socket" --save "" --daemonize no >/dev/null &
