@@ -1,11 +1,13 @@
 # shellcheck shell=sh
-# What the benches of servers share: servers that run at once, wrk that loads one after another, and medians. To be sourced.
+# Sourced by the benches of servers: servers that run at the same time, wrk that loads them alternately,
+# and medians.
 #
-# wrk loads each server for some seconds, round after round, so that what disturbs the machine disturbs all of them; a ratio is the
-# median of the ratios of the rounds. Servers and load share the machine's processors, so the absolute numbers depend on both.
-# The processor time that a server itself took for a request tells servers apart even on a machine that does other things.
+# wrk loads each server for some seconds, round after round, so that a disturbance of the machine
+# affects all of them; a ratio is the median of the ratios of the rounds. Servers and load share the
+# machine's processors, so the absolute numbers depend on both. The processor time per request of a
+# server distinguishes servers even on a machine with other load.
 #
-# Of the script that sources this: its arguments, [rounds] [seconds] [connections] [path].
+# Arguments of the sourcing script: [rounds] [seconds] [connections] [path].
 rounds=${1:-7} seconds=${2:-3} connections=${3:-64} path=${4:-/} threads=${THREADS:-1}
 # shellcheck disable=SC2034 # for the scripts
 target=${CARGO_TARGET_DIR:-target}/release
@@ -19,7 +21,7 @@ stop() { halt; rm -rf "$folder"; }
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-# need PROGRAM...: ends when one is missing. Debian's packages have their names.
+# need PROGRAM...: exits when one is missing. Debian's packages have the same names.
 need() {
     for program; do
         command -v "$program" >/dev/null || { echo "$program is missing: apt-get install $program" >&2; exit 2; }
@@ -32,7 +34,7 @@ fail() {
     exit 1
 }
 
-# start NAME COMMAND...: leaves the server's address in $folder/NAME.url
+# start NAME COMMAND...: starts a server and writes its address to $folder/NAME.url
 start() {
     server=$1
     shift
@@ -50,7 +52,7 @@ start() {
 
 url() { cat "$folder/$1.url"; }
 
-# Processor time a server and its workers have taken, in clock ticks.
+# ticks NAME: processor time of a server and its workers, in clock ticks.
 ticks() {
     pid=$(cat "$folder/$1.pid")
     for each in "$pid" $(cat "/proc/$pid/task/$pid/children"); do
@@ -58,8 +60,9 @@ ticks() {
     done | awk '{ sum += $12 + $13 } END { print sum }'
 }
 
-# load NAME SECONDS: appends requests a second to $folder/NAME, and microseconds of processor time a request to NAME.cpu; leaves
-# percentiles of the latency in NAME.p50 and NAME.p99. The server called `refused` has to refuse, any other to answer 200.
+# load NAME SECONDS: appends requests per second to $folder/NAME, and microseconds of processor time per
+# request to NAME.cpu; writes latency percentiles to NAME.p50 and NAME.p99. The server named `refused`
+# must refuse, any other must respond 200.
 load() {
     before=$(ticks "$1")
     wrk -t "$threads" -c "$connections" -d "${2}s" --latency "$(url "$1")$path" >"$folder/wrk"
@@ -77,7 +80,7 @@ load() {
     sed -n 's/^ *99% *//p' "$folder/wrk" >"$folder/$1.p99"
 }
 
-# turned ROUND NAME...: the order of a round; it turns, so that nobody is always first.
+# turned ROUND NAME...: the order of a round; it rotates, so that no server is always first.
 turned() {
     turns=$(($1 % ($# - 1)))
     shift
@@ -90,8 +93,8 @@ turned() {
     echo "$@"
 }
 
-# compare NAME...: warms these servers up, then loads them round after round. What was measured of them before, before a halt,
-# stays beside it.
+# compare NAME...: warms these servers up, then loads them round after round. Measurements from before a
+# halt are kept.
 compare() {
     for name; do
         load "$name" 1
@@ -110,13 +113,13 @@ compare() {
 }
 
 median() { sort -g | awk '{ n[NR] = $1 } END { print n[int((NR + 1) / 2)] }'; }
-# speed NAME: requests a second.
+# speed NAME: requests per second.
 speed() { median <"$folder/$1"; }
-# cost NAME: microseconds of processor time a request.
+# cost NAME: microseconds of processor time per request.
 cost() { median <"$folder/$1.cpu"; }
 # ratio NAME BESIDE
 ratio() { paste "$folder/$1" "$folder/$2" | awk '{ printf "%.3f\n", $1 / $2 }' | median; }
 # verdict RATIO GOAL
 verdict() { awk -v is="$1" -v goal="$2" 'BEGIN { print (is >= goal ? "reached" : "MISSED") }'; }
-# conditions: what stands above a table.
+# conditions: the heading of a table.
 conditions() { echo "$connections connections, $threads wrk thread(s), $rounds rounds of $seconds s, medians"; }

@@ -1,9 +1,9 @@
-//! One bucket that several threads want at once.
+//! One bucket under contention of several threads.
 //!
 //! Sides and quota are those of `uncontended`, allowed requests. Threads start together at a
 //! barrier, spawning is not measured, and time is in aggregate: wall time divided by all operations
-//! of all threads. Where there are fewer processors than threads, the others wait for their turn,
-//! as they would in a server.
+//! of all threads. With fewer processors than threads, the others are descheduled, as they would be
+//! in a server.
 
 mod support;
 
@@ -13,7 +13,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use support::{Expect, Side, compare, peers::Buckets};
 use tollgate::Quota;
 
-/// Operations of a thread in a slice: several milliseconds, much longer than it takes a thread to
+/// Operations of a thread per slice: several milliseconds, much longer than a thread takes to
 /// start.
 const SLICE: u64 = 1 << 16;
 

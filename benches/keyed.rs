@@ -1,16 +1,16 @@
-//! A bucket for every `IpAddr`: 1 k, 1 M and 10 M of them, one thread and two.
+//! A bucket for each `IpAddr`: 1 k, 1 M and 10 M keys, one thread and two.
 //!
-//! Sides: ours one by one, ours in batches of 16, governor's keyed limiter (a `DashMap`) as its
-//! users get it, the same with our hasher, and a `Mutex<HashMap>`. governor's default and
-//! `HashMap`'s hash with SipHash; ours is foldhash (quality), and `governor, foldhash` is there to
-//! tell how much of the difference is the hash.
+//! Sides: ours one by one, ours in batches of 16, governor's default keyed limiter (a `DashMap`),
+//! the same with our hasher, and a `Mutex<HashMap>`. governor's default and `HashMap` hash with
+//! SipHash, ours is foldhash (quality); the side `governor, foldhash` shows how much of the
+//! difference is the hash.
 //!
-//! Keys are all known, and every bucket is draining: each key was charged 10⁵ tokens before, at a
-//! quota of 1 token a second and a capacity of 10⁹, so none is full again, and none is exhausted,
-//! while this runs. Our table is made for exactly as many keys as there are: a load of 0.6. Keys
-//! are asked for in a random order, drawn beforehand, repeats included; it is longer than a branch
-//! predictor remembers, and all sides walk through the same one. A slice is long enough that a side
-//! that follows another one has its own keys in the caches again.
+//! All keys are known, and every bucket is draining: each key was charged 10⁵ tokens beforehand, at
+//! a quota of 1 token a second and a capacity of 10⁹, so no bucket becomes full or exhausted during
+//! the run. Our table is made for exactly the number of keys: a load of 0.6. Keys come in a random
+//! order with repeats, drawn beforehand; the list is longer than a branch predictor remembers, and
+//! all sides use the same one. A slice is long enough for a side to bring its own keys back into
+//! the caches.
 
 mod support;
 
@@ -39,14 +39,13 @@ type Governor<S> = RateLimiter<IpAddr, DashMapStateStore<IpAddr, S>, DefaultCloc
 type Requests = Vec<(IpAddr, u32)>;
 
 const QUOTA: Quota = Quota::per_second(1).with_capacity(1_000_000_000);
-/// Taken from every key beforehand: more than a day's refill.
+/// Tokens charged to every key beforehand: more than a day's refill.
 const CHARGED: u32 = 100_000;
 const BATCH: usize = 16;
-/// The shortest list of requests.
+/// Minimum length of the list of requests.
 const REQUESTS: usize = 1 << 20;
 
-/// Draws from the keys, repeats included (xorshift64*; the seed is fixed, so that runs can be
-/// compared).
+/// Draws keys with repeats (xorshift64*; the seed is fixed, so that runs are comparable).
 fn requests(keys: usize) -> Requests {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     let mut draw = || {
@@ -61,7 +60,7 @@ fn requests(keys: usize) -> Requests {
         .collect()
 }
 
-/// A list of requests, and how far each thread has come.
+/// List of requests, with a cursor for each thread.
 struct Walk {
     requests: Requests,
     places: [Padded<AtomicUsize>; 2],
@@ -76,7 +75,7 @@ impl Walk {
         }
     }
 
-    /// The next requests of a thread, as many as come before the end of the list.
+    /// Returns the next requests of a thread, up to the end of the list.
     fn next(&self, thread: usize, most: u64) -> &[(IpAddr, u32)] {
         let place = self.places[thread].0.load(Ordering::Relaxed);
         let end = self.requests.len().min(place + most as usize);
@@ -86,7 +85,7 @@ impl Walk {
         &self.requests[place..end]
     }
 
-    /// Hands `operations` requests to `work`, in as few pieces as there are.
+    /// Passes `operations` requests to `work`, in as few pieces as possible.
     fn take(&self, thread: usize, operations: u64, work: impl Fn(&[(IpAddr, u32)]) -> u64) -> u64 {
         let (mut left, mut allowed) = (operations, 0);
         while left > 0 {
@@ -98,7 +97,7 @@ impl Walk {
     }
 }
 
-/// Calls `allowed` for one request after another.
+/// Calls `allowed` for each request.
 fn count(piece: &[(IpAddr, u32)], allowed: impl Fn(&IpAddr) -> bool) -> u64 {
     piece.iter().map(|(key, _)| u64::from(allowed(key))).sum()
 }
@@ -150,11 +149,11 @@ impl Limiters {
                     Ok(Ok(()))
                 )
                 && limiters.mutex.0.take(&key, f64::from(CHARGED));
-            assert!(allowed, "{key} was not there before");
+            assert!(allowed, "{key} was not known");
         }
         let stats = limiters.ours.stats();
-        // One in a million finds no room when every key drains; more than ten would be a defect of
-        // the table.
+        // One key in a million finds no slot while every key drains; more than ten would be a
+        // defect of the table.
         assert!(stats.live + keys / 100_000 + 1 > keys, "{stats:?}");
         limiters
     }

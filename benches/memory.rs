@@ -1,11 +1,11 @@
-//! Memory for a key, ours and governor's.
+//! Memory per key, ours and governor's.
 //!
-//! A million and ten million `IpAddr` keys, all with a bucket that is not full, in a table of ours
-//! that is made for exactly so many (a load of 0.6), and in governor's keyed limiter as its users
-//! get it. *Allocated* is what was asked of the allocator, counted by it; *resident* is what the
-//! process takes more of the machine's memory, read from the operating system (Linux). What
-//! governor's map takes depends on how far it is from the next doubling, so a key may cost more or
-//! less at other sizes; and what it has outgrown may stay resident with the allocator.
+//! A million and ten million `IpAddr` keys, all with a bucket that is not full, in our table made
+//! for exactly that number (a load of 0.6), and in governor's default keyed limiter. *Allocated* is
+//! the number of bytes requested from the allocator, which counts them. *Resident* is the growth of
+//! the process's resident memory, read from the operating system (Linux). The memory of governor's
+//! map depends on its distance from the next doubling, so a key may cost more or less at other
+//! sizes, and memory of outgrown tables may stay resident in the allocator.
 
 mod support;
 
@@ -25,13 +25,13 @@ static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 const QUOTA: Quota = Quota::per_second(1).with_capacity(1_000_000_000);
 const CHARGED: u32 = 100_000;
 
-/// Bytes for a key.
+/// Bytes per key.
 struct Bytes {
     allocated: f64,
     resident: f64,
 }
 
-/// Fills a limiter, which is kept until it is measured.
+/// Fills a limiter and measures it before it is dropped.
 fn measure<T>(keys: usize, fill: impl FnOnce() -> T) -> Bytes {
     let (allocated, resident) = (ALLOCATOR.allocated(), resident());
     let filled = fill();
@@ -44,7 +44,7 @@ fn measure<T>(keys: usize, fill: impl FnOnce() -> T) -> Bytes {
     bytes
 }
 
-/// Bytes of the machine's memory that this process takes; 0 where the system does not say.
+/// Resident bytes of this process; 0 on systems that do not report them.
 fn resident() -> usize {
     let pages = |text: String| text.split(' ').nth(1)?.parse::<usize>().ok();
     fs::read_to_string("/proc/self/statm")
@@ -82,8 +82,7 @@ fn governors(keys: usize) -> Bytes {
 }
 
 fn main() {
-    // `--test`, `--list` and filters are criterion's; there is nothing to be quick about here but
-    // to leave.
+    // `--test` and `--list` are criterion's: there is nothing quick to run here.
     if std::env::args().any(|argument| argument == "--test" || argument == "--list") {
         return;
     }

@@ -1,14 +1,14 @@
-//! What a limit shared through Redis costs, beside what the server itself can do. Ends with a
+//! Cost of a limit shared through Redis, beside the capacity of the server itself. Ends with a
 //! table.
 //!
-//! **Exact mode** is compared with redis-benchmark, which sends the very call that a limiter was
-//! seen to send, on as many connections and with as many calls under way. Both take turns, a second
-//! each, and a ratio is the median of the rounds'. Server and load share the machine's processors,
-//! so the absolute numbers depend on both.
+//! **Exact mode** is compared with redis-benchmark, which sends the same call as a limiter, on as
+//! many connections and with as many calls in flight. Both run alternately, a second each, and a
+//! ratio is the median of the rounds. Server and load share the machine's processors, so the
+//! absolute numbers depend on both.
 //!
-//! **Lease mode** is compared with exact mode, and an **outage** with buckets in memory: threads
-//! ask as fast as they can. A **refused flood** is not fast, but to be cheap for the server: what
-//! counts is how often it is asked.
+//! **Lease mode** is compared with exact mode, and an **outage** with buckets in memory, with
+//! threads that decide in a tight loop. A **refused flood** should be cheap for the server: its
+//! measure is the number of calls that reach the server.
 //!
 //! A word after `--` runs only the scenarios that begin with it.
 //!
@@ -38,13 +38,13 @@ fn quota() -> Quota {
     Quota::per_second(1_000_000).with_capacity(u32::MAX)
 }
 
-/// A limiter that does not take a busy machine for an ill server.
+/// A limiter with a timeout that a busy machine does not reach.
 fn builder(server: &RedisServer, quota: Quota) -> RedisLimiterBuilder {
     RedisLimiter::builder(&server.url(), quota).timeout(Duration::from_secs(20))
 }
 
 fn main() {
-    // `cargo test --benches` only wants to know whether it starts.
+    // `cargo test --benches` only checks that it starts.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
@@ -64,7 +64,7 @@ fn main() {
     runtime.block_on(async {
         for (connections, under_way, scenario) in [
             (50, 1, "exact, 50 connections"),
-            (4, 16, "exact, 4 connections, 16 calls under way on each"),
+            (4, 16, "exact, 4 connections, 16 calls in flight on each"),
         ] {
             if wanted(scenario) {
                 exact(
@@ -89,7 +89,7 @@ fn main() {
     });
 }
 
-/// Beside exact mode, with as many calls under way as it is fastest with.
+/// Compares with exact mode, at the number of calls in flight where it is fastest.
 async fn leased() {
     let server = RedisServer::start();
     let load = Load {
@@ -119,7 +119,7 @@ async fn leased() {
     row("lease, hot key", "exact", &rounds, Some(100.0));
 }
 
-/// Beside a table in memory, with a thousand keys.
+/// Compares with a table in memory, with a thousand keys.
 async fn outage() {
     let mut server = RedisServer::start();
     let limiter = builder(&server, quota())
@@ -147,11 +147,11 @@ async fn outage() {
         });
         rounds.push((ours, theirs));
     }
-    // What is to be reached is reached by answers of the server: see benches/outage.sh.
+    // The goal is one of the server's responses: see server/benches/outage.sh.
     row("outage, 1000 keys", "in memory", &rounds, None);
 }
 
-/// How often the server is asked for a key that has nothing left.
+/// Counts calls that reach the server for an exhausted key.
 async fn flood() {
     let server = RedisServer::start();
     let limiter = builder(&server, Quota::per_day(100))
@@ -169,14 +169,14 @@ async fn flood() {
         "MISSED"
     };
     println!(
-        "| refused flood | {:.0} | {} | {} | calls of the server | {a_second:.1} | | | | at most 10 | {verdict} |",
+        "| refused flood | {:.0} | {} | {} | calls that reach the server | {a_second:.1} | | | | at most 10 | {verdict} |",
         ours.per_second,
         micros(ours.p50),
         micros(ours.p99),
     );
 }
 
-/// How often scripts were called.
+/// Number of script calls.
 fn calls(server: &RedisServer) -> u64 {
     let stats: String = server.command(&["INFO", "commandstats"]);
     let calls = |line: &str| {
@@ -191,18 +191,18 @@ fn calls(server: &RedisServer) -> u64 {
         .sum()
 }
 
-/// Runs what blocks, while the runtime goes on.
+/// Runs blocking work while the runtime continues.
 fn apart<T>(work: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(work)
 }
 
-/// From a thread that belongs to no runtime.
+/// Blocks a thread outside of any runtime on a future.
 fn ask(limiter: &RedisLimiter, key: &[u8]) -> SharedDecision {
     let at_once = limiter.try_acquire_at_once(key, 1);
     at_once.unwrap_or_else(|| waiting().block_on(limiter.try_acquire(key, 1)))
 }
 
-/// For those who wait: one for all.
+/// Runtime shared by all blocking waits.
 fn waiting() -> &'static Runtime {
     static WAITING: OnceLock<Runtime> = OnceLock::new();
     WAITING.get_or_init(|| {
@@ -214,7 +214,7 @@ fn waiting() -> &'static Runtime {
     })
 }
 
-/// Beside redis-benchmark.
+/// Compares with redis-benchmark.
 async fn exact(scenario: &str, load: Load) {
     let server = RedisServer::start();
     let call = peer::call_of(&server, quota()).await;
@@ -225,7 +225,7 @@ async fn exact(scenario: &str, load: Load) {
         .expect("the server was started");
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
-        // Who is first changes.
+        // The first side alternates.
         let (ours, theirs) = if round % 2 == 0 {
             let ours = load.on(&limiter, Duration::from_secs(1)).await;
             (ours, peer::redis_benchmark(&server, &call, load))
@@ -238,7 +238,7 @@ async fn exact(scenario: &str, load: Load) {
     row(scenario, "redis-benchmark", &rounds, Some(0.8));
 }
 
-/// A row of the table: medians over the rounds.
+/// Prints a row of the table: medians over the rounds.
 fn row(scenario: &str, beside: &str, rounds: &[(Measured, Measured)], target: Option<f64>) {
     let middle = |of: &dyn Fn(&(Measured, Measured)) -> f64| {
         let mut values: Vec<f64> = rounds.iter().map(of).collect();

@@ -1,15 +1,17 @@
 #!/bin/sh
-# Requests a second of an axum service behind `RateLimitLayer`, beside the same service without it (examples/axum_overhead.rs).
+# Requests per second of an axum service behind `RateLimitLayer`, beside the same service without it
+# (benches/tower/axum_overhead.rs).
 #
-# Eight services run at once. Some limit nothing: a bare one; one that is told the address of each peer, which axum does for who
-# asks for it and the layer needs; and one to which three headers that never change are added by hand. The others have a quota that
-# is never used up, and one a quota that always is. How they are measured: benches/common.sh. Where a process lies in memory makes
-# a difference of several percent that lasts as long as it does, so that all of them are started anew some times; with
-# twelve rounds each time it takes eleven minutes, and ratios are to within a percent or two.
+# Eight services run at the same time. Three limit nothing: a bare one; one that extracts the address of
+# each peer, which the layer needs; and one that adds three constant headers by hand. The others have
+# a quota that is never exhausted, and one a quota that always is. Method: benches/common.sh. The
+# memory layout of a process makes a difference of several percent that lasts as long as the process,
+# so all of them are restarted several times; with twelve rounds each time it takes eleven minutes,
+# and ratios are accurate to a percent or two.
 #
-# What they do for a request is counted as well, in instructions, without what the system does for them: callgrind counts while
-# a service answers requests over a pipe in its own process, where the client is, too. Ends with code 1 when a service answers with another status than
-# expected, 0 otherwise.
+# Instructions per request are counted as well, without the system's: callgrind counts while a service
+# responds to requests over a pipe in its own process, where the client is, too. Exits with 1 when a
+# service responds with an unexpected status, 0 otherwise.
 #
 #   benches/tower.sh [rounds] [seconds] [connections]; STARTS=6
 set -eu
@@ -18,21 +20,21 @@ starts=${STARTS:-6}
 [ $# -gt 0 ] || set -- 12 1
 . benches/common.sh
 need valgrind
-cargo build --release --quiet --features tower --example axum_overhead
+cargo build --release --quiet --package tollgate-examples --example axum_overhead
 
 service=$target/examples/axum_overhead
-modes="bare told by_hand no_headers per_connection around allowed refused"
+modes="bare peer by_hand no_headers per_connection around allowed refused"
 counted=10000
 for mode in $modes; do
     valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no --toggle-collect='*axum_overhead::counted*' \
         "$service" "$mode" "$counted" 2>&1 | sed -n 's/.*Collected : *//p' >"$folder/$mode.counted"
-    [ -s "$folder/$mode.counted" ] || fail "$mode: callgrind has counted nothing"
+    [ -s "$folder/$mode.counted" ] || fail "$mode: callgrind counted nothing"
 done
 for _ in $(seq "$starts"); do
     for mode in $modes; do
         start "$mode" "$service" "$mode"
     done
-    # Each of them is a word.
+    # One word each.
     # shellcheck disable=SC2086
     compare $modes
     halt
@@ -48,7 +50,7 @@ GET /, started $starts times, $(conditions)
 | service | requests/s | of bare axum | goal | verdict | processor µs a request | instructions a request |
 | --- | --- | --- | --- | --- | --- | --- |
 $(row "bare axum" bare)
-$(row "bare axum, told the peer's address" told)
+$(row "bare axum, extracting the peer's address" peer)
 $(row "bare axum, three constant headers by hand" by_hand)
 $(row "layer for each connection, headers on refusals alone" no_headers "$(reached no_headers)")
 $(row "layer for each connection, all allowed" per_connection "$(reached per_connection)")

@@ -1,11 +1,11 @@
-//! One bucket, one thread: what a decision costs when nobody else wants the bucket.
+//! One bucket, one thread: the cost of an uncontended decision.
 //!
 //! Sides: ours; governor's direct limiter with its default clock; a hand-written bucket behind a
-//! `Mutex`; and the floor, which is the work that no limiter can leave out: for an allowed request
-//! a clock read, a load and a swap, for a refused one a clock read and a load. All read quanta's
-//! clock. For allowed requests the quota (10⁶ a second, capacity 2³² - 1) is one that is always
-//! draining and never exhausted; for refused ones (1 an hour) it is always exhausted. The caller
-//! asks for yes or no.
+//! `Mutex`; and the floor, the minimum work of any limiter: a clock read, a load and a CAS for an
+//! allowed request, a clock read and a load for a refused one. All read quanta's clock. The quota
+//! for allowed requests (10⁶ a second, capacity 2³² - 1) is always draining and never exhausted;
+//! the one for refused requests (1 an hour) is always exhausted. The caller uses the boolean
+//! outcome only.
 
 mod support;
 
@@ -15,7 +15,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use support::{Expect, Side, compare, peers::Buckets};
 use tollgate::Quota;
 
-/// Operations in a slice: some 0.3 ms.
+/// Operations per slice: some 0.3 ms.
 const SLICE: u64 = 1 << 13;
 
 fn count(operations: u64, allowed: impl Fn() -> bool) -> u64 {

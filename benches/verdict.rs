@@ -1,16 +1,21 @@
-//! The table that `cargo bench` ends with: every ratio of interest, what it should be at most, and
-//! whether it is.
+//! The table at the end of `cargo bench`: every ratio of interest, its goal, and whether it is met.
+//! Then plots of the same record.
 //!
-//! It reads what the other targets have recorded last (cargo runs targets in the order of their
-//! names). A ratio is the median of the ratios of neighbouring slices, and the two numbers behind
-//! it are its quartiles; nanoseconds depend on the machine, and are medians of their own, so they
-//! need not divide into exactly that ratio.
+//! It reads the last record of the other targets; cargo runs targets in the order of their names. A
+//! ratio is the median of the ratios of neighbouring slices, and the two numbers behind it are its
+//! quartiles. Nanoseconds depend on the machine and are medians of their own, so they need not
+//! divide into exactly that ratio.
 
 mod support;
 
-use support::record::Rounds;
+use std::{env, error::Error, fs, path::PathBuf};
 
-/// A ratio, and what it should be at most, if there is a promise.
+use support::{
+    plot::{Axes, Series, bars, lines},
+    record::Rounds,
+};
+
+/// A ratio and its upper bound, if one is promised.
 struct Row {
     scenario: &'static str,
     ours: &'static str,
@@ -73,7 +78,7 @@ const TIMES: &[Row] = &[
     row("keyed/10M/2", "ours, batches", "governor", None),
 ];
 
-/// Bytes a key; the promise is an absolute one.
+/// Bytes per key; the bound is absolute.
 const BYTES: &[(&str, Option<f64>)] = &[
     ("memory/1M/allocated", Some(36.0)),
     ("memory/1M/resident", Some(36.0)),
@@ -130,7 +135,97 @@ fn print_bytes(scenario: &str, target: Option<f64>) {
     }
 }
 
-fn main() {
+/// Medians of a side over scenarios.
+fn series(name: &'static str, scenarios: &[String]) -> Series {
+    let median = |scenario: &String| Rounds::load(scenario)?.median(name);
+    Series {
+        name,
+        values: scenarios.iter().map(median).collect(),
+    }
+}
+
+/// Draws the plots into `plots/` of the target directory, and prints their paths.
+fn plot() -> Result<(), Box<dyn Error>> {
+    let directory = env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| PathBuf::from("target"), PathBuf::from)
+        .join("plots");
+    fs::create_dir_all(&directory)?;
+    let named = |pattern: &str, parts: &[&str]| -> Vec<String> {
+        parts
+            .iter()
+            .map(|part| pattern.replace("{}", part))
+            .collect()
+    };
+
+    let threads = ["1", "2", "4", "8"];
+    let scenarios = named("contention/{}", &threads);
+    let contention = directory.join("contention.svg");
+    let axes = Axes {
+        title: "One bucket under contention",
+        x: "threads",
+        y: "ns per decision, over all threads",
+        categories: &threads,
+    };
+    let sides = ["ours", "governor", "Mutex", "floor"];
+    lines(
+        &contention,
+        &axes,
+        &sides.map(|side| series(side, &scenarios)),
+    )?;
+
+    let keys = ["1k", "1M", "10M"];
+    let scenarios = named("keyed/{}/1", &keys);
+    let latency = directory.join("keys.svg");
+    let axes = Axes {
+        title: "A known IpAddr key, one thread",
+        x: "keys",
+        y: "ns per decision",
+        categories: &["1 k", "1 M", "10 M"],
+    };
+    let sides = [
+        "ours",
+        "governor",
+        "Mutex",
+        "ours, batches",
+        "governor, foldhash",
+    ];
+    lines(&latency, &axes, &sides.map(|side| series(side, &scenarios)))?;
+
+    let kinds = [
+        "1M/allocated",
+        "1M/resident",
+        "10M/allocated",
+        "10M/resident",
+    ];
+    let scenarios = named("memory/{}", &kinds);
+    let memory = directory.join("memory.svg");
+    let axes = Axes {
+        title: "Memory of an IpAddr key",
+        x: "keys",
+        y: "bytes per key",
+        categories: &[
+            "1 M, allocated",
+            "1 M, resident",
+            "10 M, allocated",
+            "10 M, resident",
+        ],
+    };
+    bars(
+        &memory,
+        &axes,
+        &["ours", "governor"].map(|side| series(side, &scenarios)),
+    )?;
+
+    println!();
+    for path in [contention, latency, memory] {
+        if path.exists() {
+            println!("plot: {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "\nNanoseconds an operation, in aggregate over all threads (the last number of a scenario); ratio = ours / peer\n"
     );
@@ -145,4 +240,9 @@ fn main() {
     BYTES
         .iter()
         .for_each(|&(scenario, target)| print_bytes(scenario, target));
+    // `cargo test --benches` only checks that it starts.
+    if env::args().any(|argument| argument == "--test") {
+        return Ok(());
+    }
+    plot()
 }

@@ -1,19 +1,19 @@
-//! Tasks that ask for decisions, one after the other each, and what they saw.
+//! Closed-loop load: tasks that request one decision after another, and their latencies.
 
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use tollgate::RedisLimiter;
 
-/// How much is asked at the same time.
+/// Concurrency of a load.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     pub connections: usize,
-    /// Calls on each connection that wait for their answers.
+    /// Calls in flight on each connection.
     pub under_way: usize,
 }
 
-/// What a side reached in a round. Latencies are in microseconds.
+/// Result of a side in a round. Latencies are in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
     pub per_second: f64,
@@ -22,8 +22,8 @@ pub struct Measured {
 }
 
 impl Load {
-    /// Asks for so long. All decisions are about one key, are allowed, and come from where they
-    /// should.
+    /// Runs for a duration. All decisions are about one key, are allowed, and have the expected
+    /// source.
     pub async fn on(self, limiter: &RedisLimiter, time: Duration) -> Measured {
         let start = Instant::now();
         let tasks: Vec<_> = (0..self.connections * self.under_way)
@@ -31,7 +31,7 @@ impl Load {
             .collect();
         let mut all = histogram();
         for task in tasks {
-            all.add(task.await.expect("a task that asks does not panic"))
+            all.add(task.await.expect("load tasks do not panic"))
                 .expect("both have the same bounds");
         }
         Measured {
@@ -42,7 +42,7 @@ impl Load {
     }
 }
 
-/// The times of all answers, in nanoseconds.
+/// Latencies in nanoseconds.
 async fn ask_until(limiter: RedisLimiter, end: Instant) -> Histogram<u64> {
     let mut times = histogram();
     let mut before = Instant::now();

@@ -1,8 +1,8 @@
-//! redis-benchmark, and the call that it sends: the one that a limiter was seen to send.
+//! redis-benchmark, and the call that it sends: the same as a limiter's, recorded from one.
 //!
 //! With one difference, in favour of redis-benchmark: it cuts an argument off at its first zero
-//! byte, and the quota is sent as numbers in binary. So in its copy of the script the quota stands
-//! in the text, and is unpacked from there, and redis-benchmark sends 104 bytes less.
+//! byte, and the quota is sent as binary numbers. So its copy of the script holds the quota as text
+//! and unpacks it from there, and redis-benchmark sends 104 bytes less.
 
 use std::{fmt::Write, process::Command};
 
@@ -15,7 +15,7 @@ use tollgate::{Quota, RedisLimiter};
 use super::load::{Load, Measured};
 use test_support::redis::RedisServer;
 
-/// What a limiter sends, and the line in it that unpacks the quota.
+/// Script of a limiter, and the line in it that unpacks the quota.
 const SCRIPT: &str = concat!(
     include_str!("../../src/redis/clock.lua"),
     "\n",
@@ -23,10 +23,10 @@ const SCRIPT: &str = concat!(
 );
 const QUOTA: &str = "ARGV[1])";
 
-/// Some second of work.
+/// Calls that take about a second.
 const REQUESTS: usize = 100_000;
 
-/// The words that redis-benchmark has to send to do what a limiter with this quota does.
+/// Arguments with which redis-benchmark does the work of a limiter with this quota.
 pub async fn call_of(server: &RedisServer, quota: Quota) -> Vec<String> {
     let words = seen_call(server, quota).await;
     let text = |word: &Vec<u8>| String::from_utf8(word.clone()).expect("all but the quota is text");
@@ -44,7 +44,7 @@ pub async fn call_of(server: &RedisServer, quota: Quota) -> Vec<String> {
     );
     let script = SCRIPT.replace(QUOTA, &(literal + "\")"));
     let hash: String = server.command(&["SCRIPT", "LOAD", &script]);
-    // In place of the quota stands nothing.
+    // The quota's argument is empty.
     [
         "EVALSHA".to_owned(),
         hash,
@@ -57,7 +57,7 @@ pub async fn call_of(server: &RedisServer, quota: Quota) -> Vec<String> {
     .into()
 }
 
-/// The words of the last EVALSHA that a limiter with this quota sends for a decision.
+/// Arguments of the last EVALSHA that a limiter with this quota sends for a decision.
 async fn seen_call(server: &RedisServer, quota: Quota) -> Vec<Vec<u8>> {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
@@ -103,7 +103,7 @@ async fn seen_call(server: &RedisServer, quota: Quota) -> Vec<Vec<u8>> {
     last.expect("a decision was sent")
 }
 
-/// A command in Redis' protocol, taken apart. What holds anything else is none.
+/// Parses a command of Redis' protocol. Returns `None` for anything else.
 fn words(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut rest = bytes;
     let mut number = |mark: u8| {
@@ -124,7 +124,7 @@ fn words(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     (words.len() == count).then_some(words)
 }
 
-/// Sends the call so often, with this load.
+/// Sends the call `calls` times, with this load.
 pub fn redis_benchmark(server: &RedisServer, call: &[String], load: Load) -> Measured {
     let mut command = Command::new("redis-benchmark");
     command.args([

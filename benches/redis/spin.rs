@@ -1,4 +1,4 @@
-//! Asking as fast as threads can, for answers that need no waiting.
+//! Threads that decide in a tight loop, for decisions that do not wait.
 
 use std::{
     thread,
@@ -9,11 +9,11 @@ use hdrhistogram::Histogram;
 
 use super::load::{Measured, histogram};
 
-/// Decisions for each that is timed: reading the clock takes as long as they do.
+/// Decisions per timed one: a clock read takes as long as a decision.
 const TIMED: usize = 64;
 
-/// Calls `ask` from as many threads as there are processors, with the number of the thread and of
-/// the call, for so long.
+/// Calls `ask` from one thread per processor, with the number of the thread and of the call, for
+/// the given duration.
 pub fn spin(time: Duration, ask: impl Fn(usize, usize) + Sync) -> Measured {
     let (threads, start) = (
         thread::available_parallelism().map_or(2, usize::from),
@@ -30,7 +30,7 @@ pub fn spin(time: Duration, ask: impl Fn(usize, usize) + Sync) -> Measured {
             })
             .collect();
         for thread in spinning {
-            let (count, measured) = thread.join().expect("a thread that asks does not panic");
+            let (count, measured) = thread.join().expect("load threads do not panic");
             asked += count;
             times.add(measured).expect("both have the same bounds");
         }

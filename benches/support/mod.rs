@@ -1,18 +1,18 @@
-//! What the benches share: alternating measurement, its record, and the peers.
+//! Interleaved measurement, its record, and the peers, shared by all benches.
 //!
-//! **Method.** A scenario has several *sides* that do the same work. They are not measured one
-//! after the other, for minutes apart, but in turns: a round is one short slice of every side, and
-//! a scenario is hundreds of rounds. Whatever disturbs the machine then disturbs neighbours alike,
-//! and a ratio is the median of the ratios of the rounds. The side that begins changes from round
-//! to round. criterion is told the time of the side that a benchmark is named after; the rounds are
-//! kept for the table that `cargo bench` ends with.
+//! **Method.** A scenario has several *sides* that do the same work. They are measured in turns: a
+//! round is one short slice of every side, and a scenario is hundreds of rounds. A disturbance of
+//! the machine then affects neighbouring slices alike, and a ratio is the median of the ratios of
+//! the rounds. Each round begins with another side. criterion gets the time of the side that the
+//! benchmark is named after; the rounds are recorded for the table at the end of `cargo bench`.
 //!
-//! Every side counts what it allowed, and the count is checked: a side that is meant to allow never
-//! refuses, and the other way round. The limiter goes through `black_box` at every call, so that
-//! nothing is kept in registers from one call to the next.
-#![allow(dead_code, reason = "every bench uses another part")]
+//! Every side counts the requests that it allowed, and the count is checked: a side that is meant
+//! to allow never refuses, and the reverse. The limiter goes through `black_box` at every call, so
+//! that nothing stays in registers between calls.
+#![allow(dead_code, reason = "each bench uses a part")]
 
 pub mod peers;
+pub mod plot;
 pub mod record;
 pub mod threads;
 
@@ -22,21 +22,21 @@ use criterion::Criterion;
 
 use self::{record::Rounds, threads::measure};
 
-/// What a side's work must come to.
+/// Expected outcome of all operations of a side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     Allowed,
     Refused,
 }
 
-/// One of those that are compared.
+/// One of the implementations under comparison.
 pub struct Side<'a> {
     name: &'static str,
     run: Box<dyn Fn(u64) -> Duration + 'a>,
 }
 
 impl<'a> Side<'a> {
-    /// `work` does so many operations on behalf of a thread and returns how many were allowed.
+    /// `work` performs the given number of operations for a thread and returns the number allowed.
     pub fn new(
         name: &'static str,
         threads: usize,
@@ -64,7 +64,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Measures the sides of a scenario in turns, `slice` operations at a time.
+/// Measures the sides of a scenario alternately, `slice` operations at a time.
 pub fn compare(criterion: &mut Criterion, scenario: &str, slice: u64, sides: &[Side<'_>]) {
     let rounds = RefCell::new(Rounds::new(sides.iter().map(|side| side.name)));
     let mut group = criterion.benchmark_group(scenario);
@@ -79,7 +79,7 @@ pub fn compare(criterion: &mut Criterion, scenario: &str, slice: u64, sides: &[S
     rounds.into_inner().save(scenario);
 }
 
-/// Does `operations` on every side; returns the times.
+/// Performs `operations` on every side; returns the times.
 fn in_turns(operations: u64, slice: u64, sides: &[Side<'_>], rounds: &mut Rounds) -> Vec<Duration> {
     let mut times = vec![Duration::ZERO; sides.len()];
     let mut left = operations;
@@ -92,7 +92,7 @@ fn in_turns(operations: u64, slice: u64, sides: &[Side<'_>], rounds: &mut Rounds
             times[n] += time;
             round[n] = time.as_secs_f64() * 1e9 / now as f64;
         }
-        // What is left over at the end may be too short to be told from noise.
+        // A short remainder at the end would be mostly noise.
         if now >= slice / 4 {
             rounds.push(round);
         }

@@ -1,4 +1,4 @@
-//! Those we are compared with: the least a decision can cost, a bucket behind a lock, and governor.
+//! Peers: the minimum cost of a decision, a bucket behind a lock, and governor.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -12,7 +12,7 @@ use std::{
 use governor::DefaultDirectRateLimiter;
 use tollgate::{Bucket, Quota};
 
-/// The clock that all of us read: quanta, in nanoseconds.
+/// Clock of all sides: quanta, in nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Clock {
     clock: quanta::Clock,
@@ -32,7 +32,7 @@ impl Clock {
     }
 }
 
-/// What no limiter can do without.
+/// Minimum work of any limiter.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Floor {
@@ -48,7 +48,7 @@ impl Floor {
         }
     }
 
-    /// A clock read, a load, and a swap that succeeds.
+    /// A clock read, a load, and a successful CAS.
     #[inline]
     pub fn allow(&self) -> bool {
         let now = self.clock.nanos();
@@ -69,7 +69,7 @@ impl Floor {
     }
 }
 
-/// The token bucket that people write by hand: a lock, and floating-point tokens.
+/// Hand-written token bucket: a lock and floating-point tokens.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct MutexBucket {
@@ -100,7 +100,7 @@ impl Tokens {
 
     #[inline]
     pub fn take(&mut self, quota: HandQuota, now: u64, cost: f64) -> bool {
-        // The clock was read before the lock was taken.
+        // The clock is read before the lock is taken, so `now` may be behind.
         let elapsed = now.saturating_sub(self.last);
         self.last = self.last.max(now);
         self.tokens = (self.tokens + elapsed as f64 * quota.tokens_per_nano).min(quota.capacity);
@@ -141,7 +141,7 @@ pub fn by_hand(quota: Quota) -> HandQuota {
     }
 }
 
-/// The same quota for governor; its own clock is quanta as well.
+/// Converts a quota for governor, whose default clock is quanta as well.
 pub fn for_governor(quota: Quota) -> governor::Quota {
     let interval = quota.period().div_f64(quota.tokens() as f64);
     let capacity = NonZeroU32::new(quota.capacity()).unwrap_or(NonZeroU32::MIN);
@@ -150,7 +150,7 @@ pub fn for_governor(quota: Quota) -> governor::Quota {
         .allow_burst(capacity)
 }
 
-/// All that are compared on one bucket, with the same quota.
+/// All sides for one bucket, with the same quota.
 #[derive(Debug)]
 pub struct Buckets {
     pub ours: Bucket,
@@ -159,7 +159,7 @@ pub struct Buckets {
     pub floor: Floor,
 }
 
-/// In cache lines of its own.
+/// Padded to a cache line of its own.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Padded<T>(pub T);
@@ -175,7 +175,7 @@ impl Buckets {
     }
 }
 
-/// The n-th key: 10 M different IPv4 addresses without a pattern.
+/// Returns the n-th key: 10 M distinct IPv4 addresses without a pattern.
 pub fn key(n: usize) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from_bits((n as u32).wrapping_mul(0x9E37_79B1)))
 }

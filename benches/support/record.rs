@@ -1,12 +1,11 @@
-//! What was measured, kept between the bench targets of one `cargo bench`, and the statistics over
-//! it.
+//! Measurements, kept between the bench targets of one `cargo bench`, and their statistics.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-/// Nanoseconds for an operation: one row a round, one column a side.
+/// Nanoseconds per operation: one row per round, one column per side.
 #[derive(Debug)]
 pub struct Rounds {
     sides: Vec<String>,
@@ -29,13 +28,13 @@ impl Rounds {
         self.rows.len()
     }
 
-    /// The middle of what a side took.
+    /// Median time of a side.
     pub fn median(&self, side: &str) -> Option<f64> {
         let side = self.column(side)?;
         quartiles(self.rows.iter().map(|round| round[side]).collect()).map(|[_, median, _]| median)
     }
 
-    /// The quartiles of one side's time over another's, round by round.
+    /// Quartiles of the ratio of two sides' times, round by round.
     pub fn ratio(&self, ours: &str, peer: &str) -> Option<[f64; 3]> {
         let (ours, peer) = (self.column(ours)?, self.column(peer)?);
         quartiles(
@@ -50,8 +49,8 @@ impl Rounds {
         self.sides.iter().position(|name| name == side)
     }
 
-    /// Writes the rounds down for the last target; nothing if nothing was measured, as under
-    /// `--test`.
+    /// Writes the rounds to a file for the last target; writes nothing when nothing was measured,
+    /// as under `--test`.
     pub fn save(&self, scenario: &str) {
         if self.rows.is_empty() {
             return;
@@ -70,7 +69,7 @@ impl Rounds {
         }
     }
 
-    /// What was last measured of a scenario.
+    /// Reads the last measurement of a scenario.
     pub fn load(scenario: &str) -> Option<Rounds> {
         let text = fs::read_to_string(file(scenario)).ok()?;
         let mut lines = text.lines();
@@ -100,7 +99,7 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
     fs::write(file, text)
 }
 
-/// The numbers a quarter, half and three quarters of the way up.
+/// First quartile, median and third quartile.
 fn quartiles(mut numbers: Vec<f64>) -> Option<[f64; 3]> {
     numbers.sort_by(f64::total_cmp);
     let last = numbers.len().checked_sub(1)?;

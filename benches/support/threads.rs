@@ -1,13 +1,12 @@
-//! Work on one or several threads, timed from the moment all of them are there.
+//! Work on one or several threads, timed from the moment all of them have started.
 //!
-//! Spawning is not measured. All threads are at work the whole time: the first one to finish its
-//! share stops the others, and what counts is everything that was done until then. So the time for
-//! an operation is in aggregate: two threads that do not disturb each other take half of what one
-//! takes.
+//! Spawning is not measured. All threads work the whole time: the first one to finish its share
+//! stops the others, and all operations until then count. The time per operation is therefore
+//! aggregate: two threads without contention take half the time of one.
 //!
-//! Each thread keeps to a processor of its own, as far as there are enough. Else the scheduler of a
-//! busy machine lets two threads take turns on one for milliseconds, and what is measured is no
-//! contention at all.
+//! Each thread is pinned to a processor of its own while there are enough. Otherwise the scheduler
+//! of a busy machine may run two threads alternately on one processor for milliseconds, which
+//! measures no contention at all.
 
 use std::{
     hint,
@@ -16,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Operations between two looks at whether to stop: a multiple of the batches.
+/// Operations between two checks of the stop flag: a multiple of the batch size.
 const CHUNK: u64 = 256;
 
 pub struct Slice {
@@ -75,21 +74,21 @@ pub fn measure(
     }
 }
 
-/// Keeps this thread to one processor, where the operating system can do that.
+/// Pins this thread to one processor, where the operating system supports it.
 fn keep_to_processor(n: usize) {
     #[cfg(target_os = "linux")]
     {
         let mut processors = rustix::thread::CpuSet::new();
         processors.set(n % thread::available_parallelism().map_or(1, usize::from));
-        // Refused in a container with other processors than the first ones: then the scheduler
-        // decides, as elsewhere.
+        // Refused in a container that has other processors than the first ones: the scheduler
+        // decides then.
         let _ = rustix::thread::sched_setaffinity(None, &processors);
     }
     #[cfg(not(target_os = "linux"))]
     let _ = n;
 }
 
-/// A barrier that spins: threads that a condition variable wakes start too far apart.
+/// Spinning barrier: threads that a condition variable wakes start too far apart.
 fn wait_for_all(missing: &AtomicUsize) {
     missing.fetch_sub(1, Ordering::AcqRel);
     let mut spins = 0_u32;

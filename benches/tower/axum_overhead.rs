@@ -1,22 +1,21 @@
-//! An axum service as small as they come, bare or behind the layer: what `benches/tower.sh`
-//! compares.
+//! Minimal axum service, bare or behind the layer, measured by `benches/tower.sh`.
 //!
-//! `axum_overhead MODE`, and these modes limit nothing:
+//! `axum_overhead MODE`. These modes limit nothing:
 //!
 //! - `bare`;
-//! - `told`: it is told the address of each peer;
-//! - `by_hand`: three headers that never change are added to each answer.
+//! - `peer`: extracts the address of each peer;
+//! - `by_hand`: adds three constant headers to each response.
 //!
 //! The others are behind the layer:
 //!
-//! - `allowed`: the layer is in the router, with a quota that is never used up;
-//! - `refused`: the same with a quota that always is used up;
+//! - `allowed`: the layer is in the router, with a quota that is never exhausted;
+//! - `refused`: the same with a quota that is always exhausted;
 //! - `around`: the layer is around the router;
 //! - `per_connection`: it is around the router, and made for each connection;
-//! - `no_headers`: the same, and what is allowed gets no headers.
+//! - `no_headers`: the same, and allowed responses get no headers.
 //!
-//! With a number behind that, the service answers so many requests of its own over a pipe, and
-//! ends: work that can be counted.
+//! With a number as second argument, the service answers that many requests of its own over a pipe
+//! and ends, so that instructions can be counted.
 
 use std::{convert::Infallible, env, error::Error, future, io, net::SocketAddr};
 
@@ -52,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let mut connection = Connection(client);
             let serving = mode.to_owned();
             runtime.spawn(async move { serve(Pipe(Some(server)), &serving).await });
-            // The first ones make what is made once.
+            // The first requests initialise what is initialised once.
             runtime.block_on(connection.ask(100))?;
             counted(&runtime, &mut connection, requests.parse()?)?;
             Ok(())
@@ -65,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// What callgrind is told to count in.
+/// Function that callgrind counts in.
 #[inline(never)]
 fn counted(
     runtime: &tokio::runtime::Runtime,
@@ -87,7 +86,7 @@ where
     let as_axums =
         MapResponseLayer::new(|answer: Response<_>| answer.map(ResponseBody::into_inner));
     let app = match mode {
-        "told" => app,
+        "peer" => app,
         "by_hand" => {
             let headers = [
                 ("x-ratelimit-limit", "900"),
@@ -140,7 +139,7 @@ where
     axum::serve(listener, app.into_make_service_with_connect_info::<Peer>()).await
 }
 
-/// Whoever is at the other end, of a socket or a pipe.
+/// Peer of a socket or a pipe.
 #[derive(Clone)]
 struct Peer(SocketAddr);
 
@@ -179,7 +178,7 @@ impl Listener for Pipe {
 struct Connection(DuplexStream);
 
 impl Connection {
-    /// Asks so many times, one after another.
+    /// Sends requests one after another.
     async fn ask(&mut self, requests: u32) -> io::Result<()> {
         let mut answer = [0; 1024];
         for _ in 0..requests {

@@ -1,8 +1,7 @@
-//! The same hyper server as `tollgate`, without limits: what `benches/http.sh` compares it with.
+//! Bare hyper server, the peer of `tollgate` in `server/benches/http.sh`.
 //!
-//! Settings, threads, allocator, body and type of the answer are those of `tollgate` for `GET /`.
-//! What it does not do: tell clients apart, look at the path, limit, watch over slow clients, log,
-//! and stop in order.
+//! Settings, threads, allocator, body and content type are those of `tollgate` for `GET /`. It does
+//! not identify clients, route, limit, time out slow clients, log, or shut down gracefully.
 
 use std::{convert::Infallible, io, net::SocketAddr};
 
@@ -21,7 +20,7 @@ use hyper_util::{
 use tokio::net::{TcpListener, TcpStream};
 use workers::Workers;
 
-#[expect(dead_code, reason = "nobody asks which worker it is on")]
+#[expect(dead_code, reason = "its worker number is not used")]
 #[path = "../src/workers.rs"]
 mod workers;
 
@@ -30,12 +29,12 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const BODY: &[u8] = br#"{"from": "127.0.0.1", "message": "Access granted"}"#;
 
-async fn answer(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let mut answer = Response::new(Full::new(Bytes::from_static(BODY)));
-    answer
+async fn respond(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut response = Response::new(Full::new(Bytes::from_static(BODY)));
+    response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(answer)
+    Ok(response)
 }
 
 async fn serve() -> io::Result<()> {
@@ -49,10 +48,10 @@ async fn serve() -> io::Result<()> {
         stream.set_nodelay(true)?;
         let (stream, builder) = (stream.into_std()?, builder.clone());
         workers.spawn(async move {
-            // How a connection ends is the client's business.
+            // Errors of a connection concern its client alone.
             if let Ok(stream) = TcpStream::from_std(stream) {
                 let _ = builder
-                    .serve_connection(TokioIo::new(stream), service_fn(answer))
+                    .serve_connection(TokioIo::new(stream), service_fn(respond))
                     .await;
             }
         });

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Requests a second through `tollgate --upstream`, beside nginx doing the same: proxying to one upstream over connections that are
-# kept, with a limit for each client address (limit_req) that is never reached.
+# Requests per second through `tollgate --upstream`, beside nginx with the same job: proxying to one
+# upstream over kept-alive connections, with a limit per client address (limit_req) that is never
+# reached.
 #
-# The upstream is a bare hyper server (server/benches/bare_hyper.rs), the same for both. nginx has as many workers as there are
-# processors, tollgate as many threads. How they are measured: benches/common.sh. Ends with code 1 when an answer is no 200, or
-# comes without what a limit adds, 0 otherwise.
+# The upstream is a bare hyper server (server/benches/bare_hyper.rs), the same for both. nginx has one
+# worker per processor, tollgate one thread. Method: benches/common.sh. Exits with 1 when a response is
+# not 200 or lacks the limit headers, 0 otherwise.
 #
 #   server/benches/gateway.sh [rounds] [seconds] [connections]
 set -eu
@@ -18,7 +19,7 @@ upstream=$(url upstream | sed 's/^http:..//')
 start bare "$target/examples/bare_hyper"
 start tollgate "$target/tollgate" --listen 127.0.0.1:0 --upstream "http://$upstream" --capacity 4000000000 --refill-rate 1000
 
-# nginx cannot say which port it got: one after another is tried.
+# nginx does not report the port it got: ports are tried in turn.
 port=$((20000 + $$ % 20000))
 for _ in $(seq 20); do
     port=$((port + 1))

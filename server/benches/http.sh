@@ -1,8 +1,10 @@
 #!/bin/sh
-# Requests a second of `tollgate`, beside a bare hyper server with the same answer and no limits (server/benches/bare_hyper.rs).
+# Requests per second of `tollgate`, beside a bare hyper server with the same response and no limits
+# (server/benches/bare_hyper.rs).
 #
-# Three servers run at once: the bare one, tollgate with a quota that is never used up, and tollgate with one that always is. How
-# they are measured: benches/common.sh. Ends with code 1 when a server answers with another status than expected, 0 otherwise.
+# Three servers run at the same time: the bare one, tollgate with a quota that is never exhausted, and
+# tollgate with one that always is. Method: benches/common.sh. Exits with 1 when a server responds with
+# an unexpected status, 0 otherwise.
 #
 #   server/benches/http.sh [rounds] [seconds] [connections] [path]
 set -eu

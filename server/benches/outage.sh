@@ -1,8 +1,9 @@
 #!/bin/sh
-# Requests a second of a `tollgate` whose Redis has died, beside one that keeps its buckets in memory.
+# Requests per second of a `tollgate` during an outage of its Redis, beside one with buckets in memory.
 #
-# Both run at once, with a quota that is never used up; the Redis is a real one, killed before the first measurement. How they are
-# measured: benches/common.sh. Ends with code 1 when an answer is no 200, or does not say that it was made without Redis.
+# Both run at the same time, with a quota that is never exhausted; the Redis is a real one, killed
+# before the first measurement. Method: benches/common.sh. Exits with 1 when a response is not 200 or
+# lacks the header that marks decisions without Redis.
 #
 #   server/benches/outage.sh [rounds] [seconds] [connections]
 set -eu
@@ -39,5 +40,5 @@ GET /, $(conditions); latencies of the last round
 | server | requests/s | p50 | p99 | of memory | target | verdict |
 | --- | --- | --- | --- | --- | --- | --- |
 | in memory | $(speed memory) | $(cat "$folder/memory.p50") | $(cat "$folder/memory.p99") | 1 | | |
-| its Redis is dead | $(speed outage) | $(cat "$folder/outage.p50") | $(cat "$folder/outage.p99") | $ratio | 0.9 | $(verdict "$ratio" 0.9) |
+| during an outage of Redis | $(speed outage) | $(cat "$folder/outage.p50") | $(cat "$folder/outage.p99") | $ratio | 0.9 | $(verdict "$ratio" 0.9) |
 TABLE
