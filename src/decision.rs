@@ -179,8 +179,8 @@ impl Decision {
     /// attempt takes tokens. An attempt just before that time is refused; an attempt exactly at it
     /// is allowed. (A refused attempt to reserve may succeed earlier than that.)
     ///
-    /// Returns `None` when the attempt was allowed, can never be allowed, or the number of tokens is
-    /// unknown ([`Outcome::Unavailable`]).
+    /// Returns `None` when the attempt was allowed, can never be allowed, or the number of tokens
+    /// is unknown ([`Outcome::Unavailable`]).
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         let tick = match self.outcome {
@@ -204,8 +204,8 @@ impl Decision {
         }
     }
 
-    /// Returns the time in which an empty bucket becomes full, if no attempt takes tokens: it refills
-    /// `limit()` tokens.
+    /// Returns the time in which an empty bucket becomes full, if no attempt takes tokens: it
+    /// refills `limit()` tokens.
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
@@ -217,8 +217,8 @@ impl Decision {
         Duration::from_nanos(self.scaled.window_nanos())
     }
 
-    /// Returns the time from the decision until the reserved tokens may be used; zero for tokens that
-    /// were available.
+    /// Returns the time from the decision until the reserved tokens may be used; zero for tokens
+    /// that were available.
     #[must_use]
     pub const fn wait(&self) -> Duration {
         match self.until(self.scaled.ready_at(self.state)) {

@@ -1,5 +1,5 @@
-//! Token-bucket rate limiting in process: a bucket is one atomic word, and a table of buckets is one
-//! block of memory.
+//! Token-bucket rate limiting in process: a bucket is one atomic word, and a table of buckets is
+//! one block of memory.
 //!
 //! ```
 //! use tollgate::{Bucket, Quota};
@@ -30,14 +30,14 @@
 //! # Guarantees
 //!
 //! - **Never more than capacity and refill** in any time span, to within [`Quota::resolution`]:
-//!   regardless of threads, clocks that step back, refunds, and changes of the quota. The concurrent
-//!   parts are model-checked, and the arithmetic is tested against an exact reference. No remainder
-//!   of a refill is ever dropped, so there is no drift.
+//!   regardless of threads, clocks that step back, refunds, and changes of the quota. The
+//!   concurrent parts are model-checked, and the arithmetic is tested against an exact reference.
+//!   No remainder of a refill is ever dropped, so there is no drift.
 //! - **No lock, no allocation, no wait** in a decision on a bucket, or on a key that the table
 //!   knows.
 //! - **A refusal writes nothing**: attack traffic costs a load, and scales with cores.
-//! - **Times are exact**: an attempt just before [`Decision::retry_after`] is refused, and an attempt
-//!   exactly at it is allowed.
+//! - **Times are exact**: an attempt just before [`Decision::retry_after`] is refused, and an
+//!   attempt exactly at it is allowed.
 //! - **Memory is fixed** when a limiter is created: some 27 bytes a key.
 //!
 //! # Cost
@@ -56,8 +56,8 @@
 //!
 //! # Features
 //!
-//! - `std` (default): the process-wide clock and the table of keys. Without it the crate is `no_std`
-//!   without `alloc`: [`Quota`], [`Bucket`] and [`Decision`], with the time passed in.
+//! - `std` (default): the process-wide clock and the table of keys. Without it the crate is
+//!   `no_std` without `alloc`: [`Quota`], [`Bucket`] and [`Decision`], with the time passed in.
 //! - `tokio`: waiting for tokens.
 //! - `serde`: quotas in configuration files.
 //! - `tower`: the layer for web services.

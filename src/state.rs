@@ -39,18 +39,11 @@
 
 mod layout;
 mod scaled_quota;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod tick_ratio;
 
 pub(crate) use layout::{Layout, LayoutParams, ReserveError};
 pub(crate) use scaled_quota::ScaledQuota;
-
-/// An unpacked word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct State {
-    /// Units taken and not yet refilled.
-    pub(crate) spent: u64,
-    /// Tick at which `spent` was computed.
-    pub(crate) stamp: u64,
-}
+pub(crate) use snapshot::State;

@@ -47,12 +47,12 @@ impl fmt::Debug for Quota {
     }
 }
 
-/// Parses texts such as `5/s`, `0.5 per second`, `100/hour, capacity 20`, `1/36525d`, `100 per hour,
-/// all at once` and `10/min, debt 500`.
+/// Parses texts such as `5/s`, `0.5 per second`, `100/hour, capacity 20`, `1/36525d`, `100 per
+/// hour, all at once` and `10/min, debt 500`.
 ///
 /// The number before `/` or `per` may have decimals, which are exact. A period is `h`, `2h` or `1h
-/// 30min`. Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and their names, singular or plural. The
-/// default capacity is the number itself, rounded up.
+/// 30min`. Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and their names, singular or plural.
+/// The default capacity is the number itself, rounded up.
 impl FromStr for Quota {
     type Err = QuotaError;
 

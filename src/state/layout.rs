@@ -5,8 +5,8 @@
 use core::ops::Deref;
 
 use super::{
-    State,
     scaled_quota::ScaledQuota,
+    snapshot::State,
     tick_ratio::{HORIZON_NANOS, TickRatio},
 };
 

@@ -1,6 +1,6 @@
 //! A quota scaled to integer units and ticks, independent of the packing of the word.
 
-use super::{State, tick_ratio::HORIZON_NANOS};
+use super::{snapshot::State, tick_ratio::HORIZON_NANOS};
 
 /// A quota in units of tokens and ticks of time; see [`Layout`](super::Layout) for both.
 #[derive(Clone, Copy, Debug)]

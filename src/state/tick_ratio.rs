@@ -62,7 +62,8 @@ impl TickRatio {
         }
     }
 
-    /// Out of line, so that a decision depends on a branch that is never taken instead of a minimum.
+    /// Out of line, so that a decision depends on a branch that is never taken instead of a
+    /// minimum.
     #[cold]
     #[inline(never)]
     const fn ticks_at_horizon(self) -> u64 {
