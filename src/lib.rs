@@ -96,10 +96,12 @@ mod duration;
 mod holes;
 #[cfg(feature = "std")]
 mod keyed;
+// The unpacked layout of the Redis scripts has no other caller.
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod quota;
 #[cfg(feature = "redis")]
 mod redis;
-// The layout and the tick ratio of the Redis scripts have no other caller.
+// The same holds for the numbers that the scripts get.
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod state;
 mod sync;
