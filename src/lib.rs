@@ -73,7 +73,8 @@
     doc = "",
     doc = "[`tower::RateLimitLayer`]: <https://docs.rs/tollgate/latest/tollgate/tower/struct.RateLimitLayer.html>"
 )]
-#![cfg_attr(docsrs, feature(doc_cfg))]
+// The pages name the feature that an item needs, and not the private cfg of the model checks.
+#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(tollgate_loom))))]
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 // Without std there is no table, and the methods of words and decisions that only the table uses
 // have no caller.
