@@ -16,7 +16,7 @@ use crate::state::{ReserveError, ScaledQuota, State};
 /// assert!(decision.is_allowed());
 /// assert_eq!((decision.limit(), decision.remaining()), (10, 2));
 /// let refused = bucket.try_acquire_at(now, 3);
-/// assert_eq!(refused.to_string(), "refused: cost 3, remaining 2 of 10, retry after 200ms");
+/// assert_eq!(refused.to_string(), "refused: cost 3, 2 of 10 left, retry after 200ms");
 /// assert_eq!(refused.retry_after(), Some(Duration::from_millis(200)));
 /// ```
 #[derive(Clone, Copy)]
@@ -254,8 +254,8 @@ impl From<ReserveError> for Outcome {
     }
 }
 
-/// Formats as `allowed: cost 3, remaining 7 of 10` or `refused: cost 3, remaining 1 of 100, retry
-/// after 1.2s`.
+/// Formats as `allowed: cost 3, 7 of 10 left` or `refused: cost 3, 1 of 100 left, retry after
+/// 1.2s`.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (cost, remaining, limit) = (self.cost, self.remaining(), self.limit());
@@ -267,10 +267,7 @@ impl fmt::Display for Decision {
         } else {
             "refused"
         };
-        write!(
-            f,
-            "{verdict}: cost {cost}, remaining {remaining} of {limit}"
-        )?;
+        write!(f, "{verdict}: cost {cost}, {remaining} of {limit} left")?;
         match self.outcome {
             Outcome::Allowed if self.wait().is_zero() => return Ok(()),
             Outcome::Allowed => return write!(f, ", ready after {:?}", self.wait()),

@@ -71,7 +71,7 @@ use crate::quota::Quota;
 ///
 /// let limiter = RedisLimiter::connect("redis://127.0.0.1/", Quota::per_second(10)).await?;
 /// let decision = limiter.try_acquire("alice", 1).await;
-/// println!("{decision}"); // allowed: cost 1, remaining 9 of 10
+/// println!("{decision}"); // allowed: cost 1, 9 of 10 left
 /// limiter.refund("alice", decision).await; // names what it undoes
 /// limiter.replace(Quota::per_second(20)).await?; // for every process
 /// # Ok(()) }
