@@ -17,7 +17,7 @@ fn a_hole_is_sold_once() {
         .thread(&[Refund(1)])
         .thread(&[Reserve(2, 9)])
         .thread(&[Reserve(1, 9)])
-        .in_no_order()
+        .history_only()
         .check();
 }
 
@@ -32,7 +32,7 @@ fn a_hole_at_the_end_is_sold_once() {
     model
         .thread(&[Refund(2), Reserve(2, 9)])
         .thread(&[Reserve(2, 9), Refund(4)])
-        .in_no_order()
+        .history_only()
         .check();
 }
 
@@ -47,7 +47,7 @@ fn a_hole_lapses() {
     model
         .thread(&[Reserve(2, 9), Take(1)])
         .thread(&[Reserve(2, 9), Take(1)])
-        .in_no_order()
+        .history_only()
         .check();
 }
 
@@ -63,7 +63,7 @@ fn a_hole_beside_a_reset() {
         .thread(&[Reset])
         .thread(&[Reserve(2, 9)])
         .thread(&[Reserve(2, 9)])
-        .in_no_order()
+        .history_only()
         .check();
 }
 
@@ -73,7 +73,7 @@ fn a_hole_beside_a_reset() {
 #[test]
 fn a_hole_beside_a_reset_and_a_new_queue() {
     let before = [Take(2), Reserve(2, 9), Reserve(1, 9), Refund(1)];
-    let model = Model::new(greedy(2), &[0]).before(&before).in_no_order();
+    let model = Model::new(greedy(2), &[0]).before(&before).history_only();
     model
         .thread(&[Reset, Take(2), Reserve(2, 9), Reserve(2, 9)])
         .thread(&[Reserve(2, 9)])
@@ -87,7 +87,7 @@ fn a_hole_beside_a_reset_and_a_new_queue() {
 fn a_hole_is_left_beside_a_reset_and_a_new_queue() {
     let model = Model::new(greedy(2), &[0])
         .before(&[Take(2), Reserve(2, 9), Reserve(1, 9)])
-        .in_no_order();
+        .history_only();
     model
         .thread(&[Reset, Take(2), Reserve(2, 9), Reserve(2, 9)])
         .thread(&[Refund(1)])

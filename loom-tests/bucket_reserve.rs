@@ -1,16 +1,17 @@
-//! Tokens taken ahead of time, and given back unused.
+//! Models of reservations, and of their refunds.
 
 use crate::model::{
     Call::{Refund, Reserve, Take},
     Model, greedy, interval,
 };
 
-/// Reservations beside takes: in no window more is ready than capacity and refill.
+/// Concurrent reservations and takes: in any time span, the tokens that become ready are at most
+/// the capacity and the refill.
 ///
-/// *Caught:* a plain store in place of the swap; the successor of the old word written over a newer
-/// one.
+/// *Caught:* a plain store in place of the CAS; the successor of the old word written over a newer
+/// word.
 #[test]
-fn reservations_beside_takes() {
+fn reservations_race_takes() {
     Model::new(greedy(2), &[0, 1])
         .before(&[Take(1)])
         .thread(&[Reserve(2, 9), Take(1)])
@@ -18,12 +19,12 @@ fn reservations_beside_takes() {
         .check();
 }
 
-/// The same with three threads, one of whom waits only so long.
+/// The same property with three threads, one of which has a shorter maximum wait.
 ///
-/// *Caught:* a plain store in place of the swap; the successor of the old word written over a newer
-/// one.
+/// *Caught:* a plain store in place of the CAS; the successor of the old word written over a newer
+/// word.
 #[test]
-fn three_reservations() {
+fn three_reservations_race() {
     let model = Model::new(greedy(2), &[0, 2]).before(&[Take(2)]);
     model
         .thread(&[Reserve(2, 9)])
@@ -32,12 +33,12 @@ fn three_reservations() {
         .check();
 }
 
-/// A waiter who leaves, the last of the queue or from its middle: no tokens are sold twice.
+/// A waiter leaves the end or the middle of the queue: no tokens are sold twice.
 ///
-/// *Caught:* a refund from the middle of the queue; one by the time since while somebody waits; one
-/// by load and store.
+/// *Caught:* a refund from the middle of the queue; a refund by the time since the charge while
+/// there are waiters; a refund by load and store.
 #[test]
-fn a_reservation_is_dropped_beside_others() {
+fn a_reservation_is_dropped_while_others_wait() {
     let model = Model::new(greedy(2), &[0, 2]).before(&[Take(2)]);
     model
         .thread(&[Reserve(2, 9), Refund(1)])
@@ -45,11 +46,11 @@ fn a_reservation_is_dropped_beside_others() {
         .check();
 }
 
-/// Two leave, while a third comes.
+/// Two waiters leave while a third arrives.
 ///
-/// *Caught:* a refund from the middle of the queue; one by load and store.
+/// *Caught:* a refund from the middle of the queue; a refund by load and store.
 #[test]
-fn reservations_are_dropped_beside_a_third() {
+fn two_reservations_are_dropped_while_a_third_arrives() {
     let model = Model::new(greedy(2), &[0]).before(&[Take(2), Reserve(2, 9), Reserve(1, 9)]);
     model
         .thread(&[Refund(1)])
@@ -58,12 +59,12 @@ fn reservations_are_dropped_beside_a_third() {
         .check();
 }
 
-/// One leaves whose turn has come meanwhile.
+/// A waiter leaves after its reservation has become ready.
 ///
-/// *Caught:* a refund from the middle of the queue; one by the time since while somebody waits; one
-/// by load and store.
+/// *Caught:* a refund from the middle of the queue; a refund by the time since the charge while
+/// there are waiters; a refund by load and store.
 #[test]
-fn a_reservation_is_dropped_when_it_is_ready() {
+fn a_reservation_is_dropped_after_it_is_ready() {
     let model = Model::new(greedy(2), &[0, 3]).before(&[Take(2), Reserve(2, 9)]);
     model
         .thread(&[Refund(1), Take(2)])
@@ -71,12 +72,12 @@ fn a_reservation_is_dropped_when_it_is_ready() {
         .check();
 }
 
-/// The same in windows.
+/// The same property in windows.
 ///
-/// *Caught:* a refund from the middle of the queue; one by load and store; a charge across two
-/// windows.
+/// *Caught:* a refund from the middle of the queue; a refund by load and store; a charge that spans
+/// two windows.
 #[test]
-fn a_reservation_is_dropped_beside_others_in_windows() {
+fn a_reservation_is_dropped_while_others_wait_in_windows() {
     let model = Model::new(interval(2), &[0, 5]).before(&[Take(1)]);
     model
         .thread(&[Reserve(2, 9), Refund(1)])
@@ -84,12 +85,12 @@ fn a_reservation_is_dropped_beside_others_in_windows() {
         .check();
 }
 
-/// A window that begins with what was reserved for it goes on beside who takes.
+/// A window that begins with a reservation continues under concurrent takes.
 ///
-/// *Caught:* a window that begins when it is first looked at, whatever was reserved in it; a plain
-/// store in place of the swap.
+/// *Caught:* a window that begins at its first use instead of at the reservations made for it; a
+/// plain store in place of the CAS.
 #[test]
-fn a_window_that_was_reserved_goes_on() {
+fn a_reserved_window_continues() {
     let model = Model::new(interval(2), &[0, 5]).before(&[Take(2)]);
     model
         .thread(&[Reserve(1, 9), Take(1)])

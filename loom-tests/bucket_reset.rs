@@ -1,15 +1,15 @@
-//! Filling the bucket while others take from it and give back.
+//! Models of resets that race takes and refunds.
 
 use crate::model::{
     Call::{Refund, Reset, Take},
     Model, greedy, interval,
 };
 
-/// A take beside a reset counts before it or after it, never half.
+/// A take that races a reset counts before or after it, never in part.
 ///
-/// *Caught:* a reset by load and store; a reset that does not move the stamp.
+/// *Caught:* a reset by load and store; a reset that does not advance the stamp.
 #[test]
-fn a_take_beside_a_reset() {
+fn a_take_races_a_reset() {
     Model::new(greedy(2), &[0, 1])
         .before(&[Take(2)])
         .thread(&[Take(1), Take(2)])
@@ -17,12 +17,12 @@ fn a_take_beside_a_reset() {
         .check();
 }
 
-/// The same in a window.
+/// The same property in a window.
 ///
-/// *Caught:* a reset by load and store; a reset that does not move the stamp; a full bucket whose
-/// window runs on, in place of one that begins with what is taken next.
+/// *Caught:* a reset by load and store; a reset that does not advance the stamp; a full bucket that
+/// keeps its old window instead of opening one at the next take.
 #[test]
-fn a_take_beside_a_reset_in_a_window() {
+fn a_take_races_a_reset_in_a_window() {
     Model::new(interval(2), &[0, 4])
         .before(&[Take(2)])
         .thread(&[Take(1), Take(2)])
@@ -30,12 +30,12 @@ fn a_take_beside_a_reset_in_a_window() {
         .check();
 }
 
-/// A decision from before the reset gives nothing to the bucket after it.
+/// A decision made before a reset gives nothing back to the bucket after it.
 ///
-/// *Caught:* a refund that asks whether its decision counts once, not for every word it tries; or
-/// never; its load of the word, its failed swap, or the swap of the reset relaxed.
+/// *Caught:* a refund that checks once whether its decision is refundable, not for every word it
+/// tries, or never; its load of the word, its failed CAS, or the CAS of the reset relaxed.
 #[test]
-fn a_refund_beside_a_reset() {
+fn a_refund_races_a_reset() {
     Model::new(greedy(2), &[0, 1])
         .before(&[Take(2)])
         .thread(&[Refund(0)])
@@ -43,11 +43,11 @@ fn a_refund_beside_a_reset() {
         .check();
 }
 
-/// The same in a window.
+/// The same property in a window.
 ///
-/// *Caught:* a reset that does not move the stamp; a reset, or a refund, by load and store.
+/// *Caught:* a reset that does not advance the stamp; a reset, or a refund, by load and store.
 #[test]
-fn a_refund_beside_a_reset_in_a_window() {
+fn a_refund_races_a_reset_in_a_window() {
     Model::new(interval(2), &[0, 4])
         .before(&[Take(2)])
         .thread(&[Refund(0)])
@@ -55,12 +55,13 @@ fn a_refund_beside_a_reset_in_a_window() {
         .check();
 }
 
-/// The same with the one who takes from the new bucket apart from the one who resets.
+/// The same property, where the thread that takes from the full bucket is not the one that resets
+/// it.
 ///
-/// *Caught:* a reset that writes the word before the bound on refunds; a refund that asks once
-/// whether its decision counts, or never; the orderings relaxed, as above.
+/// *Caught:* a reset that writes the word before the bound on refunds; a refund that checks once
+/// whether its decision is refundable, or never; the orderings relaxed, as above.
 #[test]
-fn a_refund_beside_a_reset_and_takes() {
+fn a_refund_races_a_reset_and_takes() {
     let model = Model::new(greedy(2), &[0]).before(&[Take(2)]);
     model
         .thread(&[Refund(0)])
@@ -69,24 +70,25 @@ fn a_refund_beside_a_reset_and_takes() {
         .check();
 }
 
-/// A decision made while the reset is under way is refunded only if the reset did not wipe it out.
+/// A decision made during a reset is refunded only if the reset did not void it.
 ///
-/// *Caught:* a refund that asks once whether its decision counts; the orderings relaxed, as above.
+/// *Caught:* a refund that checks once whether its decision is refundable; the orderings relaxed,
+/// as above.
 #[test]
-fn a_decision_made_beside_a_reset_is_refunded() {
+fn a_decision_made_during_a_reset_is_refunded() {
     Model::new(greedy(2), &[0, 1])
         .thread(&[Take(2), Refund(0)])
         .thread(&[Reset, Take(1), Take(1)])
         .check();
 }
 
-/// Two resets at once, with takes and a refund between them; the clock steps backward, and the
+/// Two concurrent resets, with takes and a refund between them; the clock steps backward, and the
 /// stamp does not.
 ///
-/// *Caught:* a reset by load and store; a refund that asks once whether its decision counts; the
-/// orderings relaxed, as above.
+/// *Caught:* a reset by load and store; a refund that checks once whether its decision is
+/// refundable; the orderings relaxed, as above.
 #[test]
-fn two_resets_beside_takes() {
+fn two_resets_race_takes() {
     Model::new(greedy(2), &[5, 3])
         .before(&[Take(2)])
         .thread(&[Reset, Take(2)])

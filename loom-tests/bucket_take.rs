@@ -1,12 +1,12 @@
-//! Taking tokens while time moves.
+//! Models of takes while time moves.
 
 use crate::model::{Call::Take, Model, WINDOW, greedy, interval};
 
-/// Never more than the capacity and what came back, in any window, and no charge is lost.
+/// Admissions stay within the capacity and the refill in any time span, and no charge is lost.
 ///
-/// *Caught:* a plain store in place of the swap; the successor of the old word written over a newer
-/// one; a refusal that writes; a wrapping subtraction for the elapsed time; `now` as the stamp,
-/// where the later of the two belongs.
+/// *Caught:* a plain store in place of the CAS; the successor of the old word written over a newer
+/// word; a refusal that writes; a wrapping subtraction for the elapsed time; `now` as the stamp
+/// instead of the later of the two.
 #[test]
 fn two_threads_take_while_time_moves() {
     Model::new(greedy(2), &[0, 1, 2])
@@ -15,10 +15,10 @@ fn two_threads_take_while_time_moves() {
         .check();
 }
 
-/// The same with three threads and different costs.
+/// The same property with three threads and different costs.
 ///
-/// *Caught:* a plain store in place of the swap; the successor of the old word written over a newer
-/// one; a wrapping subtraction; `now` as the stamp.
+/// *Caught:* a plain store in place of the CAS; the successor of the old word written over a newer
+/// word; a wrapping subtraction; `now` as the stamp.
 #[test]
 fn three_threads_take_while_time_moves() {
     Model::new(greedy(2), &[0, 1])
@@ -28,12 +28,12 @@ fn three_threads_take_while_time_moves() {
         .check();
 }
 
-/// Two threads that meet the end of a window open one new window, not two.
+/// Two threads that reach the end of a window open one new window, not two.
 ///
-/// *Caught:* a plain store in place of the swap; the successor of the old word written over a newer
-/// one; a window that ends a tick early, or late.
+/// *Caught:* a plain store in place of the CAS; the successor of the old word written over a newer
+/// word; a window that ends a tick early, or late.
 #[test]
-fn two_threads_open_a_window() {
+fn two_threads_open_one_window() {
     let clock = [0, WINDOW - 1, WINDOW];
     Model::new(interval(2), &clock)
         .before(&[Take(1)])
@@ -42,12 +42,12 @@ fn two_threads_open_a_window() {
         .check();
 }
 
-/// The same with three threads.
+/// The same property with three threads.
 ///
-/// *Caught:* a plain store in place of the swap; the successor of the old word written over a newer
-/// one; a refusal that writes.
+/// *Caught:* a plain store in place of the CAS; the successor of the old word written over a newer
+/// word; a refusal that writes.
 #[test]
-fn three_threads_open_a_window() {
+fn three_threads_open_one_window() {
     let clock = [0, WINDOW];
     Model::new(interval(2), &clock)
         .before(&[Take(2)])
@@ -57,23 +57,23 @@ fn three_threads_open_a_window() {
         .check();
 }
 
-/// A thread reads the clock, is overtaken, and meets a newer stamp: it decides as of that stamp.
+/// A thread that reads the clock, is preempted, and finds a newer stamp decides as of that stamp.
 ///
-/// *Caught:* a wrapping subtraction; `now` as the stamp, where the later of the two belongs.
+/// *Caught:* a wrapping subtraction; `now` as the stamp instead of the later of the two.
 #[test]
-fn a_stale_reader_refills_nothing() {
+fn a_stale_clock_reading_refills_nothing() {
     Model::new(greedy(2), &[0, 9])
         .thread(&[Take(2), Take(1)])
         .thread(&[Take(1), Take(1)])
         .check();
 }
 
-/// The same where a window stands for the stamp.
+/// The same property with a window in place of the stamp.
 ///
-/// *Caught:* a wrapping subtraction; a window that begins where the last one ended, not when it is
-/// first used.
+/// *Caught:* a wrapping subtraction; a window that begins at the end of the previous one instead of
+/// at its first use.
 #[test]
-fn a_stale_reader_opens_no_window() {
+fn a_stale_clock_reading_opens_no_window() {
     Model::new(interval(2), &[0, 9])
         .thread(&[Take(2), Take(1)])
         .thread(&[Take(1), Take(1)])
@@ -82,7 +82,7 @@ fn a_stale_reader_opens_no_window() {
 
 /// The clock steps backward: nothing is refilled twice.
 ///
-/// *Caught:* a wrapping subtraction; `now` as the stamp, where the later of the two belongs.
+/// *Caught:* a wrapping subtraction; `now` as the stamp instead of the later of the two.
 #[test]
 fn a_backward_clock_refills_nothing() {
     Model::new(greedy(2), &[5, 3, 6])
@@ -91,10 +91,10 @@ fn a_backward_clock_refills_nothing() {
         .check();
 }
 
-/// The same for windows.
+/// The same property for windows.
 ///
-/// *Caught:* a wrapping subtraction; a window that begins where the last one ended, not when it is
-/// first used.
+/// *Caught:* a wrapping subtraction; a window that begins at the end of the previous one instead of
+/// at its first use.
 #[test]
 fn a_backward_clock_opens_no_window() {
     Model::new(interval(2), &[5, 0, 9])

@@ -1,33 +1,33 @@
-//! What must hold of a history of calls, whatever order they came in. It counts in ticks and tokens
-//! and knows nothing of words.
+//! Invariants of a history of calls, regardless of their order, in ticks and tokens. The checks do
+//! not depend on the packing of words.
 //!
-//! - *Never over-admit*: of what was allowed and not refunded, no window of time holds more than
-//!   the capacity and what came back in that window. (Interval quotas: no window of the quota more
-//!   than the capacity, and windows do not overlap.)
-//! - *A window begins with what is first taken in it*, where nothing is carried over from one
-//!   before.
-//! - *No charge is lost*: what is left at the end is what those charges leave; after refunds it may
-//!   be less.
-//! - A reset divides the history: before it and after it the same holds, each for itself. Which is
-//!   the moment of the reset is not recorded; one that fits must exist.
+//! - *No over-admission*: the tokens allowed and not refunded in any time span are at most the
+//!   capacity plus the refill of that span. (Interval quotas: no window of the quota has more than
+//!   the capacity, and windows do not overlap.)
+//! - *A window begins with its first charge*, unless a charge is carried over from the previous
+//!   window.
+//! - *No charge is lost*: the final state is the one that those charges leave; after refunds fewer
+//!   tokens may be left.
+//! - A reset divides the history: the invariants hold for the parts before and after it separately.
+//!   The time of the reset is not recorded; a consistent time must exist.
 
 use tollgate::Quota;
 
-use crate::model::{Answer, Call, Entry, Trace, refill};
+use crate::model::{Call, CallResult, Entry, Trace, refill};
 
 /// Tokens that were allowed and not refunded.
 #[derive(Clone, Copy, Debug)]
 struct Charge {
     used_at: u64,
     cost: u64,
-    /// When a window of the quota begins in which this is used; of greedy quotas, `used_at`.
+    /// Begin of the quota's window in which this is used; for greedy quotas, `used_at`.
     window: u64,
     when: When,
-    /// Follows a reset in its own thread.
+    /// The same thread made a reset before this charge.
     after_reset: bool,
 }
 
-/// What is known of when it was charged.
+/// Knowledge about the time of a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
     BeforeTheThreads,
@@ -39,7 +39,7 @@ pub fn check(quota: &Quota, trace: &Trace) {
     check_with(quota, trace, 0);
 }
 
-/// The same with so many early evictions, which are like resets.
+/// Checks a history with a number of early evictions, which act like resets.
 pub fn check_with(quota: &Quota, trace: &Trace, evictions: usize) {
     let entries = || trace.before.iter().chain(trace.threads.iter().flatten());
     let resets = evictions + entries().filter(|entry| entry.call == Call::Reset).count();
@@ -53,11 +53,11 @@ pub fn check_with(quota: &Quota, trace: &Trace, evictions: usize) {
     let ahead = entries().any(|entry| matches!(entry.call, Call::Reserve(..)));
     assert!(
         refunds || ahead || begin_with_a_charge(&charges),
-        "a window of its own: {charges:#?} {trace:#?}"
+        "a window without a first charge: {charges:#?} {trace:#?}"
     );
 }
 
-/// Whether every window was opened by a charge in it.
+/// Returns true when a charge opened every window.
 fn begin_with_a_charge(charges: &[Charge]) -> bool {
     charges.iter().all(|charge| {
         charges
@@ -66,28 +66,29 @@ fn begin_with_a_charge(charges: &[Charge]) -> bool {
     })
 }
 
-/// A refusal shows the bucket as one of its charges left it, or fuller after a refund.
-pub fn check_answers(trace: &Trace) {
+/// Checks that every refusal reports the state that one of the bucket's charges left, or a fuller
+/// state after a refund.
+pub fn check_refusals(trace: &Trace) {
     let entries = || trace.before.iter().chain(trace.threads.iter().flatten());
     let left: Vec<_> = entries()
-        .filter_map(|entry| match entry.answer {
-            Answer::Allowed { full_at, .. } => Some(full_at),
+        .filter_map(|entry| match entry.result {
+            CallResult::Allowed { full_at, .. } => Some(full_at),
             _ => None,
         })
         .collect();
     let refunds = entries().any(|entry| matches!(entry.call, Call::Refund(_)));
     for entry in entries() {
-        if let Answer::Refused { full_at, .. } = entry.answer {
+        if let CallResult::Refused { full_at, .. } = entry.result {
             let own = left.contains(&full_at) || refunds && left.iter().any(|left| full_at < *left);
             assert!(
                 own,
-                "refused for somebody else's charge: {entry:?} {trace:#?}"
+                "refused for another bucket's charge: {entry:?} {trace:#?}"
             );
         }
     }
 }
 
-/// Whether some moment of each reset makes the history sound.
+/// Returns true when the history is sound for some time of each reset.
 fn divides(quota: &Quota, trace: &Trace, charges: &[Charge], resets: usize, refunds: bool) -> bool {
     if resets == 0 {
         return sound(quota, charges) && leaves(quota, trace, charges, refunds);
@@ -102,7 +103,7 @@ fn divides(quota: &Quota, trace: &Trace, charges: &[Charge], resets: usize, refu
                 .map(|(_, charge)| *charge)
                 .collect()
         });
-        // What follows a reset in its own thread follows the first of all.
+        // A charge after a reset of its own thread comes after the first reset of all.
         let later: Vec<_> = after
             .iter()
             .map(|charge| Charge {
@@ -117,7 +118,7 @@ fn divides(quota: &Quota, trace: &Trace, charges: &[Charge], resets: usize, refu
     })
 }
 
-/// Whether there may have been a reset between two charges: it is a tick of its own.
+/// Returns true when a reset, which takes a tick of its own, is possible between two charges.
 fn may_precede(before: &Charge, after: &Charge) -> bool {
     match (before.when, after.when) {
         (_, When::BeforeTheThreads) => false,
@@ -148,8 +149,8 @@ fn sound(quota: &Quota, charges: &[Charge]) -> bool {
     })
 }
 
-/// Whether these charges leave the bucket as it was found; where something was refunded, or
-/// emptier.
+/// Returns true when these charges leave the observed final state, or, after refunds, when the
+/// observed state has fewer tokens than they leave.
 fn leaves(quota: &Quota, trace: &Trace, charges: &[Charge], refunds: bool) -> bool {
     let Some(last) = charges.iter().map(|charge| charge.window).max() else {
         return refunds || trace.remaining == quota.capacity();
@@ -158,7 +159,7 @@ fn leaves(quota: &Quota, trace: &Trace, charges: &[Charge], refunds: bool) -> bo
         let full_at = charges
             .iter()
             .fold(0, |end: u64, charge| end.max(charge.used_at) + charge.cost);
-        return full_at == trace.full_at || (refunds || trace.forgotten) && full_at < trace.full_at;
+        return full_at == trace.full_at || (refunds || trace.evicted) && full_at < trace.full_at;
     }
     let full_at = last + refill(quota);
     let spent: u64 = charges
@@ -167,7 +168,7 @@ fn leaves(quota: &Quota, trace: &Trace, charges: &[Charge], refunds: bool) -> bo
         .map(|charge| charge.cost)
         .sum();
     let found = u64::from(quota.capacity() - trace.remaining);
-    // A window that was given back whole ends as it begins.
+    // A window whose charges were all refunded ends as it begins.
     let emptier =
         full_at < trace.full_at || full_at == trace.full_at && (spent <= found || found == 0);
     full_at == trace.full_at && spent == found || refunds && emptier
@@ -176,15 +177,16 @@ fn leaves(quota: &Quota, trace: &Trace, charges: &[Charge], refunds: bool) -> bo
 fn charges(quota: &Quota, trace: &Trace) -> Vec<Charge> {
     let refunds =
         |log: &[Entry], number| log.iter().any(|entry| entry.call == Call::Refund(number));
-    // A decision from before the threads may be refunded by any of them; others by their own.
-    let by_anybody = |number| {
+    // Any thread may refund a decision made before the threads; other decisions only their own
+    // thread.
+    let by_any_thread = |number| {
         refunds(&trace.before, number) || trace.threads.iter().any(|log| refunds(log, number))
     };
     let before = trace
         .before
         .iter()
         .enumerate()
-        .filter(|(number, _)| !by_anybody(*number));
+        .filter(|(number, _)| !by_any_thread(*number));
     let own = trace.threads.iter().flat_map(|log| {
         let kept = log
             .iter()
@@ -202,16 +204,16 @@ fn charges(quota: &Quota, trace: &Trace) -> Vec<Charge> {
     before.chain(own).collect()
 }
 
-fn charge(quota: &Quota, entry: &Entry, otherwise: When) -> Option<Charge> {
-    let Answer::Allowed {
+fn charge(quota: &Quota, entry: &Entry, default: When) -> Option<Charge> {
+    let CallResult::Allowed {
         used_at, full_at, ..
-    } = entry.answer
+    } = entry.result
     else {
         return None;
     };
     let (cost, when) = match entry.call {
-        Call::Take(cost) if otherwise == When::Unknown => (cost, When::AtUse),
-        Call::Take(cost) | Call::Reserve(cost, _) => (cost, otherwise),
+        Call::Take(cost) if default == When::Unknown => (cost, When::AtUse),
+        Call::Take(cost) | Call::Reserve(cost, _) => (cost, default),
         _ => return None,
     };
     let window = if quota.is_interval() {

@@ -1,12 +1,12 @@
-//! A bucket, a clock, and threads that make calls: run under loom, and held against the same calls
-//! one after another.
+//! Model of a bucket, a clock, and threads that make calls: runs under loom, and compares the
+//! results with those of sequential calls.
 //!
 //! Two checks, in every execution:
-//! 1. *An order explains it*: each answer, and what is left at the end, are those of some order of
-//!    the calls, made one after another on a fresh bucket with the times the threads had read.
-//!    Nothing is lost, doubled or made up by racing.
-//! 2. *The history is sound* (see [`history`](crate::history)): knows nothing of the source, and so
-//!    finds wrong arithmetic too.
+//! 1. *Linearisability*: the results and the final state equal those of some sequential order of
+//!    the calls on a fresh bucket, with the times that the threads read. Races lose, duplicate or
+//!    invent nothing.
+//! 2. *Soundness of the history* (see [`history`](crate::history)): this check is independent of
+//!    the source, so it detects wrong arithmetic too.
 
 use std::{collections::HashSet, sync::Mutex, time::Duration};
 
@@ -19,16 +19,16 @@ use loom::{
 };
 use tollgate::{Bucket, Decision, Quota};
 
-use crate::{history, turn::Turn};
+use crate::{call_order::CallOrder, history};
 
-/// One token a tick, and a tick is a microsecond: room for debt makes it that coarse.
+/// Greedy quota of one token a tick, and a tick of one microsecond: the debt makes it that coarse.
 pub const fn greedy(capacity: u32) -> Quota {
     Quota::per_second(1_000_000)
         .with_capacity(capacity)
         .with_debt(5000)
 }
 
-/// All tokens back after [`WINDOW`] ticks.
+/// Interval quota with a window of [`WINDOW`] ticks.
 pub const fn interval(capacity: u32) -> Quota {
     Quota::interval(capacity, Duration::from_nanos(1 << 31)).with_debt(u32::MAX)
 }
@@ -36,21 +36,21 @@ pub const fn interval(capacity: u32) -> Quota {
 /// Ticks in the window of an interval quota.
 pub const WINDOW: u64 = 4;
 
-/// A call on the bucket, at the time that the clock shows the thread.
+/// A call on the bucket, at the time that the thread reads from the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     Take(u32),
-    /// So many tokens, for a wait of at most so many ticks.
+    /// Tokens to reserve, and the maximum wait in ticks.
     Reserve(u32, u64),
-    /// Refunds the decision of this call: counted from 0, first those of `before`, then the
+    /// Refunds the decision of the call with this index: the calls of `before` come first, then the
     /// thread's own.
     Refund(usize),
     Reset,
 }
 
-/// What a call was answered. Times are ticks since the origin.
+/// Result of a call. Times are ticks since the origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Answer {
+pub enum CallResult {
     Refused {
         remaining: u32,
         full_at: u64,
@@ -62,28 +62,27 @@ pub enum Answer {
     },
     Refunded(bool),
     Reset,
-    /// Of a table: refused for want of a slot.
-    NoRoom,
+    /// Refused by a table because there is no free slot.
+    TableFull,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     pub call: Call,
     pub now: u64,
-    pub answer: Answer,
+    pub result: CallResult,
 }
 
-/// What happened: the calls of each thread, those before them, and what an observer finds
-/// afterwards.
+/// Record of an execution: the calls of each thread, the calls before them, and the final state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Trace {
     pub before: Vec<Entry>,
     pub threads: Vec<Vec<Entry>>,
     pub full_at: u64,
-    /// Whole tokens a capacity's refill before that.
+    /// Whole tokens available at `full_at` minus the time that refills the capacity.
     pub remaining: u32,
-    /// There is no bucket any more: it was full at `full_at`, or before.
-    pub forgotten: bool,
+    /// The bucket was evicted: it was full at `full_at`, or before.
+    pub evicted: bool,
 }
 
 pub struct Model {
@@ -91,22 +90,22 @@ pub struct Model {
     clock: Vec<u64>,
     before: Vec<Call>,
     threads: Vec<Vec<Call>>,
-    explained: bool,
+    check_linearisability: bool,
 }
 
 impl Model {
-    /// `clock` is what the clock shows, one after another, in ticks.
+    /// `clock` lists the successive times of the clock, in ticks.
     pub fn new(quota: Quota, clock: &[u64]) -> Model {
         Model {
             quota,
             clock: clock.to_vec(),
             before: Vec::new(),
             threads: Vec::new(),
-            explained: true,
+            check_linearisability: true,
         }
     }
 
-    /// Calls made before the threads start.
+    /// Sets the calls made before the threads start.
     pub fn before(mut self, calls: &[Call]) -> Model {
         self.before = calls.to_vec();
         self
@@ -117,40 +116,40 @@ impl Model {
         self
     }
 
-    /// Holds the model against the soundness of its history alone. For holes, which are offered by
-    /// chance: who finds their store in use goes on without, and that is none of the orders.
-    pub fn in_no_order(mut self) -> Model {
-        self.explained = false;
+    /// Checks the soundness of the history only. For holes, which are best effort: a thread that
+    /// finds their store in use continues without it, and no sequential order does that.
+    pub fn history_only(mut self) -> Model {
+        self.check_linearisability = false;
         self
     }
 
     pub fn check(self) {
         let model = std::sync::Arc::new(self);
-        let orders = std::sync::Arc::new(model.clone().in_every_order());
+        let sequential = std::sync::Arc::new(model.clone().sequential_traces());
         let seen = std::sync::Arc::new(Mutex::new(HashSet::new()));
         let mut builder = loom::model::Builder::new();
-        // Enough for every mutation named at the models, and it ends: without a bound two calls a
-        // thread take a minute.
+        // Enough for every mutation named at the models. Without a bound, two calls per thread take
+        // a minute.
         builder.preemption_bound = Some(if model.threads.len() > 2 { 2 } else { 3 });
         builder.check({
             let seen = seen.clone();
             move || {
-                let trace = model.clone().race();
+                let trace = model.clone().run_concurrently();
                 history::check(&model.quota, &trace);
                 assert!(
-                    !model.explained || orders.contains(&trace),
-                    "no order of the calls explains {trace:#?}"
+                    !model.check_linearisability || sequential.contains(&trace),
+                    "no sequential order of the calls gives {trace:#?}"
                 );
                 seen.lock().unwrap().insert(trace);
             }
         });
-        // Otherwise nothing raced.
+        // With a single trace there was no race.
         assert!(seen.lock().unwrap().len() > 1);
     }
 
-    fn race(self: std::sync::Arc<Model>) -> Trace {
+    fn run_concurrently(self: std::sync::Arc<Model>) -> Trace {
         let bucket = Arc::new(Bucket::new(self.quota));
-        let (clock, turn) = (Arc::new(AtomicU64::new(self.clock[0])), Turn::new());
+        let (clock, call_order) = (Arc::new(AtomicU64::new(self.clock[0])), CallOrder::new());
         let mut before = Log::default();
         self.before
             .iter()
@@ -158,10 +157,10 @@ impl Model {
         let threads: Vec<_> = (0..self.threads.len())
             .map(|number| {
                 let (model, bucket, mut log) = (self.clone(), bucket.clone(), before.clone());
-                let (clock, turn) = (clock.clone(), turn.clone());
+                let (clock, call_order) = (clock.clone(), call_order.clone());
                 thread::spawn(move || {
                     for call in &model.threads[number] {
-                        turn.take();
+                        call_order.begin_call();
                         log.call(&bucket, *call, clock.load(Ordering::Relaxed));
                     }
                     log
@@ -178,8 +177,8 @@ impl Model {
         self.trace(&bucket, before, logs)
     }
 
-    /// All traces without concurrency, whatever each call read from the clock.
-    fn in_every_order(self: std::sync::Arc<Model>) -> HashSet<Trace> {
+    /// Returns the traces of all sequential orders, for every combination of clock readings.
+    fn sequential_traces(self: std::sync::Arc<Model>) -> HashSet<Trace> {
         let traces = std::sync::Arc::new(Mutex::new(HashSet::new()));
         let calls: usize = self.threads.iter().map(Vec::len).sum();
         let readings = self.clock.len();
@@ -187,11 +186,11 @@ impl Model {
             for combination in 0..readings.pow(calls as u32) {
                 let nows = (0..calls)
                     .map(|call| self.clock[combination / readings.pow(call as u32) % readings]);
-                let turns: Vec<_> = order.iter().copied().zip(nows).collect();
+                let schedule: Vec<_> = order.iter().copied().zip(nows).collect();
                 let (model, traces) = (self.clone(), traces.clone());
-                // Loom's atomics live in a model only; this one has a single thread, and runs once.
+                // Loom's atomics exist in a model only; this one has a single thread and runs once.
                 loom::model(move || {
-                    let trace = model.one_after_another(&turns);
+                    let trace = model.run_sequentially(&schedule);
                     history::check(&model.quota, &trace);
                     traces.lock().unwrap().insert(trace);
                 });
@@ -200,14 +199,14 @@ impl Model {
         std::mem::take(&mut *traces.lock().unwrap())
     }
 
-    fn one_after_another(&self, turns: &[(usize, u64)]) -> Trace {
+    fn run_sequentially(&self, schedule: &[(usize, u64)]) -> Trace {
         let bucket = Bucket::new(self.quota);
         let mut before = Log::default();
         self.before
             .iter()
             .for_each(|call| before.call(&bucket, *call, self.clock[0]));
         let mut logs = vec![before.clone(); self.threads.len()];
-        for &(thread, now) in turns {
+        for &(thread, now) in schedule {
             let next = logs[thread].entries.len() - self.before.len();
             logs[thread].call(&bucket, self.threads[thread][next], now);
         }
@@ -215,8 +214,8 @@ impl Model {
     }
 
     fn trace(&self, bucket: &Bucket, before: Log, logs: Vec<Log>) -> Trace {
-        // A clock behind the stamp shows the bucket as of its stamp; a full one shows it when
-        // something is taken.
+        // A clock behind the stamp returns the bucket as of its stamp; a full bucket reveals its
+        // stamp when a token is taken.
         let found = bucket.try_acquire_at(Duration::ZERO, 0);
         let mut full_at = ticks(&self.quota, found.reset_after());
         let remaining = bucket.available_at(time(
@@ -239,12 +238,12 @@ impl Model {
             threads,
             full_at,
             remaining,
-            forgotten: false,
+            evicted: false,
         }
     }
 }
 
-/// What one thread did, and the decisions it may refund.
+/// Calls of one thread, and the decisions it may refund.
 #[derive(Clone, Default)]
 struct Log {
     entries: Vec<Entry>,
@@ -255,44 +254,49 @@ impl Log {
     fn call(&mut self, bucket: &Bucket, call: Call, now: u64) {
         let quota = bucket.quota();
         let at = time(&quota, now);
-        let (decision, answer) = match call {
-            Call::Take(cost) => decided(bucket.try_acquire_at(at, cost), &quota, now),
+        let (decision, result) = match call {
+            Call::Take(cost) => record_decision(bucket.try_acquire_at(at, cost), &quota, now),
             Call::Reserve(cost, wait) => {
-                decided(bucket.reserve_at(at, cost, time(&quota, wait)), &quota, now)
+                record_decision(bucket.reserve_at(at, cost, time(&quota, wait)), &quota, now)
             }
             Call::Refund(number) => (
                 None,
-                Answer::Refunded(
+                CallResult::Refunded(
                     bucket.refund(self.decisions[number].expect("refunds a decision")),
                 ),
             ),
             Call::Reset => {
                 bucket.reset_at(at);
-                (None, Answer::Reset)
+                (None, CallResult::Reset)
             }
         };
-        self.entries.push(Entry { call, now, answer });
+        self.entries.push(Entry { call, now, result });
         self.decisions.push(decision);
     }
 }
 
-pub fn decided(decision: Decision, quota: &Quota, now: u64) -> (Option<Decision>, Answer) {
+pub fn record_decision(
+    decision: Decision,
+    quota: &Quota,
+    now: u64,
+) -> (Option<Decision>, CallResult) {
     let (remaining, full_at) = (
         decision.remaining(),
         now + ticks(quota, decision.reset_after()),
     );
-    let answer = match decision.is_allowed() {
-        true => Answer::Allowed {
+    let result = match decision.is_allowed() {
+        true => CallResult::Allowed {
             remaining,
             full_at,
             used_at: used_at(decision, quota, now),
         },
-        false => Answer::Refused { remaining, full_at },
+        false => CallResult::Refused { remaining, full_at },
     };
-    (Some(decision), answer)
+    (Some(decision), result)
 }
 
-/// When the tokens may be used: after the wait, or as of the stamp, which is not before `now`.
+/// Returns the time at which the tokens may be used: after the wait, or as of the stamp, which is
+/// not before `now`.
 fn used_at(decision: Decision, quota: &Quota, now: u64) -> u64 {
     let full_at = now + ticks(quota, decision.reset_after());
     match ticks(quota, decision.wait()) {
@@ -302,7 +306,7 @@ fn used_at(decision: Decision, quota: &Quota, now: u64) -> u64 {
     }
 }
 
-/// Every order of so many calls a thread, as the threads whose turn it is.
+/// Returns every order of the threads' calls, as sequences of thread indexes.
 fn orders(calls: &[usize]) -> Vec<Vec<usize>> {
     if calls.iter().all(|left| *left == 0) {
         return vec![Vec::new()];
@@ -320,7 +324,7 @@ fn orders(calls: &[usize]) -> Vec<Vec<usize>> {
     orders
 }
 
-/// Ticks in which an empty bucket fills.
+/// Returns the ticks in which an empty bucket fills.
 pub fn refill(quota: &Quota) -> u64 {
     if quota.is_interval() {
         WINDOW

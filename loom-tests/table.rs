@@ -23,9 +23,9 @@ use loom::{
 use tollgate::{Decision, KeyedLimiter, ManualClock, Outcome, Quota, WhenFull};
 
 use crate::{
+    call_order::CallOrder,
     history,
-    model::{Answer, Call, Entry, Trace, decided, ticks, time},
-    turn::Turn,
+    model::{Call, CallResult, Entry, Trace, record_decision, ticks, time},
 };
 
 /// A key is its hash, so that a model says where it stands.
@@ -150,17 +150,17 @@ impl TableModel {
     fn race(self: std::sync::Arc<TableModel>) {
         let mut before = Log::default();
         let limiter = Arc::new(limiter(self.quota, self.when_full, before.clock.clone()));
-        let (clock, turn) = (Arc::new(AtomicU64::new(self.clock[0])), Turn::new());
+        let (clock, call_order) = (Arc::new(AtomicU64::new(self.clock[0])), CallOrder::new());
         self.before
             .iter()
             .for_each(|&(now, key, call)| before.call(&limiter, key, call, now));
         let threads: Vec<_> = (0..self.threads.len())
             .map(|number| {
                 let (model, limiter, mut log) = (self.clone(), limiter.clone(), before.clone());
-                let (clock, turn) = (clock.clone(), turn.clone());
+                let (clock, call_order) = (clock.clone(), call_order.clone());
                 thread::spawn(move || {
                     for &(key, call) in &model.threads[number] {
-                        turn.take();
+                        call_order.begin_call();
                         log.call(&limiter, key, call, clock.load(Ordering::Relaxed));
                     }
                     log
@@ -193,7 +193,7 @@ impl TableModel {
         assert!(stats.evicted_early <= self.evictions, "{stats:?}");
         let refused = everything
             .iter()
-            .filter(|(_, entry)| entry.answer == Answer::NoRoom)
+            .filter(|(_, entry)| entry.result == CallResult::TableFull)
             .count();
         assert_eq!(stats.saturated, refused as u64);
         for key in everything
@@ -205,7 +205,7 @@ impl TableModel {
                 // Refunds go by number, so the calls of others stand there as nothing.
                 let nothing = |entry: &Entry| Entry {
                     call: Call::Take(0),
-                    answer: Answer::NoRoom,
+                    result: CallResult::TableFull,
                     ..*entry
                 };
                 entries
@@ -220,23 +220,23 @@ impl TableModel {
                     .collect()
             };
             let found = limiter.try_acquire_at(Duration::ZERO, &key, 0);
-            let forgotten = found.remaining() == self.quota.capacity();
+            let evicted = found.remaining() == self.quota.capacity();
             let trace = Trace {
                 before: of_key(&before.entries),
                 threads: logs
                     .iter()
                     .map(|log| of_key(&log.entries[started..]))
                     .collect(),
-                full_at: if forgotten {
+                full_at: if evicted {
                     latest
                 } else {
                     ticks(&self.quota, found.reset_after())
                 },
                 remaining: found.remaining(),
-                forgotten,
+                evicted,
             };
             history::check_with(&self.quota, &trace, stats.evicted_early as usize);
-            history::check_answers(&trace);
+            history::check_refusals(&trace);
         }
     }
 }
@@ -254,7 +254,7 @@ impl Log {
     fn call(&mut self, limiter: &Limiter, key: Key, call: Call, now: u64) {
         let quota = limiter.quota();
         let at = time(&quota, now);
-        let (decision, answer) = match call {
+        let (decision, result) = match call {
             Call::Take(cost) => {
                 full_or_decided(limiter.try_acquire_at(at, &key, cost), &quota, now)
             }
@@ -265,32 +265,32 @@ impl Log {
             ),
             Call::Refund(number) => (
                 None,
-                Answer::Refunded(
+                CallResult::Refunded(
                     limiter.refund(&key, self.decisions[number].expect("refunds a decision")),
                 ),
             ),
             Call::Reset => {
                 self.clock.set(at);
                 limiter.reset(&key);
-                (None, Answer::Reset)
+                (None, CallResult::Reset)
             }
         };
-        self.entries.push((key, Entry { call, now, answer }));
+        self.entries.push((key, Entry { call, now, result }));
         self.decisions.push(decision);
     }
 }
 
 /// A refusal for want of room shows the bucket of somebody else.
-fn full_or_decided(decision: Decision, quota: &Quota, now: u64) -> (Option<Decision>, Answer) {
+fn full_or_decided(decision: Decision, quota: &Quota, now: u64) -> (Option<Decision>, CallResult) {
     match decision.outcome() {
-        Outcome::TableFull => (Some(decision), Answer::NoRoom),
-        _ => decided(decision, quota, now),
+        Outcome::TableFull => (Some(decision), CallResult::TableFull),
+        _ => record_decision(decision, quota, now),
     }
 }
 
 fn used_at(entry: &Entry) -> u64 {
-    match entry.answer {
-        Answer::Allowed { used_at, .. } if !matches!(entry.call, Call::Reserve(..)) => used_at,
+    match entry.result {
+        CallResult::Allowed { used_at, .. } if !matches!(entry.call, Call::Reserve(..)) => used_at,
         _ => 0,
     }
 }

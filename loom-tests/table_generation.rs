@@ -15,9 +15,9 @@ use loom::{
 use tollgate::{Decision, ManualClock, WhenFull};
 
 use crate::{
+    call_order::CallOrder,
     model::greedy,
     table::{Key, Limiter, key, limiter},
-    turn::Turn,
 };
 
 const KEY: Key = key(1, 0, 0, 0);
@@ -29,7 +29,7 @@ const NEW: u32 = 3;
 /// A limiter of capacity [`OLD`], and whose turn it is to call it.
 struct Shared {
     limiter: Limiter,
-    turn: Turn,
+    call_order: CallOrder,
 }
 
 impl Shared {
@@ -41,30 +41,30 @@ impl Shared {
         );
         Arc::new(Shared {
             limiter,
-            turn: Turn::new(),
+            call_order: CallOrder::new(),
         })
     }
 
     fn take(&self, cost: u32) -> Decision {
-        self.turn.take();
+        self.call_order.begin_call();
         self.limiter.try_acquire_at(NOW, &KEY, cost)
     }
 
     fn refund(&self, decision: Decision) {
-        self.turn.take();
+        self.call_order.begin_call();
         self.limiter.refund(&KEY, decision);
     }
 
     fn replace(&self) {
-        self.turn.take();
+        self.call_order.begin_call();
         self.limiter.replace(greedy(NEW));
-        self.turn.take();
+        self.call_order.begin_call();
     }
 
     fn set_rule(&self) {
-        self.turn.take();
+        self.call_order.begin_call();
         self.limiter.set_rule(&KEY, greedy(NEW));
-        self.turn.take();
+        self.call_order.begin_call();
     }
 }
 

@@ -1,10 +1,10 @@
-//! The one place that names the clock.
+//! Clocks: the process-wide clock and a manual clock for tests.
 //!
-//! There is one origin and one calibrated clock for the whole process, so that a [`Bucket`] can be
-//! a `static`. quanta reads the processor's time-stamp counter, calibrated once at the start:
-//! against the operating system's clock it may be some parts in a million off for as long as the
-//! process lives, so a wait promised to somebody with another clock has to be rounded up by more
-//! than that.
+//! One origin and one calibrated clock serve the whole process, so that a bucket can be a `static`.
+//! quanta reads the processor's time-stamp counter, which is calibrated once at the start. The
+//! counter may drift from the operating system's clock by some parts in a million for the lifetime
+//! of the process, so a wait reported to a caller with another clock is rounded up by more than
+//! that.
 
 use std::{
     fmt,
@@ -15,11 +15,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    bucket::Bucket,
-    decision::Decision,
-    request::{Request, nanos},
-};
+use crate::duration::saturating_nanos;
 
 static PROCESS: LazyLock<ProcessClock> = LazyLock::new(ProcessClock::new);
 
@@ -36,7 +32,7 @@ impl ProcessClock {
     }
 }
 
-/// Nanoseconds since the first use of the clock in this process.
+/// Returns the nanoseconds since the first use of the clock in this process.
 #[inline(always)]
 pub(crate) fn process_nanos() -> u64 {
     let process = &*PROCESS;
@@ -45,7 +41,7 @@ pub(crate) fn process_nanos() -> u64 {
         .delta_as_nanos(process.origin, process.clock.raw())
 }
 
-/// Where a limiter takes its time from.
+/// Clock of a limiter.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Clock {
     #[default]
@@ -53,8 +49,7 @@ pub(crate) enum Clock {
     Manual(ManualClock),
 }
 
-/// When a decision is made: at a time that the caller names, or now, which is read no earlier than
-/// it is needed.
+/// Time of a decision: given by the caller, or read from a clock when first needed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Time<'a> {
     At(u64),
@@ -81,9 +76,9 @@ impl Clock {
     }
 }
 
-/// A clock that stands still until it is told to move: for tests that do not sleep.
+/// Clock that only its methods advance, for tests without sleeping.
 ///
-/// Clones show the same time.
+/// Clones share the same time.
 ///
 /// ```
 /// use {std::time::Duration, tollgate::{KeyedLimiter, ManualClock, Quota}};
@@ -102,24 +97,25 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that shows zero.
+    /// Creates a clock at time zero.
     #[must_use]
     pub fn new() -> ManualClock {
         ManualClock::default()
     }
 
-    /// Moves the clock forward.
+    /// Advances the clock by `time`.
     pub fn advance(&self, time: Duration) {
-        // Wrapping takes five centuries; the buckets' time stands still long before.
-        self.nanos.fetch_add(nanos(time), Ordering::AcqRel);
+        // Wrapping takes five centuries; the time of buckets stops long before.
+        self.nanos
+            .fetch_add(saturating_nanos(time), Ordering::AcqRel);
     }
 
-    /// Sets the clock, backward too: limiters must stand that.
+    /// Sets the clock to `time`, which may be earlier: limiters tolerate backward clocks.
     pub fn set(&self, time: Duration) {
-        self.nanos.store(nanos(time), Ordering::Release);
+        self.nanos.store(saturating_nanos(time), Ordering::Release);
     }
 
-    /// What the clock shows.
+    /// Returns the time of the clock.
     #[must_use]
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.nanos.load(Ordering::Acquire))
@@ -129,45 +125,5 @@ impl ManualClock {
 impl fmt::Debug for ManualClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ManualClock").field(&self.now()).finish()
-    }
-}
-
-/// The everyday methods, on the process-wide clock.
-impl Bucket {
-    /// [`Bucket::try_acquire_at`], now.
-    ///
-    /// ```
-    /// # use tollgate::{Bucket, Quota};
-    /// static UPLOADS: Bucket = Bucket::new(Quota::per_second(5).with_capacity(10));
-    /// assert!(UPLOADS.try_acquire(10).is_allowed());
-    /// assert!(UPLOADS.try_acquire(10).is_refused());
-    /// ```
-    #[doc(alias = "check")]
-    #[inline(always)]
-    #[must_use = "a decision says whether the request may go on"]
-    pub fn try_acquire(&self, cost: u32) -> Decision {
-        self.decide(Request::take(self.layout(), process_nanos(), cost))
-    }
-
-    /// [`Bucket::reserve_at`], now.
-    #[must_use = "a decision says whether the request may go on"]
-    pub fn reserve(&self, cost: u32, max_wait: Duration) -> Decision {
-        self.queue(Request::reserve(
-            self.layout(),
-            process_nanos(),
-            cost,
-            max_wait,
-        ))
-    }
-
-    /// [`Bucket::available_at`], now.
-    #[must_use]
-    pub fn available(&self) -> u32 {
-        self.available_at(Duration::from_nanos(process_nanos()))
-    }
-
-    /// [`Bucket::reset_at`], now.
-    pub fn reset(&self) {
-        self.reset_at(Duration::from_nanos(process_nanos()));
     }
 }

@@ -1,15 +1,12 @@
-//! What was decided, and the error a refusal turns into.
+//! Decision of a rate limiter, and the error form of a refusal.
 
 use core::{fmt, time::Duration};
 
-use crate::{
-    request::Request,
-    state::{Denied, State, Terms},
-};
+use crate::state::{ReserveError, ScaledQuota, State};
 
-/// The answer to a request for tokens.
+/// Result of an attempt to acquire tokens.
 ///
-/// It is the raw outcome: the times are computed only when they are asked for.
+/// A decision stores the raw outcome. Its methods compute times on demand.
 ///
 /// ```
 /// use {std::time::Duration, tollgate::{Bucket, Quota}};
@@ -19,57 +16,61 @@ use crate::{
 /// assert!(decision.is_allowed());
 /// assert_eq!((decision.limit(), decision.remaining()), (10, 2));
 /// let refused = bucket.try_acquire_at(now, 3);
-/// assert_eq!(refused.to_string(), "refused: 3 asked, 2 of 10 left, retry in 200ms");
+/// assert_eq!(refused.to_string(), "refused: cost 3, 2 of 10 left, retry after 200ms");
 /// assert_eq!(refused.retry_after(), Some(Duration::from_millis(200)));
 /// ```
 #[derive(Clone, Copy)]
 pub struct Decision {
-    terms: Terms,
-    /// What the charge left, or the place that it took; of a refusal, what the bucket held.
+    scaled: ScaledQuota,
+    /// State that the charge left, or the interval that it took; for refusals, the state found.
     state: State,
+    /// Units charged; 0 for refusals.
     charged: u64,
-    /// Units that others had been sold behind this charge: who takes the place of one who left is
-    /// not the last.
+    /// Units sold behind this charge: a reservation that fills a hole is not the last in the queue.
     behind: u64,
     now_nanos: u64,
     cost: u32,
+    /// Number of the table or rule that made the decision; see [`Decision::with_origin`].
     origin: u32,
     outcome: Outcome,
 }
 
-/// How a request for tokens ended.
+/// Outcome of an attempt to acquire tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The tokens were taken.
+    /// The tokens are taken.
     Allowed,
-    /// There are too few tokens now.
+    /// Too few tokens are available now.
     Refused,
-    /// The request asks for more than the capacity, and can never pass.
+    /// The cost is above the capacity, so the attempt can never succeed.
     CostAboveCapacity,
-    /// So many are waiting already that the quota's debt is used up. Nothing was taken.
+    /// Waiters have used up the quota's debt. Nothing is taken.
     DebtExhausted,
-    /// Waiting would take longer than the caller wants to. Nothing was taken.
+    /// The tokens are available only after the caller's deadline. Nothing is taken.
     DeadlineTooSoon,
-    /// The table has no room for this key, and was told to refuse rather than to forget another.
+    /// The table has no room for this key, and is configured to refuse new keys instead of evicting
+    /// known ones.
     TableFull,
-    /// Redis cannot be asked, and the limiter was told to refuse then. How many tokens there are is
-    /// not known.
+    /// Redis is unavailable, and the limiter is configured to refuse in that case. The number of
+    /// available tokens is unknown.
     Unavailable,
 }
 
 impl Decision {
-    /// A decision that charged `charged` units and left `state`, or charged nothing and found it.
+    /// Returns the decision that charged `charged` units and left `state`, or charged nothing and
+    /// found it.
     #[inline]
     pub(crate) const fn new(
-        request: &Request,
+        scaled: ScaledQuota,
+        now_nanos: u64,
+        cost: u32,
         state: State,
         charged: u64,
         outcome: Outcome,
     ) -> Decision {
-        let (terms, now_nanos, cost) = (request.layout.terms, request.now_nanos, request.cost);
         Decision {
-            terms,
+            scaled,
             state,
             charged,
             behind: 0,
@@ -80,14 +81,14 @@ impl Decision {
         }
     }
 
-    /// The same decision, with so many units sold behind its charge.
-    pub(crate) const fn before(self, behind: u64) -> Decision {
+    /// Returns the same decision with `behind` units sold behind its charge.
+    pub(crate) const fn with_behind(self, behind: u64) -> Decision {
         Decision { behind, ..self }
     }
 
-    /// What a decision that took nothing has found, as a refusal of one who wants so many tokens,
-    /// and has no more time.
-    pub(crate) const fn too_late(self, cost: u32) -> Refused {
+    /// Converts a decision that charged nothing into the refusal of a caller that needs `cost`
+    /// tokens and has reached its deadline.
+    pub(crate) const fn deadline_refusal(self, cost: u32) -> Refused {
         let outcome = match self.outcome {
             Outcome::Unavailable => Outcome::Unavailable,
             _ if cost > self.limit() => Outcome::CostAboveCapacity,
@@ -100,9 +101,10 @@ impl Decision {
         })
     }
 
-    /// The same decision, made by the part of a limiter that this number names.
+    /// Returns the same decision with the number of the table or rule that made it. A refund goes
+    /// to that table or rule only.
     #[inline]
-    pub(crate) const fn of(self, origin: u32) -> Decision {
+    pub(crate) const fn with_origin(self, origin: u32) -> Decision {
         Decision { origin, ..self }
     }
 
@@ -110,36 +112,36 @@ impl Decision {
         self.origin
     }
 
-    /// The state the bucket was left with, and the units charged.
+    /// Returns the state that the charge left, and the units charged.
     pub(crate) const fn charge(&self) -> (State, u64) {
         (self.state, self.charged)
     }
 
-    /// Whether the tokens were taken.
+    /// Returns true when the tokens were taken.
     #[inline]
     #[must_use]
     pub const fn is_allowed(&self) -> bool {
         matches!(self.outcome, Outcome::Allowed)
     }
 
-    /// Whether nothing was taken; the opposite of [`Decision::is_allowed`].
+    /// Returns true when nothing was taken: the opposite of [`Decision::is_allowed`].
     #[inline]
     #[must_use]
     pub const fn is_refused(&self) -> bool {
         !self.is_allowed()
     }
 
-    /// Allowed, or why not.
+    /// Returns the outcome: allowed, or the reason for the refusal.
     #[inline]
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    /// The decision when it allows, and otherwise an error to return with `?`.
+    /// Converts the decision into a `Result`, for use with `?`.
     ///
     /// # Errors
-    /// When the request was refused.
+    /// When nothing was taken.
     #[inline]
     pub const fn ok(self) -> Result<Decision, Refused> {
         if self.is_allowed() {
@@ -149,15 +151,15 @@ impl Decision {
         }
     }
 
-    /// The capacity of the bucket, in tokens.
+    /// Returns the capacity of the bucket, in tokens.
     #[doc(alias = "capacity")]
     #[inline]
     #[must_use]
     pub const fn limit(&self) -> u32 {
-        self.terms.capacity_tokens()
+        self.scaled.capacity_tokens()
     }
 
-    /// How many tokens were asked for.
+    /// Returns the requested number of tokens.
     #[doc(alias = "weight")]
     #[doc(alias = "permits")]
     #[inline]
@@ -166,42 +168,44 @@ impl Decision {
         self.cost
     }
 
-    /// Whole tokens left after this decision.
+    /// Returns the number of whole tokens left after this decision.
     #[inline]
     #[must_use]
     pub const fn remaining(&self) -> u32 {
-        self.terms.remaining(self.bucket().spent)
+        self.scaled.remaining(self.bucket_state().spent)
     }
 
-    /// The time from the decision until as many tokens are there, if nobody else takes any: refused
-    /// just before, allowed exactly at it. (One who is willing to wait, and was refused all the
-    /// same, may be allowed to queue earlier than that.) `None` when it was allowed, or never will
-    /// be, or nobody knows ([`Outcome::Unavailable`]).
+    /// Returns the time from the decision until an attempt of the same cost is allowed, if no other
+    /// attempt takes tokens. An attempt just before that time is refused; an attempt exactly at it
+    /// is allowed. (A refused attempt to reserve may succeed earlier than that.)
+    ///
+    /// Returns `None` when the attempt was allowed, can never be allowed, or the number of tokens
+    /// is unknown ([`Outcome::Unavailable`]).
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         let tick = match self.outcome {
             Outcome::Allowed | Outcome::CostAboveCapacity | Outcome::Unavailable => return None,
-            Outcome::TableFull => self.terms.full_at(self.state),
+            Outcome::TableFull => self.scaled.full_at(self.state),
             Outcome::Refused | Outcome::DebtExhausted | Outcome::DeadlineTooSoon => self
-                .terms
-                .enough_at(self.state, self.terms.units(self.cost)),
+                .scaled
+                .allowed_at(self.state, self.scaled.units(self.cost)),
         };
         self.until(tick)
     }
 
-    /// The time from the decision until the bucket is full again, if nobody takes anything;
-    /// `Duration::MAX` when time ends before that.
+    /// Returns the time from the decision until the bucket is full again, if no attempt takes
+    /// tokens; `Duration::MAX` when that is past the horizon of 34 years.
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
-        match self.until(self.terms.full_at(self.bucket())) {
-            _ if self.bucket().spent == 0 => Duration::ZERO,
+        match self.until(self.scaled.full_at(self.bucket_state())) {
+            _ if self.bucket_state().spent == 0 => Duration::ZERO,
             Some(time) => time,
             None => Duration::MAX,
         }
     }
 
-    /// The time in which an empty bucket becomes full, if nobody takes anything: `limit()` tokens
-    /// come back in it.
+    /// Returns the time in which an empty bucket becomes full, if no attempt takes tokens: it
+    /// refills `limit()` tokens.
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
@@ -210,72 +214,74 @@ impl Decision {
     /// ```
     #[must_use]
     pub const fn window(&self) -> Duration {
-        Duration::from_nanos(self.terms.window_nanos())
+        Duration::from_nanos(self.scaled.window_nanos())
     }
 
-    /// The time from the decision until what was reserved may be used; zero for tokens that were
-    /// there.
+    /// Returns the time from the decision until the reserved tokens may be used; zero for tokens
+    /// that were available.
     #[must_use]
     pub const fn wait(&self) -> Duration {
-        match self.until(self.terms.ready(self.state)) {
-            Some(time) if self.charged > 0 && self.terms.is_ahead(self.state) => time,
+        match self.until(self.scaled.ready_at(self.state)) {
+            Some(time) if self.charged > 0 && self.scaled.is_in_debt(self.state) => time,
             _ => Duration::ZERO,
         }
     }
 
-    /// What the bucket was left with, those behind included.
+    /// Returns the state of the bucket after the decision, including units sold behind the charge.
     #[inline]
-    const fn bucket(&self) -> State {
+    const fn bucket_state(&self) -> State {
         State {
             spent: self.state.spent + self.behind,
             stamp: self.state.stamp,
         }
     }
 
+    /// Returns the time from the decision until `tick`, or `None` when it is past the horizon.
     const fn until(&self, tick: u64) -> Option<Duration> {
-        match self.terms.nanos_at(tick) {
+        match self.scaled.nanos_at(tick) {
             Some(nanos) => Some(Duration::from_nanos(nanos.saturating_sub(self.now_nanos))),
             None => None,
         }
     }
 }
 
-impl From<Denied> for Outcome {
-    fn from(denied: Denied) -> Outcome {
-        match denied {
-            Denied::DebtExhausted => Outcome::DebtExhausted,
-            Denied::TooLate => Outcome::DeadlineTooSoon,
+impl From<ReserveError> for Outcome {
+    fn from(error: ReserveError) -> Outcome {
+        match error {
+            ReserveError::DebtExhausted => Outcome::DebtExhausted,
+            ReserveError::DeadlineTooSoon => Outcome::DeadlineTooSoon,
         }
     }
 }
 
-/// `allowed: 3 asked, 7 of 10 left`, `refused: 3 asked, 1 of 100 left, retry in 1.2s`.
+/// Formats as `allowed: cost 3, 7 of 10 left` or `refused: cost 3, 1 of 100 left, retry after
+/// 1.2s`.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (cost, remaining, limit) = (self.cost, self.remaining(), self.limit());
         if self.outcome == Outcome::Unavailable {
-            return write!(f, "refused: {cost} asked, and Redis cannot be");
+            return write!(f, "refused: cost {cost}, Redis unavailable");
         }
         let verdict = if self.is_allowed() {
             "allowed"
         } else {
             "refused"
         };
-        write!(f, "{verdict}: {cost} asked, {remaining} of {limit} left")?;
+        write!(f, "{verdict}: cost {cost}, {remaining} of {limit} left")?;
         match self.outcome {
             Outcome::Allowed if self.wait().is_zero() => return Ok(()),
-            Outcome::Allowed => return write!(f, ", ready in {:?}", self.wait()),
-            Outcome::CostAboveCapacity => return f.write_str(", more than there can ever be"),
+            Outcome::Allowed => return write!(f, ", ready after {:?}", self.wait()),
+            Outcome::CostAboveCapacity => return f.write_str(", cost above capacity"),
             Outcome::Refused | Outcome::Unavailable => {}
-            Outcome::DebtExhausted => f.write_str(", too many are waiting")?,
-            Outcome::DeadlineTooSoon => f.write_str(", not before the deadline")?,
-            Outcome::TableFull => f.write_str(", no room for another key")?,
+            Outcome::DebtExhausted => f.write_str(", debt exhausted")?,
+            Outcome::DeadlineTooSoon => f.write_str(", deadline too soon")?,
+            Outcome::TableFull => f.write_str(", table full")?,
         }
         match self.retry_after() {
-            // Others are before this one, and what there is is for them.
+            // The available tokens belong to earlier waiters.
             Some(Duration::ZERO) => Ok(()),
-            Some(time) => write!(f, ", retry in {time:?}"),
-            None => f.write_str(", at the end of time"),
+            Some(time) => write!(f, ", retry after {time:?}"),
+            None => f.write_str(", no retry within 34 years"),
         }
     }
 }
@@ -293,7 +299,7 @@ impl fmt::Debug for Decision {
     }
 }
 
-/// A [`Decision`] that refused, as an error.
+/// Error form of a [`Decision`] that took nothing.
 ///
 /// ```
 /// # use {std::time::Duration, tollgate::{Bucket, Quota, Refused}};
@@ -310,19 +316,19 @@ impl fmt::Debug for Decision {
 pub struct Refused(Decision);
 
 impl Refused {
-    /// The decision itself.
+    /// Returns the decision.
     #[must_use]
     pub const fn decision(&self) -> Decision {
         self.0
     }
 
-    /// Why; see [`Decision::outcome`].
+    /// Returns the reason; see [`Decision::outcome`].
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         self.0.outcome()
     }
 
-    /// When to try again; see [`Decision::retry_after`].
+    /// Returns the time until a retry is allowed; see [`Decision::retry_after`].
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after()

@@ -8,13 +8,13 @@
 //!
 //! **Why a hole is still nobody's when it is sold.** The end of what is sold is pulled back over an
 //! interval only when its owner is last in the queue, or when nobody waits (see
-//! [`state`](crate::state)). While the interval's use lies ahead of the word's stamp, somebody has
+//! `state`). While the interval's use lies ahead of the word's stamp, somebody has
 //! waited ever since, and whoever was behind is not last. So a sale swaps a word for which that
 //! holds: [`Layout::resell`].
 
 use crate::{
+    attempt::Attempt,
     decision::Decision,
-    request::Request,
     state::{Layout, State},
     sync::{AtomicU64, Ordering, array_of, const_fn},
 };
@@ -103,7 +103,7 @@ impl<const N: usize> Holes<N> {
 
     /// Keeps a hole, if there is room; `now` on the same axis tells which have lapsed.
     pub(crate) fn add(&self, owner: u64, hole: Hole, now: u64) {
-        self.alone(|entries| {
+        self.try_exclusive(|entries| {
             if let Some(entry) = entries.iter().find(|entry| entry.hole().end <= now) {
                 entry.fill(owner, hole);
             }
@@ -113,7 +113,7 @@ impl<const N: usize> Holes<N> {
     /// Takes the earliest of the owner's holes that has room for `units` from `now` on. It is then
     /// nobody else's.
     pub(crate) fn take(&self, owner: u64, units: u64, now: u64) -> Option<Hole> {
-        self.alone(|entries| {
+        self.try_exclusive(|entries| {
             let fits = |entry: &&Entry| {
                 let hole = entry.hole();
                 entry.owner.load(Ordering::Relaxed) == owner
@@ -135,32 +135,32 @@ impl<const N: usize> Holes<N> {
     pub(crate) fn sell(
         &self,
         owner: u64,
-        request: &Request<'_>,
+        attempt: &Attempt<'_>,
         swap: impl FnOnce(Hole) -> Option<Resold>,
     ) -> Option<Decision> {
-        if self.is_empty() || request.cost == 0 {
+        if self.is_empty() || attempt.cost == 0 {
             return None;
         }
-        let now = request.layout.position(request.tick);
-        let hole = self.take(owner, request.units(), now)?;
+        let now = attempt.layout.position(attempt.tick);
+        let hole = self.take(owner, attempt.units(), now)?;
         let sold = swap(hole);
         // What is left; all of it, when it was not soon enough for this newcomer.
         let rest = Hole {
-            start: sold.map_or(hole.start, |sold| request.layout.end(sold.charge)),
+            start: sold.map_or(hole.start, |sold| attempt.layout.end(sold.charge)),
             ..hole
         };
         if rest.start < rest.end {
             self.add(owner, rest, now);
         }
         sold.map(|sold| {
-            request
-                .charged(sold.charge, request.units())
-                .before(sold.behind)
+            attempt
+                .charged(sold.charge, attempt.units())
+                .with_behind(sold.behind)
         })
     }
 
     /// `None`: the store is in use.
-    fn alone<T>(&self, work: impl FnOnce(&[Entry; N]) -> T) -> Option<T> {
+    fn try_exclusive<T>(&self, work: impl FnOnce(&[Entry; N]) -> T) -> Option<T> {
         self.in_use
             .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
@@ -173,6 +173,14 @@ impl<const N: usize> Holes<N> {
         self.count.store(count, Ordering::Relaxed);
         self.in_use.store(0, Ordering::Release);
         Some(result)
+    }
+}
+
+impl Attempt<'_> {
+    /// Sells part of a hole; see [`Layout::resell`].
+    pub(crate) fn resell(&self, state: State, hole: Hole) -> Option<(State, Resold)> {
+        self.layout
+            .resell(state, hole, self.tick, self.units(), self.latest?)
     }
 }
 
@@ -200,17 +208,18 @@ impl Layout {
         units: u64,
         latest: u64,
     ) -> Option<(State, Resold)> {
-        let settled = self.settle(state, now);
-        let settled_at = self.position(settled.stamp);
-        let end = hole.start.max(settled_at) + units;
+        let refilled = self.refill_to(state, now);
+        let refilled_at = self.position(refilled.stamp);
+        let end = hole.start.max(refilled_at) + units;
         let charge = State {
-            spent: end - settled_at,
-            stamp: settled.stamp,
+            spent: end - refilled_at,
+            stamp: refilled.stamp,
         };
         // Less is sold than that after a reset, which has made the hole void.
-        let behind = self.end(settled).checked_sub(end)?;
-        let fits = self.lies_ahead(state, hole) && end <= hole.end && self.ready(charge) <= latest;
-        fits.then_some((settled, Resold { charge, behind }))
+        let behind = self.end(refilled).checked_sub(end)?;
+        let fits =
+            self.lies_ahead(state, hole) && end <= hole.end && self.ready_at(charge) <= latest;
+        fits.then_some((refilled, Resold { charge, behind }))
     }
 
     fn lies_ahead(&self, state: State, hole: Hole) -> bool {

@@ -48,7 +48,7 @@ const BATCH: usize = 16;
 /// let client: IpAddr = "192.0.2.7".parse()?;
 ///
 /// let decision = limiter.try_acquire(&client, 3);
-/// println!("{decision}"); // allowed: 3 asked, 97 of 100 left
+/// println!("{decision}"); // allowed: cost 3, 97 of 100 left
 /// decision.ok()?; // or as a Result, with an error that carries retry_after()
 /// limiter.refund(&client, decision); // names what it undoes
 /// limiter.replace(Quota::per_minute(50)); // from the next call on

@@ -1,39 +1,40 @@
-//! What is allowed: a capacity and how it refills.
+//! Quota: a capacity and a refill.
 //!
-//! A [`Quota`] is validated when it is made, so that nothing behind it has to doubt it.
+//! A [`Quota`] is validated by its constructors, so the code that uses it does not check it again.
 
 mod error;
 mod rate;
-pub(crate) mod text;
-mod valid;
+#[cfg(feature = "serde")]
+mod serde;
+mod text;
 
 use core::time::Duration;
 
 pub use error::QuotaError;
 
-use crate::state::Layout;
-use valid::saturating_nanos;
+use crate::{
+    duration::saturating_nanos,
+    state::{Layout, LayoutParams},
+};
 
-/// The longest period: a century, of 365.25 days a year.
+/// Longest period: a century, with 365.25 days a year.
 pub(crate) const MAX_PERIOD_NANOS: u64 = 36_525 * DAY;
 const MICROSECOND: u64 = 1_000;
-pub(crate) const SECOND: u64 = 1_000_000_000;
-pub(crate) const MINUTE: u64 = 60 * SECOND;
-pub(crate) const HOUR: u64 = 60 * MINUTE;
-pub(crate) const DAY: u64 = 24 * HOUR;
+const SECOND: u64 = 1_000_000_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
 
-/// Debt that waiters may run up when the quota says nothing else, if the capacity is not larger
-/// still.
+/// Smallest default debt of waiters; a larger capacity is the default instead.
 const DEFAULT_DEBT: u32 = 1000;
 
-/// How many tokens a bucket holds, and how they come back.
+/// Number of tokens a bucket holds, and the rate at which they refill.
 ///
-/// - **Greedy** (the usual kind): tokens drip back evenly, *so many per period*.
-/// - **Interval**: a window opens with the first request; when it ends, all tokens are back at
-///   once.
+/// - **Greedy** (the common kind): tokens refill evenly, *this many per period*.
+/// - **Interval**: a window opens with the first request; when it ends, all tokens refill at once.
 ///
-/// Capacity is any `u32` from 1. The rate is anything from one token in a century to 10⁹ tokens a
-/// second, kept as an exact ratio of integers.
+/// The capacity is any `u32` from 1. The rate is from one token a century to 10⁹ tokens a second,
+/// stored as an exact ratio of integers.
 ///
 /// ```
 /// use tollgate::Quota;
@@ -43,14 +44,15 @@ const DEFAULT_DEBT: u32 = 1000;
 /// assert_eq!("5/second, capacity 10".parse(), Ok(UPLOADS));
 /// ```
 ///
-/// A zero in a constant does not compile:
+/// A zero in a constant is a compile error:
 ///
 /// ```compile_fail
 /// const NOTHING: tollgate::Quota = tollgate::Quota::per_second(0);
 /// ```
 ///
-/// A number that a person types at run time goes through [`Quota::new`], [`Quota::try_interval`],
-/// [`Quota::from_rate`], [`Quota::try_with_capacity`] or `parse`, which return an error instead.
+/// Use [`Quota::new`], [`Quota::try_interval`], [`Quota::from_rate`], [`Quota::try_with_capacity`]
+/// or `parse` for numbers that are only known at run time: they return an error instead of
+/// panicking.
 #[derive(Clone, Copy)]
 pub struct Quota {
     capacity: u32,
@@ -67,45 +69,49 @@ pub(crate) enum Kind {
 }
 
 impl Quota {
-    /// `tokens` a second, dripping back evenly; the capacity is `tokens` too, until
-    /// [`Quota::with_capacity`] says otherwise.
+    /// Creates a quota of `tokens` a second that refill evenly. The capacity is `tokens` as well;
+    /// [`Quota::with_capacity`] changes it.
     ///
     /// # Panics
     /// When `tokens` is zero or above 10⁹; in a `const` or `static`, that is a compile error.
     #[must_use]
+    #[track_caller]
     pub const fn per_second(tokens: u32) -> Quota {
         Quota::literal(tokens, tokens as u64, SECOND, Kind::Greedy)
     }
 
-    /// `tokens` a minute, dripping back evenly; otherwise like [`Quota::per_second`].
+    /// Creates a quota of `tokens` a minute; otherwise like [`Quota::per_second`].
     ///
     /// # Panics
     /// When `tokens` is zero.
     #[must_use]
+    #[track_caller]
     pub const fn per_minute(tokens: u32) -> Quota {
         Quota::literal(tokens, tokens as u64, MINUTE, Kind::Greedy)
     }
 
-    /// `tokens` an hour, dripping back evenly; otherwise like [`Quota::per_second`].
+    /// Creates a quota of `tokens` an hour; otherwise like [`Quota::per_second`].
     ///
     /// # Panics
     /// When `tokens` is zero.
     #[must_use]
+    #[track_caller]
     pub const fn per_hour(tokens: u32) -> Quota {
         Quota::literal(tokens, tokens as u64, HOUR, Kind::Greedy)
     }
 
-    /// `tokens` a day, dripping back evenly; otherwise like [`Quota::per_second`].
+    /// Creates a quota of `tokens` a day; otherwise like [`Quota::per_second`].
     ///
     /// # Panics
     /// When `tokens` is zero.
     #[must_use]
+    #[track_caller]
     pub const fn per_day(tokens: u32) -> Quota {
         Quota::literal(tokens, tokens as u64, DAY, Kind::Greedy)
     }
 
-    /// `capacity` tokens, all of them back at once when the window that began with the first
-    /// request ends.
+    /// Creates a quota of `capacity` tokens per window. The first request opens a window; when the
+    /// window ends, all tokens refill at once.
     ///
     /// ```
     /// use {std::time::Duration, tollgate::Quota};
@@ -117,6 +123,7 @@ impl Quota {
     /// When [`Quota::try_interval`] would return an error.
     #[doc(alias = "fixed_window")]
     #[must_use]
+    #[track_caller]
     pub const fn interval(capacity: u32, window: Duration) -> Quota {
         Quota::literal(
             capacity,
@@ -126,7 +133,7 @@ impl Quota {
         )
     }
 
-    /// The same quota with room for `tokens` at once.
+    /// Returns the same quota with a capacity of `tokens`.
     ///
     /// ```
     /// # use tollgate::Quota;
@@ -138,6 +145,7 @@ impl Quota {
     /// When [`Quota::try_with_capacity`] would return an error.
     #[doc(alias = "burst")]
     #[must_use]
+    #[track_caller]
     pub const fn with_capacity(self, tokens: u32) -> Quota {
         match self.try_with_capacity(tokens) {
             Ok(quota) => quota,
@@ -145,15 +153,16 @@ impl Quota {
         }
     }
 
-    /// The same quota, with waiters allowed to reserve `tokens` more than there are. Zero: nobody
-    /// waits.
+    /// Returns the same quota with a debt of `tokens`: waiters may reserve this many tokens beyond
+    /// the capacity. With a debt of zero there are no waiters.
     ///
-    /// Room for debt costs resolution: see [`Quota::resolution`]. The default is the capacity, and
-    /// at least 1000.
+    /// Debt costs resolution: see [`Quota::resolution`]. The default is the capacity, and at least
+    /// 1000.
     ///
     /// # Panics
     /// When [`Quota::try_with_debt`] would return an error.
     #[must_use]
+    #[track_caller]
     pub const fn with_debt(self, tokens: u32) -> Quota {
         match self.try_with_debt(tokens) {
             Ok(quota) => quota,
@@ -161,28 +170,28 @@ impl Quota {
         }
     }
 
-    /// `tokens` per `period`, dripping back evenly, with room for `capacity` at once.
+    /// Creates a quota of `tokens` per `period` that refill evenly, with the given capacity.
     ///
     /// # Errors
     /// When the capacity, the tokens or the period is zero, the period is longer than a century, or
-    /// there would be more than 10⁹ tokens a second.
+    /// the rate is above 10⁹ tokens a second.
     ///
     /// ```
     /// use {std::time::Duration, tollgate::Quota};
     /// let quota = Quota::new(10, 1, Duration::from_secs(2))?;
     /// assert_eq!(quota.tokens_per_second(), 0.5);
     /// let error = Quota::new(10, 1, Duration::ZERO).unwrap_err();
-    /// assert_eq!(error.to_string(), "the period is 0ns: allowed is from 1 ns to a century (36525 days)");
+    /// assert_eq!(error.to_string(), "period: expected 1 ns to 36525 days (a century), got 0ns");
     /// # Ok::<(), tollgate::QuotaError>(())
     /// ```
     pub const fn new(capacity: u32, tokens: u64, period: Duration) -> Result<Quota, QuotaError> {
         Quota::validated(capacity, tokens, saturating_nanos(period), Kind::Greedy)
     }
 
-    /// `tokens_per_second` as a number, dripping back evenly, with room for `capacity` at once.
+    /// Creates a quota that refills `tokens_per_second` evenly, with the given capacity.
     ///
-    /// A floating-point number stands for the simplest ratio that reads back as the same number:
-    /// `0.1` is one token in ten seconds, exactly, and `1.0 / 3.0` is one in three.
+    /// The rate becomes the simplest ratio that converts back to the same `f64`: `0.1` is exactly
+    /// one token in ten seconds, and `1.0 / 3.0` is one in three.
     ///
     /// # Errors
     /// When the capacity is zero, or the rate is not a number from one token a century to 10⁹ a
@@ -195,24 +204,24 @@ impl Quota {
     /// # Ok::<(), tollgate::QuotaError>(())
     /// ```
     pub fn from_rate(capacity: u32, tokens_per_second: f64) -> Result<Quota, QuotaError> {
-        let refused = QuotaError::Rate(tokens_per_second);
+        let error = QuotaError::Rate(tokens_per_second);
         if !(tokens_per_second > 0.0 && tokens_per_second <= 1e9) {
-            return Err(refused);
+            return Err(error);
         }
-        let (tokens, period_nanos) = rate::simplest_ratio(tokens_per_second).ok_or(refused)?;
+        let (tokens, period_nanos) = rate::simplest_ratio(tokens_per_second).ok_or(error)?;
         match Quota::validated(capacity, tokens, period_nanos, Kind::Greedy) {
             Err(QuotaError::ZeroTokens | QuotaError::Period(_) | QuotaError::TooFast { .. }) => {
-                Err(refused)
+                Err(error)
             }
             other => other,
         }
     }
 
-    /// Like [`Quota::interval`], for numbers that are not known to be good.
+    /// Fallible form of [`Quota::interval`], for numbers that are only known at run time.
     ///
     /// # Errors
     /// When the capacity is zero, the window is shorter than a microsecond or longer than a
-    /// century, or there would be more than 10⁹ tokens a second.
+    /// century, or the rate is above 10⁹ tokens a second.
     pub const fn try_interval(capacity: u32, window: Duration) -> Result<Quota, QuotaError> {
         Quota::validated(
             capacity,
@@ -222,7 +231,7 @@ impl Quota {
         )
     }
 
-    /// Like [`Quota::with_capacity`], for a number that is not known to be good.
+    /// Fallible form of [`Quota::with_capacity`], for numbers that are only known at run time.
     ///
     /// ```
     /// # use tollgate::{Quota, QuotaError};
@@ -230,7 +239,7 @@ impl Quota {
     /// ```
     ///
     /// # Errors
-    /// When `tokens` is zero, or an interval quota would give more than 10⁹ tokens a second.
+    /// When `tokens` is zero, or the rate of an interval quota would be above 10⁹ tokens a second.
     pub const fn try_with_capacity(self, tokens: u32) -> Result<Quota, QuotaError> {
         let refill = match self.kind {
             Kind::Greedy => self.tokens,
@@ -245,17 +254,17 @@ impl Quota {
         }
     }
 
-    /// Like [`Quota::with_debt`], for a number that is not known to be good.
+    /// Fallible form of [`Quota::with_debt`], for numbers that are only known at run time.
     ///
     /// # Errors
-    /// When so much debt would leave the word too few bits for time: [`Quota::resolution`] may be
-    /// at most a microsecond, or a quarter of the time in which the capacity comes back.
+    /// When the debt leaves the word too few bits for time: [`Quota::resolution`] may be at most a
+    /// microsecond, or a quarter of the time in which the capacity refills.
     pub const fn try_with_debt(self, tokens: u32) -> Result<Quota, QuotaError> {
         let quota = Quota {
             debt: Some(tokens),
             ..self
         };
-        let resolution = Layout::of(&quota).terms.resolution_nanos();
+        let resolution = quota.layout().scaled.resolution_nanos();
         let refill = self.period_nanos as u128 * self.capacity as u128 / self.tokens as u128;
         if resolution > MICROSECOND && resolution as u128 > refill / 4 {
             return Err(QuotaError::Debt {
@@ -266,14 +275,14 @@ impl Quota {
         Ok(quota)
     }
 
-    /// The most tokens a bucket holds.
+    /// Returns the largest number of tokens a bucket holds.
     #[doc(alias = "burst")]
     #[must_use]
     pub const fn capacity(&self) -> u32 {
         self.capacity
     }
 
-    /// How many tokens waiters may reserve beyond the capacity.
+    /// Returns the number of tokens that waiters may reserve beyond the capacity.
     #[must_use]
     pub const fn debt(&self) -> u32 {
         match self.debt {
@@ -283,25 +292,25 @@ impl Quota {
         }
     }
 
-    /// Whether all tokens come back at once, when a window ends.
+    /// Returns true when all tokens refill at once, at the end of a window.
     #[must_use]
     pub const fn is_interval(&self) -> bool {
         matches!(self.kind, Kind::Interval)
     }
 
-    /// How many tokens come back in a [`Quota::period`].
+    /// Returns the number of tokens that refill in a [`Quota::period`].
     #[must_use]
     pub const fn tokens(&self) -> u64 {
         self.tokens
     }
 
-    /// The time in which [`Quota::tokens`] come back; of an interval quota, the window.
+    /// Returns the time in which [`Quota::tokens`] refill; for interval quotas, the window.
     #[must_use]
     pub const fn period(&self) -> Duration {
         Duration::from_nanos(self.period_nanos)
     }
 
-    /// The rate as the nearest number there is, to show; [`Quota::tokens`] and [`Quota::period`]
+    /// Returns the rate as the nearest `f64`, for display; [`Quota::tokens`] and [`Quota::period`]
     /// are the exact ratio.
     #[must_use]
     pub fn tokens_per_second(&self) -> f64 {
@@ -311,13 +320,14 @@ impl Quota {
         )
     }
 
-    /// The grain of time: tokens come back in steps this long, so a token can be early by less than
-    /// this.
+    /// Returns the resolution of time: tokens refill in steps of this length, so a token can be
+    /// early by less than one step.
     ///
-    /// It is never late, unless a step brings several tokens (from where capacity and debt, times
-    /// the rate, reach some 2³³): then it can be late by less than a step. With the default debt,
-    /// 10 tokens at one a second have steps of 244 µs, a million at a million a second 128 µs.
-    /// Whatever the steps, what comes back over any longer time is exact.
+    /// A token is never late unless a step refills several tokens, which happens when the sum of
+    /// capacity and debt, times the rate, reaches some 2³³. Then a token can be late by less than a
+    /// step. With the default debt, 10 tokens at one a second have steps of 244 µs, and a million
+    /// at a million a second have steps of 128 µs. The refill over any longer time is exact,
+    /// regardless of the resolution.
     ///
     /// ```
     /// use {std::time::Duration, tollgate::Quota};
@@ -325,13 +335,90 @@ impl Quota {
     /// ```
     #[must_use]
     pub const fn resolution(&self) -> Duration {
-        Duration::from_nanos(Layout::of(self).terms.resolution_nanos())
+        Duration::from_nanos(self.layout().scaled.resolution_nanos())
     }
 
     pub(crate) const fn period_nanos(&self) -> u64 {
         self.period_nanos
     }
+
+    /// Returns the layout of a packed word under this quota.
+    pub(crate) const fn layout(&self) -> Layout {
+        Layout::packed(&self.layout_params())
+    }
+
+    /// Returns the layout of a state that is never packed; see [`Layout::unpacked`].
+    pub(crate) const fn unpacked_layout(&self) -> Layout {
+        Layout::unpacked(&self.layout_params())
+    }
+
+    const fn layout_params(&self) -> LayoutParams {
+        LayoutParams {
+            capacity: self.capacity,
+            debt: self.debt(),
+            tokens: self.tokens,
+            period_nanos: self.period_nanos,
+            is_interval: self.is_interval(),
+        }
+    }
+
+    /// Validates literals, which are constants in most programs.
+    #[track_caller]
+    const fn literal(capacity: u32, tokens: u64, period_nanos: u64, kind: Kind) -> Quota {
+        match Quota::validated(capacity, tokens, period_nanos, kind) {
+            Ok(quota) => quota,
+            Err(error) => error.panic(),
+        }
+    }
+
+    pub(crate) const fn validated(
+        capacity: u32,
+        tokens: u64,
+        period_nanos: u64,
+        kind: Kind,
+    ) -> Result<Quota, QuotaError> {
+        if capacity == 0 {
+            return Err(QuotaError::ZeroCapacity);
+        }
+        if tokens == 0 {
+            return Err(QuotaError::ZeroTokens);
+        }
+        if matches!(kind, Kind::Interval) && period_nanos < MICROSECOND {
+            return Err(QuotaError::Window(Duration::from_nanos(period_nanos)));
+        }
+        if period_nanos == 0 || period_nanos > MAX_PERIOD_NANOS {
+            return Err(QuotaError::Period(Duration::from_nanos(period_nanos)));
+        }
+        // 10⁹ tokens a second are one a nanosecond.
+        if tokens > period_nanos {
+            return Err(QuotaError::TooFast {
+                tokens,
+                period: Duration::from_nanos(period_nanos),
+            });
+        }
+        Ok(Quota {
+            capacity,
+            debt: None,
+            tokens,
+            period_nanos,
+            kind,
+        })
+    }
 }
+
+/// Quotas are equal when they allow the same requests: `60/minute, capacity 5` equals `1/second,
+/// capacity 5`.
+impl PartialEq for Quota {
+    fn eq(&self, other: &Quota) -> bool {
+        let cross = |a: &Quota, b: &Quota| u128::from(a.tokens) * u128::from(b.period_nanos);
+        self.capacity == other.capacity
+            && self.kind == other.kind
+            && self.debt() == other.debt()
+            && cross(self, other) == cross(other, self)
+    }
+}
+
+impl Eq for Quota {}
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! **Exact.** A decision is one call of one Lua script on one key: the transitions of
 //! [`state`](crate::state), in the server's own order and by the server's own clock, so that clocks
 //! of different machines do not matter. The script computes in doubles; with
-//! [`Layout::apart`](crate::state::Layout::apart) all numbers are integers that doubles hold
+//! [`Layout::unpacked`](crate::state::Layout::unpacked) all numbers are integers that doubles hold
 //! exactly, and a tick is computed in digits of 25 bits. So what it answers makes an ordinary
 //! [`Decision`](crate::Decision), with the times and the refund rule of memory.
 //!
@@ -71,7 +71,7 @@ use crate::quota::Quota;
 ///
 /// let limiter = RedisLimiter::connect("redis://127.0.0.1/", Quota::per_second(10)).await?;
 /// let decision = limiter.try_acquire("alice", 1).await;
-/// println!("{decision}"); // allowed: 1 asked, 9 of 10 left
+/// println!("{decision}"); // allowed: cost 1, 9 of 10 left
 /// limiter.refund("alice", decision).await; // names what it undoes
 /// limiter.replace(Quota::per_second(20)).await?; // for every process
 /// # Ok(()) }

@@ -1,4 +1,4 @@
-//! The one place that names the atomics: `core`'s, or loom's when the models run.
+//! Atomics of the library: those of `core`, or loom's in model checks.
 
 #[cfg(not(tollgate_loom))]
 pub(crate) use core::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ pub(crate) use core::sync::atomic::{AtomicU64, Ordering};
 #[cfg(tollgate_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 
-/// Makes constructors `const`, except under loom, whose atomics cannot be made in constants.
+/// Makes constructors `const`, except under loom, whose atomics have no const constructors.
 macro_rules! const_fn {
     ($(#[$attribute:meta])* $visibility:vis const fn $($rest:tt)*) => {
         #[cfg(not(tollgate_loom))]
@@ -18,7 +18,7 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
-/// An array of one expression, in a constant or under loom.
+/// Creates an array from one expression, in const contexts or under loom.
 macro_rules! array_of {
     ($value:expr; $length:expr) => {{
         #[cfg(not(tollgate_loom))]

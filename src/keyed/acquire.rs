@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{BATCH, KeyedLimiter, KeyedLimiterBuilder, KeyedStats};
-use crate::{clock::Time, decision::Decision, quota::Quota, request::nanos};
+use crate::{clock::Time, decision::Decision, duration::saturating_nanos, quota::Quota};
 
 impl KeyedLimiter {
     /// A limiter that tells `max_keys` keys apart. Zero counts as one.
@@ -56,7 +56,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     #[inline(always)]
     #[must_use = "a decision says whether the request may go on"]
     pub fn try_acquire_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32) -> Decision {
-        self.decide(self.hash(key), Time::At(nanos(now)), cost)
+        self.decide(self.hash(key), Time::At(saturating_nanos(now)), cost)
     }
 
     /// Takes `cost` tokens from the key's bucket ahead of time; see
@@ -75,7 +75,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         cost: u32,
         max_wait: Duration,
     ) -> Decision {
-        self.queue(self.hash(key), nanos(now), cost, max_wait)
+        self.queue(self.hash(key), saturating_nanos(now), cost, max_wait)
     }
 
     /// Decides many requests at once, all at the same time, and calls `each` with the number of

@@ -19,8 +19,8 @@ use super::{
     table::{Table, WhenFull},
 };
 use crate::{
+    attempt::Attempt,
     decision::{Decision, Outcome},
-    request::Request,
     state::State,
     sync::Ordering,
 };
@@ -47,7 +47,7 @@ impl Table {
     /// moved; start over.
     #[cold]
     #[inline(never)]
-    pub(super) fn insert(&self, place: &Place, request: &Request<'_>) -> Option<Decision> {
+    pub(super) fn insert(&self, place: &Place, request: &Attempt<'_>) -> Option<Decision> {
         let _closed = self.latches.close(place.home);
         let survey = self.survey(place, request.tick)?;
         if survey.free == 0 {
@@ -114,7 +114,7 @@ impl Table {
     fn claim(&self, slot: &Slot, old: u64, tick: u64, units: u64, allow: Allow) -> Option<State> {
         let word = slot[WORD].load(Ordering::Acquire);
         let state = self.layout.unpack(word);
-        let next = self.layout.hand_over(state, tick, units, old == UNUSED)?;
+        let next = self.layout.claim(state, tick, units, old == UNUSED)?;
         match allow {
             Allow::Free if !self.layout.is_free(state, tick) => return None,
             Allow::Free => {}
@@ -136,17 +136,17 @@ impl Table {
     fn saturated(
         &self,
         place: &Place,
-        request: &Request<'_>,
+        request: &Attempt<'_>,
         survey: &Survey<'_>,
     ) -> Option<Decision> {
         let (slot, settled) = self.nearest_to_full(survey);
         let at_end_of_time = self
             .layout
-            .hand_over(settled, survey.tick, request.units(), false)
+            .claim(settled, survey.tick, request.units(), false)
             .is_none();
         if self.when_full == WhenFull::RefuseNewcomer || at_end_of_time {
             self.saturated.fetch_add(1, Ordering::Relaxed);
-            return Some(request.declined(settled, Outcome::TableFull));
+            return Some(request.uncharged(settled, Outcome::TableFull));
         }
         let next = self.take_over(
             slot,
@@ -163,7 +163,7 @@ impl Table {
         let settled = |(slot, word): (&'a Slot, u64)| {
             (
                 slot,
-                self.layout.settle(self.layout.unpack(word), survey.tick),
+                self.layout.refill_to(self.layout.unpack(word), survey.tick),
             )
         };
         let nearer = |a: (&'a Slot, State), b: (&'a Slot, State)| {

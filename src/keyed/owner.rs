@@ -7,7 +7,7 @@ use super::{
     memory::Place,
     table::Table,
 };
-use crate::{clock::Time, decision::Decision, request::Request};
+use crate::{attempt::Attempt, clock::Time, decision::Decision};
 
 /// The bucket of one key, in one generation.
 pub(super) enum Owner<'a> {
@@ -38,7 +38,7 @@ impl Generation {
         if self.rules.is_empty()
             && let Some(decision) = self.table.hit(hash, time, cost)
         {
-            return decision.of(self.table_origin);
+            return decision.with_origin(self.table_origin);
         }
         self.decide_anyhow(hash, time, cost)
     }
@@ -57,15 +57,15 @@ impl Owner<'_> {
         match self {
             Owner::Rule(rule) => rule
                 .bucket
-                .decide(Request::take(rule.bucket.layout(), now_nanos, cost))
-                .of(rule.origin),
+                .decide(Attempt::immediate(rule.bucket.layout(), now_nanos, cost))
+                .with_origin(rule.origin),
             Owner::Table {
                 table,
                 place,
                 origin,
             } => table
-                .decide(place, &Request::take(&table.layout, now_nanos, cost))
-                .of(*origin),
+                .decide(place, &Attempt::immediate(&table.layout, now_nanos, cost))
+                .with_origin(*origin),
         }
     }
 
@@ -74,13 +74,13 @@ impl Owner<'_> {
         match self {
             Owner::Rule(rule) => rule
                 .bucket
-                .queue(Request::reserve(
+                .decide_reservation(Attempt::reservation(
                     rule.bucket.layout(),
                     now_nanos,
                     cost,
                     max_wait,
                 ))
-                .of(rule.origin),
+                .with_origin(rule.origin),
             Owner::Table {
                 table,
                 place,
@@ -88,9 +88,9 @@ impl Owner<'_> {
             } => table
                 .queue(
                     place,
-                    &Request::reserve(&table.layout, now_nanos, cost, max_wait),
+                    &Attempt::reservation(&table.layout, now_nanos, cost, max_wait),
                 )
-                .of(*origin),
+                .with_origin(*origin),
         }
     }
 

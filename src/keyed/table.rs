@@ -25,11 +25,11 @@ use super::{
     sync::Backoff,
 };
 use crate::{
+    attempt::{Attempt, Transition},
     clock::Time,
     decision::Decision,
     holes::{Hole, Holes},
     quota::Quota,
-    request::{Request, Step},
     state::{Layout, State},
     sync::{AtomicU64, Ordering},
 };
@@ -71,7 +71,7 @@ impl Table {
     pub(super) fn new(quota: &Quota, sets: usize, when_full: WhenFull) -> Option<Table> {
         let counter = || CachePadded::new(AtomicU64::new(0));
         Some(Table {
-            layout: Layout::of(quota),
+            layout: quota.layout(),
             memory: Memory::new(sets)?,
             latches: Latches::new(sets),
             when_full,
@@ -105,17 +105,21 @@ impl Table {
             None => self.find_further(&self.place(hash))?,
         };
         // The clock is read while the slot is on its way from memory.
-        self.decide_on(slot, tag, &Request::take(&self.layout, time.nanos(), cost))
+        self.decide_on(
+            slot,
+            tag,
+            &Attempt::immediate(&self.layout, time.nanos(), cost),
+        )
     }
 
-    pub(super) fn decide(&self, place: &Place, request: &Request<'_>) -> Decision {
+    pub(super) fn decide(&self, place: &Place, request: &Attempt<'_>) -> Decision {
         let backoff = Backoff::default();
         loop {
             if let Some(slot) = self.find(place) {
                 if let Some(decision) = self.decide_on(slot, place.tag, request) {
                     return decision;
                 }
-            } else if let Some(decision) = request.without_charge() {
+            } else if let Some(decision) = request.decide_without_charge() {
                 // Nothing to write: no reason to take up room.
                 return decision;
             } else if let Some(decision) = self.insert(place, request) {
@@ -130,14 +134,14 @@ impl Table {
 
     /// `None`: the slot is no longer ours, or the word has changed.
     #[inline(always)]
-    fn decide_on(&self, slot: &Slot, tag: u64, request: &Request<'_>) -> Option<Decision> {
+    fn decide_on(&self, slot: &Slot, tag: u64, request: &Attempt<'_>) -> Option<Decision> {
         let word = self.confirmed_word(slot, tag)?;
-        match request.step(word) {
-            Step::Write(next, charged) => self
+        match request.transition(word) {
+            Transition::Write(next, charged) => self
                 .swap(slot, word, next)
                 .then(|| request.charged(self.layout.unpack(next), charged)),
-            Step::Answer(settled, outcome) => {
-                Some(request.declined(self.layout.unpack(settled), outcome))
+            Transition::Unchanged(settled, outcome) => {
+                Some(request.uncharged(self.layout.unpack(settled), outcome))
             }
         }
     }
@@ -174,7 +178,7 @@ impl Table {
     }
 
     /// Decides for one who would wait: in a hole that somebody has left, or at the end.
-    pub(super) fn queue(&self, place: &Place, request: &Request<'_>) -> Decision {
+    pub(super) fn queue(&self, place: &Place, request: &Attempt<'_>) -> Decision {
         let sell = |hole: Hole| {
             let sold = Cell::new(None);
             self.update(place, |state| {
@@ -221,7 +225,7 @@ impl Table {
             .iter()
             .map(|slot| slot[WORD].load(Ordering::Relaxed));
         words
-            .filter(|&word| self.layout.settle(self.layout.unpack(word), tick).spent > 0)
+            .filter(|&word| self.layout.refill_to(self.layout.unpack(word), tick).spent > 0)
             .count()
     }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{KeyedLimiter, owner::Owner};
 use crate::{
     decision::{Decision, Refused},
-    wait::{Turn, wait_for},
+    wait::{self, Reservable},
 };
 
 impl<S: BuildHasher + Sync> KeyedLimiter<S> {
@@ -38,7 +38,7 @@ impl<S: BuildHasher + Sync> KeyedLimiter<S> {
         key: &K,
         cost: u32,
     ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<'_, K, S> {
-        wait_for(
+        wait::acquire(
             KeyTurn {
                 limiter: self,
                 hash: self.hash(key),
@@ -59,7 +59,7 @@ impl<S: BuildHasher + Sync> KeyedLimiter<S> {
         cost: u32,
         deadline: Instant,
     ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<'_, K, S> {
-        wait_for(
+        wait::acquire(
             KeyTurn {
                 limiter: self,
                 hash: self.hash(key),
@@ -84,7 +84,7 @@ impl<S> Clone for KeyTurn<'_, S> {
 
 impl<S> Copy for KeyTurn<'_, S> {}
 
-impl<S: BuildHasher> Turn for KeyTurn<'_, S> {
+impl<S: BuildHasher> Reservable for KeyTurn<'_, S> {
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision {
         self.limiter
             .queue(self.hash, self.limiter.clock.nanos(), cost, max_wait)
@@ -94,7 +94,7 @@ impl<S: BuildHasher> Turn for KeyTurn<'_, S> {
         self.limiter.refund_hash(self.hash, decision)
     }
 
-    fn holds(self, decision: Decision) -> bool {
+    fn is_reserved(self, decision: Decision) -> bool {
         self.limiter
             .current
             .with(|generation| generation.owner(self.hash).counts(decision))
@@ -107,7 +107,7 @@ impl Owner<'_> {
         let stamp = decision.charge().0.stamp;
         self.origin() == decision.origin()
             && match self {
-                Owner::Rule(rule) => rule.bucket.counts(stamp),
+                Owner::Rule(rule) => rule.bucket.is_refundable(stamp),
                 Owner::Table { table, place, .. } => table.counts(place, stamp),
             }
     }

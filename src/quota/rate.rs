@@ -1,25 +1,12 @@
-//! From a rate as people type it, a decimal number, to an exact ratio, and back.
+//! Conversion between decimal rates and exact ratios.
 
-use super::{MAX_PERIOD_NANOS, Quota, SECOND};
+use super::{MAX_PERIOD_NANOS, SECOND};
 
-/// Of a float, without the first, which is always 1.
+/// Mantissa bits of an `f64`, without the leading bit, which is always 1.
 const MANTISSA_BITS: u32 = 52;
 
-/// Quotas are equal when they allow the same: `60/minute, capacity 5` is `1/second, capacity 5`.
-impl PartialEq for Quota {
-    fn eq(&self, other: &Quota) -> bool {
-        let cross = |a: &Quota, b: &Quota| u128::from(a.tokens) * u128::from(b.period_nanos);
-        self.capacity == other.capacity
-            && self.kind == other.kind
-            && self.debt() == other.debt()
-            && cross(self, other) == cross(other, self)
-    }
-}
-
-impl Eq for Quota {}
-
-/// Tokens and nanoseconds: the simplest ratio that reads back as `rate`, with a period of whole
-/// seconds if there is one.
+/// Returns the simplest ratio of tokens to nanoseconds that converts back to `rate`, with a period
+/// of whole seconds if there is one.
 pub(super) fn simplest_ratio(rate: f64) -> Option<(u64, u64)> {
     let (tokens, seconds) = exact_ratio(rate)?;
     let (p, q) = convergent((tokens, seconds), MAX_PERIOD_NANOS / SECOND, |p, q| {
@@ -36,12 +23,12 @@ pub(super) fn simplest_ratio(rate: f64) -> Option<(u64, u64)> {
     Some((u64::try_from(p).ok()?, u64::try_from(q).ok()?))
 }
 
-/// The first convergent of the continued fraction of a ratio that is good enough, or the last whose
-/// denominator is not above `most` (Knuth, The Art of Computer Programming 2, 4.5.3).
+/// Returns the first convergent of a ratio's continued fraction that `is_close_enough`, or the last
+/// one whose denominator is at most `most` (Knuth, The Art of Computer Programming 2, 4.5.3).
 fn convergent(
     (numerator, denominator): (u128, u128),
     most: u64,
-    good: impl Fn(u128, u128) -> bool,
+    is_close_enough: impl Fn(u128, u128) -> bool,
 ) -> (u128, u128) {
     let (mut numerator, mut denominator) = (numerator, denominator);
     let (mut p0, mut q0, mut p, mut q) = (0_u128, 1_u128, 1_u128, 0_u128);
@@ -55,7 +42,7 @@ fn convergent(
             break;
         }
         (p0, q0, p, q) = (p, q, p1, q1);
-        if good(p, q) {
+        if is_close_enough(p, q) {
             break;
         }
         (numerator, denominator) = (denominator, rest);
@@ -63,7 +50,7 @@ fn convergent(
     (p, q)
 }
 
-/// `rate` as mantissa and power of two, for 2⁻³³ < rate <= 10⁹: both sides are below 2⁸⁷.
+/// Returns `rate` as a ratio with a power of two, for 2⁻³³ < rate <= 10⁹: both terms are below 2⁸⁷.
 fn exact_ratio(rate: f64) -> Option<(u128, u128)> {
     let bits = rate.to_bits();
     let mantissa = u128::from(bits & ((1 << MANTISSA_BITS) - 1) | 1 << MANTISSA_BITS);
@@ -75,19 +62,19 @@ fn exact_ratio(rate: f64) -> Option<(u128, u128)> {
     }
 }
 
-/// The number nearest to a ratio of integers, the lower one below 2⁶⁴.
+/// Returns the `f64` nearest to a ratio of integers; the denominator is below 2⁶⁴.
 ///
-/// Rounded once: the quotient has more bits than a float holds, and what it leaves over counts as
-/// one more behind them.
+/// Rounds once: the quotient has more bits than a float holds, and a non-zero remainder is kept as
+/// a sticky bit.
 pub(super) fn nearest(numerator: u128, denominator: u128) -> f64 {
     let shift = numerator.leading_zeros().min(127);
     let shifted = numerator << shift;
     let quotient = (shifted / denominator) | u128::from(!shifted.is_multiple_of(denominator));
-    // Two to the power of -shift.
+    // 2 to the power of -shift.
     quotient as f64 * f64::from_bits(u64::from(1023 - shift) << MANTISSA_BITS)
 }
 
-/// The same ratio in lowest terms.
+/// Returns the ratio in lowest terms.
 pub(super) fn reduced(numerator: u128, denominator: u128) -> (u128, u128) {
     let (mut a, mut b) = (numerator, denominator);
     while b != 0 {

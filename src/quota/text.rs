@@ -1,10 +1,10 @@
-//! Quotas as people write them, `100/hour, capacity 20`: reading, and printing what can be read.
+//! Text form of quotas, such as `100/hour, capacity 20`: parsing and formatting.
 
 use core::{fmt, str::FromStr};
 
 use super::{DAY, HOUR, Kind, MAX_PERIOD_NANOS, MINUTE, Quota, QuotaError, SECOND, rate};
 
-/// Name for one, name behind a count, and length.
+/// Units of a period: name without a count, name after a count, length in nanoseconds.
 const UNITS: [(&str, &str, u64); 7] = [
     ("day", "d", DAY),
     ("hour", "h", HOUR),
@@ -15,19 +15,19 @@ const UNITS: [(&str, &str, u64); 7] = [
     ("ns", "ns", 1),
 ];
 
-/// `100/hour`, `1/36s`, `100 per 2h, all at once`, each followed by `, capacity N` and `, debt N`
-/// where they are not the default: what [`Quota::from_str`] reads.
+/// Formats as `100/hour`, `1/36s` or `100 per 2h, all at once`, followed by `, capacity N` and `,
+/// debt N` where they differ from the default. [`Quota::from_str`] parses the result.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (one, many, length) = UNITS
+        let (bare_name, counted_name, length) = UNITS
             .into_iter()
             .find(|(_, _, length)| self.period_nanos.is_multiple_of(*length))
             .unwrap_or(UNITS[6]);
         let separator = if self.is_interval() { " per " } else { "/" };
         write!(f, "{}{separator}", self.tokens)?;
         match self.period_nanos / length {
-            1 => f.write_str(one)?,
-            count => write!(f, "{count}{many}")?,
+            1 => f.write_str(bare_name)?,
+            count => write!(f, "{count}{counted_name}")?,
         }
         if self.is_interval() {
             f.write_str(", all at once")?;
@@ -47,17 +47,17 @@ impl fmt::Debug for Quota {
     }
 }
 
-/// Reads `5/s`, `0.5 per second`, `100/hour, capacity 20`, `1/36525d`, `100 per hour, all at once`,
-/// `10/min, debt 500`.
+/// Parses texts such as `5/s`, `0.5 per second`, `100/hour, capacity 20`, `1/36525d`, `100 per
+/// hour, all at once` and `10/min, debt 500`.
 ///
 /// The number before `/` or `per` may have decimals, which are exact. A period is `h`, `2h` or `1h
-/// 30min`. Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and their names, with or without an
-/// `s`. Without a capacity it is the number itself, rounded up.
+/// 30min`. Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and their names, singular or plural.
+/// The default capacity is the number itself, rounded up.
 impl FromStr for Quota {
     type Err = QuotaError;
 
     fn from_str(text: &str) -> Result<Quota, QuotaError> {
-        let mut input = Input { text, at: 0 };
+        let mut input = Cursor::new(text);
         let (mantissa, decimals) = input.decimal()?;
         if !input.take("/") && !input.take("per") {
             return Err(input.expected("'/' or 'per'"));
@@ -76,11 +76,12 @@ impl FromStr for Quota {
 struct Options {
     capacity: Option<u32>,
     debt: Option<u32>,
+    /// Position after `all at once`, for the errors that concern it.
     at_once: Option<usize>,
 }
 
 impl Options {
-    fn read(&mut self, input: &mut Input<'_>) -> Result<(), QuotaError> {
+    fn read(&mut self, input: &mut Cursor<'_>) -> Result<(), QuotaError> {
         if input.take("capacity") && self.capacity.is_none() {
             self.capacity = Some(input.integer()?);
         } else if input.take("debt") && self.debt.is_none() {
@@ -107,7 +108,7 @@ impl Options {
                     "a whole number of tokens up to 4294967295 before 'all at once'",
                 ))?;
                 if self.capacity.is_some_and(|other| other != capacity) {
-                    return Err(syntax("no other capacity than what comes back at once"));
+                    return Err(syntax("a capacity equal to the number of tokens"));
                 }
                 Quota::validated(capacity, u64::from(capacity), window, Kind::Interval)?
             }
@@ -130,7 +131,7 @@ impl Options {
     }
 }
 
-/// Tokens and nanoseconds, kept as they were typed where no decimals stand in the way.
+/// Returns tokens and nanoseconds, unreduced unless there are decimals.
 fn ratio(mantissa: u64, decimals: u32, period_nanos: u128) -> Result<(u64, u64), QuotaError> {
     if mantissa == 0 {
         return Err(QuotaError::ZeroTokens);
@@ -138,7 +139,7 @@ fn ratio(mantissa: u64, decimals: u32, period_nanos: u128) -> Result<(u64, u64),
     let tokens = u128::from(mantissa);
     let (tokens, nanos) = match decimals {
         0 => (tokens, period_nanos),
-        // At most 2⁶⁴ units of a day, times 10¹⁸: checked, since it can pass 128 bits.
+        // At most 2⁶⁴ days, times 10¹⁸: this can exceed 128 bits, so it is checked.
         _ => match period_nanos.checked_mul(10_u128.pow(decimals)) {
             Some(nanos) => rate::reduced(tokens, nanos),
             None => (tokens, u128::MAX),
@@ -146,7 +147,8 @@ fn ratio(mantissa: u64, decimals: u32, period_nanos: u128) -> Result<(u64, u64),
     };
     match (u64::try_from(tokens), u64::try_from(nanos)) {
         (Ok(tokens), Ok(nanos)) if nanos <= MAX_PERIOD_NANOS => Ok((tokens, nanos)),
-        _ if decimals == 0 => Ok((1, u64::MAX)),
+        // Too long for a quota, which refuses it with the value.
+        (_, nanos) if decimals == 0 => Ok((1, nanos.unwrap_or(u64::MAX))),
         _ => Err(QuotaError::Syntax {
             at: 0,
             expected: "fewer decimals, or a ratio such as 1/3s: the exact period would be longer than a century",
@@ -154,13 +156,17 @@ fn ratio(mantissa: u64, decimals: u32, period_nanos: u128) -> Result<(u64, u64),
     }
 }
 
-/// A cursor over the text; spaces between words do not count.
-pub(crate) struct Input<'a> {
-    pub(crate) text: &'a str,
-    pub(crate) at: usize,
+/// Cursor over the text of a quota; skips whitespace between words.
+pub(super) struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
 }
 
-impl Input<'_> {
+impl<'a> Cursor<'a> {
+    pub(super) fn new(text: &'a str) -> Cursor<'a> {
+        Cursor { text, at: 0 }
+    }
+
     fn expected(&self, expected: &'static str) -> QuotaError {
         QuotaError::Syntax {
             at: self.at,
@@ -187,7 +193,7 @@ impl Input<'_> {
         found
     }
 
-    fn digits(&mut self) -> &str {
+    fn digits(&mut self) -> &'a str {
         let start = self.at;
         while self
             .text
@@ -202,14 +208,14 @@ impl Input<'_> {
 
     fn integer<T: FromStr>(&mut self) -> Result<T, QuotaError> {
         self.peek();
-        let refused = self.expected("a whole number that fits");
-        self.digits().parse().map_err(|_| refused)
+        let error = self.expected("a whole number in range");
+        self.digits().parse().map_err(|_| error)
     }
 
-    /// All digits as one number, and how many of them were decimals.
+    /// Parses a decimal number; returns all digits as one integer, and the number of decimals.
     fn decimal(&mut self) -> Result<(u64, u32), QuotaError> {
         self.peek();
-        let refused = self.expected("a positive number of at most 18 digits");
+        let error = self.expected("a positive number of at most 18 digits");
         let (mut mantissa, mut digits, mut decimals) = (Some(0_u64), 0, 0);
         let mut add = |part: &str| {
             digits += part.len();
@@ -227,18 +233,18 @@ impl Input<'_> {
             self.at += 1;
             decimals = add(self.digits()) - whole;
         }
-        // A quota may have more tokens than 18 digits say, and what it prints must read back; its
-        // decimals are never more.
+        // A whole number may exceed 18 digits, since every formatted quota must parse; a number of
+        // decimals may not.
         match (mantissa, u32::try_from(decimals)) {
             (Some(mantissa), Ok(decimals)) if digits > 0 && decimals <= 18 => {
                 Ok((mantissa, decimals))
             }
-            _ => Err(refused),
+            _ => Err(error),
         }
     }
 
-    /// A unit, or counts with units: `h`, `2h`, `1h 30min`.
-    pub(crate) fn period_nanos(&mut self) -> Result<u128, QuotaError> {
+    /// Parses a unit, or counts with units: `h`, `2h`, `1h 30min`.
+    pub(super) fn period_nanos(&mut self) -> Result<u128, QuotaError> {
         if !self.at_digit() {
             return Ok(u128::from(self.unit()?));
         }
@@ -250,7 +256,8 @@ impl Input<'_> {
         Ok(nanos)
     }
 
-    pub(crate) fn end(&mut self, expected: &'static str) -> Result<(), QuotaError> {
+    /// Returns an error unless only whitespace is left.
+    pub(super) fn end(&mut self, expected: &'static str) -> Result<(), QuotaError> {
         if self.peek().is_some() {
             Err(self.expected(expected))
         } else {

@@ -107,7 +107,7 @@ impl RedisLimiter {
                 Some(heard) => heard,
                 None => self.try_acquire(key, 0).await,
             };
-            return Err(found.too_late(cost));
+            return Err(found.deadline_refusal(cost));
         };
         loop {
             let decision = self.try_acquire(key, cost).await;
@@ -125,9 +125,9 @@ impl RedisLimiter {
         let cost = decision.cost();
         let wait = match decision.outcome() {
             Outcome::Refused => match (decision.retry_after(), left) {
-                (None, Some(_)) => return Break(Err(decision.too_late(cost))),
+                (None, Some(_)) => return Break(Err(decision.deadline_refusal(cost))),
                 (Some(wait), Some(left)) if wait > left || left.is_zero() => {
-                    return Break(Err(decision.too_late(cost)));
+                    return Break(Err(decision.deadline_refusal(cost)));
                 }
                 (wait, _) => wait.map_or(LONGEST, with_margin),
             },

@@ -70,9 +70,9 @@ impl SharedDecision {
         }
     }
 
-    /// See [`Decision::too_late`].
-    pub(super) fn too_late(self, cost: u32) -> Refused {
-        self.decision.too_late(cost)
+    /// See [`Decision::deadline_refusal`].
+    pub(super) fn deadline_refusal(self, cost: u32) -> Refused {
+        self.decision.deadline_refusal(cost)
     }
 
     /// Itself, when it allows.

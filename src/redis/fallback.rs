@@ -8,11 +8,11 @@ use super::{
     settings::{Owner, Settings},
 };
 use crate::{
+    attempt::Attempt,
     clock::Clock,
     decision::{Decision, Outcome},
     keyed::{BuildError, KeyedLimiter},
     quota::{Kind, MAX_PERIOD_NANOS, Quota},
-    request::Request,
     state::{Layout, State},
 };
 
@@ -128,7 +128,8 @@ fn made_up(layout: &Layout, cost: u32, outcome: Outcome, source: DecisionSource)
     } else {
         layout.capacity
     };
-    let decision = Request::take(layout, 0, cost).declined(State { spent, stamp: 0 }, outcome);
+    let decision =
+        Attempt::immediate(layout, 0, cost).uncharged(State { spent, stamp: 0 }, outcome);
     SharedDecision::without_redis(decision, source)
 }
 

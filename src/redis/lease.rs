@@ -59,7 +59,7 @@ use node::Node;
 pub(crate) use node::{Answer, Step};
 pub(crate) use settings::Settings;
 
-use crate::state::{Layout, State, Terms};
+use crate::state::{Layout, ScaledQuota, State};
 
 /// What a process asks of the ledger of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ pub(crate) struct Limits {
 impl Limits {
     /// For a fraction of the capacity. `None`: that is less than a token, and everything is decided
     /// one by one.
-    pub(crate) fn of(terms: &Terms, fraction: f64, lifetime: u64) -> Option<Limits> {
+    pub(crate) fn of(terms: &ScaledQuota, fraction: f64, lifetime: u64) -> Option<Limits> {
         // 0.29 × 100 is 28.999999999999996 in floating point, and 29 to whoever wrote it.
         let most = (fraction * f64::from(terms.capacity_tokens()) + 1e-6) as u32;
         (most > 0).then_some(Limits {

@@ -24,7 +24,7 @@ use super::{
     lease::{Limits, Settings, keys::Keys},
     terms::Limit,
 };
-use crate::request::nanos;
+use crate::duration::saturating_nanos;
 
 /// How long a lease lasts. A crash loses what was out, at most the fraction and at most for so long
 /// a use of the key; while a shorter lease makes more messages: a key that is used less often than
@@ -49,13 +49,13 @@ impl Leasing {
     /// For the keys of a quota, as many as may have it. `None`: it is too small, and its tokens are
     /// taken one by one.
     pub(super) fn keys(&self, limit: &Limit, most: usize) -> Option<Keys> {
-        let limits = Limits::of(&limit.layout.terms, self.fraction, self.lifetime_micros())?;
+        let limits = Limits::of(&limit.layout.scaled, self.fraction, self.lifetime_micros())?;
         // Each key has a number of its own.
         let settings = Settings {
             node: 0,
             layout: limit.layout,
             limits,
-            timeout: nanos(self.timeout),
+            timeout: saturating_nanos(self.timeout),
         };
         Some(Keys::new(settings, most))
     }

@@ -24,9 +24,9 @@ use super::{
     settings::{Names, Owner, Settings},
 };
 use crate::{
+    attempt::Attempt,
     clock::Clock,
     decision::{Decision, Outcome},
-    request::Request,
     state::State,
 };
 
@@ -275,14 +275,14 @@ impl Shared {
 /// What a reply means, as a decision like any other.
 fn decision(owner: &Owner, cost: u32, taken: Taken) -> Decision {
     let layout = &owner.limit.layout;
-    let request = Request::take(layout, taken.micros.saturating_mul(1000), cost);
+    let request = Attempt::immediate(layout, taken.micros.saturating_mul(1000), cost);
     let state = State {
         spent: taken.spent,
         stamp: taken.stamp,
     };
     match taken.taken {
         true => request.charged(state, request.units()),
-        false if cost == 0 => request.declined(state, Outcome::Allowed),
-        false => request.declined(state, request.refusal()),
+        false if cost == 0 => request.uncharged(state, Outcome::Allowed),
+        false => request.uncharged(state, request.refusal()),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     quota::Quota,
-    state::{Layout, Terms},
+    state::{Layout, ScaledQuota},
 };
 
 /// Binary places in a digit of the scripts' long multiplication.
@@ -21,13 +21,13 @@ pub(super) struct Limit {
 
 impl Limit {
     pub(super) fn new(quota: Quota) -> Limit {
-        let layout = Layout::apart(&quota);
-        let Terms {
+        let layout = quota.unpacked_layout();
+        let ScaledQuota {
             capacity,
             window,
             tick_bits,
             ..
-        } = layout.terms;
+        } = layout.scaled;
         let numbers = [
             layout.units(1) as f64,
             capacity as f64,

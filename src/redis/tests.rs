@@ -96,7 +96,7 @@ impl Both<'_> {
     fn take(&mut self, micros: u64, cost: u32) -> Result<(), TestCaseError> {
         let layout = &self.limit.layout;
         let (tick, units) = (layout.tick(micros * 1000), layout.units(cost));
-        let settled = layout.settle(self.state, tick);
+        let settled = layout.refill_to(self.state, tick);
         let asks = cost > 0 && cost <= layout.capacity_tokens();
         let sold = asks
             .then(|| layout.reserve(self.state, tick, units, tick).ok())
@@ -154,7 +154,7 @@ impl Both<'_> {
         let tick = tick.min(self.limit.layout.last_tick());
         self.limit
             .layout
-            .terms
+            .scaled
             .nanos_at(tick)
             .map_or(0, |nanos| nanos.div_ceil(1000))
     }

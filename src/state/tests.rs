@@ -1,40 +1,45 @@
-use std::time::Duration;
+use super::{Layout, LayoutParams, State};
 
-use super::{Layout, State};
-use crate::quota::Quota;
+const SECOND: u64 = 1_000_000_000;
+const CENTURY: u64 = 36_525 * 86_400 * SECOND;
 
-fn extremes() -> Vec<Quota> {
-    let century = Duration::from_secs(36_525 * 86_400);
-    let mut quotas = Vec::new();
+/// Layout parameters at the bounds of capacity, rate, window and debt.
+fn extremes() -> Vec<LayoutParams> {
+    let mut extremes = Vec::new();
     for capacity in [1, 2, 10, 1000, 1 << 20, u32::MAX] {
-        for (tokens, period) in [
-            (1, century),
-            (1, Duration::from_secs(1)),
-            (1_000_000_000, Duration::from_secs(1)),
-        ] {
-            quotas.push(Quota::new(capacity, tokens, period).unwrap());
-            quotas.push(
-                Quota::new(capacity, tokens, period)
-                    .unwrap()
-                    .try_with_debt(0)
-                    .unwrap(),
-            );
+        let default_debt = capacity.max(1000);
+        for (tokens, period_nanos) in [(1, CENTURY), (1, SECOND), (1_000_000_000, SECOND)] {
+            for debt in [default_debt, 0] {
+                extremes.push(LayoutParams {
+                    capacity,
+                    debt,
+                    tokens,
+                    period_nanos,
+                    is_interval: false,
+                });
+            }
         }
-        for window in [Duration::from_secs(5), Duration::from_secs(3600), century] {
-            quotas.push(Quota::try_interval(capacity, window).unwrap());
+        for period_nanos in [5 * SECOND, 3600 * SECOND, CENTURY] {
+            extremes.push(LayoutParams {
+                capacity,
+                debt: default_debt,
+                tokens: capacity.into(),
+                period_nanos,
+                is_interval: true,
+            });
         }
     }
-    quotas
+    extremes
 }
 
 #[test]
-fn a_word_round_trips_at_its_edges() {
-    for quota in extremes() {
-        let layout = Layout::of(&quota);
+fn words_round_trip_at_the_bounds() {
+    for params in extremes() {
+        let layout = Layout::packed(&params);
         for spent in [0, 1, layout.capacity, layout.limit] {
             for stamp in [0, 1, layout.last_tick(), layout.max_stamp] {
                 let state = State { spent, stamp };
-                assert_eq!(layout.unpack(layout.pack(state)), state, "{quota}");
+                assert_eq!(layout.unpack(layout.pack(state)), state, "{params:?}");
             }
         }
         assert_eq!(layout.unpack(0), State { spent: 0, stamp: 0 });
@@ -43,17 +48,17 @@ fn a_word_round_trips_at_its_edges() {
 
 #[test]
 fn stamps_reach_the_horizon_and_stop_there() {
-    for quota in extremes() {
-        let layout = Layout::of(&quota);
-        assert!(layout.last_tick() <= layout.max_stamp, "{quota}");
-        assert_eq!(layout.tick(u64::MAX), layout.last_tick(), "{quota}");
+    for params in extremes() {
+        let layout = Layout::packed(&params);
+        assert!(layout.last_tick() <= layout.max_stamp, "{params:?}");
+        assert_eq!(layout.tick(u64::MAX), layout.last_tick(), "{params:?}");
     }
 }
 
 #[test]
-fn a_tick_comes_at_the_nanosecond_it_was_promised() {
-    for quota in extremes() {
-        let layout = Layout::of(&quota);
+fn nanos_at_is_the_first_nanosecond_of_a_tick() {
+    for params in extremes() {
+        let layout = Layout::packed(&params);
         for tick in [
             1,
             2,
@@ -65,10 +70,10 @@ fn a_tick_comes_at_the_nanosecond_it_was_promised() {
         ] {
             if tick <= layout.last_tick() {
                 let nanos = layout.nanos_at(tick).unwrap();
-                assert!(layout.tick(nanos) >= tick, "{quota}: tick {tick}");
-                assert!(layout.tick(nanos - 1) < tick, "{quota}: tick {tick}");
+                assert!(layout.tick(nanos) >= tick, "{params:?}: tick {tick}");
+                assert!(layout.tick(nanos - 1) < tick, "{params:?}: tick {tick}");
             }
         }
-        assert_eq!(layout.nanos_at(layout.last_tick() + 1), None, "{quota}");
+        assert_eq!(layout.nanos_at(layout.last_tick() + 1), None, "{params:?}");
     }
 }

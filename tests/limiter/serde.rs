@@ -67,20 +67,23 @@ fn errors_say_what_is_allowed() {
         (r#""5""#, "expected '/' or 'per'"),
         (
             r#"{"capacity": 10}"#,
-            "either capacity and refill_rate, or capacity and refill, or tokens and time",
+            "expected capacity and refill_rate, capacity and refill, or tokens and time",
         ),
         (
             r#"{"capacity": 10, "refill_rate": 1, "time": 3}"#,
-            "either capacity and refill_rate",
+            "expected capacity and refill_rate, capacity and refill, or tokens and time",
         ),
-        (r#"{"capacity": 0, "refill_rate": 1}"#, "the capacity is 0"),
+        (
+            r#"{"capacity": 0, "refill_rate": 1}"#,
+            "capacity: expected 1 to 4294967295, got 0",
+        ),
         (
             r#"{"capacity": -1, "refill_rate": 1}"#,
             "integer `-1`, expected u32",
         ),
         (
             r#"{"capacity": 10, "refill_rate": 0}"#,
-            "a rate of 0 tokens a second",
+            "rate: expected 3.17e-10 (one per century) to 1000000000 tokens per second, got 0",
         ),
         (
             r#"{"capacity": 10, "refill_rat": 0}"#,
@@ -94,7 +97,10 @@ fn errors_say_what_is_allowed() {
             r#"{"tokens": 10, "time": -0.5}"#,
             "floating point `-0.5`, expected a duration",
         ),
-        (r#"{"tokens": 10, "time": 0}"#, "the window is 0ns"),
+        (
+            r#"{"tokens": 10, "time": 0}"#,
+            "window: expected 1 µs to 36525 days (a century), got 0ns",
+        ),
         (r#"{"tokens": 10, "time": "1h30"}"#, "expected a unit"),
         (
             r#"{"tokens": 10, "time": "1h!"}"#,
@@ -102,7 +108,7 @@ fn errors_say_what_is_allowed() {
         ),
         (
             r#"{"capacity": 10, "refill": {"tokens": 5, "every": "1h", "mode": "interval"}}"#,
-            "refill.tokens",
+            "refill.tokens: expected 10 (the capacity) in mode \"interval\", got 5",
         ),
         (
             r#"{"capacity": 10, "refill": {"every": "1h", "mode": "burst"}}"#,

@@ -157,7 +157,7 @@ async fn what_is_left_is_for_who_is_before() {
         .unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "refused: 1 asked, 2 of 5 left, not before the deadline"
+        "refused: cost 1, 2 of 5 left, deadline too soon"
     );
 }
 

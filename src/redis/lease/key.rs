@@ -157,7 +157,9 @@ impl Key {
 
     /// The bucket was in this state at that time of the server's.
     pub(crate) fn saw(&self, settings: &Settings, state: State, now: u64) {
-        let settled = settings.layout.settle(state, tick(&settings.layout, now));
+        let settled = settings
+            .layout
+            .refill_to(state, tick(&settings.layout, now));
         self.seen.store(
             settings.layout.remaining(settled.spent).into(),
             Ordering::Relaxed,
@@ -238,14 +240,13 @@ mod tests {
     use crate::{
         quota::Quota,
         redis::lease::{Ledger, Limits},
-        state::Layout,
     };
 
     const START: u64 = 1_000_000_000;
 
     fn settings() -> Settings {
-        let layout = Layout::of(&Quota::per_hour(1).with_capacity(100));
-        let limits = Limits::of(&layout.terms, 0.1, 1_000_000).unwrap();
+        let layout = Quota::per_hour(1).with_capacity(100).layout();
+        let limits = Limits::of(&layout.scaled, 0.1, 1_000_000).unwrap();
         Settings {
             node: 7,
             layout,

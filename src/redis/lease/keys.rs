@@ -184,14 +184,13 @@ mod tests {
     use crate::{
         quota::Quota,
         redis::lease::{Answer, Ledger, Limits},
-        state::Layout,
     };
 
     const START: u64 = 1_000_000_000;
 
     fn keys(most: usize) -> Keys {
-        let layout = Layout::of(&Quota::per_hour(1).with_capacity(1000));
-        let limits = Limits::of(&layout.terms, 0.1, 1_000_000).unwrap();
+        let layout = Quota::per_hour(1).with_capacity(1000).layout();
+        let limits = Limits::of(&layout.scaled, 0.1, 1_000_000).unwrap();
         Keys::new(
             Settings {
                 node: 7,

@@ -105,7 +105,7 @@ impl Ledger {
     /// Takes tokens one by one, beside the leases: the state that the charge left, or that refused
     /// it.
     pub(crate) fn take(&mut self, layout: &Layout, now: u64, cost: u32) -> Result<State, State> {
-        let settled = layout.settle(self.state, tick(layout, now));
+        let settled = layout.refill_to(self.state, tick(layout, now));
         if cost > layout.remaining(settled.spent) {
             return Err(settled);
         }
@@ -195,7 +195,7 @@ impl Ledger {
             .iter()
             .filter(|lease| lease.node != ask.node && lease.is_live(now));
         let out: u32 = others.map(|lease| lease.tokens).sum::<u32>() + kept;
-        let settled = layout.settle(self.state, tick(layout, now));
+        let settled = layout.refill_to(self.state, tick(layout, now));
         let spare = limits
             .most
             .saturating_sub(out)
@@ -236,7 +236,7 @@ impl Ledger {
     }
 
     fn charge(&mut self, layout: &Layout, now: u64, units: u64) {
-        let settled = layout.settle(self.state, tick(layout, now));
+        let settled = layout.refill_to(self.state, tick(layout, now));
         self.leases
             .iter_mut()
             .for_each(|lease| lease.owe(|owed| owed.min(settled.spent)));

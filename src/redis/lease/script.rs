@@ -117,7 +117,7 @@ impl Beside {
 
     /// A bucket that nobody has used yet has any stamp.
     fn settled(&self, state: State) -> State {
-        self.layout.settle(state, tick(&self.layout, self.now))
+        self.layout.refill_to(state, tick(&self.layout, self.now))
     }
 
     async fn ask(&mut self, ask: Ask) {

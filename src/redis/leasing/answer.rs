@@ -6,20 +6,20 @@
 //! what other processes have taken since.
 
 use crate::{
+    attempt::Attempt,
     decision::{Decision, Outcome},
     redis::{
         decision::{DecisionSource, SharedDecision},
         lease::key::Key,
         terms::Limit,
     },
-    request::Request,
     state::{Layout, State},
 };
 
 /// Taken from what is on lease, with so many tokens left there.
 #[inline]
 pub(super) fn allowed(limit: &Limit, key: &Key, turn: u64, cost: u32, left: u32) -> SharedDecision {
-    let request = Request::take(&limit.layout, 0, cost);
+    let request = Attempt::immediate(&limit.layout, 0, cost);
     let state = holding(&limit.layout, key.seen().saturating_add(left));
     leased(request.charged(state, request.units()), key.number(), turn)
 }
@@ -34,10 +34,10 @@ pub(super) fn refused(limit: &Limit, key: &Key, now: u64, cost: u32, retry: u64)
         stamp: layout.tick(retry),
         ..holding(layout, known)
     };
-    let there_at = layout.nanos_at(layout.enough_at(state, layout.units(cost)));
+    let there_at = layout.nanos_at(layout.allowed_at(state, layout.units(cost)));
     let now_nanos = there_at.map_or(0, |at| at.saturating_sub(retry));
     leased(
-        Request::take(layout, now_nanos, cost).declined(state, Outcome::Refused),
+        Attempt::immediate(layout, now_nanos, cost).uncharged(state, Outcome::Refused),
         key.number(),
         0,
     )
@@ -45,9 +45,9 @@ pub(super) fn refused(limit: &Limit, key: &Key, now: u64, cost: u32, retry: u64)
 
 /// More than there can ever be.
 pub(super) fn above_capacity(limit: &Limit, known: u32, cost: u32) -> SharedDecision {
-    let request = Request::take(&limit.layout, 0, cost);
+    let request = Attempt::immediate(&limit.layout, 0, cost);
     leased(
-        request.declined(holding(&limit.layout, known), Outcome::CostAboveCapacity),
+        request.uncharged(holding(&limit.layout, known), Outcome::CostAboveCapacity),
         0,
         0,
     )

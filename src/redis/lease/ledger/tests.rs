@@ -11,12 +11,12 @@ const LIMITS: Limits = Limits {
 const START: u64 = 1_000_000_000;
 
 fn slow() -> Layout {
-    Layout::of(&Quota::per_hour(1).with_capacity(100))
+    Quota::per_hour(1).with_capacity(100).layout()
 }
 
 /// One token a second.
 fn ticking() -> Layout {
-    Layout::of(&Quota::per_second(1).with_capacity(20))
+    Quota::per_second(1).with_capacity(20).layout()
 }
 
 fn ask(node: u64, seq: u64, known: u64, kept: u32, back: u32, want: u32) -> Ask {
@@ -33,7 +33,7 @@ fn ask(node: u64, seq: u64, known: u64, kept: u32, back: u32, want: u32) -> Ask 
 
 fn available(ledger: &Ledger, layout: &Layout, now: u64) -> u32 {
     let settled = ledger.clone().take(layout, now, 0).unwrap();
-    layout.remaining(layout.settle(settled, super::tick(layout, now)).spent)
+    layout.remaining(layout.refill_to(settled, super::tick(layout, now)).spent)
 }
 
 fn granted(reply: Option<Reply>) -> u32 {
@@ -183,7 +183,7 @@ fn tokens_come_back_whole_where_the_bucket_was_never_near_full() {
 
 #[test]
 fn so_many_leases_and_no_more_until_one_has_ended() {
-    let layout = Layout::of(&Quota::per_hour(1).with_capacity(1000));
+    let layout = Quota::per_hour(1).with_capacity(1000).layout();
     let (limits, mut ledger) = (
         Limits {
             most: 1000,

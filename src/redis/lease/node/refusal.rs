@@ -44,7 +44,9 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn new(settings: &Settings, state: State, now: u64) -> Seen {
         Seen {
-            settled: settings.layout.settle(state, tick(&settings.layout, now)),
+            settled: settings
+                .layout
+                .refill_to(state, tick(&settings.layout, now)),
             now,
         }
     }
@@ -55,8 +57,8 @@ impl Seen {
 
     /// Nanoseconds until `missing` tokens can be there.
     fn wait(&self, settings: &Settings, missing: u32) -> u64 {
-        let terms = &settings.layout.terms;
-        let at = terms.nanos_at(terms.enough_at(self.settled, terms.units(missing)));
+        let terms = &settings.layout.scaled;
+        let at = terms.nanos_at(terms.allowed_at(self.settled, terms.units(missing)));
         at.map_or(u64::MAX, |at| {
             at.saturating_sub(self.now.saturating_mul(1000))
         })

@@ -2,7 +2,6 @@ use super::{Answer, Node, Step};
 use crate::{
     quota::Quota,
     redis::lease::{Ask, Balance, Ledger, Limits, Reply, Settings},
-    state::Layout,
 };
 
 const MILLI: u64 = 1_000_000;
@@ -20,8 +19,8 @@ struct Pair {
 
 impl Pair {
     fn new(quota: Quota) -> Pair {
-        let layout = Layout::of(&quota);
-        let limits = Limits::of(&layout.terms, 0.1, 1_000_000).unwrap();
+        let layout = quota.layout();
+        let limits = Limits::of(&layout.scaled, 0.1, 1_000_000).unwrap();
         let settings = Settings {
             node: 7,
             layout,

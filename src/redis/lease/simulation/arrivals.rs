@@ -84,7 +84,7 @@ impl World {
         }
         let settled = self
             .layout
-            .settle(reply.state, tick(&self.layout, reply.now));
+            .refill_to(reply.state, tick(&self.layout, reply.now));
         let missing = ask.need.saturating_sub(reply.kept).max(1);
         if reply.granted == 0 && ask.want > 0 && self.layout.remaining(settled.spent) < missing {
             process.refused(asked)?;

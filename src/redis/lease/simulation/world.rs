@@ -81,11 +81,11 @@ impl World {
     pub(super) fn new(seed: u64, trace: bool) -> World {
         let mut random = Random::new(seed);
         let quota = quota(&mut random);
-        let layout = Layout::of(&quota);
+        let layout = quota.layout();
         let lifetime = [200_000, 500_000, 1_000_000][random.below(3) as usize];
         let fraction = [0.1, 0.3, 0.5, 1.0][random.below(4) as usize];
         let limits =
-            Limits::of(&layout.terms, fraction, lifetime).unwrap_or(Limits { most: 1, lifetime });
+            Limits::of(&layout.scaled, fraction, lifetime).unwrap_or(Limits { most: 1, lifetime });
         let weather = [
             Weather::Calm,
             Weather::Rough,

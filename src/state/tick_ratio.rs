@@ -1,7 +1,7 @@
-//! From nanoseconds to ticks, by one multiplication.
+//! Conversion from nanoseconds to ticks by one fixed-point multiplication.
 
-/// Time stands still here, 2³⁰ s = 34 years after the origin: buckets stop refilling, and nothing
-/// wraps. Below 2⁶⁰ ns.
+/// Time stops here, 2³⁰ s = 34 years after the origin: buckets stop refilling, and nothing wraps.
+/// Below 2⁶⁰ ns.
 pub(crate) const HORIZON_NANOS: u64 = (1 << 30) * 1_000_000_000 - 1;
 
 /// Binary places of the fraction.
@@ -11,22 +11,22 @@ const PLACES: u32 = 128;
 /// places.
 ///
 /// The fraction is rounded up, and for `n < 2⁶⁰` the product is too large by less than `2⁶⁰ / 2¹²⁸`
-/// of a tick. The true value is a multiple of `1 / nanos`; so the floor is exact when `nanos <
-/// 2⁶⁸`, as of every quota with a unit a tick, and never behind otherwise (Granlund and Montgomery,
-/// Division by Invariant Integers using Multiplication, 1994).
+/// of a tick. The true value is a multiple of `1 / nanos`. The floor is therefore exact when `nanos
+/// < 2⁶⁸`, which holds for every quota with one unit per tick, and never too small otherwise
+/// (Granlund and Montgomery, Division by Invariant Integers using Multiplication, 1994).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scale {
+pub(super) struct TickRatio {
     high: u64,
     low: u64,
     whole: u64,
 }
 
-impl Scale {
-    /// `ticks / nanos`, which is below 16.
-    pub(super) const fn new(ticks: u128, nanos: u128) -> Scale {
+impl TickRatio {
+    /// Returns the ratio `ticks / nanos`, which is below 16.
+    pub(super) const fn new(ticks: u128, nanos: u128) -> TickRatio {
         let mut rest = ticks % nanos;
         let (mut fraction, mut place) = (0_u128, 0);
-        // Long division; both sides are below 2⁹⁴, so nothing overflows.
+        // Long division; both operands are below 2⁹⁴, so nothing overflows.
         while place < PLACES {
             rest <<= 1;
             fraction <<= 1;
@@ -37,40 +37,41 @@ impl Scale {
             place += 1;
         }
         if rest > 0 {
-            // It is 2⁻⁹⁴ away from 1 at least.
+            // The fraction is at least 2⁻⁹⁴ below 1, so this does not overflow.
             fraction += 1;
         }
-        Scale {
+        TickRatio {
             high: (fraction >> 64) as u64,
             low: fraction as u64,
             whole: (ticks / nanos) as u64,
         }
     }
 
-    /// The whole number, and the fraction.
+    /// Returns the whole number and the fraction.
     pub(super) const fn parts(self) -> (u64, u128) {
         (self.whole, (self.high as u128) << 64 | self.low as u128)
     }
 
-    /// Whole ticks in `nanos` since the origin; behind the horizon, as at the horizon.
+    /// Returns the number of whole ticks in `nanos` since the origin, capped at the horizon.
     #[inline]
     pub(super) const fn ticks(self, nanos: u64) -> u64 {
         if nanos > HORIZON_NANOS {
-            self.behind_the_horizon()
+            self.ticks_at_horizon()
         } else {
             self.ticks_within(nanos)
         }
     }
 
-    /// Apart, so that a decision waits for a branch that is never taken, and not for a minimum.
+    /// Out of line, so that a decision depends on a branch that is never taken instead of a
+    /// minimum.
     #[cold]
     #[inline(never)]
-    const fn behind_the_horizon(self) -> u64 {
+    const fn ticks_at_horizon(self) -> u64 {
         self.ticks_within(HORIZON_NANOS)
     }
 
-    /// The floor is the upper half of a product of 128 bits: a decision waits for this number, so
-    /// it is not shifted any more.
+    /// The floor is the upper half of a 128-bit product. A decision waits for this number, so there
+    /// is no further shift.
     #[inline(always)]
     const fn ticks_within(self, nanos: u64) -> u64 {
         let low = (nanos as u128 * self.low as u128) >> 64;
@@ -78,14 +79,14 @@ impl Scale {
         if self.whole == 0 {
             ticks
         } else {
-            self.with_whole(ticks, nanos)
+            self.add_whole(ticks, nanos)
         }
     }
 
-    /// Apart, since the guess that it is not needed costs nothing.
+    /// Out of line: the branch predictor skips it at no cost.
     #[cold]
     #[inline(never)]
-    const fn with_whole(self, ticks: u64, nanos: u64) -> u64 {
+    const fn add_whole(self, ticks: u64, nanos: u64) -> u64 {
         ticks + nanos * self.whole
     }
 }

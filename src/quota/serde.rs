@@ -1,5 +1,4 @@
-//! Quotas in configuration files (feature `serde`): as the text a quota prints, or as a table of
-//! its fields.
+//! Serde support (feature `serde`): a quota as its text form or as a table of fields.
 
 use core::{fmt, time::Duration};
 
@@ -8,27 +7,27 @@ use serde::{
     de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use crate::quota::{Quota, text::Input};
+use super::{Quota, text::Cursor};
 
-/// As the text it prints.
+/// Serializes as the text form of the quota.
 impl Serialize for Quota {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-/// From what people write in configuration files (feature `serde`):
+/// Deserializes from the forms used in configuration files (feature `serde`):
 ///
-/// | form | means |
+/// | form | meaning |
 /// | --- | --- |
-/// | `"100/hour, capacity 20"` | what `parse` reads |
-/// | `{capacity = 10, refill_rate = 0.5}` | tokens a second, fractions allowed |
-/// | `{capacity = 10, refill = {tokens = 5, every = "1m"}}` | so many per period; without `tokens`, the capacity |
-/// | `{capacity = 10, refill = {every = "1h", mode = "interval"}}` | all back at once |
-/// | `{tokens = 100, time = 3600}` | 100, all back at once after so many seconds |
+/// | `"100/hour, capacity 20"` | text form, as for `parse` |
+/// | `{capacity = 10, refill_rate = 0.5}` | rate in tokens a second, fractions allowed |
+/// | `{capacity = 10, refill = {tokens = 5, every = "1m"}}` | tokens per period; the default of `tokens` is the capacity |
+/// | `{capacity = 10, refill = {every = "1h", mode = "interval"}}` | all tokens refill at once, at the end of a window |
+/// | `{tokens = 100, time = 3600}` | 100 tokens per window of `time` seconds, all refilled at once |
 ///
-/// Each table may have a `debt` as well. A duration is a text such as `"1h"` or `"90s"`, or a
-/// number of seconds.
+/// Each table also accepts `debt`. A duration is a text such as `"1h"` or `"90s"`, or a number of
+/// seconds.
 ///
 /// ```
 /// use tollgate::Quota;
@@ -137,15 +136,15 @@ impl Fields {
                         Quota::try_interval(capacity, refill.every.0)
                     }
                     Mode::Interval => {
-                        return Err(E::custom(
-                            "refill.tokens: in the mode interval the capacity comes back",
-                        ));
+                        return Err(E::custom(format_args!(
+                            "refill.tokens: expected {capacity} (the capacity) in mode \"interval\", got {tokens}"
+                        )));
                     }
                 }
             }
             _ => {
                 return Err(E::custom(
-                    "a quota is either capacity and refill_rate, or capacity and refill, or tokens and time",
+                    "quota: expected capacity and refill_rate, capacity and refill, or tokens and time",
                 ));
             }
         };
@@ -174,12 +173,12 @@ impl Visitor<'_> for PeriodVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Period, E> {
-        let mut input = Input { text, at: 0 };
+        let mut input = Cursor::new(text);
         let nanos = input
             .period_nanos()
             .and_then(|nanos| input.end("a count or the end").map(|()| nanos))
             .map_err(E::custom)?;
-        // Longer than 64 bits is longer than a century, which the quota refuses.
+        // A period above 64 bits is longer than a century, which the quota refuses.
         Ok(Period(Duration::from_nanos(
             u64::try_from(nanos).unwrap_or(u64::MAX),
         )))

@@ -1,18 +1,17 @@
-//! What a quota means in units and ticks, whatever the word looks like: when something is ready,
-//! enough, or full.
+//! A quota scaled to integer units and ticks, independent of the packing of the word.
 
-use super::{State, scale::HORIZON_NANOS};
+use super::{snapshot::State, tick_ratio::HORIZON_NANOS};
 
 /// A quota in units of tokens and ticks of time; see [`Layout`](super::Layout) for both.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct ScaledQuota {
     /// Units in a full bucket.
     pub(crate) capacity: u64,
     /// Ticks in a window; 0 for a greedy quota.
     pub(crate) window: u64,
-    /// Units that may be sold at all: capacity and debt.
+    /// Upper bound on sold units: capacity and debt.
     pub(super) limit: u64,
-    /// This many units come back (of an interval quota: ticks pass) ...
+    /// Units refilled (for interval quotas: ticks passed) ...
     pub(super) refill: u64,
     /// ... in this many nanoseconds.
     pub(super) nanos: u64,
@@ -22,34 +21,35 @@ pub(crate) struct Terms {
     pub(crate) tick_bits: u8,
 }
 
-impl Terms {
+impl ScaledQuota {
     #[inline]
     pub(crate) const fn units(&self, tokens: u32) -> u64 {
         (tokens as u64) << self.unit_bits
     }
 
-    /// Whole tokens left when `spent` units are out.
+    /// Returns the number of whole tokens left when `spent` units are taken.
     #[inline]
     pub(crate) const fn remaining(&self, spent: u64) -> u32 {
         // At most the capacity, which is a u32.
         (self.capacity.saturating_sub(spent) >> self.unit_bits) as u32
     }
 
-    /// Whether tokens drip back evenly.
+    /// Returns true when tokens refill evenly.
     #[inline]
     pub(crate) const fn is_greedy(&self) -> bool {
         self.window == 0
     }
 
-    /// The capacity in tokens.
+    /// Returns the capacity in tokens.
     #[inline]
     pub(crate) const fn capacity_tokens(&self) -> u32 {
         self.remaining(0)
     }
 
-    /// Where a charge begins. In an interval quota one that does not fit the rest of a window waits
-    /// for the next one as a whole: no window ever gives more than its capacity.
-    pub(super) const fn start(&self, spent: u64, cost: u64) -> u64 {
+    /// Returns the offset at which a charge begins. In an interval quota, a charge that does not
+    /// fit the rest of a window waits for the next window as a whole: no window ever gives more
+    /// than its capacity.
+    pub(super) const fn charge_start(&self, spent: u64, cost: u64) -> u64 {
         if self.is_greedy() || cost == 0 {
             return spent;
         }
@@ -61,15 +61,15 @@ impl Terms {
         }
     }
 
-    /// Whether more is sold than there is: somebody waits.
+    /// Returns true when more than the capacity is sold: there are waiters.
     #[inline]
-    pub(crate) const fn is_ahead(&self, state: State) -> bool {
+    pub(crate) const fn is_in_debt(&self, state: State) -> bool {
         state.spent > self.capacity
     }
 
-    /// The tick at which the charge that left `sold` may be used.
-    pub(crate) const fn ready(&self, sold: State) -> u64 {
-        if !self.is_ahead(sold) {
+    /// Returns the tick at which the charge that left `sold` may be used.
+    pub(crate) const fn ready_at(&self, sold: State) -> u64 {
+        if !self.is_in_debt(sold) {
             return sold.stamp;
         }
         let ticks = if self.is_greedy() {
@@ -80,27 +80,27 @@ impl Terms {
         sold.stamp + ticks
     }
 
-    /// The first tick at which a charge of `cost` units would pass, if nobody takes anything in
-    /// between.
-    pub(crate) const fn enough_at(&self, settled: State, cost: u64) -> u64 {
-        let spent = self.start(settled.spent, cost) + cost;
-        self.ready(State {
+    /// Returns the first tick at which a charge of `cost` units would be allowed if no other charge
+    /// comes in between.
+    pub(crate) const fn allowed_at(&self, refilled: State, cost: u64) -> u64 {
+        let spent = self.charge_start(refilled.spent, cost) + cost;
+        self.ready_at(State {
             spent,
-            stamp: settled.stamp,
+            stamp: refilled.stamp,
         })
     }
 
-    /// The first tick at which the bucket is full again.
-    pub(crate) const fn full_at(&self, settled: State) -> u64 {
+    /// Returns the first tick at which the bucket is full again.
+    pub(crate) const fn full_at(&self, refilled: State) -> u64 {
         let ticks = if self.is_greedy() {
-            settled.spent.div_ceil(1 << self.tick_bits)
+            refilled.spent.div_ceil(1 << self.tick_bits)
         } else {
-            settled.spent.div_ceil(self.capacity) * self.window
+            refilled.spent.div_ceil(self.capacity) * self.window
         };
-        settled.stamp + ticks
+        refilled.stamp + ticks
     }
 
-    /// How long an empty bucket takes to be full again, rounded up; of an interval quota, its
+    /// Returns the time in which an empty bucket becomes full, rounded up; for interval quotas, the
     /// window.
     pub(crate) const fn window_nanos(&self) -> u64 {
         let units = if self.is_greedy() {
@@ -118,20 +118,20 @@ impl Terms {
         }
     }
 
-    /// Where a tick lies on the axis of refilled units, for greedy quotas.
+    /// Returns the position of a tick on the axis of refilled units, for greedy quotas.
     pub(crate) const fn position(&self, tick: u64) -> u64 {
         tick << self.tick_bits
     }
 
-    /// The end of what is sold, on that axis.
+    /// Returns the end of the sold range on that axis.
     pub(crate) const fn end(&self, state: State) -> u64 {
         self.position(state.stamp) + state.spent
     }
 
-    /// The first nanosecond at which `tick` has come; `None` when that is behind the horizon.
+    /// Returns the first nanosecond of `tick`, or `None` when it is past the horizon.
     pub(crate) const fn nanos_at(&self, tick: u64) -> Option<u64> {
-        // Within the horizon fewer than 2⁶¹ units come back, and a period is below 2⁶² ns; what
-        // saturates is behind it.
+        // Within the horizon fewer than 2⁶¹ units are refilled, and a period is below 2⁶² ns; a
+        // product that saturates is past the horizon.
         let units = (tick as u128) << self.tick_bits;
         let nanos = units
             .saturating_mul(self.nanos as u128)
@@ -143,7 +143,7 @@ impl Terms {
         }
     }
 
-    /// How long a tick is, rounded up.
+    /// Returns the length of a tick, rounded up.
     pub(crate) const fn resolution_nanos(&self) -> u64 {
         // At most 2²⁹ units a tick, and at most a century for each.
         let nanos = ((self.nanos as u128) << self.tick_bits).div_ceil(self.refill as u128);
