@@ -24,7 +24,7 @@
 //! updates by charges, or by credits for other leases; a used reply treated as abandoned, and an
 //! abandoned reply treated as used. In the holder: expiry counted from the arrival of the reply; no
 //! margin for clocks; replies to earlier requests used; a lease kept that had ended on the server;
-//! unspent tokens dropped, or returned for ever; a lost request forgotten; no pause between refused
+//! unspent tokens dropped, or returned forever; a lost request not followed up; no pause between refused
 //! requests. The tests of `leased_bucket` cover mutations that fail too rarely here: an ended lease
 //! renewed, or revived by a clock that steps back.
 
