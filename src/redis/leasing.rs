@@ -21,7 +21,10 @@ use std::time::Duration;
 pub(super) use keep::{Last, tick};
 
 use super::{
-    lease::{Limits, Settings, keys::Keys},
+    lease::{
+        keys::Keys,
+        protocol::{Limits, Settings},
+    },
     terms::Limit,
 };
 use crate::duration::saturating_nanos;
@@ -49,13 +52,12 @@ impl Leasing {
     /// For the keys of a quota, as many as may have it. `None`: it is too small, and its tokens are
     /// taken one by one.
     pub(super) fn keys(&self, limit: &Limit, most: usize) -> Option<Keys> {
-        let limits = Limits::of(&limit.layout.scaled, self.fraction, self.lifetime_micros())?;
-        // Each key has a number of its own.
+        let limits =
+            Limits::for_fraction(&limit.layout.scaled, self.fraction, self.lifetime_micros())?;
         let settings = Settings {
-            node: 0,
             layout: limit.layout,
             limits,
-            timeout: saturating_nanos(self.timeout),
+            timeout_nanos: saturating_nanos(self.timeout),
         };
         Some(Keys::new(settings, most))
     }

@@ -240,7 +240,7 @@ impl Shared {
     /// Who was refused may pass now.
     fn was_filled(&self, owner: &Owner, key: &[u8]) {
         if let Some(keys) = &owner.keys {
-            keys.with(key, |key| key.was_filled());
+            keys.with(key, |key| key.on_credited());
         }
     }
 

@@ -1,49 +1,53 @@
-//! One key under many threads: its balance is spent and its refusals are told without a lock,
-//! everything else happens one at a time.
+//! Lease holder of one key, shared by threads. Spending from the balance and cached refusals take
+//! no lock; all other events are serialized by a mutex.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Answer, Ask, Balance, Node, Reply, Settings, Step, bar::Bar, tick};
+use super::protocol::{
+    Balance, Holder, LeaseReply, LeaseRequest, RefusalCache, Settings, Step, TakeOutcome,
+    tick_at_micros,
+};
 use crate::{
     state::State,
     sync::{AtomicU64, Ordering},
 };
 
-/// A key, its lease, and those who wait for an answer about it.
+/// Key, its lease, and the callers that wait for a reply about it.
 #[derive(Debug)]
 pub(crate) struct Key {
     name: Box<[u8]>,
-    /// What the ledger knows it by: a random number below 2⁵³. Not that of the process, since a key
-    /// that was forgotten and comes back no longer knows what it was granted before, and must not
-    /// be taken for one who never got it.
-    number: u64,
+    /// Id of the holder on the server: a random number below 2⁵³. It belongs to the key and not to
+    /// the process. A key that is evicted and inserted again has lost its record of earlier grants,
+    /// so it must not look like a holder that never received them.
+    holder_id: u64,
     balance: Balance,
-    bar: Bar,
-    /// [`Node::ask_below`], to be read without the lock. May be behind: then somebody asks early,
-    /// or the next one does.
-    ask_below: AtomicU64,
-    /// [`Node::turn`], to be read without the lock. May be behind: then a refund comes too late.
-    turn: AtomicU64,
-    /// Whole tokens that were left in the bucket when it was last heard of.
-    seen: AtomicU64,
-    node: Mutex<Node>,
-    landed: Notify,
+    refusal: RefusalCache,
+    /// Copy of [`Holder::renew_below`], read without the lock. May be stale: then a caller renews
+    /// early, or the next caller renews.
+    renew_below: AtomicU64,
+    /// Copy of [`Holder::epoch`], read without the lock. May be stale: then a refund comes too
+    /// late.
+    epoch: AtomicU64,
+    /// Whole tokens in the bucket when its state was last received.
+    bucket_remaining: AtomicU64,
+    holder: Mutex<Holder>,
+    message_done: Notify,
 }
 
 impl Key {
-    pub(super) fn new(name: &[u8], number: u64) -> Key {
+    pub(super) fn new(name: &[u8], holder_id: u64) -> Key {
         Key {
             name: name.into(),
-            number,
+            holder_id,
             balance: Balance::default(),
-            bar: Bar::default(),
-            ask_below: AtomicU64::new(0),
-            turn: AtomicU64::new(0),
-            seen: AtomicU64::new(0),
-            node: Mutex::default(),
-            landed: Notify::new(),
+            refusal: RefusalCache::default(),
+            renew_below: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            bucket_remaining: AtomicU64::new(0),
+            holder: Mutex::new(Holder::new(holder_id)),
+            message_done: Notify::new(),
         }
     }
 
@@ -51,243 +55,179 @@ impl Key {
         &self.name
     }
 
-    pub(crate) fn number(&self) -> u64 {
-        self.number
+    pub(crate) fn holder_id(&self) -> u64 {
+        self.holder_id
     }
 
-    /// What to hand to [`Key::unspend`], read before the tokens are taken.
+    /// Returns the epoch to pass to [`Key::unspend`]. Must be read before the tokens are taken.
     #[inline]
-    pub(crate) fn turn(&self) -> u64 {
-        self.turn.load(Ordering::Acquire)
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
-    /// Whole tokens that were left in the bucket when it was last heard of, without what has come
-    /// back since.
+    /// Returns the whole tokens in the bucket when its state was last received, without the refill
+    /// since then.
     #[inline]
-    pub(crate) fn seen(&self) -> u32 {
-        // It was one when it was stored.
-        self.seen.load(Ordering::Relaxed) as u32
+    pub(crate) fn bucket_remaining(&self) -> u32 {
+        // The stored value was a u32.
+        self.bucket_remaining.load(Ordering::Relaxed) as u32
     }
 
-    /// Whole tokens held on lease.
-    pub(crate) fn left(&self, now: u64) -> u32 {
-        let left = self.balance.left();
-        if now < left.expiry { left.tokens } else { 0 }
+    /// Returns the whole tokens held on lease.
+    pub(crate) fn leased(&self, now: u64) -> u32 {
+        let held = self.balance.snapshot();
+        if now < held.expiry { held.tokens } else { 0 }
     }
 
-    /// What those await whom [`Key::take`] told to wait. To be enabled before that is asked, so
-    /// that no answer comes in between.
-    pub(crate) fn landed(&self) -> &Notify {
-        &self.landed
+    /// Returns the notification for callers that got [`TakeOutcome::Wait`]: the message in flight
+    /// is answered or lost. It must be enabled before [`Key::take`] is called, so that no reply in
+    /// between is missed.
+    pub(crate) fn message_done(&self) -> &Notify {
+        &self.message_done
     }
 
-    /// The answer, where it needs no more than this process: tokens that are here, or a refusal
-    /// that is remembered. As long as the lease lasts and less than half of it is spent, this is
-    /// one swap. `None`: nothing has changed, ask [`Key::take`].
+    /// Takes tokens if that needs no message: from the tokens held, or with a cached refusal. While
+    /// the lease lasts and less than half of it is spent, this is one CAS. `None`: nothing has
+    /// changed, and [`Key::take`] decides.
     #[inline]
-    pub(crate) fn take_at_once(&self, settings: &Settings, now: u64, cost: u32) -> Option<Step> {
+    pub(crate) fn try_take(&self, settings: &Settings, now: u64, cost: u32) -> Option<Step> {
         match self.balance.take(now, cost) {
-            Some(left) if u64::from(left) >= self.ask_below.load(Ordering::Relaxed) => {
-                Some(Answer::Allowed { left }.into())
+            Some(remaining) if u64::from(remaining) >= self.renew_below.load(Ordering::Relaxed) => {
+                Some(TakeOutcome::Allowed { remaining }.into())
             }
-            Some(left) => {
-                let ask = self.change(|node| node.spent(settings, &self.balance, now, left));
-                Some(Step {
-                    answer: Answer::Allowed { left },
-                    ask: self.sign(ask),
-                })
-            }
-            None => self
-                .bar
-                .refuses(now, cost)
-                .map(|retry| Answer::Refused { retry, barred: 0 }.into()),
+            Some(remaining) => Some(Step {
+                outcome: TakeOutcome::Allowed { remaining },
+                request: self
+                    .update(|holder| holder.on_spent(settings, &self.balance, now, remaining)),
+            }),
+            None => self.refusal.retry_after(now, cost).map(|retry_after| {
+                let valid_for = 0;
+                TakeOutcome::Refused {
+                    retry_after,
+                    valid_for,
+                }
+                .into()
+            }),
         }
     }
 
-    /// See [`Node::take`].
+    /// See [`Holder::take`].
     pub(crate) fn take(&self, settings: &Settings, now: u64, cost: u32) -> Step {
-        let at_once = self.take_at_once(settings, now, cost);
-        at_once.unwrap_or_else(|| {
-            let Step { answer, ask } = self.change(|node| {
-                let step = node.take(settings, &self.balance, now, cost);
-                if let Answer::Refused { retry, barred } = step.answer
-                    && self.left(now) == 0
+        let step = self.try_take(settings, now, cost);
+        step.unwrap_or_else(|| {
+            self.update(|holder| {
+                let step = holder.take(settings, &self.balance, now, cost);
+                if let TakeOutcome::Refused {
+                    retry_after,
+                    valid_for,
+                } = step.outcome
+                    && self.leased(now) == 0
                 {
-                    self.bar.raise(now, cost, barred, retry);
+                    self.refusal.store(now, cost, valid_for, retry_after);
                 }
                 step
-            });
-            Step {
-                answer,
-                ask: self.sign(ask),
-            }
+            })
         })
     }
 
-    /// See [`Node::unspend`].
-    pub(crate) fn unspend(&self, now: u64, turn: u64, cost: u32) -> bool {
-        self.change(|node| {
-            self.bar.lower();
-            node.unspend(&self.balance, now, turn, cost)
+    /// See [`Holder::unspend`].
+    pub(crate) fn unspend(&self, now: u64, epoch: u64, cost: u32) -> bool {
+        self.update(|holder| {
+            self.refusal.clear();
+            holder.unspend(&self.balance, now, epoch, cost)
         })
     }
 
-    /// See [`Node::reply`].
-    pub(crate) fn reply(&self, settings: &Settings, now: u64, reply: &Reply) {
-        // First, since whoever waits for the tokens says at once how many there are.
-        self.saw(settings, reply.state, reply.now);
-        self.land(|node| node.reply(settings, &self.balance, now, reply));
+    /// See [`Holder::on_reply`].
+    pub(crate) fn on_reply(&self, settings: &Settings, now: u64, reply: &LeaseReply) {
+        // Stored first, because a waiting caller reports this number as soon as it has its tokens.
+        self.observe_bucket(settings, reply.state, reply.now);
+        self.finish_message(|holder| holder.on_reply(settings, &self.balance, now, reply));
     }
 
-    /// See [`Node::decided`].
-    pub(crate) fn decided(
+    /// See [`Holder::on_exact`].
+    pub(crate) fn on_exact(
         &self,
         settings: &Settings,
         now: u64,
         seq: u64,
         refused: Option<(State, u64)>,
     ) {
-        self.land(|node| node.decided(settings, now, seq, refused));
+        self.finish_message(|holder| holder.on_exact(settings, now, seq, refused));
     }
 
-    /// See [`Node::lost`].
-    pub(crate) fn lost(&self, seq: u64) {
-        self.land(|node| node.lost(seq));
+    /// See [`Holder::on_lost`].
+    pub(crate) fn on_lost(&self, seq: u64) {
+        self.finish_message(|holder| holder.on_lost(seq));
     }
 
-    /// The bucket was in this state at that time of the server's.
-    pub(crate) fn saw(&self, settings: &Settings, state: State, now: u64) {
-        let settled = settings
-            .layout
-            .refill_to(state, tick(&settings.layout, now));
-        self.seen.store(
-            settings.layout.remaining(settled.spent).into(),
-            Ordering::Relaxed,
-        );
+    /// Records the state of the bucket at a server time in microseconds.
+    pub(crate) fn observe_bucket(&self, settings: &Settings, state: State, now: u64) {
+        let layout = &settings.layout;
+        let settled = layout.refill_to(state, tick_at_micros(layout, now));
+        self.bucket_remaining
+            .store(layout.remaining(settled.spent).into(), Ordering::Relaxed);
     }
 
-    /// See [`Node::was_filled`].
-    pub(crate) fn was_filled(&self) {
-        self.land(|node| {
-            node.was_filled();
+    /// See [`Holder::on_credited`].
+    pub(crate) fn on_credited(&self) {
+        self.finish_message(|holder| {
+            holder.on_credited();
             true
         });
     }
 
-    /// See [`Node::tick`].
-    pub(crate) fn tick(&self, settings: &Settings, now: u64) -> Option<Ask> {
-        let ask = self.change(|node| match node.next(settings, &self.balance) {
-            Some(at) if at <= now => node.tick(settings, &self.balance, now),
-            _ => None,
-        });
-        self.sign(ask)
+    /// See [`Holder::on_timer`].
+    pub(crate) fn on_timer(&self, settings: &Settings, now: u64) -> Option<LeaseRequest> {
+        self.update(
+            |holder| match holder.next_deadline(settings, &self.balance) {
+                Some(at) if at <= now => holder.on_timer(settings, &self.balance, now),
+                _ => None,
+            },
+        )
     }
 
-    /// See [`Node::close`].
-    pub(crate) fn close(&self, settings: &Settings, now: u64) -> Option<Ask> {
-        let ask = self.change(|node| node.close(settings, &self.balance, now));
-        self.landed.notify_waiters();
-        self.sign(ask)
+    /// See [`Holder::close`].
+    pub(crate) fn close(&self, now: u64) -> Option<LeaseRequest> {
+        let request = self.update(|holder| holder.close(&self.balance, now));
+        self.message_done.notify_waiters();
+        request
     }
 
-    /// Whether nothing is lost when it is forgotten, as it then has to be: whoever still has it in
-    /// hand takes tokens one by one.
-    pub(super) fn retire(&self, settings: &Settings, now: u64) -> bool {
-        self.change(|node| {
-            let idle = node.next(settings, &self.balance).is_none() && !node.remembers(now);
-            // There is nothing to hand back, hence no message.
-            idle && node.close(settings, &self.balance, now).is_none()
+    /// Closes the key if it can be evicted without a loss, and returns whether it was closed. It
+    /// then has to be evicted. Callers that still have a reference to it take tokens from the
+    /// bucket itself.
+    pub(super) fn close_if_idle(&self, settings: &Settings, now: u64) -> bool {
+        self.update(|holder| {
+            let idle = holder.next_deadline(settings, &self.balance).is_none()
+                && !holder.remembers_refusal(now);
+            // An idle holder has no tokens to return, hence no message.
+            idle && holder.close(&self.balance, now).is_none()
         })
     }
 
-    /// Something has arrived or is lost, and whoever waits looks again: also where nobody waits for
-    /// it any more, since it is only now that this is noticed.
-    fn land(&self, change: impl FnOnce(&mut Node) -> bool) {
-        self.change(|node| {
-            self.bar.lower();
-            change(node)
+    /// Applies the end of a message and wakes the waiting callers. They are woken even if the
+    /// message was no longer in flight, because its timeout may have been noticed only now.
+    fn finish_message(&self, apply: impl FnOnce(&mut Holder) -> bool) {
+        self.update(|holder| {
+            self.refusal.clear();
+            apply(holder)
         });
-        self.landed.notify_waiters();
+        self.message_done.notify_waiters();
     }
 
-    fn sign(&self, ask: Option<Ask>) -> Option<Ask> {
-        ask.map(|ask| Ask {
-            node: self.number,
-            ..ask
-        })
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut Node) -> T) -> T {
-        let mut node = self.node();
-        let result = change(&mut node);
-        self.ask_below
-            .store(u64::from(node.ask_below()), Ordering::Relaxed);
-        self.turn.store(node.turn(), Ordering::Release);
+    fn update<T>(&self, apply: impl FnOnce(&mut Holder) -> T) -> T {
+        let mut holder = self.lock();
+        let result = apply(&mut holder);
+        self.renew_below
+            .store(u64::from(holder.renew_below()), Ordering::Relaxed);
+        self.epoch.store(holder.epoch(), Ordering::Release);
         result
     }
 
-    /// Nothing panics in between, and if it did, the protocol would take it for a lost message.
-    fn node(&self) -> MutexGuard<'_, Node> {
-        self.node.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-
-    use super::{Answer, Key, Settings};
-    use crate::{
-        quota::Quota,
-        redis::lease::{Ledger, Limits},
-    };
-
-    const START: u64 = 1_000_000_000;
-
-    fn settings() -> Settings {
-        let layout = Quota::per_hour(1).with_capacity(100).layout();
-        let limits = Limits::of(&layout.scaled, 0.1, 1_000_000).unwrap();
-        Settings {
-            node: 7,
-            layout,
-            limits,
-            timeout: 50_000_000,
-        }
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_is_woken_by_the_answer_and_by_its_loss() {
-        let (settings, key, mut ledger) = (settings(), Key::new(b"key", 7), Ledger::new());
-        for answered in [false, true] {
-            let mut landed = pin!(key.landed().notified());
-            landed.as_mut().enable();
-            let ask = key.take(&settings, 0, 1).ask.unwrap();
-            if answered {
-                let reply = ledger
-                    .ask(&settings.layout, &settings.limits, START, &ask)
-                    .unwrap();
-                key.reply(&settings, 0, &reply);
-            } else {
-                key.lost(ask.seq);
-            }
-            landed.await;
-        }
-        assert_eq!(
-            key.take(&settings, 0, 1).answer,
-            Answer::Allowed { left: 0 }
-        );
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_is_woken_when_tokens_taken_one_by_one_are_decided() {
-        let (settings, key) = (settings(), Key::new(b"key", 7));
-        let mut landed = pin!(key.landed().notified());
-        landed.as_mut().enable();
-        let Answer::Exact { seq } = key.take(&settings, 0, 50).answer else {
-            panic!("not exact")
-        };
-        assert_eq!(key.take(&settings, 0, 50).answer, Answer::Wait);
-        key.decided(&settings, 0, seq, None);
-        landed.await;
+    /// Ignores poisoning: nothing panics under the lock, and if it did, the protocol would treat it
+    /// as a lost message.
+    fn lock(&self) -> MutexGuard<'_, Holder> {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,9 @@
-//! The keys of a process, as many as it has room for. Whoever finds no room is decided one by one.
+//! Bounded table of the keys of a process. Keys that do not fit are decided on the server, one
+//! request at a time.
 //!
-//! Keys are spread over shards, and a decision takes no lock there, nor does it write. Only a key
-//! that holds nothing and remembers nothing makes room for another; a full shard is searched for
-//! such at most ten times a second, so that a flood of new keys does not buy a search each.
+//! Keys are distributed over shards. A lookup neither locks nor writes. Only an idle key, which
+//! holds no tokens and remembers no refusal, is evicted for another. A full shard is searched for
+//! idle keys at most ten times per second, so that not every new key of a flood costs a search.
 
 use std::{
     hash::{self, BuildHasher},
@@ -15,50 +16,53 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-use super::{Ask, Settings, Step, key::Key};
+use super::{
+    key::Key,
+    protocol::{LeaseRequest, Settings, Step},
+};
 use crate::sync::AtomicU64;
 
-const MOST_SHARDS: usize = 64;
-/// Nanoseconds between two searches of a full shard.
-const SEARCH: u64 = 100_000_000;
-/// A key's number has 53 bits, and is not 0.
-const UNUSED_BITS: u32 = 11;
+const MAX_SHARDS: usize = 64;
+/// Nanoseconds between two searches of a full shard for idle keys.
+const SEARCH_INTERVAL: u64 = 100_000_000;
+/// Unused high bits of a holder id, which has 53 bits and is not 0.
+const UNUSED_ID_BITS: u32 = 11;
 
 /// All keys of one quota.
 #[derive(Debug)]
 pub(crate) struct Keys {
     settings: Settings,
     shards: Box<[Shard]>,
-    /// Seeded, so that nobody outside can aim at a shard.
-    spread: RandomState,
-    /// Draws the keys' numbers: seeded by the operating system, and of a quality that no two
-    /// processes draw the same.
-    draw: hash::RandomState,
-    drawn: AtomicU64,
-    most_in_shard: usize,
-    next_tick: AtomicUsize,
+    /// Seeded, so that clients cannot choose keys of one shard.
+    shard_hasher: RandomState,
+    /// Generates holder ids. SipHash seeded by the operating system, so that no two processes
+    /// generate the same ids.
+    id_hasher: hash::RandomState,
+    ids_generated: AtomicU64,
+    shard_capacity: usize,
+    next_shard: AtomicUsize,
     closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
     keys: papaya::HashMap<Box<[u8]>, Arc<Key>, RandomState>,
-    /// Held by who adds or removes; it is searched again when this time has come.
-    search_at: Mutex<u64>,
+    /// Time of the next search for idle keys. Its lock is held while keys are inserted or evicted.
+    next_search: Mutex<u64>,
 }
 
 impl Keys {
-    /// Room for about `most` keys.
-    pub(crate) fn new(settings: Settings, most: usize) -> Keys {
-        let shards = most.clamp(1, MOST_SHARDS);
+    /// Creates a table with room for about `capacity` keys.
+    pub(crate) fn new(settings: Settings, capacity: usize) -> Keys {
+        let shards = capacity.clamp(1, MAX_SHARDS);
         Keys {
             settings,
             shards: (0..shards).map(|_| Shard::default()).collect(),
-            spread: RandomState::default(),
-            draw: hash::RandomState::new(),
-            drawn: AtomicU64::new(0),
-            most_in_shard: most.div_ceil(shards).max(1),
-            next_tick: AtomicUsize::new(0),
+            shard_hasher: RandomState::default(),
+            id_hasher: hash::RandomState::new(),
+            ids_generated: AtomicU64::new(0),
+            shard_capacity: capacity.div_ceil(shards).max(1),
+            next_shard: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         }
     }
@@ -67,20 +71,21 @@ impl Keys {
         &self.settings
     }
 
-    /// How long an answer is waited for.
+    /// Returns the time after which a message without a reply counts as lost.
     pub(crate) fn timeout(&self) -> Duration {
-        Duration::from_nanos(self.settings.timeout)
+        Duration::from_nanos(self.settings.timeout_nanos)
     }
 
-    /// Calls `look` with the key, if it is known.
+    /// Calls `f` with the key, if the table has it.
     #[inline]
-    pub(crate) fn with<T>(&self, name: &[u8], look: impl FnOnce(&Arc<Key>) -> T) -> Option<T> {
-        self.shard(name).keys.pin().get(name).map(look)
+    pub(crate) fn with<T>(&self, name: &[u8], f: impl FnOnce(&Arc<Key>) -> T) -> Option<T> {
+        self.shard(name).keys.pin().get(name).map(f)
     }
 
-    /// Takes tokens, if that needs no more than this process: see [`Key::take_at_once`].
+    /// Takes tokens if that needs no message, see [`Key::try_take`], and calls `taken` with the
+    /// key, its epoch before the take, and the step.
     #[inline]
-    pub(crate) fn take_at_once<T>(
+    pub(crate) fn try_take<T>(
         &self,
         now: u64,
         name: &[u8],
@@ -88,66 +93,63 @@ impl Keys {
         taken: impl FnOnce(&Arc<Key>, u64, Step) -> T,
     ) -> Option<T> {
         self.with(name, |key| {
-            let turn = key.turn();
-            Some(taken(
-                key,
-                turn,
-                key.take_at_once(&self.settings, now, cost)?,
-            ))
+            let epoch = key.epoch();
+            let step = key.try_take(&self.settings, now, cost)?;
+            Some(taken(key, epoch, step))
         })
         .flatten()
     }
 
-    /// The key, if it is known or there is room for it.
-    pub(crate) fn key(&self, now: u64, name: &[u8]) -> Option<Arc<Key>> {
-        self.with(name, Arc::clone).or_else(|| self.add(now, name))
+    /// Returns the key, and inserts it if there is room. `None`: there is no room.
+    pub(crate) fn get_or_insert(&self, now: u64, name: &[u8]) -> Option<Arc<Key>> {
+        self.with(name, Arc::clone)
+            .or_else(|| self.insert(now, name))
     }
 
-    /// Shards there are.
-    pub(crate) fn shards(&self) -> usize {
+    pub(crate) fn shard_count(&self) -> usize {
         self.shards.len()
     }
 
-    /// What is due in the next shard: to be called so often that all of them have their turn
-    /// several times a lease.
-    pub(crate) fn tick(&self, now: u64) -> Vec<(Arc<Key>, Ask)> {
+    /// Runs the timers of the next shard, and returns the requests to send. It must be called often
+    /// enough that every shard is next several times per lease lifetime.
+    pub(crate) fn on_timer(&self, now: u64) -> Vec<(Arc<Key>, LeaseRequest)> {
         let shard =
-            &self.shards[self.next_tick.fetch_add(1, Ordering::Relaxed) % self.shards.len()];
+            &self.shards[self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len()];
         let keys = shard.keys.pin();
-        let due = keys
+        let requests = keys
             .values()
-            .filter_map(|key| Some((Arc::clone(key), key.tick(&self.settings, now)?)));
-        due.collect()
+            .filter_map(|key| Some((Arc::clone(key), key.on_timer(&self.settings, now)?)));
+        requests.collect()
     }
 
-    /// Gives everything back, for good; see [`Key::close`].
-    pub(crate) fn close(&self, now: u64) -> Vec<(Arc<Key>, Ask)> {
+    /// Closes all keys and the table, and returns the requests to send; see [`Key::close`].
+    pub(crate) fn close(&self, now: u64) -> Vec<(Arc<Key>, LeaseRequest)> {
         self.closed.store(true, Ordering::Relaxed);
-        let mut asks = Vec::new();
+        let mut requests = Vec::new();
         for shard in &self.shards {
-            // Whoever adds a key does it before this, or finds that all is closed.
-            let _none_is_added = shard
-                .search_at
+            // An insert under this lock either comes before, or sees that the table is closed.
+            let _no_inserts = shard
+                .next_search
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             let keys = shard.keys.pin();
-            asks.extend(
+            requests.extend(
                 keys.values()
-                    .filter_map(|key| Some((Arc::clone(key), key.close(&self.settings, now)?))),
+                    .filter_map(|key| Some((Arc::clone(key), key.close(now)?))),
             );
         }
-        asks
+        requests
     }
 
     #[inline]
     fn shard(&self, name: &[u8]) -> &Shard {
-        &self.shards[(self.spread.hash_one(name) >> 32) as usize % self.shards.len()]
+        &self.shards[(self.shard_hasher.hash_one(name) >> 32) as usize % self.shards.len()]
     }
 
-    fn add(&self, now: u64, name: &[u8]) -> Option<Arc<Key>> {
+    fn insert(&self, now: u64, name: &[u8]) -> Option<Arc<Key>> {
         let shard = self.shard(name);
-        let mut search_at = shard
-            .search_at
+        let mut next_search = shard
+            .next_search
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if self.closed.load(Ordering::Relaxed) {
@@ -157,151 +159,23 @@ impl Keys {
         if let Some(key) = keys.get(name) {
             return Some(Arc::clone(key));
         }
-        if keys.len() >= self.most_in_shard && now >= *search_at {
-            *search_at = now.saturating_add(SEARCH);
-            keys.retain(|_, key| !key.retire(&self.settings, now));
+        if keys.len() >= self.shard_capacity && now >= *next_search {
+            *next_search = now.saturating_add(SEARCH_INTERVAL);
+            keys.retain(|_, key| !key.close_if_idle(&self.settings, now));
         }
-        if keys.len() >= self.most_in_shard {
+        if keys.len() >= self.shard_capacity {
             return None;
         }
-        let key = Arc::new(Key::new(name, self.number()));
+        let key = Arc::new(Key::new(name, self.next_holder_id()));
         keys.insert(name.into(), Arc::clone(&key));
         Some(key)
     }
 
-    fn number(&self) -> u64 {
+    fn next_holder_id(&self) -> u64 {
         (self
-            .draw
-            .hash_one(self.drawn.fetch_add(1, Ordering::Relaxed))
-            >> UNUSED_BITS)
+            .id_hasher
+            .hash_one(self.ids_generated.fetch_add(1, Ordering::Relaxed))
+            >> UNUSED_ID_BITS)
             .max(1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Keys, Settings, Step};
-    use crate::{
-        quota::Quota,
-        redis::lease::{Answer, Ledger, Limits},
-    };
-
-    const START: u64 = 1_000_000_000;
-
-    fn keys(most: usize) -> Keys {
-        let layout = Quota::per_hour(1).with_capacity(1000).layout();
-        let limits = Limits::of(&layout.scaled, 0.1, 1_000_000).unwrap();
-        Keys::new(
-            Settings {
-                node: 7,
-                layout,
-                limits,
-                timeout: 50_000_000,
-            },
-            most,
-        )
-    }
-
-    #[test]
-    fn threads_spend_exactly_what_was_granted() {
-        let (keys, ledger) = (keys(100), std::sync::Mutex::new(Ledger::new()));
-        let allowed = std::sync::atomic::AtomicU32::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
-                    for _ in 0..4000 {
-                        let (settings, key) = (keys.settings(), keys.key(0, b"hot").unwrap());
-                        let Step { answer, ask } = key.take(settings, 0, 1);
-                        if let Some(ask) = ask {
-                            let reply = ledger.lock().unwrap().ask(
-                                &settings.layout,
-                                &settings.limits,
-                                START,
-                                &ask,
-                            );
-                            key.reply(settings, 0, &reply.unwrap());
-                        }
-                        match answer {
-                            Answer::Allowed { .. } => {
-                                allowed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                            }
-                            Answer::Exact { seq } => key.lost(seq),
-                            Answer::Wait | Answer::Refused { .. } => {}
-                        }
-                    }
-                });
-            }
-        });
-        for (key, ask) in keys.close(0) {
-            assert_eq!(key.name(), b"hot");
-            let settings = keys.settings();
-            ledger
-                .lock()
-                .unwrap()
-                .ask(&settings.layout, &settings.limits, START, &ask);
-        }
-        let (allowed, ledger) = (allowed.into_inner(), ledger.into_inner().unwrap());
-        assert!(allowed > 100);
-        assert_eq!(ledger.state.spent, keys.settings().layout.units(allowed));
-    }
-
-    /// It does not know any more what it was granted, so it must not be asked for it under the same
-    /// number.
-    #[test]
-    fn a_key_that_was_forgotten_and_comes_back_gives_nothing_back_that_was_spent() {
-        let (keys, mut ledger) = (keys(1), Ledger::new());
-        let settings = keys.settings();
-        let mut spend_one = |now: u64, key: &super::Key| {
-            while let Step {
-                answer: Answer::Wait,
-                ask: Some(ask),
-            } = key.take(settings, now, 1)
-            {
-                let reply = ledger
-                    .ask(&settings.layout, &settings.limits, START + now / 1000, &ask)
-                    .unwrap();
-                key.reply(settings, now, &reply);
-            }
-            ledger.state.spent
-        };
-        let before = spend_one(0, &keys.key(0, b"one").unwrap());
-        assert_eq!(before, settings.layout.units(1));
-        let later = 2_000_000_000;
-        assert!(keys.key(later, b"other").is_some() && keys.with(b"one", |_| ()).is_none());
-        let much_later = 2 * later;
-        let after = spend_one(much_later, &keys.key(much_later, b"one").unwrap());
-        assert!(
-            after > before,
-            "{before} were spent before, and {after} in all"
-        );
-    }
-
-    #[test]
-    fn a_full_table_decides_one_by_one_and_forgets_only_what_holds_nothing() {
-        let keys = keys(64);
-        let names: Vec<_> = (0..1000_u32).map(u32::to_be_bytes).collect();
-        let take = |now, name: &[u8]| {
-            keys.key(now, name)
-                .map(|key| key.take(keys.settings(), now, 1))
-                .is_some()
-        };
-        assert_eq!(names.iter().filter(|name| take(0, *name)).count(), 64);
-        // Their requests are lost, sent again, and lost until they are given up.
-        for second in 1..=8 {
-            assert_eq!(
-                keys.with(&names[999], |_| ()).is_some(),
-                take(0, &names[999])
-            );
-            for _ in 0..64 {
-                let _ = keys.tick(second * 1_000_000_000);
-            }
-        }
-        let before: Vec<_> = names
-            .iter()
-            .filter(|name| keys.with(*name, |_| ()).is_some())
-            .collect();
-        let fresh = (1000..3000_u32).map(u32::to_be_bytes);
-        let taken = fresh.filter(|name| take(9_000_000_000, name)).count();
-        assert_eq!((before.len(), taken), (64, 64));
     }
 }

@@ -1,33 +1,45 @@
--- What the server keeps for one key whose tokens are leased: Ledger of ledger.rs, in doubles.
+-- Bucket of one key and the leases granted from it. reference/leased_bucket.rs is the same in Rust,
+-- and explains the rules.
 --
--- KEYS[1]  the bucket; there is none while it is full and nothing is out on lease
--- ARGV[1]  see clock.lua, which stands in front of this
--- ARGV[2]  what to do, one of the words below
--- ARGV[3]  a random number that names the bucket's life, should it begin now
+-- KEYS[1]  the bucket; absent while it is full and no tokens are on lease
+-- ARGV[1]  see clock.lua, which precedes this script
+-- ARGV[2]  the command, see below
+-- ARGV[3]  random number: the incarnation of the bucket if this call creates it
 -- ARGV[4]  see clock.lua
--- ARGV[5..]  with what:
---   ask     node, seq, known, kept, back, need, want, the most that may be out, the lifetime of a lease in microseconds
---   take    how many tokens, one by one
---   refund  the life of the bucket that decided, the stamp that the decision left, the units that it charged
---   reset   the lifetime of a lease in microseconds: the bucket is full, and what is out on lease stays out
+-- ARGV[5..]  the arguments of the command:
+--   ask     holder, seq, acked, kept, returned, need, want, maximum number of leased tokens,
+--           lifetime of a lease in microseconds
+--   take    number of tokens to take from the bucket itself
+--   refund  incarnation of the bucket that decided, stamp after the decision, units charged
+--   reset   lifetime of a lease in microseconds: fills the bucket; tokens on lease stay out
 --
--- Answers with 1 or 0 (ask: not older than one answered; take: taken; refund: something was given back; reset: always), the time in microseconds,
--- the units spent, the stamp, the life; and to ask, what was granted and what is kept.
+-- Returns 1 or 0 (ask: the request is not older than one that was answered; take: the tokens were
+-- taken; refund: units were credited; reset: always 1), the time in microseconds, the units spent,
+-- the stamp, the incarnation; for ask also the tokens granted and kept.
 --
--- Everything here is an integer below 2^53, so that doubles are exact. A bucket is 20 bytes, as in take.lua, and 43 for every lease:
--- node, seq, tokens, fresh, owed, fresh owed, expiry.
+-- All numbers are integers below 2^53, so that doubles are exact. A bucket has 20 bytes, as in
+-- take.lua, and 43 bytes per lease: holder, seq, tokens, unacked, refundable, unacked refundable,
+-- expiry.
 
-local MOST_LEASES = 32
+local MAX_LEASES = 32
 local HEAD, LEASE, LEASE_BYTES = '>I6I7I7', '>I7I7I4I4I7I7I7', 43
 
-local life, spent, stamp, leases = tonumber(ARGV[3]), 0, now, {}
-local held = redis.call('GET', KEYS[1])
-if held then
-  life, spent, stamp = struct.unpack(HEAD, held)
-  for at = 21, #held, LEASE_BYTES do
-    local node, seq, tokens, fresh, owed, fresh_owed, expiry = struct.unpack(LEASE, held, at)
-    leases[#leases + 1] =
-      { node = node, seq = seq, tokens = tokens, fresh = fresh, owed = owed, fresh_owed = fresh_owed, expiry = expiry }
+local incarnation, spent, stamp, leases = tonumber(ARGV[3]), 0, now, {}
+local stored = redis.call('GET', KEYS[1])
+if stored then
+  incarnation, spent, stamp = struct.unpack(HEAD, stored)
+  for at = 21, #stored, LEASE_BYTES do
+    local holder, seq, tokens, unacked, refundable, unacked_refundable, expiry =
+      struct.unpack(LEASE, stored, at)
+    leases[#leases + 1] = {
+      holder = holder,
+      seq = seq,
+      tokens = tokens,
+      unacked = unacked,
+      refundable = refundable,
+      unacked_refundable = unacked_refundable,
+      expiry = expiry,
+    }
   end
 end
 
@@ -35,7 +47,7 @@ local function live(lease)
   return micros < lease.expiry
 end
 
--- The units spent by now, and the stamp of that.
+-- Returns the units spent as of now, and their stamp.
 local function settled()
   local elapsed = max(0, now - stamp)
   if window == 0 then
@@ -49,23 +61,25 @@ end
 local function charge(units)
   spent, stamp = settled()
   for _, lease in ipairs(leases) do
-    lease.owed, lease.fresh_owed = min(lease.owed, spent), min(lease.fresh_owed, spent)
+    lease.refundable = min(lease.refundable, spent)
+    lease.unacked_refundable = min(lease.unacked_refundable, spent)
   end
   spent = spent + units
 end
 
--- Units of a charge since which at least so many were lent out.
-local function come_back(units, least)
-  local function left(owed)
-    return min(owed, max(0, max(owed, least) - units))
+-- Credits units of a charge since which at least `least` units were spent.
+local function credit(units, least)
+  local function capped(refundable)
+    return min(refundable, max(0, max(refundable, least) - units))
   end
   spent = max(0, spent - units)
   for _, lease in ipairs(leases) do
-    lease.owed, lease.fresh_owed = left(lease.owed), left(lease.fresh_owed)
+    lease.refundable = capped(lease.refundable)
+    lease.unacked_refundable = capped(lease.unacked_refundable)
   end
 end
 
--- Kept until it is full, and as long as somebody may hand something back.
+-- Stores the bucket until it is full, and for as long as tokens may be returned.
 local function write(lifetime)
   local ticks = stamp - now
   if window == 0 then
@@ -74,106 +88,117 @@ local function write(lifetime)
     ticks = ticks + window
   end
   local ms = math.ceil(ticks * tick_ms * 1.000000001) + 1
-  local parts = { struct.pack(HEAD, life, spent, stamp) }
+  local parts = { struct.pack(HEAD, incarnation, spent, stamp) }
   for index, lease in ipairs(leases) do
-    parts[index + 1] = struct.pack(LEASE, lease.node, lease.seq, lease.tokens, lease.fresh, lease.owed, lease.fresh_owed, lease.expiry)
+    parts[index + 1] = struct.pack(
+      LEASE,
+      lease.holder,
+      lease.seq,
+      lease.tokens,
+      lease.unacked,
+      lease.refundable,
+      lease.unacked_refundable,
+      lease.expiry
+    )
     ms = max(ms, math.ceil((lease.expiry + lifetime - micros) / 1000) + 1)
   end
   ms = manual and LONGEST or min(LONGEST, max(1, ms))
   redis.call('SET', KEYS[1], table.concat(parts), 'PX', ms)
 end
 
-local verb = ARGV[2]
-if verb == 'take' then
+local command = ARGV[2]
+if command == 'take' then
   local cost = ARGV[5] * unit
   local found, at = settled()
   if cost == 0 or found + cost > capacity then
-    return { 0, micros, found, at, life }
+    return { 0, micros, found, at, incarnation }
   end
   charge(cost)
   write(0)
-  return { 1, micros, spent, stamp, life }
-elseif verb == 'refund' then
+  return { 1, micros, spent, stamp, incarnation }
+elseif command == 'refund' then
   local sold, charged = tonumber(ARGV[6]), tonumber(ARGV[7])
-  local back = 0
-  if held and life == tonumber(ARGV[5]) and stamp >= sold then
+  local credited_units = 0
+  if stored and incarnation == tonumber(ARGV[5]) and stamp >= sold then
     if window == 0 then
-      back = charged - (stamp - sold) * units_per_tick
+      credited_units = charged - (stamp - sold) * units_per_tick
     elseif stamp == sold then
-      back = charged
+      credited_units = charged
     end
   end
-  if back <= 0 then
-    return { 0, micros, spent, stamp, life }
+  if credited_units <= 0 then
+    return { 0, micros, spent, stamp, incarnation }
   end
-  come_back(min(back, spent), 0)
+  credit(min(credited_units, spent), 0)
   write(0)
-  return { 1, micros, spent, stamp, life }
-elseif verb == 'reset' then
+  return { 1, micros, spent, stamp, incarnation }
+elseif command == 'reset' then
   if #leases == 0 then
     redis.call('DEL', KEYS[1])
-    return { 1, micros, 0, now, life }
+    return { 1, micros, 0, now, incarnation }
   end
-  -- Another life, so that no decision of before gives anything back.
-  life, spent, stamp = tonumber(ARGV[3]), 0, max(now, min(stamp + 1, last_tick))
+  -- A new incarnation, so that earlier decisions are not refunded.
+  incarnation, spent, stamp = tonumber(ARGV[3]), 0, max(now, min(stamp + 1, last_tick))
   for _, lease in ipairs(leases) do
-    lease.owed, lease.fresh_owed = 0, 0
+    lease.refundable, lease.unacked_refundable = 0, 0
   end
   write(tonumber(ARGV[5]))
-  return { 1, micros, spent, stamp, life }
+  return { 1, micros, spent, stamp, incarnation }
 end
 
-local node, seq, known, kept, back, need, want, most, lifetime = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]),
-  tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
+local holder, seq, acked = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local kept, returned = tonumber(ARGV[8]), tonumber(ARGV[9])
+local need, want = tonumber(ARGV[10]), tonumber(ARGV[11])
+local max_leased, lifetime = tonumber(ARGV[12]), tonumber(ARGV[13])
 
 local own
 for index, lease in ipairs(leases) do
-  if lease.node == node then
+  if lease.holder == holder then
     own = index
   end
 end
 
-local holds = 0
+local kept_now = 0
 if own then
   local lease = leases[own]
   if seq == lease.seq then
-    return { 1, micros, spent, stamp, life, lease.fresh, lease.tokens - lease.fresh }
+    return { 1, micros, spent, stamp, incarnation, lease.unacked, lease.tokens - lease.unacked }
   elseif seq < lease.seq then
-    return { 0, micros, spent, stamp, life, 0, 0 }
+    return { 0, micros, spent, stamp, incarnation, 0, 0 }
   end
-  -- An answer that had not arrived when this was sent is not used any more.
-  local abandoned = known == lease.seq and 0 or lease.fresh
-  local left = lease.tokens - abandoned
-  if live(lease) and kept <= left then
-    holds = kept
+  -- A reply that had not arrived when this request was sent is never used.
+  local abandoned = acked == lease.seq and 0 or lease.unacked
+  local held_tokens = lease.tokens - abandoned
+  if live(lease) and kept <= held_tokens then
+    kept_now = kept
   end
-  -- What was taken last comes back first.
-  local unspent = abandoned + min(back, max(0, left - kept))
-  local fresh = min(unspent, lease.fresh)
-  lease.fresh = lease.fresh - fresh
-  come_back(min(fresh * unit, lease.fresh_owed), lease.fresh_owed)
-  come_back(min((unspent - fresh) * unit, lease.owed), lease.owed)
-  if holds <= lease.fresh then
-    lease.owed = lease.fresh_owed
+  -- The tokens taken last are credited first.
+  local unspent = abandoned + min(returned, max(0, held_tokens - kept))
+  local unacked = min(unspent, lease.unacked)
+  lease.unacked = lease.unacked - unacked
+  credit(min(unacked * unit, lease.unacked_refundable), lease.unacked_refundable)
+  credit(min((unspent - unacked) * unit, lease.refundable), lease.refundable)
+  if kept_now <= lease.unacked then
+    lease.refundable = lease.unacked_refundable
   else
-    lease.owed = min(lease.fresh_owed, max(lease.owed, lease.fresh * unit))
+    lease.refundable = min(lease.unacked_refundable, max(lease.refundable, lease.unacked * unit))
   end
 end
 
--- Half of what there is stays for others, unless somebody is waiting for it.
-local out = holds
+-- Half of the spare tokens stay for other holders, unless callers are waiting for them.
+local leased = kept_now
 for index, lease in ipairs(leases) do
   if index ~= own and live(lease) then
-    out = out + lease.tokens
+    leased = leased + lease.tokens
   end
 end
-local spare = min(max(0, most - out), floor((capacity - settled()) / unit))
-local missing = max(0, need - holds)
+local spare = min(max(0, max_leased - leased), floor((capacity - settled()) / unit))
+local missing = max(0, need - kept_now)
 local granted = min(max(want, missing), max(missing, math.ceil(spare / 2)))
 if granted > spare then
   granted = 0
 end
-if granted > 0 and not own and #leases >= MOST_LEASES then
+if granted > 0 and not own and #leases >= MAX_LEASES then
   local ended
   for index = #leases, 1, -1 do
     if not live(leases[index]) then
@@ -195,9 +220,16 @@ if own or granted > 0 then
       lease.expiry = 0
     end
   end
-  local owed = own and table.remove(leases, own).owed or 0
-  leases[#leases + 1] =
-    { node = node, seq = seq, tokens = holds + granted, fresh = granted, owed = owed, fresh_owed = spent, expiry = micros + lifetime }
+  local refundable = own and table.remove(leases, own).refundable or 0
+  leases[#leases + 1] = {
+    holder = holder,
+    seq = seq,
+    tokens = kept_now + granted,
+    unacked = granted,
+    refundable = refundable,
+    unacked_refundable = spent,
+    expiry = micros + lifetime,
+  }
   write(lifetime)
 end
-return { 1, micros, spent, stamp, life, granted, holds }
+return { 1, micros, spent, stamp, incarnation, granted, kept_now }

@@ -8,7 +8,11 @@ use super::answer;
 use crate::redis::{
     decision::SharedDecision,
     error::RedisError,
-    lease::{Answer, Step, key::Key, keys::Keys},
+    lease::{
+        key::Key,
+        keys::Keys,
+        protocol::{Step, TakeOutcome},
+    },
     settings::Owner,
     shared::Shared,
 };
@@ -32,7 +36,9 @@ impl Shared {
         }
         let now = self.clock.nanos();
         if cost > owner.limit.layout.capacity_tokens() {
-            let known = keys.with(name, |key| key.seen().saturating_add(key.left(now)));
+            let known = keys.with(name, |key| {
+                key.bucket_remaining().saturating_add(key.leased(now))
+            });
             self.health.leased();
             return Some(answer::above_capacity(
                 &owner.limit,
@@ -40,7 +46,7 @@ impl Shared {
                 cost,
             ));
         }
-        keys.take_at_once(now, name, cost, |key, turn, step| {
+        keys.try_take(now, name, cost, |key, turn, step| {
             self.answered(owner, key, turn, now, cost, step)
         })
         .flatten()
@@ -58,7 +64,7 @@ impl Shared {
             return self.look_at(owner, keys, name).await;
         }
         let seen = self.health.ask()?;
-        let Some(key) = keys.key(self.clock.nanos(), name) else {
+        let Some(key) = keys.get_or_insert(self.clock.nanos(), name) else {
             return self.take(owner, name, cost).await;
         };
         let answered = timeout(keys.timeout(), self.take_in_turn(owner, keys, &key, cost)).await;
@@ -82,18 +88,18 @@ impl Shared {
     ) -> Option<SharedDecision> {
         for _ in 0..TURNS {
             self.health.ask()?;
-            let mut landed = pin!(key.landed().notified());
+            let mut landed = pin!(key.message_done().notified());
             // Before the key is asked, so that no answer comes in between.
             landed.as_mut().enable();
-            let (turn, now) = (key.turn(), self.clock.nanos());
+            let (turn, now) = (key.epoch(), self.clock.nanos());
             let step = key.take(keys.settings(), now, cost);
-            let (exact, waits) = (step.answer, step.answer == Answer::Wait);
+            let (exact, waits) = (step.outcome, step.outcome == TakeOutcome::Wait);
             if let Some(decision) = self.answered(owner, key, turn, now, cost, step) {
                 return Some(decision);
             }
             if waits {
                 landed.await;
-            } else if let Answer::Exact { seq } = exact {
+            } else if let TakeOutcome::Exact { seq } = exact {
                 let taken = self.take_one(owner, key, seq, cost).await?;
                 return Some(self.decided(owner, cost, taken));
             }
@@ -112,14 +118,18 @@ impl Shared {
         cost: u32,
         step: Step,
     ) -> Option<SharedDecision> {
-        if let Some(ask) = step.ask {
+        if let Some(request) = step.request {
             // It goes on by itself.
-            drop(self.send(owner, key, ask));
+            drop(self.send(owner, key, request));
         }
-        let decision = match step.answer {
-            Answer::Allowed { left } => answer::allowed(&owner.limit, key, turn, cost, left),
-            Answer::Refused { retry, .. } => answer::refused(&owner.limit, key, now, cost, retry),
-            Answer::Wait | Answer::Exact { .. } => return None,
+        let decision = match step.outcome {
+            TakeOutcome::Allowed { remaining } => {
+                answer::allowed(&owner.limit, key, turn, cost, remaining)
+            }
+            TakeOutcome::Refused { retry_after, .. } => {
+                answer::refused(&owner.limit, key, now, cost, retry_after)
+            }
+            TakeOutcome::Wait | TakeOutcome::Exact { .. } => return None,
         };
         self.health.leased();
         Some(decision)
@@ -137,7 +147,7 @@ impl Shared {
             return false;
         };
         let back = keys.with(name, |key| {
-            key.number() == decision.life
+            key.holder_id() == decision.life
                 && key.unspend(self.clock.nanos(), decision.turn, decision.cost())
         });
         back.unwrap_or(false)
@@ -146,7 +156,7 @@ impl Shared {
     /// What is in the bucket, and what this process holds.
     async fn look_at(&self, owner: &Owner, keys: &Keys, name: &[u8]) -> Option<SharedDecision> {
         let held = keys
-            .with(name, |key| key.left(self.clock.nanos()))
+            .with(name, |key| key.leased(self.clock.nanos()))
             .unwrap_or(0);
         let mut taken = self.ask_to_take(owner, name, 0).await?;
         taken.spent = taken.spent.saturating_sub(owner.limit.layout.units(held));

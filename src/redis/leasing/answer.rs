@@ -20,14 +20,21 @@ use crate::{
 #[inline]
 pub(super) fn allowed(limit: &Limit, key: &Key, turn: u64, cost: u32, left: u32) -> SharedDecision {
     let request = Attempt::immediate(&limit.layout, 0, cost);
-    let state = holding(&limit.layout, key.seen().saturating_add(left));
-    leased(request.charged(state, request.units()), key.number(), turn)
+    let state = holding(&limit.layout, key.bucket_remaining().saturating_add(left));
+    leased(
+        request.charged(state, request.units()),
+        key.holder_id(),
+        turn,
+    )
 }
 
 /// Not there before so many nanoseconds have passed.
 pub(super) fn refused(limit: &Limit, key: &Key, now: u64, cost: u32, retry: u64) -> SharedDecision {
     let layout = &limit.layout;
-    let known = key.seen().saturating_add(key.left(now)).min(cost - 1);
+    let known = key
+        .bucket_remaining()
+        .saturating_add(key.leased(now))
+        .min(cost - 1);
     // At a tick from which on the tokens can be there after that time, and a decision that much
     // earlier.
     let state = State {
@@ -38,7 +45,7 @@ pub(super) fn refused(limit: &Limit, key: &Key, now: u64, cost: u32, retry: u64)
     let now_nanos = there_at.map_or(0, |at| at.saturating_sub(retry));
     leased(
         Attempt::immediate(layout, now_nanos, cost).uncharged(state, Outcome::Refused),
-        key.number(),
+        key.holder_id(),
         0,
     )
 }
@@ -86,7 +93,7 @@ mod tests {
             max_keys: 1,
         };
         let keys = leasing.keys(limit, 1).unwrap();
-        let key = keys.key(0, b"key").unwrap();
+        let key = keys.get_or_insert(0, b"key").unwrap();
         (keys, key)
     }
 
@@ -128,7 +135,7 @@ mod tests {
         let limit = Limit::new(Quota::per_second(1).with_capacity(10));
         let (keys, key) = key_of(&limit);
         assert_eq!(allowed(&limit, &key, 0, 1, 3).remaining(), 3);
-        key.saw(
+        key.observe_bucket(
             keys.settings(),
             State {
                 spent: limit.layout.units(6),

@@ -33,8 +33,8 @@ pub(in crate::redis) async fn tick(shared: Weak<Shared>) {
 
 impl Shared {
     fn tick_some(self: &Arc<Self>, owner: &Arc<Owner>, keys: &Keys) {
-        for _ in 0..keys.shards().div_ceil(TURNS) {
-            for (key, ask) in keys.tick(self.clock.nanos()) {
+        for _ in 0..keys.shard_count().div_ceil(TURNS) {
+            for (key, ask) in keys.on_timer(self.clock.nanos()) {
                 drop(self.send(owner, &key, ask));
             }
         }

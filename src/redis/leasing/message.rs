@@ -8,7 +8,10 @@ use tokio::task::JoinHandle;
 use crate::{
     redis::{
         error::RedisError,
-        lease::{Ask, Limits, Reply, key::Key},
+        lease::{
+            key::Key,
+            protocol::{LeaseReply, LeaseRequest, Limits},
+        },
         script::{Taken, read},
         settings::Owner,
         shared::Shared,
@@ -36,7 +39,7 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         if !self.arrived {
-            self.key.lost(self.seq);
+            self.key.on_lost(self.seq);
         }
     }
 }
@@ -47,34 +50,47 @@ impl Shared {
         self: &Arc<Self>,
         owner: &Arc<Owner>,
         key: &Arc<Key>,
-        ask: Ask,
+        request: LeaseRequest,
     ) -> JoinHandle<()> {
-        let mut flight = Flight::of(key, ask.seq);
+        let mut flight = Flight::of(key, request.seq);
         let (shared, owner) = (Arc::clone(self), Arc::clone(owner));
         self.runtime.spawn(async move {
             if let Some(keys) = &owner.keys
                 && let Some(reply) = shared
-                    .ask_for(&owner, &flight.key, &ask, keys.settings().limits)
+                    .ask_for(&owner, &flight.key, &request, keys.settings().limits)
                     .await
             {
                 flight.arrived = true;
                 flight
                     .key
-                    .reply(keys.settings(), shared.clock.nanos(), &reply);
+                    .on_reply(keys.settings(), shared.clock.nanos(), &reply);
             }
         })
     }
 
-    async fn ask_for(&self, owner: &Owner, key: &Key, ask: &Ask, limits: Limits) -> Option<Reply> {
+    async fn ask_for(
+        &self,
+        owner: &Owner,
+        key: &Key,
+        request: &LeaseRequest,
+        limits: Limits,
+    ) -> Option<LeaseReply> {
         let bucket = owner.bucket(key.name());
         let call = self.lease_call(owner, &bucket, "ask");
-        let numbers = [ask.kept, ask.back, ask.need, ask.want, limits.most].map(u64::from);
-        let numbers = [ask.node, ask.seq, ask.known]
+        let numbers = [
+            request.kept,
+            request.returned,
+            request.need,
+            request.want,
+            limits.max_leased,
+        ]
+        .map(u64::from);
+        let numbers = [request.holder, request.seq, request.acked]
             .into_iter()
             .chain(numbers)
-            .chain([limits.lifetime]);
+            .chain([limits.lifetime_micros]);
         let call = numbers.fold(call, |call, number| call.number(number));
-        self.ask(&call, |answer| answer_to(ask, answer)).await?
+        self.ask(&call, |answer| answer_to(request, answer)).await?
     }
 
     /// Takes tokens one by one, and tells the key, which has given this its number.
@@ -94,21 +110,23 @@ impl Shared {
         if let Some(keys) = &owner.keys {
             flight.arrived = true;
             let refused = (!taken.taken).then_some((state, taken.micros));
-            flight.key.saw(keys.settings(), state, taken.micros);
             flight
                 .key
-                .decided(keys.settings(), self.clock.nanos(), seq, refused);
+                .observe_bucket(keys.settings(), state, taken.micros);
+            flight
+                .key
+                .on_exact(keys.settings(), self.clock.nanos(), seq, refused);
         }
         Some(taken)
     }
 }
 
 /// `None`: a later request was answered already.
-fn answer_to(ask: &Ask, answer: Value) -> Result<Option<Reply>, RedisError> {
+fn answer_to(request: &LeaseRequest, answer: Value) -> Result<Option<LeaseReply>, RedisError> {
     let (answered, now, spent, stamp, _life, granted, kept): (bool, u64, u64, u64, u64, u32, u32) =
         read(answer)?;
-    Ok(answered.then_some(Reply {
-        seq: ask.seq,
+    Ok(answered.then_some(LeaseReply {
+        seq: request.seq,
         granted,
         kept,
         now,
