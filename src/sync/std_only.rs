@@ -1,5 +1,4 @@
-//! What the table and its generations need beyond atomics: from the standard library and crossbeam,
-//! or from loom.
+//! Primitives that need `std`: shared ownership, a mutex, thread-locals, backoff, zeroed memory.
 
 #[cfg(not(tollgate_loom))]
 pub(crate) use std::sync::{Arc, Mutex};
@@ -7,7 +6,12 @@ pub(crate) use std::sync::{Arc, Mutex};
 #[cfg(tollgate_loom)]
 pub(crate) use loom::sync::{Arc, Mutex};
 
-/// A thread-local that is made in a constant, which loom's cannot be.
+/// Atomics of `std` that loom does not model: their values decide nothing that a model checks.
+pub(crate) mod unmodelled {
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+}
+
+/// Declares a thread-local with a constant initializer. Under loom the initializer is not constant.
 macro_rules! per_thread {
     ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
         #[cfg(not(tollgate_loom))]
@@ -18,7 +22,7 @@ macro_rules! per_thread {
 }
 pub(crate) use per_thread;
 
-/// Waiting for a thread that is in the middle of some tens of nanoseconds of work.
+/// Backoff of a thread that waits for another thread to finish some tens of nanoseconds of work.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     #[cfg(not(tollgate_loom))]
@@ -33,9 +37,9 @@ impl Backoff {
         self.backoff.snooze();
         #[cfg(tollgate_loom)]
         {
-            // Of two who wait for a third, loom would let one and then the other go round for ever.
-            // Who comes round a second time changes nothing by it, so from there on no other order
-            // is tried.
+            // When two threads wait for a third, loom would alternate between the two forever. A
+            // thread that waits a second time has changed nothing, so no further order of this
+            // execution is explored.
             if self.waited.replace(true) {
                 loom::skip_branch();
             }
@@ -44,7 +48,8 @@ impl Backoff {
     }
 }
 
-/// `length` zeroed pairs, untouched until they are used; `None` when there is no such memory.
+/// Allocates `length` zeroed pairs. The operating system commits their pages on first use. Returns
+/// `None` when the allocation fails.
 #[cfg(not(tollgate_loom))]
 pub(crate) fn zeroed_pairs(length: usize) -> Option<Box<[[crate::sync::AtomicU64; 2]]>> {
     bytemuck::try_zeroed_slice_box(length).ok()
