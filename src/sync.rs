@@ -9,7 +9,7 @@ pub(crate) use core::sync::atomic::{AtomicU64, Ordering};
 #[cfg(tollgate_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(feature = "std")]
-pub(crate) use std_only::{Arc, Backoff, Mutex, per_thread, unmodelled, zeroed_pairs};
+pub(crate) use std_only::{Arc, Backoff, Mutex, per_thread, unmodelled};
 
 /// Declares a `const` constructor. Under loom the constructor is not `const`, because loom's
 /// atomics cannot be created in constants.

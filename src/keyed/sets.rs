@@ -1,7 +1,7 @@
 //! Sets of the table: slots of 16 bytes, four to a cache line, two adjacent lines to a set; and the
 //! probe sequence of a key.
 
-use crate::sync::{AtomicU64, zeroed_pairs};
+use crate::sync::AtomicU64;
 
 /// A tag and a word. The tag identifies the key that owns the word.
 pub(super) type Slot = [AtomicU64; 2];
@@ -65,7 +65,7 @@ pub(super) struct Probe {
 impl Sets {
     /// Allocates so many zeroed sets, at least 2. Returns `None` when the allocation fails.
     pub(super) fn new(count: usize) -> Option<Sets> {
-        let slots = zeroed_pairs(
+        let slots = zeroed_slots(
             count
                 .checked_mul(SLOTS_PER_SET)?
                 .checked_add(SLOTS_PER_SET - 1)?,
@@ -153,6 +153,19 @@ impl Sets {
     pub(super) fn all_slots(&self) -> &[Slot] {
         &self.slots[self.skip..][..self.count * SLOTS_PER_SET]
     }
+}
+
+/// Allocates zeroed slots. The operating system commits their pages on first use. Returns `None`
+/// when the allocation fails.
+#[cfg(not(tollgate_loom))]
+fn zeroed_slots(length: usize) -> Option<Box<[Slot]>> {
+    bytemuck::try_zeroed_slice_box(length).ok()
+}
+
+#[cfg(tollgate_loom)]
+fn zeroed_slots(length: usize) -> Option<Box<[Slot]>> {
+    let slot = |_| std::array::from_fn(|_| AtomicU64::new(0));
+    Some((0..length).map(slot).collect())
 }
 
 #[cfg(test)]

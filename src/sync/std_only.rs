@@ -1,4 +1,4 @@
-//! Primitives that need `std`: shared ownership, a mutex, thread-locals, backoff, zeroed memory.
+//! Primitives that need `std`: shared ownership, a mutex, thread-locals, backoff.
 
 #[cfg(not(tollgate_loom))]
 pub(crate) use std::sync::{Arc, Mutex};
@@ -46,20 +46,4 @@ impl Backoff {
             loom::thread::yield_now();
         }
     }
-}
-
-/// Allocates `length` zeroed pairs. The operating system commits their pages on first use. Returns
-/// `None` when the allocation fails.
-#[cfg(not(tollgate_loom))]
-pub(crate) fn zeroed_pairs(length: usize) -> Option<Box<[[crate::sync::AtomicU64; 2]]>> {
-    bytemuck::try_zeroed_slice_box(length).ok()
-}
-
-#[cfg(tollgate_loom)]
-pub(crate) fn zeroed_pairs(length: usize) -> Option<Box<[[crate::sync::AtomicU64; 2]]>> {
-    Some(
-        (0..length)
-            .map(|_| std::array::from_fn(|_| crate::sync::AtomicU64::new(0)))
-            .collect(),
-    )
 }
