@@ -1,11 +1,12 @@
-//! A table of four slots, a clock, and threads that make calls on its keys.
+//! Model of a table of four slots, a clock, and threads that make calls on keys.
 //!
-//! Every key may stand in every slot: two sets of two. What must hold in every execution, of each
-//! key by itself:
-//! - its history is sound (see [`history`](crate::history)): never over-admit, no charge is lost,
-//!   none lands on somebody else, also when its slot goes to another key and it returns; an early
-//!   eviction is like a reset, and there are not more of them than were counted;
-//! - what it was told is its own: every answer shows its bucket as one of its own charges left it.
+//! Every key may use every slot: two sets of two. In every execution, the following holds for each
+//! key separately:
+//! - its history is sound (see [`history`](crate::history)): the bucket never over-admits, no
+//!   charge is lost, and none is charged to another key, also when the slot goes to another key and
+//!   the key returns; an early eviction counts as a reset, and there are no more of them than the
+//!   statistics show;
+//! - every decision shows the key's own bucket, in a state that one of the key's own charges left.
 
 use std::{
     collections::BTreeSet,
@@ -28,27 +29,28 @@ use crate::{
     model::{Call, CallResult, Entry, Trace, record_decision, ticks, time},
 };
 
-/// A key is its hash, so that a model says where it stands.
+/// A key is its own hash, so that a model controls its sets.
 pub type Key = u64;
 
-/// A key whose home is set 0 or 1; in it, and in the other set, it looks first at slot 0 or 1.
+/// Returns a key whose home is set 0 or 1, and whose first slot is 0 or 1 in the home set and in
+/// the other set.
 pub const fn key(number: u64, home: u64, home_slot: u64, other_slot: u64) -> Key {
     home << 63 | home_slot << 32 | (1 - home) << 31 | number << 4 | other_slot << 1
 }
 
 /// Hashes a key to itself.
 #[derive(Clone, Debug, Default)]
-pub struct AsIs(u64);
+pub struct IdentityHasher(u64);
 
-impl BuildHasher for AsIs {
-    type Hasher = AsIs;
+impl BuildHasher for IdentityHasher {
+    type Hasher = IdentityHasher;
 
-    fn build_hasher(&self) -> AsIs {
-        AsIs(0)
+    fn build_hasher(&self) -> IdentityHasher {
+        IdentityHasher(0)
     }
 }
 
-impl Hasher for AsIs {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -62,16 +64,16 @@ impl Hasher for AsIs {
     }
 }
 
-/// How many calls before the threads a [`TableModel::filler`] is.
+/// Number of calls that a [`TableModel::filler`] makes before the threads start.
 pub const FILLER_CALLS: usize = 3;
 
-pub type Limiter = KeyedLimiter<AsIs>;
+pub type Limiter = KeyedLimiter<IdentityHasher>;
 
-/// Four slots. The clock is for what takes no time as an argument.
+/// Builds a limiter of four slots. The clock is for calls that take no time as an argument.
 pub fn limiter(quota: Quota, when_full: WhenFull, clock: ManualClock) -> Limiter {
     KeyedLimiter::builder(quota)
         .max_keys(1)
-        .hasher(AsIs::default())
+        .hasher(IdentityHasher::default())
         .when_full(when_full)
         .clock(clock)
         .build()
@@ -84,13 +86,13 @@ pub struct TableModel {
     clock: Vec<u64>,
     before: Vec<(u64, Key, Call)>,
     threads: Vec<Vec<(Key, Call)>>,
-    /// So many early evictions at most.
+    /// Greatest number of early evictions.
     evictions: u64,
     preemptions: usize,
 }
 
 impl TableModel {
-    /// `clock` is what the clock shows, one after another, in ticks.
+    /// Creates a model whose clock shows these ticks, one after another.
     pub fn new(quota: Quota, clock: &[u64]) -> TableModel {
         let when_full = WhenFull::EvictNearestToFull;
         TableModel {
@@ -109,25 +111,25 @@ impl TableModel {
         self
     }
 
-    /// There may be so many early evictions; else none.
+    /// Sets the greatest number of early evictions. The default is none.
     pub fn evictions(mut self, most: u64) -> TableModel {
         self.evictions = most;
         self
     }
 
-    /// At most one preemption: where two take a minute.
+    /// Limits the model to one preemption, for models that take a minute with two.
     pub fn one_preemption(mut self) -> TableModel {
         self.preemptions = 1;
         self
     }
 
-    /// A call made before the threads start, at this time.
+    /// Adds a call made at this time, before the threads start.
     pub fn before(mut self, now: u64, key: Key, call: Call) -> TableModel {
         self.before.push((now, key, call));
         self
     }
 
-    /// A key that keeps its slot: it stays far from full.
+    /// Adds a key that keeps its slot, because its bucket stays far from full.
     pub fn filler(self, key: Key) -> TableModel {
         let capacity = self.quota.capacity();
         (0..FILLER_CALLS).fold(self, |model, _| {
@@ -174,49 +176,47 @@ impl TableModel {
             .into_iter()
             .map(|thread| thread.join().unwrap())
             .collect();
-        self.judge(&limiter, &before, &logs);
+        self.verify(&limiter, &before, &logs);
     }
 
-    fn judge(&self, limiter: &Limiter, before: &Log, logs: &[Log]) {
+    fn verify(&self, limiter: &Limiter, before: &Log, logs: &[Log]) {
         let started = before.entries.len();
-        let everything: Vec<_> = before
+        let entries: Vec<_> = before
             .entries
             .iter()
             .chain(logs.iter().flat_map(|log| &log.entries[started..]))
             .collect();
-        let latest = everything
+        let latest = entries
             .iter()
             .map(|(_, entry)| entry.now.max(used_at(entry)))
             .max()
             .unwrap_or(0);
         let stats = limiter.stats();
         assert!(stats.evicted_early <= self.evictions, "{stats:?}");
-        let refused = everything
+        let refused = entries
             .iter()
             .filter(|(_, entry)| entry.result == CallResult::TableFull)
             .count();
         assert_eq!(stats.saturated, refused as u64);
-        for key in everything
+        for key in entries
             .iter()
             .map(|(key, _)| *key)
             .collect::<BTreeSet<Key>>()
         {
             let of_key = |entries: &[(Key, Entry)]| -> Vec<_> {
-                // Refunds go by number, so the calls of others stand there as nothing.
-                let nothing = |entry: &Entry| Entry {
+                // Refunds refer to calls by number, so the calls of other keys become no-ops.
+                let no_op = |entry: &Entry| Entry {
                     call: Call::Take(0),
                     result: CallResult::TableFull,
                     ..*entry
                 };
                 entries
                     .iter()
-                    .map(|(owner, entry)| {
-                        if *owner == key {
-                            *entry
-                        } else {
-                            nothing(entry)
-                        }
-                    })
+                    .map(
+                        |(owner, entry)| {
+                            if *owner == key { *entry } else { no_op(entry) }
+                        },
+                    )
                     .collect()
             };
             let found = limiter.try_acquire_at(Duration::ZERO, &key, 0);
@@ -233,7 +233,7 @@ impl TableModel {
                     ticks(&self.quota, found.reset_after())
                 },
                 remaining: found.remaining(),
-                evicted,
+                evicted: evicted,
             };
             history::check_with(&self.quota, &trace, stats.evicted_early as usize);
             history::check_refusals(&trace);
@@ -241,12 +241,12 @@ impl TableModel {
     }
 }
 
-/// What one thread did, and the decisions it may refund.
+/// Calls that one thread made, and the decisions it may refund.
 #[derive(Clone, Default)]
 struct Log {
     entries: Vec<(Key, Entry)>,
     decisions: Vec<Option<Decision>>,
-    /// The limiter's: a reset reads it, before it does anything that loom sees.
+    /// The limiter's clock. A reset reads it before any operation that loom tracks.
     clock: ManualClock,
 }
 
@@ -280,7 +280,7 @@ impl Log {
     }
 }
 
-/// A refusal for want of room shows the bucket of somebody else.
+/// Converts a decision. A refusal because the table is full shows the bucket of another key.
 fn full_or_decided(decision: Decision, quota: &Quota, now: u64) -> (Option<Decision>, CallResult) {
     match decision.outcome() {
         Outcome::TableFull => (Some(decision), CallResult::TableFull),

@@ -1,4 +1,4 @@
-//! No slot is free: the bucket closest to full is forgotten, early.
+//! Early evictions: no slot is free, so the bucket nearest to full is evicted.
 
 use crate::{
     model::{
@@ -11,18 +11,18 @@ use crate::{
 const KEY: Key = key(1, 0, 0, 0);
 const NEWCOMER: Key = key(2, 0, 0, 0);
 const FAR: Key = key(3, 1, 0, 0);
-/// Like it, but not of the group whose bound is raised when one of the others is forgotten.
-const APART: Key = key(4, 1, 0, 1);
+/// Like `FAR`, but outside of the group of keys that the eviction of another key invalidates.
+const OTHER_GROUP: Key = key(4, 1, 0, 1);
 const FILLERS: [Key; 3] = [key(7, 1, 0, 0), key(8, 1, 1, 0), key(9, 0, 1, 0)];
 
-/// The key in slot 0, close to full; all others far from it.
+/// The key is in slot 0, close to full. All other buckets are far from full.
 fn saturated(clock: &[u64]) -> TableModel {
     around_the_key(TableModel::new(greedy(3), clock), 2)
 }
 
-/// The same, with a charge so large that to undo it is worth something two evictions, each a tick,
-/// later.
-fn forgotten_early() -> TableModel {
+/// Like [`saturated`], with a charge so large that a refund still gives tokens back after two
+/// evictions, each a tick later.
+fn evicted_early() -> TableModel {
     around_the_key(TableModel::new(greedy(5), &[0]), 4).evictions(2)
 }
 
@@ -35,11 +35,11 @@ fn around_the_key(model: TableModel, cost: u32) -> TableModel {
         .filler(third)
 }
 
-/// Its owner takes at the same time: counted is what was forgotten, and nothing else is lost.
+/// The evicted key takes at the same time: every lost charge is counted as an eviction.
 ///
-/// *Caught:* a plain store in place of the claiming swap, or of a decision's; the claiming swap, or
-/// the load of the word, relaxed; no tag marked busy; the tag not confirmed; the new tag set though
-/// the claim failed; an eviction that is not counted.
+/// *Caught:* a plain store instead of the claiming CAS, or of a decision's; the claiming CAS, or
+/// the load of the word, relaxed; no tag marked busy; the tag not confirmed; the new tag stored
+/// although the claim failed; an eviction that is not counted.
 #[test]
 fn an_eviction_while_the_key_takes() {
     saturated(&[0])
@@ -49,9 +49,9 @@ fn an_eviction_while_the_key_takes() {
         .check();
 }
 
-/// The same while time moves and the bucket fills.
+/// Like [`an_eviction_while_the_key_takes`], while time moves and the bucket refills.
 ///
-/// *Caught:* the same.
+/// *Caught:* the same as there.
 #[test]
 fn an_eviction_while_time_moves() {
     saturated(&[0, 2])
@@ -61,7 +61,7 @@ fn an_eviction_while_time_moves() {
         .check();
 }
 
-/// Two newcomers under different latches.
+/// Two new keys evict under different latches.
 ///
 /// *Caught:* no tag marked busy; an eviction that is not counted.
 #[test]
@@ -73,37 +73,38 @@ fn two_evictions() {
         .check();
 }
 
-/// A decision on the bucket that was forgotten gives nothing to the one the key has when it
-/// returns, nor to the newcomer's.
+/// A refund of a decision on the evicted bucket gives nothing to the key's next bucket, nor to the
+/// new key's.
 ///
-/// *Caught:* the bound on refunds not raised; asked about only once; the claiming swap, or the load
-/// of the word, relaxed.
+/// *Caught:* the invalidation not raised; checked only once; the claiming CAS, or the load of the
+/// word, relaxed.
 #[test]
 fn a_refund_beside_an_eviction() {
-    forgotten_early()
+    evicted_early()
         .thread(&[(NEWCOMER, Take(5)), (KEY, Take(5)), (KEY, Take(2))])
         .thread(&[(KEY, Refund(FILLER_CALLS))])
         .check();
 }
 
-/// The same with the key back while the newcomer, under another latch, is still at it.
+/// Like [`a_refund_beside_an_eviction`]: the key returns while the new key, under another latch,
+/// has not completed its takeover.
 ///
-/// *Caught:* the bound on refunds not raised, or raised after the new tag is there; that tag set
-/// before the word; the claiming swap, or the load of the word, relaxed.
+/// *Caught:* the invalidation not raised, or raised after the new tag is stored; that tag stored
+/// before the word; the claiming CAS, or the load of the word, relaxed.
 #[test]
-fn a_refund_by_who_returns_beside_an_eviction() {
-    forgotten_early()
-        .thread(&[(APART, Take(5))])
+fn a_refund_by_the_returning_key_beside_an_eviction() {
+    evicted_early()
+        .thread(&[(OTHER_GROUP, Take(5))])
         .thread(&[(KEY, Take(5)), (KEY, Refund(FILLER_CALLS)), (KEY, Take(2))])
         .check();
 }
 
-/// Who finds a newcomer's tag finds his word, not that of the one who was forgotten.
+/// A thread that finds the tag of a new key finds its word, not the word of the evicted key.
 ///
 /// *Caught:* the new tag stored relaxed, or before the word is claimed; the search for a tag
 /// relaxed; a relaxed latch.
 #[test]
-fn a_newcomer_from_two_threads() {
+fn a_new_key_from_two_threads() {
     saturated(&[0])
         .evictions(1)
         .thread(&[(NEWCOMER, Take(2))])
@@ -111,11 +112,11 @@ fn a_newcomer_from_two_threads() {
         .check();
 }
 
-/// A table that refuses newcomers forgets nobody.
+/// A table that refuses new keys evicts none.
 ///
-/// *Caught:* a plain store in place of a decision's swap; a refusal that is not counted.
+/// *Caught:* a plain store instead of a decision's CAS; a refusal that is not counted.
 #[test]
-fn a_newcomer_is_refused() {
+fn a_new_key_is_refused() {
     saturated(&[0, 2])
         .refuse_newcomers()
         .thread(&[(NEWCOMER, Take(1))])

@@ -1,7 +1,7 @@
-//! The quota is replaced, or a key gets one of its own, while others take.
+//! Changes under traffic: the quota is replaced, or a rule is set, while other threads take.
 //!
-//! A decision says by its limit which quota made it. Each quota has buckets of its own, so of the
-//! charges made under each of them the same must hold as if it were the only one.
+//! The limit of a decision identifies the quota that made it. Each quota has its own buckets, so
+//! the charges made under one quota must be sound by themselves.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const NOW: Duration = Duration::ZERO;
 const OLD: u32 = 2;
 const NEW: u32 = 3;
 
-/// A limiter of capacity [`OLD`], and whose turn it is to call it.
+/// A limiter of capacity [`OLD`], and the turn that orders the calls on it.
 struct Shared {
     limiter: Limiter,
     call_order: CallOrder,
@@ -68,8 +68,8 @@ impl Shared {
     }
 }
 
-/// Runs `change` and `traffic` at once on a limiter whose key has taken 1; checks what both were
-/// told.
+/// Runs `change` and `traffic` concurrently on a limiter whose key has taken 1, and checks the
+/// decisions of both.
 fn race(
     change: impl Fn(&Shared) -> Vec<Decision> + Copy + Send + Sync + 'static,
     traffic: impl Fn(&Shared, Decision) -> Vec<Decision> + Copy + Send + Sync + 'static,
@@ -83,37 +83,37 @@ fn race(
             let shared = shared.clone();
             move || change(&shared)
         });
-        let mut told = vec![first];
+        let mut decisions = vec![first];
         let own = traffic(&shared, first);
         assert!(
             own.is_sorted_by_key(Decision::limit),
             "back to the old quota: {own:?}"
         );
-        told.extend(own);
-        told.extend(changer.join().unwrap());
+        decisions.extend(own);
+        decisions.extend(changer.join().unwrap());
         let last = shared.take(0);
         assert_eq!(last.limit(), NEW);
         for limit in [OLD, NEW] {
-            let mut left: Vec<_> = told
+            let mut left: Vec<_> = decisions
                 .iter()
                 .filter(|decision| decision.limit() == limit && decision.is_allowed())
                 .map(|decision| (limit - decision.remaining(), decision.cost()))
                 .collect();
             left.sort_unstable();
-            // Each found what the one before it had left.
+            // Each decision found the state that the one before it had left.
             let spent = left.iter().fold(0, |spent, (left, cost)| {
-                assert_eq!(*left, spent + cost, "{told:?}");
+                assert_eq!(*left, spent + cost, "{decisions:?}");
                 *left
             });
             assert!(
                 limit == OLD || last.remaining() == NEW - spent,
-                "{told:?} {last:?}"
+                "{decisions:?} {last:?}"
             );
         }
     });
 }
 
-/// Who changes the quota decides under the new one.
+/// The thread that changes the quota decides under the new one.
 fn take_after(shared: &Shared, change: impl Fn(&Shared), cost: u32) -> Vec<Decision> {
     change(shared);
     let decision = shared.take(cost);
@@ -121,8 +121,8 @@ fn take_after(shared: &Shared, change: impl Fn(&Shared), cost: u32) -> Vec<Decis
     vec![decision]
 }
 
-/// Every call sees all of the change or nothing; who has seen it never goes back; all buckets are
-/// full under the new quota.
+/// Every call sees all of the change or nothing. A thread that has seen it never sees the old quota
+/// again. All buckets are full under the new quota.
 ///
 /// *Caught:* a number that is not stored; a table that stays the old one.
 #[test]
@@ -133,7 +133,8 @@ fn a_quota_is_replaced_under_traffic() {
     );
 }
 
-/// The same for a key that gets a quota of its own; others keep their buckets.
+/// Like [`a_quota_is_replaced_under_traffic`], for a key whose rule is set. Other keys keep their
+/// buckets.
 ///
 /// *Caught:* a number that is not stored.
 #[test]
@@ -149,15 +150,15 @@ fn a_rule_is_set_under_traffic() {
 
 /// A decision from before the change gives nothing to the bucket after it.
 ///
-/// *Caught:* the table's number kept, or not compared with the decision's.
+/// *Caught:* the table's origin kept, or not compared with the decision's.
 #[test]
 fn a_refund_while_the_quota_is_replaced() {
     race(|shared| take_after(shared, Shared::replace, 2), refund);
 }
 
-/// The same for a rule.
+/// Like [`a_refund_while_the_quota_is_replaced`], for a rule.
 ///
-/// *Caught:* the rule's number not compared with the decision's.
+/// *Caught:* the rule's origin not compared with the decision's.
 #[test]
 fn a_refund_while_a_rule_is_set() {
     race(|shared| take_after(shared, Shared::set_rule, 2), refund);
@@ -168,11 +169,11 @@ fn refund(shared: &Shared, first: Decision) -> Vec<Decision> {
     vec![]
 }
 
-/// Who learns of a change by other means than the limiter finds it made.
+/// A thread that learns of a change by other means than the limiter sees it on its next call.
 ///
 /// *Caught:* a number that is not stored; a table that stays the old one.
 #[test]
-fn a_change_is_made_when_it_returns() {
+fn a_change_is_visible_when_it_returns() {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(|| {
@@ -192,12 +193,12 @@ fn a_change_is_made_when_it_returns() {
     });
 }
 
-/// Nor does it hold for one thread and not yet for another: who hears from somebody who was decided
-/// under the new quota is so too.
+/// A change takes effect for all threads at once: after one thread has been decided under the new
+/// quota, a thread that it synchronizes with is too.
 ///
-/// *Caught:* the number stored after the lock is open.
+/// *Caught:* the number stored after the lock is released.
 #[test]
-fn a_change_is_made_for_all_at_once() {
+fn a_change_is_visible_to_all_threads_at_once() {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(2);
     builder.check(|| {

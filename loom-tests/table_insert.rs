@@ -1,4 +1,4 @@
-//! Keys that the table does not know yet.
+//! Inserts of new keys.
 
 use crate::{
     model::{Call::Take, greedy},
@@ -9,10 +9,10 @@ const KEY: Key = key(1, 0, 0, 0);
 const OTHER: Key = key(2, 1, 0, 0);
 const FILLERS: [Key; 3] = [key(7, 0, 0, 0), key(8, 1, 0, 0), key(9, 0, 1, 0)];
 
-/// The same key inserted twice at once has one bucket.
+/// A key inserted twice at once has one bucket.
 ///
-/// *Caught:* no latch; the tags not looked at again under it; a plain store in place of a
-/// decision's swap; a relaxed latch.
+/// *Caught:* no latch; the tags not read again under it; a plain store instead of a decision's CAS;
+/// a relaxed latch.
 #[test]
 fn a_key_inserted_twice() {
     TableModel::new(greedy(2), &[0, 1])
@@ -21,9 +21,9 @@ fn a_key_inserted_twice() {
         .check();
 }
 
-/// The same by three threads.
+/// Like [`a_key_inserted_twice`], by three threads.
 ///
-/// *Caught:* no latch; the tags not looked at again under it.
+/// *Caught:* no latch; the tags not read again under it.
 #[test]
 fn a_key_inserted_three_times() {
     TableModel::new(greedy(2), &[0])
@@ -33,10 +33,10 @@ fn a_key_inserted_three_times() {
         .check();
 }
 
-/// Two keys of different homes want the last slot: one gets it, the other is told.
+/// Two keys of different home sets want the last slot: one gets it, the other is refused.
 ///
-/// *Caught:* a plain store in place of a decision's swap; a refusal that is not counted; a bucket
-/// not asked again whether it is full.
+/// *Caught:* a plain store instead of a decision's CAS; a refusal that is not counted; a bucket not
+/// checked again for being full.
 #[test]
 fn two_keys_want_the_last_slot() {
     let model = FILLERS
@@ -49,11 +49,11 @@ fn two_keys_want_the_last_slot() {
         .check();
 }
 
-/// The same key from two threads, beside a stranger who wants the same two slots.
+/// A key is inserted from two threads while another key wants the same two slots.
 ///
-/// *Caught:* no latch; the tags not looked at again under it; a relaxed latch.
+/// *Caught:* no latch; the tags not read again under it; a relaxed latch.
 #[test]
-fn a_key_inserted_twice_beside_a_stranger() {
+fn a_key_inserted_twice_beside_another_key() {
     let model = FILLERS
         .into_iter()
         .take(2)
@@ -66,33 +66,33 @@ fn a_key_inserted_twice_beside_a_stranger() {
         .check();
 }
 
-/// A thread whose clock is behind inserts a key that was forgotten at a later time: it does not
-/// begin before that. The key stood in its home set.
+/// A thread whose clock is behind inserts a key that was evicted at a later time: the new bucket
+/// does not start before that time. The key was in its home set.
 ///
-/// *Caught:* the time of the request alone, not the latest stamp of both sets.
+/// *Caught:* the time of the request used, not the latest stamp of both sets.
 #[test]
 fn a_late_thread_inserts() {
     let model = TableModel::new(greedy(2), &[1, 4]).before(0, KEY, Take(2));
-    let stranger = key(2, 0, 0, 0);
+    let other = key(2, 0, 0, 0);
     model
-        .thread(&[(KEY, Take(2)), (stranger, Take(1))])
+        .thread(&[(KEY, Take(2)), (other, Take(1))])
         .thread(&[(KEY, Take(1))])
         .check();
 }
 
-/// The same for a key that stood in its other set.
+/// Like [`a_late_thread_inserts`], for a key that was in its other set.
 ///
-/// *Caught:* the time of the request alone, not the latest stamp of both sets.
+/// *Caught:* the time of the request used, not the latest stamp of both sets.
 #[test]
 fn a_late_thread_inserts_away_from_home() {
     let [full, _, home] = FILLERS;
-    let stranger = key(2, 1, 0, 0);
+    let other = key(2, 1, 0, 0);
     let model = TableModel::new(greedy(2), &[1, 4])
         .filler(full)
         .before(0, KEY, Take(2))
         .filler(home);
     model
-        .thread(&[(KEY, Take(2)), (stranger, Take(1))])
+        .thread(&[(KEY, Take(2)), (other, Take(1))])
         .thread(&[(KEY, Take(1))])
         .check();
 }

@@ -1,4 +1,4 @@
-//! Giving back to a key whose slot may be somebody else's by now.
+//! Refunds to a key whose slot another key may own meanwhile.
 
 use crate::{
     model::{
@@ -9,12 +9,12 @@ use crate::{
 };
 
 const KEY: Key = key(1, 0, 0, 0);
-const STRANGER: Key = key(2, 0, 0, 0);
+const OTHER: Key = key(2, 0, 0, 0);
 const FILLERS: [Key; 2] = [key(8, 1, 0, 0), key(9, 1, 1, 0)];
-/// The number of the key's decision from before the threads.
+/// Number of the key's decision that was made before the threads start.
 const DECISION: usize = FILLER_CALLS;
 
-/// The key in slot 0, slot 1 free, and both others taken for good.
+/// The key is in slot 0, slot 1 is free, and fillers keep both other slots.
 fn one_key(start: u64, clock: &[u64]) -> TableModel {
     let [first, second] = FILLERS;
     TableModel::new(greedy(2), clock)
@@ -23,9 +23,9 @@ fn one_key(start: u64, clock: &[u64]) -> TableModel {
         .filler(second)
 }
 
-/// A refund beside takes is one of them.
+/// A refund is linearizable with concurrent takes.
 ///
-/// *Caught:* a plain store in place of the swap.
+/// *Caught:* a plain store instead of the CAS.
 #[test]
 fn a_refund_beside_takes() {
     one_key(0, &[0, 1])
@@ -34,48 +34,50 @@ fn a_refund_beside_takes() {
         .check();
 }
 
-/// The bucket refills, and the slot goes to a stranger: the refund gives him nothing.
+/// The bucket refills, and the slot goes to another key: the refund gives that key nothing.
 ///
-/// *Caught:* a plain store in place of the swap, or of the claiming one.
+/// *Caught:* a plain store instead of the CAS, or of the claiming one.
 #[test]
 fn a_refund_beside_a_takeover() {
     one_key(0, &[1])
         .thread(&[(KEY, Refund(DECISION))])
-        .thread(&[(STRANGER, Take(2)), (STRANGER, Take(1))])
+        .thread(&[(OTHER, Take(2)), (OTHER, Take(1))])
         .check();
 }
 
-/// The refund fills the bucket, the slot goes to a stranger within the same tick, and his word
-/// could be the very one that a third thread has read as the key's: a takeover moves the stamp on.
+/// The refund fills the bucket, the slot goes to another key within the same tick, and its word
+/// could equal the one that a third thread has read as the key's (ABA): a takeover advances the
+/// stamp.
 ///
-/// *Caught:* a takeover within the tick of the old word; the tag not confirmed; a plain store in
-/// place of the swap, or of the claiming one.
+/// *Caught:* a takeover within the tick of the old word; the tag not confirmed; a plain store
+/// instead of the CAS, or of the claiming one.
 #[test]
-fn a_word_does_not_come_back() {
+fn a_word_does_not_recur() {
     one_key(3, &[3])
         .thread(&[(KEY, Refund(DECISION))])
-        .thread(&[(STRANGER, Take(1))])
+        .thread(&[(OTHER, Take(1))])
         .thread(&[(KEY, Take(1))])
         .check();
 }
 
-/// The same in the very first tick, where a full word is all zero, like one that was never used.
+/// Like [`a_word_does_not_recur`], in the first tick, in which a full word is all zero, like an
+/// unused one.
 ///
-/// *Caught:* the same, and a word of all zero that counts as one that nobody has had.
+/// *Caught:* the same as there, and a word of all zero that counts as unused.
 #[test]
-fn a_word_does_not_come_back_in_the_first_tick() {
+fn a_word_does_not_recur_in_the_first_tick() {
     one_key(0, &[0])
         .thread(&[(KEY, Refund(DECISION))])
-        .thread(&[(STRANGER, Take(1))])
+        .thread(&[(OTHER, Take(1))])
         .thread(&[(KEY, Take(1))])
         .check();
 }
 
-/// A decision from before a reset gives nothing to the bucket after it. To undo it would be worth
-/// something: it is larger than the tick that a reset is.
+/// A refund of a decision from before a reset gives nothing to the bucket after it. The charge is
+/// larger than the tick by which a reset advances the stamp, so the refund would give tokens back.
 ///
-/// *Caught:* a reset that does not raise the bound; a refund that asks once whether its decision
-/// counts; the swap, or the load of the word, relaxed.
+/// *Caught:* a reset that does not raise the invalidation; a refund that checks once whether its
+/// decision is valid; the CAS, or the load of the word, relaxed.
 #[test]
 fn a_refund_beside_a_reset() {
     let model = TableModel::new(greedy(2), &[0]).before(0, KEY, Take(2));
@@ -85,10 +87,11 @@ fn a_refund_beside_a_reset() {
         .check();
 }
 
-/// The same with the one who takes from the new bucket apart from the one who resets.
+/// Like [`a_refund_beside_a_reset`], with the reset and the takes from the new bucket on different
+/// threads.
 ///
-/// *Caught:* a reset that raises the bound after the word, or not; a refund that asks once whether
-/// its decision counts; the swap, or the load of the word, relaxed.
+/// *Caught:* a reset that raises the invalidation after the word, or not; a refund that checks once
+/// whether its decision is valid; the CAS, or the load of the word, relaxed.
 #[test]
 fn a_refund_beside_a_reset_and_takes() {
     let model = TableModel::new(greedy(2), &[0]).before(0, KEY, Take(2));
@@ -99,7 +102,7 @@ fn a_refund_beside_a_reset_and_takes() {
         .check();
 }
 
-/// A reservation that is dropped beside others leaves a place, which is sold once.
+/// A reservation that is dropped beside others leaves a hole, which is sold once.
 ///
 /// *Caught:* a hole that is sold and stays in the store, or is put back whole; a store that two use
 /// at once, or whose guard is relaxed.
@@ -116,7 +119,7 @@ fn a_reservation_is_dropped_beside_others() {
         .check();
 }
 
-/// Somebody has left the middle of the key's queue.
+/// A waiter has left the middle of the key's queue.
 fn with_a_hole(model: TableModel, key: Key, calls_before: usize) -> TableModel {
     let calls = [
         Take(2),
@@ -129,10 +132,9 @@ fn with_a_hole(model: TableModel, key: Key, calls_before: usize) -> TableModel {
         .fold(model, |model, call| model.before(0, key, call))
 }
 
-/// A reset makes such a place void, also when as much has been sold again as there was when it was
-/// left.
+/// A reset voids a hole, also when as much has been sold since as there was when the hole was left.
 ///
-/// *Caught:* a sale that does not ask whether a reset has made the place void.
+/// *Caught:* a sale that does not check whether a reset has voided the hole.
 #[test]
 fn a_hole_beside_a_reset_and_a_new_queue() {
     with_a_hole(TableModel::new(greedy(2), &[0]), KEY, 0)
@@ -146,18 +148,18 @@ fn a_hole_beside_a_reset_and_a_new_queue() {
         .check();
 }
 
-/// Nobody else is sold it.
+/// A hole is sold to its own key only.
 ///
-/// *Caught:* a sale that does not ask whose the place is.
+/// *Caught:* a sale that does not check the key of the hole.
 #[test]
 fn a_hole_is_its_owners() {
     let model = [Take(2), Reserve(2, 9), Reserve(1, 9)]
         .into_iter()
         .fold(TableModel::new(greedy(2), &[0]), |model, call| {
-            model.before(0, STRANGER, call)
+            model.before(0, OTHER, call)
         });
     with_a_hole(model, KEY, 3)
-        .thread(&[(STRANGER, Reserve(2, 9))])
+        .thread(&[(OTHER, Reserve(2, 9))])
         .thread(&[(KEY, Reserve(2, 9))])
         .check();
 }

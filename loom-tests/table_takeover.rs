@@ -1,4 +1,4 @@
-//! A slot whose bucket has refilled goes to another key, while the old one returns.
+//! Takeovers: a slot whose bucket has refilled goes to another key, while the old key returns.
 
 use crate::{
     model::{
@@ -9,13 +9,13 @@ use crate::{
 };
 
 const OLD: Key = key(1, 0, 0, 0);
-/// Of the old one's home, and looks first at its slot.
+/// Has the home set of `OLD`, and probes its slot first.
 const NEAR: Key = key(2, 0, 0, 0);
-/// Of the other home, under another latch, with the old one's slot as the first it may have.
+/// Has the other home set, under another latch, and finds the slot of `OLD` as the first free one.
 const FAR: Key = key(3, 1, 0, 0);
 const FILLERS: [Key; 2] = [key(8, 1, 0, 0), key(9, 1, 1, 0)];
 
-/// The old key in slot 0, slot 1 free, and both others taken for good.
+/// `OLD` is in slot 0, slot 1 is free, and fillers keep both other slots.
 fn one_old_key(clock: &[u64]) -> TableModel {
     let [first, second] = FILLERS;
     TableModel::new(greedy(2), clock)
@@ -24,10 +24,10 @@ fn one_old_key(clock: &[u64]) -> TableModel {
         .filler(second)
 }
 
-/// One of them has the slot, nobody has the other's tokens.
+/// One of the keys gets the slot, and neither gets the other's tokens.
 ///
-/// *Caught:* no tag marked busy; the claiming swap, or the load of the word, relaxed; a plain store
-/// in place of either swap; the new tag set though the claim failed.
+/// *Caught:* no tag marked busy; the claiming CAS, or the load of the word, relaxed; a plain store
+/// instead of either CAS; the new tag stored although the claim failed.
 #[test]
 fn a_takeover_while_the_old_key_returns() {
     one_old_key(&[2])
@@ -36,22 +36,22 @@ fn a_takeover_while_the_old_key_returns() {
         .check();
 }
 
-/// The same under different latches.
+/// Like [`a_takeover_while_the_old_key_returns`], under different latches.
 ///
-/// *Caught:* the same; the tag set before the word is claimed; an old key that does not wait until
-/// its busy tag is settled.
+/// *Caught:* the same as there; the tag stored before the word is claimed; an old key that does not
+/// wait until its busy tag is settled.
 #[test]
-fn a_takeover_from_afar_while_the_old_key_returns() {
+fn a_takeover_under_another_latch_while_the_old_key_returns() {
     one_old_key(&[2])
         .thread(&[(FAR, Take(2))])
         .thread(&[(OLD, Take(1)), (OLD, Take(2))])
         .check();
 }
 
-/// The same while time moves and the bucket fills.
+/// Like [`a_takeover_while_the_old_key_returns`], while time moves and the bucket refills.
 ///
-/// *Caught:* no tag marked busy; the tag not confirmed; a bucket not asked again whether it is
-/// full; a plain store in place of either swap.
+/// *Caught:* no tag marked busy; the tag not confirmed; a bucket not checked again for being full;
+/// a plain store instead of either CAS.
 #[test]
 fn a_takeover_while_time_moves() {
     one_old_key(&[1, 2, 3])
@@ -60,11 +60,11 @@ fn a_takeover_while_time_moves() {
         .check();
 }
 
-/// Two threads of the old key, one of whom may find it gone and the other not.
+/// Two threads use the old key; one may find it evicted and the other not.
 ///
-/// *Caught:* no tag marked busy; the tag not confirmed, or set before the word is claimed, or
-/// though that failed; the claiming swap, or the load of the word, relaxed; a plain store in place
-/// of either swap.
+/// *Caught:* no tag marked busy; the tag not confirmed, or stored before the word is claimed, or
+/// although that failed; the claiming CAS, or the load of the word, relaxed; a plain store in place
+/// of either CAS.
 #[test]
 fn a_takeover_while_the_old_key_returns_twice() {
     one_old_key(&[2])
@@ -75,9 +75,10 @@ fn a_takeover_while_the_old_key_returns_twice() {
         .check();
 }
 
-/// Two want the slot, under different latches, and the old key returns.
+/// Two keys want the slot, under different latches, and the old key returns.
 ///
-/// *Caught:* no tag marked busy; the tag set before the word is claimed; the claiming swap relaxed.
+/// *Caught:* no tag marked busy; the tag stored before the word is claimed; the claiming CAS
+/// relaxed.
 #[test]
 fn two_takeovers_while_the_old_key_returns() {
     one_old_key(&[2])
@@ -87,11 +88,11 @@ fn two_takeovers_while_the_old_key_returns() {
         .check();
 }
 
-/// A charge on a slot that changed hands twice is on nobody's bucket but its own.
+/// A charge on a slot that was taken over twice is on its own key's bucket.
 ///
-/// *Caught:* no tag marked busy; the tag not confirmed; a plain store in place of either swap.
+/// *Caught:* no tag marked busy; the tag not confirmed; a plain store instead of either CAS.
 #[test]
-fn a_charge_on_a_slot_that_changed_hands() {
+fn a_charge_on_a_slot_taken_over_twice() {
     let model = one_old_key(&[2, 3])
         .filler(key(7, 0, 1, 0))
         .refuse_newcomers();
@@ -101,10 +102,10 @@ fn a_charge_on_a_slot_that_changed_hands() {
         .check();
 }
 
-/// A reset of the old key fills no bucket of the new one.
+/// A reset of the old key does not refill the bucket of the new one.
 ///
-/// *Caught:* no tag marked busy; the tag not confirmed; the claiming swap, or the load of the word,
-/// relaxed; a plain store in place of either swap.
+/// *Caught:* no tag marked busy; the tag not confirmed; the claiming CAS, or the load of the word,
+/// relaxed; a plain store instead of either CAS.
 #[test]
 fn a_takeover_beside_a_reset() {
     one_old_key(&[2])

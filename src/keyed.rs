@@ -1,15 +1,16 @@
-//! Many buckets in memory that is fixed when the limiter is made.
+//! Rate limiter for many keys, with memory that is fixed when the limiter is built.
 
-mod acquire;
-mod bounds;
-mod builder;
-mod change;
+mod current;
+mod error;
 mod generation;
-mod insert;
+mod hash;
+mod invalidation;
+mod key_bucket;
 mod latch;
-mod memory;
-mod owner;
-mod sync;
+mod rule;
+mod scan;
+mod sets;
+mod stats;
 mod table;
 #[cfg(feature = "tokio")]
 mod wait;
@@ -17,106 +18,354 @@ mod wait;
 use std::{
     fmt,
     hash::{BuildHasher, Hash},
-    sync::atomic::AtomicU32,
     time::Duration,
 };
 
-pub use builder::{BuildError, KeyedLimiterBuilder};
-use foldhash::quality::RandomState;
-use generation::{Current, Generation, Rules};
-use sync::Arc;
+use current::CurrentGeneration;
+pub use error::BuildError;
+use generation::Generation;
+pub use hash::{DefaultHashBuilder, DefaultHasher};
+use rule::{Rule, Rules};
+pub use stats::KeyedStats;
 use table::Table;
 pub use table::WhenFull;
 
 use crate::{
-    clock::{Clock, Time},
+    bucket::Bucket,
+    clock::{Clock, ManualClock, Time},
     decision::Decision,
+    duration::saturating_nanos,
     quota::Quota,
+    sync::{Arc, Ordering, unmodelled::AtomicU32},
 };
 
-/// How many keys of a batch are loaded ahead.
+/// Number of keys of a batch that are prefetched together.
 const BATCH: usize = 16;
 
-/// A bucket for every key: a client's address, an API key, a user's number.
+/// Rate limiter with a bucket per key: a client's address, an API key, a user's number.
 ///
 /// ```
 /// use std::{net::IpAddr, time::Duration};
 /// use tollgate::{KeyedLimiter, Quota};
 ///
-/// // Remembers a million keys in 27 MB, never more.
+/// // A million keys in 27 MB, never more.
 /// let limiter = KeyedLimiter::new(Quota::per_minute(100), 1_000_000);
 /// let client: IpAddr = "192.0.2.7".parse()?;
 ///
 /// let decision = limiter.try_acquire(&client, 3);
 /// println!("{decision}"); // allowed: cost 3, 97 of 100 left
 /// decision.ok()?; // or as a Result, with an error that carries retry_after()
-/// limiter.refund(&client, decision); // names what it undoes
+/// limiter.refund(&client, decision); // undoes this decision
 /// limiter.replace(Quota::per_minute(50)); // from the next call on
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// # What it remembers
+/// # Memory and eviction
 ///
-/// Keys are hashed, not stored: any `K: Hash + ?Sized` will do, and nothing is cloned or allocated.
-/// A bucket that has refilled is as good as new, so its place may go to another key with nothing
-/// lost: there is no sweeper, and no time to live. Memory never grows, so a flood of keys cannot
-/// exhaust it. A table made for `max_keys` has room for that many keys that are not full at the
-/// same time, but for one in a million. Should a key find no room, [`WhenFull`] says what happens,
-/// and [`KeyedStats`] counts it.
+/// Keys are hashed, not stored: any `K: Hash + ?Sized` is a key, and nothing is cloned or
+/// allocated. A bucket that has refilled equals a new one, so another key may take its slot without
+/// losing state: there is no sweeper and no time to live. Memory never grows, so a flood of keys
+/// cannot exhaust it. A table built for `max_keys` has room for that many keys that are not full at
+/// the same time, except for one key in a million. [`WhenFull`] is the policy for a key that finds
+/// no free slot, and [`KeyedStats`] counts such keys.
 ///
-/// # What a collision means
+/// # Collisions
 ///
-/// A key is known by 63 bits of a hash with a random seed. Two keys that share them share a bucket:
-/// they limit each other, as if they were one client. Among ten million keys, some 5 in a million
-/// times *any* two do; among one million, 5 in a hundred million. The seed differs in every limiter
-/// and every run, so nobody outside can prepare such a pair.
+/// A key is identified by 63 bits of a hash with a random seed. Two keys with the same 63 bits
+/// share a bucket: they limit each other, as if they were one client. The probability that *any*
+/// two of ten million keys do so is some 5 in a million; of one million keys, 5 in a hundred
+/// million. The seed differs in every limiter and every run, so an attacker cannot prepare such a
+/// pair.
 ///
 /// # Threads
 ///
 /// Decisions on known keys take no lock, allocate nothing, and never wait. A new key takes a latch
-/// for some tens of nanoseconds. The first call of a thread, and its first after a change of quota
-/// or rules, fetches the settings under a lock.
+/// for some tens of nanoseconds. The first call of a thread, and its first call after a change of
+/// the quota or the rules, fetches the settings under a lock.
 #[doc(alias = "RateLimiter")]
-pub struct KeyedLimiter<S = RandomState> {
-    current: Current,
+pub struct KeyedLimiter<S = DefaultHashBuilder> {
+    current: CurrentGeneration,
     clock: Clock,
     hasher: S,
-    /// Tells apart what refunds may go to: tables and rules.
+    /// Next identifier of a table or rule, by which a refund finds the one that made the decision.
     next_origin: AtomicU32,
 }
 
-/// What a [`KeyedLimiter`] holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KeyedStats {
-    /// Keys whose bucket is not full.
-    pub live: usize,
-    /// Keys that were forgotten before their bucket was full, since the quota was last replaced.
-    pub evicted_early: u64,
-    /// Requests that were refused because there was no room for another key, since the quota was
-    /// last replaced.
-    pub saturated: u64,
-    /// Buckets there is room for.
-    pub slots: usize,
-    /// Memory of the table in bytes.
-    pub bytes: usize,
+impl KeyedLimiter {
+    /// Creates a limiter with room for `max_keys` keys that are not full. Zero counts as one.
+    ///
+    /// # Panics
+    /// If the memory for so many keys cannot be allocated; [`KeyedLimiterBuilder::build`] returns
+    /// an error instead.
+    #[must_use]
+    #[track_caller]
+    #[expect(
+        clippy::panic,
+        reason = "documented, as for a Vec that cannot allocate"
+    )]
+    pub fn new(quota: Quota, max_keys: usize) -> KeyedLimiter {
+        match KeyedLimiter::builder(quota)
+            .max_keys(max_keys.max(1))
+            .build()
+        {
+            Ok(limiter) => limiter,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Creates a builder, to set the clock for tests, the hash function or the policy of a full
+    /// table.
+    pub fn builder(quota: Quota) -> KeyedLimiterBuilder {
+        KeyedLimiterBuilder {
+            quota,
+            max_keys: 100_000,
+            clock: Clock::Process,
+            when_full: WhenFull::default(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
 }
 
 impl<S: BuildHasher> KeyedLimiter<S> {
-    fn with_sets(
-        quota: Quota,
-        sets: usize,
-        when_full: WhenFull,
-        clock: Clock,
-        hasher: S,
-    ) -> Option<KeyedLimiter<S>> {
-        let table = Arc::new(Table::new(&quota, sets, when_full)?);
-        let current = Current::new(Generation::new(quota, table, 0, Rules::default()));
-        Some(KeyedLimiter {
-            current,
-            clock,
-            hasher,
-            next_origin: AtomicU32::new(1),
+    /// Takes `cost` tokens from the key's bucket, or none; see
+    /// [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
+    ///
+    /// ```
+    /// # use tollgate::{KeyedLimiter, Quota};
+    /// let limiter = KeyedLimiter::new(Quota::per_minute(2), 1000);
+    /// assert!(limiter.try_acquire("alice", 2).is_allowed());
+    /// assert!(limiter.try_acquire("alice", 1).is_refused());
+    /// assert!(limiter.try_acquire("bob", 1).is_allowed());
+    /// ```
+    #[doc(alias = "check_key")]
+    #[inline(always)]
+    #[must_use = "a decision says whether the request may go on"]
+    pub fn try_acquire<K: Hash + ?Sized>(&self, key: &K, cost: u32) -> Decision {
+        self.decide(self.hash(key), Time::Now(&self.clock), cost)
+    }
+
+    /// Like [`KeyedLimiter::try_acquire`], at time `now`: the time since a fixed moment that the
+    /// caller chooses. Do not mix these calls with calls that read the clock.
+    #[inline(always)]
+    #[must_use = "a decision says whether the request may go on"]
+    pub fn try_acquire_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32) -> Decision {
+        self.decide(self.hash(key), Time::At(saturating_nanos(now)), cost)
+    }
+
+    /// Decides many requests at once, all at the same time, and calls `each` with the index of
+    /// every request and its decision, in order. In a large table that is several times faster than
+    /// single calls, since memory is prefetched.
+    ///
+    /// ```
+    /// # use tollgate::{KeyedLimiter, Quota};
+    /// let limiter = KeyedLimiter::new(Quota::per_second(1), 1000);
+    /// let mut allowed = Vec::new();
+    /// limiter.try_acquire_batch(&[("alice", 1), ("bob", 1), ("alice", 1)], |n, decision| {
+    ///     if decision.is_allowed() {
+    ///         allowed.push(n);
+    ///     }
+    /// });
+    /// assert_eq!(allowed, [0, 1]);
+    /// ```
+    pub fn try_acquire_batch<K: Hash>(
+        &self,
+        requests: &[(K, u32)],
+        mut each: impl FnMut(usize, Decision),
+    ) {
+        let now = Time::At(self.clock.nanos());
+        for (chunk_number, chunk) in requests.chunks(BATCH).enumerate() {
+            let mut hashes = [0; BATCH];
+            for (hash, (key, _)) in hashes.iter_mut().zip(chunk) {
+                *hash = self.hash(key);
+            }
+            // One generation per chunk.
+            let cached = self.current.cached_or_fetched();
+            let Some(generation) = cached.generation() else {
+                continue;
+            };
+            hashes[..chunk.len()]
+                .iter()
+                .for_each(|&hash| generation.table.prefetch(hash));
+            for (n, (&hash, &(_, cost))) in hashes.iter().zip(chunk).enumerate() {
+                each(chunk_number * BATCH + n, generation.decide(hash, now, cost));
+            }
+        }
+    }
+
+    /// Takes `cost` tokens from the key's bucket, and waits in FIFO order until they are available;
+    /// see [`Bucket::acquire`](crate::Bucket::acquire). If the quota or the key's rule is replaced
+    /// meanwhile, the waiter queues again under the new one.
+    ///
+    /// # Errors
+    /// If `cost` is above the capacity, if the quota's debt is used up, or if the table has no slot
+    /// for another key: at once, with nothing taken.
+    ///
+    /// ```
+    /// # use tollgate::{KeyedLimiter, Quota};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let limiter = KeyedLimiter::new(Quota::per_second(100).with_capacity(2), 1000);
+    /// for _ in 0..4 {
+    ///     limiter.acquire("alice", 1).await?; // two at once, then one every 10 ms
+    /// }
+    /// # Ok::<(), tollgate::Refused>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "tokio")]
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire<K: Hash + ?Sized>(
+        &self,
+        key: &K,
+        cost: u32,
+    ) -> impl Future<Output = Result<Decision, crate::Refused>> + Send + use<'_, K, S> {
+        crate::wait::acquire(self.waiter(key), cost, None)
+    }
+
+    /// Like [`KeyedLimiter::acquire`], with a deadline.
+    ///
+    /// # Errors
+    /// Also if the tokens are not available by `deadline`: at once, with nothing taken.
+    #[cfg(feature = "tokio")]
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire_by<K: Hash + ?Sized>(
+        &self,
+        key: &K,
+        cost: u32,
+        deadline: tokio::time::Instant,
+    ) -> impl Future<Output = Result<Decision, crate::Refused>> + Send + use<'_, K, S> {
+        crate::wait::acquire(self.waiter(key), cost, Some(deadline))
+    }
+
+    /// Takes `cost` tokens from the key's bucket ahead of time; see
+    /// [`Bucket::reserve_at`](crate::Bucket::reserve_at).
+    #[must_use = "a decision says whether the request may go on"]
+    pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u32, max_wait: Duration) -> Decision {
+        self.reserve_hash(self.hash(key), self.clock.nanos(), cost, max_wait)
+    }
+
+    /// Like [`KeyedLimiter::reserve`], at time `now`.
+    #[must_use = "a decision says whether the request may go on"]
+    pub fn reserve_at<K: Hash + ?Sized>(
+        &self,
+        now: Duration,
+        key: &K,
+        cost: u32,
+        max_wait: Duration,
+    ) -> Decision {
+        self.reserve_hash(self.hash(key), saturating_nanos(now), cost, max_wait)
+    }
+
+    /// Returns the number of whole tokens available in the key's bucket.
+    #[must_use]
+    pub fn available<K: Hash + ?Sized>(&self, key: &K) -> u32 {
+        self.try_acquire(key, 0).remaining()
+    }
+
+    /// Undoes a decision on this key: gives its tokens back, as far as they are still owed. Returns
+    /// whether any were. See [`Bucket::refund`](crate::Bucket::refund).
+    ///
+    /// A decision gives nothing back if the quota was replaced since, or if the key's rule was set
+    /// or removed, or if the key was reset or evicted early. Because keys share what is remembered
+    /// of resets and evictions, such an event of another key has the same effect once in a thousand
+    /// times.
+    pub fn refund<K: Hash + ?Sized>(&self, key: &K, decision: Decision) -> bool {
+        let hash = self.hash(key);
+        self.current
+            .with(|generation| generation.bucket(hash).refund(decision))
+    }
+
+    /// Refills the key's bucket.
+    pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
+        let (hash, now_nanos) = (self.hash(key), self.clock.nanos());
+        self.current
+            .with(|generation| generation.bucket(hash).reset(now_nanos));
+    }
+
+    /// Returns the default quota.
+    #[must_use]
+    pub fn quota(&self) -> Quota {
+        self.current.with(|generation| generation.quota)
+    }
+
+    /// Replaces the default quota, from the next call on. Every bucket is full again, those of keys
+    /// with rules too; the rules stay. No call sees a part of the change.
+    ///
+    /// # Panics
+    /// If the memory for another table cannot be allocated.
+    pub fn replace(&self, quota: Quota) {
+        self.update::<()>(Some(quota), []);
+    }
+
+    /// Returns the key's rule: its own quota, if it has one.
+    #[must_use]
+    pub fn rule<K: Hash + ?Sized>(&self, key: &K) -> Option<Quota> {
+        let hash = self.hash(key);
+        self.current
+            .with(|generation| Some(generation.rule(hash)?.bucket.quota()))
+    }
+
+    /// Sets a rule: gives this key a quota of its own, and a full bucket. Other keys are not
+    /// affected. Meant for a few keys: every rule costs about 800 bytes, and every change copies
+    /// the list.
+    ///
+    /// ```
+    /// # use tollgate::{KeyedLimiter, Quota};
+    /// let limiter = KeyedLimiter::new(Quota::per_minute(1), 1000);
+    /// limiter.set_rule("alice", Quota::per_minute(100));
+    /// assert_eq!((limiter.available("alice"), limiter.available("bob")), (100, 1));
+    /// assert!(limiter.remove_rule("alice"));
+    /// ```
+    pub fn set_rule<K: Hash + ?Sized>(&self, key: &K, quota: Quota) {
+        self.update_hashes(None, vec![(self.hash(key), Some(quota))]);
+    }
+
+    /// Removes the key's rule. Returns whether it had one. The key then uses the bucket it had
+    /// before.
+    pub fn remove_rule<K: Hash + ?Sized>(&self, key: &K) -> bool {
+        self.update_hashes(None, vec![(self.hash(key), None)]) > 0
+    }
+
+    /// Makes several changes at once, so that no call sees a part of them: the default quota, as
+    /// [`KeyedLimiter::replace`] does, and rules, as [`KeyedLimiter::set_rule`] does for
+    /// `Some(quota)` and [`KeyedLimiter::remove_rule`] for `None`. The list of rules is copied
+    /// once, so this is also the way to set many.
+    ///
+    /// ```
+    /// # use tollgate::{KeyedLimiter, Quota};
+    /// let limiter = KeyedLimiter::new(Quota::per_second(1), 1000);
+    /// limiter.set_rule("bob", Quota::per_second(5));
+    ///
+    /// limiter.update(Some(Quota::per_second(2)), [("alice", Some(Quota::per_second(10))), ("bob", None)]);
+    /// assert_eq!((limiter.available("alice"), limiter.available("bob")), (10, 2));
+    /// ```
+    ///
+    /// # Panics
+    /// Like [`KeyedLimiter::replace`], if there is a new default quota.
+    pub fn update<'a, K: Hash + ?Sized + 'a>(
+        &self,
+        default: Option<Quota>,
+        rules: impl IntoIterator<Item = (&'a K, Option<Quota>)>,
+    ) {
+        self.update_hashes(
+            default,
+            rules
+                .into_iter()
+                .map(|(key, quota)| (self.hash(key), quota))
+                .collect(),
+        );
+    }
+
+    /// Returns statistics of the table. Reads every slot: some milliseconds for a million keys.
+    #[must_use]
+    pub fn stats(&self) -> KeyedStats {
+        let now_nanos = self.clock.nanos();
+        self.current.with(|generation| {
+            let table = &generation.table;
+            KeyedStats {
+                live: table.live(now_nanos),
+                evicted_early: table.evicted_early.load(Ordering::Relaxed),
+                saturated: table.saturated.load(Ordering::Relaxed),
+                slots: table.slots(),
+                bytes: table.sets.bytes(),
+            }
         })
     }
 
@@ -127,11 +376,11 @@ impl<S: BuildHasher> KeyedLimiter<S> {
 
     #[inline(always)]
     fn decide(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
-        let held = self.current.held();
-        match held.generation() {
+        let cached = self.current.cached();
+        match cached.generation() {
             Some(generation) => generation.decide(hash, time, cost),
             None => {
-                drop(held);
+                drop(cached);
                 self.fetch_and_decide(hash, time, cost)
             }
         }
@@ -144,14 +393,79 @@ impl<S: BuildHasher> KeyedLimiter<S> {
             .with(|generation| generation.decide(hash, time, cost))
     }
 
-    fn queue(&self, hash: u64, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {
+    fn reserve_hash(&self, hash: u64, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {
         self.current
-            .with(|generation| generation.owner(hash).reserve(now_nanos, cost, max_wait))
+            .with(|generation| generation.bucket(hash).reserve(now_nanos, cost, max_wait))
     }
 
-    fn refund_hash(&self, hash: u64, decision: Decision) -> bool {
-        self.current
-            .with(|generation| generation.owner(hash).refund(decision))
+    #[cfg(feature = "tokio")]
+    fn waiter<K: Hash + ?Sized>(&self, key: &K) -> wait::KeyWaiter<'_> {
+        wait::KeyWaiter {
+            current: &self.current,
+            clock: &self.clock,
+            hash: self.hash(key),
+        }
+    }
+
+    /// Returns the number of rules that were removed.
+    fn update_hashes(&self, default: Option<Quota>, changes: Vec<(u64, Option<Quota>)>) -> usize {
+        if default.is_none() && changes.is_empty() {
+            return 0;
+        }
+        let default = default.map(|quota| (quota, self.new_table(&quota)));
+        let mut removed = 0;
+        self.current.replace_with(|old| {
+            let (quota, table, origin, mut rules) = match default {
+                None => (
+                    old.quota,
+                    Arc::clone(&old.table),
+                    old.table_origin,
+                    old.rules.clone(),
+                ),
+                Some((quota, table)) => {
+                    let fresh = |(&hash, rule): (&u64, &Arc<Rule>)| {
+                        (hash, self.new_rule(rule.bucket.quota()))
+                    };
+                    (
+                        quota,
+                        table,
+                        self.new_origin(),
+                        old.rules.iter().map(fresh).collect(),
+                    )
+                }
+            };
+            for (hash, quota) in changes {
+                match quota {
+                    Some(quota) => drop(rules.insert(hash, self.new_rule(quota))),
+                    None => removed += usize::from(rules.remove(&hash).is_some()),
+                }
+            }
+            Generation::new(quota, table, origin, rules)
+        });
+        removed
+    }
+
+    /// Creates a table of the same size and policy as the current one.
+    #[expect(
+        clippy::expect_used,
+        reason = "documented, as for a Vec that cannot allocate"
+    )]
+    fn new_table(&self, quota: &Quota) -> Arc<Table> {
+        let (sets, when_full) = self
+            .current
+            .with(|current| (current.table.sets.count(), current.table.when_full));
+        Arc::new(Table::new(quota, sets, when_full).expect("cannot allocate another table"))
+    }
+
+    fn new_rule(&self, quota: Quota) -> Arc<Rule> {
+        Arc::new(Rule {
+            bucket: Bucket::new(quota),
+            origin: self.new_origin(),
+        })
+    }
+
+    fn new_origin(&self) -> u32 {
+        self.next_origin.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -169,5 +483,93 @@ impl<S> fmt::Debug for KeyedLimiter<S> {
             .field("rules", &rules)
             .field("slots", &slots)
             .finish_non_exhaustive()
+    }
+}
+
+/// Builder of a [`KeyedLimiter`]; see [`KeyedLimiter::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is built before build() is called"]
+pub struct KeyedLimiterBuilder<S = DefaultHashBuilder> {
+    quota: Quota,
+    max_keys: usize,
+    clock: Clock,
+    when_full: WhenFull,
+    hasher: S,
+}
+
+impl<S: BuildHasher> KeyedLimiterBuilder<S> {
+    /// Sets the number of keys, not counting full buckets, that the table has room for. The default
+    /// is 100,000. Each takes some 27 bytes of memory, which the operating system commits on first
+    /// use.
+    pub fn max_keys(self, max_keys: usize) -> Self {
+        KeyedLimiterBuilder { max_keys, ..self }
+    }
+
+    /// Sets a clock that tests move by hand, in place of the process-wide one.
+    pub fn clock(self, clock: ManualClock) -> Self {
+        KeyedLimiterBuilder {
+            clock: Clock::Manual(clock),
+            ..self
+        }
+    }
+
+    /// Sets the policy for a new key that finds no free slot.
+    pub fn when_full(self, when_full: WhenFull) -> Self {
+        KeyedLimiterBuilder { when_full, ..self }
+    }
+
+    /// Sets the hash function. It must be seeded, and good in all 64 bits.
+    ///
+    /// The default is foldhash with a random seed. If an attacker can choose keys freely and time
+    /// their decisions, use the standard library's `RandomState` (SipHash), which costs some 9 ns
+    /// more.
+    pub fn hasher<T: BuildHasher>(self, hasher: T) -> KeyedLimiterBuilder<T> {
+        let KeyedLimiterBuilder {
+            quota,
+            max_keys,
+            clock,
+            when_full,
+            ..
+        } = self;
+        KeyedLimiterBuilder {
+            quota,
+            max_keys,
+            clock,
+            when_full,
+            hasher,
+        }
+    }
+
+    /// Builds the limiter.
+    ///
+    /// # Errors
+    /// If `max_keys` is zero or more than the table can address, or if the memory for so many keys
+    /// cannot be allocated.
+    ///
+    /// ```
+    /// use tollgate::{KeyedLimiter, Quota, WhenFull};
+    /// let limiter =
+    ///     KeyedLimiter::builder(Quota::per_second(10)).max_keys(5_000).when_full(WhenFull::RefuseNewcomer).build()?;
+    /// assert!(limiter.try_acquire("alice", 1).is_allowed());
+    ///
+    /// let error = KeyedLimiter::builder(Quota::per_second(10)).max_keys(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "max_keys: expected 1 to 20615843020, got 0");
+    /// # Ok::<(), tollgate::BuildError>(())
+    /// ```
+    pub fn build(self) -> Result<KeyedLimiter<S>, BuildError> {
+        let max_keys = self.max_keys;
+        let sets = sets::sets_for(max_keys).ok_or(BuildError::MaxKeys { max_keys })?;
+        let table = Table::new(&self.quota, sets, self.when_full);
+        let table = Arc::new(table.ok_or(BuildError::OutOfMemory {
+            max_keys,
+            bytes: sets::bytes_of(sets),
+        })?);
+        let generation = Generation::new(self.quota, table, 0, Rules::default());
+        Ok(KeyedLimiter {
+            current: CurrentGeneration::new(generation),
+            clock: self.clock,
+            hasher: self.hasher,
+            next_origin: AtomicU32::new(1),
+        })
     }
 }

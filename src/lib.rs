@@ -116,7 +116,10 @@ pub use bucket::Bucket;
 pub use clock::ManualClock;
 pub use decision::{Decision, Outcome, Refused};
 #[cfg(feature = "std")]
-pub use keyed::{BuildError, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, WhenFull};
+pub use keyed::{
+    BuildError, DefaultHashBuilder, DefaultHasher, KeyedLimiter, KeyedLimiterBuilder, KeyedStats,
+    WhenFull,
+};
 pub use quota::{Quota, QuotaError};
 #[cfg(feature = "redis")]
 pub use redis::{

@@ -1,12 +1,18 @@
-//! Atomics of the library: those of `core`, or loom's in model checks.
+//! Synchronization primitives of the library: `core` and `std`, or loom when the models run.
+
+#[cfg(feature = "std")]
+mod std_only;
 
 #[cfg(not(tollgate_loom))]
 pub(crate) use core::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(tollgate_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "std")]
+pub(crate) use std_only::{Arc, Backoff, Mutex, per_thread, unmodelled};
 
-/// Makes constructors `const`, except under loom, whose atomics have no const constructors.
+/// Declares a `const` constructor. Under loom the constructor is not `const`, because loom's
+/// atomics cannot be created in constants.
 macro_rules! const_fn {
     ($(#[$attribute:meta])* $visibility:vis const fn $($rest:tt)*) => {
         #[cfg(not(tollgate_loom))]
@@ -18,7 +24,7 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
-/// Creates an array from one expression, in const contexts or under loom.
+/// Creates an array from one expression, in a constant or under loom.
 macro_rules! array_of {
     ($value:expr; $length:expr) => {{
         #[cfg(not(tollgate_loom))]

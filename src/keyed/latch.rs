@@ -1,11 +1,12 @@
-//! A latch for inserts: held for some tens of nanoseconds, never by a decision on a known key.
+//! Latches for inserts. A latch is held for some tens of nanoseconds. Decisions on keys that the
+//! table holds take no latch.
 
 use crossbeam_utils::CachePadded;
 
-use super::sync::Backoff;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Backoff, Ordering};
 
-/// So many that two inserts at once seldom meet; sets share them.
+/// Number of latches, which the sets share. It is large enough that concurrent inserts seldom
+/// contend.
 const LATCHES: usize = 256;
 
 #[derive(Debug)]
@@ -20,26 +21,26 @@ impl Latches {
         )
     }
 
-    /// The latch of a set, closed until the guard is dropped.
-    pub(super) fn close(&self, set: usize) -> Closed<'_> {
+    /// Acquires the latch of a set. Dropping the guard releases it.
+    pub(super) fn acquire(&self, set: usize) -> LatchGuard<'_> {
         let latch: &AtomicU64 = &self.0[set % self.0.len()];
         let backoff = Backoff::default();
-        // Acquire and release, as for any lock: what the last holder did to the sets is seen by the
-        // next.
+        // Acquire and release, as in any lock: the next holder sees the last holder's writes to the
+        // sets.
         while latch
             .compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
         {
             backoff.wait();
         }
-        Closed(latch)
+        LatchGuard(latch)
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Closed<'a>(&'a AtomicU64);
+pub(super) struct LatchGuard<'a>(&'a AtomicU64);
 
-impl Drop for Closed<'_> {
+impl Drop for LatchGuard<'_> {
     fn drop(&mut self) {
         self.0.store(0, Ordering::Release);
     }

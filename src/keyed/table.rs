@@ -1,81 +1,100 @@
-//! The fixed table: decisions on keys it knows, without a lock.
+//! Table of buckets: fixed in size, set-associative, without a lock for keys that it holds.
 //!
-//! A slot whose bucket has refilled is equal to a fresh one, so another key may take it over with
-//! nothing lost. What keeps the two apart is the order of three steps on either side:
+//! A slot whose bucket has refilled is equal to a fresh one, so another key may take it over
+//! without losing state. The order of three steps on either side keeps the two keys apart:
 //!
-//! - **Hit** (here): find the tag; load the word; *then* confirm the tag; decide; swap that very
-//!   word. Nothing is checked after the swap: stamps never go back, and a change of owner moves the
-//!   stamp forward, so a word is its own version, and a swap that succeeds proves that the slot was
-//!   still ours. Anything else: start over.
-//! - **Insert** ([`insert`](super::insert)): under a latch, mark the tag *busy*; claim and charge
-//!   in one swap on the word, from a value that is full; publish the new tag.
+//! - **Hit** ([`Table::hit`]): find the tag; load the word; *then* confirm the tag; decide; swap
+//!   that very word by CAS. Nothing is checked after the CAS: stamps never decrease, and a takeover
+//!   increases the stamp, so a word is its own version, and a CAS that succeeds proves that the
+//!   slot still belonged to the key. In any other case, start over.
+//! - **Insert** ([`Table::insert`]): under a latch, mark the tag *busy*; claim and charge in one
+//!   CAS on the word, from a value that is full; publish the new tag.
 //!
-//! Orderings: the claiming swap releases the busy tag, and every later charge continues its release
-//! sequence. So whoever loads the word of the new owner (acquire) sees, in the tag loaded after it,
-//! at least *busy*, and starts over.
+//! Orderings: the claiming CAS releases the busy tag, and every later charge continues its release
+//! sequence. So a thread that loads the word of the new owner (acquire) sees, in the tag loaded
+//! after it, at least *busy*, and starts over.
+//!
+//! **Insert in detail.** The latch of the home set is held throughout, so that the same key is not
+//! inserted twice. Keys of other home sets may want the same slot at the same moment: the *busy*
+//! mark and the CAS on the word decide between them.
+//!
+//! - The key may have been inserted before the latch was acquired, so both sets are scanned again.
+//!   While a tag is the key's own, marked *busy*, another key is taking that slot over and may yet
+//!   restore the tag: the scan waits for that.
+//! - A thread whose clock is behind may insert a key that was evicted at a later time. So the time
+//!   of the insert is the latest of the request's and every stamp in the two sets: the slot from
+//!   which the key was evicted is among them.
+//! - The word is claimed and charged in one CAS, from a value that is full. If the old owner has
+//!   charged in between, that CAS fails, the old tag is restored, and the next slot is tried.
 
 use std::cell::Cell;
 
 use crossbeam_utils::CachePadded;
 
 use super::{
-    bounds::Bounds,
+    invalidation::Invalidations,
     latch::Latches,
-    memory::{Memory, Place, SET, Slot, TAG, WORD},
-    sync::Backoff,
+    scan::Scan,
+    sets::{BUSY, Probe, SLOTS_PER_SET, Sets, Slot, TAG, UNUSED, WORD},
 };
 use crate::{
     attempt::{Attempt, Transition},
     clock::Time,
-    decision::Decision,
+    decision::{Decision, Outcome},
     holes::{Hole, Holes},
     quota::Quota,
     state::{Layout, State},
-    sync::{AtomicU64, Ordering},
+    sync::{AtomicU64, Backoff, Ordering},
 };
 
-/// What happens to a new key for which there is no room: all sixteen slots it may stand in belong
-/// to buckets that are still refilling.
+/// Policy for a new key that finds no free slot: all sixteen slots it may take belong to buckets
+/// that are still refilling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// The bucket closest to full is forgotten, early, and counted in
-    /// [`KeyedStats::evicted_early`](crate::KeyedStats). A key that is throttled hard is the last to be
-    /// forgotten.
+    /// Evicts the bucket nearest to full, early, and counts it in
+    /// [`KeyedStats::evicted_early`](crate::KeyedStats). Heavily throttled keys are evicted last.
     #[default]
     EvictNearestToFull,
-    /// The newcomer is refused, with [`Outcome::TableFull`](crate::Outcome::TableFull), and counted
+    /// Refuses the new key, with [`Outcome::TableFull`](crate::Outcome::TableFull), and counts it
     /// in [`KeyedStats::saturated`](crate::KeyedStats).
     RefuseNewcomer,
 }
 
-/// Holes are looked for one by one, by those who would wait. Loom is given few, to look at fewer
+/// Buckets that a takeover may evict.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Full,
+    Refilling,
+}
+
+/// Requests that would wait search the holes one by one. Few under loom, so that it models fewer
 /// words.
 const HOLES: usize = if cfg!(tollgate_loom) { 2 } else { 32 };
 
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) layout: Layout,
-    pub(super) memory: Memory,
-    pub(super) latches: Latches,
+    pub(super) sets: Sets,
+    latches: Latches,
     pub(super) when_full: WhenFull,
-    pub(super) bounds: Bounds,
-    /// Of all keys.
+    invalidations: Invalidations,
+    /// Holes of all keys.
     holes: Holes<HOLES>,
     pub(super) evicted_early: CachePadded<AtomicU64>,
     pub(super) saturated: CachePadded<AtomicU64>,
 }
 
 impl Table {
-    /// A table of full buckets; `None` when there is no such memory.
+    /// Allocates a table of full buckets. Returns `None` when the allocation fails.
     pub(super) fn new(quota: &Quota, sets: usize, when_full: WhenFull) -> Option<Table> {
         let counter = || CachePadded::new(AtomicU64::new(0));
         Some(Table {
             layout: quota.layout(),
-            memory: Memory::new(sets)?,
+            sets: Sets::new(sets)?,
             latches: Latches::new(sets),
             when_full,
-            bounds: Bounds::new(sets),
+            invalidations: Invalidations::new(sets),
             holes: Holes::new(),
             evicted_early: counter(),
             saturated: counter(),
@@ -83,28 +102,28 @@ impl Table {
     }
 
     #[inline]
-    pub(super) fn place(&self, hash: u64) -> Place {
-        self.memory.place(hash)
+    pub(super) fn probe(&self, hash: u64) -> Probe {
+        self.sets.probe(hash)
     }
 
-    /// Starts to load what a decision on this key will look at first.
+    /// Prefetches the cache line that a decision on this key reads first.
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
-        // A plain load of the first slot: the processor does not wait for a value that nobody uses
+        // A plain load of the first slot: the processor does not stall on a value that is not used
         // yet.
-        std::hint::black_box(self.memory.home_line(hash)[0][TAG].load(Ordering::Relaxed));
+        std::hint::black_box(self.sets.home_line(hash)[0][TAG].load(Ordering::Relaxed));
     }
 
-    /// Decides, if the key is there and nobody else changes its bucket at this moment. `None`:
-    /// nothing was done.
+    /// Fast path: decides if the key is present and no other thread changes its bucket at this
+    /// moment. Returns `None`, with no effect, in any other case.
     #[inline(always)]
     pub(super) fn hit(&self, hash: u64, time: Time<'_>, cost: u32) -> Option<Decision> {
-        let tag = Memory::tag(hash);
-        let slot = match find_in(self.memory.home_line(hash), tag) {
+        let tag = Sets::tag(hash);
+        let slot = match find_in(self.sets.home_line(hash), tag) {
             Some(slot) => slot,
-            None => self.find_further(&self.place(hash))?,
+            None => self.find_further(&self.probe(hash))?,
         };
-        // The clock is read while the slot is on its way from memory.
+        // The clock is read while the slot is being loaded from memory.
         self.decide_on(
             slot,
             tag,
@@ -112,27 +131,28 @@ impl Table {
         )
     }
 
-    pub(super) fn decide(&self, place: &Place, request: &Attempt<'_>) -> Decision {
+    /// Decides for any key: inserts a key that is not present.
+    pub(super) fn decide(&self, probe: &Probe, request: &Attempt<'_>) -> Decision {
         let backoff = Backoff::default();
         loop {
-            if let Some(slot) = self.find(place) {
-                if let Some(decision) = self.decide_on(slot, place.tag, request) {
+            if let Some(slot) = self.find(probe) {
+                if let Some(decision) = self.decide_on(slot, probe.tag, request) {
                     return decision;
                 }
             } else if let Some(decision) = request.decide_without_charge() {
-                // Nothing to write: no reason to take up room.
+                // Nothing to write, so the key needs no slot.
                 return decision;
-            } else if let Some(decision) = self.insert(place, request) {
+            } else if let Some(decision) = self.insert(probe, request) {
                 return decision;
             } else {
-                // The slot we wanted may be about to change hands: whoever has marked it busy must
-                // come to an end.
+                // Another thread may be taking over the slot this key needs: the thread that marked
+                // it busy must finish first.
                 backoff.wait();
             }
         }
     }
 
-    /// `None`: the slot is no longer ours, or the word has changed.
+    /// Decides on a slot. Returns `None` if the slot has another owner, or if its word has changed.
     #[inline(always)]
     fn decide_on(&self, slot: &Slot, tag: u64, request: &Attempt<'_>) -> Option<Decision> {
         let word = self.confirmed_word(slot, tag)?;
@@ -146,25 +166,116 @@ impl Table {
         }
     }
 
-    /// Undoes a decision; see [`Bucket::refund`](crate::Bucket::refund).
-    pub(super) fn refund(&self, place: &Place, decision: Decision) -> bool {
+    /// Decides for a key that was not found. Returns `None`, to start over, if the key is present
+    /// after all, or if other threads took the free slots.
+    #[cold]
+    #[inline(never)]
+    fn insert(&self, probe: &Probe, request: &Attempt<'_>) -> Option<Decision> {
+        let _guard = self.latches.acquire(probe.home);
+        let scan = Scan::new(&self.layout, &self.sets, probe, request.tick)?;
+        if !scan.has_free_slot() {
+            return self.insert_when_full(probe, request, &scan);
+        }
+        scan.free_slots().find_map(|slot| {
+            let next = self.take_over(slot, probe.tag, scan.tick, request.units(), Victim::Full)?;
+            Some(request.charged(next, request.units()))
+        })
+    }
+
+    /// Decides for a new key while all of its sixteen slots are refilling.
+    fn insert_when_full(
+        &self,
+        probe: &Probe,
+        request: &Attempt<'_>,
+        scan: &Scan<'_>,
+    ) -> Option<Decision> {
+        let (slot, settled) = scan.nearest_to_full();
+        let at_end_of_time = self
+            .layout
+            .claim(settled, scan.tick, request.units(), false)
+            .is_none();
+        if self.when_full == WhenFull::RefuseNewcomer || at_end_of_time {
+            self.saturated.fetch_add(1, Ordering::Relaxed);
+            return Some(request.uncharged(settled, Outcome::TableFull));
+        }
+        let next = self.take_over(
+            slot,
+            probe.tag,
+            scan.tick,
+            request.units(),
+            Victim::Refilling,
+        )?;
+        self.evicted_early.fetch_add(1, Ordering::Relaxed);
+        Some(request.charged(next, request.units()))
+    }
+
+    /// Takes a slot over for the key, with a first charge. Returns `None` if another thread was
+    /// faster, or if the bucket may not be evicted.
+    fn take_over(
+        &self,
+        slot: &Slot,
+        tag: u64,
+        tick: u64,
+        units: u64,
+        victim: Victim,
+    ) -> Option<State> {
+        let old = slot[TAG].load(Ordering::Relaxed);
+        // Acquire: the word is loaded after this. With an older word the claim would only fail.
+        // Among threads that want the slot, one succeeds.
+        if old & BUSY != 0
+            || slot[TAG]
+                .compare_exchange(old, old | BUSY, Ordering::Acquire, Ordering::Relaxed)
+                .is_err()
+        {
+            return None;
+        }
+        let claimed = self.claim(slot, old, tick, units, victim);
+        slot[TAG].store(if claimed.is_some() { tag } else { old }, Ordering::Release);
+        claimed
+    }
+
+    /// Claims and charges the word of a slot whose tag `old` is marked busy.
+    fn claim(&self, slot: &Slot, old: u64, tick: u64, units: u64, victim: Victim) -> Option<State> {
+        let word = slot[WORD].load(Ordering::Acquire);
+        let state = self.layout.unpack(word);
+        let next = self.layout.claim(state, tick, units, old == UNUSED)?;
+        match victim {
+            Victim::Full if !self.layout.is_free(state, tick) => return None,
+            Victim::Full => {}
+            // Tokens still refundable to the old owner are lost with the rest of its bucket.
+            Victim::Refilling => self.invalidations.evict(old, next.stamp),
+        }
+        // Release: a thread that reads the new word must find the tag busy, or newer. This CAS
+        // orders the two sides: a charge by the old owner that comes first makes it fail; one that
+        // comes later fails.
+        let claim = slot[WORD].compare_exchange(
+            word,
+            self.layout.pack(next),
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        claim.is_ok().then_some(next)
+    }
+
+    /// Undoes a decision. See [`Bucket::refund`](crate::Bucket::refund).
+    pub(super) fn refund(&self, probe: &Probe, decision: Decision) -> bool {
         let (sold, charged) = decision.charge();
-        let owed = || self.is_owed(place, sold.stamp);
-        let given = self.update(place, |state| {
-            if owed() {
+        let is_refundable = || self.is_refundable(probe, sold.stamp);
+        let given = self.update(probe, |state| {
+            if is_refundable() {
                 self.layout.refund(state, sold, charged)
             } else {
                 None
             }
         });
-        given || (owed() && self.leave(place, sold, charged))
+        given || (is_refundable() && self.leave(probe, sold, charged))
     }
 
-    /// Leaves a hole in the key's queue, and says whether it can still be sold.
-    fn leave(&self, place: &Place, sold: State, charged: u64) -> bool {
+    /// Leaves a hole in the key's queue. Returns whether it can still be sold.
+    fn leave(&self, probe: &Probe, sold: State, charged: u64) -> bool {
         let Some(word) = self
-            .find(place)
-            .and_then(|slot| self.confirmed_word(slot, place.tag))
+            .find(probe)
+            .and_then(|slot| self.confirmed_word(slot, probe.tag))
         else {
             return false;
         };
@@ -172,19 +283,19 @@ impl Table {
         let hole = self.layout.hole(state, sold, charged);
         if let Some(hole) = hole {
             self.holes
-                .add(place.tag, hole, self.layout.position(state.stamp));
+                .add(probe.tag, hole, self.layout.position(state.stamp));
         }
         hole.is_some()
     }
 
-    /// Decides for one who would wait: in a hole that somebody has left, or at the end.
-    pub(super) fn queue(&self, place: &Place, request: &Attempt<'_>) -> Decision {
+    /// Decides for a request that would wait: in a hole of the queue, or at its end.
+    pub(super) fn queue(&self, probe: &Probe, request: &Attempt<'_>) -> Decision {
         let sell = |hole: Hole| {
             let sold = Cell::new(None);
-            self.update(place, |state| {
+            self.update(probe, |state| {
                 let (next, now_sold) = request
                     .resell(state, hole)
-                    .filter(|_| self.is_owed(place, hole.stamp))?;
+                    .filter(|_| self.is_refundable(probe, hole.stamp))?;
                 sold.set(Some(now_sold));
                 Some(next)
             })
@@ -192,36 +303,37 @@ impl Table {
             .flatten()
         };
         self.holes
-            .sell(place.tag, request, sell)
-            .unwrap_or_else(|| self.decide(place, request))
+            .sell(probe.tag, request, sell)
+            .unwrap_or_else(|| self.decide(probe, request))
     }
 
-    /// Makes the key's bucket full.
-    pub(super) fn reset(&self, place: &Place, now_nanos: u64) {
+    /// Refills the key's bucket.
+    pub(super) fn reset(&self, probe: &Probe, now_nanos: u64) {
         let tick = self.layout.tick(now_nanos);
-        self.update(place, |state| {
+        self.update(probe, |state| {
             let (full, counts_from) = self.layout.reset(state, tick);
-            self.bounds.reset(place.tag, counts_from);
+            self.invalidations.reset(probe.tag, counts_from);
             Some(full)
         });
     }
 
-    /// Whether a charge that left this stamp still counts: no reset has come since.
-    pub(super) fn counts(&self, place: &Place, stamp: u64) -> bool {
-        !self.bounds.is_reset(place.tag, stamp)
+    /// Returns whether the charge with this stamp is valid: no reset has come since.
+    pub(super) fn counts(&self, probe: &Probe, stamp: u64) -> bool {
+        !self.invalidations.is_reset(probe.tag, stamp)
     }
 
-    /// Whether its key was not forgotten early, either.
-    fn is_owed(&self, place: &Place, stamp: u64) -> bool {
-        self.counts(place, stamp) && !self.bounds.is_evicted(place.tag, stamp)
+    /// Returns whether the charge with this stamp is refundable: no reset and no early eviction of
+    /// its key has come since.
+    fn is_refundable(&self, probe: &Probe, stamp: u64) -> bool {
+        self.counts(probe, stamp) && !self.invalidations.is_evicted(probe.tag, stamp)
     }
 
-    /// Buckets that are not full at this time.
+    /// Returns the number of buckets that are not full at this time.
     pub(super) fn live(&self, now_nanos: u64) -> usize {
         let tick = self.layout.tick(now_nanos);
         let words = self
-            .memory
-            .all()
+            .sets
+            .all_slots()
             .iter()
             .map(|slot| slot[WORD].load(Ordering::Relaxed));
         words
@@ -230,14 +342,14 @@ impl Table {
     }
 
     pub(super) fn slots(&self) -> usize {
-        self.memory.sets() * SET
+        self.sets.count() * SLOTS_PER_SET
     }
 
-    /// Applies `transition` to the key's word until it takes, or declines, or the key is not there;
-    /// says whether it took.
-    fn update(&self, place: &Place, transition: impl Fn(State) -> Option<State>) -> bool {
-        while let Some(slot) = self.find(place) {
-            let Some(word) = self.confirmed_word(slot, place.tag) else {
+    /// Applies `transition` to the key's word in a CAS loop. Ends without a change when
+    /// `transition` returns `None` or the key is not present. Returns whether the word was changed.
+    fn update(&self, probe: &Probe, transition: impl Fn(State) -> Option<State>) -> bool {
+        while let Some(slot) = self.find(probe) {
+            let Some(word) = self.confirmed_word(slot, probe.tag) else {
                 continue;
             };
             match transition(self.layout.unpack(word)) {
@@ -249,21 +361,21 @@ impl Table {
         false
     }
 
-    fn find(&self, place: &Place) -> Option<&Slot> {
-        self.memory
-            .candidates(place)
-            .find(|slot| slot[TAG].load(Ordering::Acquire) == place.tag)
+    fn find(&self, probe: &Probe) -> Option<&Slot> {
+        self.sets
+            .candidates(probe)
+            .find(|slot| slot[TAG].load(Ordering::Acquire) == probe.tag)
     }
 
-    /// Behind the line that [`Table::hit`] has looked at.
+    /// Finds the key's slot outside of its home line, which [`Table::hit`] has searched.
     #[inline(never)]
-    fn find_further(&self, place: &Place) -> Option<&Slot> {
-        self.memory
-            .further_candidates(place)
-            .find(|slot| slot[TAG].load(Ordering::Acquire) == place.tag)
+    fn find_further(&self, probe: &Probe) -> Option<&Slot> {
+        self.sets
+            .further_candidates(probe)
+            .find(|slot| slot[TAG].load(Ordering::Acquire) == probe.tag)
     }
 
-    /// The word of a slot whose tag was still `tag` after the word was loaded.
+    /// Returns the word of a slot if its tag was still `tag` after the word was loaded.
     #[inline]
     fn confirmed_word(&self, slot: &Slot, tag: u64) -> Option<u64> {
         let word = slot[WORD].load(Ordering::Acquire);
@@ -272,15 +384,15 @@ impl Table {
 
     #[inline]
     fn swap(&self, slot: &Slot, word: u64, next: u64) -> bool {
-        // Release, so that a word shows the bound on refunds that was raised before it.
+        // Release, so that a thread that reads the word sees the invalidation raised before it.
         slot[WORD]
             .compare_exchange(word, next, Ordering::Release, Ordering::Relaxed)
             .is_ok()
     }
 }
 
-/// The slot of a line that has this tag. All are looked at, since where a key stands in its line
-/// cannot be predicted: a wrong guess costs more than three comparisons.
+/// Returns the slot of a line that has this tag. All slots are compared, since the position of a
+/// key in its line is unpredictable: a mispredicted branch costs more than three comparisons.
 #[inline(always)]
 fn find_in(line: &[Slot], tag: u64) -> Option<&Slot> {
     let has_tag =

@@ -1,5 +1,4 @@
-//! What a limiter of many keys does, wherever its buckets are: the same tests for every backend, by
-//! a clock that is moved by hand.
+//! Behaviour of keyed limiters that all backends share, tested with a manual clock.
 
 mod memory;
 #[cfg(feature = "redis")]
@@ -11,15 +10,15 @@ use tollgate::{Decision, ManualClock, Outcome, Quota};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A limiter, whatever it is made of.
-#[allow(async_fn_in_trait, reason = "nobody else implements it")]
+/// Limiter under test.
+#[allow(async_fn_in_trait, reason = "implemented by these tests only")]
 pub(crate) trait Backend: Sized {
-    type Answer: Copy + Deref<Target = Decision>;
+    type Decision: Copy + Deref<Target = Decision>;
 
-    async fn make(quota: Quota, clock: ManualClock) -> Self;
-    async fn try_acquire(&self, key: &str, cost: u32) -> Self::Answer;
+    async fn with_clock(quota: Quota, clock: ManualClock) -> Self;
+    async fn try_acquire(&self, key: &str, cost: u32) -> Self::Decision;
     async fn available(&self, key: &str) -> u32;
-    async fn refund(&self, key: &str, decision: Self::Answer) -> bool;
+    async fn refund(&self, key: &str, decision: Self::Decision) -> bool;
     async fn reset(&self, key: &str);
     async fn replace(&self, quota: Quota);
     async fn set_rule(&self, key: &str, quota: Quota);
@@ -31,7 +30,7 @@ pub(crate) trait Backend: Sized {
 async fn limiter<B: Backend>(quota: Quota) -> (B, ManualClock) {
     let clock = ManualClock::new();
     clock.set(1000 * SECOND);
-    (B::make(quota, clock.clone()).await, clock)
+    (B::with_clock(quota, clock.clone()).await, clock)
 }
 
 pub(crate) async fn keys_do_not_share_buckets<B: Backend>() {
@@ -50,7 +49,7 @@ pub(crate) async fn keys_do_not_share_buckets<B: Backend>() {
     }
 }
 
-pub(crate) async fn tokens_drip_back_evenly<B: Backend>() {
+pub(crate) async fn tokens_refill_evenly<B: Backend>() {
     let (limiter, clock) = limiter::<B>(Quota::per_second(5).with_capacity(10)).await;
     let decision = limiter.try_acquire("a", 8).await;
     assert_eq!(
@@ -79,7 +78,7 @@ pub(crate) async fn refused_just_before_and_allowed_exactly_at<B: Backend>() {
             (refused.outcome(), refused.remaining()),
             (Outcome::Refused, 0)
         );
-        // A server's clock counts microseconds.
+        // The Redis server's clock counts microseconds.
         let micros = refused.retry_after().unwrap().as_nanos().div_ceil(1000) as u64;
         clock.advance(Duration::from_micros(micros - 1));
         assert!(limiter.try_acquire("a", 2).await.is_refused(), "{quota}");
@@ -88,9 +87,7 @@ pub(crate) async fn refused_just_before_and_allowed_exactly_at<B: Backend>() {
     }
 }
 
-pub(crate) async fn a_window_opens_with_the_first_request_and_gives_all_back_when_it_ends<
-    B: Backend,
->() {
+pub(crate) async fn a_window_starts_at_the_first_request_and_refills_at_its_end<B: Backend>() {
     let (limiter, clock) = limiter::<B>(Quota::interval(3, 10 * SECOND)).await;
     assert!(limiter.try_acquire("a", 1).await.is_allowed());
     clock.advance(9 * SECOND);
@@ -103,7 +100,7 @@ pub(crate) async fn a_window_opens_with_the_first_request_and_gives_all_back_whe
     assert_eq!(limiter.try_acquire("a", 1).await.remaining(), 2);
 }
 
-pub(crate) async fn a_cost_above_the_capacity_is_told_apart<B: Backend>() {
+pub(crate) async fn a_cost_above_the_capacity_has_its_own_outcome<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(5)).await;
     let decision = limiter.try_acquire("a", 6).await;
     assert_eq!(
@@ -113,7 +110,7 @@ pub(crate) async fn a_cost_above_the_capacity_is_told_apart<B: Backend>() {
     assert_eq!(limiter.available("a").await, 5);
 }
 
-pub(crate) async fn a_cost_of_nothing_shows_the_state<B: Backend>() {
+pub(crate) async fn a_cost_of_zero_shows_the_state<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(5)).await;
     assert!(limiter.try_acquire("a", 5).await.is_allowed());
     let decision = limiter.try_acquire("a", 0).await;
@@ -127,7 +124,7 @@ pub(crate) async fn a_cost_of_nothing_shows_the_state<B: Backend>() {
     );
 }
 
-pub(crate) async fn a_clock_that_steps_back_brings_nothing<B: Backend>() {
+pub(crate) async fn a_clock_that_steps_back_refills_nothing<B: Backend>() {
     for quota in [Quota::per_second(10), Quota::interval(10, SECOND)] {
         let (limiter, clock) = limiter::<B>(quota).await;
         assert!(limiter.try_acquire("a", 10).await.is_allowed());
@@ -142,7 +139,7 @@ pub(crate) async fn a_clock_that_steps_back_brings_nothing<B: Backend>() {
     }
 }
 
-pub(crate) async fn replacing_the_quota_resets_everybody<B: Backend>() {
+pub(crate) async fn replacing_the_quota_resets_all_keys<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(1)).await;
     let decision = limiter.try_acquire("a", 1).await;
     limiter.set_rule("vip", Quota::per_second(7)).await;
@@ -156,12 +153,12 @@ pub(crate) async fn replacing_the_quota_resets_everybody<B: Backend>() {
     assert!(limiter.try_acquire("a", 2).await.is_allowed());
     assert!(
         !limiter.refund("a", decision).await,
-        "a decision from before gives nothing back"
+        "a decision from before the change gives nothing back"
     );
     assert_eq!(limiter.available("a").await, 1);
 }
 
-pub(crate) async fn a_rule_is_for_one_key_alone<B: Backend>() {
+pub(crate) async fn a_rule_affects_one_key_only<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(2)).await;
     assert!(limiter.try_acquire("a", 1).await.is_allowed());
     assert!(limiter.try_acquire("b", 1).await.is_allowed());
@@ -179,7 +176,7 @@ pub(crate) async fn a_rule_is_for_one_key_alone<B: Backend>() {
     assert_eq!(limiter.available("a").await, 1);
 }
 
-pub(crate) async fn a_refund_names_the_decision_it_undoes<B: Backend>() {
+pub(crate) async fn a_refund_undoes_one_decision<B: Backend>() {
     for quota in [Quota::per_second(10), Quota::interval(10, SECOND)] {
         let (limiter, _) = limiter::<B>(quota).await;
         let decision = limiter.try_acquire("a", 4).await;
@@ -194,7 +191,7 @@ pub(crate) async fn a_refund_names_the_decision_it_undoes<B: Backend>() {
     }
 }
 
-pub(crate) async fn a_refund_gives_no_token_that_has_come_back_by_itself<B: Backend>() {
+pub(crate) async fn a_refund_excludes_tokens_that_were_refilled_since<B: Backend>() {
     let (limiter, clock) = limiter::<B>(Quota::per_second(1).with_capacity(10)).await;
     let decision = limiter.try_acquire("a", 4).await;
     clock.advance(3 * SECOND);
@@ -203,12 +200,12 @@ pub(crate) async fn a_refund_gives_no_token_that_has_come_back_by_itself<B: Back
     assert_eq!(limiter.available("a").await, 1);
 }
 
-pub(crate) async fn a_reset_is_for_one_key_alone<B: Backend>() {
+pub(crate) async fn a_reset_affects_one_key_only<B: Backend>() {
     let (limiter, _) = limiter::<B>(Quota::per_second(2)).await;
     let before = limiter.try_acquire("a", 2).await;
     assert!(limiter.try_acquire("b", 1).await.is_allowed());
     limiter.reset("a").await;
-    limiter.reset("nobody").await;
+    limiter.reset("unknown").await;
     assert_eq!(
         (limiter.available("a").await, limiter.available("b").await),
         (2, 1)
@@ -218,7 +215,7 @@ pub(crate) async fn a_reset_is_for_one_key_alone<B: Backend>() {
     assert_eq!(limiter.available("a").await, 0);
 }
 
-pub(crate) async fn time_stands_still_behind_the_horizon<B: Backend>() {
+pub(crate) async fn time_stands_still_beyond_the_horizon<B: Backend>() {
     let (limiter, clock) = limiter::<B>(Quota::per_second(10)).await;
     clock.set(Duration::from_secs(1 << 31));
     assert!(limiter.try_acquire("a", 10).await.is_allowed());
@@ -234,8 +231,8 @@ pub(crate) async fn time_stands_still_behind_the_horizon<B: Backend>() {
     );
 }
 
-/// The suite, for one backend.
-macro_rules! behaves {
+/// Defines the tests for one backend.
+macro_rules! behaviour_tests {
     ($backend:ty: $($name:ident)*) => {
         $(
             #[tokio::test]
@@ -245,21 +242,21 @@ macro_rules! behaves {
         )*
     };
     ($backend:ty) => {
-        behaves! { $backend:
+        behaviour_tests! { $backend:
             keys_do_not_share_buckets
-            tokens_drip_back_evenly
+            tokens_refill_evenly
             refused_just_before_and_allowed_exactly_at
-            a_window_opens_with_the_first_request_and_gives_all_back_when_it_ends
-            a_cost_above_the_capacity_is_told_apart
-            a_cost_of_nothing_shows_the_state
-            a_clock_that_steps_back_brings_nothing
-            replacing_the_quota_resets_everybody
-            a_rule_is_for_one_key_alone
-            a_refund_names_the_decision_it_undoes
-            a_refund_gives_no_token_that_has_come_back_by_itself
-            a_reset_is_for_one_key_alone
-            time_stands_still_behind_the_horizon
+            a_window_starts_at_the_first_request_and_refills_at_its_end
+            a_cost_above_the_capacity_has_its_own_outcome
+            a_cost_of_zero_shows_the_state
+            a_clock_that_steps_back_refills_nothing
+            replacing_the_quota_resets_all_keys
+            a_rule_affects_one_key_only
+            a_refund_undoes_one_decision
+            a_refund_excludes_tokens_that_were_refilled_since
+            a_reset_affects_one_key_only
+            time_stands_still_beyond_the_horizon
         }
     };
 }
-pub(crate) use behaves;
+pub(crate) use behaviour_tests;

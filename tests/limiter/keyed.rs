@@ -1,5 +1,5 @@
-//! Many buckets in memory: what a user of `KeyedLimiter` sees, beside what `behaviour_memory` says
-//! of every backend.
+//! Public API of `KeyedLimiter`, beyond the behaviour that `behaviour_memory` tests for every
+//! backend.
 
 use std::{
     collections::hash_map::RandomState,
@@ -41,7 +41,7 @@ fn keys_do_not_share_buckets() {
 }
 
 #[test]
-fn anything_that_hashes_is_a_key() {
+fn any_hashable_value_is_a_key() {
     let (limiter, _) = limiter(Quota::per_second(1), 1000);
     assert!(limiter.try_acquire("alice", 1).is_allowed());
     assert!(
@@ -58,7 +58,7 @@ fn anything_that_hashes_is_a_key() {
 }
 
 #[test]
-fn a_refilled_bucket_makes_room_with_nothing_lost() {
+fn a_refilled_bucket_makes_room_without_early_eviction() {
     let (limiter, clock) = limiter(Quota::per_second(1).with_capacity(10), 100);
     let slots = limiter.stats().slots as u64;
     for round in 0..50_u64 {
@@ -74,7 +74,7 @@ fn a_refilled_bucket_makes_room_with_nothing_lost() {
 }
 
 #[test]
-fn a_flood_forgets_the_bucket_nearest_to_full_and_counts_it() {
+fn a_flood_evicts_the_bucket_nearest_to_full_and_counts_it() {
     let (limiter, _) = limiter(Quota::per_hour(10), 100);
     assert!(limiter.try_acquire("throttled", 10).is_allowed());
     for key in 0..100_000_u32 {
@@ -82,7 +82,7 @@ fn a_flood_forgets_the_bucket_nearest_to_full_and_counts_it() {
     }
     assert!(
         limiter.try_acquire("throttled", 1).is_refused(),
-        "a flood must not buy a fresh burst"
+        "a flood must not evict a throttled key"
     );
     let stats = limiter.stats();
     assert!(stats.evicted_early > 90_000, "{stats:?}");
@@ -90,7 +90,7 @@ fn a_flood_forgets_the_bucket_nearest_to_full_and_counts_it() {
 }
 
 #[test]
-fn a_full_table_can_refuse_newcomers_instead() {
+fn a_full_table_can_refuse_new_keys_instead() {
     let clock = ManualClock::new();
     let limiter = KeyedLimiter::builder(Quota::per_second(1))
         .max_keys(1)
@@ -110,25 +110,25 @@ fn a_full_table_can_refuse_newcomers_instead() {
 }
 
 #[test]
-fn no_table_is_too_small() {
+fn a_table_for_one_key_works() {
     let (limiter, _) = limiter(Quota::per_second(1), 1);
     assert!(limiter.try_acquire("a", 1).is_allowed());
     assert!(limiter.try_acquire("a", 1).is_refused());
 }
 
 #[test]
-fn unknown_keys_that_take_nothing_take_no_room() {
+fn unknown_keys_that_take_nothing_occupy_no_slot() {
     let (limiter, _) = limiter(Quota::per_second(5), 100);
-    assert_eq!(limiter.available("nobody"), 5);
+    assert_eq!(limiter.available("unknown"), 5);
     assert_eq!(
-        limiter.try_acquire("nobody", 6).outcome(),
+        limiter.try_acquire("unknown", 6).outcome(),
         Outcome::CostAboveCapacity
     );
     assert_eq!(limiter.stats().live, 0);
 }
 
 #[test]
-fn a_batch_decides_like_one_by_one() {
+fn a_batch_decides_like_single_calls() {
     let (batch, _) = limiter(Quota::per_second(5), 1000);
     let (single, _) = limiter(Quota::per_second(5), 1000);
     let requests: Vec<(u32, u32)> = (0..100).map(|n| (n % 7, n % 4)).collect();
@@ -146,7 +146,7 @@ fn a_batch_decides_like_one_by_one() {
 }
 
 #[test]
-fn another_hash_serves_as_well() {
+fn another_hash_function_can_be_set() {
     let limiter = KeyedLimiter::builder(Quota::per_second(1))
         .hasher(RandomState::new())
         .build()
@@ -155,10 +155,9 @@ fn another_hash_serves_as_well() {
     assert!(limiter.try_acquire("a", 1).is_refused());
 }
 
-/// Threads race on the same few keys in a table that keeps changing owners; each key's allowed sum
-/// is exact.
+/// Threads contend for the same few keys; each key's allowed sum is exact.
 #[test]
-fn threads_take_exactly_what_there_is() {
+fn threads_take_exactly_the_capacity() {
     let (limiter, _) = limiter(Quota::per_hour(1000), 500);
     let limiter = Arc::new(limiter);
     let allowed: u64 = thread::scope(|scope| {
@@ -179,9 +178,9 @@ fn threads_take_exactly_what_there_is() {
     assert_eq!(allowed, 10 * 1000);
 }
 
-/// Every new quota admits its capacity, no more, whichever threads meet the change in the middle.
+/// Every decision is made entirely under one of the quotas, also during a change.
 #[test]
-fn a_quota_replaced_under_traffic_is_seen_whole() {
+fn a_quota_replaced_under_traffic_is_seen_entirely() {
     let (limiter, _) = limiter(Quota::per_hour(10), 100);
     thread::scope(|scope| {
         let limiter = &limiter;
@@ -219,7 +218,7 @@ fn several_changes_at_once_are_seen_together() {
     assert_eq!(
         (limiter.available("alice"), limiter.available("bob")),
         (0, 7),
-        "others keep their buckets"
+        "other keys keep their buckets"
     );
     limiter.update(Some(Quota::per_day(2)), [("bob", None)]);
     let left = [
@@ -227,9 +226,9 @@ fn several_changes_at_once_are_seen_together() {
         limiter.available("bob"),
         limiter.available("carol"),
     ];
-    assert_eq!(left, [5, 2, 2], "a new default makes all buckets full");
+    assert_eq!(left, [5, 2, 2], "a new default quota refills all buckets");
 
-    // Default, one rule and another are the same number, always.
+    // The default and both rules have equal quotas at all times.
     limiter.update(
         Some(Quota::per_day(100)),
         [

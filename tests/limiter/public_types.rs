@@ -5,9 +5,10 @@ use std::{convert::Infallible, error::Error, fmt::Debug};
 use axum::body::Body;
 use http::{Request, Response};
 use tollgate::{
-    Bucket, BuildError, Decision, DecisionSource, KeyedLimiter, KeyedLimiterBuilder, KeyedStats,
-    ManualClock, Outcome, Quota, QuotaError, RedisError, RedisFallback, RedisLimiter,
-    RedisLimiterBuilder, RedisStats, Refused, SharedDecision, WhenFull,
+    Bucket, BuildError, Decision, DecisionSource, DefaultHashBuilder, DefaultHasher, KeyedLimiter,
+    KeyedLimiterBuilder, KeyedStats, ManualClock, Outcome, Quota, QuotaError, RedisError,
+    RedisFallback, RedisLimiter, RedisLimiterBuilder, RedisStats, Refused, SharedDecision,
+    WhenFull,
     tower::{
         HeaderStyle, Key, PeerAddr, RateLimit, RateLimitLayer, ResponseBody, ResponseFuture,
         TrustedProxies,
@@ -30,6 +31,8 @@ fn they_are_all_send_and_sync_and_debug() {
     everyday::<(
         KeyedLimiter,
         KeyedLimiterBuilder,
+        DefaultHashBuilder,
+        DefaultHasher,
         WhenFull,
         KeyedStats,
         ManualClock,

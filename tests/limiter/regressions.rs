@@ -1,4 +1,4 @@
-//! Bugs that the property tests found, each with the smallest history that showed it.
+//! Regressions: bugs that the property tests found, each with its minimal history.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A refund in the window after gave back what the charge had skipped of the window before: 13 of
-/// 10 passed.
+/// A refund in the next window also gave back the tokens that the charge had skipped in the window
+/// before: 13 of 10 were admitted.
 #[test]
-fn what_a_charge_skipped_of_the_window_before_is_not_given_back() {
+fn tokens_skipped_in_the_window_before_are_not_refunded() {
     let bucket = Bucket::new(Quota::interval(10, seconds(10)));
     assert!(bucket.try_acquire_at(seconds(0), 7).is_allowed());
     let skips_three = bucket.reserve_at(seconds(0), 5, seconds(100));
@@ -29,8 +29,8 @@ fn what_a_charge_skipped_of_the_window_before_is_not_given_back() {
     );
 }
 
-/// With 120 binary places, a period of more than 2⁶⁰ ns brought a token a nanosecond before it was
-/// promised.
+/// With 120 binary places, a period of more than 2⁶⁰ ns refilled a token one nanosecond before
+/// `retry_after`.
 #[test]
 fn a_period_of_a_century_is_exact_to_the_nanosecond() {
     let century = seconds(36_525 * 86_400);
@@ -59,10 +59,10 @@ fn a_period_of_a_century_is_exact_to_the_nanosecond() {
     }
 }
 
-/// A thread whose clock was behind was told to wait for tokens that were there, and longer than it
-/// would.
+/// A thread whose clock was behind got a wait for tokens that were available, longer than its
+/// `max_wait`.
 #[test]
-fn a_clock_that_is_behind_does_not_wait_for_what_is_there() {
+fn a_clock_that_is_behind_does_not_wait_for_available_tokens() {
     let bucket = Bucket::new(Quota::per_second(10));
     assert!(bucket.try_acquire_at(seconds(10), 1).is_allowed());
     let stale = bucket.reserve_at(seconds(5), 1, Duration::ZERO);
@@ -70,7 +70,7 @@ fn a_clock_that_is_behind_does_not_wait_for_what_is_there() {
     assert_eq!(stale.wait(), Duration::ZERO);
 }
 
-/// A reset moves the stamp on by a step, and the full bucket was said to be full a step later.
+/// A reset advances the stamp by a step, and `reset_after` of the full bucket was one step.
 #[test]
 fn a_bucket_is_full_at_once_after_a_reset() {
     let bucket = Bucket::new(Quota::per_second(10));
@@ -80,8 +80,8 @@ fn a_bucket_is_full_at_once_after_a_reset() {
     assert_eq!((look.remaining(), look.reset_after()), (10, Duration::ZERO));
 }
 
-/// At the last step there is no newer stamp, and a refund of a decision from before the reset made
-/// a second capacity.
+/// At the last step there is no newer stamp, and a refund of a decision from before the reset
+/// yielded a second capacity.
 #[test]
 fn a_reset_at_the_end_of_time_voids_refunds_too() {
     let bucket = Bucket::new(Quota::per_second(10));
@@ -92,13 +92,13 @@ fn a_reset_at_the_end_of_time_voids_refunds_too() {
     assert_eq!(
         bucket.try_acquire_at(Duration::MAX, 1).retry_after(),
         None,
-        "not at once"
+        "no retry at the end of time"
     );
 }
 
-/// A window of less than one step was made one step, and stamps of 34 years did not fit.
+/// A window of less than one step was rounded up to one step, and stamps of 34 years did not fit.
 #[test]
-fn a_debt_that_leaves_a_window_no_step_is_refused() {
+fn a_debt_that_makes_a_window_shorter_than_a_step_is_an_error() {
     let microsecond = Duration::from_micros(1);
     let error = Quota::try_interval(1, microsecond)
         .unwrap()
@@ -110,10 +110,10 @@ fn a_debt_that_leaves_a_window_no_step_is_refused() {
     );
 }
 
-/// Who bought the place of one who had left was told of the hole, not of the bucket: tokens left
-/// while others waited.
+/// A reservation in a hole showed the state of the hole, not of the bucket: tokens left while
+/// others waited.
 #[test]
-fn a_buyer_of_a_hole_is_told_of_those_behind() {
+fn a_reservation_in_a_hole_counts_the_waiters_behind_it() {
     let bucket = Bucket::new(Quota::per_second(1).with_capacity(8).with_debt(3));
     let now = seconds(0);
     assert!(bucket.try_acquire_at(now, 2).is_allowed());
@@ -128,9 +128,10 @@ fn a_buyer_of_a_hole_is_told_of_those_behind() {
     assert_eq!((buyer.remaining(), buyer.reset_after()), (0, seconds(10)));
 }
 
-/// One who would not wait took the hole from the store, did not buy it, and did not put it back.
+/// A request that would not wait took the hole from the store, did not buy it, and did not put it
+/// back.
 #[test]
-fn an_impatient_newcomer_leaves_the_hole_to_the_next() {
+fn a_request_that_cannot_wait_leaves_the_hole_to_the_next() {
     let bucket = Bucket::new(Quota::per_second(1).with_capacity(10));
     let now = seconds(0);
     assert!(bucket.try_acquire_at(now, 10).is_allowed());
@@ -145,9 +146,9 @@ fn an_impatient_newcomer_leaves_the_hole_to_the_next() {
     assert_eq!(bucket.reserve_at(now, 5, seconds(99)).wait(), seconds(10));
 }
 
-/// A quota may have more tokens than 18 digits say; what it printed did not read back.
+/// A quota may have more tokens than 18 digits express; its printed text did not parse back.
 #[test]
-fn a_quota_of_nineteen_digits_reads_back() {
+fn a_quota_of_nineteen_digits_parses_back() {
     let quota = Quota::new(1, 2_000_000_000_000_000_000, seconds(36_525 * 86_400)).unwrap();
     assert_eq!(quota.to_string(), "2000000000000000000/36525d, capacity 1");
     assert_eq!(quota.to_string().parse(), Ok(quota));

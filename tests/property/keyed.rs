@@ -1,12 +1,11 @@
-//! A table of many buckets against a map of references, decision for decision, while it has room:
-//! takes, reservations, refunds, resets, rules and replaced quotas on a few keys that take each
-//! other's slots over. The table is as small as there is, so that they do.
+//! Comparison of a keyed limiter with a map of reference buckets, decision by decision, while the
+//! table has room: takes, reservations, refunds, resets, rules and replaced quotas on a few keys.
+//! The table has the smallest possible size, so that the keys take over each other's slots.
 //!
-//! Seen to fail when the code was broken on purpose: a refund of another table's or rule's
-//! decision; the takeover of a bucket that is not full (which clocks that are behind catch too);
-//! rules that keep their buckets when the quota is replaced; a rule that makes the others'
-//! decisions strangers; holes sold to another key; a reset that does nothing; a first charge that
-//! is free.
+//! Mutations that these tests caught: a refund of another table's or rule's decision; the takeover
+//! of a bucket that is not full (which clocks that are behind catch too); rules that keep their
+//! buckets when the quota is replaced; a rule that changes the origin of other keys' decisions;
+//! holes sold to another key; a reset that does nothing; a first charge that is free.
 
 use std::{
     collections::HashMap,
@@ -18,27 +17,27 @@ use crate::reference::{Answer, Charge, Reference, generate, grid::HORIZON, integ
 use proptest::{prelude::*, sample::Index};
 use tollgate::{Decision, KeyedLimiter, ManualClock, Quota};
 
-/// The same in every run, so that a failure comes back.
+/// Deterministic, so that a failure is reproducible.
 type Hasher = BuildHasherDefault<DefaultHasher>;
 type Key = u8;
 
-/// Fewer than the table has slots, in whichever of its sets they are.
+/// Fewer keys than a key's two sets have slots, whichever sets the keys have.
 const KEYS: Key = 12;
 
 #[derive(Clone, Debug)]
-enum Later {
-    Same,
-    /// Tokens' time, and some nanoseconds.
+enum Pause {
+    None,
+    /// The time in which so many tokens are refilled, and an offset in nanoseconds.
     Tokens(u64, i64),
-    /// Eighths of the time the capacity takes to come back, and some nanoseconds.
+    /// Eighths of the time in which the capacity is refilled, and an offset in nanoseconds.
     Eighths(u64, i64),
 }
 
-/// Eighths of the key's capacity, and some more.
+/// Eighths of the key's capacity, and a number of tokens to add.
 type Cost = (u64, u64);
 
 #[derive(Clone, Debug)]
-enum Ask {
+enum Call {
     Take(Key, Cost),
     Reserve(Key, Cost, u64),
     Batch(Vec<(Key, Cost)>),
@@ -49,59 +48,62 @@ enum Ask {
     Replace(Quota),
 }
 
-fn calls() -> impl Strategy<Value = Vec<(Later, Ask)>> {
-    let off = || -1..=1_i64;
-    let later = prop_oneof![
-        4 => Just(Later::Same),
-        3 => (1..=8_u64, off()).prop_map(|(tokens, off)| Later::Tokens(tokens, off)),
-        3 => (1..=12_u64, off()).prop_map(|(eighths, off)| Later::Eighths(eighths, off)),
+fn calls() -> impl Strategy<Value = Vec<(Pause, Call)>> {
+    let offset = || -1..=1_i64;
+    let pause = prop_oneof![
+        4 => Just(Pause::None),
+        3 => (1..=8_u64, offset()).prop_map(|(tokens, offset)| Pause::Tokens(tokens, offset)),
+        3 => (1..=12_u64, offset()).prop_map(|(eighths, offset)| Pause::Eighths(eighths, offset)),
     ];
     let cost = || (0..=8_u64, 0..=1_u64);
-    let ask = prop_oneof![
-        20 => (0..KEYS, cost()).prop_map(|(key, cost)| Ask::Take(key, cost)),
-        12 => (0..KEYS, cost(), generate::any_size(0, u64::MAX)).prop_map(|(key, cost, wait)| Ask::Reserve(key, cost, wait)),
-        4 => prop::collection::vec((0..KEYS, cost()), 0..40).prop_map(Ask::Batch),
-        12 => any::<Index>().prop_map(Ask::Refund),
-        2 => (0..KEYS).prop_map(Ask::Reset),
-        2 => (0..KEYS, generate::crowded()).prop_map(|(key, quota)| Ask::SetRule(key, quota)),
-        2 => (0..KEYS).prop_map(Ask::RemoveRule),
-        1 => generate::crowded().prop_map(Ask::Replace),
+    let call = prop_oneof![
+        20 => (0..KEYS, cost()).prop_map(|(key, cost)| Call::Take(key, cost)),
+        12 => (0..KEYS, cost(), generate::any_size(0, u64::MAX)).prop_map(|(key, cost, wait)| Call::Reserve(key, cost, wait)),
+        4 => prop::collection::vec((0..KEYS, cost()), 0..40).prop_map(Call::Batch),
+        12 => any::<Index>().prop_map(Call::Refund),
+        2 => (0..KEYS).prop_map(Call::Reset),
+        2 => (0..KEYS, generate::crowded()).prop_map(|(key, quota)| Call::SetRule(key, quota)),
+        2 => (0..KEYS).prop_map(Call::RemoveRule),
+        1 => generate::crowded().prop_map(Call::Replace),
     ];
-    prop::collection::vec((later, ask), 1..=100)
+    prop::collection::vec((pause, call), 1..=100)
 }
 
-struct Owned {
+/// Reference bucket of a key.
+struct KeyReference {
     quota: Quota,
     bucket: Reference,
-    /// Which table or rule it is; decisions of another are not given back.
+    /// Identifies the table or rule. Decisions of another origin are not refunded.
     origin: usize,
 }
 
-struct Made {
+/// A decision that was made, and may be refunded.
+struct PastDecision {
     key: Key,
     decision: Decision,
     charge: Option<Charge>,
     origin: usize,
-    /// Resets of any key that had been made before.
+    /// Number of resets, of any key, that were made before.
     resets: usize,
 }
 
-struct Game {
+/// The limiter under test, and its reference.
+struct Comparison {
     limiter: KeyedLimiter<Hasher>,
     clock: ManualClock,
     now: u64,
     quota: Quota,
-    table: HashMap<Key, Owned>,
-    rules: HashMap<Key, Owned>,
+    table: HashMap<Key, KeyReference>,
+    rules: HashMap<Key, KeyReference>,
     table_origin: usize,
     origins: usize,
-    made: Vec<Made>,
-    /// The keys that were reset.
+    made: Vec<PastDecision>,
+    /// Keys that were reset, in order.
     resets: Vec<Key>,
 }
 
-impl Game {
-    fn new(quota: Quota, start: u64) -> Game {
+impl Comparison {
+    fn new(quota: Quota, start: u64) -> Comparison {
         let clock = ManualClock::new();
         clock.set(Duration::from_nanos(start));
         let builder = KeyedLimiter::builder(quota)
@@ -111,7 +113,7 @@ impl Game {
         let limiter = builder.build().unwrap();
         assert!(limiter.stats().slots > KEYS.into());
         let (table, rules) = (HashMap::new(), HashMap::new());
-        Game {
+        Comparison {
             limiter,
             clock,
             now: start,
@@ -125,11 +127,11 @@ impl Game {
         }
     }
 
-    fn owned(&mut self, key: Key) -> &mut Owned {
+    fn reference(&mut self, key: Key) -> &mut KeyReference {
         let (quota, origin) = (self.quota, self.table_origin);
         match self.rules.get_mut(&key) {
             Some(rule) => rule,
-            None => self.table.entry(key).or_insert_with(|| Owned {
+            None => self.table.entry(key).or_insert_with(|| KeyReference {
                 quota,
                 bucket: Reference::new(&quota),
                 origin,
@@ -137,59 +139,59 @@ impl Game {
         }
     }
 
-    fn new_rule(&mut self, quota: Quota) -> Owned {
+    fn new_rule(&mut self, quota: Quota) -> KeyReference {
         self.origins += 1;
-        Owned {
+        KeyReference {
             quota,
             bucket: Reference::new(&quota),
             origin: self.origins,
         }
     }
 
-    fn cost(&mut self, key: Key, (eighths, more): Cost) -> u32 {
-        let capacity = u64::from(self.owned(key).quota.capacity());
-        u32::try_from((capacity * eighths).div_ceil(8) + more).unwrap_or(u32::MAX)
+    fn cost(&mut self, key: Key, (eighths, extra): Cost) -> u32 {
+        let capacity = u64::from(self.reference(key).quota.capacity());
+        u32::try_from((capacity * eighths).div_ceil(8) + extra).unwrap_or(u32::MAX)
     }
 
-    fn later(&mut self, later: &Later) {
+    fn pause(&mut self, pause: &Pause) {
         let capacity = u64::from(self.quota.capacity());
-        let (tokens, off) = match *later {
-            Later::Same => return,
-            Later::Tokens(count, off) => (count, off),
-            Later::Eighths(count, off) => (capacity * count / 8, off),
+        let (tokens, offset) = match *pause {
+            Pause::None => return,
+            Pause::Tokens(count, offset) => (count, offset),
+            Pause::Eighths(count, offset) => (capacity * count / 8, offset),
         };
         let time = u128::from(nanos(self.quota.period())) * u128::from(tokens)
             / u128::from(self.quota.tokens());
         let now = self
             .now
             .saturating_add(u64::try_from(time).unwrap_or(u64::MAX))
-            .saturating_add_signed(off);
-        // Not all the way to the end of time, where nothing comes back.
+            .saturating_add_signed(offset);
+        // Stays far from the end of time, where nothing is refilled.
         if now < HORIZON / 2 {
-            self.at(now.max(self.now))
+            self.set_time(now.max(self.now))
         } else {
             self.next_step()
         }
     }
 
-    fn at(&mut self, now: u64) {
+    fn set_time(&mut self, now: u64) {
         self.now = now;
         self.clock.set(Duration::from_nanos(now));
     }
 
-    fn play(&mut self, ask: &Ask) -> Result<(), String> {
-        match ask {
-            Ask::Take(key, cost) => {
+    fn apply(&mut self, call: &Call) -> Result<(), String> {
+        match call {
+            Call::Take(key, cost) => {
                 let cost = self.cost(*key, *cost);
                 let decision = self.limiter.try_acquire(key, cost);
-                self.decided(*key, cost, None, decision)?;
+                self.compare(*key, cost, None, decision)?;
             }
-            Ask::Reserve(key, cost, patience) => {
-                let (cost, patience) = (self.cost(*key, *cost), Duration::from_nanos(*patience));
-                let decision = self.limiter.reserve(key, cost, patience);
-                self.decided(*key, cost, Some(patience), decision)?;
+            Call::Reserve(key, cost, max_wait) => {
+                let (cost, max_wait) = (self.cost(*key, *cost), Duration::from_nanos(*max_wait));
+                let decision = self.limiter.reserve(key, cost, max_wait);
+                self.compare(*key, cost, Some(max_wait), decision)?;
             }
-            Ask::Batch(batch) => {
+            Call::Batch(batch) => {
                 let batch: Vec<_> = batch
                     .iter()
                     .map(|&(key, cost)| (key, self.cost(key, cost)))
@@ -200,33 +202,33 @@ impl Game {
                 });
                 for (expected, (number, decision)) in decisions.into_iter().enumerate() {
                     assert_eq!(number, expected);
-                    self.decided(batch[number].0, batch[number].1, None, decision)?;
+                    self.compare(batch[number].0, batch[number].1, None, decision)?;
                 }
             }
-            Ask::Refund(index) if !self.made.is_empty() => {
+            Call::Refund(index) if !self.made.is_empty() => {
                 self.refund(index.index(self.made.len()))?
             }
-            Ask::Refund(_) => {}
-            Ask::Reset(key) => {
+            Call::Refund(_) => {}
+            Call::Reset(key) => {
                 self.limiter.reset(key);
                 let now = Duration::from_nanos(self.now);
-                self.owned(*key).bucket.reset(now);
+                self.reference(*key).bucket.reset(now);
                 self.resets.push(*key);
                 self.next_step();
             }
-            Ask::SetRule(key, quota) => {
+            Call::SetRule(key, quota) => {
                 self.limiter.set_rule(key, *quota);
                 let rule = self.new_rule(*quota);
                 self.rules.insert(*key, rule);
             }
-            Ask::RemoveRule(key) => {
+            Call::RemoveRule(key) => {
                 let had = self.rules.remove(key).is_some();
                 ensure(
                     self.limiter.remove_rule(key) == had,
-                    "a rule is removed if there is one",
+                    "remove_rule: expected whether the key had a rule",
                 )?;
             }
-            Ask::Replace(quota) => {
+            Call::Replace(quota) => {
                 self.limiter.replace(*quota);
                 self.quota = *quota;
                 self.table.clear();
@@ -247,26 +249,29 @@ impl Game {
             .all(|key| self.limiter.rule(&key) == self.rules.get(&key).map(|rule| rule.quota));
         ensure(
             rules && self.limiter.quota() == self.quota,
-            "quotas and rules are what was set",
+            "quota and rules: expected those that were set",
         )
     }
 
-    fn decided(
+    fn compare(
         &mut self,
         key: Key,
         cost: u32,
-        patience: Option<Duration>,
+        max_wait: Option<Duration>,
         decision: Decision,
     ) -> Result<(), String> {
         let (now, answer) = (Duration::from_nanos(self.now), Answer::of(&decision));
         let resets = self.resets.len();
-        let owned = self.owned(key);
-        let charge = owned.bucket.follow(now, cost, patience, &answer);
+        let reference = self.reference(key);
+        let charge = reference.bucket.follow(now, cost, max_wait, &answer);
         let charge = charge.map_err(|expected| {
-            format!("{cost} of {}: {answer:?}, not {expected:?}", owned.quota)
+            format!(
+                "{cost} of {}: expected {expected:?}, got {answer:?}",
+                reference.quota
+            )
         })?;
-        let origin = owned.origin;
-        self.made.push(Made {
+        let origin = reference.origin;
+        self.made.push(PastDecision {
             key,
             decision,
             charge,
@@ -279,34 +284,34 @@ impl Game {
     fn refund(&mut self, number: usize) -> Result<(), String> {
         let made = self.made.swap_remove(number);
         let gave = self.limiter.refund(&made.key, made.decision);
-        // Keys share what is remembered of resets: one of another key may void this.
+        // Keys share invalidation stamps: a reset of another key may void this refund.
         let voided = self.resets[made.resets..]
             .iter()
             .any(|&key| key != made.key);
         let now = Duration::from_nanos(self.now);
-        let owned = self.owned(made.key);
-        let mut refunded = owned.bucket.clone();
-        let gives = made.origin == owned.origin
+        let reference = self.reference(made.key);
+        let mut refunded = reference.bucket.clone();
+        let gives = made.origin == reference.origin
             && made
                 .charge
                 .as_ref()
                 .is_some_and(|charge| refunded.refund(charge));
         if gave {
-            ensure(gives, "gave back what is not owed")?;
-            owned.bucket = refunded;
+            ensure(gives, "refund: gave back tokens that are not owed")?;
+            reference.bucket = refunded;
         } else {
-            // A full bucket may be forgotten, and then there is nothing to give back to.
+            // A full bucket may have been evicted, and then a refund has no bucket.
             ensure(
-                !gives || voided || owned.bucket.is_full(now),
-                "gave nothing back",
+                !gives || voided || reference.bucket.is_full(now),
+                "refund: gave nothing back",
             )?;
         }
         self.next_step();
         Ok(())
     }
 
-    /// A slot that became full at this very step starts its next owner at the step after. This is
-    /// not for the references to know, so time moves on.
+    /// Advances the clock. A slot that becomes full at one step starts its next owner at the step
+    /// after, which the references do not model.
     fn next_step(&mut self) {
         let quotas = self
             .rules
@@ -317,7 +322,7 @@ impl Game {
             .map(|quota| nanos(quota.resolution()))
             .max()
             .unwrap_or_default();
-        self.at(self.now + 3 * step);
+        self.set_time(self.now + 3 * step);
     }
 }
 
@@ -331,25 +336,25 @@ proptest! {
     })]
 
     #[test]
-    fn a_table_decides_as_a_map_of_references(
+    fn a_table_decides_like_a_map_of_references(
         quota in prop_oneof![generate::crowded(), generate::quota()], start in generate::any_size(0, 1 << 50), calls in calls(),
     ) {
-        let mut game = Game::new(quota, start);
-        for (later, ask) in &calls {
-            game.later(later);
-            game.play(ask).map_err(|why| TestCaseError::fail(format!("{ask:?} at {}: {why}", game.now)))?;
+        let mut comparison = Comparison::new(quota, start);
+        for (pause, call) in &calls {
+            comparison.pause(pause);
+            comparison.apply(call).map_err(|why| TestCaseError::fail(format!("{call:?} at {}: {why}", comparison.now)))?;
         }
-        let stats = game.limiter.stats();
+        let stats = comparison.limiter.stats();
         prop_assert_eq!((stats.evicted_early, stats.saturated), (0, 0));
     }
 
-    /// Whatever clocks say, and whoever is forgotten meanwhile: no key is given more than its
-    /// capacity and what came back.
+    /// No key is admitted more than its capacity and refill, whatever the clocks show and whichever
+    /// keys are evicted.
     #[test]
-    fn clocks_that_are_behind_mint_nothing(
+    fn clocks_that_are_behind_add_no_tokens(
         quota in generate::crowded_greedy(), calls in prop::collection::vec((0..KEYS, 0..=60_u64, 1..=3_u32), 1..400),
     ) {
-        let limiter = Game::new(quota, 0).limiter;
+        let limiter = Comparison::new(quota, 0).limiter;
         let token = (nanos(quota.period()) / quota.tokens()).max(1);
         let (mut last, mut admitted) = (0, HashMap::<Key, u64>::new());
         for (key, tokens, cost) in calls {
@@ -362,7 +367,7 @@ proptest! {
         let step = quota.resolution().as_nanos();
         let most = integer(quota.capacity()) + rate(&quota) * integer(u128::from(last) + step);
         for (key, tokens) in admitted {
-            prop_assert!(integer(tokens) <= most, "{}: key {} was given {}", quota, key, tokens);
+            prop_assert!(integer(tokens) <= most, "{}: key {} was admitted {}", quota, key, tokens);
         }
     }
 }

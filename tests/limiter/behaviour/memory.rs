@@ -1,14 +1,15 @@
-//! The behaviour of a limiter of many keys, in memory.
+//! Shared behaviour tests, for the in-memory backend `KeyedLimiter`.
 
 use std::ops::Deref;
 
-use super::{Backend, behaves};
+use super::{Backend, behaviour_tests};
 use tollgate::{Decision, KeyedLimiter, ManualClock, Quota};
 
+/// A decision that dereferences to [`Decision`], as the trait requires.
 #[derive(Clone, Copy)]
-pub(crate) struct Answer(Decision);
+pub(crate) struct LocalDecision(Decision);
 
-impl Deref for Answer {
+impl Deref for LocalDecision {
     type Target = Decision;
 
     fn deref(&self) -> &Decision {
@@ -17,9 +18,9 @@ impl Deref for Answer {
 }
 
 impl Backend for KeyedLimiter {
-    type Answer = Answer;
+    type Decision = LocalDecision;
 
-    async fn make(quota: Quota, clock: ManualClock) -> KeyedLimiter {
+    async fn with_clock(quota: Quota, clock: ManualClock) -> KeyedLimiter {
         KeyedLimiter::builder(quota)
             .max_keys(1000)
             .clock(clock)
@@ -27,15 +28,15 @@ impl Backend for KeyedLimiter {
             .unwrap()
     }
 
-    async fn try_acquire(&self, key: &str, cost: u32) -> Answer {
-        Answer(KeyedLimiter::try_acquire(self, key, cost))
+    async fn try_acquire(&self, key: &str, cost: u32) -> LocalDecision {
+        LocalDecision(KeyedLimiter::try_acquire(self, key, cost))
     }
 
     async fn available(&self, key: &str) -> u32 {
         KeyedLimiter::available(self, key)
     }
 
-    async fn refund(&self, key: &str, decision: Answer) -> bool {
+    async fn refund(&self, key: &str, decision: LocalDecision) -> bool {
         KeyedLimiter::refund(self, key, *decision)
     }
 
@@ -64,4 +65,4 @@ impl Backend for KeyedLimiter {
     }
 }
 
-behaves!(KeyedLimiter);
+behaviour_tests!(KeyedLimiter);

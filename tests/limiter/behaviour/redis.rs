@@ -13,9 +13,9 @@ struct Shared<const LEASES: bool> {
 }
 
 impl<const LEASES: bool> Backend for Shared<LEASES> {
-    type Answer = SharedDecision;
+    type Decision = SharedDecision;
 
-    async fn make(quota: Quota, clock: ManualClock) -> Self {
+    async fn with_clock(quota: Quota, clock: ManualClock) -> Self {
         let server = RedisServer::start();
         // A busy machine is not an ill server.
         let builder = RedisLimiter::builder(&server.url(), quota)
@@ -72,13 +72,13 @@ impl<const LEASES: bool> Backend for Shared<LEASES> {
 }
 
 mod exact {
-    use super::{super::behaves, Shared};
+    use super::{super::behaviour_tests, Shared};
 
-    behaves!(Shared<false>);
+    behaviour_tests!(Shared<false>);
 }
 
 mod with_leases {
-    use super::{super::behaves, Shared};
+    use super::{super::behaviour_tests, Shared};
 
-    behaves!(Shared<true>);
+    behaviour_tests!(Shared<true>);
 }

@@ -1,0 +1,18 @@
+//! Statistics of a keyed limiter.
+
+/// Statistics of a [`KeyedLimiter`](crate::KeyedLimiter).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyedStats {
+    /// Keys whose bucket is not full.
+    pub live: usize,
+    /// Keys that were evicted before their bucket was full, since the quota was last replaced.
+    pub evicted_early: u64,
+    /// Requests that were refused because the table had no slot for their key, since the quota was
+    /// last replaced.
+    pub saturated: u64,
+    /// Buckets that fit in the table.
+    pub slots: usize,
+    /// Memory of the table in bytes.
+    pub bytes: usize,
+}
