@@ -1,10 +1,10 @@
-// Five to twenty users over the endpoints. Run it against a server that has its limits:
+// Five to twenty users over all endpoints. Run it against a server with these limits:
 //
 //   k6 run --no-usage-report load/k6.js
 //   k6 run --no-usage-report -e URL=http://127.0.0.1:9000 -e SECONDS=60 -e CAPACITY=100 -e REFILL_RATE=5 load/k6.js
 //
-// It ends with 99 when limiting does not kick in, when more is allowed than the limits say, when a header is missing or wrong,
-// or when anything but 200 and 429 is answered.
+// It exits with 99 when no request is refused, when more is allowed than the limits permit, when a header is
+// missing or wrong, or when a status other than 200 and 429 occurs.
 
 import http from 'k6/http';
 import { sleep } from 'k6';
@@ -15,7 +15,7 @@ const seconds = Number(__ENV.SECONDS || 30);
 const capacity = Number(__ENV.CAPACITY || 10);
 const refillRate = Number(__ENV.REFILL_RATE || 1);
 
-// The last answers may take that much longer.
+// The last responses may take that much longer.
 const grace = 10;
 
 export const options = {
@@ -34,7 +34,7 @@ export const options = {
     thresholds: {
         allowed: ['count>0'],
         refused: ['count>0'],
-        // All users share this machine's address, and so one bucket: what it can give in that time, and no more.
+        // All users share this machine's address, so one bucket bounds them: its capacity plus refill.
         tokens_spent: [`count<=${capacity + refillRate * (seconds + grace)}`],
         headers_missing: ['count==0'],
         unexpected_answers: ['count==0'],
@@ -55,7 +55,7 @@ const requests = [
     { cost: 3, send: () => http.post(`${url}/api/upload`, 'x'.repeat(10000)) },
 ];
 
-// Each answer counts for every metric, if only with zero: a threshold on a metric without a sample is not looked at.
+// Each response adds to every metric, with zero at least: a threshold on a metric without a sample is ignored.
 export default function () {
     for (const { cost, send } of requests) {
         const answer = send();
@@ -70,7 +70,7 @@ export default function () {
     }
 }
 
-// How many of the headers that should be there are not, or are no whole numbers.
+// Number of required headers that are missing or not whole numbers.
 function missing(answer, isRefused) {
     const names = ['X-Ratelimit-Limit', 'X-Ratelimit-Remaining', 'X-Ratelimit-Reset'];
     const bad = names.filter((name) => !/^\d+$/.test(answer.headers[name])).length;
