@@ -10,9 +10,9 @@ use crate::{
     admin::Access,
     client::{Id, Identify},
     config::{Check, Settings},
-    gateway::Gateway,
     limits::{Limits, OfRoutes, Terms},
     metrics::Metrics,
+    proxy::Gateway,
 };
 
 impl App {

@@ -11,11 +11,11 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::progress::Passing;
-use crate::gateway::Download;
+use crate::proxy::ResponseBody;
 
 pub(super) enum AnswerBody {
     Ours(Full<Bytes>),
-    Upstreams(Box<(Download, Passing)>),
+    Upstreams(Box<(ResponseBody, Passing)>),
 }
 
 impl Body for AnswerBody {

@@ -30,7 +30,7 @@ use crate::{
     answer::{self, Answer},
     app::{self, App, Caller, Handled, Told, Wants},
     config::Bounds,
-    gateway::{self, Fault, Forwarded},
+    proxy::{ForwardContext, ForwardedHeaders, ProxyError, ProxyResponse},
     reload::Current,
 };
 
@@ -208,13 +208,22 @@ impl Later {
             place,
         } = &self;
         let Some(gateway) = &app.gateway else {
-            return Fault::Unreachable.answer(&told).map(AnswerBody::Ours);
+            return ProxyError::ConnectFailed
+                .response(&told)
+                .map(AnswerBody::Ours);
         };
         let _busy = progress.reading_body();
         let (has_body, place) = (!request.body().is_end_stream(), Arc::clone(place));
-        match gateway::forward(app, gateway, number, caller, request, &told, place).await {
-            Ok(Forwarded { response, early }) => {
-                if early {
+        let context = ForwardContext {
+            max_body_bytes: app.bounds.max_body_bytes as u64,
+            body_timeout: app.bounds.body_timeout,
+            forwarded: ForwardedHeaders::new(caller.hop(), app.identify.trusted()),
+            limit_headers: &told,
+            connection_permit: place,
+        };
+        match gateway.forward(number, request, context).await {
+            Ok(ProxyResponse { response, is_early }) => {
+                if is_early {
                     progress.left_unread();
                 }
                 response.map(|body| match body {
@@ -222,11 +231,11 @@ impl Later {
                     None => AnswerBody::Ours(Full::default()),
                 })
             }
-            Err(fault) => {
+            Err(error) => {
                 if has_body {
                     progress.left_unread();
                 }
-                let answer = fault.answer(&told);
+                let answer = error.response(&told);
                 if has_body {
                     answer::closing(answer)
                 } else {

@@ -70,5 +70,5 @@ fn a_server_that_does_not_answer_is_ill_after_the_timeout() {
     let silent =
         Upstream::start(|connection| connection.head().and_then(|_| connection.head()).map(drop));
     let line = ill(&["--url", &silent.url(), "--timeout", "100ms"]);
-    assert!(line.contains("no answer in 100ms"), "{line}");
+    assert!(line.contains("no response in 100ms"), "{line}");
 }

@@ -61,9 +61,9 @@ fn an_upstream_that_is_not_there_is_502_and_found_when_it_is_back() {
         }
     });
     assert_eq!(client.get("/").status, 200);
-    let log = server.logged("the upstream fails");
+    let log = server.logged("upstream failed");
     assert_eq!(
-        log.matches("the upstream fails").count(),
+        log.matches("upstream failed").count(),
         1,
         "once, not for every request: {log}"
     );

@@ -1,24 +1,23 @@
-//! The health check: one request, so that an image without a shell and without curl can say whether
-//! its server is well.
+//! Health check command: one request to the server, for images without a shell and without curl.
 
 use std::process::ExitCode;
 
 use hyper::StatusCode;
 use tokio::time::timeout;
 
-use crate::{cli::Health, stress::target::Target};
+use crate::{cli::Health, stress::client::Target};
 
-/// Asks once. What is wrong is told in one line, and ends with code 1.
+/// Runs the check once and prints the response. An error is one line, with exit code 1.
 pub(crate) fn run(flags: &Health) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     match runtime
         .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(ask(flags)))
+        .and_then(|runtime| runtime.block_on(check(flags)))
     {
-        Ok(answer) => {
-            println!("{answer}");
+        Ok(body) => {
+            println!("{body}");
             ExitCode::SUCCESS
         }
         Err(line) => {
@@ -28,18 +27,18 @@ pub(crate) fn run(flags: &Health) -> ExitCode {
     }
 }
 
-/// What a server that is well has to say.
-async fn ask(flags: &Health) -> Result<String, String> {
+/// Returns the body of a healthy server's response.
+async fn check(flags: &Health) -> Result<String, String> {
     let exchange = async {
         let target = Target::new(&flags.url)?;
         target.connect().await?.get(&target).await
     };
     match timeout(flags.timeout.0, exchange).await {
         Ok(Ok((StatusCode::OK, body))) => Ok(String::from_utf8_lossy(&body).into_owned()),
-        Ok(Ok((status, _))) => Err(format!("{}: answered {status}", flags.url)),
+        Ok(Ok((status, _))) => Err(format!("{}: expected 200 OK, got {status}", flags.url)),
         Ok(Err(line)) => Err(line),
         Err(_) => Err(format!(
-            "{}: no answer in {}",
+            "{}: no response in {}",
             flags.url,
             humantime::format_duration(flags.timeout.0)
         )),

@@ -1,4 +1,4 @@
-//! The server that requests go to, and a connection to it.
+//! Minimal HTTP/1.1 client of the stress tool and the health check.
 
 use std::{error::Error, time::Duration};
 
@@ -12,10 +12,10 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
-/// Who has not answered by then does not answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of connecting, and of a request with its response.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where requests go.
+/// Address and path that requests are sent to.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     url: String,
@@ -25,11 +25,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// `url` has a host: the command line has seen to that.
+    /// Creates a target from a URL with a host, which the command line has validated.
     pub(crate) fn new(url: &Uri) -> Result<Target, String> {
         let host = url.host().unwrap_or_default();
         let path = url.path_and_query().map_or("/", |path| path.as_str());
-        let bad = |part| format!("--url: {url}: expected a usable {part}");
+        let invalid = |part| format!("--url: expected a valid {part}, got {url}");
         Ok(Target {
             url: url.to_string(),
             address: format!("{host}:{}", url.port_u16().unwrap_or(80)),
@@ -37,23 +37,24 @@ impl Target {
                 .authority()
                 .map_or(host, |authority| authority.as_str())
                 .parse()
-                .map_err(|_| bad("host"))?,
-            path: path.parse().map_err(|_| bad("path"))?,
+                .map_err(|_| invalid("host"))?,
+            path: path.parse().map_err(|_| invalid("path"))?,
         })
     }
 
+    /// Opens a connection.
     pub(crate) async fn connect(&self) -> Result<Connection, String> {
-        let failed = |error: &dyn Error| format!("cannot connect to {}: {error}", self.address);
-        let stream = match timeout(PATIENCE, TcpStream::connect(&self.address)).await {
+        let failed = |error: &dyn Error| format!("connecting to {} failed: {error}", self.address);
+        let stream = match timeout(TIMEOUT, TcpStream::connect(&self.address)).await {
             Ok(stream) => stream.map_err(|error| failed(&error))?,
             Err(elapsed) => return Err(failed(&elapsed)),
         };
-        // Without it requests are as right, and later.
+        // An error only affects latency.
         let _ = stream.set_nodelay(true);
         let (sender, connection) = handshake(TokioIo::new(stream))
             .await
             .map_err(|error| failed(&error))?;
-        // What goes wrong there shows in the answers.
+        // Errors of the connection show up in the responses.
         tokio::spawn(connection);
         Ok(Connection { sender })
     }
@@ -66,32 +67,35 @@ impl Target {
     }
 }
 
+/// Open connection to a target.
 pub(crate) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
 }
 
 impl Connection {
-    /// Whether the server has not closed it, nor said that it will.
+    /// Waits until the connection can take a request; false if the server has closed it or
+    /// announced that it will.
     pub(crate) async fn is_open(&mut self) -> bool {
         self.sender.ready().await.is_ok()
     }
 
-    /// One request and its answer, to the last byte.
+    /// Sends one request and reads the whole response.
     pub(crate) async fn get(&mut self, target: &Target) -> Result<(StatusCode, Bytes), String> {
         let failed = |error: &dyn Error| {
             let cause = error
                 .source()
                 .map(|cause| format!(": {cause}"))
                 .unwrap_or_default();
-            format!("no answer from {}: {error}{cause}", target.url)
+            format!("no response from {}: {error}{cause}", target.url)
         };
         let exchange = async {
-            let answer = self.sender.send_request(target.request()).await?;
-            let status = answer.status();
-            Ok::<_, hyper::Error>((status, answer.into_body().collect().await?.to_bytes()))
+            let response = self.sender.send_request(target.request()).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await?.to_bytes();
+            Ok::<_, hyper::Error>((status, body))
         };
-        match timeout(PATIENCE, exchange).await {
-            Ok(answer) => answer.map_err(|error| failed(&error)),
+        match timeout(TIMEOUT, exchange).await {
+            Ok(response) => response.map_err(|error| failed(&error)),
             Err(elapsed) => Err(failed(&elapsed)),
         }
     }

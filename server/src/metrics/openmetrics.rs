@@ -1,4 +1,4 @@
-//! The counts as text, in the format of OpenMetrics, which Prometheus reads.
+//! Encoding of the metrics in the OpenMetrics text format, which Prometheus reads.
 
 use std::fmt;
 
@@ -11,25 +11,27 @@ use prometheus_client::{
 use tollgate::{KeyedStats, RedisStats};
 
 use super::{
-    counts::{self, Reason},
+    counters::{self, Reason},
     latency,
 };
 
-/// All there is to tell, at one moment.
-pub(super) struct Snapshot {
-    pub(super) routes: Vec<(String, counts::Sums)>,
-    pub(super) latency: latency::Sums,
+/// Values of all metrics at one moment.
+pub(crate) struct Snapshot {
+    pub(super) routes: Vec<(String, counters::Totals)>,
+    pub(super) latency: latency::Totals,
     pub(super) accepted: u64,
     pub(super) open: u64,
-    pub(super) tables: OfEach<KeyedStats>,
-    pub(super) redis: OfEach<RedisStats>,
+    pub(super) tables: PerRoute<KeyedStats>,
+    pub(super) redis: PerRoute<RedisStats>,
 }
 
-/// Of the default limits, and by label of the routes that have some of their own.
-pub(super) type OfEach<T> = Vec<(Option<String>, T)>;
+/// Statistics of the default limits (`None`) and, by label, of the routes that have limits of their
+/// own.
+pub(crate) type PerRoute<T> = Vec<(Option<String>, T)>;
 
 impl Snapshot {
-    pub(super) fn encode(self) -> String {
+    /// Encodes the metrics as text.
+    pub(crate) fn encode(self) -> String {
         let (mut registry, mut text) = (Registry::with_prefix("tollgate"), String::new());
         registry.register_collector(Box::new(self));
         // Writing to a String cannot fail.
@@ -38,13 +40,13 @@ impl Snapshot {
     }
 
     fn routes(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Decisions, by route, and why";
+        let help = "Decisions by route and reason";
         let mut family = to.encode_descriptor("decisions", help, None, MetricType::Counter)?;
-        for (route, sums) in &self.routes {
-            for (reason, sum) in Reason::ALL
+        for (route, totals) in &self.routes {
+            for (reason, total) in Reason::ALL
                 .into_iter()
-                .zip(*sums)
-                .filter(|(_, sum)| *sum > 0)
+                .zip(*totals)
+                .filter(|(_, total)| *total > 0)
             {
                 let decision = if reason.is_allowed() {
                     "allowed"
@@ -56,17 +58,17 @@ impl Snapshot {
                     ("decision", decision),
                     ("reason", reason.name()),
                 ];
-                ConstCounter::new(sum).encode(family.encode_family(&labels)?)?;
+                ConstCounter::new(total).encode(family.encode_family(&labels)?)?;
             }
         }
         Ok(())
     }
 
     fn latency(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Time that a decision took: all that Redis is asked for, and a sample of those in memory";
+        let help = "Latency of decisions: all decisions in Redis, and a sample of those in memory";
         let mut histogram =
             to.encode_descriptor("decision_seconds", help, None, MetricType::Histogram)?;
-        let latency::Sums { buckets, seconds } = &self.latency;
+        let latency::Totals { buckets, seconds } = &self.latency;
         let count = buckets.iter().map(|(_, count)| count).sum();
         histogram.encode_histogram::<[(&str, &str); 0]>(*seconds, count, buckets, None)
     }
@@ -83,22 +85,22 @@ impl Snapshot {
         gauges(
             to,
             "table_slots",
-            "Buckets there is room for",
+            "Maximum number of buckets",
             tables,
             |stats| stats.slots as u64,
         )?;
         gauges(
             to,
             "table_bytes",
-            "Memory of the buckets",
+            "Memory used by the buckets, in bytes",
             tables,
             |stats| stats.bytes as u64,
         )?;
-        let help = "Clients forgotten before their bucket was full, since the limit last changed";
+        let help = "Clients evicted before their bucket was full, since the limit last changed";
         counters(to, "table_evicted_early", help, tables, |stats| {
             stats.evicted_early
         })?;
-        let help = "Requests refused since there was no room for their client, since the limit last changed";
+        let help = "Requests refused because the table was full, since the limit last changed";
         counters(to, "table_saturated", help, tables, |stats| stats.saturated)
     }
 
@@ -107,37 +109,37 @@ impl Snapshot {
         gauges(
             to,
             "redis_up",
-            "1 while Redis is asked, 0 while on-redis-error decides",
+            "1 while Redis is available, 0 while on-redis-error decides",
             redis,
             |stats| stats.up.into(),
         )?;
         counters(
             to,
             "redis_decisions",
-            "Decisions that Redis made",
+            "Decisions made by Redis",
             redis,
             |stats| stats.redis,
         )?;
         counters(
             to,
             "redis_lease_decisions",
-            "Decisions made from tokens on lease",
+            "Decisions made from leased tokens",
             redis,
             |stats| stats.lease,
         )?;
         counters(
             to,
             "redis_fallback_decisions",
-            "Decisions made without Redis",
+            "Decisions made by the fallback without Redis",
             redis,
             |stats| stats.fallback,
         )?;
-        let help = "Requests that Redis did not answer as it should";
+        let help = "Requests to Redis that failed";
         counters(to, "redis_failures", help, redis, |stats| stats.failures)?;
         counters(
             to,
             "redis_outages",
-            "How often Redis went away",
+            "Number of Redis outages",
             redis,
             |stats| stats.outages,
         )
@@ -149,11 +151,11 @@ impl Collector for Snapshot {
         let to = &mut encoder;
         self.routes(to)?;
         self.latency(to)?;
-        gauge(to, "connections_open", "Connections there are", self.open)?;
+        gauge(to, "connections_open", "Open connections", self.open)?;
         counter(
             to,
             "connections_accepted",
-            "Connections there were",
+            "Accepted connections",
             self.accepted,
         )?;
         self.tables(to)?;
@@ -161,7 +163,7 @@ impl Collector for Snapshot {
     }
 }
 
-/// A registry wants its collectors to have one.
+/// Required by [`Collector`].
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot").finish_non_exhaustive()
@@ -180,41 +182,44 @@ fn gauges<T>(
     to: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    of: &OfEach<T>,
+    stats: &PerRoute<T>,
     value: impl Fn(&T) -> u64,
 ) -> fmt::Result {
-    each(to, (name, help, MetricType::Gauge), of, |encoder, stats| {
-        encoder.encode_gauge(&value(stats))
-    })
+    per_route(
+        to,
+        (name, help, MetricType::Gauge),
+        stats,
+        |encoder, stats| encoder.encode_gauge(&value(stats)),
+    )
 }
 
 fn counters<T>(
     to: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    of: &OfEach<T>,
+    stats: &PerRoute<T>,
     value: impl Fn(&T) -> u64,
 ) -> fmt::Result {
-    each(
+    per_route(
         to,
         (name, help, MetricType::Counter),
-        of,
+        stats,
         |encoder, stats| encoder.encode_counter::<NoLabelSet, _, u64>(&value(stats), None),
     )
 }
 
-/// Nothing at all when there are none.
-fn each<T>(
+/// Encodes a metric of the default limits and of routes; nothing if there are none.
+fn per_route<T>(
     to: &mut DescriptorEncoder<'_>,
     (name, help, kind): (&str, &str, MetricType),
-    of: &OfEach<T>,
+    stats: &PerRoute<T>,
     encode: impl Fn(&mut MetricEncoder<'_>, &T) -> fmt::Result,
 ) -> fmt::Result {
-    if of.is_empty() {
+    if stats.is_empty() {
         return Ok(());
     }
     let mut family = to.encode_descriptor(name, help, None, kind)?;
-    for (label, stats) in of {
+    for (label, stats) in stats {
         match label {
             None => encode(&mut family, stats)?,
             Some(label) => encode(

@@ -1,4 +1,5 @@
-//! Which headers go on, and which concern one connection alone (RFC 9110, section 7.6.1).
+//! Headers of forwarded requests and responses. Hop-by-hop headers, which concern one connection
+//! alone, are removed (RFC 9110, section 7.6.1).
 
 use hyper::{
     HeaderMap, Uri, Version,
@@ -6,23 +7,24 @@ use hyper::{
     http::{request, uri::PathAndQuery},
 };
 
+use super::forwarded::ForwardedHeaders;
 use crate::config::{Scheme, UpstreamUrl};
 
-/// Makes a client's request one of ours to an upstream. `pass_on` gets the headers and the host
-/// that the client asked for.
-pub(super) fn to_upstream(
+/// Converts a client's request head to the one sent to the upstream at `url`. `upgrade`: the
+/// request is a WebSocket handshake.
+pub(super) fn prepare_request(
     parts: &mut request::Parts,
     upgrade: bool,
     url: &UpstreamUrl,
-    pass_on: impl FnOnce(&mut HeaderMap, Option<&HeaderValue>),
+    forwarded: &ForwardedHeaders<'_>,
 ) {
-    // What the target says counts for more than the header.
-    let named = parts
+    // The authority of the request target takes precedence over `Host`.
+    let authority = parts
         .uri
         .authority()
         .and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-    let host = named.or_else(|| parts.headers.get(HOST).cloned());
-    let trailers = wants_trailers(&parts.headers);
+    let host = authority.or_else(|| parts.headers.get(HOST).cloned());
+    let trailers = contains_token(&parts.headers, &TE, b"trailers");
     let http2 = url.scheme == Scheme::H2c;
     let via = match parts.version {
         Version::HTTP_2 => "2.0 tollgate",
@@ -30,8 +32,8 @@ pub(super) fn to_upstream(
         _ => "1.1 tollgate",
     };
     let headers = &mut parts.headers;
-    drop_hop_by_hop(headers);
-    // We have given leave ourselves by now.
+    remove_hop_by_hop(headers);
+    // The server itself has sent 100 Continue by now.
     headers.remove(EXPECT);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -47,12 +49,13 @@ pub(super) fn to_upstream(
         (false, false) => {}
     }
     headers.append(VIA, HeaderValue::from_static(via));
-    pass_on(headers, host.as_ref());
+    forwarded.write(headers, host.as_ref());
     match host {
-        // HTTP/2 has the upstream's name in the target, and two names would contradict each other.
+        // HTTP/2 carries the upstream's name in `:authority`, which a different `Host` would
+        // contradict.
         _ if http2 => drop(headers.remove(HOST)),
         Some(host) => drop(headers.insert(HOST, host)),
-        // An HTTP/1.0 client need not name one.
+        // HTTP/1.0 clients may omit `Host`.
         None => drop(
             HeaderValue::from_str(url.authority.as_str()).map(|host| headers.insert(HOST, host)),
         ),
@@ -75,29 +78,27 @@ pub(super) fn to_upstream(
     parts.extensions.clear();
 }
 
-/// Leaves of an upstream's headers what is meant for the client.
-pub(super) fn to_client(headers: &mut HeaderMap, upgraded: bool) {
+/// Removes the headers of an upstream's response that are not meant for the client.
+pub(super) fn prepare_response(headers: &mut HeaderMap, upgraded: bool) {
     let upgrade = headers.get(UPGRADE).cloned();
-    drop_hop_by_hop(headers);
+    remove_hop_by_hop(headers);
     if let (true, Some(upgrade)) = (upgraded, upgrade) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, upgrade);
     }
 }
 
-fn wants_trailers(headers: &HeaderMap) -> bool {
-    names(headers, &TE, b"trailers")
-}
-
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    let named = tokens(headers, &CONNECTION).filter_map(|token| HeaderName::from_bytes(token).ok());
-    let named: Vec<_> = named.filter(|name| headers.contains_key(name)).collect();
+/// Removes the known hop-by-hop headers and those that `Connection` lists.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let listed =
+        tokens(headers, &CONNECTION).filter_map(|token| HeaderName::from_bytes(token).ok());
+    let listed: Vec<_> = listed.filter(|name| headers.contains_key(name)).collect();
     let known: Vec<_> = headers
         .keys()
         .filter(|name| is_hop_by_hop(name))
         .cloned()
         .collect();
-    for name in named.iter().chain(&known) {
+    for name in listed.iter().chain(&known) {
         headers.remove(name);
     }
 }
@@ -108,7 +109,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         "connection"
             | "http2-settings"
             | "keep-alive"
-            // CGI programs take it for the address of a proxy of their own.
+            // CGI programs read it as `HTTP_PROXY`, the address of an outgoing proxy.
             | "proxy"
             | "proxy-authenticate"
             | "proxy-authentication-info"
@@ -120,7 +121,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
-/// The elements of all lines of a header that is a list.
+/// Elements of all lines of a list header.
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(name).iter();
     lines.flat_map(|value| {
@@ -131,7 +132,7 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
     })
 }
 
-/// Whether a list names this token, in whatever case.
-pub(super) fn names(headers: &HeaderMap, list: &HeaderName, token: &[u8]) -> bool {
-    tokens(headers, list).any(|known| known.eq_ignore_ascii_case(token))
+/// Returns true if a list header contains this token, compared without regard to case.
+pub(super) fn contains_token(headers: &HeaderMap, list: &HeaderName, token: &[u8]) -> bool {
+    tokens(headers, list).any(|element| element.eq_ignore_ascii_case(token))
 }
