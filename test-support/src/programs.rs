@@ -1,5 +1,4 @@
-//! What `scripts/parts` has put beside the build: a program there, and a process that ends with its
-//! test.
+//! Third-party programs that `scripts/parts` installs beside the build, and processes of them.
 
 use std::{
     io::Read,
@@ -10,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
-/// The program of this name, such as `python/bin/uvicorn`, in the directory of the build.
-pub fn part(name: &str) -> PathBuf {
+/// Returns the path of an installed program, such as `python/bin/uvicorn`.
+pub fn installed_program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let found = test
         .ancestors()
@@ -22,17 +21,17 @@ pub fn part(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("target/{name} is missing: scripts/parts installs it"))
 }
 
-/// A service of somebody else, on a free port of 127.0.0.1.
-pub struct Service {
+/// Third-party server on a free port of 127.0.0.1; killed on drop.
+pub struct ExternalService {
     child: Child,
     pub address: SocketAddr,
 }
 
-impl Service {
-    /// Starts what `command` makes for an address, and waits until it accepts connections.
-    pub fn start(command: impl Fn(SocketAddr) -> Command) -> Service {
-        // Another process may be faster to take the free port: then this one ends, and the next
-        // port is tried.
+impl ExternalService {
+    /// Spawns the command for a free address and waits until it accepts connections.
+    pub fn start(command: impl Fn(SocketAddr) -> Command) -> ExternalService {
+        // Another process may bind the free port first: this one then exits, and the next port is
+        // tried.
         for _ in 0..5 {
             let address = TcpListener::bind("127.0.0.1:0")
                 .unwrap()
@@ -46,45 +45,45 @@ impl Service {
             let child = command
                 .spawn()
                 .unwrap_or_else(|error| panic!("{command:?}: {error}: scripts/parts installs it"));
-            let mut service = Service { child, address };
+            let mut service = ExternalService { child, address };
             if service.is_ready() {
                 return service;
             }
-            let mut said = String::new();
+            let mut stderr = String::new();
             service
                 .child
                 .stderr
                 .take()
                 .unwrap()
-                .read_to_string(&mut said)
+                .read_to_string(&mut stderr)
                 .unwrap();
             assert!(
-                said.to_lowercase().contains("in use"),
-                "{command:?} ends: {said}"
+                stderr.to_lowercase().contains("in use"),
+                "{command:?} exited: {stderr}"
             );
         }
-        panic!("the service finds no port");
+        panic!("no free port for the service");
     }
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// False when it ends.
+    /// Waits until the process accepts connections; false if it exits.
     fn is_ready(&mut self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while self.child.try_wait().unwrap().is_none() {
             if TcpStream::connect(self.address).is_ok() {
                 return true;
             }
-            assert!(Instant::now() < deadline, "the service does not start");
+            assert!(Instant::now() < deadline, "the service did not start");
             thread::sleep(Duration::from_millis(10));
         }
         false
     }
 }
 
-impl Drop for Service {
+impl Drop for ExternalService {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,4 +1,5 @@
-//! Upstreams that are gone, stall, break off or talk nonsense: 502 and 504, and nobody else waits.
+//! Upstreams that are down, stall, disconnect or send invalid responses: 502 and 504, and requests
+//! to other upstreams do not wait.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -6,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use test_support::upstream::Connection;
-use test_support::{Launch, PATIENCE, Response, SLOW, Server, Upstream};
+use test_support::{Launch, Response, SLOW, Server, TEST_TIMEOUT, Upstream};
 
-/// A gateway with short times and these lines in its table.
-fn impatient(url: &str, lines: &str) -> Server {
+/// Starts a gateway with short timeouts and these lines in its table.
+fn short_timeouts(url: &str, lines: &str) -> Server {
     let text = format!(
         "capacity = 1000000\nrefill_rate = {SLOW}\nupstream = '{url}'\n\
          [gateway]\nresponse_timeout = '500ms'\nidle_timeout = '500ms'\n{lines}\n"
@@ -17,7 +18,7 @@ fn impatient(url: &str, lines: &str) -> Server {
     Launch::new().config("gateway.toml", &text).start()
 }
 
-fn assert_fault(response: &Response, status: u16, error: &str) {
+fn assert_error(response: &Response, status: u16, error: &str) {
     assert_eq!(response.status, status, "{response:?}");
     assert_eq!(response.json()["error"], error);
     assert!(
@@ -28,27 +29,27 @@ fn assert_fault(response: &Response, status: u16, error: &str) {
         "{response:?}"
     );
     assert_eq!(response.header("Content-Type"), Some("application/json"));
-    assert!(response.remaining() < 1_000_000, "it has cost a token");
+    assert!(response.remaining() < 1_000_000, "the request cost a token");
 }
 
-/// Closes with a reset in place of an end.
-fn reset(connection: &Connection) {
+/// Makes the connection close with a reset instead of FIN.
+fn reset_on_close(connection: &Connection) {
     let socket = socket2::Socket::from(connection.stream.try_clone().unwrap());
     socket.set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 #[test]
-fn an_upstream_that_is_not_there_is_502_and_found_when_it_is_back() {
+fn an_unavailable_upstream_is_502_until_it_recovers() {
     let address = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let mut server = impatient(&format!("http://{address}"), "");
+    let mut server = short_timeouts(&format!("http://{address}"), "");
     let mut client = server.client();
     for _ in 0..3 {
-        assert_fault(&client.get("/"), 502, "Bad Gateway");
-        // With a body, too, and then the body is not read.
-        assert_fault(&server.post("/", "data"), 502, "Bad Gateway");
+        assert_error(&client.get("/"), 502, "Bad Gateway");
+        // The body of such a request is not read.
+        assert_error(&server.post("/", "data"), 502, "Bad Gateway");
     }
     let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || {
@@ -61,19 +62,19 @@ fn an_upstream_that_is_not_there_is_502_and_found_when_it_is_back() {
         }
     });
     assert_eq!(client.get("/").status, 200);
-    let log = server.logged("upstream failed");
+    let log = server.wait_for_log("upstream failed");
     assert_eq!(
         log.matches("upstream failed").count(),
         1,
-        "once, not for every request: {log}"
+        "expected one line, not one per request: {log}"
     );
-    assert!(log.contains("refused"), "and why: {log}");
+    assert!(log.contains("refused"), "expected the cause: {log}");
     server.assert_healthy();
 }
 
 #[test]
-fn an_upstream_that_cannot_be_reached_in_time_is_504() {
-    // A full backlog takes no more connections, and says nothing.
+fn a_connect_timeout_is_504() {
+    // A full backlog silently drops further connection attempts.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket
         .bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())
@@ -89,42 +90,42 @@ fn an_upstream_that_cannot_be_reached_in_time_is_504() {
             filler
         })
         .collect();
-    let mut server = impatient(&format!("http://{address}"), "connect_timeout = '300ms'");
-    assert_fault(&server.get("/"), 504, "Gateway Timeout");
+    let mut server = short_timeouts(&format!("http://{address}"), "connect_timeout = '300ms'");
+    assert_error(&server.get("/"), 504, "Gateway Timeout");
     drop(fillers);
     server.assert_healthy();
 }
 
 #[test]
-fn an_upstream_that_says_nothing_is_504() {
+fn an_upstream_without_a_response_is_504() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;
-        connection.wait_for_end()
+        connection.wait_for_close()
     });
-    let mut server = impatient(&upstream.url(), "");
-    let asked = Instant::now();
-    assert_fault(&server.get("/"), 504, "Gateway Timeout");
-    assert!(asked.elapsed() >= Duration::from_millis(490));
-    assert_fault(&server.post("/", "data"), 504, "Gateway Timeout");
-    upstream.wait_for_ends(2);
+    let mut server = short_timeouts(&upstream.url(), "");
+    let sent = Instant::now();
+    assert_error(&server.get("/"), 504, "Gateway Timeout");
+    assert!(sent.elapsed() >= Duration::from_millis(490));
+    assert_error(&server.post("/", "data"), 504, "Gateway Timeout");
+    upstream.wait_for_closed(2);
     server.assert_healthy();
 }
 
 #[test]
-fn an_upstream_that_stalls_in_its_header_is_504() {
+fn an_upstream_that_stalls_in_the_response_head_is_504() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Le")?;
-        connection.wait_for_end()
+        connection.wait_for_close()
     });
-    let mut server = impatient(&upstream.url(), "");
-    assert_fault(&server.get("/"), 504, "Gateway Timeout");
-    upstream.wait_for_ends(1);
+    let mut server = short_timeouts(&upstream.url(), "");
+    assert_error(&server.get("/"), 504, "Gateway Timeout");
+    upstream.wait_for_closed(1);
     server.assert_healthy();
 }
 
 #[test]
-fn an_upstream_that_stalls_in_its_body_cuts_the_answer() {
+fn an_upstream_that_stalls_in_the_response_body_truncates_the_response() {
     for framing in [
         "Content-Length: 100\r\n\r\nhalf",
         "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
@@ -132,23 +133,23 @@ fn an_upstream_that_stalls_in_its_body_cuts_the_answer() {
         let upstream = Upstream::start(move |connection| {
             connection.request()?;
             connection.send(format!("HTTP/1.1 200 OK\r\n{framing}").as_bytes())?;
-            connection.wait_for_end()
+            connection.wait_for_close()
         });
-        let mut server = impatient(&upstream.url(), "");
+        let mut server = short_timeouts(&upstream.url(), "");
         let mut client = server.client();
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         assert_eq!(client.head().unwrap().status, 200);
-        assert!(client.is_closed_within(PATIENCE), "{framing}");
-        // Whoever reads it can tell that it is not all: the last chunk is missing, or what the
-        // length promised.
+        assert!(client.is_closed_within(TEST_TIMEOUT), "{framing}");
+        // The client can detect the truncation: the last chunk is missing, or the body is shorter
+        // than its Content-Length.
         assert!(client.unread() > 0 && client.unread() < 20, "{framing}");
-        upstream.wait_for_ends(1);
+        upstream.wait_for_closed(1);
         server.assert_healthy();
     }
 }
 
 #[test]
-fn an_upstream_that_is_slow_but_moves_is_waited_for() {
+fn a_slow_response_body_that_progresses_does_not_time_out() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")?;
@@ -156,15 +157,15 @@ fn an_upstream_that_is_slow_but_moves_is_waited_for() {
             thread::sleep(Duration::from_millis(150));
             connection.send(b"x")?;
         }
-        connection.wait_for_end()
+        connection.wait_for_close()
     });
-    let server = impatient(&upstream.url(), "");
+    let server = short_timeouts(&upstream.url(), "");
     assert_eq!(server.get("/").text(), "xxxxxxxx");
 }
 
 #[test]
-fn an_upstream_that_breaks_off_is_502() {
-    for (answer, resets) in [
+fn a_connection_closed_before_the_response_is_502() {
+    for (response, resets) in [
         ("", false),
         ("", true),
         ("HTTP/1.1 200 OK\r\nContent-", false),
@@ -172,30 +173,30 @@ fn an_upstream_that_breaks_off_is_502() {
     ] {
         let upstream = Upstream::start(move |connection| {
             connection.request()?;
-            connection.send(answer.as_bytes())?;
+            connection.send(response.as_bytes())?;
             if resets {
-                reset(connection);
+                reset_on_close(connection);
             }
             Ok(())
         });
-        let mut server = impatient(&upstream.url(), "");
-        assert_fault(&server.post("/", "data"), 502, "Bad Gateway");
+        let mut server = short_timeouts(&upstream.url(), "");
+        assert_error(&server.post("/", "data"), 502, "Bad Gateway");
         assert_eq!(
             upstream.requests().len(),
             1,
-            "what may change something is sent once"
+            "an unsafe request is sent once"
         );
-        assert_fault(&server.get("/"), 502, "Bad Gateway");
+        assert_error(&server.get("/"), 502, "Bad Gateway");
         assert!(
             upstream.requests().len() <= 3,
-            "and what does not, twice at most"
+            "a safe request is sent at most twice"
         );
         server.assert_healthy();
     }
 }
 
 #[test]
-fn an_upstream_that_breaks_off_in_its_body_cuts_the_answer() {
+fn a_connection_closed_in_the_response_body_truncates_the_response() {
     for (framing, resets) in [
         ("Content-Length: 100\r\n\r\nhalf", false),
         ("Content-Length: 100\r\n\r\nhalf", true),
@@ -209,21 +210,21 @@ fn an_upstream_that_breaks_off_in_its_body_cuts_the_answer() {
             connection.request()?;
             connection.send(format!("HTTP/1.1 200 OK\r\n{framing}").as_bytes())?;
             if resets {
-                reset(connection);
+                reset_on_close(connection);
             }
             Ok(())
         });
-        let mut server = impatient(&upstream.url(), "");
+        let mut server = short_timeouts(&upstream.url(), "");
         let mut client = server.client();
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-        // A reset may overtake what was sent before it.
+        // A reset may overtake data that was sent before it.
         if let Ok(head) = client.head() {
             assert!(
                 head.status == 200 || head.status == 502,
                 "{framing}: {head:?}"
             );
             assert!(
-                head.status == 502 || client.is_closed_within(PATIENCE) && client.unread() < 20,
+                head.status == 502 || client.is_closed_within(TEST_TIMEOUT) && client.unread() < 20,
                 "{framing}"
             );
         }
@@ -232,10 +233,10 @@ fn an_upstream_that_breaks_off_in_its_body_cuts_the_answer() {
 }
 
 #[test]
-fn an_answer_that_is_none_is_502() {
+fn an_invalid_response_is_502() {
     let long = format!("HTTP/1.1 200 OK\r\nX-Long: {}\r\n\r\n", "x".repeat(1 << 20));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X-Many: y\r\n".repeat(5000));
-    for garbage in [
+    for invalid in [
         "SSH-2.0-OpenSSH_9.2p1\r\n",
         "\0\0\0\0\0\0\0\0\r\n\r\n",
         "HTTP/1.1 abc OK\r\n\r\n",
@@ -244,37 +245,37 @@ fn an_answer_that_is_none_is_502() {
         "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nX-Folded: one\r\n two\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        // A protocol that nobody asked for.
+        // An upgrade that the client did not request.
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         &long,
         &many,
     ] {
-        let answer = garbage.to_owned();
+        let response = invalid.to_owned();
         let upstream = Upstream::start(move |connection| {
             connection.request()?;
-            connection.send(answer.as_bytes())?;
-            connection.wait_for_end()
+            connection.send(response.as_bytes())?;
+            connection.wait_for_close()
         });
-        let mut server = impatient(&upstream.url(), "");
-        let shown = &garbage[..garbage.len().min(60)];
+        let mut server = short_timeouts(&upstream.url(), "");
+        let prefix = &invalid[..invalid.len().min(60)];
         let response = server.get("/");
-        assert_eq!(response.status, 502, "{shown:?}: {response:?}");
-        assert_fault(&response, 502, "Bad Gateway");
+        assert_eq!(response.status, 502, "{prefix:?}: {response:?}");
+        assert_error(&response, 502, "Bad Gateway");
         server.assert_healthy();
     }
 }
 
 #[test]
-fn a_connection_that_the_upstream_closed_meanwhile_is_no_fault() {
+fn a_request_on_a_connection_that_the_upstream_just_closed_is_retried() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
-        // As if its time between requests were over just when the next one comes: that is read, and
-        // not answered.
+        // Simulates an idle timeout that expires just when the next request arrives: the request is
+        // read, and the connection is closed without a response.
         connection.head().map(drop)
     });
-    let mut server = impatient(&upstream.url(), "");
+    let mut server = short_timeouts(&upstream.url(), "");
     for _ in 0..20 {
         assert_eq!(server.get("/").status, 200);
     }
@@ -282,16 +283,16 @@ fn a_connection_that_the_upstream_closed_meanwhile_is_no_fault() {
 }
 
 #[test]
-fn a_slow_upstream_keeps_nobody_from_another() {
+fn a_slow_upstream_does_not_delay_requests_to_another() {
     let slow = Upstream::start(|connection| {
         connection.request()?;
-        connection.wait_for_end()
+        connection.wait_for_close()
     });
-    let quick = Upstream::saying("quick");
+    let fast = Upstream::with_body("fast");
     let text = format!(
         "capacity = 1000000\nupstream = '{}'\n[[upstreams]]\nprefix = '/slow'\nurl = '{}'\n\
          [gateway]\nmax_requests = 4\nconnect_timeout = '300ms'\n",
-        quick.url(),
+        fast.url(),
         slow.url()
     );
     let mut server = Launch::new().config("gateway.toml", &text).start();
@@ -307,18 +308,18 @@ fn a_slow_upstream_keeps_nobody_from_another() {
     while slow.requests().len() < 4 {
         thread::sleep(Duration::from_millis(1));
     }
-    let busy = server.get("/slow");
+    let overloaded = server.get("/slow");
     assert_eq!(
-        (busy.status, busy.number("Retry-After")),
+        (overloaded.status, overloaded.number("Retry-After")),
         (503, 1),
-        "{busy:?}"
+        "{overloaded:?}"
     );
     for _ in 0..20 {
-        assert_eq!(server.get("/").text(), "quick");
+        assert_eq!(server.get("/").text(), "fast");
     }
     assert_eq!(slow.requests().len(), 4);
     drop(waiting);
-    // Who has gone is not waited for any longer.
-    slow.wait_for_ends(4);
+    // Requests of clients that disconnected are cancelled.
+    slow.wait_for_closed(4);
     server.assert_healthy();
 }
