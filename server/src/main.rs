@@ -9,15 +9,16 @@ mod client;
 mod config;
 mod handlers;
 mod healthcheck;
+mod http;
 mod json;
 mod limits;
-mod listen;
 mod log;
 mod metrics;
 mod proxy;
 mod reload;
 mod serve;
 mod stress;
+mod values;
 mod workers;
 
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use hyper::{
 };
 
 use super::forwarded::ForwardedHeaders;
-use crate::config::{Scheme, UpstreamUrl};
+use crate::values::{Scheme, UpstreamUrl};
 
 /// Converts a client's request head to the one sent to the upstream at `url`. `upgrade`: the
 /// request is a WebSocket handshake.

@@ -14,7 +14,10 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{connection::Connection, error::SendError, request_body::RequestBody};
-use crate::config::{self, Scheme, UpstreamUrl};
+use crate::{
+    config,
+    values::{Scheme, UpstreamUrl},
+};
 
 /// Connector and idle connections of one upstream.
 pub(super) struct Pool {

@@ -26,7 +26,10 @@ use super::{
     pool::{Pool, PooledConnection},
     request_body::{RequestBody, UploadProgress},
 };
-use crate::config::{self, Scheme, Times, UpstreamUrl};
+use crate::{
+    config::{self, Times},
+    values::{Scheme, UpstreamUrl},
+};
 
 /// Interval and timeout of HTTP/2 keep-alive pings: a dead upstream is detected within twice this.
 const PING: Duration = Duration::from_secs(20);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::progress::Passing;
+use super::activity::Passing;
 use crate::proxy::ResponseBody;
 
 pub(super) enum AnswerBody {

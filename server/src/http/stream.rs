@@ -9,7 +9,7 @@ use std::{
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
-use super::progress::Progress;
+use super::activity::Progress;
 
 /// What a client may go on sending after an answer that ended its request, in bytes. To close while
 /// bytes are unread resets the connection, and the client may then never see the answer.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::value::Value;
+use super::parse::Value;
 
 /// Where Redis is; it may hold a password.
 #[derive(Clone, PartialEq, Eq)]

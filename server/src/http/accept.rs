@@ -1,11 +1,5 @@
 //! Accepting connections, and ending in order.
 
-mod body;
-mod connection;
-mod progress;
-mod stream;
-mod watch;
-
 use std::{
     io,
     net::{self, SocketAddr},
@@ -20,10 +14,10 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use self::{
+use super::{
+    activity::Progress,
     connection::{Requests, protocols, serve},
-    progress::Progress,
-    watch::Watch,
+    timeouts::Watch,
 };
 use crate::{app::App, config::Bounds, reload::Current, workers::Workers};
 

@@ -7,7 +7,7 @@ use hyper::{
     http::uri::{self, Authority, PathAndQuery},
 };
 
-use crate::config::value::Value;
+use super::parse::Value;
 
 /// A host that answers what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]

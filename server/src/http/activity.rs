@@ -1,7 +1,7 @@
 //! How far a connection has come, written by its task and read by the watch.
 //!
 //! A timer for every request would cost each of them a place in a shared timer wheel. Instead a
-//! connection leaves its marks here, and the [watch](super::watch) looks at all of them now and
+//! connection leaves its marks here, and the [watch](super::timeouts) looks at all of them now and
 //! then.
 
 use std::sync::{

@@ -1,5 +1,6 @@
 //! The kinds of values there are, each with its bounds.
 
+mod parse;
 mod redis;
 mod upstream;
 
@@ -14,11 +15,12 @@ use hyper::{Method, header::HeaderName};
 use ipnet::IpNet;
 use tollgate::{Quota, tower::HeaderStyle};
 
+use self::parse::Value;
 pub(crate) use self::{
+    parse::{Table, Typed, present, typed},
     redis::{OnRedisError, RedisMode, RedisPrefix, RedisUrl},
     upstream::{Scheme, UpstreamUrl},
 };
-use super::value::Value;
 
 /// No quota has a longer period.
 const CENTURY: Duration = Duration::from_secs(36_525 * 86_400);

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::progress::{Order, Progress, Seen};
+use super::activity::{Order, Progress, Seen};
 use crate::{config::Bounds, metrics::Metrics};
 
 /// How long a client may go on sending after an answer that ended its request.

@@ -22,8 +22,8 @@ use hyper_util::{
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
+    activity::{Order, Progress},
     body::AnswerBody,
-    progress::{Order, Progress},
     stream::Stream,
 };
 use crate::{
