@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use test_support::{Client, PATIENCE};
+use test_support::{Client, TEST_TIMEOUT};
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -58,7 +58,7 @@ impl Running {
                 .for_each(|line| drop(lines.send(line)))
         });
         let line = said
-            .recv_timeout(PATIENCE)
+            .recv_timeout(TEST_TIMEOUT)
             .unwrap_or_else(|_| panic!("{name} does not say where it listens"));
         running.address = line
             .strip_prefix("Listening on http://")

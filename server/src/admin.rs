@@ -19,9 +19,9 @@ use crate::{
     answer::{self, Answer},
     app::{App, percent_decoded},
     client::{Peer, sole},
-    config::{Rate, Secret, Table, Tokens, Typed, present},
     json::{self, bad},
     limits::{NewDefault, NotChanged, Shown},
+    values::{Rate, Secret, Table, Tokens, Typed, present},
 };
 
 /// Who may use the admin API, or something else that is not for everybody.

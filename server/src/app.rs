@@ -32,12 +32,12 @@ use self::{charge::Charge, charges::Charges, endpoint::Endpoint};
 use crate::{
     admin::Access,
     answer::{self, Answer},
-    client::{Hop, Id, Identify, Peer, Unknown},
+    client::{Id, Identify, Peer, Unknown},
     config::{self, Bounds},
-    gateway::{self, Gateway},
-    json,
+    handlers, json,
     limits::{Decided, InForce, Limits, OfRoutes},
     metrics::{Metrics, Reason},
+    proxy::{self, Gateway, Hop},
 };
 
 /// The server's state, shared by all connections.
@@ -171,7 +171,7 @@ impl App {
         let (method, path) = (request.method(), request.uri().path());
         let endpoint = match &self.gateway {
             None => Endpoint::of(method, path),
-            Some(gateway) => match gateway::misshapen(request) {
+            Some(gateway) => match proxy::misshapen(request) {
                 Some(fault) => return Looked::Done(Handled::done(self.misshapen(fault, caller))),
                 None => self.proxied(gateway, method, path),
             },
@@ -214,7 +214,7 @@ impl App {
             // A tunnel to wherever the client likes, and an echo of what the client must not see.
             Method::CONNECT | Method::TRACE => Endpoint::Nothing,
             _ => gateway
-                .choose(path)
+                .select(path)
                 .map_or(Endpoint::Nothing, Endpoint::Upstream),
         }
     }
@@ -295,7 +295,7 @@ impl App {
             ..
         } = charge;
         let Decided { decision, .. } = decided;
-        counts.decided(decision);
+        counts.record(decision);
         let (method, path, without_redis) = (
             request.method(),
             request.uri().path(),
@@ -341,13 +341,17 @@ impl App {
             .await;
         self.charges
             .counts(Endpoint::Check)
-            .decided(&decided.decision);
+            .record(&decided.decision);
         decided
     }
 
     fn administer(&self, endpoint: Endpoint<'_>) -> Handled {
         match endpoint {
-            Endpoint::Metrics => Handled::done(self.metrics.answer(&self.limits, &self.routes)),
+            Endpoint::Metrics => Handled::done(handlers::metrics::response(
+                &self.metrics,
+                &self.limits,
+                &self.routes,
+            )),
             Endpoint::ShowConfig => Handled::done(answer::value(StatusCode::OK, &self.in_force())),
             _ => Handled {
                 answer: answer::fixed(StatusCode::OK, ""),

@@ -14,8 +14,8 @@ use crate::{
     answer::{self, Answer},
     app::App,
     client::Id,
-    config::{Table, Tokens, Typed},
     json::{self, Fault},
+    values::{Table, Tokens, Typed},
 };
 
 /// Questions in a list.

@@ -10,7 +10,7 @@ use hyper::Uri;
 use ipnet::IpNet;
 use tollgate::tower::HeaderStyle;
 
-use crate::config::{
+use crate::values::{
     Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Secret,
     Timeout, Tokens, UpstreamUrl, Whole, typed,
 };

@@ -1,7 +1,5 @@
 //! Who a client is: an address, perhaps one that a trusted proxy names, or an API key.
 
-mod forwarding;
-
 use std::{
     borrow::Cow,
     collections::HashSet,
@@ -16,7 +14,6 @@ use hyper::{
 };
 use tollgate::tower::TrustedProxies;
 
-pub(crate) use self::forwarding::Hop;
 use crate::config::{Client, Settings};
 
 /// Tells clients apart.
@@ -107,6 +104,11 @@ impl Identify {
             address,
             trusted: self.trusted.trusts(address),
         }
+    }
+
+    /// Proxies whose forwarding headers count.
+    pub(crate) fn trusted(&self) -> &TrustedProxies {
+        &self.trusted
     }
 
     /// Whose request this is.

@@ -3,15 +3,13 @@
 
 mod client;
 mod file;
-mod keep;
-mod kinds;
 mod quota;
 mod redis;
 mod routes;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod upstream;
-mod value;
 
 use std::{
     collections::HashSet,
@@ -25,16 +23,14 @@ use tollgate::{Quota, tower::HeaderStyle};
 pub(crate) use self::{
     client::Client,
     file::File,
-    kinds::{
-        Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl,
-        Scheme, Secret, Timeout, Tokens, UpstreamUrl, Whole,
-    },
     redis::Redis,
     routes::{Own, Route},
     upstream::{Gateway, Times, Upstream},
-    value::{Table, Typed, present, typed},
 };
-use crate::cli::Serve;
+use crate::{
+    cli::Serve,
+    values::{Check, Secret, Table, Typed},
+};
 
 /// Rules cost some 200 bytes each, and every change copies the list.
 pub(crate) const MAX_RULES: usize = 10_000;

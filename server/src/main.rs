@@ -7,16 +7,18 @@ mod check;
 mod cli;
 mod client;
 mod config;
-mod gateway;
-mod health;
+mod handlers;
+mod healthcheck;
+mod http;
 mod json;
 mod limits;
-mod listen;
 mod log;
 mod metrics;
+mod proxy;
 mod reload;
 mod serve;
 mod stress;
+mod values;
 mod workers;
 
 use std::process::ExitCode;
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
         Ok(Cli {
             command: Some(Command::Health(flags)),
             ..
-        }) => health::run(&flags),
+        }) => healthcheck::run(&flags),
         Ok(Cli {
             command: None,
             serve,

@@ -1,11 +1,11 @@
-//! What is counted, and `GET /metrics`.
+//! Counters of the server, and their encoding for `GET /metrics`.
 //!
-//! Labels are names of the configuration and of ours, never anything that a client chose: their
-//! number is bounded, and nobody's identity is in them.
+//! Labels are names from the configuration and fixed names, never values that a client chose. Their
+//! number is therefore bounded, and they identify no client.
 
-mod counts;
+mod counters;
 mod latency;
-mod text;
+mod openmetrics;
 
 use std::{
     collections::BTreeMap,
@@ -15,73 +15,62 @@ use std::{
     },
 };
 
-pub(crate) use self::counts::{Counts, Reason};
-use self::{latency::Latency, text::Snapshot};
-use crate::{
-    answer::{self, Answer},
-    limits::{Limits, OfRoutes},
+use tollgate::{KeyedStats, RedisStats};
+
+use self::latency::Latency;
+pub(crate) use self::{
+    counters::{Reason, RouteCounters},
+    openmetrics::{PerRoute, Snapshot},
 };
 
-/// Counts for as long as the process lives, however often the configuration is read again.
+/// Counters of the process. They survive configuration reloads.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    /// By label. What the configuration no longer has stays, so that no count ever goes back.
-    routes: Mutex<BTreeMap<String, Arc<Counts>>>,
+    /// By label. Routes that a reload removed stay, so that no counter ever decreases.
+    routes: Mutex<BTreeMap<String, Arc<RouteCounters>>>,
     pub(crate) latency: Latency,
-    pub(crate) connections: Connections,
+    pub(crate) connections: ConnectionCounters,
 }
 
+/// Numbers of connections since the start.
 #[derive(Debug, Default)]
-pub(crate) struct Connections {
+pub(crate) struct ConnectionCounters {
     pub(crate) accepted: AtomicU64,
     pub(crate) ended: AtomicU64,
 }
 
 impl Metrics {
-    /// The counts under this label.
-    pub(crate) fn route(&self, label: &str) -> Arc<Counts> {
+    /// Returns the counters of the route with this label.
+    pub(crate) fn route(&self, label: &str) -> Arc<RouteCounters> {
         Arc::clone(self.lock().entry(label.to_owned()).or_default())
     }
 
-    /// The answer to `GET /metrics`.
-    pub(crate) fn answer(&self, limits: &Limits, of_routes: &OfRoutes) -> Answer {
-        answer::metrics(self.snapshot(limits, of_routes).encode())
-    }
-
-    fn snapshot(&self, limits: &Limits, of_routes: &OfRoutes) -> Snapshot {
+    /// Reads all counters. `tables` and `redis` are the statistics of the limiters.
+    pub(crate) fn snapshot(
+        &self,
+        tables: PerRoute<KeyedStats>,
+        redis: PerRoute<RedisStats>,
+    ) -> Snapshot {
         let routes = self
             .lock()
             .iter()
-            .map(|(label, counts)| (label.clone(), counts.sums()))
+            .map(|(label, counters)| (label.clone(), counters.totals()))
             .collect();
-        // In this order, so that never more have ended than were accepted.
+        // `ended` is read first, so that it never exceeds `accepted`.
         let ended = self.connections.ended.load(Ordering::Acquire);
         let accepted = self.connections.accepted.load(Ordering::Acquire);
         Snapshot {
             routes,
-            latency: self.latency.sums(),
+            latency: self.latency.totals(),
             accepted,
             open: accepted - ended.min(accepted),
-            tables: of_each(limits.table(), of_routes.tables()),
-            redis: of_each(limits.redis(), of_routes.redis()),
+            tables,
+            redis,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Counts>>> {
-        // The map is whole at every step.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<RouteCounters>>> {
+        // A panic cannot leave the map inconsistent, so a poisoned lock is usable.
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Of the default, which has no label, and of routes.
-fn of_each<'a, T>(
-    default: Option<T>,
-    of_routes: impl Iterator<Item = (&'a str, T)>,
-) -> Vec<(Option<String>, T)> {
-    let of_routes = of_routes.map(|(label, stats)| (Some(label.to_owned()), stats));
-    default
-        .map(|stats| (None, stats))
-        .into_iter()
-        .chain(of_routes)
-        .collect()
 }

@@ -10,7 +10,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::{app::App, cli::Serve, config::Settings, listen::Server, log, reload::Reload};
+use crate::{app::App, cli::Serve, config::Settings, http::Server, log, reload::Reload};
 
 /// Runs the server with these flags. What is wrong with the settings is told in one line, and ends
 /// with code 2.

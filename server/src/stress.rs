@@ -1,16 +1,16 @@
-//! The stress tool: shows what a server answers, request by request, or measures it under load.
+//! Stress tool: prints a transcript of single requests, or measures a server under load.
 
+pub(crate) mod client;
 mod load;
-mod python;
+mod python_repr;
 mod report;
-pub(crate) mod target;
 mod transcript;
 
 use std::process::ExitCode;
 
 use crate::cli::Stress;
 
-/// Runs the tool. What keeps it from working is told in one line, and ends with code 1.
+/// Runs the tool. An error is one line, with exit code 1.
 pub(crate) fn run(flags: &Stress) -> ExitCode {
     let is_load = flags.concurrency.is_some() || flags.duration.is_some();
     let work = async {

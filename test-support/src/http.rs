@@ -1,4 +1,4 @@
-//! A tiny blocking HTTP/1.1 client that shows every byte and binds to the address a test chooses.
+//! Minimal blocking HTTP/1.1 client with access to the raw bytes and a choice of source address.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -7,30 +7,34 @@ use std::time::Duration;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
-/// One connection, kept alive from request to request.
+/// HTTP/1.1 connection that is kept alive between requests.
 pub struct Client {
     pub stream: TcpStream,
     unread: Vec<u8>,
 }
 
 impl Client {
-    /// Connects, from `source` when one is given.
+    /// Connects from the address `source`, or from any.
+    ///
+    /// # Panics
+    /// If the server does not accept the connection.
     pub fn connect(server: SocketAddr, source: Option<IpAddr>) -> Client {
         Client::try_connect(server, source).expect("the server accepts a connection")
     }
 
+    /// Connects from the address `source`, or from any.
     pub fn try_connect(server: SocketAddr, source: Option<IpAddr>) -> io::Result<Client> {
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
         if let Some(source) = source {
             socket.bind(&SocketAddr::new(source, 0).into())?;
         }
-        socket.connect_timeout(&server.into(), PATIENCE)?;
+        socket.connect_timeout(&server.into(), TEST_TIMEOUT)?;
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TEST_TIMEOUT))?;
+        stream.set_write_timeout(Some(TEST_TIMEOUT))?;
         Ok(Client {
             stream,
             unread: Vec::new(),
@@ -53,7 +57,7 @@ impl Client {
         self.request("DELETE", path, &[], "")
     }
 
-    /// Sends one request and reads its answer.
+    /// Sends one request and reads its response.
     pub fn request(
         &mut self,
         method: &str,
@@ -63,16 +67,16 @@ impl Client {
     ) -> Response {
         let bytes = encode(method, path, headers, body);
         self.send(&bytes)
-            .unwrap_or_else(|error| panic!("{method} {path} is not taken: {error}"));
+            .unwrap_or_else(|error| panic!("{method} {path}: sending failed: {error}"));
         self.read()
-            .unwrap_or_else(|error| panic!("{method} {path} is not answered: {error}"))
+            .unwrap_or_else(|error| panic!("{method} {path}: no response: {error}"))
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
-    /// Reads the head of one answer.
+    /// Reads the head of one response.
     pub fn head(&mut self) -> io::Result<Response> {
         let head_end = loop {
             if let Some(at) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -85,30 +89,30 @@ impl Client {
         Ok(response)
     }
 
-    /// Reads so many bytes.
-    pub fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+    /// Reads exactly `length` bytes.
+    pub fn read_exact(&mut self, length: usize) -> io::Result<Vec<u8>> {
         while self.unread.len() < length {
             self.fill()?;
         }
         Ok(self.unread.drain(..length).collect())
     }
 
-    /// Reads one chunk of a body in chunks; `None` is the last one.
+    /// Reads one chunk of a chunked body; `None` is the last one.
     pub fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") {
-            line.extend(self.exactly(1)?);
+            line.extend(self.read_exact(1)?);
         }
         let length = std::str::from_utf8(&line)
             .ok()
             .and_then(|line| usize::from_str_radix(line.trim(), 16).ok());
         let length = length.ok_or_else(|| invalid("chunk"))?;
-        let data = self.exactly(length)?;
-        self.exactly(2)?;
+        let data = self.read_exact(length)?;
+        self.read_exact(2)?;
         Ok((length > 0).then_some(data))
     }
 
-    /// Reads one answer; bytes of a later one wait for their turn.
+    /// Reads one response; bytes of later ones stay buffered.
     pub fn read(&mut self) -> io::Result<Response> {
         let mut response = self.head()?;
         if (100..200).contains(&response.status) {
@@ -123,7 +127,7 @@ impl Client {
                 response.body = self.unread.drain(..length).collect();
             }
             None if response.header("transfer-encoding").is_some() => {
-                return Err(invalid("an answer of known length is not sent in chunks"));
+                return Err(invalid("chunked body: expected Content-Length"));
             }
             None => {
                 while self.fill().is_ok() {}
@@ -133,7 +137,7 @@ impl Client {
         Ok(response)
     }
 
-    /// How many bytes of an answer that is not yet whole have arrived.
+    /// Number of received bytes that were not returned yet.
     pub fn unread(&self) -> usize {
         self.unread.len()
     }
@@ -149,9 +153,9 @@ impl Client {
         }
     }
 
-    /// Waits until the server ends the connection, by a close or a reset; false when it does not.
-    pub fn is_closed_within(&mut self, patience: Duration) -> bool {
-        self.stream.set_read_timeout(Some(patience)).unwrap();
+    /// Waits until the server closes or resets the connection; false on timeout.
+    pub fn is_closed_within(&mut self, timeout: Duration) -> bool {
+        self.stream.set_read_timeout(Some(timeout)).unwrap();
         loop {
             match self.fill() {
                 Ok(()) => {}
@@ -163,7 +167,7 @@ impl Client {
     }
 }
 
-/// The bytes of one request.
+/// Encodes a request.
 pub fn encode(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
     for (name, value) in headers {
@@ -177,7 +181,7 @@ pub fn encode(method: &str, path: &str, headers: &[(&str, &str)], body: &str) ->
     text.into_bytes()
 }
 
-/// One whole answer.
+/// Complete response.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
@@ -215,31 +219,31 @@ impl Response {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// A header that must be there and hold a whole number.
+    /// Value of a header that must be present and an integer.
     pub fn number(&self, name: &str) -> u64 {
         let value = self
             .header(name)
             .unwrap_or_else(|| panic!("no {name} in {self:?}"));
         value
             .parse()
-            .unwrap_or_else(|_| panic!("{name} is {value:?}, no whole number"))
+            .unwrap_or_else(|_| panic!("{name}: expected an integer, got {value:?}"))
     }
 
-    /// Has these headers of a limit and no others: `X-RateLimit-*`, the draft's policy and the
-    /// beginning of its limit.
+    /// Asserts that the response has exactly these limit headers: `X-RateLimit-*` if `x`, and
+    /// `draft`'s `RateLimit-Policy` with a `RateLimit` that starts with its second value.
     pub fn assert_limits(&self, x: bool, draft: Option<(&str, &str)>) {
-        let x_said = ["Limit", "Remaining", "Reset"]
+        let x_present = ["Limit", "Remaining", "Reset"]
             .map(|name| self.header(&format!("X-RateLimit-{name}")).is_some());
-        assert_eq!(x_said, [x; 3], "{self:?}");
+        assert_eq!(x_present, [x; 3], "{self:?}");
         assert_eq!(
             self.header("RateLimit-Policy"),
             draft.map(|(policy, _)| policy),
             "{self:?}"
         );
-        let begins = self
+        let starts_as_expected = self
             .header("RateLimit")
-            .map(|limit| draft.is_some_and(|(_, begin)| limit.starts_with(begin)));
-        assert_eq!(begins, draft.map(|_| true), "{self:?}");
+            .map(|limit| draft.is_some_and(|(_, start)| limit.starts_with(start)));
+        assert_eq!(starts_as_expected, draft.map(|_| true), "{self:?}");
     }
 
     pub fn limit(&self) -> u64 {
@@ -263,7 +267,7 @@ impl Response {
             .unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
     }
 
-    /// `retry_after` of a refusal.
+    /// `retry_after` in the body of a 429 response.
     pub fn retry_after(&self) -> f64 {
         let body = self.json();
         body["retry_after"]
@@ -271,7 +275,7 @@ impl Response {
             .unwrap_or_else(|| panic!("no retry_after in {body}"))
     }
 
-    /// `from`: who the server takes the client for.
+    /// `from` in the body of `GET /`: the client address that the server found.
     pub fn from(&self) -> String {
         let body = self.json();
         body["from"]
@@ -281,6 +285,9 @@ impl Response {
     }
 }
 
-fn invalid(what: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("malformed answer: {what}"))
+fn invalid(part: &str) -> io::Error {
+    io::Error::new(
+        ErrorKind::InvalidData,
+        format!("malformed response: {part}"),
+    )
 }

@@ -1,4 +1,4 @@
-//! Servers, clients and waiting, shared by the tests of several packages.
+//! Shared test code: servers under test, HTTP client, upstreams, Redis, nginx and timeouts.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ pub mod http;
 #[cfg(feature = "server")]
 pub mod nginx;
 #[cfg(feature = "server")]
-pub mod parts;
+pub mod programs;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "server")]
@@ -34,14 +34,21 @@ pub use self::{
     upstream::Upstream,
 };
 
-/// How long a test waits for what should happen at once.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout for events that normally happen at once. Generous, because test machines are shared.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Polls until `holds` returns true.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+/// Polls until `condition` returns true.
+///
+/// # Panics
+/// If the condition is not true within [`TEST_TIMEOUT`]; the message contains `expected`.
+#[track_caller]
+pub fn eventually(expected: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    while !condition() {
+        assert!(
+            Instant::now() < deadline,
+            "not within {TEST_TIMEOUT:?}: {expected}"
+        );
         thread::sleep(Duration::from_millis(5));
     }
 }

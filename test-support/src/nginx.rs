@@ -1,5 +1,4 @@
-//! A real nginx for a test: started on a free port with a directory of its own, ended with the
-//! test.
+//! nginx process for a test, on a free port and with a directory of its own; killed with the test.
 
 use std::{
     fs,
@@ -11,8 +10,9 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
+/// Running nginx; killed on drop.
 pub struct Nginx {
     child: Child,
     pub address: SocketAddr,
@@ -20,10 +20,10 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// `servers` listens on 127.0.0.1:8080, in whose place a free port comes.
+    /// Starts nginx with these server blocks. A free port replaces 127.0.0.1:8080.
     pub fn start(servers: &str) -> Nginx {
-        // Another process may be faster to take the free port: then this one ends, and the next
-        // port is tried.
+        // Another process may bind the free port first: nginx then exits, and the next port is
+        // tried.
         let mut log = String::new();
         for _ in 0..20 {
             let address = TcpListener::bind("127.0.0.1:0")
@@ -45,11 +45,12 @@ impl Nginx {
             }
             log = nginx.log();
         }
-        panic!("nginx does not start: {log}");
+        panic!("nginx did not start: {log}");
     }
 
+    /// Waits until nginx accepts connections; false if it exits.
     fn is_ready(&mut self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while Instant::now() < deadline {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
@@ -62,6 +63,7 @@ impl Nginx {
         false
     }
 
+    /// Contents of the error log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
@@ -74,7 +76,7 @@ impl Drop for Nginx {
     }
 }
 
-/// One process, which keeps to its directory.
+/// Spawns nginx as a single process that writes only to its directory.
 fn spawn(servers: &str, directory: &TempDir) -> Child {
     let path = directory.path();
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -87,8 +89,8 @@ fn spawn(servers: &str, directory: &TempDir) -> Child {
     );
     let config = path.join("nginx.conf");
     fs::write(&config, text).unwrap();
-    // Debian keeps it where only an administrator's PATH looks.
-    let path_too = format!(
+    // Debian installs nginx in a directory that is only in root's PATH.
+    let search_path = format!(
         "{}:/usr/sbin:/usr/local/sbin",
         std::env::var("PATH").unwrap_or_default()
     );
@@ -99,7 +101,7 @@ fn spawn(servers: &str, directory: &TempDir) -> Child {
         .arg(&config)
         .arg("-e")
         .arg(path.join("log"))
-        .env("PATH", path_too)
+        .env("PATH", search_path)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -1,5 +1,5 @@
-//! A real redis-server for a test: started on a free port with a directory of its own, ended with
-//! the test.
+//! redis-server process for a test, on a free port and with a directory of its own; killed with the
+//! test.
 
 use std::{
     collections::BTreeSet,
@@ -16,8 +16,9 @@ use redis::{Connection, FromRedisValue};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-pub use crate::PATIENCE;
+pub use crate::TEST_TIMEOUT;
 
+/// Running Redis server; killed on drop.
 pub struct RedisServer {
     child: Child,
     pub port: u16,
@@ -30,10 +31,10 @@ impl RedisServer {
         RedisServer::with(&[])
     }
 
-    /// With more arguments, such as `--maxmemory 1mb`.
+    /// Starts a server with more arguments, such as `--maxmemory 1mb`.
     pub fn with(arguments: &[&str]) -> RedisServer {
-        // Another process may be faster to take the free port: then this one ends, and the next
-        // port is tried.
+        // Another process may bind the free port first: redis-server then exits, and the next port
+        // is tried.
         for _ in 0..20 {
             let port = free_port();
             let directory = TempDir::new().unwrap();
@@ -52,10 +53,10 @@ impl RedisServer {
                 return server;
             }
         }
-        panic!("redis-server does not start");
+        panic!("redis-server did not start");
     }
 
-    /// A sentinel with this configuration, which it also writes to.
+    /// Starts a sentinel with this configuration file, which it also writes to.
     pub fn sentinel(config: &Path) -> RedisServer {
         RedisServer::with(&[config.to_str().unwrap(), "--sentinel"])
     }
@@ -68,26 +69,26 @@ impl RedisServer {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// kill -9.
+    /// Kills the server with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts it again on the same port, with nothing in it.
+    /// Restarts the server on the same port with an empty data set.
     pub fn restart(&mut self) {
         self.child = spawn(self.port, &self.arguments, &self.directory);
-        assert!(self.is_ready(), "redis-server does not start again");
+        assert!(self.is_ready(), "redis-server did not restart");
     }
 
-    /// A command as one types it.
+    /// Runs a command given as its words.
     pub fn command<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
         command.query(&mut self.connection().unwrap()).unwrap()
     }
 
-    /// Names of all buckets.
+    /// Keys of all buckets.
     pub fn buckets(&self) -> Vec<String> {
         let keys: Vec<String> = self.command(&["KEYS", "*"]);
         keys.into_iter()
@@ -96,20 +97,20 @@ impl RedisServer {
     }
 
     fn connection(&self) -> redis::RedisResult<Connection> {
-        redis::Client::open(self.url())?.get_connection_with_timeout(PATIENCE)
+        redis::Client::open(self.url())?.get_connection_with_timeout(TEST_TIMEOUT)
     }
 
     fn is_ready(&mut self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while Instant::now() < deadline {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
             }
-            // It answers, if only that it wants a password.
-            let answer = self
+            // A server that requires a password is ready, too.
+            let response = self
                 .connection()
                 .and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection));
-            match answer {
+            match response {
                 Ok(_) => return true,
                 Err(error) if error.code() == Some("NOAUTH") => return true,
                 Err(_) => thread::sleep(Duration::from_millis(5)),
@@ -126,14 +127,14 @@ impl Drop for RedisServer {
     }
 }
 
-/// `redis-server`, or what takes its place, such as `valkey-server`: with TOLLGATE_REDIS_SERVER its
-/// path.
+/// Path of the server program: TOLLGATE_REDIS_SERVER, for example of `valkey-server`, or
+/// `redis-server`.
 fn program() -> String {
     std::env::var("TOLLGATE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
-/// Nobody else in this process gets the same: who lost a race for it would take the winner's server
-/// for its own.
+/// Returns a free port that no other caller in this process gets. With a shared port, the test that
+/// lost the race for it would connect to the other test's server.
 pub fn free_port() -> u16 {
     static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
@@ -149,14 +150,14 @@ pub fn free_port() -> u16 {
 }
 
 fn spawn(port: u16, arguments: &[String], directory: &TempDir) -> Child {
-    // A file comes first.
+    // The configuration file must be the first argument.
     let (file, options) = arguments.split_at(usize::from(
         arguments
             .first()
             .is_some_and(|first| first.starts_with('/')),
     ));
     let sentinel = options.iter().any(|option| option == "--sentinel");
-    let own = if sentinel {
+    let persistence = if sentinel {
         &[][..]
     } else {
         &["--save", "", "--appendonly", "no"]
@@ -166,7 +167,7 @@ fn spawn(port: u16, arguments: &[String], directory: &TempDir) -> Child {
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .arg("--dir")
         .arg(directory.path())
-        .args(own)
+        .args(persistence)
         .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -175,11 +176,17 @@ fn spawn(port: u16, arguments: &[String], directory: &TempDir) -> Child {
         .expect("these tests need a Redis server: apt-get install redis-server")
 }
 
-/// Waits until something holds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+/// Polls until `condition` returns true; the asynchronous [`eventually`](crate::eventually).
+pub async fn eventually<F: Future<Output = bool>>(
+    expected: &str,
+    mut condition: impl FnMut() -> F,
+) {
+    let deadline = Instant::now() + TEST_TIMEOUT;
+    while !condition().await {
+        assert!(
+            Instant::now() < deadline,
+            "not within {TEST_TIMEOUT:?}: {expected}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

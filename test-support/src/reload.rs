@@ -1,4 +1,4 @@
-//! A server with a file that changes while it runs.
+//! Server whose configuration file changes while it runs.
 
 use std::{
     fs,
@@ -9,15 +9,16 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::{Launch, PATIENCE, Server};
+use crate::{Launch, Server, TEST_TIMEOUT};
 
-/// The server, and its file.
+/// Server and its configuration file.
 pub struct Reloaded {
     pub server: Server,
     pub path: PathBuf,
 }
 
 impl Reloaded {
+    /// Starts the server with a configuration file of this text.
     pub fn start(text: &str, flags: &[&str]) -> Reloaded {
         let launch = Launch::new();
         let path = launch.file("tollgate.toml", text);
@@ -28,29 +29,30 @@ impl Reloaded {
         Reloaded { server, path }
     }
 
-    /// Returns the line that says what came of it.
+    /// Changes the file, sends SIGHUP and returns the log line with the outcome.
     pub fn reload(&self, text: &str) -> String {
         let before = self.lines().len();
         fs::write(&self.path, text).unwrap();
         self.server.signal(Signal::HUP);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             if let Some(line) = self.lines().get(before) {
                 return line.clone();
             }
             assert!(
                 Instant::now() < deadline,
-                "nothing came of it: {}",
+                "no outcome of the reload in the log: {}",
                 self.server.stderr()
             );
             thread::sleep(Duration::from_millis(5));
         }
     }
 
+    /// Log lines about reloads.
     pub fn lines(&self) -> Vec<String> {
         let text = self.server.stderr();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        complete
             .lines()
             .filter(|line| line.contains("the configuration was"))
             .map(str::to_owned)

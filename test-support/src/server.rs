@@ -1,8 +1,8 @@
-//! What the server's tests share: start the real binary, talk to it over real sockets, end it.
+//! Process of the server binary for a test, reached over real sockets.
 //!
-//! Every test has a server of its own on a free port, so that tests run side by side. Machines that
-//! run tests are shared and noisy: waits are generous, and a count never depends on how fast a test
-//! runs, because where tokens are counted they drip in too slowly to matter ([`SLOW`]).
+//! Every test starts a server of its own on a free port, so that tests run in parallel. Machines
+//! that run tests are shared and noisy. Timeouts are therefore generous, and no count depends on
+//! the speed of a test: where tokens are counted, the refill is too slow to matter ([`SLOW`]).
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{Client, PATIENCE, Response, eventually};
+use crate::{Client, Response, TEST_TIMEOUT, eventually};
 
-/// One token in 1000 seconds: no test lives long enough to see it.
+/// Refill rate of one token in 1000 seconds, which is longer than any test runs.
 pub const SLOW: &str = "0.001";
 
-/// The server's binary, which cargo builds beside the tests of its package.
+/// Path of the server's binary, which cargo builds beside the tests of its package.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let built = test.ancestors().nth(2).unwrap().join("tollgate");
@@ -34,7 +34,7 @@ pub fn binary() -> PathBuf {
     built
 }
 
-/// The binary with its arguments, environment and files, not yet started.
+/// Builder of a server process: arguments, environment and files.
 pub struct Launch {
     command: Command,
     directory: TempDir,
@@ -42,7 +42,8 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// Listens on a free port of 127.0.0.1; knows nothing of this process's own settings.
+    /// Creates a launch on a free port of 127.0.0.1, without the settings in this process's
+    /// environment.
     pub fn new() -> Launch {
         let mut command = Command::new(binary());
         for (name, _) in std::env::vars_os() {
@@ -68,14 +69,14 @@ impl Launch {
         self
     }
 
-    /// Writes a file into this launch's own directory.
+    /// Writes a file to the directory of this launch.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.directory.path().join(name);
         fs::write(&path, text).unwrap();
         path
     }
 
-    /// Writes a configuration file and starts with it.
+    /// Writes a configuration file and adds `--config` with its path.
     pub fn config(mut self, name: &str, text: &str) -> Launch {
         let path = self.file(name, text);
         self.command.arg("--config").arg(path);
@@ -88,7 +89,7 @@ impl Launch {
         self
     }
 
-    /// Starts under a limit of open files.
+    /// Sets the limit of open files.
     pub fn open_files(mut self, limit: u32) -> Launch {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
@@ -105,7 +106,7 @@ impl Launch {
         self
     }
 
-    /// The process and the lines of its stdout.
+    /// Spawns the process; returns it and the lines of its stdout.
     fn spawn(mut self) -> (Server, Receiver<String>) {
         if let Some(listen) = &self.listen {
             self.command.args(["--listen", listen]);
@@ -114,7 +115,7 @@ impl Launch {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = self.command.spawn().expect("the binary starts");
+        let mut child = self.command.spawn().expect("spawning the server");
         let (stderr, stderr_reader) = collect(child.stderr.take().unwrap());
         let (lines, stdout) = channel();
         let output = child.stdout.take().unwrap();
@@ -134,14 +135,14 @@ impl Launch {
         (server, stdout)
     }
 
-    /// Starts the server and waits until it says where it listens.
+    /// Starts the server and waits until it prints its address.
     pub fn start(self) -> Server {
         let (mut server, stdout) = self.spawn();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = stdout.recv_timeout(left) else {
-                panic!("the server does not start; stderr:\n{}", server.stderr());
+                panic!("the server did not start; stderr:\n{}", server.stderr());
             };
             if let Some(address) = address_in(&line) {
                 server.address = address;
@@ -150,34 +151,37 @@ impl Launch {
         }
     }
 
-    /// Starts what must not start, and tells how it ended; `Err` with a note when it runs.
-    pub fn refused(self) -> Result<Refusal, String> {
+    /// Starts a server that must fail to start and returns its exit code and stderr.
+    ///
+    /// # Errors
+    /// A description if the server starts, or neither starts nor exits.
+    pub fn start_error(self) -> Result<StartError, String> {
         let (mut server, stdout) = self.spawn();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while let Ok(line) = stdout.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {
             if address_in(&line).is_some() {
-                return Err(format!("it started: {line}"));
+                return Err(format!("the server started: {line}"));
             }
         }
         let status = server
-            .exit_within(PATIENCE)
-            .ok_or("it neither starts nor ends")?;
+            .exit_within(TEST_TIMEOUT)
+            .ok_or("the server neither started nor exited")?;
         server.stderr_reader.take().unwrap().join().unwrap();
-        Ok(Refusal {
+        Ok(StartError {
             code: status.code(),
             stderr: server.stderr(),
         })
     }
 }
 
-/// How a start that had to fail did fail.
-pub struct Refusal {
+/// Outcome of a failed start.
+pub struct StartError {
     pub code: Option<i32>,
     pub stderr: String,
 }
 
-/// A running server; dropping it kills it.
+/// Running server; killed on drop.
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
@@ -187,12 +191,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// The server with these flags on a free port.
+    /// Starts a server with these flags on a free port.
     pub fn start(args: &[&str]) -> Server {
         Launch::new().args(args).start()
     }
 
-    /// A gateway to this URL with more tokens than a test could use.
+    /// Starts a gateway to this URL with more tokens than a test uses.
     pub fn gateway(url: &str) -> Server {
         Server::start(&[
             "--upstream",
@@ -204,28 +208,28 @@ impl Server {
         ])
     }
 
-    /// The server with this capacity and no refill that a test could see.
+    /// Starts a server with this capacity and a negligible refill.
     pub fn with_capacity(capacity: u32) -> Server {
         Server::start(&["--capacity", &capacity.to_string(), "--refill-rate", SLOW])
     }
 
-    /// A connection from 127.0.0.1.
+    /// Opens a connection from 127.0.0.1.
     pub fn client(&self) -> Client {
         Client::connect(self.address, None)
     }
 
-    /// A connection whose peer address, to the server, is `source`.
+    /// Opens a connection from the address `source`.
     pub fn client_from(&self, source: &str) -> Client {
         let source: IpAddr = source.parse().unwrap();
         Client::connect(self.address, Some(source))
     }
 
-    /// One GET on a connection of its own.
+    /// Sends a GET request on a new connection.
     pub fn get(&self, path: &str) -> Response {
         self.client().get(path)
     }
 
-    /// One POST of JSON on a connection of its own.
+    /// Sends a POST request with a JSON body on a new connection.
     pub fn post(&self, path: &str, body: &str) -> Response {
         self.client().post(path, body)
     }
@@ -234,13 +238,13 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// All that the server has written to stderr so far.
+    /// Everything that the server has written to stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
     }
 
-    /// The same, once this is part of it.
-    pub fn logged(&self, text: &str) -> String {
+    /// Waits until stderr contains `text` and returns all of stderr.
+    pub fn wait_for_log(&self, text: &str) -> String {
         eventually(text, || self.stderr().contains(text));
         self.stderr()
     }
@@ -249,7 +253,7 @@ impl Server {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// The process's number.
+    /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -258,9 +262,9 @@ impl Server {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for the server to end by itself.
-    pub fn exit_within(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + patience;
+    /// Waits until the server exits by itself; `None` on timeout.
+    pub fn exit_within(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + timeout;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return Some(status);
@@ -272,7 +276,7 @@ impl Server {
         }
     }
 
-    /// The server has survived: it runs and answers.
+    /// Asserts that the server runs, responds and has not panicked.
     pub fn assert_healthy(&mut self) {
         assert!(
             self.is_running(),
@@ -292,7 +296,7 @@ impl Drop for Server {
     }
 }
 
-/// The address in a line such as `Listening on http://127.0.0.1:41234`.
+/// Parses the address in a line such as `Listening on http://127.0.0.1:41234`.
 fn address_in(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("http://")?;
     let end = rest
@@ -301,7 +305,7 @@ fn address_in(line: &str) -> Option<SocketAddr> {
     rest[..end].parse().ok()
 }
 
-/// Gathers what a process writes, as it writes it, until it ends.
+/// Collects the output of a process in a thread until the process exits.
 fn collect(mut from: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<()>) {
     let text = Arc::new(Mutex::new(String::new()));
     let into = Arc::clone(&text);

@@ -1,4 +1,4 @@
-//! An upstream written by hand, which does exactly what a test wants, and keeps what came.
+//! Scripted upstream: runs a test's code for each connection and records the requests.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,32 +7,32 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 
-/// Ends when it is dropped.
+/// Running upstream; stopped on drop.
 pub struct Upstream {
     pub address: SocketAddr,
     log: Arc<Log>,
 }
 
-/// What has come.
+/// Record of what the upstream received.
 #[derive(Default)]
 struct Log {
-    requests: Mutex<Vec<Seen>>,
+    requests: Mutex<Vec<ReceivedRequest>>,
     connections: AtomicUsize,
-    /// Connections that the gateway ended.
-    ended: AtomicUsize,
+    /// Connections that the gateway closed.
+    closed: AtomicUsize,
     stopped: AtomicBool,
 }
 
-/// A request as it came: its head, byte by byte, and its body without chunks.
+/// Received request: the unmodified head, and the body without chunk framing.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct ReceivedRequest {
     pub head: String,
     pub body: Vec<u8>,
 }
 
-/// A connection from the gateway.
+/// Connection from the gateway.
 pub struct Connection {
     pub stream: TcpStream,
     unread: Vec<u8>,
@@ -40,7 +40,7 @@ pub struct Connection {
 }
 
 impl Upstream {
-    /// Does the same with every connection, each in a thread of its own.
+    /// Starts an upstream that runs `serve` for each connection in a thread of its own.
     pub fn start(
         serve: impl Fn(&mut Connection) -> io::Result<()> + Send + Sync + 'static,
     ) -> Upstream {
@@ -57,7 +57,7 @@ impl Upstream {
                     return;
                 }
                 stream.set_nodelay(true).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
                 shared.connections.fetch_add(1, Ordering::SeqCst);
                 let (serve, log) = (Arc::clone(&serve), Arc::clone(&shared));
                 thread::spawn(move || {
@@ -66,9 +66,9 @@ impl Upstream {
                         unread: Vec::new(),
                         log,
                     };
-                    // The gateway's end, or the test's.
+                    // The gateway has closed the connection, or the test has ended.
                     if serve(&mut connection).is_err() {
-                        connection.log.ended.fetch_add(1, Ordering::SeqCst);
+                        connection.log.closed.fetch_add(1, Ordering::SeqCst);
                     }
                 });
             }
@@ -76,20 +76,20 @@ impl Upstream {
         Upstream { address, log }
     }
 
-    /// Gives every request this answer.
-    pub fn answering(answer: &str) -> Upstream {
-        let answer = answer.to_owned();
+    /// Starts an upstream that sends this response to every request.
+    pub fn responding(response: &str) -> Upstream {
+        let response = response.to_owned();
         Upstream::start(move |connection| {
             loop {
                 connection.request()?;
-                connection.send(answer.as_bytes())?;
+                connection.send(response.as_bytes())?;
             }
         })
     }
 
-    /// Answers `200` with this text.
-    pub fn saying(text: &str) -> Upstream {
-        Upstream::answering(&format!(
+    /// Starts an upstream that responds with `200` and this body.
+    pub fn with_body(text: &str) -> Upstream {
+        Upstream::responding(&format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
             text.len()
         ))
@@ -99,12 +99,12 @@ impl Upstream {
         format!("http://{}", self.address)
     }
 
-    pub fn requests(&self) -> Vec<Seen> {
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.log.requests.lock().unwrap().clone()
     }
 
-    /// The only request that came.
-    pub fn only(&self) -> Seen {
+    /// Returns the request, asserting that there was exactly one.
+    pub fn single_request(&self) -> ReceivedRequest {
         let requests = self.requests();
         assert_eq!(requests.len(), 1, "{requests:?}");
         requests[0].clone()
@@ -114,13 +114,13 @@ impl Upstream {
         self.log.connections.load(Ordering::SeqCst)
     }
 
-    /// Waits until the gateway has ended so many connections.
-    pub fn wait_for_ends(&self, count: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.log.ended.load(Ordering::SeqCst) < count {
+    /// Waits until the gateway has closed `count` connections.
+    pub fn wait_for_closed(&self, count: usize) {
+        let deadline = Instant::now() + TEST_TIMEOUT;
+        while self.log.closed.load(Ordering::SeqCst) < count {
             assert!(
                 Instant::now() < deadline,
-                "the gateway keeps a connection that nobody waits for"
+                "the gateway keeps an unused connection open"
             );
             thread::sleep(std::time::Duration::from_millis(2));
         }
@@ -135,24 +135,24 @@ impl Drop for Upstream {
 }
 
 impl Connection {
-    /// Reads a whole request, and keeps it.
-    pub fn request(&mut self) -> io::Result<Seen> {
+    /// Reads a whole request and records it.
+    pub fn request(&mut self) -> io::Result<ReceivedRequest> {
         let head = self.head()?;
         let body = match (
             header(&head, "content-length"),
             header(&head, "transfer-encoding"),
         ) {
-            (Some(length), None) => self.exactly(length.parse().unwrap())?,
+            (Some(length), None) => self.read_exact(length.parse().unwrap())?,
             (None, Some(_)) => self.chunks()?,
             (None, None) => Vec::new(),
-            both => panic!("two lengths went on: {both:?}"),
+            both => panic!("both Content-Length and Transfer-Encoding: {both:?}"),
         };
-        let seen = Seen { head, body };
-        self.log.requests.lock().unwrap().push(seen.clone());
-        Ok(seen)
+        let request = ReceivedRequest { head, body };
+        self.log.requests.lock().unwrap().push(request.clone());
+        Ok(request)
     }
 
-    /// Reads a request's head alone.
+    /// Reads the head of a request, without recording it.
     pub fn head(&mut self) -> io::Result<String> {
         loop {
             if let Some(at) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -162,7 +162,7 @@ impl Connection {
         }
     }
 
-    pub fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+    pub fn read_exact(&mut self, length: usize) -> io::Result<Vec<u8>> {
         while self.unread.len() < length {
             self.fill()?;
         }
@@ -179,11 +179,11 @@ impl Connection {
         }
     }
 
-    /// A chunk; `None` is the last one.
+    /// Reads a chunk; `None` is the last one.
     pub fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let line = self.line()?;
-        let length = usize::from_str_radix(&line, 16).expect("a chunk's length");
-        let data = self.exactly(length)?;
+        let length = usize::from_str_radix(&line, 16).expect("the length of a chunk");
+        let data = self.read_exact(length)?;
         assert_eq!(self.line()?, "");
         Ok((length > 0).then_some(data))
     }
@@ -200,8 +200,8 @@ impl Connection {
         self.stream.write_all(bytes)
     }
 
-    /// Waits until the gateway ends the connection.
-    pub fn wait_for_end(&mut self) -> io::Result<()> {
+    /// Waits until the gateway closes the connection.
+    pub fn wait_for_close(&mut self) -> io::Result<()> {
         loop {
             self.fill()?;
         }
@@ -219,8 +219,8 @@ impl Connection {
     }
 }
 
-impl Seen {
-    /// The value of the one line with this name; more than one fail the test.
+impl ReceivedRequest {
+    /// Value of a header; more than one line with this name fail the test.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
     }
@@ -236,6 +236,6 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
         .filter(|(known, _)| known.eq_ignore_ascii_case(name))
         .map(|(_, value)| value.trim())
         .collect();
-    assert!(found.len() < 2, "{name} is there more than once: {head}");
+    assert!(found.len() < 2, "{name}: expected at most one line: {head}");
     found.first().copied()
 }

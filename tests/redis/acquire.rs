@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use test_support::redis::{PATIENCE, RedisServer, eventually};
+use test_support::redis::{RedisServer, TEST_TIMEOUT, eventually};
 use tokio::time::timeout;
 use tollgate::{DecisionSource, Outcome, Quota, RedisFallback, RedisLimiter};
 
@@ -20,7 +20,7 @@ const SLOW: Quota = Quota::per_hour(1);
 async fn limiter(server: &RedisServer, quota: Quota) -> RedisLimiter {
     // Longer than the usual one, since the machine may be busy.
     RedisLimiter::builder(&server.url(), quota)
-        .timeout(PATIENCE)
+        .timeout(TEST_TIMEOUT)
         .connect()
         .await
         .unwrap()
@@ -28,7 +28,9 @@ async fn limiter(server: &RedisServer, quota: Quota) -> RedisLimiter {
 
 /// What comes of this, which must not take long.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("it takes too long")
+    timeout(TEST_TIMEOUT, future)
+        .await
+        .expect("it takes too long")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,9 +115,9 @@ async fn who_has_no_time_is_refused_at_once_or_when_it_is_over() {
     let server = RedisServer::start();
     let limiter = limiter(&server, SLOW).await;
     let by = |time| limiter.acquire_by("key", 1, tokio::time::Instant::now() + time);
-    assert!(by(PATIENCE * 10).await.is_ok());
+    assert!(by(TEST_TIMEOUT * 10).await.is_ok());
     // The token is an hour away.
-    let refused = soon(by(PATIENCE * 10)).await.unwrap_err();
+    let refused = soon(by(TEST_TIMEOUT * 10)).await.unwrap_err();
     assert_eq!(refused.outcome(), Outcome::DeadlineTooSoon);
     assert!(
         refused
@@ -203,7 +205,7 @@ async fn tokens_on_lease_are_waited_for_too() {
     let server = RedisServer::start();
     let quota = Quota::per_second(50).with_capacity(10);
     let limiter = RedisLimiter::builder(&server.url(), quota)
-        .timeout(PATIENCE)
+        .timeout(TEST_TIMEOUT)
         .lease(0.5)
         .connect()
         .await
@@ -236,7 +238,7 @@ async fn alone(server: &mut RedisServer, limiter: &RedisLimiter) {
 async fn closed_waits_until_redis_can_be_asked() {
     let mut server = RedisServer::start();
     let builder = RedisLimiter::builder(&server.url(), SLOW)
-        .timeout(PATIENCE)
+        .timeout(TEST_TIMEOUT)
         .on_error(RedisFallback::Closed);
     let limiter = builder.connect().await.unwrap();
     alone(&mut server, &limiter).await;
@@ -257,7 +259,7 @@ async fn closed_waits_until_redis_can_be_asked() {
 async fn open_lets_those_through_who_wait() {
     let mut server = RedisServer::start();
     let builder = RedisLimiter::builder(&server.url(), SLOW)
-        .timeout(PATIENCE)
+        .timeout(TEST_TIMEOUT)
         .on_error(RedisFallback::Open);
     let limiter = builder.connect().await.unwrap();
     assert!(limiter.acquire("key", 1).await.is_ok());
@@ -271,7 +273,7 @@ async fn more_than_the_share_waits_until_redis_can_be_asked() {
     let mut server = RedisServer::start();
     let quota = Quota::per_hour(8);
     let builder = RedisLimiter::builder(&server.url(), quota)
-        .timeout(PATIENCE)
+        .timeout(TEST_TIMEOUT)
         .on_error(RedisFallback::Local { share: 0.25 });
     let limiter = builder.connect().await.unwrap();
     alone(&mut server, &limiter).await;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use test_support::redis::{PATIENCE, RedisServer, eventually};
+use test_support::redis::{RedisServer, TEST_TIMEOUT, eventually};
 use tollgate::{DecisionSource, Outcome, Quota, RedisError, RedisLimiter, RedisLimiterBuilder};
 
 /// Refills too slowly to matter.
@@ -354,7 +354,7 @@ async fn a_quota_too_small_to_be_leased_is_exact_and_other_modes_have_other_buck
         );
     }
     let exact = RedisLimiter::builder(&server.url(), Quota::per_day(9))
-        .timeout(PATIENCE)
+        .timeout(TEST_TIMEOUT)
         .connect()
         .await
         .unwrap();

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     client::Id,
     limits::{Decided, Limits},
-    metrics::Counts,
+    metrics::RouteCounters,
 };
 
 /// A request whose client is known, and what it costs.
@@ -18,7 +18,7 @@ pub(super) struct Charge<'a> {
     pub(super) fee: Fee<'a>,
     /// From other buckets; see [`Price`].
     more: Vec<Fee<'a>>,
-    pub(super) counts: &'a Counts,
+    pub(super) counts: &'a RouteCounters,
 }
 
 impl<'a> Charge<'a> {

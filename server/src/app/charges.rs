@@ -12,16 +12,16 @@ use super::{
 use crate::{
     config::Settings,
     limits::OfRoutes,
-    metrics::{Counts, Metrics},
+    metrics::{Metrics, RouteCounters},
 };
 
 /// What the configuration says of routes; and what holds for all others.
 pub(super) struct Charges {
     routes: Routes,
     /// In the order of [`BUILT_IN`].
-    built_in: [Arc<Counts>; BUILT_IN.len()],
+    built_in: [Arc<RouteCounters>; BUILT_IN.len()],
     /// By the upstreams' numbers.
-    upstreams: Vec<Arc<Counts>>,
+    upstreams: Vec<Arc<RouteCounters>>,
 }
 
 /// What requests are counted as that no route of the configuration is for; the first: what there is
@@ -73,7 +73,7 @@ impl Charges {
 
     /// Where a request is counted that no route of the configuration is for.
     #[inline]
-    pub(super) fn counts(&self, endpoint: Endpoint<'_>) -> &Counts {
+    pub(super) fn counts(&self, endpoint: Endpoint<'_>) -> &RouteCounters {
         let place = match endpoint {
             Endpoint::Upstream(number) => {
                 return self.upstreams.get(number).unwrap_or(&self.built_in[0]);

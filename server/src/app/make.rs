@@ -9,10 +9,11 @@ use super::{App, charges::Charges};
 use crate::{
     admin::Access,
     client::{Id, Identify},
-    config::{Check, Settings},
-    gateway::Gateway,
+    config::Settings,
     limits::{Limits, OfRoutes, Terms},
     metrics::Metrics,
+    proxy::Gateway,
+    values::Check,
 };
 
 impl App {

@@ -3,7 +3,7 @@
 use std::{mem, ptr};
 
 use super::routes::Route;
-use crate::{limits::Limits, metrics::Counts};
+use crate::{limits::Limits, metrics::RouteCounters};
 
 /// What a request costs, and where it is counted.
 #[derive(Clone)]
@@ -12,7 +12,7 @@ pub(super) struct Price<'a> {
     pub(super) fee: Option<Fee<'a>>,
     /// From other buckets, when its path can be read in several ways.
     pub(super) more: Vec<Fee<'a>>,
-    pub(super) counts: &'a Counts,
+    pub(super) counts: &'a RouteCounters,
 }
 
 /// Tokens of one bucket.
@@ -25,7 +25,7 @@ pub(super) struct Fee<'a> {
 
 impl<'a> Price<'a> {
     /// So many tokens of the default bucket.
-    pub(super) fn standard(cost: u32, counts: &'a Counts) -> Price<'a> {
+    pub(super) fn standard(cost: u32, counts: &'a RouteCounters) -> Price<'a> {
         Price {
             fee: Some(Fee { limits: None, cost }),
             more: Vec::new(),

@@ -11,13 +11,13 @@ use std::{collections::HashMap, sync::Arc};
 use hyper::Method;
 
 use super::{path::readings, price::Price};
-use crate::{config, limits::Limits, metrics::Counts};
+use crate::{config, limits::Limits, metrics::RouteCounters};
 
 /// A route of the configuration, where it is counted, and its limits if it has some of its own.
 #[derive(Clone)]
 pub(super) struct Route {
     pub(super) configured: config::Route,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Arc<RouteCounters>,
     pub(super) limits: Option<Arc<Limits>>,
 }
 

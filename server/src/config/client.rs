@@ -8,7 +8,7 @@ use serde::{
     de::{self, value::MapAccessDeserializer},
 };
 
-use super::value::Typed;
+use crate::values::Typed;
 
 /// What tells clients apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,13 +10,11 @@ use serde::{
 };
 use tollgate::{Quota, tower::HeaderStyle};
 
-use super::{
-    client::Client,
-    kinds::{
-        Check, Fraction, MaxClients, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix,
-        RedisTimeout, RedisUrl, Seconds, Secret, Timeout, Tokens, UpstreamUrl, Whole,
-    },
-    value::{Table, Typed, present},
+use super::client::Client;
+use crate::values::{
+    Check, Fraction, MaxClients, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix,
+    RedisTimeout, RedisUrl, Seconds, Secret, Table, Timeout, Tokens, Typed, UpstreamUrl, Whole,
+    present,
 };
 
 /// Everything a file may say. `tokens` and `time` are the settings file of the API-key system.

@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use tollgate::{Quota, QuotaError};
 
-use super::{
-    file::{File, Mode, Refill, Route},
-    kinds::{Period, Rate, Tokens},
-};
+use super::file::{File, Mode, Refill, Route};
+use crate::values::{Period, Rate, Tokens};
 
 const DEFAULT_CAPACITY: u32 = 10;
 

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use tollgate::RedisFallback;
 
-use super::{File, Fraction, OnRedisError, RedisMode, RedisUrl, Timeout, Typed};
-use crate::cli::Serve;
+use super::File;
+use crate::{
+    cli::Serve,
+    values::{Fraction, OnRedisError, RedisMode, RedisUrl, Timeout, Typed},
+};
 
 /// A Redis or Valkey that other instances use as well.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,10 +6,8 @@ use std::collections::HashSet;
 use hyper::Method;
 use tollgate::Quota;
 
-use super::{
-    CHECK, UPLOAD, UPLOAD_COST, file, is_unlimited, quota,
-    value::{Table, Typed},
-};
+use super::{CHECK, UPLOAD, UPLOAD_COST, file, is_unlimited, quota};
+use crate::values::{Table, Typed};
 
 /// What requests to a path, with one method or any, are charged. HEAD goes by what GET is charged.
 #[derive(Clone, Debug, PartialEq, Eq)]

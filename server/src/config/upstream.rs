@@ -3,11 +3,13 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    Table, UpstreamUrl,
     file::{self, File},
     is_unlimited,
 };
-use crate::cli::Serve;
+use crate::{
+    cli::Serve,
+    values::{Table, UpstreamUrl},
+};
 
 /// The settings of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use tollgate::{Quota, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats,
 use super::{Decided, InForce, NewDefault, NotChanged, Rule, Shown};
 use crate::{
     client::Id,
-    config::{MAX_RULES, Redis, RedisUrl},
+    config::{MAX_RULES, Redis},
+    values::RedisUrl,
 };
 
 /// The pause before a Redis that could not be asked is told of the rules of the configuration

@@ -1,13 +1,14 @@
-//! How long decisions take.
+//! Histogram of decision latencies.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use super::counts::is_timed;
+use super::counters::is_sampled;
 
-/// Upper bounds in nanoseconds: of decisions in memory first, and then of those that Redis makes.
+/// Upper bounds of the buckets in nanoseconds. The lower ones resolve decisions in memory, the
+/// higher ones decisions in Redis.
 const BOUNDS: [u64; 17] = [
     100,
     250,
@@ -28,52 +29,53 @@ const BOUNDS: [u64; 17] = [
     u64::MAX,
 ];
 
-/// A histogram. All threads share it, since so few decisions in memory are timed, and those of
-/// Redis take so much longer.
+/// Latency histogram, shared by all threads. Contention is low: few in-memory decisions are timed,
+/// and Redis decisions take much longer than an update.
 #[derive(Debug, Default)]
 pub(crate) struct Latency {
     counts: [AtomicU64; BOUNDS.len()],
     nanos: AtomicU64,
 }
 
-pub(super) struct Sums {
-    /// Upper bound in seconds, and how many are below it but above the one before.
+/// Contents of a histogram.
+pub(super) struct Totals {
+    /// Upper bound in seconds, and the number of values above the previous bound up to this one.
     pub(super) buckets: Vec<(f64, u64)>,
     pub(super) seconds: f64,
 }
 
 impl Latency {
-    /// Times one decision in some.
+    /// Runs an in-memory decision and times a sample of them.
     #[inline]
     pub(crate) fn sampled<T>(&self, decide: impl FnOnce() -> Option<T>) -> Option<T> {
-        if !is_timed() {
+        if !is_sampled() {
             return decide();
         }
         let begin = Instant::now();
         let decided = decide();
-        // Where nothing was decided, somebody else is asked, and timed.
+        // `None` means that the decision is made elsewhere, where it is timed.
         if decided.is_some() {
-            self.took(begin.elapsed());
+            self.record(begin.elapsed());
         }
         decided
     }
 
-    /// Times a decision that waits for others.
+    /// Awaits a decision and times it.
     pub(crate) async fn timed<T>(&self, deciding: impl Future<Output = T>) -> T {
         let begin = Instant::now();
         let decided = deciding.await;
-        self.took(begin.elapsed());
+        self.record(begin.elapsed());
         decided
     }
 
-    fn took(&self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    fn record(&self, latency: Duration) {
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUNDS.partition_point(|bound| *bound < nanos);
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
-    pub(super) fn sums(&self) -> Sums {
+    pub(super) fn totals(&self) -> Totals {
         let seconds = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64();
         let bound = |bound| {
             if bound == u64::MAX {
@@ -86,7 +88,7 @@ impl Latency {
             .counts
             .iter()
             .map(|count| count.load(Ordering::Relaxed));
-        Sums {
+        Totals {
             buckets: BOUNDS.into_iter().map(bound).zip(counts).collect(),
             seconds: seconds(self.nanos.load(Ordering::Relaxed)),
         }
@@ -98,12 +100,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_in_the_bucket_whose_bound_it_does_not_exceed() {
+    fn a_latency_is_counted_in_the_first_bucket_whose_bound_it_does_not_exceed() {
         let latency = Latency::default();
         for nanos in [0, 100, 101, 2_000_000, u64::MAX] {
-            latency.took(Duration::from_nanos(nanos));
+            latency.record(Duration::from_nanos(nanos));
         }
-        let buckets = latency.sums().buckets;
+        let buckets = latency.totals().buckets;
         let filled: Vec<_> = buckets
             .into_iter()
             .filter(|(_, count)| *count > 0)

@@ -1,4 +1,5 @@
-//! A real load: many connections at once, each sending its next request when it has the answer.
+//! Closed-loop load: many connections, each of which sends its next request when it has the
+//! response to the last one.
 
 use std::{
     sync::{
@@ -14,23 +15,24 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 
 use super::{
+    client::{Connection, Target},
     report::Report,
-    target::{Connection, Target},
 };
 use crate::cli::Stress;
 
-/// Latencies are kept in so many histograms of some 300 kB, however many connections there are.
+/// Number of latency histograms, of some 300 kB each, for any number of connections.
 const SHARDS: usize = 16;
-/// From a nanosecond to more than the patience of a connection, to three digits.
+/// Range of the histograms: from 1 ns to more than the timeout of a connection.
 const LONGEST_NANOS: u64 = 60_000_000_000;
+/// Significant decimal digits of the histograms.
 const DIGITS: u8 = 3;
-/// After a failure, so that a server that is gone is not asked in a tight loop.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Pause after a failure, so that an unavailable server is not retried in a tight loop.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// What all connections add to.
+/// Counters and histograms of all connections.
 struct Totals {
-    /// Requests that may still be sent.
-    left: AtomicU64,
+    /// Requests still to be sent.
+    remaining: AtomicU64,
     allowed: AtomicU64,
     refused: AtomicU64,
     other: AtomicU64,
@@ -38,10 +40,12 @@ struct Totals {
     latencies: [Mutex<Histogram<u64>>; SHARDS],
 }
 
+/// Settings of all connections.
 struct Plan {
     target: Target,
+    /// Pause after each response.
     interval: Duration,
-    ends: Option<Instant>,
+    deadline: Option<Instant>,
 }
 
 pub(super) async fn run(flags: &Stress) -> Result<(), String> {
@@ -50,7 +54,7 @@ pub(super) async fn run(flags: &Stress) -> Result<(), String> {
         Histogram::new_with_bounds(1, LONGEST_NANOS, DIGITS).map_err(|error| error.to_string())?;
     let total = flags.total.map(|total| total.0);
     let totals = Arc::new(Totals {
-        left: total.unwrap_or(u64::MAX).into(),
+        remaining: total.unwrap_or(u64::MAX).into(),
         allowed: 0.into(),
         refused: 0.into(),
         other: 0.into(),
@@ -64,12 +68,12 @@ pub(super) async fn run(flags: &Stress) -> Result<(), String> {
     for _ in 0..concurrency {
         connections.push(target.connect().await?);
     }
-    let (started, lasts) = (Instant::now(), flags.lasts());
+    let (started, duration) = (Instant::now(), flags.lasts());
     let interval = flags.interval.map_or(Duration::ZERO, |interval| interval.0);
     let plan = Arc::new(Plan {
         target,
         interval,
-        ends: lasts.map(|lasts| started + lasts),
+        deadline: duration.map(|duration| started + duration),
     });
     let mut workers = JoinSet::new();
     for (number, connection) in connections.into_iter().enumerate() {
@@ -80,14 +84,14 @@ pub(super) async fn run(flags: &Stress) -> Result<(), String> {
             connection,
         ));
     }
-    let progress = tokio::spawn(show_progress(Arc::clone(&totals), started, total, lasts));
+    let progress = tokio::spawn(show_progress(Arc::clone(&totals), started, total, duration));
     while workers.join_next().await.is_some() {}
     let elapsed = started.elapsed();
     progress.abort();
     let report = totals.report(elapsed, concurrency)?;
     print!("{report}");
-    if report.answers() == 0 {
-        Err(format!("{} did not answer", flags.url))
+    if report.responses() == 0 {
+        Err(format!("{}: no response", flags.url))
     } else {
         Ok(())
     }
@@ -95,25 +99,29 @@ pub(super) async fn run(flags: &Stress) -> Result<(), String> {
 
 async fn work(plan: Arc<Plan>, totals: Arc<Totals>, shard: usize, connection: Connection) {
     let mut connection = Some(connection);
-    while plan.ends.is_none_or(|ends| Instant::now() < ends) && totals.take() {
-        let open = match &mut connection {
+    while plan
+        .deadline
+        .is_none_or(|deadline| Instant::now() < deadline)
+        && totals.take()
+    {
+        let is_open = match &mut connection {
             Some(connection) => connection.is_open().await,
             None => false,
         };
-        if !open {
+        if !is_open {
             connection = plan.target.connect().await.ok();
         }
         let sent = Instant::now();
-        let answer = match &mut connection {
+        let response = match &mut connection {
             Some(connection) => connection.get(&plan.target).await.ok(),
             None => None,
         };
-        match answer {
+        match response {
             Some((status, _)) => totals.add(shard, status, sent.elapsed()),
             None => {
                 connection = None;
                 totals.failed.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
         }
         if !plan.interval.is_zero() {
@@ -123,11 +131,11 @@ async fn work(plan: Arc<Plan>, totals: Arc<Totals>, shard: usize, connection: Co
 }
 
 impl Totals {
-    /// Takes leave for one request, if any is left.
+    /// Claims one request; false if none remain.
     fn take(&self) -> bool {
-        self.left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(1)
+        self.remaining
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |remaining| {
+                remaining.checked_sub(1)
             })
             .is_ok()
     }
@@ -146,7 +154,7 @@ impl Totals {
             .saturating_record(nanos);
     }
 
-    fn answers(&self) -> u64 {
+    fn responses(&self) -> u64 {
         [&self.allowed, &self.refused, &self.other]
             .iter()
             .map(|counter| counter.load(Ordering::Relaxed))
@@ -173,28 +181,28 @@ impl Totals {
     }
 }
 
-/// Shown on a terminal only, on standard error.
+/// Shows a progress bar on standard error, if that is a terminal.
 async fn show_progress(
     totals: Arc<Totals>,
     started: Instant,
     total: Option<u64>,
-    lasts: Option<Duration>,
+    duration: Option<Duration>,
 ) {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let bar = ProgressBar::new(total.or(lasts.map(millis)).unwrap_or_default());
+    let bar = ProgressBar::new(total.or(duration.map(millis)).unwrap_or_default());
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {elapsed} {msg}") {
         bar.set_style(style);
     }
     loop {
-        let (answers, elapsed) = (totals.answers(), started.elapsed());
+        let (responses, elapsed) = (totals.responses(), started.elapsed());
         bar.set_position(if total.is_some() {
-            answers
+            responses
         } else {
             millis(elapsed)
         });
-        let rate = answers as f64 / elapsed.as_secs_f64();
+        let rate = responses as f64 / elapsed.as_secs_f64();
         bar.set_message(format!(
-            "{answers} answers, {rate:.0}/s, {} refused",
+            "{responses} answers, {rate:.0}/s, {} refused",
             totals.refused.load(Ordering::Relaxed)
         ));
         tokio::time::sleep(Duration::from_millis(100)).await;

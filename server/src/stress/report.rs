@@ -1,4 +1,4 @@
-//! What a load has shown, as a table.
+//! Results of a load, as a table.
 
 use std::{fmt, time::Duration};
 
@@ -6,21 +6,22 @@ use hdrhistogram::Histogram;
 
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
+/// Results of a load.
 pub(super) struct Report {
     pub(super) elapsed: Duration,
     pub(super) connections: usize,
     pub(super) allowed: u64,
     pub(super) refused: u64,
-    /// Neither 2xx nor 429.
+    /// Responses with a status other than 2xx and 429.
     pub(super) other: u64,
-    /// Without an answer.
+    /// Requests without a response.
     pub(super) failed: u64,
     /// In nanoseconds.
     pub(super) latencies: Histogram<u64>,
 }
 
 impl Report {
-    pub(super) fn answers(&self) -> u64 {
+    pub(super) fn responses(&self) -> u64 {
         self.allowed + self.refused + self.other
     }
 }
@@ -31,10 +32,10 @@ impl fmt::Display for Report {
         let mut row = |name: &str, value: String| writeln!(f, "{name:<14}{value:>14}");
         row("connections", self.connections.to_string())?;
         row("seconds", format!("{seconds:.2}"))?;
-        row("answers", self.answers().to_string())?;
+        row("answers", self.responses().to_string())?;
         row(
             "requests/s",
-            format!("{:.0}", self.answers() as f64 / seconds),
+            format!("{:.0}", self.responses() as f64 / seconds),
         )?;
         row("allowed", self.allowed.to_string())?;
         row("refused", self.refused.to_string())?;
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_a_row_for_each_number() {
+    fn the_table_has_a_row_per_value() {
         let mut latencies = Histogram::new_with_bounds(1, 1_000_000_000, 3).unwrap();
         (1..=1000).for_each(|micros| latencies.record(micros * 1000).unwrap());
         let report = Report {

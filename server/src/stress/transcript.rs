@@ -1,4 +1,4 @@
-//! One request after another on one connection, and a line for each answer.
+//! Transcript: sequential requests on one connection, and a line for each response.
 
 use std::{
     io::{self, Write},
@@ -7,7 +7,7 @@ use std::{
 
 use hyper::StatusCode;
 
-use super::{python::Python, target::Target};
+use super::{client::Target, python_repr::PythonRepr};
 use crate::cli::Stress;
 
 const TOTAL: u64 = 20;
@@ -24,7 +24,7 @@ pub(super) async fn run(flags: &Stress) -> Result<(), String> {
         }
         let (status, body) = connection.get(&target).await?;
         match writeln!(io::stdout(), "{}", line(number, status, &body)) {
-            // Whoever reads us has seen enough.
+            // The reader has closed the pipe, for example `head`.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             written => written.map_err(|error| error.to_string())?,
         }
@@ -35,12 +35,12 @@ pub(super) async fn run(flags: &Stress) -> Result<(), String> {
     Ok(())
 }
 
-/// `01: {…}` for what was granted, `13: 429 - {'error': …}` for what was not.
+/// Line of a response: `01: {…}` on success, else `13: 429 - {'error': …}`.
 fn line(number: u64, status: StatusCode, body: &[u8]) -> String {
-    let value: Result<Python, _> = serde_json::from_slice(body);
+    let value: Result<PythonRepr, _> = serde_json::from_slice(body);
     let text = match &value {
         Ok(value) => value.to_string(),
-        Err(_) => Python::text(&String::from_utf8_lossy(body)),
+        Err(_) => PythonRepr::quoted(&String::from_utf8_lossy(body)),
     };
     if status.is_success() {
         return format!("{number:02}: {text}");
@@ -62,10 +62,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_what_they_were() {
-        let granted = br#"{"from": "127.0.0.1", "message": "Access granted"}"#;
+    fn lines_have_the_format_of_the_python_tool() {
+        let allowed = br#"{"from": "127.0.0.1", "message": "Access granted"}"#;
         assert_eq!(
-            line(1, StatusCode::OK, granted),
+            line(1, StatusCode::OK, allowed),
             "01: {'from': '127.0.0.1', 'message': 'Access granted'}"
         );
         let refused = br#"{"error": "Too Many Requests", "message": "Rate limit exceeded", "retry_after": 0.93}"#;

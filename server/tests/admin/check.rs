@@ -272,7 +272,7 @@ fn asking_is_never_limited_and_other_methods_are_nothing() {
 
 #[test]
 fn a_gateway_leaves_the_path_to_its_upstream() {
-    let upstream = test_support::Upstream::saying("mine");
+    let upstream = test_support::Upstream::with_body("mine");
     let server = Server::gateway(&upstream.url());
     assert_eq!(server.post("/check", r#"{"key": "alice"}"#).text(), "mine");
 }
@@ -323,7 +323,7 @@ fn bad_settings_do_not_start() {
             &["check_token", "guarded"],
         ),
     ] {
-        let refusal = Launch::new().args(flags).refused().unwrap();
+        let refusal = Launch::new().args(flags).start_error().unwrap();
         assert_eq!(
             (refusal.code, refusal.stderr.lines().count()),
             (Some(2), 1),
@@ -342,7 +342,7 @@ fn bad_settings_do_not_start() {
     let file = "[[routes]]\npath = '/check'\ncost = 2";
     let refusal = Launch::new()
         .config("tollgate.toml", file)
-        .refused()
+        .start_error()
         .unwrap();
     assert!(
         refusal.code == Some(2) && refusal.stderr.contains("/check"),

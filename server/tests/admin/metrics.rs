@@ -322,7 +322,7 @@ fn redis_is_told_of_and_what_was_decided_without_it() {
 
 #[test]
 fn a_gateway_keeps_the_path_and_counts_by_upstream() {
-    let upstream = Upstream::saying("mine");
+    let upstream = Upstream::with_body("mine");
     let file = format!(
         "upstream = '{0}'\nupstreams = [{{ prefix = '/api', url = '{0}' }}]",
         upstream.url()

@@ -9,7 +9,7 @@ fn assert_refused(text: &str, parts: &[&str]) {
 
 fn refused(launch: Launch, shown: &str, parts: &[&str]) {
     let refusal = launch
-        .refused()
+        .start_error()
         .unwrap_or_else(|fault| panic!("{shown}: {fault}"));
     assert_eq!(refusal.code, Some(2), "{shown}: {}", refusal.stderr);
     assert_eq!(
@@ -139,9 +139,9 @@ fn a_bad_file_names_the_key_and_what_is_allowed() {
 #[test]
 fn the_flag_wins_over_the_environment_and_that_over_the_file() {
     let (flag, environment, file) = (
-        Upstream::saying("flag"),
-        Upstream::saying("environment"),
-        Upstream::saying("file"),
+        Upstream::with_body("flag"),
+        Upstream::with_body("environment"),
+        Upstream::with_body("file"),
     );
     let launch = || Launch::new().config("gateway.toml", &format!("upstream = '{}'", file.url()));
     let of = |launch: Launch| launch.start().get("/").text();
@@ -165,7 +165,7 @@ fn the_flag_wins_over_the_environment_and_that_over_the_file() {
 
 #[test]
 fn bodies_may_be_longer_than_without_an_upstream_unless_the_file_says_so() {
-    let upstream = Upstream::saying("hello");
+    let upstream = Upstream::with_body("hello");
     let long = "x".repeat(2 << 20);
     assert_eq!(
         Server::with_capacity(10).post("/api/submit", &long).status,
@@ -191,7 +191,7 @@ fn bodies_may_be_longer_than_without_an_upstream_unless_the_file_says_so() {
 
 #[test]
 fn connections_to_the_upstream_are_kept_as_long_as_the_file_says() {
-    let upstream = Upstream::saying("hello");
+    let upstream = Upstream::with_body("hello");
     for (line, connections) in [
         ("max_idle = 0", 3),
         ("keep_alive = 0", 3),

@@ -12,7 +12,7 @@ struct Refusals {
 impl Refusals {
     /// `needed`: what the one line must contain, `-`, `_` and case aside.
     fn expect(&mut self, shown: &str, launch: Launch, needed: &[&str]) {
-        let refusal = match launch.refused() {
+        let refusal = match launch.start_error() {
             Ok(refusal) => refusal,
             Err(fault) => return self.faults.push(format!("{shown}: {fault}")),
         };

@@ -247,13 +247,13 @@ fn flags_still_win_and_without_a_file_there_is_nothing_to_read() {
 
     let mut server = Server::start(&[]);
     server.signal(Signal::HUP);
-    server.logged("no configuration file");
+    server.wait_for_log("no configuration file");
     server.assert_healthy();
 }
 
 #[test]
 fn upstreams_change_and_those_that_do_not_keep_their_connections() {
-    let (one, other) = (Upstream::saying("one"), Upstream::saying("other"));
+    let (one, other) = (Upstream::with_body("one"), Upstream::with_body("other"));
     let file = |upstream: &Upstream, more: &str| {
         format!(
             "capacity = 1000000\nrefill_rate = 0.001\nupstream = '{}'\n{more}",
@@ -268,7 +268,7 @@ fn upstreams_change_and_those_that_do_not_keep_their_connections() {
     assert_eq!(one.connections(), 1, "its connection was used again");
     reloaded.reload(&file(&other, ""));
     assert_eq!(client.get("/").text(), "other");
-    one.wait_for_ends(1);
+    one.wait_for_closed(1);
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn a_start_does_not_overrule_redis_and_says_so() {
         200
     );
     let second = start(&rule(60));
-    let log = second.logged("started");
+    let log = second.wait_for_log("started");
     assert!(
         log.contains("rules=1") && log.contains("POST /admin/update-rule"),
         "{log}"
@@ -417,7 +417,7 @@ fn a_file_that_is_being_written_takes_nothing_away() {
     );
     assert_eq!(reloaded.server.get("/config").status, 401);
     reloaded.reload(QUOTA);
-    let log = reloaded.server.logged("no admin_token any more");
+    let log = reloaded.server.wait_for_log("no admin_token any more");
     assert!(log.contains("WARN"), "{log}");
     assert_eq!(reloaded.server.get("/config").status, 200);
 }

@@ -22,7 +22,7 @@ fn a_file_is_toml_or_json_by_its_ending() {
     }
     let wrong = Launch::new()
         .config("settings.json", FILES[0].1)
-        .refused()
+        .start_error()
         .unwrap();
     assert_eq!(wrong.code, Some(2), "TOML in a .json file");
 }
@@ -160,7 +160,7 @@ fn trusted_proxies_come_from_flags_the_environment_or_the_file() {
 fn a_port_in_use_is_a_clear_error() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
-    let refusal = Launch::new().listen(Some(&address)).refused().unwrap();
+    let refusal = Launch::new().listen(Some(&address)).start_error().unwrap();
     assert!(
         refusal.code.is_some_and(|code| code != 0),
         "{:?}",

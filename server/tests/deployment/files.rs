@@ -1,5 +1,5 @@
-//! What is deployed says what the binary understands: the sample configuration has every key, and
-//! each one loads.
+//! Deployment files match the binary: the sample configuration contains every key, and every
+//! setting in it loads.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -15,7 +15,7 @@ fn sample() -> String {
 }
 
 fn help(args: &[&str]) -> String {
-    // Wide, so that no line of it is wrapped.
+    // A wide terminal, so that no line is wrapped.
     let mut command = Command::new(test_support::server::binary());
     let output = command
         .args(args)
@@ -26,7 +26,8 @@ fn help(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The line without the mark that makes it another choice; `None` when it is prose or blank.
+/// Returns the setting or table header of a line, without the `#` of an alternative; `None` for
+/// prose and blank lines.
 fn statement(line: &str) -> Option<&str> {
     let line = line.strip_prefix('#').unwrap_or(line);
     let key = line.split_once(" = ").is_some_and(|(key, _)| {
@@ -36,7 +37,7 @@ fn statement(line: &str) -> Option<&str> {
     (key || line.starts_with('[')).then_some(line)
 }
 
-/// All keys, each with its table: `gateway.max_idle`.
+/// Returns all keys with their tables, such as `gateway.max_idle`.
 fn keys<'a>(statements: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     let mut table = String::new();
     let mut found = BTreeSet::new();
@@ -59,7 +60,7 @@ fn keys<'a>(statements: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     found
 }
 
-/// Every key that `--help` tells of, one of them in words.
+/// Returns every key that `--help` lists. It mentions `exempt` only in prose.
 fn keys_of_help() -> BTreeSet<String> {
     let help = help(&[]);
     let (_, file) = help
@@ -76,26 +77,28 @@ fn keys_of_help() -> BTreeSet<String> {
     found
 }
 
-/// The sample with the lines that begin so, without those that `stood` in their place, and without
-/// all else that is not said as it stands. `chosen` gathers the lines.
-fn choose(begin: &[&str], stood: &[&str], chosen: &mut BTreeSet<String>) -> String {
+/// Returns the sample with some alternatives enabled: commented lines that start with an element of
+/// `enabled` are uncommented, and lines that start with an element of `replaced` are removed. The
+/// enabled lines are added to `chosen`.
+fn choose(enabled: &[&str], replaced: &[&str], chosen: &mut BTreeSet<String>) -> String {
     let sample = sample();
-    let begins = |line: &str, words: &[&str]| words.iter().any(|word| line.starts_with(word));
+    let matches =
+        |line: &str, prefixes: &[&str]| prefixes.iter().any(|prefix| line.starts_with(prefix));
     let lines = sample
         .lines()
         .filter_map(|line| match line.strip_prefix('#') {
-            Some(other) if statement(line).is_some() && begins(other, begin) => {
+            Some(alternative) if statement(line).is_some() && matches(alternative, enabled) => {
                 chosen.insert(line.to_owned());
-                Some(other)
+                Some(alternative)
             }
-            None if !begins(line, stood) => Some(line),
+            None if !matches(line, replaced) => Some(line),
             _ => None,
         });
     lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
-fn the_sample_has_every_key_and_no_other() {
+fn the_sample_contains_exactly_the_keys_of_the_help() {
     let sample = sample();
     let found = keys(sample.lines().filter_map(statement));
     assert!(found.len() > 40, "{found:?}");
@@ -103,7 +106,7 @@ fn the_sample_has_every_key_and_no_other() {
 }
 
 #[test]
-fn every_key_is_explained() {
+fn every_key_of_the_sample_has_a_comment() {
     let sample = sample();
     let lines: Vec<_> = sample.lines().collect();
     for (number, line) in lines
@@ -111,28 +114,27 @@ fn every_key_is_explained() {
         .enumerate()
         .filter(|(_, line)| statement(line).is_some())
     {
-        // What belongs together shares its words: the last prose above it, with no blank line
-        // between.
+        // Related keys share a comment: the closest prose above, without a blank line between.
         let above = lines[..number]
             .iter()
             .rev()
             .take_while(|line| !line.is_empty());
         assert!(
             above.into_iter().any(|line| statement(line).is_none()),
-            "{line}: no word about it"
+            "{line}: expected a comment above"
         );
     }
 }
 
 #[test]
-fn as_it_stands_it_says_what_holds_without_it() {
-    let shown = |server: Server| -> Value { server.get("/config").json() };
-    let with = Launch::new().config("tollgate.toml", &sample()).start();
-    assert_eq!(shown(with), shown(Server::start(&[])));
+fn the_unchanged_sample_equals_the_defaults() {
+    let effective = |server: Server| -> Value { server.get("/config").json() };
+    let sample = Launch::new().config("tollgate.toml", &sample()).start();
+    assert_eq!(effective(sample), effective(Server::start(&[])));
 }
 
 #[test]
-fn every_other_choice_in_it_loads() {
+fn every_alternative_in_the_sample_loads() {
     let mut chosen = BTreeSet::new();
     let rate = &["refill_rate = "][..];
     let both = &["capacity = ", "refill_rate = "][..];
@@ -220,7 +222,7 @@ fn every_other_choice_in_it_loads() {
         ),
     ];
     for text in variants {
-        // Nobody is there, and nobody of this machine is asked.
+        // Port 1 has no server: a Redis of this machine must not be used.
         let text = text.replace("redis://127.0.0.1/", "redis://127.0.0.1:1/");
         Launch::new()
             .config("tollgate.toml", &text)
@@ -228,13 +230,13 @@ fn every_other_choice_in_it_loads() {
             .assert_healthy();
     }
     let sample = sample();
-    let others = sample
+    let alternatives = sample
         .lines()
         .filter(|line| line.starts_with('#') && statement(line).is_some());
     assert_eq!(
         chosen,
-        others.map(str::to_owned).collect(),
-        "each choice is in a variant"
+        alternatives.map(str::to_owned).collect(),
+        "every alternative is in a variant"
     );
 }
 
@@ -246,12 +248,11 @@ fn the_gateway_of_the_compose_file_loads() {
     assert_eq!(server.get("/config").json()["capacity"], 20);
 }
 
-/// Names are only known to the binary: one that is misspelt would change nothing, and nobody would
-/// say so.
+/// The binary ignores unknown environment variables, so a misspelt one would go unnoticed.
 #[test]
-fn variables_that_are_set_are_variables_that_are_read() {
+fn every_variable_in_deployment_files_is_known() {
     let known = help(&[]) + &help(&["health"]);
-    let mut seen = 0;
+    let mut count = 0;
     for name in [
         "Dockerfile",
         "compose.yaml",
@@ -266,8 +267,8 @@ fn variables_that_are_set_are_variables_that_are_read() {
                 known.contains(&format!("[env: {variable}")),
                 "{name}: {variable}"
             );
-            seen += 1;
+            count += 1;
         }
     }
-    assert!(seen >= 10, "{seen}");
+    assert!(count >= 10, "{count}");
 }

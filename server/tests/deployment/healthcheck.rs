@@ -1,4 +1,4 @@
-//! `tollgate health`: what a container's health check runs.
+//! `tollgate health`, the health check of containers.
 
 use std::net::TcpListener;
 use std::process::{Command, Output};
@@ -13,8 +13,8 @@ fn health(args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// The one line that says why not.
-fn ill(args: &[&str]) -> String {
+/// Asserts that the check fails and returns its one-line error.
+fn health_error(args: &[&str]) -> String {
     let output = health(args);
     assert_eq!(
         (output.status.code(), output.stdout.len()),
@@ -30,7 +30,7 @@ fn ill(args: &[&str]) -> String {
 }
 
 #[test]
-fn a_server_that_runs_is_well_also_when_its_clients_are_refused() {
+fn a_server_is_healthy_even_if_clients_are_refused() {
     let server = Server::with_capacity(1);
     assert_eq!([server.get("/").status, server.get("/").status], [200, 429]);
     let output = health(&["--url", &format!("{}/health", server.url())]);
@@ -43,7 +43,7 @@ fn a_server_that_runs_is_well_also_when_its_clients_are_refused() {
 }
 
 #[test]
-fn the_environment_of_a_container_does_not_disturb_it() {
+fn server_variables_in_the_environment_do_not_affect_the_check() {
     let server = Server::start(&[]);
     let mut command = Command::new(test_support::server::binary());
     command.arg("health").envs([
@@ -55,20 +55,23 @@ fn the_environment_of_a_container_does_not_disturb_it() {
 }
 
 #[test]
-fn nobody_there_and_another_status_are_ill() {
+fn a_failed_connection_and_another_status_are_unhealthy() {
     let address = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    assert!(ill(&["--url", &format!("http://{address}/health")]).contains(&address.to_string()));
+    assert!(
+        health_error(&["--url", &format!("http://{address}/health")])
+            .contains(&address.to_string())
+    );
     let server = Server::with_capacity(1);
-    assert!(ill(&["--url", &format!("{}/nowhere", server.url())]).contains("404"));
+    assert!(health_error(&["--url", &format!("{}/nowhere", server.url())]).contains("404"));
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_ill_after_the_timeout() {
+fn a_server_without_a_response_is_unhealthy_after_the_timeout() {
     let silent =
         Upstream::start(|connection| connection.head().and_then(|_| connection.head()).map(drop));
-    let line = ill(&["--url", &silent.url(), "--timeout", "100ms"]);
-    assert!(line.contains("no answer in 100ms"), "{line}");
+    let line = health_error(&["--url", &silent.url(), "--timeout", "100ms"]);
+    assert!(line.contains("no response in 100ms"), "{line}");
 }

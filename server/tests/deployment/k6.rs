@@ -1,16 +1,16 @@
-//! `load/k6.js` with the real k6: it passes where limits hold, and fails where they do not.
+//! `load/k6.js` with the real k6: passes when the limits hold, and fails when they do not.
 
 use std::process::{Command, Stdio};
 
-use test_support::{Server, Upstream, parts::part};
+use test_support::{Server, Upstream, programs::installed_program};
 
-/// k6's own code for a threshold that was crossed.
+/// Exit code of k6 for a crossed threshold.
 const THRESHOLD: Option<i32> = Some(99);
 
-/// Runs the script; the code it ends with, and all that it prints.
+/// Runs the script and returns its exit code and output.
 fn k6(url: &str) -> (Option<i32>, String) {
-    let mut command = Command::new(part("k6/bin/k6"));
-    // It would listen on a port of its own, and report home.
+    let mut command = Command::new(installed_program("k6/bin/k6"));
+    // By default k6 listens on a port and sends usage reports.
     command.args([
         "run",
         "--address",
@@ -26,12 +26,11 @@ fn k6(url: &str) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(printed).unwrap())
 }
 
-/// The script must fail, for these thresholds and no other.
-fn fails(url: &str, thresholds: &[&str]) {
+/// Asserts that the script fails with exactly these crossed thresholds.
+fn assert_crossed(url: &str, thresholds: &[&str]) {
     let (code, printed) = k6(url);
     assert_eq!(code, THRESHOLD, "{printed}");
-    // It ends with a line that names them: thresholds on metrics 'refused, tokens_spent' have been
-    // crossed.
+    // The last line names them: thresholds on metrics 'refused, tokens_spent' have been crossed.
     let crossed = printed.split("thresholds on metrics '").nth(1).unwrap();
     let mut crossed: Vec<_> = crossed.split('\'').next().unwrap().split(", ").collect();
     crossed.sort_unstable();
@@ -39,37 +38,37 @@ fn fails(url: &str, thresholds: &[&str]) {
 }
 
 #[test]
-fn it_passes_where_limits_hold() {
+fn passes_when_limits_hold() {
     let server = Server::start(&[]);
     let (code, printed) = k6(&server.url());
     assert_eq!(code, Some(0), "{printed}");
 }
 
 #[test]
-fn it_fails_where_nothing_is_refused() {
+fn fails_when_nothing_is_refused() {
     let server = Server::start(&["--capacity", "4294967295"]);
-    fails(&server.url(), &["refused", "tokens_spent"]);
+    assert_crossed(&server.url(), &["refused", "tokens_spent"]);
 }
 
 #[test]
-fn it_fails_where_more_is_allowed_than_said() {
+fn fails_when_more_is_allowed_than_the_headers_state() {
     let server = Server::start(&["--capacity", "40", "--refill-rate", "1"]);
-    fails(&server.url(), &["tokens_spent"]);
+    assert_crossed(&server.url(), &["tokens_spent"]);
 }
 
 #[test]
-fn it_fails_where_headers_are_missing() {
+fn fails_when_headers_are_missing() {
     let refusal = "HTTP/1.1 429 Too Many Requests\r\nX-RateLimit-Limit: 10\r\nX-RateLimit-Remaining: 0\r\n\
                    X-RateLimit-Reset: 10\r\nContent-Length: 0\r\n\r\n";
-    let without_retry_after = Upstream::answering(refusal);
-    fails(&without_retry_after.url(), &["allowed", "headers_missing"]);
+    let without_retry_after = Upstream::responding(refusal);
+    assert_crossed(&without_retry_after.url(), &["allowed", "headers_missing"]);
 }
 
 #[test]
-fn it_fails_where_answers_are_none_of_ours() {
+fn fails_on_unexpected_responses() {
     let broken =
-        Upstream::answering("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
-    fails(
+        Upstream::responding("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
+    assert_crossed(
         &broken.url(),
         &[
             "allowed",

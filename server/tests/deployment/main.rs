@@ -1,4 +1,4 @@
-//! Deployment files, health check, stress tool, and services behind the gateway.
+//! Deployment files, health check, stress tool, k6 script, and services behind the gateway.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,16 +1,16 @@
-//! A real Flask and a real FastAPI service behind the gateway, unchanged: what they count is what
-//! was allowed.
+//! Unmodified Flask and FastAPI services behind the gateway: they receive exactly the allowed
+//! requests.
 
 use std::{net::IpAddr, process::Command};
 
 use serde_json::{Value, json};
 use test_support::{
     Client, Launch, SLOW, Server,
-    parts::{Service, part},
+    programs::{ExternalService, installed_program},
 };
 
 fn python(program: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(part(program));
+    let mut command = Command::new(installed_program(program));
     command
         .args(args)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/python"));
@@ -18,8 +18,8 @@ fn python(program: &str, args: &[&str]) -> Command {
     command
 }
 
-fn flask() -> Service {
-    Service::start(|address| {
+fn flask() -> ExternalService {
+    ExternalService::start(|address| {
         let listen = address.to_string();
         let trust = [
             "--trusted-proxy",
@@ -34,8 +34,8 @@ fn flask() -> Service {
     })
 }
 
-fn fastapi() -> Service {
-    Service::start(|address| {
+fn fastapi() -> ExternalService {
+    ExternalService::start(|address| {
         let port = address.port().to_string();
         python(
             "python/bin/uvicorn",
@@ -50,18 +50,18 @@ fn fastapi() -> Service {
     })
 }
 
-/// What has reached the service, asked behind the gateway's back.
-fn seen(service: &Service) -> Value {
+/// Numbers of requests that reached the service, queried without the gateway.
+fn received(service: &ExternalService) -> Value {
     Client::connect(service.address, None).get("/seen").json()
 }
 
-/// From an address that no other part of a test has.
+/// Connects from an address that no other part of the test uses.
 fn client(server: &Server, number: u8) -> Client {
     Client::connect(server.address, Some(IpAddr::from([127, 0, 0, number])))
 }
 
-/// Five tokens a client, none of which comes back, and an upload costs three.
-fn gateway(service: &Service) -> Server {
+/// Starts a gateway with five tokens per client and a negligible refill; an upload costs three.
+fn gateway(service: &ExternalService) -> Server {
     let text = format!(
         "capacity = 5\nrefill_rate = {SLOW}\nupstream = '{}'\n[[routes]]\nmethod = 'POST'\npath = '/api/upload'\ncost = 3\n\
          [[routes]]\npath = '/api/more'\nexempt = true\n",
@@ -70,18 +70,18 @@ fn gateway(service: &Service) -> Server {
     Launch::new().config("gateway.toml", &text).start()
 }
 
-fn only_what_is_allowed_arrives(service: &Service) {
+fn only_allowed_requests_arrive(service: &ExternalService) {
     let server = gateway(service);
     let mut first = client(&server, 2);
-    for left in (0..5).rev() {
-        let answer = first.get("/");
+    for remaining in (0..5).rev() {
+        let response = first.get("/");
         assert_eq!(
-            answer.json(),
+            response.json(),
             json!({"from": "127.0.0.2", "message": "Access granted"})
         );
         assert_eq!(
-            (answer.status, answer.limit(), answer.remaining()),
-            (200, 5, left)
+            (response.status, response.limit(), response.remaining()),
+            (200, 5, remaining)
         );
     }
     for _ in 0..7 {
@@ -102,12 +102,15 @@ fn only_what_is_allowed_arrives(service: &Service) {
     assert_eq!(
         second.post("/api/upload", "two").status,
         429,
-        "two tokens are not three"
+        "an upload costs three tokens, two remain"
     );
-    assert_eq!(seen(service), json!({"GET /": 5, "POST /api/upload": 1}));
+    assert_eq!(
+        received(service),
+        json!({"GET /": 5, "POST /api/upload": 1})
+    );
 }
 
-fn requests_and_answers_pass_as_they_are(service: &Service) {
+fn requests_and_responses_pass_unmodified(service: &ExternalService) {
     let server = gateway(service);
     let mut client = client(&server, 4);
     let body = json!({"name": "Grüße", "list": [1, 2.5, null]});
@@ -115,13 +118,13 @@ fn requests_and_answers_pass_as_they_are(service: &Service) {
         ("Content-Type", "application/json"),
         ("X-Request", "as it was"),
     ];
-    let answer = client.request("POST", "/api/submit", &headers, &body.to_string());
+    let response = client.request("POST", "/api/submit", &headers, &body.to_string());
     assert_eq!(
-        (answer.status, answer.json()),
+        (response.status, response.json()),
         (201, json!({"submitted": body}))
     );
-    assert_eq!(answer.header("Location"), Some("/api/data?item=7"));
-    assert_eq!(answer.header("X-Service"), Some("as it was"));
+    assert_eq!(response.header("Location"), Some("/api/data?item=7"));
+    assert_eq!(response.header("X-Service"), Some("as it was"));
     assert_eq!(
         client.get("/api/data?a=1&a=2&b=%26").json()["query"],
         json!({"a": ["1", "2"], "b": ["&"]})
@@ -130,19 +133,19 @@ fn requests_and_answers_pass_as_they_are(service: &Service) {
     assert_eq!(
         (missing.status, missing.remaining()),
         (404, 2),
-        "the service's own 404, and a token spent"
+        "the 404 of the service, which costs a token"
     );
     assert_ne!(missing.header("Content-Type"), None);
 }
 
-fn long_bodies_arrive_whole(service: &Service) {
+fn long_bodies_arrive_complete(service: &ExternalService) {
     let server = gateway(service);
     let body = "0123456789abcdef".repeat(1 << 16);
-    let answer = client(&server, 5).request("POST", "/api/upload", &[], &body);
-    // sha256 of those bytes, by sha256sum.
+    let response = client(&server, 5).request("POST", "/api/upload", &[], &body);
+    // SHA-256 of the body, computed with sha256sum.
     let digest = "aca1cd027e979588d14b877b7b0cb8585ad9fec599eb45801992ee5382b3760f";
     assert_eq!(
-        (answer.status, answer.json()),
+        (response.status, response.json()),
         (200, json!({"bytes": 1 << 20, "sha256": digest}))
     );
 
@@ -150,20 +153,20 @@ fn long_bodies_arrive_whole(service: &Service) {
     chunked
         .send(b"POST /api/upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         .unwrap();
-    for piece in body.as_bytes().chunks(100_000) {
+    for chunk in body.as_bytes().chunks(100_000) {
         chunked
-            .send(&[format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat())
+            .send(&[format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat())
             .unwrap();
     }
     chunked.send(b"0\r\n\r\n").unwrap();
     assert_eq!(
         chunked.read().unwrap().json(),
-        answer.json(),
-        "and without a length"
+        response.json(),
+        "the same body without Content-Length"
     );
 }
 
-fn answers_come_as_they_are_written(service: &Service) {
+fn responses_are_streamed(service: &ExternalService) {
     let server = gateway(service);
     let mut client = client(&server, 7);
     client
@@ -173,7 +176,7 @@ fn answers_come_as_they_are_written(service: &Service) {
     assert_eq!((head.status, head.remaining()), (200, 4));
     assert_eq!(head.header("Content-Length"), None);
     assert_eq!(client.chunk().unwrap().unwrap(), b"first\n");
-    // Only this lets the service write the rest.
+    // The service writes the rest only after this request.
     let mut other = server.client();
     other
         .send(b"POST /api/more HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
@@ -183,31 +186,31 @@ fn answers_come_as_they_are_written(service: &Service) {
     assert_eq!(client.chunk().unwrap(), None);
 }
 
-fn a_service_that_is_gone_is_a_502(service: Service) {
+fn a_stopped_service_is_502(service: ExternalService) {
     let server = gateway(&service);
     assert_eq!(client(&server, 8).get("/").status, 200);
     drop(service);
-    let answer = client(&server, 8).get("/");
-    assert_eq!(answer.status, 502);
+    let response = client(&server, 8).get("/");
+    assert_eq!(response.status, 502);
 }
 
-fn all(start: impl Fn() -> Service) {
-    only_what_is_allowed_arrives(&start());
+fn run_all(start: impl Fn() -> ExternalService) {
+    only_allowed_requests_arrive(&start());
     let service = start();
-    requests_and_answers_pass_as_they_are(&service);
-    long_bodies_arrive_whole(&service);
-    answers_come_as_they_are_written(&service);
-    a_service_that_is_gone_is_a_502(service);
+    requests_and_responses_pass_unmodified(&service);
+    long_bodies_arrive_complete(&service);
+    responses_are_streamed(&service);
+    a_stopped_service_is_502(service);
 }
 
 #[test]
 fn flask_behind_the_gateway() {
-    all(flask);
+    run_all(flask);
 }
 
 #[test]
 fn fastapi_behind_the_gateway() {
-    all(fastapi);
+    run_all(fastapi);
 }
 
 #[test]
@@ -229,6 +232,6 @@ fn both_behind_one_gateway_by_path() {
     ] {
         assert_eq!(server.get(path).status, status, "{path}");
     }
-    assert_eq!(seen(&flask), json!({"GET /": 2}));
-    assert_eq!(seen(&fastapi), json!({"GET /api/data": 2}));
+    assert_eq!(received(&flask), json!({"GET /": 2}));
+    assert_eq!(received(&fastapi), json!({"GET /api/data": 2}));
 }

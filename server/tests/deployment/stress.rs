@@ -1,11 +1,11 @@
-//! `tollgate stress`: the transcript, byte for byte, and the report of a real load.
+//! `tollgate stress`: the exact transcript, and the report of a load.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use test_support::{PATIENCE, SLOW, Server};
+use test_support::{SLOW, Server, TEST_TIMEOUT};
 
 fn stress(url: &str, args: &[&str]) -> Command {
     let mut command = Command::new(test_support::server::binary());
@@ -33,17 +33,18 @@ fn line(number: usize, allowed: bool) -> String {
     }
 }
 
-/// What the tool prints when exactly these of `total` are allowed.
+/// Expected output for `total` requests of which `allowed` selects the allowed ones.
 fn transcript(total: usize, allowed: impl Fn(usize) -> bool) -> String {
     (1..=total)
         .map(|number| line(number, allowed(number)))
         .collect()
 }
 
-/// What the tool prints as it is; `None` as soon as it is so late that a fourth token may have
-/// dripped in.
+/// Output of a run with default flags; `None` if the run is so late that a fourth token may have
+/// been refilled.
 ///
-/// Sixteen small delays that add up to 0.2 s do that, and they are the machine's, not the tool's.
+/// Sixteen small delays that add up to 0.2 s are enough. They are caused by the machine, not by the
+/// tool.
 fn default_run() -> Option<String> {
     let server = Server::start(&[]);
     let started = Instant::now();
@@ -61,7 +62,10 @@ fn default_run() -> Option<String> {
         }
     }
     assert!(child.wait().unwrap().success());
-    assert!(started.elapsed() >= PAUSE * 19, "a pause after each answer");
+    assert!(
+        started.elapsed() >= PAUSE * 19,
+        "expected a pause after each response"
+    );
     Some(printed)
 }
 
@@ -71,7 +75,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 fn against_a_fresh_default_server_01_to_12_and_16_are_allowed() {
     let expected = transcript(20, |number| number <= 12 || number == 16);
     let started = Instant::now();
-    while started.elapsed() < 3 * PATIENCE {
+    while started.elapsed() < 3 * TEST_TIMEOUT {
         if let Some(printed) = default_run() {
             assert_eq!(printed, expected);
             return;
@@ -81,14 +85,14 @@ fn against_a_fresh_default_server_01_to_12_and_16_are_allowed() {
 }
 
 #[test]
-fn the_number_of_requests_and_the_pause_are_flags() {
+fn flags_set_the_number_of_requests_and_the_pause() {
     let server = Server::with_capacity(3);
     let started = Instant::now();
     let output = run(&server.url(), &["--total", "5", "--interval", "0"]);
     assert!(started.elapsed() < Duration::from_secs(10));
     assert!(
         output.status.success(),
-        "refusals are what it shows, no failure of its own"
+        "refused requests are no failure of the tool"
     );
     assert_eq!(text(&output.stdout), transcript(5, |number| number <= 3));
 
@@ -97,7 +101,7 @@ fn the_number_of_requests_and_the_pause_are_flags() {
     assert_eq!(
         text(&output.stdout),
         transcript(120, |_| true),
-        "three digits from 100 on"
+        "numbers from 100 on have three digits"
     );
 
     let started = Instant::now();
@@ -105,12 +109,12 @@ fn the_number_of_requests_and_the_pause_are_flags() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(
         started.elapsed() >= Duration::from_millis(300),
-        "seconds, fractions allowed"
+        "the interval is in seconds, with fractions"
     );
 }
 
 #[test]
-fn without_a_server_it_says_so() {
+fn a_missing_server_is_an_error_with_its_address() {
     // A port that was free a moment ago.
     let address = TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -163,7 +167,7 @@ fn a_load_reports_rate_allowed_refused_and_percentiles() {
         let line = report.lines().find(|line| line.contains(word));
         let line = line.unwrap_or_else(|| panic!("no {word} in {report}"));
         let (before, after) = line.split_once(word).unwrap();
-        // The number beside the word, on whichever side the report puts it.
+        // The number may stand before or after the word.
         let after = after.trim_start_matches([':', ' ', '=']);
         let before = before
             .trim_end()
@@ -175,7 +179,7 @@ fn a_load_reports_rate_allowed_refused_and_percentiles() {
         let found = [digits(after), digits(before)];
         let number = found.iter().find(|digits| !digits.is_empty());
         number
-            .unwrap_or_else(|| panic!("no number of {word} in {line}"))
+            .unwrap_or_else(|| panic!("no number for {word} in {line}"))
             .parse()
             .unwrap()
     };

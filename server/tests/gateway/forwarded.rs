@@ -1,13 +1,13 @@
-//! What an upstream is told of where a request came from, and which headers end at the gateway.
+//! Forwarding headers and hop-by-hop headers.
 
-use test_support::upstream::Seen;
+use test_support::upstream::ReceivedRequest;
 use test_support::{Client, SLOW, Server, Upstream};
 
-/// What reaches the upstream of a request with these headers from 127.0.0.1.
-fn passed(flags: &[&str], headers: &[(&str, &str)]) -> Seen {
-    let upstream = Upstream::saying("hello");
+/// Returns the request that the upstream receives for one with these headers from 127.0.0.1.
+fn received(flags: &[&str], headers: &[(&str, &str)]) -> ReceivedRequest {
+    let upstream = Upstream::with_body("hello");
     let url = upstream.url();
-    let basic = [
+    let basic_flags = [
         "--upstream",
         &url,
         "--capacity",
@@ -15,34 +15,34 @@ fn passed(flags: &[&str], headers: &[(&str, &str)]) -> Seen {
         "--refill-rate",
         SLOW,
     ];
-    let server = Server::start(&[&basic, flags].concat());
+    let server = Server::start(&[&basic_flags, flags].concat());
     let response = server.client().get_with("/", headers);
     assert_eq!(response.status, 200, "{response:?}");
-    upstream.only()
+    upstream.single_request()
 }
 
-/// The four headers that tell of it.
-fn told(seen: &Seen) -> [Option<&str>; 4] {
+/// Values of the four forwarding headers.
+fn forwarding_headers(request: &ReceivedRequest) -> [Option<&str>; 4] {
     [
         "X-Forwarded-For",
         "X-Forwarded-Proto",
         "X-Forwarded-Host",
         "Forwarded",
     ]
-    .map(|name| seen.header(name))
+    .map(|name| request.header(name))
 }
 
 const OWN: &str = "for=127.0.0.1;host=\"localhost\";proto=http";
 
 #[test]
-fn a_stranger_says_nothing_of_itself() {
+fn forwarding_headers_of_an_untrusted_peer_are_removed() {
     let direct = [
         Some("127.0.0.1"),
         Some("http"),
         Some("localhost"),
         Some(OWN),
     ];
-    assert_eq!(told(&passed(&[], &[])), direct);
+    assert_eq!(forwarding_headers(&received(&[], &[])), direct);
     let forged = [
         ("X-Forwarded-For", "192.0.2.1"),
         ("X-Forwarded-For", "192.0.2.2"),
@@ -58,20 +58,20 @@ fn a_stranger_says_nothing_of_itself() {
         ("X_Real_IP", "192.0.2.1"),
         ("Connection", "X-Forwarded-For, Forwarded, Host"),
     ];
-    let seen = passed(&[], &forged);
-    assert_eq!(told(&seen), direct);
+    let request = received(&[], &forged);
+    assert_eq!(forwarding_headers(&request), direct);
     assert!(
-        !seen.head.contains("192.0.2")
-            && !seen.head.contains("443")
-            && !seen.head.contains("admin"),
+        !request.head.contains("192.0.2")
+            && !request.head.contains("443")
+            && !request.head.contains("admin"),
         "{}",
-        seen.head
+        request.head
     );
-    let elsewhere = passed(&["--trust-proxy", "10.0.0.0/8"], &forged);
+    let untrusted = received(&["--trust-proxy", "10.0.0.0/8"], &forged);
     assert_eq!(
-        told(&elsewhere),
+        forwarding_headers(&untrusted),
         direct,
-        "trust in others is no trust in this one"
+        "other networks are trusted, this peer is not"
     );
 }
 
@@ -106,7 +106,7 @@ fn a_trusted_proxys_chain_is_continued() {
             "192.0.2.1, 127.0.0.1",
             format!("for=192.0.2.1, {OWN}"),
         ),
-        // One of them is forged, and nobody knows which: then the proxy is the client.
+        // One of the headers is forged, and it is unknown which: the proxy counts as the client.
         (
             &[
                 ("X-Forwarded-For", "192.0.2.1"),
@@ -116,33 +116,37 @@ fn a_trusted_proxys_chain_is_continued() {
             OWN.to_owned(),
         ),
     ] {
-        let seen = passed(&trust, headers);
-        assert_eq!(seen.header("X-Forwarded-For"), Some(chain), "{headers:?}");
+        let request = received(&trust, headers);
         assert_eq!(
-            seen.header("Forwarded"),
+            request.header("X-Forwarded-For"),
+            Some(chain),
+            "{headers:?}"
+        );
+        assert_eq!(
+            request.header("Forwarded"),
             Some(forwarded.as_str()),
             "{headers:?}"
         );
     }
-    let said = [
+    let sent = [
         ("X-Forwarded-Proto", "https"),
         ("X-Forwarded-Host", "site.example"),
         ("X-Real-IP", "192.0.2.1"),
     ];
-    let seen = passed(&trust, &said);
-    said.iter()
-        .for_each(|(name, value)| assert_eq!(seen.header(name), Some(*value)));
-    let seen = passed(&trust, &[("X_Forwarded_For", "192.0.2.1")]);
+    let request = received(&trust, &sent);
+    sent.iter()
+        .for_each(|(name, value)| assert_eq!(request.header(name), Some(*value)));
+    let request = received(&trust, &[("X_Forwarded_For", "192.0.2.1")]);
     assert!(
-        !seen.head.contains("192.0.2.1"),
-        "no proxy writes it that way: {}",
-        seen.head
+        !request.head.contains("192.0.2.1"),
+        "proxies do not spell the header with `_`: {}",
+        request.head
     );
 }
 
 #[test]
-fn a_gateway_behind_a_gateway_knows_the_client() {
-    let upstream = Upstream::saying("hello");
+fn a_gateway_behind_a_gateway_identifies_the_client() {
+    let upstream = Upstream::with_body("hello");
     let url = upstream.url();
     let inner = Server::start(&[
         "--upstream",
@@ -159,12 +163,15 @@ fn a_gateway_behind_a_gateway_knows_the_client() {
     assert_eq!(
         outer.client_from("127.0.0.2").get("/").status,
         429,
-        "the inner one has a bucket for each client"
+        "the inner gateway has a bucket for each client"
     );
     assert_eq!(outer.client_from("127.0.0.3").get("/").status, 200);
-    let seen = &upstream.requests()[1];
-    assert_eq!(seen.header("X-Forwarded-For"), Some("127.0.0.3, 127.0.0.1"));
-    let via: Vec<_> = seen
+    let request = &upstream.requests()[1];
+    assert_eq!(
+        request.header("X-Forwarded-For"),
+        Some("127.0.0.3, 127.0.0.1")
+    );
+    let via: Vec<_> = request
         .head
         .lines()
         .filter(|line| line.to_lowercase().starts_with("via:"))
@@ -173,8 +180,8 @@ fn a_gateway_behind_a_gateway_knows_the_client() {
 }
 
 #[test]
-fn headers_of_one_connection_end_here() {
-    let hops = [
+fn hop_by_hop_headers_are_removed() {
+    let hop_by_hop = [
         ("Connection", "close, X-Secret-Hop, keep-alive"),
         ("X-Secret-Hop", "1"),
         ("Keep-Alive", "timeout=5"),
@@ -186,23 +193,23 @@ fn headers_of_one_connection_end_here() {
         ("Upgrade", "h2c"),
         ("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"),
     ];
-    let seen = passed(&[], &hops);
-    for (name, _) in hops
+    let request = received(&[], &hop_by_hop);
+    for (name, _) in hop_by_hop
         .iter()
         .filter(|(name, _)| !["TE", "Connection"].contains(name))
     {
-        assert_eq!(seen.header(name), None, "{name}");
+        assert_eq!(request.header(name), None, "{name}");
     }
-    assert_eq!(seen.header("TE"), Some("trailers"));
-    assert_eq!(seen.header("Connection"), Some("te"));
-    assert_eq!(seen.header("Via"), Some("1.1 tollgate"));
-    let plain = passed(&[], &[("TE", "gzip"), ("Via", "1.1 before")]);
+    assert_eq!(request.header("TE"), Some("trailers"));
+    assert_eq!(request.header("Connection"), Some("te"));
+    assert_eq!(request.header("Via"), Some("1.1 tollgate"));
+    let plain = received(&[], &[("TE", "gzip"), ("Via", "1.1 before")]);
     assert_eq!(
         (plain.header("TE"), plain.header("Connection")),
         (None, None)
     );
 
-    let upstream = Upstream::answering(
+    let upstream = Upstream::responding(
         "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: x\r\n\
          Proxy-Authenticate: Basic\r\nUpgrade: h2c\r\nX-Kept: 1\r\nTrailer: X-End\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     );
@@ -225,6 +232,6 @@ fn headers_of_one_connection_end_here() {
     assert_eq!(
         client.request("GET", "/health", &[], "").status,
         200,
-        "and the connection goes on"
+        "the connection stays usable"
     );
 }

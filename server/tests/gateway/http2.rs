@@ -1,4 +1,4 @@
-//! HTTP/2 on either side of the gateway.
+//! HTTP/2 between client and gateway, and between gateway and upstream.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,12 +18,12 @@ use tokio::sync::mpsc;
 
 type Body = BoxBody<Bytes, Infallible>;
 
-fn whole(text: &str) -> Body {
+fn full(text: &str) -> Body {
     Full::new(Bytes::from(text.to_owned())).boxed()
 }
 
-/// A body that comes when the other end of the channel sends it.
-fn pieces() -> (mpsc::UnboundedSender<Frame<Bytes>>, Body) {
+/// Body whose frames are sent through a channel.
+fn channel_body() -> (mpsc::UnboundedSender<Frame<Bytes>>, Body) {
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let frames =
         futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx).map(|frame| frame.map(Ok)));
@@ -53,8 +53,8 @@ async fn text(response: Response<Incoming>) -> String {
 }
 
 #[tokio::test]
-async fn http_2_becomes_http_1_1() {
-    let upstream = Upstream::answering(
+async fn http_2_requests_are_forwarded_as_http_1_1() {
+    let upstream = Upstream::responding(
         "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nX-Own: 1\r\nContent-Length: 5\r\n\r\nhello",
     );
     let server = Server::gateway(&upstream.url());
@@ -62,7 +62,7 @@ async fn http_2_becomes_http_1_1() {
     let request = Request::post("http://site.example:81/a?b")
         .header("te", "trailers")
         .header("x-own", "2")
-        .body(whole("data"));
+        .body(full("data"));
     let response = sender.send_request(request.unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(
@@ -74,25 +74,23 @@ async fn http_2_becomes_http_1_1() {
     );
     assert!(!response.headers().contains_key("keep-alive"));
     assert_eq!(text(response).await, "hello");
-    let seen = upstream.only();
-    assert_eq!(seen.request_line(), "POST /a?b HTTP/1.1");
+    let request = upstream.single_request();
+    assert_eq!(request.request_line(), "POST /a?b HTTP/1.1");
     assert_eq!(
-        (seen.header("Host"), seen.header("X-Forwarded-Host")),
+        (request.header("Host"), request.header("X-Forwarded-Host")),
         (Some("site.example:81"), Some("site.example:81"))
     );
     assert_eq!(
-        (seen.header("Via"), seen.header("X-Own")),
+        (request.header("Via"), request.header("X-Own")),
         (Some("2.0 tollgate"), Some("2"))
     );
-    assert_eq!(seen.body, b"data");
+    assert_eq!(request.body, b"data");
 
     let streams = (0..100).map(|_| {
         let mut sender = sender.clone();
         tokio::spawn(async move {
             sender.ready().await.unwrap();
-            let request = Request::get("http://site.example/")
-                .body(whole(""))
-                .unwrap();
+            let request = Request::get("http://site.example/").body(full("")).unwrap();
             text(sender.send_request(request).await.unwrap()).await
         })
     });
@@ -103,35 +101,35 @@ async fn http_2_becomes_http_1_1() {
 }
 
 #[tokio::test]
-async fn a_stream_that_the_client_takes_back_ends_the_request_to_the_upstream() {
+async fn a_stream_reset_by_the_client_cancels_the_request_to_the_upstream() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;
-        connection.wait_for_end()
+        connection.wait_for_close()
     });
     let mut server = Server::gateway(&upstream.url());
     let mut sender = client(&server).await;
-    let answer =
-        tokio::spawn(sender.send_request(Request::get("http://a/").body(whole("")).unwrap()));
+    let response =
+        tokio::spawn(sender.send_request(Request::get("http://a/").body(full("")).unwrap()));
     while upstream.requests().is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    answer.abort();
-    let ended = tokio::task::spawn_blocking(move || upstream.wait_for_ends(1));
-    ended.await.unwrap();
+    response.abort();
+    let closed = tokio::task::spawn_blocking(move || upstream.wait_for_closed(1));
+    closed.await.unwrap();
     server.assert_healthy();
 }
 
 #[tokio::test]
-async fn an_answer_that_is_cut_is_no_whole_answer() {
+async fn a_truncated_response_resets_the_stream() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;
         connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
     });
     let server = Server::gateway(&upstream.url());
     let mut sender = client(&server).await;
-    // A reset may overtake what was sent before it.
+    // A reset may overtake data that was sent before it.
     if let Ok(response) = sender
-        .send_request(Request::get("http://a/").body(whole("")).unwrap())
+        .send_request(Request::get("http://a/").body(full("")).unwrap())
         .await
     {
         assert_eq!(response.status(), StatusCode::OK);
@@ -141,14 +139,18 @@ async fn an_answer_that_is_cut_is_no_whole_answer() {
         );
     }
     let health = sender
-        .send_request(Request::get("http://a/health").body(whole("")).unwrap())
+        .send_request(Request::get("http://a/health").body(full("")).unwrap())
         .await
         .unwrap();
-    assert_eq!(health.status(), StatusCode::OK, "other streams go on");
+    assert_eq!(
+        health.status(),
+        StatusCode::OK,
+        "other streams are not affected"
+    );
 }
 
 #[tokio::test]
-async fn a_length_that_is_not_kept_never_ends_well() {
+async fn a_body_longer_than_its_content_length_is_refused() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -157,36 +159,38 @@ async fn a_length_that_is_not_kept_never_ends_well() {
     let mut sender = client(&server).await;
     let request = Request::post("http://a/")
         .header("content-length", "3")
-        .body(whole("too long"))
+        .body(full("too long"))
         .unwrap();
-    let answer = sender.send_request(request).await;
-    assert!(answer.is_err() || answer.unwrap().status() == StatusCode::BAD_REQUEST);
+    let response = sender.send_request(request).await;
+    assert!(response.is_err() || response.unwrap().status() == StatusCode::BAD_REQUEST);
     assert_eq!(
         upstream.requests().len(),
         0,
-        "what is longer than it says is no request"
+        "the upstream receives no such request"
     );
     server.assert_healthy();
 }
 
 type Heads = Arc<Mutex<Vec<(String, Version, HeaderMap)>>>;
 
-/// An upstream that speaks nothing but HTTP/2, and sends back what comes, piece by piece, with a
-/// trailer behind it.
+/// Starts an upstream that speaks only HTTP/2 and echoes the body frame by frame, followed by a
+/// trailer. Returns its address and the request heads that it receives.
 async fn http2_upstream() -> (SocketAddr, Heads) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let heads = Heads::default();
-    let kept = Arc::clone(&heads);
+    let recorded = Arc::clone(&heads);
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let kept = Arc::clone(&kept);
+            let recorded = Arc::clone(&recorded);
             let echo = service_fn(move |request: Request<Incoming>| {
                 let (parts, body) = request.into_parts();
-                kept.lock()
-                    .unwrap()
-                    .push((parts.uri.to_string(), parts.version, parts.headers));
+                recorded.lock().unwrap().push((
+                    parts.uri.to_string(),
+                    parts.version,
+                    parts.headers,
+                ));
                 let trailers =
                     HeaderMap::from_iter([("x-end".parse().unwrap(), "1".parse().unwrap())]);
                 let body = body.with_trailers(async move { Some(Ok(trailers)) });
@@ -200,12 +204,12 @@ async fn http2_upstream() -> (SocketAddr, Heads) {
 }
 
 #[tokio::test]
-async fn http_2_goes_on_as_http_2_with_bodies_both_ways_at_once() {
+async fn h2c_upstreams_get_http_2_with_concurrent_bodies_in_both_directions() {
     let (address, heads) = http2_upstream().await;
     let server = Server::gateway(&format!("h2c://{address}"));
     let mut sender = client(&server).await;
-    let (pieces, body) = pieces();
-    // As gRPC does: the client waits for the header of the answer before it sends anything.
+    let (frames, body) = channel_body();
+    // As in gRPC, the client waits for the response head before it sends any data.
     let request = Request::post("http://site.example/call")
         .header("te", "trailers")
         .body(body)
@@ -213,22 +217,34 @@ async fn http_2_goes_on_as_http_2_with_bodies_both_ways_at_once() {
     let response = sender.send_request(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert!(response.headers().contains_key("x-ratelimit-remaining"));
-    let mut answer = response.into_body();
+    let mut response_body = response.into_body();
     for text in ["one", "two", "three"] {
-        pieces.send(Frame::data(Bytes::from(text))).unwrap();
+        frames.send(Frame::data(Bytes::from(text))).unwrap();
         assert_eq!(
-            answer.frame().await.unwrap().unwrap().into_data().unwrap(),
+            response_body
+                .frame()
+                .await
+                .unwrap()
+                .unwrap()
+                .into_data()
+                .unwrap(),
             text
         );
     }
-    drop(pieces);
-    let end = loop {
-        match answer.frame().await.unwrap().unwrap().into_trailers() {
+    drop(frames);
+    let trailers = loop {
+        match response_body
+            .frame()
+            .await
+            .unwrap()
+            .unwrap()
+            .into_trailers()
+        {
             Ok(trailers) => break trailers,
             Err(data) => assert!(data.data_ref().unwrap().is_empty()),
         }
     };
-    assert_eq!(end["x-end"], "1");
+    assert_eq!(trailers["x-end"], "1");
     let (uri, version, headers) = heads.lock().unwrap()[0].clone();
     assert_eq!(
         (uri, version),
@@ -242,7 +258,7 @@ async fn http_2_goes_on_as_http_2_with_bodies_both_ways_at_once() {
         )
     );
     assert!(!headers.contains_key("host"));
-    // And for HTTP/1.1 as well.
+    // Requests over HTTP/1.1 are forwarded as HTTP/2, too.
     let stream = TcpStream::connect(server.address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -250,7 +266,7 @@ async fn http_2_goes_on_as_http_2_with_bodies_both_ways_at_once() {
     tokio::spawn(connection);
     let request = Request::post("/")
         .header("host", "a")
-        .body(whole("data"))
+        .body(full("data"))
         .unwrap();
     assert_eq!(
         text(sender.send_request(request).await.unwrap()).await,
@@ -259,24 +275,24 @@ async fn http_2_goes_on_as_http_2_with_bodies_both_ways_at_once() {
 }
 
 #[tokio::test]
-async fn a_body_has_its_bound_over_http_2_too() {
+async fn request_bodies_over_http_2_are_limited_in_size_and_time() {
     let (address, _) = http2_upstream().await;
     let text = format!(
         "capacity = 100\nrefill_rate = {SLOW}\nupstream = 'h2c://{address}'\n[connections]\nmax_body_bytes = 100\nbody_timeout = '500ms'\n"
     );
     let mut server = Launch::new().config("gateway.toml", &text).start();
     let mut sender = client(&server).await;
-    let (pieces, body) = pieces();
+    let (frames, body) = channel_body();
     let response = sender
         .send_request(Request::post("http://a/").body(body).unwrap())
         .await
         .unwrap();
-    let mut answer = response.into_body();
-    pieces
+    let mut response_body = response.into_body();
+    frames
         .send(Frame::data(Bytes::from(vec![b'x'; 100])))
         .unwrap();
     assert_eq!(
-        answer
+        response_body
             .frame()
             .await
             .unwrap()
@@ -286,19 +302,19 @@ async fn a_body_has_its_bound_over_http_2_too() {
             .len(),
         100
     );
-    let _ = pieces.send(Frame::data(Bytes::from("x")));
+    let _ = frames.send(Frame::data(Bytes::from("x")));
     assert!(
-        answer.frame().await.unwrap().is_err(),
-        "what is too long ends the stream"
+        response_body.frame().await.unwrap().is_err(),
+        "a body above the limit resets the stream"
     );
-    let (_silent, body) = self::pieces();
+    let (_silent, body) = channel_body();
     let response = sender
         .send_request(Request::post("http://a/").body(body).unwrap())
         .await
         .unwrap();
     assert!(
         response.into_body().collect().await.is_err(),
-        "and so does what never comes"
+        "a body that never arrives resets the stream"
     );
     server.assert_healthy();
 }

@@ -1,4 +1,4 @@
-//! Gateway: proxying, streaming, upgrades, and faults of upstreams.
+//! Gateway: proxying, streaming, upgrades and upstream failures.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,10 +7,10 @@
     reason = "a test fails by panicking"
 )]
 
-mod crowd;
-mod faults;
+mod failures;
 mod forwarded;
 mod http2;
+mod idle_clients;
 mod proxy;
 mod smuggling;
 mod streaming;

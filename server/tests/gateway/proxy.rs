@@ -1,12 +1,12 @@
-//! In front of an upstream: what is allowed goes there and comes back as it was, what is refused
-//! never leaves.
+//! Forwarding: allowed requests and their responses pass unmodified, refused requests are not
+//! forwarded.
 
 use test_support::http::encode;
 use test_support::{Client, Launch, SLOW, Server, Upstream};
 
 #[test]
-fn request_and_answer_pass_untouched() {
-    let upstream = Upstream::answering(
+fn request_and_response_pass_unmodified() {
+    let upstream = Upstream::responding(
         "HTTP/1.1 207 Multi-Status\r\nContent-Type: text/x-odd\r\nX-Own: one\r\nX-Own: two\r\nSet-Cookie: a=b\r\n\
          Server: upstream\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 5\r\n\r\nhello",
     );
@@ -46,24 +46,25 @@ fn request_and_answer_pass_untouched() {
         (1_000_000, 999_999)
     );
     assert!(response.reset() > 0);
-    let seen = upstream.only();
+    let request = upstream.single_request();
     assert_eq!(
-        seen.request_line(),
+        request.request_line(),
         "PATCH /a//b/../%7Ec?q=1&q=%20 HTTP/1.1"
     );
-    assert_eq!(seen.body, b"the body");
+    assert_eq!(request.body, b"the body");
     for (name, value) in headers
         .iter()
         .chain(&[("Host", "localhost"), ("Content-Length", "8")])
     {
-        assert_eq!(seen.header(name), Some(*value), "{name}");
+        assert_eq!(request.header(name), Some(*value), "{name}");
     }
 }
 
 #[test]
-fn an_upstreams_own_limits_give_way_to_ours() {
-    let upstream =
-        Upstream::answering("HTTP/1.1 200 OK\r\nX-RateLimit-Limit: 3\r\nContent-Length: 0\r\n\r\n");
+fn limit_headers_of_the_gateway_replace_those_of_the_upstream() {
+    let upstream = Upstream::responding(
+        "HTTP/1.1 200 OK\r\nX-RateLimit-Limit: 3\r\nContent-Length: 0\r\n\r\n",
+    );
     let server = Server::gateway(&upstream.url());
     let response = server.get("/");
     assert_eq!(response.limit(), 1_000_000);
@@ -79,7 +80,7 @@ fn an_upstreams_own_limits_give_way_to_ours() {
 
 #[test]
 fn a_refused_request_never_reaches_the_upstream() {
-    let upstream = Upstream::saying("hello");
+    let upstream = Upstream::with_body("hello");
     let server = Server::start(&[
         "--upstream",
         &upstream.url(),
@@ -97,23 +98,24 @@ fn a_refused_request_never_reaches_the_upstream() {
         assert_eq!(response.json()["error"], "Too Many Requests");
         assert!(response.number("Retry-After") > 0);
     }
-    // The body of a refused request is not even asked for.
+    // The server sends no 100 Continue for a refused request.
     client
         .send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
         .unwrap();
     assert_eq!(client.read().unwrap().status, 429);
-    let seen = upstream.requests();
-    assert_eq!(seen.len(), 2);
+    let requests = upstream.requests();
+    assert_eq!(requests.len(), 2);
     assert!(
-        seen.iter()
+        requests
+            .iter()
             .all(|request| !String::from_utf8_lossy(&request.body).contains("never"))
     );
-    assert_eq!(upstream.connections(), 1, "and connections are used again");
+    assert_eq!(upstream.connections(), 1, "the connection is reused");
 }
 
 #[test]
-fn costs_exemptions_and_keys_count_before_the_upstream() {
-    let upstream = Upstream::saying("hello");
+fn costs_exemptions_and_api_keys_apply_before_forwarding() {
+    let upstream = Upstream::with_body("hello");
     let text = format!(
         "capacity = 10\nrefill_rate = {SLOW}\nupstream = '{}'\nclient = {{ header = 'X-API-Key' }}\napi_keys = ['k']\n\
          [[routes]]\npath = '/dear'\ncost = 6\n[[routes]]\nmethod = 'GET'\npath = '/free'\nexempt = true\n",
@@ -137,14 +139,14 @@ fn costs_exemptions_and_keys_count_before_the_upstream() {
     assert_eq!(
         get("/api/upload").remaining(),
         3,
-        "the built-in endpoints and their costs are not there"
+        "a gateway has no built-in endpoints with their costs"
     );
     assert_eq!(upstream.requests().len(), 3);
 }
 
 #[test]
-fn a_route_in_another_spelling_costs_the_same() {
-    let upstream = Upstream::saying("hello");
+fn the_cost_of_a_route_applies_to_all_spellings_of_its_path() {
+    let upstream = Upstream::with_body("hello");
     let text = format!(
         "capacity = 1000\nrefill_rate = {SLOW}\nupstream = '{}'\n[[routes]]\npath = '/dear/one'\ncost = 100\n\
          [[routes]]\npath = '/free'\nexempt = true\n",
@@ -152,7 +154,7 @@ fn a_route_in_another_spelling_costs_the_same() {
     );
     let server = Launch::new().config("gateway.toml", &text).start();
     let mut client = server.client();
-    let mut left = 1000;
+    let mut remaining = 1000;
     for spelling in [
         "/dear/one",
         "/dear/%6fne",
@@ -162,20 +164,20 @@ fn a_route_in_another_spelling_costs_the_same() {
         "/dear%2Fone",
         "/dear/one?a=/b",
     ] {
-        left -= 100;
-        assert_eq!(client.get(spelling).remaining(), left, "{spelling}");
+        remaining -= 100;
+        assert_eq!(client.get(spelling).remaining(), remaining, "{spelling}");
     }
-    // Who decodes what we do not must not be let through for nothing.
-    assert_eq!(client.get("/x/../free").remaining(), left - 1);
-    assert_eq!(client.get("/dear/one%").remaining(), left - 2);
+    // An upstream may normalise paths that the gateway does not: such a path must not be exempt.
+    assert_eq!(client.get("/x/../free").remaining(), remaining - 1);
+    assert_eq!(client.get("/dear/one%").remaining(), remaining - 2);
 }
 
 #[test]
 fn the_longest_prefix_wins() {
     let (root, api, deep) = (
-        Upstream::saying("root"),
-        Upstream::saying("api"),
-        Upstream::saying("deep"),
+        Upstream::with_body("root"),
+        Upstream::with_body("api"),
+        Upstream::with_body("deep"),
     );
     let text = format!(
         "capacity = 1000\nupstream = '{}'\n[[upstreams]]\nprefix = '/api'\nurl = '{}'\n\
@@ -203,8 +205,8 @@ fn the_longest_prefix_wins() {
 }
 
 #[test]
-fn what_is_our_own_stays_ours() {
-    let upstream = Upstream::saying("upstream");
+fn endpoints_of_the_server_are_not_forwarded() {
+    let upstream = Upstream::with_body("upstream");
     let text = format!(
         "capacity = 5\nrefill_rate = {SLOW}\n[[upstreams]]\nprefix = '/api'\nurl = '{}'\n",
         upstream.url()
@@ -230,15 +232,18 @@ fn what_is_our_own_stays_ours() {
         );
     }
     assert_eq!(server.get("/api/data").remaining(), 0);
-    assert_eq!(upstream.only().request_line(), "GET /api/data HTTP/1.1");
+    assert_eq!(
+        upstream.single_request().request_line(),
+        "GET /api/data HTTP/1.1"
+    );
 }
 
 #[test]
-fn an_answer_without_a_body_ends_with_its_header() {
+fn a_response_without_a_body_ends_with_its_head() {
     let upstream = Upstream::start(|connection| {
         loop {
-            let seen = connection.request()?;
-            let status = if seen.request_line().starts_with("HEAD") {
+            let request = connection.request()?;
+            let status = if request.request_line().starts_with("HEAD") {
                 "200 OK"
             } else {
                 "304 Not Modified"
@@ -263,23 +268,23 @@ fn an_answer_without_a_body_ends_with_its_header() {
 }
 
 #[test]
-fn a_target_that_names_its_host_goes_by_that() {
-    let upstream = Upstream::saying("hello");
+fn the_authority_of_an_absolute_target_overrides_host() {
+    let upstream = Upstream::with_body("hello");
     let server = Server::gateway(&upstream.url());
     let mut client = Client::connect(server.address, None);
     client
         .send(b"GET http://named.example:81/x?y HTTP/1.1\r\nHost: other.example\r\n\r\n")
         .unwrap();
     assert_eq!(client.read().unwrap().status, 200);
-    let seen = upstream.only();
-    assert_eq!(seen.request_line(), "GET /x?y HTTP/1.1");
-    assert_eq!(seen.header("Host"), Some("named.example:81"));
-    assert_eq!(seen.header("X-Forwarded-Host"), Some("named.example:81"));
+    let request = upstream.single_request();
+    assert_eq!(request.request_line(), "GET /x?y HTTP/1.1");
+    assert_eq!(request.header("Host"), Some("named.example:81"));
+    assert_eq!(request.header("X-Forwarded-Host"), Some("named.example:81"));
 }
 
 #[test]
-fn an_old_client_is_served_too() {
-    let upstream = Upstream::answering(
+fn http_1_0_clients_are_served() {
+    let upstream = Upstream::responding(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     );
     let server = Server::gateway(&upstream.url());
@@ -287,11 +292,11 @@ fn an_old_client_is_served_too() {
     client.send(b"GET / HTTP/1.0\r\n\r\n").unwrap();
     let response = client.read().unwrap();
     assert_eq!((response.status, response.text().as_str()), (200, "hello"));
-    let seen = upstream.only();
-    assert_eq!(seen.request_line(), "GET / HTTP/1.1");
+    let request = upstream.single_request();
+    assert_eq!(request.request_line(), "GET / HTTP/1.1");
     assert_eq!(
-        seen.header("Host"),
+        request.header("Host"),
         Some(upstream.address.to_string().as_str())
     );
-    assert_eq!(seen.header("Via"), Some("1.0 tollgate"));
+    assert_eq!(request.header("Via"), Some("1.0 tollgate"));
 }

@@ -1,4 +1,4 @@
-//! Requests that two servers might read in two ways: the upstream never sees them, or only in one.
+//! Request smuggling: ambiguous requests are refused, or forwarded in an unambiguous form.
 
 use std::net::Shutdown;
 
@@ -7,10 +7,10 @@ use test_support::{Server, Upstream};
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
-fn a_request_of_two_readings_is_refused() {
-    let upstream = Upstream::saying("hello");
+fn ambiguous_requests_are_refused() {
+    let upstream = Upstream::with_body("hello");
     let mut server = Server::gateway(&upstream.url());
-    for shape in [
+    for request in [
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 6\r\n\r\nhello",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello",
@@ -29,7 +29,7 @@ fn a_request_of_two_readings_is_refused() {
         "GET / HTTP/1.1\r\nHost: a\r\nX-Folded: one\r\n two\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
         "GET / HTTP/1.1\r\n Host: a\r\n\r\n",
-        // Where it goes.
+        // Ambiguous host or target.
         "GET / HTTP/1.1\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
@@ -45,28 +45,29 @@ fn a_request_of_two_readings_is_refused() {
         "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
     ] {
         let mut client = server.client();
-        // What is behind a request that was refused is nobody's request.
+        // Bytes after a refused request must not be read as a request.
         client
-            .send(format!("{shape}{SMUGGLED}").as_bytes())
+            .send(format!("{request}{SMUGGLED}").as_bytes())
             .unwrap();
         client.stream.shutdown(Shutdown::Write).ok();
         if let Ok(response) = client.read() {
             assert!(
                 (400..500).contains(&response.status),
-                "{shape:?}: {response:?}"
+                "{request:?}: {response:?}"
             );
         }
     }
     assert_eq!(server.get("/").status, 200);
-    let seen: Vec<_> = upstream
+    let heads: Vec<_> = upstream
         .requests()
         .into_iter()
-        .map(|seen| seen.head)
+        .map(|request| request.head)
         .collect();
-    let (ours, others): (Vec<_>, Vec<_>) = seen.iter().partition(|head| head.starts_with("GET / "));
-    assert_eq!(ours.len(), 1, "{seen:?}");
-    // TRACE is refused and has no body: what follows it is a request of its own, and counted as
-    // one.
+    let (expected, others): (Vec<_>, Vec<_>) =
+        heads.iter().partition(|head| head.starts_with("GET / "));
+    assert_eq!(expected.len(), 1, "{heads:?}");
+    // TRACE is refused and has no body: the bytes after it are a separate request, which is
+    // charged.
     assert!(
         others.len() <= 1 && others.iter().all(|head| head.starts_with("GET /smuggled ")),
         "{others:?}"
@@ -75,8 +76,8 @@ fn a_request_of_two_readings_is_refused() {
 }
 
 #[test]
-fn bad_chunks_never_reach_the_upstream() {
-    let upstream = Upstream::saying("hello");
+fn malformed_chunks_are_not_forwarded() {
+    let upstream = Upstream::with_body("hello");
     let mut server = Server::gateway(&upstream.url());
     for chunks in [
         "ZZZ\r\nhello\r\n0\r\n\r\n",
@@ -94,10 +95,10 @@ fn bad_chunks_never_reach_the_upstream() {
             .unwrap();
         assert_eq!(client.read().unwrap().status, 400, "{chunks:?}");
         assert!(
-            client.is_closed_within(test_support::PATIENCE),
+            client.is_closed_within(test_support::TEST_TIMEOUT),
             "{chunks:?}"
         );
-        assert_eq!(client.unread(), 0, "{chunks:?}: a second answer");
+        assert_eq!(client.unread(), 0, "{chunks:?}: a second response");
     }
     assert_eq!(upstream.requests().len(), 0);
     assert_eq!(upstream.connections(), 0);
@@ -105,7 +106,7 @@ fn bad_chunks_never_reach_the_upstream() {
 }
 
 #[test]
-fn chunks_that_break_later_break_the_request_to_the_upstream() {
+fn a_malformed_later_chunk_aborts_the_request_to_the_upstream() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -115,7 +116,8 @@ fn chunks_that_break_later_break_the_request_to_the_upstream() {
     client
         .send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
         .unwrap();
-    // The upstream has the first chunk, and the end never comes: it is cut off in place of that.
+    // The upstream has received the first chunk. Its connection is closed instead of ending the
+    // body.
     while upstream.connections() == 0 {
         std::thread::yield_now();
     }
@@ -123,41 +125,48 @@ fn chunks_that_break_later_break_the_request_to_the_upstream() {
         .send(format!("ZZZ\r\n{SMUGGLED}").as_bytes())
         .unwrap();
     assert_eq!(client.read().unwrap().status, 400);
-    assert!(client.is_closed_within(test_support::PATIENCE));
-    upstream.wait_for_ends(1);
-    assert_eq!(upstream.requests().len(), 0, "no whole request came");
+    assert!(client.is_closed_within(test_support::TEST_TIMEOUT));
+    upstream.wait_for_closed(1);
+    assert_eq!(
+        upstream.requests().len(),
+        0,
+        "the upstream received no complete request"
+    );
     server.assert_healthy();
 }
 
-/// Both lengths: what RFC 9112 (6.3) asks of an intermediary that goes on with it. Chunks count,
-/// the length is dropped, and nothing that stands behind is ever read.
+/// Both framings: RFC 9112, section 6.3, requires an intermediary that forwards such a request to
+/// use the chunks, to remove Content-Length and to close the connection afterwards.
 #[test]
-fn a_length_beside_chunks_does_not_go_on() {
-    for lengths in [
+fn content_length_beside_chunked_is_removed() {
+    for framing in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked",
         "Transfer-Encoding: chunked\r\nContent-Length: 5",
     ] {
-        let upstream = Upstream::saying("hello");
+        let upstream = Upstream::with_body("hello");
         let mut server = Server::gateway(&upstream.url());
         let mut client = server.client();
-        let request = format!("POST / HTTP/1.1\r\nHost: a\r\n{lengths}\r\n\r\n0\r\n\r\n{SMUGGLED}");
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n0\r\n\r\n{SMUGGLED}");
         client.send(request.as_bytes()).unwrap();
         let response = client.read().unwrap();
         assert!(
-            client.is_closed_within(test_support::PATIENCE),
-            "{lengths}: {response:?}"
+            client.is_closed_within(test_support::TEST_TIMEOUT),
+            "{framing}: {response:?}"
         );
-        assert_eq!(client.unread(), 0, "{lengths}: a second answer");
-        let seen = upstream.only();
-        assert_eq!((seen.header("Content-Length"), seen.body.len()), (None, 0));
-        assert_eq!(seen.header("Transfer-Encoding"), Some("chunked"));
+        assert_eq!(client.unread(), 0, "{framing}: a second response");
+        let request = upstream.single_request();
+        assert_eq!(
+            (request.header("Content-Length"), request.body.len()),
+            (None, 0)
+        );
+        assert_eq!(request.header("Transfer-Encoding"), Some("chunked"));
         server.assert_healthy();
     }
 }
 
 #[test]
-fn a_second_request_in_the_same_packet_is_counted_too() {
-    let upstream = Upstream::saying("hello");
+fn a_pipelined_request_is_charged() {
+    let upstream = Upstream::with_body("hello");
     let server = Server::gateway(&upstream.url());
     let mut client = server.client();
     client

@@ -1,38 +1,38 @@
-//! Bodies pass piece by piece, as long as they like and as fast as both sides are, and the gateway
-//! holds none of them.
+//! Streaming of bodies: frames pass one by one with backpressure, and the gateway buffers no whole
+//! body.
 
 use std::io::{self, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use test_support::{Launch, PATIENCE, SLOW, Server, Upstream};
+use test_support::{Launch, SLOW, Server, TEST_TIMEOUT, Upstream};
 
 const MIB: usize = 1 << 20;
 
-/// A gateway with these lines in its table of bounds.
-fn bounded(url: &str, lines: &str) -> Server {
+/// Starts a gateway with these lines in its `[connections]` table.
+fn with_connections(url: &str, lines: &str) -> Server {
     let text = format!(
         "capacity = 1000000\nrefill_rate = {SLOW}\nupstream = '{url}'\n[connections]\n{lines}\n"
     );
     Launch::new().config("gateway.toml", &text).start()
 }
 
-/// The most memory that the process has had, in bytes.
-fn peak(server: &Server) -> usize {
-    memory(server, "VmHWM:")
+/// Peak resident memory of the server, in bytes.
+fn peak_memory(server: &Server) -> usize {
+    status_bytes(server, "VmHWM:")
 }
 
-fn memory(server: &Server, line: &str) -> usize {
+fn status_bytes(server: &Server, field: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let kib = status
         .lines()
-        .find_map(|found| found.strip_prefix(line))
+        .find_map(|line| line.strip_prefix(field))
         .unwrap();
     kib.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
 #[test]
-fn pieces_arrive_one_by_one_in_both_directions() {
+fn frames_pass_one_by_one_in_both_directions() {
     let upstream = Upstream::start(|connection| {
         let head = connection.head()?;
         assert!(
@@ -55,9 +55,9 @@ fn pieces_arrive_one_by_one_in_both_directions() {
         .send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         .unwrap();
     for number in 0..20 {
-        // Each waits for the echo of the one before it: nothing on the way may gather them.
-        let piece = format!("piece {number:03}");
-        client.send(format!("9\r\n{piece}\r\n").as_bytes()).unwrap();
+        // Each chunk waits for the echo of the previous one, so buffering would deadlock.
+        let chunk = format!("chunk {number:03}");
+        client.send(format!("9\r\n{chunk}\r\n").as_bytes()).unwrap();
         if number == 0 {
             assert_eq!(client.head().unwrap().status, 200);
         }
@@ -65,14 +65,14 @@ fn pieces_arrive_one_by_one_in_both_directions() {
         while echo.len() < 9 {
             echo.extend(client.chunk().unwrap().unwrap());
         }
-        assert_eq!(echo, piece.as_bytes());
+        assert_eq!(echo, chunk.as_bytes());
     }
     client.send(b"0\r\n\r\n").unwrap();
     assert_eq!(client.chunk().unwrap(), None);
 }
 
 #[test]
-fn long_bodies_pass_in_flat_memory() {
+fn long_bodies_pass_in_constant_memory() {
     let upstream = Upstream::start(|connection| {
         loop {
             let head = connection.head()?;
@@ -100,9 +100,9 @@ fn long_bodies_pass_in_flat_memory() {
             }
         }
     });
-    let mut server = bounded(&upstream.url(), "max_body_bytes = 70000000");
+    let mut server = with_connections(&upstream.url(), "max_body_bytes = 70000000");
     assert_eq!(server.get("/health").status, 200);
-    let before = peak(&server);
+    let before = peak_memory(&server);
     let mut client = server.client();
     client
         .send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -115,33 +115,33 @@ fn long_bodies_pass_in_flat_memory() {
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let response = client.head().unwrap();
     assert_eq!(response.number("Content-Length"), 64 * MIB as u64);
-    // For a while nobody reads: the upstream has to wait, not the gateway's memory.
+    // While the client does not read, backpressure must stop the upstream.
     thread::sleep(Duration::from_millis(500));
     for _ in 0..64 {
         assert!(
             client
-                .exactly(MIB)
+                .read_exact(MIB)
                 .unwrap()
                 .iter()
                 .all(|byte| *byte == b'd')
         );
     }
-    let more = peak(&server).saturating_sub(before);
+    let growth = peak_memory(&server).saturating_sub(before);
     assert!(
-        more < 16 * MIB,
-        "128 MiB passed, and took {} KiB",
-        more / 1024
+        growth < 16 * MIB,
+        "128 MiB passed, and memory grew by {} KiB",
+        growth / 1024
     );
     server.assert_healthy();
 }
 
 #[test]
-fn a_body_that_is_too_long_is_413_and_not_begun_or_cut_off() {
+fn a_request_body_above_the_limit_is_413() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     });
-    let mut server = bounded(&upstream.url(), "max_body_bytes = 1000");
+    let mut server = with_connections(&upstream.url(), "max_body_bytes = 1000");
     let mut client = server.client();
     client
         .send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n")
@@ -151,7 +151,11 @@ fn a_body_that_is_too_long_is_413_and_not_begun_or_cut_off() {
         (response.status, response.json()["error"].as_str()),
         (413, Some("Payload Too Large"))
     );
-    assert_eq!(upstream.connections(), 0, "announced: never begun");
+    assert_eq!(
+        upstream.connections(),
+        0,
+        "Content-Length above the limit: not forwarded"
+    );
 
     let mut client = server.client();
     let chunk = format!("12c\r\n{}\r\n", "x".repeat(300));
@@ -168,56 +172,60 @@ fn a_body_that_is_too_long_is_413_and_not_begun_or_cut_off() {
         let _ = client.send(chunk.as_bytes());
     }
     assert_eq!(client.read().unwrap().status, 413);
-    upstream.wait_for_ends(1);
-    assert_eq!(upstream.requests().len(), 0, "in chunks: never ended");
+    upstream.wait_for_closed(1);
+    assert_eq!(
+        upstream.requests().len(),
+        0,
+        "chunked: the upstream received no complete request"
+    );
 
     assert_eq!(server.post("/", &"x".repeat(1000)).status, 200);
     server.assert_healthy();
 }
 
 #[test]
-fn a_body_that_trickles_in_for_ever_is_given_up() {
+fn a_request_body_that_trickles_in_is_408() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;
-        connection.wait_for_end()
+        connection.wait_for_close()
     });
-    let mut server = bounded(&upstream.url(), "body_timeout = '1s'");
-    // Not a byte of it: the upstream hears nothing.
+    let mut server = with_connections(&upstream.url(), "body_timeout = '1s'");
+    // No byte of the body arrives: no connection to the upstream.
     let mut silent = server.client();
     silent
         .send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
         .unwrap();
     assert_eq!(silent.read().unwrap().status, 408);
     assert_eq!(upstream.connections(), 0);
-    // A byte now and then.
+    // One byte every 50 ms.
     let mut slow = server.client();
     slow.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nx")
         .unwrap();
     let mut stream = slow.stream.try_clone().unwrap();
-    let began = Instant::now();
+    let started = Instant::now();
     let trickle = thread::spawn(move || {
-        while began.elapsed() < PATIENCE && stream.write_all(b"x").is_ok() {
+        while started.elapsed() < TEST_TIMEOUT && stream.write_all(b"x").is_ok() {
             thread::sleep(Duration::from_millis(50));
         }
     });
     assert_eq!(slow.read().unwrap().status, 408);
-    assert!(began.elapsed() >= Duration::from_millis(900));
+    assert!(started.elapsed() >= Duration::from_millis(900));
     slow.stream.shutdown(std::net::Shutdown::Both).ok();
     trickle.join().unwrap();
-    upstream.wait_for_ends(1);
+    upstream.wait_for_closed(1);
     server.assert_healthy();
 }
 
 #[test]
-fn a_body_waits_for_an_upstream_that_is_slow_to_take_it() {
+fn waiting_for_a_slow_upstream_does_not_count_against_the_body_timeout() {
     let upstream = Upstream::start(|connection| {
         connection.head()?;
         let mut length = 0;
-        // It takes twice as long as any client may wait for.
-        let mut piece = vec![0; 256 * 1024];
+        // Reading takes at least twice as long as the body timeout.
+        let mut buffer = vec![0; 256 * 1024];
         while length < 16 * MIB {
             thread::sleep(Duration::from_millis(50));
-            match connection.stream.read(&mut piece)? {
+            match connection.stream.read(&mut buffer)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 count => length += count,
             }
@@ -252,17 +260,17 @@ fn a_body_waits_for_an_upstream_that_is_slow_to_take_it() {
 }
 
 #[test]
-fn a_client_that_goes_away_ends_the_request_to_the_upstream() {
+fn a_client_disconnect_cancels_the_request_to_the_upstream() {
     let upstream = Upstream::start(|connection| {
         let head = connection.head()?;
         if head.starts_with("GET /body") {
             connection
                 .send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")?;
         }
-        connection.wait_for_end()
+        connection.wait_for_close()
     });
     let mut server = Server::gateway(&upstream.url());
-    // Before the answer.
+    // Before the response.
     let mut client = server.client();
     client
         .send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -271,8 +279,8 @@ fn a_client_that_goes_away_ends_the_request_to_the_upstream() {
         thread::yield_now();
     }
     drop(client);
-    upstream.wait_for_ends(1);
-    // In the middle of its own body.
+    upstream.wait_for_closed(1);
+    // During the request body.
     let mut client = server.client();
     client
         .send(b"POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf")
@@ -281,8 +289,8 @@ fn a_client_that_goes_away_ends_the_request_to_the_upstream() {
         thread::yield_now();
     }
     drop(client);
-    upstream.wait_for_ends(2);
-    // In the middle of the answer.
+    upstream.wait_for_closed(2);
+    // During the response body.
     let mut client = server.client();
     client
         .send(b"GET /body HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -290,12 +298,12 @@ fn a_client_that_goes_away_ends_the_request_to_the_upstream() {
     assert_eq!(client.head().unwrap().status, 200);
     assert_eq!(client.chunk().unwrap().unwrap(), b"half");
     drop(client);
-    upstream.wait_for_ends(3);
+    upstream.wait_for_closed(3);
     server.assert_healthy();
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_closed_and_one_that_waits_with_the_upstream_is_not() {
+fn a_client_that_reads_nothing_times_out_but_one_that_waits_for_the_upstream_does_not() {
     let upstream = Upstream::start(|connection| {
         if connection.head()?.starts_with("GET /flood") {
             connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
@@ -306,26 +314,26 @@ fn a_client_that_takes_nothing_is_closed_and_one_that_waits_with_the_upstream_is
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")?;
         thread::sleep(Duration::from_millis(2500));
         connection.send(b"half")?;
-        connection.wait_for_end()
+        connection.wait_for_close()
     });
-    let mut server = bounded(&upstream.url(), "idle_timeout = '1s'");
+    let mut server = with_connections(&upstream.url(), "idle_timeout = '1s'");
     let mut stuck = server.client();
     stuck
         .send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
         .unwrap();
-    let mut patient = server.client();
+    let mut waiting = server.client();
     assert_eq!(
-        patient.get("/events").text(),
+        waiting.get("/events").text(),
         "halfhalf",
-        "the upstream may think for longer than a client may idle"
+        "the upstream may pause for longer than the idle timeout of clients"
     );
-    upstream.wait_for_ends(1);
+    upstream.wait_for_closed(1);
     server.assert_healthy();
     drop(stuck);
 }
 
 #[test]
-fn what_is_in_flight_is_finished_at_the_end() {
+fn requests_in_progress_complete_at_shutdown() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")?;
@@ -337,6 +345,6 @@ fn what_is_in_flight_is_finished_at_the_end() {
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!(client.head().unwrap().status, 200);
     server.signal(rustix::process::Signal::TERM);
-    assert_eq!(client.exactly(8).unwrap(), b"halfhalf");
-    assert_eq!(server.exit_within(PATIENCE).unwrap().code(), Some(0));
+    assert_eq!(client.read_exact(8).unwrap(), b"halfhalf");
+    assert_eq!(server.exit_within(TEST_TIMEOUT).unwrap().code(), Some(0));
 }

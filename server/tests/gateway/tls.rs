@@ -1,5 +1,4 @@
-//! An upstream behind TLS: its certificate must be one that the machine trusts, and be for that
-//! host.
+//! TLS to an upstream: the system must trust the certificate, and it must be valid for the host.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -15,9 +14,9 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 use test_support::{Launch, Server};
 
-/// A certificate for `localhost`, signed by itself, and its key.
-fn certificate(directory: &Path) {
-    let made = Command::new("openssl")
+/// Creates a self-signed certificate for `localhost`, and its key.
+fn create_certificate(directory: &Path) {
+    let output = Command::new("openssl")
         .args([
             "req",
             "-x509",
@@ -45,15 +44,15 @@ fn certificate(directory: &Path) {
         ])
         .current_dir(directory)
         .output()
-        .expect("openssl runs: apt-get install openssl");
+        .expect("these tests need openssl: apt-get install openssl");
     assert!(
-        made.status.success(),
+        output.status.success(),
         "{}",
-        String::from_utf8_lossy(&made.stderr)
+        String::from_utf8_lossy(&output.stderr)
     );
 }
 
-/// Answers every request with `secret`, over TLS.
+/// Starts a TLS upstream that responds with `secret` to every request.
 fn upstream(directory: &Path) -> SocketAddr {
     let certificates =
         vec![CertificateDer::from_pem_file(directory.join("certificate.pem")).unwrap()];
@@ -95,9 +94,9 @@ fn gateway(url: &str, trusted: &Path) -> Server {
 }
 
 #[test]
-fn an_upstream_that_is_trusted_is_asked_and_another_is_502() {
+fn an_upstream_with_an_untrusted_certificate_is_502() {
     let directory = TempDir::new().unwrap();
-    certificate(directory.path());
+    create_certificate(directory.path());
     let address = upstream(directory.path());
     let trusted = directory.path().join("certificate.pem");
     let server = gateway(&format!("https://localhost:{}", address.port()), &trusted);
@@ -105,7 +104,7 @@ fn an_upstream_that_is_trusted_is_asked_and_another_is_502() {
         let response = server.get("/");
         assert_eq!((response.status, response.text().as_str()), (200, "secret"));
     }
-    // The same upstream under a name that its certificate does not have.
+    // The certificate is not valid for the IP address of the same upstream.
     assert_eq!(
         gateway(&format!("https://{address}"), &trusted)
             .get("/")
@@ -114,30 +113,30 @@ fn an_upstream_that_is_trusted_is_asked_and_another_is_502() {
     );
 
     let other = TempDir::new().unwrap();
-    certificate(other.path());
+    create_certificate(other.path());
     let untrusted = gateway(
         &format!("https://localhost:{}", address.port()),
         &other.path().join("certificate.pem"),
     );
-    assert_eq!(untrusted.get("/").status, 502, "signed by somebody else");
+    assert_eq!(untrusted.get("/").status, 502, "signed by another issuer");
 }
 
 #[test]
-fn a_machine_that_trusts_nobody_is_told_at_the_start() {
+fn a_start_without_trusted_roots_fails() {
     let directory = TempDir::new().unwrap();
     let empty = directory.path().join("empty.pem");
     fs::write(&empty, "").unwrap();
     let launch = Launch::new()
         .args(&["--upstream", "https://localhost:1"])
         .env("SSL_CERT_FILE", empty.to_str().unwrap());
-    let refusal = launch
+    let error = launch
         .env("SSL_CERT_DIR", directory.path().to_str().unwrap())
-        .refused()
+        .start_error()
         .unwrap();
-    assert_eq!(refusal.code, Some(2), "{}", refusal.stderr);
+    assert_eq!(error.code, Some(2), "{}", error.stderr);
     assert!(
-        refusal.stderr.contains("upstream: https://localhost:1"),
+        error.stderr.contains("upstream: https://localhost:1"),
         "{}",
-        refusal.stderr
+        error.stderr
     );
 }

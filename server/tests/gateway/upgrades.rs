@@ -1,4 +1,4 @@
-//! WebSockets through the gateway, with a handshake and frames written by hand.
+//! WebSocket tunnels, with handshakes and frames in raw bytes.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -6,31 +6,31 @@ use std::thread;
 use std::time::Duration;
 
 use test_support::upstream::Connection;
-use test_support::{Client, Launch, PATIENCE, SLOW, Server, Upstream};
+use test_support::{Client, Launch, SLOW, Server, TEST_TIMEOUT, Upstream};
 
-const ASKS: &str = "GET /chat?x=y HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
+const HANDSHAKE: &str = "GET /chat?x=y HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-const SWITCHES: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-/// Agrees, and sends back what comes.
+/// Accepts the handshake and echoes all bytes.
 fn echo(connection: &mut Connection) -> std::io::Result<()> {
     connection.request()?;
-    // The first frame may come in one piece with the answer.
-    connection.send(&[SWITCHES.as_bytes(), b"\x81\x07welcome"].concat())?;
-    let mut piece = [0; 65536];
+    // The first frame may arrive in one packet with the response.
+    connection.send(&[ACCEPTED.as_bytes(), b"\x81\x07welcome"].concat())?;
+    let mut buffer = [0; 65536];
     loop {
-        match connection.stream.read(&mut piece)? {
+        match connection.stream.read(&mut buffer)? {
             0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            count => connection.send(&piece[..count])?,
+            count => connection.send(&buffer[..count])?,
         }
     }
 }
 
-/// A connection through which frames pass.
-fn open(server: &Server) -> Client {
+/// Opens a tunnel.
+fn open_tunnel(server: &Server) -> Client {
     let mut client = server.client();
-    client.send(ASKS.as_bytes()).unwrap();
+    client.send(HANDSHAKE.as_bytes()).unwrap();
     let head = client.head().unwrap();
     assert_eq!(head.status, 101, "{head:?}");
     assert!(
@@ -48,11 +48,11 @@ fn open(server: &Server) -> Client {
         Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
     );
     assert!(head.limit() > 0);
-    assert_eq!(client.exactly(9).unwrap(), b"\x81\x07welcome");
+    assert_eq!(client.read_exact(9).unwrap(), b"\x81\x07welcome");
     client
 }
 
-/// A masked text frame, as clients must send them.
+/// Encodes a masked text frame, as clients must send.
 fn frame(text: &str) -> Vec<u8> {
     let mask = [0x12, 0x34, 0x56, 0x78];
     let masked = text
@@ -67,40 +67,40 @@ fn frame(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn frames_pass_both_ways() {
+fn frames_pass_in_both_directions() {
     let upstream = Upstream::start(echo);
     let mut server = Server::gateway(&upstream.url());
-    let mut client = open(&server);
+    let mut client = open_tunnel(&server);
     for text in ["hello", "again", ""] {
         client.send(&frame(text)).unwrap();
-        assert_eq!(client.exactly(frame(text).len()).unwrap(), frame(text));
+        assert_eq!(client.read_exact(frame(text).len()).unwrap(), frame(text));
     }
     let long = vec![0x55; 8 << 20];
     let mut stream = client.stream.try_clone().unwrap();
     let sent = long.clone();
     let sender = thread::spawn(move || stream.write_all(&sent).unwrap());
-    assert_eq!(client.exactly(long.len()).unwrap(), long);
+    assert_eq!(client.read_exact(long.len()).unwrap(), long);
     sender.join().unwrap();
-    let seen = upstream.only();
-    assert_eq!(seen.request_line(), "GET /chat?x=y HTTP/1.1");
+    let request = upstream.single_request();
+    assert_eq!(request.request_line(), "GET /chat?x=y HTTP/1.1");
     assert_eq!(
-        (seen.header("Connection"), seen.header("Upgrade")),
+        (request.header("Connection"), request.header("Upgrade")),
         (Some("upgrade"), Some("websocket"))
     );
     assert_eq!(
-        seen.header("Sec-WebSocket-Key"),
+        request.header("Sec-WebSocket-Key"),
         Some("dGhlIHNhbXBsZSBub25jZQ==")
     );
-    assert_eq!(seen.header("X-Forwarded-For"), Some("127.0.0.1"));
-    // One side's end is the other's.
+    assert_eq!(request.header("X-Forwarded-For"), Some("127.0.0.1"));
+    // Closing one side closes the other.
     client.stream.shutdown(Shutdown::Write).unwrap();
-    upstream.wait_for_ends(1);
-    assert!(client.is_closed_within(PATIENCE));
+    upstream.wait_for_closed(1);
+    assert!(client.is_closed_within(TEST_TIMEOUT));
     server.assert_healthy();
 }
 
 #[test]
-fn a_refused_handshake_never_reaches_the_upstream() {
+fn a_refused_handshake_is_not_forwarded() {
     let upstream = Upstream::start(echo);
     let server = Server::start(&[
         "--upstream",
@@ -110,29 +110,33 @@ fn a_refused_handshake_never_reaches_the_upstream() {
         "--refill-rate",
         SLOW,
     ]);
-    let _first = open(&server);
+    let _first = open_tunnel(&server);
     let mut client = server.client();
-    client.send(ASKS.as_bytes()).unwrap();
+    client.send(HANDSHAKE.as_bytes()).unwrap();
     assert_eq!(client.read().unwrap().status, 429);
     assert_eq!(upstream.connections(), 1);
 }
 
 #[test]
-fn an_upstream_may_decline() {
-    let upstream = Upstream::answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+fn a_handshake_that_the_upstream_declines_gets_its_response() {
+    let upstream = Upstream::responding("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
     let server = Server::gateway(&upstream.url());
     let mut client = server.client();
-    client.send(ASKS.as_bytes()).unwrap();
+    client.send(HANDSHAKE.as_bytes()).unwrap();
     let response = client.read().unwrap();
     assert_eq!((response.status, response.text().as_str()), (403, "no"));
-    assert_eq!(client.get("/health").status, 200, "the connection goes on");
+    assert_eq!(
+        client.get("/health").status,
+        200,
+        "the connection stays usable"
+    );
 }
 
 #[test]
-fn no_other_protocol_is_tunnelled() {
-    let upstream = Upstream::saying("hello");
+fn other_protocols_are_not_tunnelled() {
+    let upstream = Upstream::with_body("hello");
     let server = Server::gateway(&upstream.url());
-    for asks in [
+    for request in [
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
@@ -140,21 +144,21 @@ fn no_other_protocol_is_tunnelled() {
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx",
     ] {
         let mut client = server.client();
-        client.send(asks.as_bytes()).unwrap();
-        assert_eq!(client.read().unwrap().text(), "hello", "{asks}");
+        client.send(request.as_bytes()).unwrap();
+        assert_eq!(client.read().unwrap().text(), "hello", "{request}");
     }
-    for seen in upstream.requests() {
+    for request in upstream.requests() {
         assert_eq!(
-            (seen.header("Upgrade"), seen.header("Connection")),
+            (request.header("Upgrade"), request.header("Connection")),
             (None, None),
-            "{seen:?}"
+            "{request:?}"
         );
-        assert_eq!(seen.header("HTTP2-Settings"), None);
+        assert_eq!(request.header("HTTP2-Settings"), None);
     }
 }
 
 #[test]
-fn a_tunnel_takes_a_place_and_an_idle_one_gives_it_back() {
+fn a_tunnel_holds_a_connection_permit_until_it_is_idle_for_too_long() {
     let upstream = Upstream::start(echo);
     let text = format!(
         "capacity = 100\nupstream = '{}'\n[connections]\nmax = 2\nidle_timeout = '300ms'\nheader_timeout = '300ms'\n\
@@ -162,7 +166,7 @@ fn a_tunnel_takes_a_place_and_an_idle_one_gives_it_back() {
         upstream.url()
     );
     let mut server = Launch::new().config("gateway.toml", &text).start();
-    let mut tunnels = [open(&server), open(&server)];
+    let mut tunnels = [open_tunnel(&server), open_tunnel(&server)];
     let mut next = server.client();
     next.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
         .unwrap();
@@ -171,33 +175,36 @@ fn a_tunnel_takes_a_place_and_an_idle_one_gives_it_back() {
         .unwrap();
     assert!(
         next.read().is_err(),
-        "both places are taken, and longer than a request may idle"
+        "tunnels hold both permits for longer than the idle timeout of requests"
     );
     for tunnel in &mut tunnels {
         tunnel.send(b"x").unwrap();
         assert_eq!(
-            tunnel.exactly(1).unwrap(),
+            tunnel.read_exact(1).unwrap(),
             b"x",
-            "tunnels may be quiet for a while"
+            "the tunnel is open before its idle timeout"
         );
     }
     for tunnel in &mut tunnels {
-        assert!(tunnel.is_closed_within(PATIENCE), "but not for ever");
+        assert!(
+            tunnel.is_closed_within(TEST_TIMEOUT),
+            "the tunnel is closed after its idle timeout"
+        );
     }
-    upstream.wait_for_ends(2);
-    next.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    upstream.wait_for_closed(2);
+    next.stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     assert_eq!(next.read().unwrap().status, 200);
     drop(next);
     server.assert_healthy();
 }
 
 #[test]
-fn the_end_of_the_server_ends_tunnels() {
+fn tunnels_are_closed_at_shutdown() {
     let upstream = Upstream::start(echo);
     let mut server = Server::gateway(&upstream.url());
-    let mut client = open(&server);
+    let mut client = open_tunnel(&server);
     server.signal(rustix::process::Signal::TERM);
-    assert_eq!(server.exit_within(PATIENCE).unwrap().code(), Some(0));
-    assert!(client.is_closed_within(PATIENCE));
-    upstream.wait_for_ends(1);
+    assert_eq!(server.exit_within(TEST_TIMEOUT).unwrap().code(), Some(0));
+    assert!(client.is_closed_within(TEST_TIMEOUT));
+    upstream.wait_for_closed(1);
 }

@@ -196,9 +196,9 @@ fn a_client_that_wants_the_connection_closed_gets_its_answer_first() {
     let server = Server::with_capacity(10);
     let mut client = server.client();
     assert_eq!(client.get_with("/", &[("Connection", "close")]).status, 200);
-    assert!(client.is_closed_within(test_support::PATIENCE));
+    assert!(client.is_closed_within(test_support::TEST_TIMEOUT));
     let mut old = server.client();
     old.send(b"GET / HTTP/1.0\r\n\r\n").unwrap();
     assert_eq!(old.read().unwrap().status, 200);
-    assert!(old.is_closed_within(test_support::PATIENCE));
+    assert!(old.is_closed_within(test_support::TEST_TIMEOUT));
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use test_support::http::encode;
-use test_support::{Client, Launch, PATIENCE, Server};
+use test_support::{Client, Launch, Server, TEST_TIMEOUT};
 
 /// A server of plenty of tokens with these lines in its table of bounds.
 fn bounded(lines: &str) -> Server {
@@ -29,11 +29,11 @@ fn a_client_that_never_ends_its_header_is_dropped_while_others_are_served() {
     thread::scope(|scope| {
         // A byte now and then, for ever: it is the whole header that has a deadline, not each read.
         scope.spawn(move || {
-            while started.elapsed() < PATIENCE && stream.write_all(b"x").is_ok() {
+            while started.elapsed() < TEST_TIMEOUT && stream.write_all(b"x").is_ok() {
                 thread::sleep(Duration::from_millis(50));
             }
         });
-        let waits = scope.spawn(|| slow.is_closed_within(PATIENCE));
+        let waits = scope.spawn(|| slow.is_closed_within(TEST_TIMEOUT));
         let mut others = server.client();
         while !waits.is_finished() {
             let asked = Instant::now();
@@ -51,11 +51,11 @@ fn a_client_that_never_ends_its_header_is_dropped_while_others_are_served() {
         "a second is allowed"
     );
     assert!(
-        silent.is_closed_within(PATIENCE),
+        silent.is_closed_within(TEST_TIMEOUT),
         "a silent client is still connected"
     );
     assert!(
-        used.is_closed_within(PATIENCE),
+        used.is_closed_within(TEST_TIMEOUT),
         "a later header may not last longer than the first"
     );
     server.assert_healthy();
@@ -72,7 +72,7 @@ fn a_connection_that_says_nothing_more_is_closed_and_a_busy_one_stays() {
         assert_eq!(busy.get("/").status, 200, "after {:?}", started.elapsed());
         thread::sleep(Duration::from_millis(50));
     }
-    assert!(idle.is_closed_within(PATIENCE));
+    assert!(idle.is_closed_within(TEST_TIMEOUT));
     server.assert_healthy();
 }
 
@@ -88,7 +88,7 @@ fn a_body_that_never_comes_is_given_up() {
         if let Ok(response) = client.read() {
             assert!(response.status < 500, "{path}: {response:?}");
         }
-        assert!(client.is_closed_within(PATIENCE), "{path}");
+        assert!(client.is_closed_within(TEST_TIMEOUT), "{path}");
     }
     server.assert_healthy();
 }
@@ -128,13 +128,13 @@ fn the_connection_after_the_last_one_waits_until_another_ends() {
         .set_read_timeout(Some(Duration::from_millis(300)))
         .unwrap();
     assert!(next.read().is_err(), "a fifth connection is served");
-    let log = server.logged("as many connections are open as may be");
+    let log = server.wait_for_log("as many connections are open as may be");
     assert!(log.contains("max=4"), "{log}");
     for client in &mut held {
         assert_eq!(client.get("/").status, 200, "who is in stays in");
     }
     held.pop();
-    next.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    next.stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     assert_eq!(next.read().unwrap().status, 200, "a place is free");
     drop((held, next));
     server.assert_healthy();
@@ -166,7 +166,7 @@ fn what_is_in_flight_at_the_end_has_a_grace_and_no_more() {
     let started = Instant::now();
     server.signal(Signal::TERM);
     server
-        .exit_within(PATIENCE)
+        .exit_within(TEST_TIMEOUT)
         .expect("it ends when the grace is over");
     assert!(
         started.elapsed() >= Duration::from_millis(900),
@@ -184,7 +184,7 @@ fn a_second_signal_ends_it_at_once() {
             .unwrap();
         assert_eq!(endless.read().unwrap().status, 100);
         server.signal(Signal::TERM);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         while Client::try_connect(server.address, None).is_ok() {
             assert!(Instant::now() < deadline, "it still takes connections");
             thread::sleep(Duration::from_millis(5));
@@ -195,10 +195,10 @@ fn a_second_signal_ends_it_at_once() {
         );
         server.signal(second);
         assert_eq!(
-            server.exit_within(PATIENCE).expect("it ends").code(),
+            server.exit_within(TEST_TIMEOUT).expect("it ends").code(),
             Some(1)
         );
-        server.logged("second signal");
+        server.wait_for_log("second signal");
     }
 }
 
@@ -220,7 +220,7 @@ fn a_client_that_never_reads_its_answers_is_dropped() {
             Err(_) => break,
         }
         assert!(
-            started.elapsed() < PATIENCE,
+            started.elapsed() < TEST_TIMEOUT,
             "a client that never reads is still connected"
         );
     }

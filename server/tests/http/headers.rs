@@ -163,7 +163,7 @@ fn a_gateway_tells_it_on_its_upstreams_answers_in_place_of_theirs() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/odd\r\nRateLimit: mine\r\nRateLimit-Policy: mine\r\n\
                   X-RateLimit-Limit: 77\r\nContent-Length: 2\r\n\r\nhi";
     for choice in CHOICES {
-        let upstream = Upstream::answering(answer);
+        let upstream = Upstream::responding(answer);
         let server = server(choice.0, &["--upstream", &upstream.url()]);
         let mut client = server.client();
         let response = client.get("/auth");
@@ -206,7 +206,7 @@ fn a_gateway_tells_it_on_its_upstreams_answers_in_place_of_theirs() {
 
 #[test]
 fn a_call_of_grpc_is_refused_with_429_like_any_other() {
-    let upstream = Upstream::saying("never seen");
+    let upstream = Upstream::with_body("never seen");
     for choice in CHOICES {
         for more in [&[][..], &["--upstream", &upstream.url()]] {
             let server = server(choice.0, more);
@@ -272,7 +272,7 @@ fn the_file_is_read_again_for_the_next_request_on_an_open_connection() {
     assert_eq!(client.get("/api/ping").header("ratelimit"), None);
     fs::write(&path, "headers = 'draft'\n").unwrap();
     server.signal(Signal::HUP);
-    server.logged("the configuration was read again");
+    server.wait_for_log("the configuration was read again");
     let response = client.get("/api/ping");
     assert_eq!(
         (

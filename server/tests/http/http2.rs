@@ -13,7 +13,7 @@ use hyper::client::conn::http2;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::Signal;
-use test_support::{Client, Launch, PATIENCE, Server};
+use test_support::{Client, Launch, Server, TEST_TIMEOUT};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
@@ -124,7 +124,9 @@ async fn the_api_takes_bodies_over_http_2_within_their_size() {
     assert_eq!(upload.headers()["x-ratelimit-limit"], "50");
     assert_eq!(upload.headers()["x-ratelimit-remaining"], "47");
     let huge = post("/api/submit", body("x".repeat(1 << 26)));
-    let refused = timeout(PATIENCE, sender.send_request(huge)).await.unwrap();
+    let refused = timeout(TEST_TIMEOUT, sender.send_request(huge))
+        .await
+        .unwrap();
     assert_eq!(refused.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
     let next = sender.send_request(get("/api/ping")).await.unwrap();
     assert_eq!(next.status(), StatusCode::OK, "the connection goes on");
@@ -152,7 +154,7 @@ async fn a_stream_in_flight_is_finished_before_the_end() {
     assert!(server.is_running(), "a stream is in flight");
     chunks.send(Bytes::from_static(b" 1}")).unwrap();
     drop(chunks);
-    let response = timeout(PATIENCE, answer)
+    let response = timeout(TEST_TIMEOUT, answer)
         .await
         .unwrap()
         .unwrap()
@@ -161,7 +163,7 @@ async fn a_stream_in_flight_is_finished_before_the_end() {
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert!(String::from_utf8_lossy(&body).contains("\"a\""));
     let status = server
-        .exit_within(PATIENCE)
+        .exit_within(TEST_TIMEOUT)
         .expect("it ends when all is answered");
     assert_eq!(status.code(), Some(0));
 }
@@ -187,7 +189,7 @@ fn a_client_that_says_no_more_than_the_preface_is_dropped() {
         .send(&[PREFACE, b"\0\0\x64\x01\x04\0\0\0\x01abc"].concat())
         .unwrap();
     for client in [&mut silent, &mut half, &mut frame] {
-        assert!(client.is_closed_within(PATIENCE));
+        assert!(client.is_closed_within(TEST_TIMEOUT));
     }
     server.assert_healthy();
 }
@@ -197,7 +199,7 @@ async fn a_body_that_never_comes_is_given_up() {
     let mut server = short_bounds();
     let mut sender = http2_client(&server).await;
     let (chunks, body) = held_body();
-    let answer = timeout(PATIENCE, sender.send_request(post("/api/submit", body))).await;
+    let answer = timeout(TEST_TIMEOUT, sender.send_request(post("/api/submit", body))).await;
     if let Ok(response) = answer.expect("it is given up") {
         assert!(response.status().is_client_error(), "{response:?}");
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use test_support::http::encode;
-use test_support::{Client, PATIENCE, Response, Server};
+use test_support::{Client, Response, Server, TEST_TIMEOUT};
 
 #[test]
 fn of_10_000_requests_from_64_connections_exactly_the_capacity_is_allowed() {
@@ -122,7 +122,7 @@ fn a_signal_ends_the_server_after_what_is_in_flight() {
         let waiting: Vec<_> = (0..10).map(|_| in_flight(&server)).collect();
         server.signal(signal);
         assert!(
-            used.is_closed_within(PATIENCE),
+            used.is_closed_within(TEST_TIMEOUT),
             "an idle connection is closed"
         );
         assert!(server.is_running(), "requests are in flight");
@@ -134,7 +134,7 @@ fn a_signal_ends_the_server_after_what_is_in_flight() {
             assert!(response.text().contains("\"a\""), "{response:?}");
         }
         let status = server
-            .exit_within(PATIENCE)
+            .exit_within(TEST_TIMEOUT)
             .expect("it ends when all is answered");
         assert_eq!(status.code(), Some(0), "{signal:?}");
         assert!(!server.stderr().contains("panicked"));
@@ -178,7 +178,9 @@ fn at_shutdown_under_load_no_answer_is_cut_short() {
         }
         *stopped.lock().unwrap() = Some(Instant::now());
         server.signal(Signal::TERM);
-        let status = server.exit_within(PATIENCE).expect("it ends under load");
+        let status = server
+            .exit_within(TEST_TIMEOUT)
+            .expect("it ends under load");
         assert_eq!(status.code(), Some(0));
     });
     assert!(!server.stderr().contains("panicked"));

@@ -4,14 +4,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use test_support::{Launch, PATIENCE, Server};
+use test_support::{Launch, Server, TEST_TIMEOUT};
 
 /// The log's lines, as soon as there are this many; or those there are when patience ends.
 fn lines(server: &Server, count: usize) -> Vec<String> {
     let started = Instant::now();
     loop {
         let log = server.stderr();
-        if log.lines().count() >= count || started.elapsed() > PATIENCE {
+        if log.lines().count() >= count || started.elapsed() > TEST_TIMEOUT {
             return log.lines().map(str::to_owned).collect();
         }
         thread::sleep(Duration::from_millis(5));
@@ -46,7 +46,7 @@ fn a_start_a_change_and_a_stop_are_a_line_each_and_a_request_is_none() {
     assert!(log[3].contains("127.0.0.2"), "{log:#?}");
 
     server.signal(Signal::TERM);
-    server.exit_within(PATIENCE).expect("it ends");
+    server.exit_within(TEST_TIMEOUT).expect("it ends");
     let log = lines(&server, 5);
     assert_eq!(log.len(), 5, "{log:#?}");
 }
@@ -115,7 +115,7 @@ fn a_request_cannot_write_lines_of_its_own_into_the_log() {
     let rule = r#"{"client_id": "x\nforged line", "capacity": 5, "refill_rate": 1}"#;
     client.post("/admin/update-rule", rule);
     client.get("/last");
-    let log = server.logged("/last");
+    let log = server.wait_for_log("/last");
     assert!(
         !log.lines().any(|line| line.starts_with("forged line")),
         "{log}"

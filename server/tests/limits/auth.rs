@@ -154,7 +154,7 @@ fn who_is_not_trusted_speaks_for_itself_alone() {
         8
     );
     assert_eq!(client.get("/").remaining(), 7, "it is one bucket");
-    let log = server.logged("--trust-proxy");
+    let log = server.wait_for_log("--trust-proxy");
     assert_eq!(
         log.matches("--trust-proxy").count(),
         1,
@@ -183,7 +183,7 @@ fn clients_with_api_keys_are_asked_for_theirs() {
 
 #[test]
 fn a_gateway_leaves_the_path_to_its_upstream() {
-    let upstream = Upstream::saying("mine");
+    let upstream = Upstream::with_body("mine");
     assert_eq!(Server::gateway(&upstream.url()).get("/auth").text(), "mine");
 }
 
@@ -198,7 +198,7 @@ fn nginx(tollgate: &str, upstream: &Upstream) -> Nginx {
 
 #[test]
 fn nginx_passes_on_what_is_allowed_and_nothing_else() {
-    let (server, upstream) = (server(), Upstream::saying("mine"));
+    let (server, upstream) = (server(), Upstream::with_body("mine"));
     let nginx = nginx(&server.address.to_string(), &upstream);
     // nginx ends a connection on which it refused.
     let connect = |last| Client::connect(nginx.address, Some([127, 0, 0, last].into()));
@@ -256,7 +256,7 @@ fn nginx_passes_on_what_is_allowed_and_nothing_else() {
 
 #[test]
 fn nginx_passes_on_the_headers_that_were_chosen() {
-    let upstream = Upstream::answering(
+    let upstream = Upstream::responding(
         "HTTP/1.1 200 OK\r\nX-RateLimit-Limit: 77\r\nRateLimit: \"theirs\";r=7\r\nContent-Length: 4\r\n\r\nmine",
     );
     for (choice, x, draft) in [
@@ -288,7 +288,7 @@ fn nginx_passes_on_the_headers_that_were_chosen() {
 
 #[test]
 fn nginx_without_tollgate_passes_nothing_on() {
-    let (server, upstream) = (server(), Upstream::saying("mine"));
+    let (server, upstream) = (server(), Upstream::with_body("mine"));
     let address = server.address.to_string();
     drop(server);
     let nginx = nginx(&address, &upstream);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use tempfile::TempDir;
-use test_support::parts::Service;
+use test_support::programs::ExternalService;
 use test_support::{Client, Launch, Server, Upstream};
 
 const ROUTES: &str = "capacity = 10\nrefill_rate = 0.001\ntrust_proxy = ['127.0.0.1']\n\
@@ -16,7 +16,7 @@ const ROUTES: &str = "capacity = 10\nrefill_rate = 0.001\ntrust_proxy = ['127.0.
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nX-RateLimit-Limit: 77\r\nContent-Length: 4\r\n\r\nmine";
 
 struct Caddy {
-    service: Service,
+    service: ExternalService,
     _directory: TempDir,
 }
 
@@ -27,7 +27,7 @@ impl Caddy {
         let sites = include_str!("../../../examples/Caddyfile")
             .replace("127.0.0.1:8000", &tollgate.to_string())
             .replace("127.0.0.1:9000", &upstream.address.to_string());
-        let service = Service::start(|address| {
+        let service = ExternalService::start(|address| {
             let sites = sites.replace("http://:8080", &format!("http://:{}", address.port()));
             let path = directory.path().join("Caddyfile");
             // Its administration would take a port.
@@ -60,7 +60,7 @@ fn server() -> Server {
 
 #[test]
 fn caddy_passes_on_what_is_allowed_and_nothing_else() {
-    let (server, upstream) = (server(), Upstream::answering(ANSWER));
+    let (server, upstream) = (server(), Upstream::responding(ANSWER));
     let caddy = Caddy::start(server.address, &upstream);
     let mut client = caddy.client(2);
     for left in (0..10).rev() {
@@ -101,7 +101,7 @@ fn caddy_passes_on_what_is_allowed_and_nothing_else() {
 
 #[test]
 fn caddy_passes_on_the_headers_that_were_chosen() {
-    let upstream = Upstream::answering(
+    let upstream = Upstream::responding(
         "HTTP/1.1 200 OK\r\nRateLimit: \"theirs\";r=7\r\nContent-Length: 4\r\n\r\nmine",
     );
     for (choice, x, draft) in [
@@ -128,12 +128,12 @@ fn caddy_passes_on_the_headers_that_were_chosen() {
 
 #[test]
 fn caddy_says_who_asks_for_what_and_no_client_does() {
-    let (server, upstream) = (server(), Upstream::answering(ANSWER));
+    let (server, upstream) = (server(), Upstream::responding(ANSWER));
     let caddy = Caddy::start(server.address, &upstream);
     let mut client = caddy.client(3);
     assert_eq!(client.post("/import?x", "0123456789").remaining(), 4);
     assert_eq!(
-        upstream.only().body,
+        upstream.single_request().body,
         b"0123456789",
         "the question does not eat the body"
     );
@@ -165,7 +165,7 @@ fn caddy_says_who_asks_for_what_and_no_client_does() {
 
 #[test]
 fn caddy_without_tollgate_passes_nothing_on() {
-    let (server, upstream) = (server(), Upstream::answering(ANSWER));
+    let (server, upstream) = (server(), Upstream::responding(ANSWER));
     let address = server.address;
     drop(server);
     let caddy = Caddy::start(address, &upstream);

@@ -112,7 +112,7 @@ fn clients_with_api_keys_have_them_too() {
 
 #[test]
 fn what_a_route_refuses_never_reaches_the_upstream_however_it_is_spelled() {
-    let upstream = Upstream::saying("mine");
+    let upstream = Upstream::with_body("mine");
     let server = server(&format!("upstream = '{}'\n", upstream.url()));
     let mut client = server.client();
     assert_eq!(of(&client.post("/api/upload", "a")), (200, 6, 3));

@@ -211,7 +211,7 @@ fn without_redis_each_server_goes_on_with_its_share() {
         server.get("/health").json()["redis"] == "up"
     });
     assert_eq!(other.get("/").header("X-RateLimit-Without-Redis"), None);
-    let log = server.logged("Redis is back");
+    let log = server.wait_for_log("Redis is back");
     let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
     assert_eq!(
         (lines("going on without Redis"), lines("Redis is back")),
@@ -270,7 +270,10 @@ fn a_server_starts_without_its_redis_and_finds_it_later() {
 fn a_password_that_is_refused_ends_the_start_and_is_not_shown() {
     let redis = RedisServer::with(&["--requirepass", "right"]);
     let url = redis.url().replace("://", "://:wrong-secret@");
-    let refusal = Launch::new().args(&["--redis", &url]).refused().unwrap();
+    let refusal = Launch::new()
+        .args(&["--redis", &url])
+        .start_error()
+        .unwrap();
     assert_eq!(refusal.code, Some(2), "{}", refusal.stderr);
     assert!(
         refusal.stderr.contains("denies access") && !refusal.stderr.contains("wrong-secret"),

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::Signal;
 use test_support::redis::RedisServer;
-use test_support::{Client, Launch, PATIENCE, SLOW, Server, http::encode};
+use test_support::{Client, Launch, SLOW, Server, TEST_TIMEOUT, http::encode};
 
 /// Requests that a connection sends before it reads the answers.
 const PIPELINE: usize = 50;
@@ -150,7 +150,7 @@ fn of_one_key_on_lease_the_capacity_is_allowed_and_what_is_not_spent_comes_back(
     // Two of them stop, and give back what they hold.
     for mut server in servers.drain(1..) {
         server.signal(Signal::TERM);
-        assert!(server.exit_within(PATIENCE).is_some());
+        assert!(server.exit_within(TEST_TIMEOUT).is_some());
     }
     for _ in sum..=500 {
         ask(&mut servers[0].client(), &[0], &allowed).unwrap();

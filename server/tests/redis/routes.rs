@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use test_support::redis::RedisServer;
 use test_support::reload::Reloaded;
-use test_support::{Launch, PATIENCE, Response, Server, Upstream, eventually};
+use test_support::{Launch, Response, Server, TEST_TIMEOUT, Upstream, eventually};
 
 fn file(capacity: u32) -> String {
     format!(
@@ -80,7 +80,7 @@ fn two_servers_share_the_buckets_of_a_route() {
 
 #[test]
 fn a_gateway_on_redis_passes_on_what_its_routes_allow_and_nothing_else() {
-    let (redis, upstream) = (RedisServer::start(), Upstream::saying("mine"));
+    let (redis, upstream) = (RedisServer::start(), Upstream::with_body("mine"));
     let file = format!(
         "upstream = '{}'\n{}\n[[routes]]\npath = '/open/*'\nexempt = true",
         upstream.url(),
@@ -192,7 +192,7 @@ fn what_a_route_has_on_lease_goes_back_at_the_end() {
     }));
     one.signal(Signal::TERM);
     assert!(
-        one.exit_within(PATIENCE)
+        one.exit_within(TEST_TIMEOUT)
             .is_some_and(|status| status.success())
     );
     assert_eq!(

@@ -1,0 +1,232 @@
+//! Encoding of the metrics in the OpenMetrics text format, which Prometheus reads.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+use tollgate::{KeyedStats, RedisStats};
+
+use super::{
+    counters::{self, Reason},
+    latency,
+};
+
+/// Values of all metrics at one moment.
+pub(crate) struct Snapshot {
+    pub(super) routes: Vec<(String, counters::Totals)>,
+    pub(super) latency: latency::Totals,
+    pub(super) accepted: u64,
+    pub(super) open: u64,
+    pub(super) tables: PerRoute<KeyedStats>,
+    pub(super) redis: PerRoute<RedisStats>,
+}
+
+/// Statistics of the default limits (`None`) and, by label, of the routes that have limits of their
+/// own.
+pub(crate) type PerRoute<T> = Vec<(Option<String>, T)>;
+
+impl Snapshot {
+    /// Encodes the metrics as text.
+    pub(crate) fn encode(self) -> String {
+        let (mut registry, mut text) = (Registry::with_prefix("tollgate"), String::new());
+        registry.register_collector(Box::new(self));
+        // Writing to a String cannot fail.
+        let _ = text::encode(&mut text, &registry);
+        text
+    }
+
+    fn routes(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Decisions by route and reason";
+        let mut family = to.encode_descriptor("decisions", help, None, MetricType::Counter)?;
+        for (route, totals) in &self.routes {
+            for (reason, total) in Reason::ALL
+                .into_iter()
+                .zip(*totals)
+                .filter(|(_, total)| *total > 0)
+            {
+                let decision = if reason.is_allowed() {
+                    "allowed"
+                } else {
+                    "refused"
+                };
+                let labels = [
+                    ("route", route.as_str()),
+                    ("decision", decision),
+                    ("reason", reason.name()),
+                ];
+                ConstCounter::new(total).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn latency(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Latency of decisions: all decisions in Redis, and a sample of those in memory";
+        let mut histogram =
+            to.encode_descriptor("decision_seconds", help, None, MetricType::Histogram)?;
+        let latency::Totals { buckets, seconds } = &self.latency;
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        histogram.encode_histogram::<[(&str, &str); 0]>(*seconds, count, buckets, None)
+    }
+
+    fn tables(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let tables = &self.tables;
+        gauges(
+            to,
+            "table_live",
+            "Clients whose bucket is not full",
+            tables,
+            |stats| stats.live as u64,
+        )?;
+        gauges(
+            to,
+            "table_slots",
+            "Maximum number of buckets",
+            tables,
+            |stats| stats.slots as u64,
+        )?;
+        gauges(
+            to,
+            "table_bytes",
+            "Memory used by the buckets, in bytes",
+            tables,
+            |stats| stats.bytes as u64,
+        )?;
+        let help = "Clients evicted before their bucket was full, since the limit last changed";
+        counters(to, "table_evicted_early", help, tables, |stats| {
+            stats.evicted_early
+        })?;
+        let help = "Requests refused because the table was full, since the limit last changed";
+        counters(to, "table_saturated", help, tables, |stats| stats.saturated)
+    }
+
+    fn redis(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let redis = &self.redis;
+        gauges(
+            to,
+            "redis_up",
+            "1 while Redis is available, 0 while on-redis-error decides",
+            redis,
+            |stats| stats.up.into(),
+        )?;
+        counters(
+            to,
+            "redis_decisions",
+            "Decisions made by Redis",
+            redis,
+            |stats| stats.redis,
+        )?;
+        counters(
+            to,
+            "redis_lease_decisions",
+            "Decisions made from leased tokens",
+            redis,
+            |stats| stats.lease,
+        )?;
+        counters(
+            to,
+            "redis_fallback_decisions",
+            "Decisions made by the fallback without Redis",
+            redis,
+            |stats| stats.fallback,
+        )?;
+        let help = "Requests to Redis that failed";
+        counters(to, "redis_failures", help, redis, |stats| stats.failures)?;
+        counters(
+            to,
+            "redis_outages",
+            "Number of Redis outages",
+            redis,
+            |stats| stats.outages,
+        )
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let to = &mut encoder;
+        self.routes(to)?;
+        self.latency(to)?;
+        gauge(to, "connections_open", "Open connections", self.open)?;
+        counter(
+            to,
+            "connections_accepted",
+            "Accepted connections",
+            self.accepted,
+        )?;
+        self.tables(to)?;
+        self.redis(to)
+    }
+}
+
+/// Required by [`Collector`].
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").finish_non_exhaustive()
+    }
+}
+
+fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstGauge::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
+fn counter(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstCounter::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
+fn gauges<T>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    stats: &PerRoute<T>,
+    value: impl Fn(&T) -> u64,
+) -> fmt::Result {
+    per_route(
+        to,
+        (name, help, MetricType::Gauge),
+        stats,
+        |encoder, stats| encoder.encode_gauge(&value(stats)),
+    )
+}
+
+fn counters<T>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    stats: &PerRoute<T>,
+    value: impl Fn(&T) -> u64,
+) -> fmt::Result {
+    per_route(
+        to,
+        (name, help, MetricType::Counter),
+        stats,
+        |encoder, stats| encoder.encode_counter::<NoLabelSet, _, u64>(&value(stats), None),
+    )
+}
+
+/// Encodes a metric of the default limits and of routes; nothing if there are none.
+fn per_route<T>(
+    to: &mut DescriptorEncoder<'_>,
+    (name, help, kind): (&str, &str, MetricType),
+    stats: &PerRoute<T>,
+    encode: impl Fn(&mut MetricEncoder<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    if stats.is_empty() {
+        return Ok(());
+    }
+    let mut family = to.encode_descriptor(name, help, None, kind)?;
+    for (label, stats) in stats {
+        match label {
+            None => encode(&mut family, stats)?,
+            Some(label) => encode(
+                &mut family.encode_family(&[("route", label.as_str())])?,
+                stats,
+            )?,
+        }
+    }
+    Ok(())
+}

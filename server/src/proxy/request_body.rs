@@ -1,0 +1,255 @@
+//! Body of a client's request on its way to the upstream, limited in size and in time.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::{
+    Version,
+    body::{Body, Frame, Incoming, SizeHint},
+};
+use tokio::time::{Instant, Sleep};
+
+use super::error::ProxyError;
+use crate::app::Unread;
+
+/// Minimum transfer rate: this many received bytes extend the time budget by one second.
+const MIN_BYTES_PER_SECOND: u64 = 1000;
+
+/// Request body for an upstream; `None` is an empty body.
+pub(super) struct RequestBody(Option<Box<StreamingBody>>);
+
+struct StreamingBody {
+    body: Incoming,
+    /// Frame that was read before the request was sent.
+    first: Option<Frame<Bytes>>,
+    /// Bytes that may still arrive.
+    remaining: u64,
+    budget: WaitBudget,
+    progress: Arc<UploadProgress>,
+}
+
+/// Progress of a request body, observed by the task that waits for the response.
+#[derive(Debug, Default)]
+pub(super) struct UploadProgress {
+    frames: AtomicU64,
+    is_waiting_for_client: AtomicBool,
+    is_complete: AtomicBool,
+    error: OnceLock<Unread>,
+}
+
+impl UploadProgress {
+    /// Number of frames that were passed on.
+    pub(super) fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_waiting_for_client(&self) -> bool {
+        self.is_waiting_for_client.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete.load(Ordering::Relaxed)
+    }
+
+    /// Error on the client's side that ended the body.
+    pub(super) fn error(&self) -> Option<Unread> {
+        self.error.get().copied()
+    }
+}
+
+impl RequestBody {
+    pub(super) fn empty() -> RequestBody {
+        RequestBody(None)
+    }
+
+    /// Starts streaming a body of at most `max_bytes`.
+    ///
+    /// Over HTTP/1 the first frame is awaited. No upstream then receives a request whose body is
+    /// broken from the start, and none waits for a client that sends no body at all. Over HTTP/2 a
+    /// client may wait for the upstream's response head before it sends its body, so nothing is
+    /// awaited.
+    pub(super) async fn start(
+        body: Incoming,
+        version: Version,
+        max_bytes: u64,
+        timeout: Duration,
+    ) -> Result<RequestBody, ProxyError> {
+        if body.size_hint().lower() > max_bytes {
+            return Err(ProxyError::RequestBody(Unread::TooLarge));
+        }
+        let mut streaming = Box::new(StreamingBody {
+            body,
+            first: None,
+            remaining: max_bytes,
+            budget: WaitBudget::new(timeout),
+            progress: Arc::default(),
+        });
+        if version != Version::HTTP_2 {
+            let first = streaming.frame().await.transpose();
+            streaming.first = first.map_err(ProxyError::RequestBody)?;
+        }
+        Ok(RequestBody(Some(streaming)))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Progress of the body; `None` for an empty one.
+    pub(super) fn progress(&self) -> Option<Arc<UploadProgress>> {
+        self.0
+            .as_ref()
+            .map(|streaming| Arc::clone(&streaming.progress))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Unread;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Unread>>> {
+        match &mut self.0 {
+            None => Poll::Ready(None),
+            Some(streaming) => Pin::new(&mut **streaming).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|streaming| streaming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(
+            || SizeHint::with_exact(0),
+            |streaming| streaming.size_hint(),
+        )
+    }
+}
+
+impl Body for StreamingBody {
+    type Data = Bytes;
+    type Error = Unread;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Unread>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let this = &mut *self;
+        let result = match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                this.budget.pause();
+                frame.map(|frame| this.count(frame.map_err(|_| Unread::Broken)?))
+            }
+            Poll::Pending => {
+                this.progress
+                    .is_waiting_for_client
+                    .store(true, Ordering::Relaxed);
+                ready!(this.budget.poll_exhausted(cx));
+                Some(Err(Unread::TooSlow))
+            }
+        };
+        let progress = &this.progress;
+        progress
+            .is_waiting_for_client
+            .store(false, Ordering::Relaxed);
+        progress.frames.fetch_add(1, Ordering::Relaxed);
+        match &result {
+            None => progress.is_complete.store(true, Ordering::Relaxed),
+            Some(Err(error)) => progress.error.set(*error).unwrap_or_default(),
+            Some(Ok(_)) if this.body.is_end_stream() => {
+                progress.is_complete.store(true, Ordering::Relaxed)
+            }
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(result)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self
+            .first
+            .as_ref()
+            .and_then(Frame::data_ref)
+            .map_or(0, |data| data.len() as u64);
+        self.body
+            .size_hint()
+            .exact()
+            .map_or_else(SizeHint::default, |rest| SizeHint::with_exact(first + rest))
+    }
+}
+
+impl StreamingBody {
+    /// Counts a frame against the size limit and extends the time budget by its length.
+    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Unread> {
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        self.remaining = self.remaining.checked_sub(length).ok_or(Unread::TooLarge)?;
+        self.budget.extend(length);
+        Ok(frame)
+    }
+}
+
+/// Budget for the total time spent waiting for the client.
+///
+/// Only waits for the client count: a body that trickles in forever must time out, and a body that
+/// waits for a slow upstream must not.
+struct WaitBudget {
+    remaining: Duration,
+    waiting_since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl WaitBudget {
+    fn new(remaining: Duration) -> WaitBudget {
+        WaitBudget {
+            remaining,
+            waiting_since: None,
+            timer: None,
+        }
+    }
+
+    fn extend(&mut self, bytes: u64) {
+        self.remaining +=
+            Duration::from_nanos(bytes.saturating_mul(1_000_000_000 / MIN_BYTES_PER_SECOND));
+    }
+
+    /// Ends a wait and subtracts its duration.
+    fn pause(&mut self) {
+        if let Some(since) = self.waiting_since.take() {
+            self.remaining = self.remaining.saturating_sub(since.elapsed());
+        }
+    }
+
+    /// Starts or continues a wait; ready when the budget is exhausted.
+    fn poll_exhausted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let remaining = self.remaining;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(remaining)));
+        if self.waiting_since.is_none() {
+            let now = Instant::now();
+            self.waiting_since = Some(now);
+            timer.as_mut().reset(now + remaining);
+        }
+        timer.as_mut().poll(cx)
+    }
+}

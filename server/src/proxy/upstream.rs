@@ -1,0 +1,247 @@
+//! Upstream: its client, its timeouts, its limit on concurrent requests, and retries.
+
+use std::{
+    error::Error,
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::{Method, Request, Response, body::Incoming};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use super::{
+    error::{ProxyError, SendError},
+    pool::{Pool, PooledConnection},
+    request_body::{RequestBody, UploadProgress},
+};
+use crate::{
+    config::{self, Times},
+    values::{Scheme, UpstreamUrl},
+};
+
+/// Interval and timeout of HTTP/2 keep-alive pings: a dead upstream is detected within twice this.
+const PING: Duration = Duration::from_secs(20);
+
+/// Server that requests with a path prefix are forwarded to.
+pub(super) struct Upstream {
+    prefix: String,
+    url: UpstreamUrl,
+    client: HttpClient,
+    times: Times,
+    /// Each request in progress and each tunnel holds a permit.
+    permits: Arc<Semaphore>,
+    is_failing: AtomicBool,
+}
+
+enum HttpClient {
+    Http1(Arc<Pool>),
+    /// All requests share a few connections, which have tasks of their own.
+    Http2(Box<legacy::Client<HttpConnector, RequestBody>>),
+}
+
+/// Response head, and what its body needs until it ends.
+pub(super) struct UpstreamResponse {
+    pub(super) response: Response<Incoming>,
+    /// HTTP/1.1 connection that delivers the body.
+    pub(super) connection: Option<PooledConnection>,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+type ClientResponse = (Response<Incoming>, Option<PooledConnection>);
+
+impl Upstream {
+    pub(super) fn new(
+        upstream: &config::Upstream,
+        settings: &config::Gateway,
+    ) -> Result<Upstream, String> {
+        let config::Upstream { prefix, url } = upstream.clone();
+        let client =
+            HttpClient::new(&url, settings).map_err(|error| format!("upstream: {url}: {error}"))?;
+        Ok(Upstream {
+            prefix,
+            url,
+            client,
+            times: settings.times,
+            permits: Arc::new(Semaphore::new(settings.max_requests)),
+            is_failing: AtomicBool::new(false),
+        })
+    }
+
+    /// Returns true if the path has this upstream's prefix. A prefix ends at a segment boundary:
+    /// `/api` matches `/api` and `/api/data`, but not `/apis`.
+    pub(super) fn matches(&self, path: &str) -> bool {
+        let rest = path.strip_prefix(&self.prefix);
+        rest.is_some_and(|rest| {
+            rest.is_empty() || rest.starts_with('/') || self.prefix.ends_with('/')
+        })
+    }
+
+    pub(super) fn url(&self) -> &UpstreamUrl {
+        &self.url
+    }
+
+    pub(super) fn times(&self) -> &Times {
+        &self.times
+    }
+
+    /// Sends a request and waits for the response head. `progress` belongs to the request's body.
+    pub(super) async fn send(
+        &self,
+        request: Request<RequestBody>,
+        progress: Option<&UploadProgress>,
+    ) -> Result<UpstreamResponse, ProxyError> {
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => Box::pin(self.wait_for_permit()).await?,
+        };
+        match self.send_with_retry(request, progress).await {
+            Ok((response, connection)) => {
+                if self.is_failing.load(Ordering::Relaxed)
+                    && self.is_failing.swap(false, Ordering::Relaxed)
+                {
+                    tracing::info!(upstream = %self.url, "upstream recovered");
+                }
+                Ok(UpstreamResponse {
+                    response,
+                    connection,
+                    permit,
+                })
+            }
+            Err(error) => {
+                self.log_failure(error, None);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for a permit, at most as long as connecting may take.
+    async fn wait_for_permit(&self) -> Result<OwnedSemaphorePermit, ProxyError> {
+        let acquire = Arc::clone(&self.permits).acquire_owned();
+        let permit = timeout(self.times.connect, acquire).await;
+        permit
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(ProxyError::TooManyRequests)
+    }
+
+    /// Sends a request, and sends it once more if the connection closed before the response. An
+    /// upstream may close an idle connection just as a request is sent on it. Only requests with a
+    /// safe method and without a body are repeated.
+    async fn send_with_retry(
+        &self,
+        request: Request<RequestBody>,
+        progress: Option<&UploadProgress>,
+    ) -> Result<ClientResponse, ProxyError> {
+        let is_safe =
+            request.body().is_empty() && matches!(*request.method(), Method::GET | Method::HEAD);
+        let retry = is_safe.then(|| clone_without_body(&request));
+        let first = match self.send_with_timeout(request, progress).await? {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        if let Some(error) = progress.and_then(UploadProgress::error) {
+            return Err(ProxyError::RequestBody(error));
+        }
+        let second = match retry {
+            Some(request) if first.is_closed_before_response() => {
+                Box::pin(self.send_with_timeout(request, None)).await?
+            }
+            _ => Err(first),
+        };
+        second.map_err(|source| {
+            tracing::debug!(upstream = %self.url, error = &source as &dyn Error, "no response from upstream");
+            let error = ProxyError::from(&source);
+            self.log_failure(error, Some(&source));
+            error
+        })
+    }
+
+    /// Logs that the upstream fails: once, not for every request.
+    fn log_failure(&self, reason: ProxyError, source: Option<&SendError>) {
+        if reason.is_upstream_failure() && !self.is_failing.swap(true, Ordering::Relaxed) {
+            let error = source.map(|error| error as &(dyn Error + 'static));
+            tracing::warn!(upstream = %self.url, ?reason, error, "upstream failed");
+        }
+    }
+
+    /// Sends a request and waits for the response head. The timeout starts when the last frame of
+    /// the request was sent; the wait exceeds it by at most one more timeout.
+    async fn send_with_timeout(
+        &self,
+        request: Request<RequestBody>,
+        progress: Option<&UploadProgress>,
+    ) -> Result<Result<ClientResponse, SendError>, ProxyError> {
+        let mut response = pin!(self.client.send(request));
+        let mut frames = 0;
+        loop {
+            if let Ok(response) = timeout(self.times.response, response.as_mut()).await {
+                return Ok(response);
+            }
+            match progress {
+                // The request body has a timeout of its own.
+                Some(progress)
+                    if progress.is_waiting_for_client() || progress.frames() != frames =>
+                {
+                    frames = progress.frames()
+                }
+                _ => return Err(ProxyError::ResponseTimeout),
+            }
+        }
+    }
+}
+
+/// Clones a request whose body is empty.
+fn clone_without_body(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut clone = Request::new(RequestBody::empty());
+    *clone.method_mut() = request.method().clone();
+    *clone.uri_mut() = request.uri().clone();
+    *clone.version_mut() = request.version();
+    *clone.headers_mut() = request.headers().clone();
+    clone
+}
+
+impl HttpClient {
+    fn new(url: &UpstreamUrl, settings: &config::Gateway) -> io::Result<HttpClient> {
+        if url.scheme != Scheme::H2c {
+            return Pool::new(url, settings).map(HttpClient::Http1);
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(settings.times.connect));
+        connector.set_nodelay(true);
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        builder
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(settings.times.keep_alive)
+            .http2_only(true)
+            .http2_keep_alive_interval(PING)
+            .http2_keep_alive_timeout(PING)
+            .set_host(false);
+        Ok(HttpClient::Http2(Box::new(builder.build(connector))))
+    }
+
+    async fn send(&self, request: Request<RequestBody>) -> Result<ClientResponse, SendError> {
+        match self {
+            HttpClient::Http1(pool) => pool
+                .send_request(request)
+                .await
+                .map(|(response, connection)| (response, Some(connection))),
+            HttpClient::Http2(client) => match Box::pin(client.request(request)).await {
+                Ok(response) => Ok((response, None)),
+                Err(error) => Err(SendError::Http2(error)),
+            },
+        }
+    }
+}
