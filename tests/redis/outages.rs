@@ -228,7 +228,7 @@ async fn open_and_closed_fallbacks_allow_or_refuse_everything() {
     );
     assert_eq!(
         (decision.retry_after(), decision.to_string().as_str()),
-        (None, "refused: 1 asked, and Redis cannot be")
+        (None, "refused: cost 1, Redis unavailable")
     );
     let decision = share.try_acquire("key", 5).await;
     assert_eq!(
