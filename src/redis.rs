@@ -1,69 +1,84 @@
-//! One limit across many processes: the buckets live in Redis or Valkey.
+//! Distributed limits: buckets in Redis or Valkey, shared by many processes.
 //!
-//! **Exact.** A decision is one call of one Lua script on one key: the transitions of
-//! [`state`](crate::state), in the server's own order and by the server's own clock, so that clocks
-//! of different machines do not matter. The script computes in doubles; with
-//! [`Layout::unpacked`](crate::state::Layout::unpacked) all numbers are integers that doubles hold
-//! exactly, and a tick is computed in digits of 25 bits. So what it answers makes an ordinary
-//! [`Decision`](crate::Decision), with the times and the refund rule of memory.
+//! **Exact.** A decision is one call of one Lua script on one key. The script makes the transitions
+//! of [`state`](crate::state), serialised by the server and on the server's clock, so clock skew
+//! between machines does not matter. The script computes in doubles. With
+//! [`Layout::unpacked`](crate::state::Layout::unpacked) all numbers are integers that doubles represent
+//! exactly, and a tick is computed in digits of 25 bits. So a reply converts to an ordinary
+//! [`Decision`](crate::Decision) with the times and the refund rule of memory.
 //!
-//! **Small.** A bucket is 20 bytes, and gone when it is full. That forgets its stamp, so each
-//! bucket has a *life*, a random number that a decision remembers: what was decided in an earlier
-//! life, before the bucket was full, reset or lost, gives nothing back to a later one. It also
-//! means that only a bucket that is not full resists a clock that steps back and forth again: a
-//! full one is forgotten, and full is all that it can be.
+//! **Small.** A bucket is 20 bytes, and is deleted when it is full. The deletion loses its stamp,
+//! so each bucket has an *incarnation*, a random number that a decision records. A decision of an
+//! earlier incarnation, from before the bucket was full, reset or lost, refunds nothing to a later
+//! one. As a further consequence, only a bucket that is not full withstands a clock that steps back
+//! and forward again: a full bucket is deleted, and its successor is full, which is the maximum.
 //!
-//! **Fast, if told so.** In lease mode a process takes tokens in batches and spends them from
-//! memory: see `lease` for the protocol and its bound, and `leasing` for what drives it.
+//! **Fast on request.** In lease mode a process takes tokens in batches and spends them from
+//! memory: see `lease` for the protocol and its bound, and `lease::driver` for its messages.
 //!
-//! **Never in the way.** A request waits for Redis once, for at most the timeout. Then the
-//! [`breaker`] is open, everybody is answered from memory as [`RedisFallback`] says, and a probe in the
-//! background finds out when Redis is well again.
+//! **Bounded latency.** A request waits for Redis at most once, for at most the timeout. Then the
+//! [`breaker`] is open, all requests are decided from memory as [`RedisFallback`] says, and a
+//! background probe detects the end of the outage.
 //!
-//! - `target`, `client`, `batch`, `script`, `error`: the only files that know the redis crate, with
-//!   `shared` above them.
-//! - `terms`: a quota as the scripts read it. `settings`, `learn`: what all instances share.
-//!   `watch`: the background.
-//! - `acquire`, `queue`: waiting.
-//! - `lease`: the protocol, without I/O. `leasing`: its messages, its clock, and its decisions.
-//! - `breaker`, `health`, `fallback`, `counters`: what happens when Redis is ill.
+//! Modules, each depending only on those above it:
+//!
+//! - `error`, `tls`, `topology`, `batch`, `script`, `client`: the Redis client. Only these, and
+//!   single calls in `store`, `settings_sync` and `subscription`, use the redis crate.
+//! - `script_quota`: a quota as the scripts read it. `lease`: the lease protocol, without I/O.
+//! - `keyspace`, `settings`: names of keys, and the shared settings.
+//! - `breaker`, `sharded_counter`, `health`, `fallback`: outages.
+//! - `store`: bucket operations in Redis. `lease::driver`: decisions from leases.
+//! - `settings_sync`: synchronisation of the settings.
+//! - `inner`: the state of a limiter; chooses between lease, Redis and fallback.
+//! - `queue`, `wait`: waiting for tokens.
+//! - `probe`, `subscription`: background tasks.
 
-mod acquire;
 mod batch;
 mod breaker;
-mod builder;
 mod client;
-mod counters;
 mod decision;
 mod error;
 mod fallback;
 mod health;
-mod learn;
+mod inner;
+mod keyspace;
 mod lease;
-mod leasing;
+mod probe;
 mod queue;
 mod script;
+mod script_quota;
 mod settings;
-mod shared;
-mod target;
-mod terms;
+mod settings_sync;
+mod sharded_counter;
+mod store;
+mod subscription;
 #[cfg(test)]
 mod tests;
-mod watch;
+mod tls;
+mod topology;
+mod wait;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::Future, mem, sync::Arc, time::Duration};
 
-pub use builder::RedisLimiterBuilder;
+use client::Client;
 pub use decision::{DecisionSource, SharedDecision};
 pub use error::RedisError;
+use fallback::Fallback;
 pub use fallback::RedisFallback;
 pub use health::RedisStats;
-use leasing::Last;
-use shared::Shared;
+use inner::Inner;
+use keyspace::{Keyspace, LeaseOptions};
+use store::Store;
+use tokio::{task::JoinSet, time::Instant};
+use topology::Topology;
 
-use crate::quota::Quota;
+use crate::{
+    clock::{Clock, ManualClock},
+    decision::Refused,
+    quota::Quota,
+};
 
-/// A bucket for every key, shared by all processes that use the same Redis or Valkey.
+/// Token buckets by key, shared by all processes that use the same Redis or Valkey.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -72,106 +87,127 @@ use crate::quota::Quota;
 /// let limiter = RedisLimiter::connect("redis://127.0.0.1/", Quota::per_second(10)).await?;
 /// let decision = limiter.try_acquire("alice", 1).await;
 /// println!("{decision}"); // allowed: cost 1, 9 of 10 left
-/// limiter.refund("alice", decision).await; // names what it undoes
+/// limiter.refund("alice", decision).await; // undoes this decision
 /// limiter.replace(Quota::per_second(20)).await?; // for every process
 /// # Ok(()) }
 /// ```
 ///
-/// A clone is the same limiter. It needs a tokio runtime, and lives on the one that it was
-/// connected in.
+/// Clones share one limiter. It needs a tokio runtime, and its background tasks run on the runtime
+/// in which it was connected.
 ///
 /// # URLs
 ///
-/// | server | URL |
+/// | topology | URL |
 /// | --- | --- |
-/// | one | `redis://[user][:password@]host[:port][/database]`, or `unix:///path` |
-/// | found by Sentinel | `redis+sentinel://[user][:password@]host[:port],host…/master[/database]` |
-/// | a cluster | `redis+cluster://[user][:password@]host[:port],host…` |
+/// | single server | `redis://[user][:password@]host[:port][/database]`, or `unix:///path` |
+/// | Sentinel | `redis+sentinel://[user][:password@]host[:port],host…/master[/database]` |
+/// | cluster | `redis+cluster://[user][:password@]host[:port],host…` |
 ///
-/// `rediss` in place of `redis` is TLS, with the certificates that the machine trusts
-/// (`SSL_CERT_FILE` names others). The user and the password of a Sentinel URL are those of the
-/// master.
+/// `valkey` may replace `redis` in every scheme. `rediss` (or `valkeys`) connects with TLS and
+/// needs the feature `redis-tls`. It trusts the certificates of the operating system, or those in
+/// `SSL_CERT_FILE`. It uses the default crypto provider of rustls, and installs *ring* as the
+/// default if the application has installed none. The user and the password of a Sentinel URL are
+/// those of the master.
 ///
-/// A user of the server who may do no more than this may do enough, for the prefix `tollgate`:
+/// These permissions suffice for a user of the server, here with the prefix `tollgate`:
 ///
 /// ```text
 /// ACL SETUSER limiter on >password ~tollgate:* &tollgate:* +eval +evalsha +time +type +get +set +setrange +del +persist
 ///     +hget +hset +hdel +hgetall +publish +subscribe
 /// ```
 ///
-/// # Exact, or with leases
+/// # Exact mode and lease mode
 ///
-/// In **exact mode**, which is the usual one, Redis makes every decision: one round trip each, and
-/// not a token too many. In **lease mode** ([`RedisLimiterBuilder::lease`]) a process takes tokens
-/// of a key in batches and spends them from its own memory, hundreds of times as fast; the batch
-/// follows the key's demand, and a refusal is remembered, so that an attack costs Redis at most ten
-/// calls a second a key. Take exact mode where every request counts (logins, payments, small
-/// quotas), and lease mode where a key is asked more often than Redis is to be.
+/// In **exact mode**, the default, Redis makes every decision: one round trip each, and the limit
+/// is never exceeded. In **lease mode** ([`RedisLimiterBuilder::lease`]) a process takes tokens of
+/// a key in batches and spends them from its own memory, hundreds of times as fast. The batch size
+/// follows the demand for the key. A refusal is remembered, so an attack costs Redis at most ten
+/// calls per second and key. Exact mode suits limits where every request counts (logins, payments,
+/// small quotas). Lease mode suits keys with more requests than Redis should serve.
 ///
 /// | | exact mode | lease mode |
 /// | --- | --- | --- |
 /// | allowed in any time `t`, at most | `capacity + refill(t)` | `capacity + refill(t) + ⌊fraction × capacity⌋` |
-/// | allowed since a bucket was fresh, at most | `capacity + refill(t)` | `capacity + refill(t)` |
-/// | refused though tokens are there | never | while other processes hold them: at most `⌊fraction × capacity⌋`, and 2 s |
-/// | a process that crashes loses | what it was asking for | what it holds: at most `⌊fraction × capacity⌋` a key |
-/// | [`Decision::remaining`](crate::Decision::remaining) | is what is left | is what was in the bucket when the process last heard of it, without what has come back since, and what it holds |
-/// | [`RedisLimiter::refund`] | gives back what is still owed | of what came from a lease: only while no message was sent since |
+/// | allowed since a bucket was new, at most | `capacity + refill(t)` | `capacity + refill(t)` |
+/// | refused although tokens are available | never | while other processes hold them: at most `⌊fraction × capacity⌋`, for at most 2 s |
+/// | lost in a crash of a process | the requests in flight | the tokens on lease: at most `⌊fraction × capacity⌋` per key |
+/// | [`Decision::remaining`](crate::Decision::remaining) | the tokens in the bucket | the tokens in the bucket at the last reply, without the refill since, plus those that the process holds |
+/// | [`RedisLimiter::refund`] | gives back the tokens still owed | for decisions from a lease: only until the next message about the key |
 ///
-/// A quota so small that the fraction of its capacity is less than one token stays exact, and so do
-/// single costs above it. Tokens that are not spent within 2 s go back, and so do all when the
-/// limiter is closed or dropped; a shorter time would make more messages, and a longer one keep
-/// tokens from others. All processes that share a prefix should be in the same mode: the two share
-/// the settings, and their buckets are apart, so that each has a limit of its own.
+/// A quota is exact in lease mode too if the fraction of its capacity is less than one token, and
+/// so is a single cost above that fraction. Tokens that are not spent within 2 s are returned, and
+/// all tokens are returned when the limiter is closed or dropped. A shorter time would make more
+/// messages; a longer one would withhold tokens from other processes. All processes that share a
+/// prefix should use the same mode: both modes share the settings but not the buckets, so each mode
+/// would have a limit of its own.
 ///
-/// # What is promised
+/// # Guarantees
 ///
-/// In exact mode, over all processes, in any time at most the capacity and what came back in that
-/// time, by the clock of the server, which may step back. The grain of time is a microsecond, or
-/// what 52 bits for 34 years of refill leave room for: 256 ns at 10⁹ tokens a second. Time begins
-/// on the first of January 2025 and stands still 2³⁰ s later, in January 2059: buckets do not
-/// refill then.
+/// In exact mode, all processes together are allowed at most the capacity plus the refill in any
+/// period, on the server's clock, which may step back. The resolution of time is a microsecond, or
+/// what 52 bits leave for 34 years of refill: 256 ns at 10⁹ tokens per second. Time starts on 1
+/// January 2025 and stops 2³⁰ s later, in January 2059: buckets do not refill after that.
 ///
-/// What Redis forgets is full again: what it evicts (so let it have `maxmemory-policy noeviction`),
-/// and what a restart or a failover loses. A decision on what was lost gives nothing back.
+/// A bucket that Redis loses is full again: by eviction (so set `maxmemory-policy noeviction`), a
+/// restart or a failover. A decision on a lost bucket refunds nothing.
 ///
-/// # When Redis is ill
+/// # Outages
 ///
-/// A decision is never an error. [`SharedDecision::source`] says who made it, and [`RedisFallback`] who
-/// does when Redis cannot. Each request waits for at most the timeout, and once one has, the others
-/// do not, until Redis is well again. What was asked in vain may be charged in Redis all the same,
-/// when a server that hung goes on: too much, and never too little.
+/// A decision never fails with an error. [`SharedDecision::source`] names its source, and
+/// [`RedisFallback`] is the policy while Redis is unavailable. Each request waits for at most the
+/// timeout. After the first timeout no request waits, until Redis is available again. A request
+/// that timed out may still be charged in Redis when a hung server resumes: too many tokens, never
+/// too few.
 ///
-/// What is on lease is spent first, as long as it lasts, and a refusal is remembered as long: for
-/// at most 2 s.
+/// Tokens on lease are spent first, as long as their lease lasts, and a refusal is remembered as
+/// long: for at most 2 s.
 ///
 /// # Shared settings
 ///
-/// The quota and the rules stand in Redis, and a change reaches every process within a second,
-/// mostly at once. **One prefix is one limit**: of the quotas that limiters with the same prefix
-/// are made with, that of the last one counts, for all of them, until [`RedisLimiter::replace`] is
-/// called anywhere; from then on that is the quota, whatever limiters are made with. So two limits,
-/// such as one for all requests and one for logins, want two
+/// The quota and the rules are stored in Redis. A change reaches every process within a second, and
+/// usually at once. **One prefix is one limit**: if limiters with the same prefix are made with
+/// different quotas, the quota of the last one applies to all of them, until a process calls
+/// [`RedisLimiter::replace`]. From then on that quota applies, whatever quota limiters are made
+/// with. So two limits, such as one for all requests and one for logins, need two
 /// [prefixes](RedisLimiterBuilder::prefix).
 #[derive(Clone)]
 pub struct RedisLimiter {
-    shared: Arc<Shared>,
-    /// Nobody reads it: it is here to be dropped.
-    #[expect(dead_code, reason = "what it does, it does when it is dropped")]
-    last: Arc<Last>,
+    inner: Arc<Inner>,
+    #[expect(dead_code, reason = "a drop guard")]
+    guard: Arc<CloseOnDrop>,
+}
+
+/// Drop guard of all clones of a limiter: stops the background tasks, in lease mode after all
+/// leases were returned.
+struct CloseOnDrop {
+    inner: Arc<Inner>,
+    tasks: JoinSet<()>,
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if self.inner.store.keyspace.lease.is_some() {
+            let (inner, tasks) = (Arc::clone(&self.inner), mem::take(&mut self.tasks));
+            self.inner.store.runtime.spawn(async move {
+                inner.close().await;
+                drop(tasks);
+            });
+        }
+    }
 }
 
 impl RedisLimiter {
-    /// A limiter with the usual settings, and the prefix `tollgate`; see
+    /// Makes a limiter with default options and the prefix `tollgate`; see
     /// [`RedisLimiterBuilder::connect`].
     ///
     /// # Errors
-    /// When the URL cannot be read, or the server denies access. (One that cannot be reached may be
-    /// later.)
+    /// When the URL is invalid, or the server denies access. An unreachable server is no error: the
+    /// limiter connects later.
     pub async fn connect(url: &str, quota: Quota) -> Result<RedisLimiter, RedisError> {
         RedisLimiter::builder(url, quota).connect().await
     }
 
-    /// A limiter with other settings: how long to wait for Redis, and what to do when it is ill.
+    /// Returns a builder with further options, such as the timeout and the fallback.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), tollgate::RedisError> {
@@ -185,163 +221,363 @@ impl RedisLimiter {
     /// # Ok(()) }
     /// ```
     pub fn builder(url: &str, quota: Quota) -> RedisLimiterBuilder {
-        RedisLimiterBuilder::new(url, quota)
+        RedisLimiterBuilder {
+            url: url.to_owned(),
+            quota,
+            timeout: Duration::from_millis(50),
+            on_error: RedisFallback::default(),
+            prefix: "tollgate".to_owned(),
+            connections: 2,
+            max_keys: 100_000,
+            clock: Clock::Process,
+            lease: None,
+        }
+    }
+
+    /// Checks a URL without connecting, for the validation of configuration files.
+    ///
+    /// ```
+    /// use tollgate::RedisLimiter;
+    ///
+    /// assert!(RedisLimiter::check_url("valkey://127.0.0.1:6379/0").is_ok());
+    /// assert!(RedisLimiter::check_url("http://127.0.0.1/").is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`RedisError::Url`] when the URL is invalid, or requires TLS and the feature `redis-tls` is
+    /// off. The error shows no part of the URL but its scheme.
+    pub fn check_url(url: &str) -> Result<(), RedisError> {
+        Topology::parse(url).map(drop)
     }
 
     /// Takes `cost` tokens from the key's bucket, or none.
     ///
-    /// A cost of 0 takes nothing, is always allowed, and shows the state. A cost above the capacity
-    /// is refused as [`Outcome::CostAboveCapacity`](crate::Outcome::CostAboveCapacity). A refusal
-    /// writes nothing.
-    #[must_use = "a decision says whether the request may go on"]
+    /// A cost of 0 takes nothing, is always allowed, and returns the state. A cost above the
+    /// capacity is refused as [`Outcome::CostAboveCapacity`](crate::Outcome::CostAboveCapacity). A
+    /// refusal writes nothing.
+    #[must_use = "a decision says whether the request may proceed"]
     pub async fn try_acquire(
         &self,
         key: &(impl AsRef<[u8]> + ?Sized),
         cost: u32,
     ) -> SharedDecision {
-        let key = key.as_ref();
-        match self.shared.decide_at_once(key, cost) {
-            Some(decision) => decision,
-            None => self.shared.decide(key, cost).await,
-        }
+        self.inner.try_acquire(key.as_ref(), cost).await
     }
 
-    /// The same, if the answer needs no waiting: tokens on lease are here, or a refusal is
-    /// remembered, or Redis cannot be asked. `None`: nothing was taken; ask
-    /// [`RedisLimiter::try_acquire`]. For callers who answer most requests without a task or a
-    /// future of their own.
+    /// Like [`RedisLimiter::try_acquire`], if no wait is needed: tokens are on lease, a refusal is
+    /// remembered, or Redis is unavailable. `None`: nothing was taken; call
+    /// [`RedisLimiter::try_acquire`]. For callers that decide most requests without a task or a
+    /// future.
     #[inline]
     pub fn try_acquire_at_once(
         &self,
         key: &(impl AsRef<[u8]> + ?Sized),
         cost: u32,
     ) -> Option<SharedDecision> {
-        self.shared.decide_at_once(key.as_ref(), cost)
+        self.inner.try_acquire_now(key.as_ref(), cost)
     }
 
-    /// Whole tokens in the key's bucket, and of those on lease the ones that this process holds.
+    /// Takes `cost` tokens from the key's bucket, and waits until they are available.
+    ///
+    /// Waiters are served in FIFO order within a process, and unordered between processes: the
+    /// first request after the tokens arrive gets them. So a large cost may wait for as long as
+    /// other processes take single tokens. While Redis is unavailable, [`RedisFallback`] decides.
+    /// With [`RedisFallback::Closed`], and for a cost above the local share, the wait lasts until
+    /// Redis is available again. A cost of 0 never waits.
+    ///
+    /// A dropped future takes nothing, unless a request to Redis is in flight at that moment. A
+    /// future that is neither polled nor dropped blocks later waiters of its process for the same
+    /// key.
+    ///
+    /// # Errors
+    /// When `cost` is above the capacity: at once. (Not with [`RedisFallback::Open`] while Redis is
+    /// unavailable.)
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use tollgate::{Quota, RedisLimiter};
+    /// let calls = RedisLimiter::connect("redis://127.0.0.1/", Quota::per_second(5)).await?;
+    /// calls.acquire("api.example", 1).await?; // five per second, over all processes
+    /// # Ok(()) }
+    /// ```
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire<'a>(
+        &'a self,
+        key: &'a (impl AsRef<[u8]> + ?Sized),
+        cost: u32,
+    ) -> impl Future<Output = Result<SharedDecision, Refused>> + Send + 'a {
+        wait::acquire(&self.inner, key.as_ref(), cost, None)
+    }
+
+    /// Like [`RedisLimiter::acquire`], with a deadline. A request to Redis in flight at the
+    /// deadline is awaited for up to the limiter's timeout.
+    ///
+    /// # Errors
+    /// Additionally when the tokens are not available before the deadline. The error is
+    /// [`Outcome::DeadlineTooSoon`](crate::Outcome::DeadlineTooSoon): at once for the waiter at the
+    /// head of the queue, and at the deadline for waiters behind it. Its bucket state does not
+    /// account for the waiters ahead. It is [`Outcome::Unavailable`](crate::Outcome::Unavailable)
+    /// when Redis is unavailable until the deadline and the fallback is [`RedisFallback::Closed`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire_by<'a>(
+        &'a self,
+        key: &'a (impl AsRef<[u8]> + ?Sized),
+        cost: u32,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<SharedDecision, Refused>> + Send + 'a {
+        wait::acquire(&self.inner, key.as_ref(), cost, Some(deadline))
+    }
+
+    /// Returns the number of whole tokens in the key's bucket, plus those that this process holds
+    /// on lease.
     #[must_use]
     pub async fn available(&self, key: &(impl AsRef<[u8]> + ?Sized)) -> u32 {
         self.try_acquire(key, 0).await.remaining()
     }
 
-    /// Undoes a decision on this key, where it was made: gives its tokens back, as far as they are
-    /// still owed, and says whether any were. See [`Bucket::refund`](crate::Bucket::refund).
+    /// Undoes a decision on this key, where it was made: gives back its tokens as far as they are
+    /// still owed. Returns whether any were given back. See
+    /// [`Bucket::refund`](crate::Bucket::refund).
     ///
-    /// One that came from a lease is undone only while its tokens can be put back unnoticed: until
-    /// the process next sends a message about the key, or hears of it. Else it gives nothing back,
-    /// since Redis was told that they were spent.
+    /// A decision from a lease can be undone only until the process sends or receives the next
+    /// message about the key. After that it gives nothing back: Redis has recorded the tokens as
+    /// spent.
     ///
-    /// A decision from before the bucket was full or reset, the quota was replaced, or the key got
-    /// or lost a rule, gives nothing back; nor does one that Redis made while Redis cannot be
-    /// asked.
+    /// A decision from before the bucket was full or reset, the quota was replaced, or the key's
+    /// rule was set or removed, gives nothing back. Neither does a decision of Redis while Redis is
+    /// unavailable.
     pub async fn refund(
         &self,
         key: &(impl AsRef<[u8]> + ?Sized),
         decision: SharedDecision,
     ) -> bool {
-        let key = key.as_ref();
-        match decision.source() {
-            DecisionSource::Redis => {
-                self.shared
-                    .refund(self.shared.settings().owner(key), key, decision)
-                    .await
-            }
-            DecisionSource::Local => self.shared.fallback.refund(key, decision.decision()),
-            DecisionSource::Lease => self.shared.unspend(key, decision),
-            DecisionSource::Open | DecisionSource::Closed => false,
-        }
+        self.inner.refund(key.as_ref(), decision).await
     }
 
-    /// Makes the key's bucket full. What is on lease stays out besides, and another process may
-    /// remember a refusal for 2 s longer.
+    /// Makes the key's bucket full. Tokens on lease stay on lease in addition, and another process
+    /// may remember a refusal for up to 2 s.
     ///
     /// # Errors
-    /// When Redis cannot be asked. The process's own bucket, for that time, is full all the same.
+    /// When Redis is unavailable. The local bucket of the fallback is full nevertheless.
     pub async fn reset(&self, key: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), RedisError> {
-        let key = key.as_ref();
-        self.shared.fallback.reset(key);
-        self.shared
-            .forget(self.shared.settings().owner(key), key)
-            .await
+        self.inner.reset(key.as_ref()).await
     }
 
-    /// Puts another quota in the place of the default, for everybody, in every process. Every
-    /// bucket is full again, those of keys with rules too; the rules stay.
+    /// Replaces the default quota, for all keys without a rule and in every process. Every bucket
+    /// is full afterwards, also those of keys with rules. The rules stay.
     ///
     /// # Errors
-    /// When Redis cannot be asked: then nothing has changed, or, after [`RedisError::Timeout`],
-    /// perhaps.
+    /// When Redis is unavailable: then nothing has changed, except that after
+    /// [`RedisError::Timeout`] the change may have been made.
     pub async fn replace(&self, quota: Quota) -> Result<(), RedisError> {
-        self.shared.replace(quota).await
+        self.inner.settings.replace(quota).await
     }
 
-    /// The default quota, as far as this process has learned.
+    /// Returns the default quota, as far as this process has learned.
     #[must_use]
     pub fn quota(&self) -> Quota {
-        self.shared.settings().default.limit.quota
+        self.inner.settings.load().default.limit.quota
     }
 
-    /// Gives this key alone a quota of its own, and a full bucket, in every process. Meant for a
-    /// few keys: every process knows all rules.
+    /// Gives one key a quota of its own and a full bucket, in every process. Meant for a few keys:
+    /// every process holds all rules in memory.
     ///
     /// # Errors
-    /// As of [`RedisLimiter::replace`].
+    /// The same as for [`RedisLimiter::replace`].
     pub async fn set_rule(
         &self,
         key: &(impl AsRef<[u8]> + ?Sized),
         quota: Quota,
     ) -> Result<(), RedisError> {
-        self.shared.set_rule(key.as_ref(), quota).await
+        self.inner.settings.set_rule(key.as_ref(), quota).await
     }
 
-    /// Takes the key's own quota back, and says whether it had one. Its bucket is then the one it
-    /// had before.
+    /// Removes the key's own quota. Returns whether the key had one. The key then has its previous
+    /// bucket again.
     ///
     /// # Errors
-    /// As of [`RedisLimiter::replace`].
+    /// The same as for [`RedisLimiter::replace`].
     pub async fn remove_rule(&self, key: &(impl AsRef<[u8]> + ?Sized)) -> Result<bool, RedisError> {
-        self.shared.remove_rule(key.as_ref()).await
+        self.inner.settings.remove_rule(key.as_ref()).await
     }
 
-    /// The key's own quota, if it has one, as far as this process has learned.
+    /// Returns the key's own quota, if it has one, as far as this process has learned.
     #[must_use]
     pub fn rule(&self, key: &(impl AsRef<[u8]> + ?Sized)) -> Option<Quota> {
-        Some(self.shared.settings().rules.get(key.as_ref())?.limit.quota)
+        let settings = self.inner.settings.load();
+        Some(settings.rules.get(key.as_ref())?.limit.quota)
     }
 
-    /// All keys that have a quota of their own, as far as this process has learned.
+    /// Returns all keys with a quota of their own, as far as this process has learned.
     #[must_use]
     pub fn rules(&self) -> Vec<(Vec<u8>, Quota)> {
-        self.shared
-            .settings()
-            .rules
-            .iter()
+        let settings = self.inner.settings.load();
+        let rules = settings.rules.iter();
+        rules
             .map(|(key, rule)| (key.clone(), rule.limit.quota))
             .collect()
     }
 
-    /// Gives back all tokens that are on lease with this process, and waits until they have
-    /// arrived, or the timeout has passed. From then on tokens are taken one by one. To be called
-    /// before the process ends, so that nothing is lost; where the process goes on, dropping the
-    /// last clone does the same in the background. In exact mode there is nothing to do.
+    /// Returns all tokens that this process holds on lease, and waits until they have arrived in
+    /// Redis or the timeout has passed. From then on, tokens are taken one by one. Call it before
+    /// the process ends, so that no tokens are lost. If the process continues, dropping the last
+    /// clone does the same in the background. In exact mode it does nothing.
     pub async fn close(&self) {
-        self.shared.close().await;
+        self.inner.close().await;
     }
 
-    /// Whether Redis is asked now, and what was counted so far.
+    /// Returns the availability of Redis and the counters.
     #[must_use]
     pub fn stats(&self) -> RedisStats {
-        self.shared.health.stats()
+        self.inner.stats()
     }
 }
 
-/// Without the URL, which may hold a password.
+/// Omits the URL, which may contain a password.
 impl fmt::Debug for RedisLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisLimiter")
             .field("quota", &self.quota())
             .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Options of a [`RedisLimiter`]; see [`RedisLimiter::builder`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until connect() is called"]
+pub struct RedisLimiterBuilder {
+    url: String,
+    quota: Quota,
+    timeout: Duration,
+    on_error: RedisFallback,
+    prefix: String,
+    connections: usize,
+    max_keys: usize,
+    clock: Clock,
+    lease: Option<f64>,
+}
+
+impl RedisLimiterBuilder {
+    /// Sets the maximum time that a request waits for Redis, once. Default: 50 ms. After a timeout
+    /// [`RedisFallback`] decides, for this request and all others, until Redis is available again.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        RedisLimiterBuilder { timeout, ..self }
+    }
+
+    /// Sets the policy while Redis is unavailable. Default: every process decides with local
+    /// buckets and the whole quota.
+    pub fn on_error(self, on_error: RedisFallback) -> Self {
+        RedisLimiterBuilder { on_error, ..self }
+    }
+
+    /// Sets the prefix of all keys in Redis. Default: `tollgate`. Limiters with the same prefix
+    /// share their settings and their buckets; limiters with different prefixes share nothing.
+    /// Every limit of a service needs a prefix of its own.
+    pub fn prefix(self, prefix: &str) -> Self {
+        RedisLimiterBuilder {
+            prefix: prefix.to_owned(),
+            ..self
+        }
+    }
+
+    /// Enables lease mode: the process takes tokens of a key in batches and spends them from its
+    /// own memory, hundreds of times as fast as through Redis. `fraction` is the maximum fraction
+    /// of a capacity on lease, over all processes: above 0 and at most 1. A tenth is a good choice.
+    /// Default: exact mode, where Redis makes every decision. [`RedisLimiter`] compares the modes.
+    ///
+    /// All limiters that share a prefix should use the same mode: the modes share the settings, but
+    /// no buckets.
+    pub fn lease(self, fraction: f64) -> Self {
+        RedisLimiterBuilder {
+            lease: Some(fraction),
+            ..self
+        }
+    }
+
+    /// Sets the number of connections. Default: 2; at least 1. Requests use them in round-robin
+    /// order and never wait for one another's replies.
+    pub fn connections(self, connections: usize) -> Self {
+        RedisLimiterBuilder {
+            connections,
+            ..self
+        }
+    }
+
+    /// Sets the number of keys that the process distinguishes on its own while Redis is
+    /// unavailable. Default: 100,000, of some 27 bytes each. In lease mode, the same number of keys
+    /// may have tokens on lease, of some 500 bytes each while they do; the tokens of further keys
+    /// are taken one by one.
+    pub fn max_keys(self, max_keys: usize) -> Self {
+        RedisLimiterBuilder { max_keys, ..self }
+    }
+
+    /// Replaces the server's clock by a manual one, for tests. Its zero is 1 January 2025. Buckets
+    /// do not expire with a manual clock.
+    pub fn clock(self, clock: ManualClock) -> Self {
+        RedisLimiterBuilder {
+            clock: Clock::Manual(clock),
+            ..self
+        }
+    }
+
+    /// Connects, and starts the background tasks on the current tokio runtime.
+    ///
+    /// A server that is unreachable or lacks the database is no error: the limiter starts with
+    /// [`RedisFallback`], logs the reason through `tracing`, and [`RedisStats::up`] is `false`.
+    ///
+    /// # Errors
+    /// When the URL is invalid, the server denies access, the share of [`RedisFallback::Local`] or
+    /// the fraction of lease mode is not above 0 and at most 1, or the table of local keys cannot
+    /// be built.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn connect(self) -> Result<RedisLimiter, RedisError> {
+        if let Some(fraction) = self
+            .lease
+            .filter(|fraction| !(*fraction > 0.0 && *fraction <= 1.0))
+        {
+            return Err(RedisError::Fraction(fraction));
+        }
+        let lease = self.lease.map(|fraction| LeaseOptions {
+            fraction,
+            timeout: self.timeout,
+            max_keys: self.max_keys,
+        });
+        let topology = Topology::parse(&self.url)?;
+        let fallback = Fallback::new(self.on_error, self.quota, self.max_keys, &self.clock)?;
+        let client = Client::new(topology, self.connections, self.timeout);
+        let store = Store::new(client, Keyspace::new(self.prefix, lease), self.clock);
+        let inner = Arc::new(Inner::new(store, fallback, self.quota));
+        match inner.recover().await {
+            Ok(()) => {}
+            Err(error @ (RedisError::Url(_) | RedisError::Denied(_))) => return Err(error),
+            Err(error) => tracing::warn!(%error, "Redis unavailable at start; fallback decides"),
+        }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(probe::run(Arc::clone(&inner)));
+        tasks.spawn(subscription::run(Arc::clone(&inner)));
+        tasks.spawn(Arc::clone(&inner).maintain_leases());
+        let guard = Arc::new(CloseOnDrop {
+            inner: Arc::clone(&inner),
+            tasks,
+        });
+        Ok(RedisLimiter { inner, guard })
+    }
+}
+
+/// Omits the URL, which may contain a password.
+impl fmt::Debug for RedisLimiterBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisLimiterBuilder")
+            .field("quota", &self.quota)
+            .field("timeout", &self.timeout)
+            .field("on_error", &self.on_error)
+            .field("prefix", &self.prefix)
+            .field("connections", &self.connections)
+            .field("max_keys", &self.max_keys)
+            .field("lease", &self.lease)
             .finish_non_exhaustive()
     }
 }

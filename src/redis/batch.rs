@@ -1,10 +1,9 @@
-//! Calls that are made at the same time go to the server together: one write, and one answer to
-//! wait for.
+//! Batching of concurrent commands: one write and one read for many of them.
 //!
-//! Whoever has something to send puts it into the connection's queue, and its task sends what has
-//! gathered there. Before it does, it lets others have their turn once: an answer to many calls
-//! wakes many requests, and most of them have the next call to make. A call that is alone waits for
-//! nobody. Batches do not wait for one another's answers.
+//! Callers push commands into the connection's queue, and its task sends everything queued as one
+//! pipeline. Before it does, the task yields once: a reply to many commands wakes many requests,
+//! and most of them have the next command to send. A single command waits for no other. Batches do
+//! not wait for one another's replies.
 
 use redis::{
     Cmd, Pipeline, RedisError, RedisResult, Value,
@@ -12,75 +11,76 @@ use redis::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// Calls that are about to be sent; more of them wait for room.
+/// Capacity of the queue. When it is full, callers wait.
 const QUEUE: usize = 1000;
 
-/// Calls that are sent together at most.
-const LARGEST: usize = 64;
+/// Maximum number of commands in a batch.
+const MAX_BATCH: usize = 64;
 
-/// A connection. It ends with its last clone.
+/// Connection that batches commands. It closes when its last clone is dropped.
 #[derive(Clone)]
-pub(super) struct Batches {
-    queue: mpsc::Sender<Waiting>,
+pub(super) struct BatchedConnection {
+    queue: mpsc::Sender<QueuedCommand>,
 }
 
-/// A call, and who waits for its answer.
-struct Waiting {
+/// Command in the queue, and the channel for its reply.
+struct QueuedCommand {
     command: Cmd,
-    answer: oneshot::Sender<RedisResult<Value>>,
+    reply: oneshot::Sender<RedisResult<Value>>,
 }
 
-impl Batches {
-    pub(super) fn new(connection: MultiplexedConnection) -> Batches {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(send_all(connection, waiting));
-        Batches { queue }
+impl BatchedConnection {
+    pub(super) fn new(connection: MultiplexedConnection) -> BatchedConnection {
+        let (queue, queued) = mpsc::channel(QUEUE);
+        tokio::spawn(send_queued(connection, queued));
+        BatchedConnection { queue }
     }
 
     pub(super) async fn send(&self, command: Cmd) -> RedisResult<Value> {
-        let (answer, answered) = oneshot::channel();
-        // The task goes on for as long as there is anybody who could send.
-        let _ = self.queue.send(Waiting { command, answer }).await;
-        answered.await.unwrap_or_else(|_| Err(lost()))
+        let (reply, replied) = oneshot::channel();
+        // The task runs until the last sender is dropped. If the runtime has dropped it, the reply
+        // channel is closed.
+        let _ = self.queue.send(QueuedCommand { command, reply }).await;
+        replied.await.unwrap_or_else(|_| Err(connection_aborted()))
     }
 }
 
-async fn send_all(connection: MultiplexedConnection, mut waiting: mpsc::Receiver<Waiting>) {
-    while let Some(first) = waiting.recv().await {
+async fn send_queued(connection: MultiplexedConnection, mut queue: mpsc::Receiver<QueuedCommand>) {
+    while let Some(first) = queue.recv().await {
         tokio::task::yield_now().await;
-        let mut batch = Pipeline::with_capacity(LARGEST);
-        let mut answers = vec![first.answer];
+        let mut batch = Pipeline::with_capacity(MAX_BATCH);
+        let mut replies = vec![first.reply];
         batch.add_command(first.command);
-        while answers.len() < LARGEST
-            && let Ok(next) = waiting.try_recv()
+        while replies.len() < MAX_BATCH
+            && let Ok(next) = queue.try_recv()
         {
             batch.add_command(next.command);
-            answers.push(next.answer);
+            replies.push(next.reply);
         }
-        tokio::spawn(ask(connection.clone(), batch, answers));
+        tokio::spawn(send_batch(connection.clone(), batch, replies));
     }
 }
 
-async fn ask(
+async fn send_batch(
     mut connection: MultiplexedConnection,
     batch: Pipeline,
-    waiting: Vec<oneshot::Sender<RedisResult<Value>>>,
+    replies: Vec<oneshot::Sender<RedisResult<Value>>>,
 ) {
-    // Who does not wait any more, since its time is over, needs no answer.
+    // A send fails when the caller has timed out. Such a caller needs no reply.
     match connection
-        .req_packed_commands(&batch, 0, waiting.len())
+        .req_packed_commands(&batch, 0, replies.len())
         .await
     {
-        Ok(values) => waiting
+        Ok(values) => replies
             .into_iter()
             .zip(values)
-            .for_each(|(one, value)| drop(one.send(Ok(value)))),
-        Err(error) => waiting
+            .for_each(|(reply, value)| drop(reply.send(Ok(value)))),
+        Err(error) => replies
             .into_iter()
-            .for_each(|one| drop(one.send(Err(error.clone())))),
+            .for_each(|reply| drop(reply.send(Err(error.clone())))),
     }
 }
 
-fn lost() -> RedisError {
+fn connection_aborted() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into()
 }

@@ -1,9 +1,9 @@
-//! A few connections that all requests share: many requests are on the way on each at a time, and
-//! every one takes its turn.
+//! Connection pool: a few multiplexed connections in round-robin order, many requests in flight on
+//! each.
 //!
-//! Nothing here waits for a connection: a request finds one or fails at once, and the probe (see
-//! [`watch`](super::watch)) makes new ones. So no request pays for more than its own timeout,
-//! whatever the way to the server is like.
+//! No request waits for a connection: it finds one or fails at once, and the probe (see
+//! [`probe`](super::probe)) opens new ones. So a request never waits longer than its own timeout,
+//! whatever the state of the network.
 
 use std::{
     future::Future,
@@ -21,143 +21,153 @@ use redis::{
 };
 use tokio::time::timeout;
 
-use super::{batch::Batches, error::RedisError, script::Call, target::Target};
+use super::{
+    batch::BatchedConnection,
+    error::RedisError,
+    script::Call,
+    tls,
+    topology::{self, Topology},
+};
 
-/// Connecting may take longer than a request, since no request waits for it.
-const CONNECT: Duration = Duration::from_secs(2);
+/// Connect timeout. It may exceed the request timeout: no request waits for a connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 enum Connection {
-    Server(Batches),
+    Server(BatchedConnection),
     Cluster(ClusterConnection),
 }
 
 pub(super) struct Client {
-    target: Target,
+    topology: Topology,
+    /// `None` before the first connect.
     connections: Vec<RwLock<Option<Connection>>>,
-    turn: AtomicUsize,
+    next: AtomicUsize,
     timeout: Duration,
 }
 
 impl Client {
-    pub(super) fn new(target: Target, connections: usize, timeout: Duration) -> Client {
-        install_cryptography();
+    /// Makes a client without connections. At least one connection is opened later.
+    pub(super) fn new(topology: Topology, connections: usize, timeout: Duration) -> Client {
+        if topology.uses_tls() {
+            tls::ensure_provider();
+        }
         let connections = (0..connections.max(1)).map(|_| RwLock::new(None)).collect();
         Client {
-            target,
+            topology,
             connections,
-            turn: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
             timeout,
         }
     }
 
-    /// Makes all connections anew.
+    /// Replaces all connections by new ones.
     pub(super) async fn connect(&self) -> Result<(), RedisError> {
-        for place in &self.connections {
-            let connection = within(CONNECT, self.connection()).await?;
-            *place.write().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        for slot in &self.connections {
+            let connection = with_timeout(CONNECT_TIMEOUT, self.open()).await?;
+            *slot.write().unwrap_or_else(PoisonError::into_inner) = Some(connection);
         }
         Ok(())
     }
 
-    /// Calls a script, within the timeout as a whole.
+    /// Calls a script. The timeout covers both round trips if the server does not know the script.
     pub(super) async fn call(&self, call: &Call<'_>) -> Result<Value, RedisError> {
-        let mut connection = self.next()?;
-        within(self.timeout, async {
-            match connection.send(call.by_hash()).await {
+        let mut connection = self.connection()?;
+        with_timeout(self.timeout, async {
+            let reply = match connection.send(call.by_hash()).await {
                 Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    Ok(connection.send(&call.by_text()).await?)
+                    connection.send(&call.by_source()).await
                 }
-                answer => Ok(answer?),
-            }
+                reply => reply,
+            };
+            reply.map_err(RedisError::from_client)
         })
         .await
     }
 
     /// Sends a command, within the timeout.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        let mut connection = self.next()?;
-        within(self.timeout, async { Ok(connection.send(command).await?) }).await
-    }
-
-    /// A connection of its own that listens to a channel.
-    pub(super) async fn listen(&self, channel: &[u8]) -> Result<PubSub, RedisError> {
-        within(CONNECT, async {
-            let client = match self.target.listening() {
-                Some(url) => self.target.client(url)?,
-                None => self.target.sentinel()?.async_get_client().await?,
-            };
-            let mut listener = client.get_async_pubsub().await?;
-            listener.subscribe(channel).await?;
-            Ok(listener)
+        let mut connection = self.connection()?;
+        with_timeout(self.timeout, async {
+            let reply = connection.send(command).await;
+            reply.map_err(RedisError::from_client)
         })
         .await
     }
 
-    async fn connection(&self) -> Result<Connection, RedisError> {
-        // Time limits are set around every call.
+    /// Opens a separate connection that is subscribed to a channel.
+    pub(super) async fn subscribe(&self, channel: &[u8]) -> Result<PubSub, RedisError> {
+        with_timeout(CONNECT_TIMEOUT, async {
+            let client = match self.topology.pubsub_url() {
+                Some(url) => topology::client(url)?,
+                None => {
+                    let mut sentinel = self.topology.sentinel_client()?;
+                    let client = sentinel.async_get_client().await;
+                    client.map_err(RedisError::from_client)?
+                }
+            };
+            let pubsub = client.get_async_pubsub().await;
+            let mut pubsub = pubsub.map_err(RedisError::from_client)?;
+            let subscribed = pubsub.subscribe(channel).await;
+            subscribed.map_err(RedisError::from_client)?;
+            Ok(pubsub)
+        })
+        .await
+    }
+
+    async fn open(&self) -> Result<Connection, RedisError> {
+        // Timeouts of the redis crate are off: every call here has its own.
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
             .set_connection_timeout(None);
-        Ok(match &self.target {
-            Target::Server(url) => {
-                let client = self.target.client(url)?;
-                Connection::Server(Batches::new(
-                    client
-                        .get_multiplexed_async_connection_with_config(&config)
-                        .await?,
-                ))
-            }
-            Target::Sentinel { .. } => Connection::Server(Batches::new(
-                self.target
-                    .sentinel()?
-                    .get_async_connection_with_config(&config)
-                    .await?,
-            )),
-            Target::Cluster(nodes) => {
-                Connection::Cluster(self.target.cluster(nodes)?.get_async_connection().await?)
-            }
-        })
+        let opened = match &self.topology {
+            Topology::Single(url) => topology::client(url)?
+                .get_multiplexed_async_connection_with_config(&config)
+                .await
+                .map(|connection| Connection::Server(BatchedConnection::new(connection))),
+            Topology::Sentinel { .. } => self
+                .topology
+                .sentinel_client()?
+                .get_async_connection_with_config(&config)
+                .await
+                .map(|connection| Connection::Server(BatchedConnection::new(connection))),
+            Topology::Cluster(nodes) => topology::cluster_client(nodes)?
+                .get_async_connection()
+                .await
+                .map(Connection::Cluster),
+        };
+        opened.map_err(RedisError::from_client)
     }
 
-    fn next(&self) -> Result<Connection, RedisError> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len();
-        let place = self.connections[turn]
+    /// Returns the next connection in round-robin order.
+    fn connection(&self) -> Result<Connection, RedisError> {
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+        let slot = self.connections[index]
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        place
-            .clone()
+        slot.clone()
             .ok_or_else(|| RedisError::Unreachable("not connected yet".to_owned()))
     }
 }
 
 impl Connection {
     async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
-        let answer = match self {
+        let reply = match self {
             Connection::Server(connection) => connection.send(command.clone()).await?,
             Connection::Cluster(connection) => connection.req_packed_command(command).await?,
         };
-        match answer {
+        match reply {
             Value::ServerError(error) => Err(error.into()),
-            answer => Ok(answer),
+            reply => Ok(reply),
         }
     }
 }
 
-async fn within<T>(
+async fn with_timeout<T>(
     time: Duration,
     future: impl Future<Output = Result<T, RedisError>>,
 ) -> Result<T, RedisError> {
     timeout(time, future)
         .await
         .unwrap_or(Err(RedisError::Timeout(time)))
-}
-
-/// The redis crate asks rustls for the process's provider of cryptography and brings none itself.
-/// One that the program has chosen stays.
-fn install_cryptography() {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Somebody else was faster: that one will do.
-        drop(rustls::crypto::ring::default_provider().install_default());
-    }
 }

@@ -1,12 +1,12 @@
--- The beginning of take.lua and lease.lua: what the quota means, and what time it is.
+-- Prelude of take.lua and lease.lua: unpacks the quota and reads the clock.
 --
--- ARGV[1]  what the quota means in units and ticks: see terms.rs
--- ARGV[4]  for tests: microseconds since the epoch, in place of the server's clock; else empty, or not there
+-- ARGV[1]  the quota in units and ticks: see script_quota.rs
+-- ARGV[4]  in tests: microseconds since the epoch, in place of the server's clock; otherwise empty or absent
 
-local EPOCH = 1735689600 -- seconds: the first of January 2025, UTC
-local END = 1073741824000000 -- microseconds: 2^30 seconds later time stands still
+local EPOCH = 1735689600 -- seconds: 1 January 2025, UTC
+local END = 1073741824000000 -- microseconds: the horizon, 2^30 seconds after the epoch, where time stands still
 local BASE = 33554432 -- 2^25
-local LONGEST = 1073741824000 -- milliseconds: what is full later than the end of time is kept until then
+local LONGEST = 1073741824000 -- milliseconds: the longest expiry; a bucket that is full only after the horizon is kept until then
 local floor, min, max = math.floor, math.min, math.max
 
 local unit, capacity, window, units_per_tick, tick_ms, last_tick, m0, m1, m2, m3, m4, m5, m6 =
@@ -19,8 +19,8 @@ if not micros then
   micros = max(0, (time[1] - EPOCH) * 1000000 + time[2])
 end
 
--- The floor of micros * m, where m is ticks in a microsecond, in digits of 25 bits, six of them behind the point: a column of
--- the product is below 2^52. What is behind the horizon is at the horizon.
+-- The floor of micros * m, where m is the ticks per microsecond, in digits of 25 bits, six of them fractional: each column of
+-- the product is below 2^52. Times after the horizon count as the horizon.
 local now = last_tick
 if micros < END then
   local high = floor(micros / BASE)

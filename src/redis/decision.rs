@@ -1,31 +1,32 @@
-//! A decision, and who made it.
+//! `SharedDecision`: a decision together with its source.
 
 use std::{fmt, ops::Deref};
 
 use crate::decision::{Decision, Refused};
 
-/// Who made a decision.
+/// Source of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DecisionSource {
-    /// Redis did: the limit is that of all instances together.
+    /// Redis decided: the limit covers all instances together.
     Redis,
-    /// The process itself did, from tokens that it has leased from Redis, or since it remembers
-    /// that Redis has too few: the limit is that of all instances together.
+    /// The process decided from leased tokens, or from a remembered refusal of Redis: the limit
+    /// covers all instances together.
     Lease,
-    /// Redis cannot be asked, and the process's own bucket decided:
+    /// Redis is unavailable, and a bucket of this process decided:
     /// [`RedisFallback::Local`](super::RedisFallback::Local).
     Local,
-    /// Redis cannot be asked, so everything is allowed: [`RedisFallback::Open`](super::RedisFallback::Open).
+    /// Redis is unavailable, and everything is allowed:
+    /// [`RedisFallback::Open`](super::RedisFallback::Open).
     Open,
-    /// Redis cannot be asked, so everything is refused:
+    /// Redis is unavailable, and everything is refused:
     /// [`RedisFallback::Closed`](super::RedisFallback::Closed).
     Closed,
 }
 
 impl DecisionSource {
-    /// `local`, `open` or `closed`: the policy that decided, since Redis could not be asked.
-    /// `None`: it was, or need not be.
+    /// Returns the name of the fallback policy that decided: `local`, `open` or `closed`. `None`
+    /// for decisions of Redis and from leases.
     ///
     /// ```
     /// # use tollgate::DecisionSource;
@@ -43,30 +44,30 @@ impl DecisionSource {
     }
 }
 
-/// A [`Decision`] of a [`RedisLimiter`](super::RedisLimiter), which it dereferences to, and who
-/// made it.
+/// [`Decision`] of a [`RedisLimiter`](super::RedisLimiter), with its source. Dereferences to the
+/// decision.
 #[derive(Clone, Copy)]
 pub struct SharedDecision {
     pub(super) decision: Decision,
     pub(super) source: DecisionSource,
-    /// The life of the bucket that decided, if it is in Redis. No other bucket has the same,
-    /// whatever its name and its quota, so this is all that a refund has to know. Of a decision
-    /// from a lease, the number of the key that held it.
-    pub(super) life: u64,
-    /// Of a decision from a lease, the key's turn: see
+    /// For decisions of Redis, the incarnation of the bucket. It is unique over all buckets,
+    /// whatever their name and quota, so a refund needs nothing else to find the right bucket. For
+    /// decisions from a lease, the holder id of the leased key.
+    pub(super) incarnation: u64,
+    /// For decisions from a lease, the epoch of the leased key: see
     /// [`Key::unspend`](super::lease::key::Key::unspend).
-    pub(super) turn: u64,
+    pub(super) epoch: u64,
 }
 
 impl SharedDecision {
-    /// A decision made without Redis.
+    /// Wraps a decision of the fallback.
     #[inline]
-    pub(super) fn without_redis(decision: Decision, source: DecisionSource) -> SharedDecision {
+    pub(super) fn from_fallback(decision: Decision, source: DecisionSource) -> SharedDecision {
         SharedDecision {
             decision,
             source,
-            life: 0,
-            turn: 0,
+            incarnation: 0,
+            epoch: 0,
         }
     }
 
@@ -75,18 +76,18 @@ impl SharedDecision {
         self.decision.deadline_refusal(cost)
     }
 
-    /// Itself, when it allows.
-    pub(super) fn or_refused(self) -> Result<SharedDecision, Refused> {
+    /// Returns the decision if it allows.
+    pub(super) fn into_result(self) -> Result<SharedDecision, Refused> {
         self.decision.ok().map(|_| self)
     }
 
-    /// Who made the decision.
+    /// Returns the source of the decision.
     #[must_use]
     pub fn source(&self) -> DecisionSource {
         self.source
     }
 
-    /// The decision itself, for what takes decisions of any limiter.
+    /// Returns the plain decision, without its source.
     #[must_use]
     pub fn decision(&self) -> Decision {
         self.decision

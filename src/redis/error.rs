@@ -1,4 +1,4 @@
-//! What is wrong with Redis, or with what was said about it.
+//! Errors of connecting to Redis and of changing shared settings.
 
 use std::{error, fmt, time::Duration};
 
@@ -6,45 +6,40 @@ use redis::{ErrorKind, ParsingError, ServerErrorKind};
 
 use crate::keyed::BuildError;
 
-/// Why a [`RedisLimiter`](super::RedisLimiter) cannot be made, or a change of shared settings did
-/// not happen.
+/// Error from making a [`RedisLimiter`](super::RedisLimiter) or from changing its shared settings.
 ///
-/// A decision is never an error: what is decided while Redis cannot be asked is a matter of
-/// [`RedisFallback`](super::RedisFallback).
+/// A decision never fails with this error: while Redis is unavailable,
+/// [`RedisFallback`](super::RedisFallback) decides.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RedisError {
-    /// The URL cannot be read. The text says why, without what the URL says.
+    /// The URL is invalid. The text gives the reason and shows no part of the URL but its scheme.
     Url(String),
-    /// The share of the quota for one process is not a number above 0 and up to 1.
+    /// The local share of the quota is not above 0 and at most 1.
     Share(f64),
-    /// The fraction of a capacity that may be out on lease is not a number above 0 and up to 1.
+    /// The lease fraction is not above 0 and at most 1.
     Fraction(f64),
-    /// There can be no table for so many local keys.
+    /// The table of local keys cannot be built.
     Table(BuildError),
-    /// No answer in this time.
+    /// No reply arrived within this time.
     Timeout(Duration),
     /// There is no connection.
     Unreachable(String),
-    /// The server does not accept the user name and the password, or the user may not do what is
-    /// asked.
+    /// The server rejected the user name or the password, or the user lacks a permission.
     Denied(String),
-    /// The server is a replica, or loads its data, or the cluster has no server for the key.
+    /// The server accepts no writes: it is a replica or loads its data, or the cluster has no
+    /// server for the key.
     NotReady(String),
-    /// The server has no memory left.
+    /// The server is out of memory.
     OutOfMemory(String),
-    /// Any other answer than the expected one.
+    /// The server returned another error or an unexpected reply.
     Failed(String),
 }
 
 impl RedisError {
-    pub(super) fn reply(error: ParsingError) -> RedisError {
-        RedisError::Failed(error.to_string())
-    }
-}
-
-impl From<redis::RedisError> for RedisError {
-    fn from(error: redis::RedisError) -> RedisError {
+    /// Classifies an error of the redis crate. Not a `From`: that would make the crate's error type
+    /// part of the public API.
+    pub(super) fn from_client(error: redis::RedisError) -> RedisError {
         let text = error.to_string();
         match (error.kind(), error.code()) {
             (ErrorKind::InvalidClientConfig | ErrorKind::EmptySentinelList, _) => {
@@ -64,10 +59,15 @@ impl From<redis::RedisError> for RedisError {
             _ if error.is_connection_dropped() || error.is_timeout() => {
                 RedisError::Unreachable(text)
             }
-            // What a script ran into is told as a plain error that quotes the first.
+            // An error inside a script arrives as a plain error that quotes the original one.
             _ if text.contains("OOM command not allowed") => RedisError::OutOfMemory(text),
             _ => RedisError::Failed(text),
         }
+    }
+
+    /// Error for a reply of an unexpected type.
+    pub(super) fn from_parsing(error: ParsingError) -> RedisError {
+        RedisError::Failed(error.to_string())
     }
 }
 
@@ -82,22 +82,21 @@ fn is_not_ready(kind: ServerErrorKind) -> bool {
 impl fmt::Display for RedisError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RedisError::Url(why) => write!(f, "the Redis URL cannot be used: {why}"),
-            RedisError::Share(share) => write!(
-                f,
-                "a local share of {share}: allowed is above 0 and up to 1"
-            ),
+            RedisError::Url(reason) => write!(f, "url: {reason}"),
+            RedisError::Share(share) => {
+                write!(f, "share: expected above 0 and at most 1, got {share}")
+            }
             RedisError::Fraction(fraction) => write!(
                 f,
-                "a lease fraction of {fraction}: allowed is above 0 and up to 1"
+                "lease fraction: expected above 0 and at most 1, got {fraction}"
             ),
             RedisError::Table(error) => error.fmt(f),
-            RedisError::Timeout(time) => write!(f, "Redis does not answer within {time:?}"),
-            RedisError::Unreachable(why) => write!(f, "Redis cannot be reached: {why}"),
-            RedisError::Denied(why) => write!(f, "Redis denies access: {why}"),
-            RedisError::NotReady(why) => write!(f, "Redis takes no writes: {why}"),
-            RedisError::OutOfMemory(why) => write!(f, "Redis is out of memory: {why}"),
-            RedisError::Failed(why) => write!(f, "Redis answers with an error: {why}"),
+            RedisError::Timeout(time) => write!(f, "Redis timed out: no reply within {time:?}"),
+            RedisError::Unreachable(reason) => write!(f, "Redis is unreachable: {reason}"),
+            RedisError::Denied(reason) => write!(f, "Redis denies access: {reason}"),
+            RedisError::NotReady(reason) => write!(f, "Redis accepts no writes: {reason}"),
+            RedisError::OutOfMemory(reason) => write!(f, "Redis is out of memory: {reason}"),
+            RedisError::Failed(reason) => write!(f, "Redis returned an error: {reason}"),
         }
     }
 }

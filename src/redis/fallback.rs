@@ -1,11 +1,12 @@
-//! What decides while Redis cannot be asked: memory alone, and at memory's speed.
+//! Decisions while Redis is unavailable: from memory alone, and at the speed of memory.
 
 use std::sync::Arc;
 
 use super::{
     decision::{DecisionSource, SharedDecision},
     error::RedisError,
-    settings::{Owner, Settings},
+    keyspace::Namespace,
+    settings::Settings,
 };
 use crate::{
     attempt::Attempt,
@@ -16,20 +17,20 @@ use crate::{
     state::{Layout, State},
 };
 
-/// What to do while Redis cannot be asked.
+/// Policy while Redis is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RedisFallback {
-    /// Every process goes on with buckets of its own, full at first. `share` is how much of the
-    /// quota each gets: 1.0 the whole of it, 0.25 a quarter, which is the same limit in total when
-    /// there are four processes.
+    /// Every process decides with local buckets, which are full at first. `share` is the fraction
+    /// of the quota for each process: 1.0 is the whole quota. 0.25 is a quarter, which adds up to
+    /// the same limit with four processes.
     Local {
-        /// Above 0, and at most 1.
+        /// Above 0 and at most 1.
         share: f64,
     },
     /// Everything is allowed.
     Open,
-    /// Everything is refused, as [`Outcome::Unavailable`].
+    /// Everything is refused as [`Outcome::Unavailable`].
     Closed,
 }
 
@@ -39,6 +40,7 @@ impl Default for RedisFallback {
     }
 }
 
+/// The policy with its local buckets.
 pub(super) enum Fallback {
     Local { limiter: KeyedLimiter, share: f64 },
     Open,
@@ -54,8 +56,8 @@ impl Fallback {
     ) -> Result<Fallback, RedisError> {
         Ok(match policy {
             RedisFallback::Local { share } if share > 0.0 && share <= 1.0 => {
-                let limiter =
-                    local(share_of(quota, share), max_keys, clock).map_err(RedisError::Table)?;
+                let limiter = local_limiter(share_of(quota, share), max_keys, clock)
+                    .map_err(RedisError::Table)?;
                 Fallback::Local { limiter, share }
             }
             RedisFallback::Local { share } => return Err(RedisError::Share(share)),
@@ -64,7 +66,7 @@ impl Fallback {
         })
     }
 
-    /// `layout` says what the key's quota is, where there is no bucket that knows.
+    /// Decides. `layout` returns the layout of the key's quota for policies without buckets.
     #[inline]
     pub(super) fn decide(
         &self,
@@ -74,10 +76,10 @@ impl Fallback {
     ) -> SharedDecision {
         match self {
             Fallback::Local { limiter, .. } => {
-                SharedDecision::without_redis(limiter.try_acquire(key, cost), DecisionSource::Local)
+                SharedDecision::from_fallback(limiter.try_acquire(key, cost), DecisionSource::Local)
             }
-            Fallback::Open => made_up(&layout(), cost, Outcome::Allowed, DecisionSource::Open),
-            Fallback::Closed => made_up(
+            Fallback::Open => synthetic(&layout(), cost, Outcome::Allowed, DecisionSource::Open),
+            Fallback::Closed => synthetic(
                 &layout(),
                 cost,
                 Outcome::Unavailable,
@@ -86,6 +88,7 @@ impl Fallback {
         }
     }
 
+    /// Refunds a decision of a local bucket. Returns whether tokens were given back.
     pub(super) fn refund(&self, key: &[u8], decision: Decision) -> bool {
         match self {
             Fallback::Local { limiter, .. } => limiter.refund(key, decision),
@@ -93,14 +96,15 @@ impl Fallback {
         }
     }
 
+    /// Makes the key's local bucket full.
     pub(super) fn reset(&self, key: &[u8]) {
         if let Fallback::Local { limiter, .. } = self {
             limiter.reset(key);
         }
     }
 
-    /// Follows a change of the shared settings.
-    pub(super) fn adopt(&self, old: &Settings, new: &Settings) {
+    /// Applies a change of the shared settings to the local buckets.
+    pub(super) fn apply(&self, old: &Settings, new: &Settings) {
         let Fallback::Local { limiter, share } = self else {
             return;
         };
@@ -110,19 +114,25 @@ impl Fallback {
         for key in old.rules.keys().filter(|key| !new.rules.contains_key(*key)) {
             limiter.remove_rule(key.as_slice());
         }
-        let same = |key: &[u8], rule: &Arc<Owner>| {
+        let unchanged = |key: &[u8], rule: &Arc<Namespace>| {
             old.rules
                 .get(key)
                 .is_some_and(|old| old.since == rule.since)
         };
-        for (key, rule) in new.rules.iter().filter(|(key, rule)| !same(key, rule)) {
+        for (key, rule) in new.rules.iter().filter(|(key, rule)| !unchanged(key, rule)) {
             limiter.set_rule(key.as_slice(), share_of(rule.limit.quota, *share));
         }
     }
 }
 
-/// As of a bucket that is full, or empty.
-fn made_up(layout: &Layout, cost: u32, outcome: Outcome, source: DecisionSource) -> SharedDecision {
+/// Decision of a policy without buckets, as of a full bucket when allowed and of an empty one when
+/// refused.
+fn synthetic(
+    layout: &Layout,
+    cost: u32,
+    outcome: Outcome,
+    source: DecisionSource,
+) -> SharedDecision {
     let spent = if outcome == Outcome::Allowed {
         0
     } else {
@@ -130,10 +140,10 @@ fn made_up(layout: &Layout, cost: u32, outcome: Outcome, source: DecisionSource)
     };
     let decision =
         Attempt::immediate(layout, 0, cost).uncharged(State { spent, stamp: 0 }, outcome);
-    SharedDecision::without_redis(decision, source)
+    SharedDecision::from_fallback(decision, source)
 }
 
-fn local(quota: Quota, max_keys: usize, clock: &Clock) -> Result<KeyedLimiter, BuildError> {
+fn local_limiter(quota: Quota, max_keys: usize, clock: &Clock) -> Result<KeyedLimiter, BuildError> {
     let builder = KeyedLimiter::builder(quota).max_keys(max_keys);
     match clock {
         Clock::Process => builder.build(),
@@ -141,8 +151,8 @@ fn local(quota: Quota, max_keys: usize, clock: &Clock) -> Result<KeyedLimiter, B
     }
 }
 
-/// A part of a quota: so much of the capacity, rounded down but at least one token, as slowly as
-/// that.
+/// Scales a quota down: the capacity is rounded down to at least one token, and the refill is
+/// slowed by the same factor.
 fn share_of(quota: Quota, share: f64) -> Quota {
     if share >= 1.0 {
         return quota;
@@ -160,7 +170,7 @@ fn share_of(quota: Quota, share: f64) -> Quota {
             ((quota.period_nanos() as f64 / share).ceil() as u64).min(MAX_PERIOD_NANOS);
         Quota::validated(capacity, quota.tokens(), period_nanos, Kind::Greedy)
     };
-    // A smaller capacity in a longer time is as valid as the whole was.
+    // Always valid: a smaller capacity in a longer period is valid whenever the whole is.
     part.unwrap_or(quota)
 }
 
@@ -169,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_less_of_everything() {
+    fn share_scales_capacity_and_refill() {
         let share = |text: &str, share| share_of(text.parse().unwrap(), share).to_string();
         assert_eq!(
             share("100/second, capacity 40", 0.25),
@@ -184,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_above_one_or_below_is_refused() {
+    fn share_out_of_range_is_an_error() {
         for share in [0.0, -1.0, 1.5, f64::NAN] {
             let fallback = Fallback::new(
                 RedisFallback::Local { share },

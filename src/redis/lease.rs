@@ -7,10 +7,11 @@
 //! many holders over a network that loses, delays, duplicates and reorders messages, with clocks
 //! that disagree.
 //!
-//! Modules depend in one direction: [`protocol`] ← [`key`] ← [`keys`].
+//! Modules depend in one direction: [`protocol`] ← [`key`] ← [`keys`] ← [`driver`].
 //!
 //! - [`protocol`]: the holder's side, as pure state transitions.
 //! - [`key`], [`keys`]: the holders of a process, shared by its threads.
+//! - [`driver`]: messages, time and decisions of lease mode.
 //! - `reference`: the server's side and the simulation, for tests only.
 //!
 //! **The bound.** Tokens are debited from the bucket before they are spent, and at most
@@ -47,6 +48,7 @@
 //! Small quotas, and costs above the number of tokens that may be out on lease, are decided one
 //! request at a time on the same bucket.
 
+pub(super) mod driver;
 pub(crate) mod key;
 pub(crate) mod keys;
 pub(crate) mod protocol;

@@ -1,4 +1,4 @@
-//! Who waits in this process for a key: one after the other.
+//! FIFO queue per key for the waiters of this process.
 
 use std::{
     collections::HashMap,
@@ -7,102 +7,103 @@ use std::{
 
 use tokio::sync::MutexGuard;
 
-use super::SharedDecision;
+use super::decision::SharedDecision;
 
-/// The keys that somebody waits for.
+/// Queues of all keys that have waiters.
 #[derive(Default)]
-pub(super) struct Queues(Mutex<HashMap<Vec<u8>, Queue>>);
+pub(super) struct WaitQueues(Mutex<HashMap<Vec<u8>, Entry>>);
+
+#[derive(Default)]
+struct Entry {
+    /// Changed under the lock of the map only: the entry is removed with its last waiter.
+    waiters: usize,
+    queue: Arc<Queue>,
+}
 
 #[derive(Default)]
 struct Queue {
-    /// Counted under the lock of all queues: with the last place goes the queue.
-    places: usize,
-    line: Arc<Line>,
+    /// Locked by the waiter at the head. The lock is fair: it is granted in the order of requests.
+    head: tokio::sync::Mutex<()>,
+    /// Last decision that the head received.
+    last_decision: Mutex<Option<SharedDecision>>,
 }
 
-#[derive(Default)]
-struct Line {
-    /// It is locked by the first, and serves in the order in which it was asked for.
-    first: tokio::sync::Mutex<()>,
-    heard: Mutex<Option<SharedDecision>>,
-}
-
-/// A place in a key's line, until it is dropped.
-pub(super) struct Place<'a> {
-    queues: &'a Queues,
+/// Waiter in a key's queue. Leaves the queue when dropped.
+pub(super) struct Waiter<'a> {
+    queues: &'a WaitQueues,
     key: &'a [u8],
-    line: Arc<Line>,
+    queue: Arc<Queue>,
 }
 
-/// The first place.
-pub(super) struct Turn<'a> {
-    line: &'a Line,
-    _first: MutexGuard<'a, ()>,
+/// Head of a key's queue. The next waiter becomes the head when this is dropped.
+pub(super) struct Head<'a> {
+    queue: &'a Queue,
+    _lock: MutexGuard<'a, ()>,
 }
 
-impl Queues {
-    /// Whether anybody waits for this key.
-    pub(super) fn has(&self, key: &[u8]) -> bool {
-        self.with(|queues| queues.contains_key(key))
+impl WaitQueues {
+    /// Whether the key has waiters.
+    pub(super) fn has_waiters(&self, key: &[u8]) -> bool {
+        self.with(|entries| entries.contains_key(key))
     }
 
-    /// The last place in the key's line.
-    pub(super) fn enter<'a>(&'a self, key: &'a [u8]) -> Place<'a> {
-        let line = self.with(|queues| {
-            let queue = queues.entry(key.to_vec()).or_default();
-            queue.places += 1;
-            Arc::clone(&queue.line)
+    /// Adds a waiter to the key's queue.
+    pub(super) fn join<'a>(&'a self, key: &'a [u8]) -> Waiter<'a> {
+        let queue = self.with(|entries| {
+            let entry = entries.entry(key.to_vec()).or_default();
+            entry.waiters += 1;
+            Arc::clone(&entry.queue)
         });
-        Place {
+        Waiter {
             queues: self,
             key,
-            line,
+            queue,
         }
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<Vec<u8>, Queue>) -> T) -> T {
-        // What is done in here leaves the map whole, wherever it panics.
+    fn with<T>(&self, change: impl FnOnce(&mut HashMap<Vec<u8>, Entry>) -> T) -> T {
+        // Poisoning is harmless: no closure leaves the map inconsistent if it panics.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Place<'_> {
-    /// Waits until all have left who came before.
-    pub(super) async fn turn(&self) -> Turn<'_> {
-        Turn {
-            _first: self.line.first.lock().await,
-            line: &self.line,
+impl Waiter<'_> {
+    /// Waits until all earlier waiters have left.
+    pub(super) async fn head(&self) -> Head<'_> {
+        Head {
+            _lock: self.queue.head.lock().await,
+            queue: &self.queue,
         }
     }
 
-    /// What the first in line has heard last.
-    pub(super) fn heard(&self) -> Option<SharedDecision> {
+    /// Returns the last decision that the head received.
+    pub(super) fn last_decision(&self) -> Option<SharedDecision> {
         *self
-            .line
-            .heard
+            .queue
+            .last_decision
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Turn<'_> {
-    /// Tells those behind.
-    pub(super) fn hear(&self, decision: SharedDecision) {
+impl Head<'_> {
+    /// Publishes a decision to the waiters behind.
+    pub(super) fn publish(&self, decision: SharedDecision) {
         *self
-            .line
-            .heard
+            .queue
+            .last_decision
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(decision);
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.queues.with(|queues| {
-            if let Some(queue) = queues.get_mut(self.key) {
-                queue.places -= 1;
-                if queue.places == 0 {
-                    queues.remove(self.key);
+        self.queues.with(|entries| {
+            if let Some(entry) = entries.get_mut(self.key) {
+                entry.waiters -= 1;
+                if entry.waiters == 0 {
+                    entries.remove(self.key);
                 }
             }
         });
@@ -116,28 +117,28 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_is_first_after_the_other() {
-        let queues = Queues::default();
-        let (first, second, other) = (queues.enter(b"a"), queues.enter(b"a"), queues.enter(b"b"));
-        let turn = first.turn().await;
-        assert!(second.line.first.try_lock().is_err());
-        drop(other.turn().await);
-        drop(turn);
-        drop(second.turn().await);
+    async fn waiters_of_a_key_are_head_one_at_a_time() {
+        let queues = WaitQueues::default();
+        let (first, second, other) = (queues.join(b"a"), queues.join(b"a"), queues.join(b"b"));
+        let head = first.head().await;
+        assert!(second.queue.head.try_lock().is_err());
+        drop(other.head().await);
+        drop(head);
+        drop(second.head().await);
     }
 
     #[test]
-    fn a_queue_goes_with_the_last_one_whoever_that_is() {
-        let queues = Queues::default();
+    fn queue_is_removed_with_its_last_waiter() {
+        let queues = WaitQueues::default();
         for round in 0..2_000_u32 {
             let key = round.to_le_bytes();
             thread::scope(|scope| {
                 for _ in 0..4 {
-                    scope.spawn(|| drop((queues.enter(&key), queues.enter(&key))));
+                    scope.spawn(|| drop((queues.join(&key), queues.join(&key))));
                 }
             });
-            assert!(!queues.has(&key), "round {round}");
+            assert!(!queues.has_waiters(&key), "round {round}");
         }
-        assert_eq!(queues.with(|queues| queues.len()), 0);
+        assert_eq!(queues.with(|entries| entries.len()), 0);
     }
 }

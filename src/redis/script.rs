@@ -1,4 +1,4 @@
-//! The scripts, and what is asked of them: commands out, replies in.
+//! Lua scripts: calls and replies.
 
 use std::sync::LazyLock;
 
@@ -6,80 +6,86 @@ use redis::{Arg, Cmd, FromRedisValue, Script, Value};
 
 use super::error::RedisError;
 
-/// What a script is known by, and its text for a server that does not know it.
-pub(super) struct Text {
+/// Lua script: its source, and the hash by which a server that has loaded it knows it.
+pub(super) struct LuaScript {
     pub(super) source: &'static str,
     script: LazyLock<Script>,
 }
 
-/// A script behind the prelude that tells it the time.
+/// Prefixes a script with the prelude that reads the clock.
 macro_rules! with_clock {
     ($script:literal) => {
         concat!(include_str!("clock.lua"), "\n", include_str!($script))
     };
 }
 
-pub(super) static TAKE: Text = Text {
+pub(super) static TAKE: LuaScript = LuaScript {
     source: with_clock!("take.lua"),
-    script: LazyLock::new(|| script(&TAKE)),
+    script: LazyLock::new(|| load(&TAKE)),
 };
-pub(super) static REFUND: Text = Text {
+pub(super) static REFUND: LuaScript = LuaScript {
     source: include_str!("refund.lua"),
-    script: LazyLock::new(|| script(&REFUND)),
+    script: LazyLock::new(|| load(&REFUND)),
 };
-pub(super) static LEASE: Text = Text {
+pub(super) static LEASE: LuaScript = LuaScript {
     source: with_clock!("lease/lease.lua"),
-    script: LazyLock::new(|| script(&LEASE)),
+    script: LazyLock::new(|| load(&LEASE)),
 };
-pub(super) static PROBE: Text = Text {
+pub(super) static PROBE: LuaScript = LuaScript {
     source: include_str!("probe.lua"),
-    script: LazyLock::new(|| script(&PROBE)),
+    script: LazyLock::new(|| load(&PROBE)),
 };
-pub(super) static SETTINGS: Text = Text {
+pub(super) static SETTINGS: LuaScript = LuaScript {
     source: include_str!("settings.lua"),
-    script: LazyLock::new(|| script(&SETTINGS)),
+    script: LazyLock::new(|| load(&SETTINGS)),
 };
 
-fn script(text: &Text) -> Script {
-    Script::new(text.source)
+fn load(script: &LuaScript) -> Script {
+    Script::new(script.source)
 }
 
-/// One call of a script on one key.
+/// Call of a script on one key.
 pub(super) struct Call<'a> {
-    text: &'static Text,
+    script: &'static LuaScript,
     pub(super) key: &'a [u8],
     command: Cmd,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(text: &'static Text, key: &'a [u8]) -> Call<'a> {
+    pub(super) fn new(script: &'static LuaScript, key: &'a [u8]) -> Call<'a> {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(text.script.get_hash()).arg(1).arg(key);
-        Call { text, key, command }
+        command.arg(script.script.get_hash()).arg(1).arg(key);
+        Call {
+            script,
+            key,
+            command,
+        }
     }
 
+    /// Appends an argument of any bytes.
     pub(super) fn bytes(mut self, argument: &[u8]) -> Call<'a> {
         self.command.arg(argument);
         self
     }
 
+    /// Appends a number.
     pub(super) fn number(mut self, argument: u64) -> Call<'a> {
         self.command.arg(argument);
         self
     }
 
-    /// By the hash of the text: what is sent in the normal case.
+    /// `EVALSHA`: the usual case.
     pub(super) fn by_hash(&self) -> &Cmd {
         &self.command
     }
 
-    /// By the text, which the server then knows: after a restart, a failover or `SCRIPT FLUSH`. In
-    /// a cluster this reaches the very server that did not know it, where `SCRIPT LOAD` would have
-    /// to reach all.
-    pub(super) fn by_text(&self) -> Cmd {
+    /// `EVAL`, which also loads the script: needed after a restart, a failover or `SCRIPT FLUSH`.
+    /// In a cluster it reaches exactly the server that lacks the script, whereas `SCRIPT LOAD`
+    /// would have to reach all of them.
+    pub(super) fn by_source(&self) -> Cmd {
         let mut command = redis::cmd("EVAL");
-        command.arg(self.text.source);
-        // Behind the command's name and the hash.
+        command.arg(self.script.source);
+        // Skips the command name and the hash.
         for argument in self.command.args_iter().skip(2) {
             if let Arg::Simple(bytes) = argument {
                 command.arg(bytes);
@@ -89,31 +95,31 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What `take.lua` answers.
+/// Reply of `take.lua`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(super) struct TakeReply {
     pub(super) taken: bool,
+    /// Time of the decision in microseconds since the epoch of the scripts.
     pub(super) micros: u64,
     pub(super) spent: u64,
     pub(super) stamp: u64,
-    pub(super) life: u64,
+    pub(super) incarnation: u64,
 }
 
-impl Taken {
-    pub(super) fn read(reply: Value) -> Result<Taken, RedisError> {
-        let (taken, micros, spent, stamp, life) =
-            FromRedisValue::from_redis_value(reply).map_err(RedisError::reply)?;
-        Ok(Taken {
+impl TakeReply {
+    pub(super) fn read(reply: Value) -> Result<TakeReply, RedisError> {
+        let (taken, micros, spent, stamp, incarnation) = read(reply)?;
+        Ok(TakeReply {
             taken,
             micros,
             spent,
             stamp,
-            life,
+            incarnation,
         })
     }
 }
 
-/// Reads any reply.
+/// Converts a reply.
 pub(super) fn read<T: FromRedisValue>(reply: Value) -> Result<T, RedisError> {
-    T::from_redis_value(reply).map_err(RedisError::reply)
+    T::from_redis_value(reply).map_err(RedisError::from_parsing)
 }

@@ -1,17 +1,17 @@
--- Changes the settings that all instances share, and tells them.
+-- Changes the shared settings of all instances, and publishes the new version.
 --
--- KEYS[1]  the settings, a hash: "version"; "default", the quota, with "since", the version that brought it, and "start", 1
---          while it is what an instance was started with; and for every rule, "rule:" and its key, the version that brought
---          it, a space, the quota
--- ARGV[1]  the channel on which changes are told
+-- KEYS[1]  the settings, a hash: "version"; "default", the quota; "since", the version that introduced the default; "start", 1
+--          while the default is the start quota of an instance; and per rule a field "rule:" .. key, with the version that
+--          introduced the rule, a space, and the quota
+-- ARGV[1]  the channel on which versions are published
 -- ARGV[2]  the version that the caller knows
--- ARGV[3]  what to do: start, replace, rule, unrule, restore
--- ARGV[4]  and with what
+-- ARGV[3]  the operation: start, replace, rule, unrule or restore
+-- ARGV[4]  and following: its arguments
 --
--- Answers with the version that there is now; for unrule, with 0 when there was no such rule.
+-- Returns the resulting version; for unrule, 0 if there was no such rule.
 --
--- A version is the time of the change in microseconds, or one more than the one before, if that is later. So what is changed
--- after a loss of data is newer than whatever any instance still knows from before.
+-- A version is the time of the change in microseconds, or the previous version plus one if that is greater. So a change after a
+-- loss of data is newer than any version that an instance still knows from before.
 
 local EPOCH = 1735689600
 local settings, channel, known, verb = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -37,7 +37,7 @@ local function set_default(quota, start)
 end
 
 if verb == 'start' then
-  -- What an administrator has set stays. Of what instances were started with, the last one's counts.
+  -- A quota set by replace stays. Among start quotas, the last one wins.
   local same = redis.call('HGET', settings, 'default') == ARGV[4]
   if stored > 0 and (same or redis.call('HGET', settings, 'start') ~= '1') then
     return stored
@@ -55,7 +55,7 @@ elseif verb == 'unrule' then
   end
   return tonumber(publish(newer()))
 elseif verb == 'restore' then
-  -- After a loss of data: every instance offers what it knows, and the newest counts.
+  -- After a loss of data, every instance offers its settings, and the newest version wins.
   if stored < known then
     redis.call('DEL', settings)
     for field = 4, #ARGV, 2 do

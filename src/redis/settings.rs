@@ -1,10 +1,10 @@
-//! What all instances share: the default quota and the rules, as they stand in one hash in Redis.
+//! Shared settings: the default quota and the rules, stored in one hash in Redis.
 //!
-//! A change is one call of `settings.lua`, atomic, and brings a new version. Buckets are named by
-//! the version that brought their quota: when that changes, everybody begins with a full bucket
-//! under a new name, and the old ones expire by themselves. So nobody ever reads a bucket by
-//! another quota than it was written by, and instances that learn of a change a moment later go on
-//! with the old buckets until then.
+//! A change is one atomic call of `settings.lua` and gets a new version. Bucket names contain the
+//! version that introduced their quota. When the quota changes, all instances start with full
+//! buckets under new names, and the old buckets expire. So a bucket is never read with another
+//! quota than it was written with, and an instance that learns of a change later uses the old
+//! buckets until then.
 
 use std::{collections::HashMap, iter, sync::Arc};
 
@@ -12,86 +12,41 @@ use foldhash::fast::RandomState;
 
 use super::{
     error::RedisError,
-    lease::keys::Keys,
-    leasing::Leasing,
-    script::{Call, SETTINGS},
-    terms::Limit,
+    keyspace::{Keyspace, Namespace},
+    script::Call,
 };
 use crate::quota::Quota;
 
 const RULE: &[u8] = b"rule:";
 
-/// A quota, and the name of the buckets that have it.
-#[derive(Debug)]
-pub(super) struct Owner {
-    pub(super) limit: Limit,
-    /// The version that brought it.
-    pub(super) since: u64,
-    prefix: Vec<u8>,
-    /// Those that have something on lease, if this quota is leased.
-    pub(super) keys: Option<Keys>,
-}
-
-impl Owner {
-    fn new(names: &Names, quota: Quota, since: u64, default_since: u64) -> Owner {
-        let Names {
-            prefix, leasing, ..
-        } = names;
-        // Buckets with leases beside them are not to be taken for such without.
-        let mode = if leasing.is_some() { "l" } else { "" };
-        // When the default is replaced, the rules' buckets are full again as well.
-        let (name, most) = if since == default_since {
-            (
-                format!("{prefix}:{mode}{since:x}:"),
-                leasing.as_ref().map_or(0, |leasing| leasing.max_keys),
-            )
-        } else {
-            (format!("{prefix}:{mode}{default_since:x}.{since:x}:"), 1)
-        };
-        let limit = Limit::new(quota);
-        let keys = leasing
-            .as_ref()
-            .and_then(|leasing| leasing.keys(&limit, most));
-        Owner {
-            limit,
-            since,
-            prefix: name.into_bytes(),
-            keys,
-        }
-    }
-
-    /// The name of a key's bucket.
-    pub(super) fn bucket(&self, key: &[u8]) -> Vec<u8> {
-        [&self.prefix, key].concat()
-    }
-}
-
-/// What an instance knows of the shared settings. Never changed, only replaced as a whole.
+/// Snapshot of the shared settings. Immutable; replaced as a whole.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// 0: nothing is known yet.
+    /// 0: nothing was read from Redis yet.
     pub(super) version: u64,
+    /// Whether the default is a start quota that the next limiter may replace.
     start: bool,
-    pub(super) default: Arc<Owner>,
+    pub(super) default: Arc<Namespace>,
     pub(super) rules: Rules,
 }
 
 /// Keys with a quota of their own.
-pub(super) type Rules = HashMap<Vec<u8>, Arc<Owner>, RandomState>;
+pub(super) type Rules = HashMap<Vec<u8>, Arc<Namespace>, RandomState>;
 
 impl Settings {
-    /// Before anything is learned.
-    pub(super) fn unknown(names: &Names, quota: Quota) -> Settings {
+    /// Settings before the first read from Redis.
+    pub(super) fn initial(keyspace: &Keyspace, quota: Quota) -> Settings {
         Settings {
             version: 0,
             start: true,
-            default: Arc::new(Owner::new(names, quota, 0, 0)),
+            default: Arc::new(Namespace::new(keyspace, quota, 0, 0)),
             rules: Rules::default(),
         }
     }
 
+    /// Returns the namespace of a key's bucket.
     #[inline]
-    pub(super) fn owner(&self, key: &[u8]) -> &Arc<Owner> {
+    pub(super) fn namespace(&self, key: &[u8]) -> &Arc<Namespace> {
         // Most limiters have no rules at all.
         if self.rules.is_empty() {
             return &self.default;
@@ -102,27 +57,28 @@ impl Settings {
         }
     }
 
-    pub(super) fn owners(&self) -> impl Iterator<Item = &Arc<Owner>> {
+    pub(super) fn namespaces(&self) -> impl Iterator<Item = &Arc<Namespace>> {
         iter::once(&self.default).chain(self.rules.values())
     }
 
-    /// Goes on with what is known of quotas that stay, and returns those that do not.
-    pub(super) fn succeed(&mut self, known: &Settings) -> Vec<Arc<Owner>> {
+    /// Takes over the namespaces that stay from `known`, with their leases, and returns those that
+    /// are gone.
+    pub(super) fn inherit(&mut self, known: &Settings) -> Vec<Arc<Namespace>> {
         let mut before: HashMap<_, _> = known
-            .owners()
-            .map(|owner| (owner.prefix.clone(), Arc::clone(owner)))
+            .namespaces()
+            .map(|namespace| (namespace.prefix.clone(), Arc::clone(namespace)))
             .collect();
-        for owner in iter::once(&mut self.default).chain(self.rules.values_mut()) {
-            if let Some(same) = before.remove(&owner.prefix) {
-                *owner = same;
+        for namespace in iter::once(&mut self.default).chain(self.rules.values_mut()) {
+            if let Some(same) = before.remove(&namespace.prefix) {
+                *namespace = same;
             }
         }
         before.into_values().collect()
     }
 
-    /// From the fields of the hash. `None`: there is none.
+    /// Reads the fields of the hash. `None`: the hash does not exist.
     pub(super) fn read(
-        names: &Names,
+        keyspace: &Keyspace,
         fields: &HashMap<Vec<u8>, Vec<u8>>,
     ) -> Result<Option<Settings>, RedisError> {
         if fields.is_empty() {
@@ -130,8 +86,8 @@ impl Settings {
         }
         let version = number(field(fields, "version")?)?;
         let since = number(field(fields, "since")?)?;
-        let default = Arc::new(Owner::new(
-            names,
+        let default = Arc::new(Namespace::new(
+            keyspace,
             quota(field(fields, "default")?)?,
             since,
             since,
@@ -139,11 +95,11 @@ impl Settings {
         let mut rules = Rules::default();
         for (name, value) in fields {
             if let Some(key) = name.strip_prefix(RULE) {
-                let (rule_since, text) = text(value)?.split_once(' ').ok_or_else(unreadable)?;
-                rules.insert(
-                    key.to_vec(),
-                    Arc::new(Owner::new(names, quota(text)?, number(rule_since)?, since)),
-                );
+                let (rule_since, quota_text) =
+                    text(value)?.split_once(' ').ok_or_else(unreadable)?;
+                let namespace =
+                    Namespace::new(keyspace, quota(quota_text)?, number(rule_since)?, since);
+                rules.insert(key.to_vec(), Arc::new(namespace));
             }
         }
         Ok(Some(Settings {
@@ -154,14 +110,14 @@ impl Settings {
         }))
     }
 
-    /// The call that puts these settings where there are older ones or none.
-    pub(super) fn restore<'a>(&self, names: &'a Names) -> Call<'a> {
+    /// Call that stores these settings if Redis has older ones or none.
+    pub(super) fn restore<'a>(&self, keyspace: &'a Keyspace) -> Call<'a> {
         let fields = [
             ("default", self.default.limit.quota.to_string()),
             ("since", self.default.since.to_string()),
             ("start", u8::from(self.start).to_string()),
         ];
-        let call = names.change(self.version, "restore");
+        let call = keyspace.settings_call(self.version, "restore");
         let call = fields.iter().fold(call, |call, (name, value)| {
             call.bytes(name.as_bytes()).bytes(value.as_bytes())
         });
@@ -169,35 +125,6 @@ impl Settings {
             let value = format!("{} {}", rule.since, rule.limit.quota);
             call.bytes(&[RULE, key].concat()).bytes(value.as_bytes())
         })
-    }
-}
-
-/// The names of what is shared.
-#[derive(Clone, Debug)]
-pub(super) struct Names {
-    pub(super) prefix: String,
-    /// The hash of the settings, and the channel on which changes are told.
-    pub(super) settings: Vec<u8>,
-    /// In lease mode, how.
-    pub(super) leasing: Option<Leasing>,
-}
-
-impl Names {
-    pub(super) fn new(prefix: String, leasing: Option<Leasing>) -> Names {
-        let settings = format!("{prefix}:settings").into_bytes();
-        Names {
-            prefix,
-            settings,
-            leasing,
-        }
-    }
-
-    /// The beginning of a call that changes the settings.
-    pub(super) fn change(&self, known: u64, verb: &str) -> Call<'_> {
-        Call::new(&SETTINGS, &self.settings)
-            .bytes(&self.settings)
-            .number(known)
-            .bytes(verb.as_bytes())
     }
 }
 
@@ -218,5 +145,5 @@ fn quota(text: &str) -> Result<Quota, RedisError> {
 }
 
 fn unreadable() -> RedisError {
-    RedisError::Failed("the shared settings are not such as this version writes".to_owned())
+    RedisError::Failed("settings: expected the format of this version, got another".to_owned())
 }

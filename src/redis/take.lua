@@ -1,21 +1,21 @@
 -- Takes tokens from one bucket, or none: Layout::settle and Layout::take of src/state, in doubles.
 --
--- KEYS[1]  the bucket; there is none while it is full
--- ARGV[1]  see clock.lua, which stands in front of this
--- ARGV[2]  how many tokens; 0 only looks
--- ARGV[3]  a random number that names the bucket's life, should it begin now
+-- KEYS[1]  the bucket; absent while it is full
+-- ARGV[1]  see clock.lua, the prelude of this script
+-- ARGV[2]  the number of tokens; 0 only reads the state
+-- ARGV[3]  a random number: the bucket's incarnation, if it is created now
 -- ARGV[4]  see clock.lua
 --
--- Answers with 1 or 0 (taken or not), the time in microseconds, the units spent, the stamp, the life.
+-- Returns 1 or 0 (taken or not), the time in microseconds, the units spent, the stamp, the incarnation.
 --
--- All that is compared or kept is an integer below 2^53, or such a one times a power of two, so that doubles are exact. A
--- bucket is 20 bytes: the life in 6, the units spent in 7, the stamp in 7.
+-- Every number that is compared or stored is an integer below 2^53, or such an integer times a power of two, so doubles are
+-- exact. A bucket is 20 bytes: 6 for the incarnation, 7 for the units spent, 7 for the stamp.
 
--- What the bucket has become by now. A clock that is behind the stamp has stepped back: decide as of the stamp.
+-- Settles the bucket. If the clock is behind the stamp, it has stepped back: decide as of the stamp.
 local held = redis.call('GET', KEYS[1])
-local life, spent, stamp
+local incarnation, spent, stamp
 if held then
-  life, spent, stamp = struct.unpack('>I6I7I7', held)
+  incarnation, spent, stamp = struct.unpack('>I6I7I7', held)
   local elapsed = max(0, now - stamp)
   if window == 0 then
     spent = max(0, spent - elapsed * units_per_tick)
@@ -25,17 +25,17 @@ if held then
     stamp = stamp + elapsed
   end
 else
-  life, spent, stamp = tonumber(ARGV[3]), 0, now
+  incarnation, spent, stamp = tonumber(ARGV[3]), 0, now
 end
 
 local cost = ARGV[2] * unit
 if cost == 0 or spent + cost > capacity then
-  return { 0, micros, spent, stamp, life }
+  return { 0, micros, spent, stamp, incarnation }
 end
 spent = spent + cost
 
--- Kept until it is full by this clock, and a little longer, since the length of a tick is rounded. What goes by another clock
--- than the server's is kept.
+-- The bucket expires when it is full by this clock, plus a margin for the rounded length of a tick. With a manual clock it is
+-- kept.
 local ticks = stamp - now
 if window == 0 then
   ticks = ticks + math.ceil(spent / units_per_tick)
@@ -43,5 +43,5 @@ else
   ticks = ticks + window
 end
 local ms = manual and LONGEST or min(LONGEST, math.ceil(ticks * tick_ms * 1.000000001) + 1)
-redis.call('SET', KEYS[1], struct.pack('>I6I7I7', life, spent, stamp), 'PX', ms)
-return { 1, micros, spent, stamp, life }
+redis.call('SET', KEYS[1], struct.pack('>I6I7I7', incarnation, spent, stamp), 'PX', ms)
+return { 1, micros, spent, stamp, incarnation }

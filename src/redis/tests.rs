@@ -1,4 +1,4 @@
-//! The scripts on a real server against the transitions of `state`, step for step.
+//! Scripts on a real server compared with the transitions of `state`, step by step.
 
 use std::time::Duration;
 
@@ -10,30 +10,32 @@ use redis::Connection;
 use test_support::redis::RedisServer;
 
 use super::{
-    script::{Call, REFUND, TAKE, Taken},
-    settings::{Names, Settings},
-    terms::Limit,
+    keyspace::Keyspace,
+    script::{Call, REFUND, TAKE, TakeReply},
+    script_quota::ScriptQuota,
+    settings::Settings,
 };
 use crate::{quota::Quota, state::State};
 
 const CENTURY: u64 = 36_525 * 86_400 * 1_000_000_000;
-/// Microseconds until time stands still.
+/// Microseconds until the horizon, where time stands still.
 const END: u64 = (1 << 30) * 1_000_000;
 const BUCKET: &[u8] = b"bucket";
 
 /// One step on a bucket.
 #[derive(Clone, Debug)]
 enum Step {
-    /// At such a time, so many tokens.
+    /// Takes tokens at a time in microseconds.
     Take(u64, u32),
-    /// At the first microsecond of a tick, or the last before it: where a floor that is not exact
-    /// shows.
+    /// Takes tokens in the first microsecond of a tick, or the last one before it: an inexact floor
+    /// would show there.
     TakeAtTick(u64, bool, u32),
-    /// When so many tokens' time has passed, which often is a microsecond's very beginning.
+    /// Takes tokens when the refill time of this many tokens has passed, which is often exactly the
+    /// beginning of a microsecond.
     TakeAtToken(u64, u32),
-    /// The charge so many steps before.
+    /// Refunds an earlier charge, counted from the last one.
     Refund(usize),
-    /// A charge that the bucket has lost, as after the failover to a replica that was behind.
+    /// Refunds a charge that the bucket has lost, as after a failover to a stale replica.
     RefundLost(u64),
 }
 
@@ -84,9 +86,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
-/// The bucket as `state` has it, beside the one on the server.
+/// Bucket in `state`, beside the one on the server.
 struct Both<'a> {
-    limit: Limit,
+    limit: ScriptQuota,
     state: State,
     charges: Vec<(State, u64)>,
     connection: &'a mut Connection,
@@ -97,57 +99,57 @@ impl Both<'_> {
         let layout = &self.limit.layout;
         let (tick, units) = (layout.tick(micros * 1000), layout.units(cost));
         let settled = layout.refill_to(self.state, tick);
-        let asks = cost > 0 && cost <= layout.capacity_tokens();
-        let sold = asks
+        let possible = cost > 0 && cost <= layout.capacity_tokens();
+        let charged = possible
             .then(|| layout.reserve(self.state, tick, units, tick).ok())
             .flatten();
-        if let Some(sold) = sold {
-            self.state = sold;
-            self.charges.push((sold, units));
+        if let Some(charged) = charged {
+            self.state = charged;
+            self.charges.push((charged, units));
         }
-        let State { spent, stamp } = sold.unwrap_or(settled);
+        let State { spent, stamp } = charged.unwrap_or(settled);
         let call = Call::new(&TAKE, BUCKET)
-            .bytes(&self.limit.terms)
+            .bytes(&self.limit.packed)
             .number(cost.into())
             .number(7)
             .number(micros);
-        let taken = Taken::read(call.by_text().query(self.connection).unwrap()).unwrap();
+        let taken = TakeReply::read(call.by_source().query(self.connection).unwrap()).unwrap();
         prop_assert_eq!(
             taken,
-            Taken {
-                taken: sold.is_some(),
+            TakeReply {
+                taken: charged.is_some(),
                 micros,
                 spent,
                 stamp,
-                life: 7
+                incarnation: 7
             }
         );
         Ok(())
     }
 
-    fn refund_one_of(&mut self, before: usize) -> Result<(), TestCaseError> {
+    fn refund_earlier(&mut self, before: usize) -> Result<(), TestCaseError> {
         let Some(place) = self.charges.len().checked_sub(before + 1) else {
             return Ok(());
         };
-        let (sold, units) = self.charges[place];
-        if self.refund(sold, units)? {
+        let (charged, units) = self.charges[place];
+        if self.refund(charged, units)? {
             self.charges.remove(place);
         }
         Ok(())
     }
 
-    /// Whether anything was given back.
-    fn refund(&mut self, sold: State, units: u64) -> Result<bool, TestCaseError> {
-        let refunded = self.limit.layout.refund(self.state, sold, units);
+    /// Returns whether tokens were given back.
+    fn refund(&mut self, charged: State, units: u64) -> Result<bool, TestCaseError> {
+        let refunded = self.limit.layout.refund(self.state, charged, units);
         let call = Call::new(&REFUND, BUCKET)
-            .bytes(&self.limit.terms)
+            .bytes(&self.limit.packed)
             .number(7)
-            .number(sold.stamp)
+            .number(charged.stamp)
             .number(units);
-        let gave: bool = call.by_text().query(self.connection).unwrap();
-        prop_assert_eq!(gave, refunded.is_some());
+        let refunded_by_script: bool = call.by_source().query(self.connection).unwrap();
+        prop_assert_eq!(refunded_by_script, refunded.is_some());
         self.state = refunded.unwrap_or(self.state);
-        Ok(gave)
+        Ok(refunded_by_script)
     }
 
     fn micros_at(&self, tick: u64) -> u64 {
@@ -169,7 +171,7 @@ impl Both<'_> {
                 self.micros_at(tokens.saturating_mul(self.limit.layout.units(1))),
                 cost,
             ),
-            Step::Refund(before) => self.refund_one_of(before),
+            Step::Refund(before) => self.refund_earlier(before),
             Step::RefundLost(ticks) => {
                 let lost = State {
                     stamp: self.state.stamp + ticks,
@@ -182,7 +184,7 @@ impl Both<'_> {
 }
 
 #[test]
-fn the_scripts_are_the_transitions() {
+fn scripts_match_the_transitions_of_state() {
     let server = RedisServer::start();
     let mut connection = redis::Client::open(server.url())
         .unwrap()
@@ -196,7 +198,7 @@ fn the_scripts_are_the_transitions() {
         redis::cmd("DEL").arg(BUCKET).exec(connection).unwrap();
         let state = State { spent: 0, stamp: 0 };
         let mut both = Both {
-            limit: Limit::new(quota),
+            limit: ScriptQuota::new(quota),
             state,
             charges: Vec::new(),
             connection,
@@ -214,31 +216,31 @@ fn the_scripts_are_the_transitions() {
 }
 
 #[test]
-fn of_two_who_restore_the_settings_the_newer_counts() {
+fn newest_restored_settings_win() {
     let server = RedisServer::start();
     let mut connection = redis::Client::open(server.url())
         .unwrap()
         .get_connection()
         .unwrap();
-    let names = Names::new("tollgate".to_owned(), None);
+    let keyspace = Keyspace::new("tollgate".to_owned(), None);
     let mut versions: Vec<u64> = Vec::new();
     for version in [5, 9, 7] {
-        let mut settings = Settings::unknown(&names, Quota::per_day(version as u32));
+        let mut settings = Settings::initial(&keyspace, Quota::per_day(version as u32));
         settings.version = version;
         versions.push(
             settings
-                .restore(&names)
-                .by_text()
+                .restore(&keyspace)
+                .by_source()
                 .query(&mut connection)
                 .unwrap(),
         );
     }
     assert_eq!(versions, [5, 9, 9]);
     let fields = redis::cmd("HGETALL")
-        .arg(&names.settings)
+        .arg(&keyspace.settings)
         .query(&mut connection)
         .unwrap();
-    let settings = Settings::read(&names, &fields).unwrap().unwrap();
+    let settings = Settings::read(&keyspace, &fields).unwrap().unwrap();
     assert_eq!(
         (settings.version, settings.default.limit.quota),
         (9, Quota::per_day(9))

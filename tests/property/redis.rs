@@ -1,9 +1,8 @@
 //! Every decision, refund and reset of a bucket in Redis equals that of the reference in exact
-//! rational arithmetic, over random quotas, times (stale, backward, far away) and costs: what
-//! `property_decisions` says of memory.
+//! rational arithmetic, over random quotas, times (stale, backward, far away) and costs. The module
+//! `decisions` tests the same for memory.
 //!
-//! A full bucket is forgotten in Redis, and so is one that was reset: there the reference begins
-//! anew.
+//! A full bucket is deleted in Redis, and so is a reset one: there the reference starts again.
 
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ impl Played for Bucket<'_> {
     }
 
     fn reserve(&self, _: Duration, _: u32, _: Duration) -> SharedDecision {
-        unreachable!("nobody waits for a bucket in Redis")
+        unreachable!("Redis buckets have no reservations")
     }
 
     fn refund(&self, decision: SharedDecision) -> bool {
@@ -102,7 +101,7 @@ fn compare(
     Ok(())
 }
 
-/// Without those who would wait: they take.
+/// Calls in which every reservation is replaced by a take.
 fn calls() -> impl Strategy<Value = Vec<Call>> {
     let takes = |(when, ask)| match ask {
         Ask::Reserve(cost, _) => (when, Ask::Take(cost)),
@@ -112,7 +111,7 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
 }
 
 #[test]
-fn a_bucket_in_redis_decides_as_the_reference() {
+fn redis_bucket_decides_like_the_reference() {
     let (server, runtime, clock) = (
         RedisServer::start(),
         Runtime::new().unwrap(),

@@ -1,5 +1,5 @@
-//! Waiting for tokens in Redis: in turn within a process, never more than there are, and never for
-//! what cannot come.
+//! Waiting for tokens in Redis: FIFO within a process, never above the quota, and never for a cost
+//! that cannot be granted.
 
 use std::{
     future::Future,
@@ -14,11 +14,11 @@ use test_support::redis::{RedisServer, TEST_TIMEOUT, eventually};
 use tokio::time::timeout;
 use tollgate::{DecisionSource, Outcome, Quota, RedisFallback, RedisLimiter};
 
-/// So few that a test does not see one come back.
+/// Refills too slowly for a test to see one token.
 const SLOW: Quota = Quota::per_hour(1);
 
 async fn limiter(server: &RedisServer, quota: Quota) -> RedisLimiter {
-    // Longer than the usual one, since the machine may be busy.
+    // Longer than the default: the machine may be busy.
     RedisLimiter::builder(&server.url(), quota)
         .timeout(TEST_TIMEOUT)
         .connect()
@@ -26,15 +26,15 @@ async fn limiter(server: &RedisServer, quota: Quota) -> RedisLimiter {
         .unwrap()
 }
 
-/// What comes of this, which must not take long.
+/// Awaits a future that must complete soon.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(TEST_TIMEOUT, future)
         .await
-        .expect("it takes too long")
+        .expect("completes in time")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_get_what_they_wait_for_and_never_more_than_there_is() {
+async fn all_waiters_are_served_within_the_quota() {
     let server = RedisServer::start();
     let quota = Quota::per_second(50).with_capacity(5);
     let (one, other) = (limiter(&server, quota).await, limiter(&server, quota).await);
@@ -53,7 +53,7 @@ async fn all_get_what_they_wait_for_and_never_more_than_there_is() {
     });
     soon(join_all(waiting)).await;
     for (before, elapsed) in served.into_inner().unwrap().into_iter().enumerate() {
-        // And one for the grain of time.
+        // One more for the resolution of time.
         let most = 5.0 + elapsed.as_secs_f64() * 50.0 + 1.0;
         assert!(
             2.0 * (before + 1) as f64 <= most,
@@ -63,7 +63,7 @@ async fn all_get_what_they_wait_for_and_never_more_than_there_is() {
     }
 }
 
-/// Begun, and found to wait.
+/// Polls a future, and asserts that it waits.
 macro_rules! waiting {
     ($name:ident = $future:expr) => {
         let mut $name = pin!($future);
@@ -77,7 +77,7 @@ macro_rules! waiting {
 }
 
 #[tokio::test]
-async fn in_one_process_in_turn() {
+async fn waiters_of_one_process_are_served_in_fifo_order() {
     let server = RedisServer::start();
     let limiter = limiter(&server, Quota::per_second(4)).await;
     assert!(limiter.try_acquire("key", 4).await.is_allowed());
@@ -86,14 +86,14 @@ async fn in_one_process_in_turn() {
         limiter.acquire("key", cost).await.unwrap();
         served.lock().unwrap().push(n);
     };
-    // The heavy one is before the light ones.
+    // The large cost is ahead of the small ones.
     waiting!(first = acquire(0, 4));
     soon(async { tokio::join!(first, join_all([1, 2, 3].map(|n| acquire(n, 1)))) }).await;
     assert_eq!(*served.lock().unwrap(), [0, 1, 2, 3]);
 }
 
 #[tokio::test]
-async fn nobody_waits_for_another_key_or_for_nothing_or_for_what_can_never_be() {
+async fn other_keys_zero_costs_and_impossible_costs_do_not_wait() {
     let server = RedisServer::start();
     let limiter = limiter(&server, SLOW).await;
     assert!(limiter.acquire("key", 1).await.is_ok());
@@ -111,7 +111,7 @@ async fn nobody_waits_for_another_key_or_for_nothing_or_for_what_can_never_be() 
 }
 
 #[tokio::test]
-async fn who_has_no_time_is_refused_at_once_or_when_it_is_over() {
+async fn deadline_refuses_the_head_at_once_and_others_at_the_deadline() {
     let server = RedisServer::start();
     let limiter = limiter(&server, SLOW).await;
     let by = |time| limiter.acquire_by("key", 1, tokio::time::Instant::now() + time);
@@ -125,7 +125,7 @@ async fn who_has_no_time_is_refused_at_once_or_when_it_is_over() {
             .is_some_and(|wait| wait > Duration::from_secs(3000)),
         "{refused:?}"
     );
-    // Behind one who has all the time there is: nobody else asks Redis.
+    // Behind a head without a deadline: only the head sends requests to Redis.
     waiting!(_first = limiter.acquire("key", 1));
     let calls = || -> u32 {
         let stats: String = server.command(&["INFO", "commandstats"]);
@@ -148,7 +148,7 @@ async fn who_has_no_time_is_refused_at_once_or_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn what_is_left_is_for_who_is_before() {
+async fn remaining_tokens_belong_to_the_head_of_the_queue() {
     let server = RedisServer::start();
     let limiter = limiter(&server, Quota::per_hour(5)).await;
     assert!(limiter.acquire("key", 3).await.is_ok());
@@ -164,7 +164,7 @@ async fn what_is_left_is_for_who_is_before() {
 }
 
 #[tokio::test]
-async fn who_leaves_makes_way() {
+async fn cancelled_waiter_leaves_the_queue() {
     let server = RedisServer::start();
     let limiter = limiter(&server, SLOW).await;
     assert!(limiter.try_acquire("key", 1).await.is_allowed());
@@ -181,12 +181,12 @@ async fn who_leaves_makes_way() {
     limiter.reset("key").await.unwrap();
     assert!(
         soon(second).await.unwrap().is_allowed(),
-        "the first has taken nothing, and is not waited for"
+        "the cancelled waiter took nothing and blocks no other"
     );
 }
 
 #[tokio::test]
-async fn who_waits_learns_of_what_makes_tokens_come_earlier() {
+async fn waiter_notices_a_reset_and_a_new_quota() {
     let server = RedisServer::start();
     let (one, other) = (limiter(&server, SLOW).await, limiter(&server, SLOW).await);
     assert!(one.acquire("key", 1).await.is_ok());
@@ -201,7 +201,7 @@ async fn who_waits_learns_of_what_makes_tokens_come_earlier() {
 }
 
 #[tokio::test]
-async fn tokens_on_lease_are_waited_for_too() {
+async fn waiters_are_served_in_lease_mode() {
     let server = RedisServer::start();
     let quota = Quota::per_second(50).with_capacity(10);
     let limiter = RedisLimiter::builder(&server.url(), quota)
@@ -220,10 +220,10 @@ async fn tokens_on_lease_are_waited_for_too() {
     );
 }
 
-/// Alone, since Redis is dead.
-async fn alone(server: &mut RedisServer, limiter: &RedisLimiter) {
+/// Kills the server, and waits until the fallback decides.
+async fn outage(server: &mut RedisServer, limiter: &RedisLimiter) {
     server.kill();
-    eventually("Redis is not asked", async || {
+    eventually("the fallback decides", async || {
         limiter
             .try_acquire("other", 0)
             .await
@@ -235,13 +235,13 @@ async fn alone(server: &mut RedisServer, limiter: &RedisLimiter) {
 }
 
 #[tokio::test]
-async fn closed_waits_until_redis_can_be_asked() {
+async fn closed_fallback_waits_until_redis_is_available() {
     let mut server = RedisServer::start();
     let builder = RedisLimiter::builder(&server.url(), SLOW)
         .timeout(TEST_TIMEOUT)
         .on_error(RedisFallback::Closed);
     let limiter = builder.connect().await.unwrap();
-    alone(&mut server, &limiter).await;
+    outage(&mut server, &limiter).await;
     waiting!(first = limiter.acquire("key", 1));
     let refused = limiter
         .acquire_by("other", 1, tokio::time::Instant::now())
@@ -256,7 +256,7 @@ async fn closed_waits_until_redis_can_be_asked() {
 }
 
 #[tokio::test]
-async fn open_lets_those_through_who_wait() {
+async fn open_fallback_admits_waiters() {
     let mut server = RedisServer::start();
     let builder = RedisLimiter::builder(&server.url(), SLOW)
         .timeout(TEST_TIMEOUT)
@@ -264,19 +264,19 @@ async fn open_lets_those_through_who_wait() {
     let limiter = builder.connect().await.unwrap();
     assert!(limiter.acquire("key", 1).await.is_ok());
     waiting!(first = limiter.acquire("key", 1));
-    alone(&mut server, &limiter).await;
+    outage(&mut server, &limiter).await;
     assert_eq!(soon(first).await.unwrap().source(), DecisionSource::Open);
 }
 
 #[tokio::test]
-async fn more_than_the_share_waits_until_redis_can_be_asked() {
+async fn cost_above_the_local_share_waits_until_redis_is_available() {
     let mut server = RedisServer::start();
     let quota = Quota::per_hour(8);
     let builder = RedisLimiter::builder(&server.url(), quota)
         .timeout(TEST_TIMEOUT)
         .on_error(RedisFallback::Local { share: 0.25 });
     let limiter = builder.connect().await.unwrap();
-    alone(&mut server, &limiter).await;
+    outage(&mut server, &limiter).await;
     assert_eq!(
         soon(limiter.acquire("key", 2)).await.unwrap().source(),
         DecisionSource::Local

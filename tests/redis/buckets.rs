@@ -1,4 +1,4 @@
-//! What a bucket is in Redis, by the server's own clock: 20 bytes that are gone when it is full.
+//! Buckets in Redis on the server's clock: 20 bytes each, deleted when full.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -13,7 +13,7 @@ async fn limiter(server: &RedisServer, quota: Quota) -> RedisLimiter {
         .unwrap()
 }
 
-/// How often a bucket was written.
+/// Number of bucket writes.
 fn writes(server: &RedisServer) -> u64 {
     let stats: String = server.command(&["INFO", "commandstats"]);
     let line = stats
@@ -23,7 +23,7 @@ fn writes(server: &RedisServer) -> u64 {
 }
 
 #[tokio::test]
-async fn a_bucket_is_twenty_bytes_until_it_is_full() {
+async fn bucket_is_twenty_bytes_and_expires_when_full() {
     let server = RedisServer::start();
     for quota in [
         Quota::per_day(100),
@@ -52,7 +52,7 @@ async fn a_bucket_is_twenty_bytes_until_it_is_full() {
             43_200_000
         };
         let left: i64 = server.command(&["PTTL", bucket]);
-        // By the time it is full, at the latest a minute later.
+        // Expires when it is full. The lower bound allows for a minute of refill since the call.
         assert!(
             (full - 60_000..=full + 100).contains(&left),
             "{quota}: {left}"
@@ -61,7 +61,7 @@ async fn a_bucket_is_twenty_bytes_until_it_is_full() {
 }
 
 #[tokio::test]
-async fn a_full_bucket_is_gone_and_gives_nothing_back() {
+async fn full_bucket_is_deleted_and_refunds_nothing() {
     let server = RedisServer::start();
     for quota in [
         Quota::per_second(20),
@@ -73,17 +73,17 @@ async fn a_full_bucket_is_gone_and_gives_nothing_back() {
             (decision.source(), decision.remaining()),
             (DecisionSource::Redis, 0)
         );
-        eventually("the bucket is gone", || async {
+        eventually("the bucket is deleted", || async {
             server.buckets().is_empty()
         })
         .await;
         assert_eq!(
             limiter.try_acquire("alice", 20).await.remaining(),
             0,
-            "and full"
+            "the new bucket was full"
         );
         assert!(!limiter.refund("alice", decision).await);
-        eventually("the bucket is gone", || async {
+        eventually("the bucket is deleted", || async {
             server.buckets().is_empty()
         })
         .await;
@@ -91,7 +91,7 @@ async fn a_full_bucket_is_gone_and_gives_nothing_back() {
 }
 
 #[tokio::test]
-async fn who_waits_as_long_as_told_is_allowed() {
+async fn request_after_retry_after_is_allowed() {
     let server = RedisServer::start();
     for quota in [
         Quota::per_second(4).with_capacity(2),
@@ -100,7 +100,7 @@ async fn who_waits_as_long_as_told_is_allowed() {
         let limiter = limiter(&server, quota).await;
         limiter.replace(quota).await.unwrap();
         for _ in 0..3 {
-            // On a machine that stands still for a while, it may take more than once to get there.
+            // If the machine stalls, the bucket refills, and a request is allowed.
             let mut decision = limiter.try_acquire("alice", 2).await;
             while decision.is_allowed() {
                 decision = limiter.try_acquire("alice", 2).await;
@@ -120,11 +120,11 @@ async fn who_waits_as_long_as_told_is_allowed() {
 }
 
 #[tokio::test]
-async fn refusals_and_looks_write_nothing() {
+async fn refusals_and_zero_costs_write_nothing() {
     let server = RedisServer::start();
     let limiter = limiter(&server, Quota::per_day(5)).await;
-    assert_eq!(limiter.available("nobody").await, 5);
-    assert!(limiter.try_acquire("nobody", 6).await.is_refused());
+    assert_eq!(limiter.available("unknown").await, 5);
+    assert!(limiter.try_acquire("unknown", 6).await.is_refused());
     assert!(server.buckets().is_empty());
     assert!(limiter.try_acquire("alice", 5).await.is_allowed());
     assert_eq!(writes(&server), 1);
@@ -138,7 +138,7 @@ async fn refusals_and_looks_write_nothing() {
 }
 
 #[tokio::test]
-async fn any_bytes_are_a_key() {
+async fn keys_are_any_bytes() {
     let server = RedisServer::start();
     let limiter = limiter(&server, Quota::per_day(1)).await;
     let keys: [&[u8]; 6] = [b"", b"\0", b"\xff\xfe", b"{a}b", b"a:b", b"line\r\nbreak"];
@@ -161,16 +161,16 @@ async fn any_bytes_are_a_key() {
     assert!(limiter.try_acquire(&[1_u8, 2, 3], 1).await.is_allowed());
 }
 
-/// Several processes, as far as Redis can tell.
+/// Separate limiters, which Redis cannot distinguish from separate processes.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_who_ask_at_once_get_exactly_what_there_is() {
+async fn concurrent_requests_get_exactly_the_capacity() {
     let server = RedisServer::start();
-    let mut asking = Vec::new();
+    let mut requests = Vec::new();
     for _ in 0..3 {
         let limiter = limiter(&server, Quota::per_day(1000)).await;
         for _ in 0..8 {
             let limiter = limiter.clone();
-            asking.push(tokio::spawn(async move {
+            requests.push(tokio::spawn(async move {
                 let mut allowed = 0;
                 for n in 0..600_u32 {
                     let decision = limiter.try_acquire(&(n % 4).to_string(), 1).await;
@@ -182,8 +182,8 @@ async fn many_who_ask_at_once_get_exactly_what_there_is() {
         }
     }
     let mut allowed = 0;
-    for each in asking {
-        allowed += each.await.unwrap();
+    for task in requests {
+        allowed += task.await.unwrap();
     }
     assert_eq!(allowed, 4 * 1000);
 }

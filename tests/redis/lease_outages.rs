@@ -1,5 +1,5 @@
-//! Leases while Redis is away, hangs or forgets: what was leased is spent, and then each process
-//! decides by itself.
+//! Leases while Redis is down, hangs or loses data: leased tokens are spent, and then each process
+//! decides on its own.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use test_support::redis::{RedisServer, TEST_TIMEOUT, eventually};
 use tollgate::{DecisionSource, Outcome, Quota, RedisFallback, RedisLimiter, RedisLimiterBuilder};
 
 fn builder(server: &RedisServer, quota: Quota) -> RedisLimiterBuilder {
-    // A busy machine is not an ill server.
+    // Long: a busy machine is no outage.
     RedisLimiter::builder(&server.url(), quota)
         .timeout(Duration::from_secs(10))
         .lease(0.1)
@@ -18,10 +18,9 @@ async fn source(limiter: &RedisLimiter) -> DecisionSource {
     limiter.try_acquire("key", 1).await.source()
 }
 
-/// What is on lease may still be spent, or else the process decides by itself; and nobody waits
-/// more than once.
-async fn goes_on_alone(limiter: &RedisLimiter) {
-    eventually("what was on lease is spent or has expired", async || {
+/// Asserts that after the leased tokens the fallback decides, and that no request waits again.
+async fn falls_back(limiter: &RedisLimiter) {
+    eventually("leased tokens are spent or have expired", async || {
         source(limiter).await == DecisionSource::Local
     })
     .await;
@@ -29,7 +28,7 @@ async fn goes_on_alone(limiter: &RedisLimiter) {
     for _ in 0..1000 {
         assert_eq!(source(limiter).await, DecisionSource::Local);
     }
-    // Waiting a thousand times would take 1000 s.
+    // A thousand timeouts would take 1000 s.
     assert!(began.elapsed() < TEST_TIMEOUT, "{:?}", began.elapsed());
     let after = limiter.stats();
     assert!(
@@ -42,33 +41,33 @@ async fn goes_on_alone(limiter: &RedisLimiter) {
     );
 }
 
-fn impatient(server: &RedisServer) -> RedisLimiterBuilder {
+fn short_timeout(server: &RedisServer) -> RedisLimiterBuilder {
     builder(server, Quota::per_day(1_000_000)).timeout(Duration::from_secs(1))
 }
 
 #[tokio::test]
-async fn a_killed_server_is_done_without_until_it_is_back() {
+async fn killed_server_is_an_outage_until_it_restarts() {
     let mut server = RedisServer::start();
-    let limiter = impatient(&server).connect().await.unwrap();
+    let limiter = short_timeout(&server).connect().await.unwrap();
     for _ in 0..100 {
         assert_eq!(source(&limiter).await, DecisionSource::Lease);
     }
     server.kill();
-    goes_on_alone(&limiter).await;
+    falls_back(&limiter).await;
     server.restart();
-    eventually("answers from leases again", async || {
+    eventually("leases are used again", async || {
         source(&limiter).await == DecisionSource::Lease
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_hangs_costs_every_waiting_request_one_timeout() {
+async fn hung_server_costs_each_waiting_request_one_timeout() {
     let server = RedisServer::start();
-    let limiter = impatient(&server).connect().await.unwrap();
+    let limiter = short_timeout(&server).connect().await.unwrap();
     server.signal(Signal::STOP);
     let began = Instant::now();
-    let asking: Vec<_> = (0..100)
+    let requests: Vec<_> = (0..100)
         .map(|n: u32| {
             let limiter = limiter.clone();
             tokio::spawn(
@@ -76,20 +75,20 @@ async fn a_server_that_hangs_costs_every_waiting_request_one_timeout() {
             )
         })
         .collect();
-    for answer in asking {
-        assert_eq!(answer.await.unwrap(), DecisionSource::Local);
+    for source in requests {
+        assert_eq!(source.await.unwrap(), DecisionSource::Local);
     }
     assert!(began.elapsed() < TEST_TIMEOUT / 3, "{:?}", began.elapsed());
-    goes_on_alone(&limiter).await;
+    falls_back(&limiter).await;
     server.signal(Signal::CONT);
-    eventually("answers from leases again", async || {
+    eventually("leases are used again", async || {
         source(&limiter).await == DecisionSource::Lease
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_server_that_forgets_everything_is_asked_on() {
+async fn server_that_loses_its_data_causes_no_outage() {
     let server = RedisServer::start();
     let limiter = builder(&server, Quota::per_day(1000))
         .connect()
@@ -109,16 +108,16 @@ async fn a_server_that_forgets_everything_is_asked_on() {
 }
 
 #[tokio::test]
-async fn while_the_policy_is_closed_nothing_is_allowed_but_what_was_leased() {
+async fn closed_fallback_allows_only_leased_tokens() {
     let mut server = RedisServer::start();
-    let limiter = impatient(&server)
+    let limiter = short_timeout(&server)
         .on_error(RedisFallback::Closed)
         .connect()
         .await
         .unwrap();
     assert_eq!(source(&limiter).await, DecisionSource::Lease);
     server.kill();
-    eventually("what was on lease is spent or has expired", async || {
+    eventually("leased tokens are spent or have expired", async || {
         source(&limiter).await == DecisionSource::Closed
     })
     .await;

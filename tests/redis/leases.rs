@@ -1,6 +1,5 @@
-//! Leases on a real server, with limiters that do not know of one another: never more than there
-//! is, what is not spent comes back, and a flood of refused requests costs the server next to
-//! nothing.
+//! Leases on a real server, with independent limiters: the limit is never exceeded, unspent tokens
+//! are returned, and a flood of refused requests costs the server next to nothing.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use tollgate::{DecisionSource, Outcome, Quota, RedisError, RedisLimiter, RedisLi
 const QUOTA: Quota = Quota::per_day(1000);
 
 fn builder(server: &RedisServer, quota: Quota) -> RedisLimiterBuilder {
-    // A busy machine is not an ill server.
+    // Long: a busy machine is no outage.
     RedisLimiter::builder(&server.url(), quota)
         .timeout(Duration::from_secs(10))
         .lease(0.1)
@@ -21,14 +20,14 @@ async fn limiter(server: &RedisServer) -> RedisLimiter {
     builder(server, QUOTA).connect().await.unwrap()
 }
 
-/// How many of so many requests for one token are allowed, asked by so many tasks at once.
-async fn allowed(limiter: &RedisLimiter, key: &'static str, tasks: u32, asks: u32) -> u32 {
-    let asking: Vec<_> = (0..tasks)
+/// Sends requests for one token from concurrent tasks. Returns the number of allowed requests.
+async fn allowed(limiter: &RedisLimiter, key: &'static str, tasks: u32, requests: u32) -> u32 {
+    let handles: Vec<_> = (0..tasks)
         .map(|_| {
             let limiter = limiter.clone();
             tokio::spawn(async move {
                 let mut allowed = 0;
-                for _ in 0..asks {
+                for _ in 0..requests {
                     let decision = limiter.try_acquire(key, 1).await;
                     assert!(
                         matches!(
@@ -44,13 +43,13 @@ async fn allowed(limiter: &RedisLimiter, key: &'static str, tasks: u32, asks: u3
         })
         .collect();
     let mut sum = 0;
-    for each in asking {
-        sum += each.await.unwrap();
+    for handle in handles {
+        sum += handle.await.unwrap();
     }
     sum
 }
 
-/// How often scripts were called.
+/// Number of script calls.
 fn calls(server: &RedisServer) -> u64 {
     let stats: String = server.command(&["INFO", "commandstats"]);
     let calls = |line: &str| {
@@ -65,14 +64,13 @@ fn calls(server: &RedisServer) -> u64 {
         .sum()
 }
 
-/// What the bucket in Redis holds, apart from what is on lease: as a limiter sees it that has
-/// nothing itself.
+/// Tokens in the bucket in Redis, without those on lease: the view of a limiter that holds none.
 async fn in_bucket(server: &RedisServer, key: &str) -> u32 {
     limiter(server).await.available(key).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_one_key_never_more_than_the_capacity_is_allowed_and_in_the_end_all_of_it() {
+async fn one_key_is_allowed_exactly_its_capacity_over_all_limiters() {
     let server = RedisServer::start();
     let (one, other, third) = (
         limiter(&server).await,
@@ -86,7 +84,7 @@ async fn of_one_key_never_more_than_the_capacity_is_allowed_and_in_the_end_all_o
     );
     let sum = a + b + c;
     assert!(sum <= 1000, "{a} + {b} + {c}");
-    // What one of them still holds is for itself; once it goes back, the others get it.
+    // Tokens on lease serve their holder only; once returned, they serve any limiter.
     one.close().await;
     other.close().await;
     third.close().await;
@@ -100,18 +98,18 @@ async fn of_one_key_never_more_than_the_capacity_is_allowed_and_in_the_end_all_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_keys_each_gets_exactly_its_capacity() {
+async fn many_keys_are_allowed_their_capacity_each() {
     let server = RedisServer::start();
     let quota = Quota::per_day(20);
     let limiters = [
         builder(&server, quota).connect().await.unwrap(),
         builder(&server, quota).connect().await.unwrap(),
     ];
-    let mut asking = Vec::new();
+    let mut handles = Vec::new();
     for limiter in &limiters {
         for _ in 0..4 {
             let limiter = limiter.clone();
-            asking.push(tokio::spawn(async move {
+            handles.push(tokio::spawn(async move {
                 let mut allowed = vec![0; 50];
                 for n in 0..50 * 6 {
                     let key = n % 50;
@@ -123,18 +121,19 @@ async fn of_many_keys_each_gets_exactly_its_capacity() {
         }
     }
     let mut sums = vec![0; 50];
-    for each in asking {
-        let allowed = each.await.unwrap();
+    for handle in handles {
+        let allowed = handle.await.unwrap();
         sums.iter_mut()
             .zip(allowed)
             .for_each(|(sum, allowed)| *sum += allowed);
     }
-    // 48 requests for 20 tokens, of which at most 2 are on lease with one who did not ask again.
+    // 48 requests for 20 tokens. At most 2 tokens remain on lease with a limiter that sent no more
+    // requests.
     assert!(sums.iter().all(|&sum| (18..=20).contains(&sum)), "{sums:?}");
 }
 
 #[tokio::test]
-async fn a_hot_key_needs_few_messages() {
+async fn hot_key_needs_few_messages() {
     let server = RedisServer::start();
     let limiter = builder(&server, Quota::per_day(100_000))
         .connect()
@@ -144,13 +143,13 @@ async fn a_hot_key_needs_few_messages() {
     for _ in 0..20_000 {
         assert!(limiter.try_acquire("hot", 1).await.is_allowed());
     }
-    let asked = calls(&server) - before;
-    assert!(asked < 200, "{asked} calls for 20,000 decisions");
+    let sent = calls(&server) - before;
+    assert!(sent < 200, "{sent} calls for 20,000 decisions");
     assert_eq!(limiter.stats().lease, 20_000);
 }
 
 #[tokio::test]
-async fn a_decision_says_what_this_process_knows() {
+async fn decision_shows_the_state_known_to_the_process() {
     let server = RedisServer::start();
     let limiter = limiter(&server).await;
     for n in 1..=200 {
@@ -159,14 +158,14 @@ async fn a_decision_says_what_this_process_knows() {
             (decision.source(), decision.limit(), decision.cost()),
             (DecisionSource::Lease, 1000, 1)
         );
-        // An answer may be under way: what it brings is not known yet.
+        // A reply may be in flight: its tokens are not known yet.
         assert!(
             (900 - n..=1000 - n).contains(&decision.remaining()),
             "{n}: {decision}"
         );
     }
-    // It may be in the bucket, here, or on the way.
-    eventually("nothing is on the way", async || {
+    // Tokens may be in the bucket, on lease here, or in flight.
+    eventually("no message is in flight", async || {
         limiter.available("alice").await == 800
     })
     .await;
@@ -179,21 +178,21 @@ async fn a_decision_says_what_this_process_knows() {
     assert_eq!(
         (large.source(), large.is_allowed()),
         (DecisionSource::Redis, true),
-        "more than may be on lease"
+        "above the lease fraction"
     );
 }
 
 #[tokio::test]
-async fn what_is_not_spent_comes_back_when_it_expires_and_when_the_limiter_goes() {
+async fn unspent_tokens_return_on_expiry_drop_and_close() {
     let server = RedisServer::start();
     let one = limiter(&server).await;
-    // Spend until there is something left on lease.
+    // Spends until tokens are left on lease.
     let mut spent = 0;
     while one.try_acquire("alice", 1).await.is_allowed() && spent < 20 {
         spent += 1;
     }
     spent += 1;
-    eventually("it has expired", async || {
+    eventually("the lease has expired", async || {
         in_bucket(&server, "alice").await == 1000 - spent
     })
     .await;
@@ -204,7 +203,7 @@ async fn what_is_not_spent_comes_back_when_it_expires_and_when_the_limiter_goes(
     }
     drop(one);
     drop(clone);
-    eventually("it was dropped", async || {
+    eventually("the limiter was dropped", async || {
         in_bucket(&server, "alice").await == 1000 - spent - 20
     })
     .await;
@@ -217,18 +216,18 @@ async fn what_is_not_spent_comes_back_when_it_expires_and_when_the_limiter_goes(
     assert_eq!(
         in_bucket(&server, "alice").await,
         1000 - spent - 40,
-        "closing waits until it is back"
+        "close waits until the tokens are returned"
     );
     assert_eq!(
         other.try_acquire("alice", 1).await.source(),
         DecisionSource::Redis,
-        "and then nothing is leased"
+        "a closed limiter leases nothing"
     );
 }
 
-/// What a crash would lose.
+/// A crash would lose these tokens.
 #[tokio::test]
-async fn no_more_than_the_fraction_is_out() {
+async fn tokens_on_lease_stay_within_the_fraction() {
     let server = RedisServer::start();
     let before = limiter(&server).await;
     let spent = 300;
@@ -243,7 +242,7 @@ async fn no_more_than_the_fraction_is_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_flood_costs_ten_calls_a_second() {
+async fn flood_of_refusals_costs_ten_calls_per_second() {
     let server = RedisServer::start();
     let limiter = builder(&server, Quota::per_day(10))
         .connect()
@@ -251,14 +250,14 @@ async fn a_refused_flood_costs_ten_calls_a_second() {
         .unwrap();
     while limiter.try_acquire("alice", 1).await.is_allowed() {}
     for cost in [1, 5] {
-        // Whoever is refused a second time is so at once.
+        // The second refusal is remembered, and needs no wait.
         let refused = async || {
             assert!(limiter.try_acquire("alice", cost).await.is_refused());
             limiter
                 .try_acquire_at_once("alice", cost)
                 .is_some_and(|decision| decision.is_refused())
         };
-        eventually("it is remembered", refused).await;
+        eventually("the refusal is remembered", refused).await;
         let (before, began) = (calls(&server), Instant::now());
         let mut refused = 0_u64;
         while began.elapsed() < Duration::from_secs(2) {
@@ -274,20 +273,20 @@ async fn a_refused_flood_costs_ten_calls_a_second() {
             );
             refused += 1;
         }
-        let (asked, seconds) = (calls(&server) - before, began.elapsed().as_secs_f64());
+        let (sent, seconds) = (calls(&server) - before, began.elapsed().as_secs_f64());
         assert!(
-            (asked as f64) <= 10.0 * seconds + 1.0,
-            "{asked} calls for {refused} refusals in {seconds} s"
+            (sent as f64) <= 10.0 * seconds + 1.0,
+            "{sent} calls for {refused} refusals in {seconds} s"
         );
-        assert!(refused > 10 * asked, "{asked} calls for {refused} refusals");
+        assert!(refused > 10 * sent, "{sent} calls for {refused} refusals");
     }
 }
 
 #[tokio::test]
-async fn tokens_from_a_lease_are_put_back_while_nobody_was_told() {
+async fn refund_of_a_lease_decision_works_until_the_next_message() {
     let server = RedisServer::start();
     let limiter = limiter(&server).await;
-    // Until a token was taken while no message was due.
+    // Until a token was taken while no message was in flight.
     let mut decision = limiter.try_acquire("alice", 1).await;
     while decision.remaining() > 950 || !limiter.refund("alice", decision).await {
         decision = limiter.try_acquire("alice", 1).await;
@@ -297,7 +296,7 @@ async fn tokens_from_a_lease_are_put_back_while_nobody_was_told() {
     assert_eq!(
         limiter.try_acquire("alice", 1).await.remaining(),
         before,
-        "it was there again"
+        "the token was put back"
     );
     assert!(!limiter.refund("bob", decision).await, "another key");
 
@@ -310,7 +309,7 @@ async fn tokens_from_a_lease_are_put_back_while_nobody_was_told() {
 }
 
 #[tokio::test]
-async fn a_reset_lets_those_pass_who_were_refused_and_a_new_quota_holds_at_once() {
+async fn reset_and_refund_clear_remembered_refusals_and_new_quotas_apply_at_once() {
     let server = RedisServer::start();
     let limiter = builder(&server, Quota::per_day(10))
         .connect()
@@ -325,7 +324,7 @@ async fn a_reset_lets_those_pass_who_were_refused_and_a_new_quota_holds_at_once(
     assert!(limiter.refund("alice", decision).await);
     assert!(
         limiter.try_acquire("alice", 10).await.is_allowed(),
-        "so does a refund"
+        "a refund clears the refusal"
     );
     limiter.replace(Quota::per_day(40)).await.unwrap();
     let decision = limiter.try_acquire("alice", 1).await;
@@ -336,14 +335,14 @@ async fn a_reset_lets_those_pass_who_were_refused_and_a_new_quota_holds_at_once(
     assert_eq!(
         limiter.available("alice").await,
         39,
-        "a rule leaves others as they are"
+        "a rule changes no other key"
     );
     limiter.remove_rule("vip").await.unwrap();
     assert_eq!(limiter.try_acquire("vip", 1).await.limit(), 40);
 }
 
 #[tokio::test]
-async fn a_quota_too_small_to_be_leased_is_exact_and_other_modes_have_other_buckets() {
+async fn small_quota_is_exact_and_modes_have_separate_buckets() {
     let server = RedisServer::start();
     let limiter = builder(&server, Quota::per_day(9)).connect().await.unwrap();
     for left in (0..9).rev() {
@@ -369,7 +368,7 @@ async fn a_quota_too_small_to_be_leased_is_exact_and_other_modes_have_other_buck
 }
 
 #[tokio::test]
-async fn a_fraction_above_one_or_below_is_refused() {
+async fn fraction_out_of_range_is_an_error() {
     let server = RedisServer::start();
     for fraction in [0.0, -1.0, 1.5, f64::NAN] {
         let limiter = RedisLimiter::builder(&server.url(), QUOTA)

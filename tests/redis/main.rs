@@ -14,6 +14,8 @@ mod leases;
 mod log;
 mod network;
 mod outages;
+mod own_rustls;
 mod settings;
+#[cfg(feature = "redis-tls")]
 mod tls;
 mod topologies;

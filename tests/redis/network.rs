@@ -1,4 +1,4 @@
-//! A network that is slow, or cut: a proxy between the limiter and the server.
+//! A slow or interrupted network: a proxy between the limiter and the server.
 
 use std::{
     io::{Read, Write},
@@ -16,7 +16,7 @@ use tollgate::{DecisionSource, Quota, RedisLimiter};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Passes on what both sides say, the server's answers late if so told.
+/// TCP proxy that can delay the server's replies and cut connections.
 struct Proxy {
     port: u16,
     delay_ms: Arc<AtomicU64>,
@@ -39,7 +39,7 @@ impl Proxy {
             Arc::clone(&proxy.streams),
             Arc::clone(&proxy.cut),
         );
-        // Ends with the process.
+        // Runs until the process exits.
         thread::spawn(move || {
             for client in listener.incoming() {
                 let (client, server) = (
@@ -53,9 +53,9 @@ impl Proxy {
                         .unwrap()
                         .extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
                     let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                    thread::spawn(move || pass_on(from, to, &AtomicU64::new(0)));
+                    thread::spawn(move || forward(from, to, &AtomicU64::new(0)));
                     let delay = Arc::clone(&delay);
-                    thread::spawn(move || pass_on(server, client, &delay));
+                    thread::spawn(move || forward(server, client, &delay));
                 }
             }
         });
@@ -67,7 +67,7 @@ impl Proxy {
             .store(time.as_millis() as u64, Ordering::SeqCst);
     }
 
-    /// Ends all connections, and new ones at once.
+    /// Closes all connections, and while `true`, new ones at once.
     fn cut(&self, cut: bool) {
         *self.cut.lock().unwrap() = cut;
         for stream in self.streams.lock().unwrap().drain(..) {
@@ -76,7 +76,7 @@ impl Proxy {
     }
 }
 
-fn pass_on(mut from: TcpStream, mut to: TcpStream, delay_ms: &AtomicU64) {
+fn forward(mut from: TcpStream, mut to: TcpStream, delay_ms: &AtomicU64) {
     let mut bytes = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         thread::sleep(Duration::from_millis(delay_ms.load(Ordering::SeqCst)));
@@ -100,7 +100,7 @@ async fn source(limiter: &RedisLimiter) -> DecisionSource {
     limiter.try_acquire("key", 1).await.source()
 }
 
-async fn goes_on_alone(limiter: &RedisLimiter) {
+async fn falls_back(limiter: &RedisLimiter) {
     let began = Instant::now();
     for _ in 0..1000 {
         assert_eq!(source(limiter).await, DecisionSource::Local);
@@ -109,35 +109,35 @@ async fn goes_on_alone(limiter: &RedisLimiter) {
 }
 
 #[tokio::test]
-async fn answers_that_come_too_late_are_not_waited_for_twice() {
+async fn late_replies_are_one_outage() {
     let server = RedisServer::start();
     let proxy = Proxy::to(server.port);
     let limiter = limiter(&proxy).await;
     assert_eq!(source(&limiter).await, DecisionSource::Redis);
     proxy.delay(3 * TIMEOUT);
-    goes_on_alone(&limiter).await;
+    falls_back(&limiter).await;
     tokio::time::sleep(4 * TIMEOUT).await;
-    goes_on_alone(&limiter).await;
+    falls_back(&limiter).await;
     assert_eq!(limiter.stats().outages, 1);
     proxy.delay(Duration::ZERO);
-    eventually("an answer from Redis", async || {
+    eventually("Redis decides", async || {
         source(&limiter).await == DecisionSource::Redis
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_cut_is_an_outage_for_as_long_as_it_lasts() {
+async fn interrupted_network_is_an_outage_while_it_lasts() {
     let server = RedisServer::start();
     let proxy = Proxy::to(server.port);
     let limiter = limiter(&proxy).await;
     for outage in 1..=3 {
         assert_eq!(source(&limiter).await, DecisionSource::Redis);
         proxy.cut(true);
-        goes_on_alone(&limiter).await;
+        falls_back(&limiter).await;
         assert_eq!(limiter.stats().outages, outage);
         proxy.cut(false);
-        eventually("an answer from Redis", async || {
+        eventually("Redis decides", async || {
             source(&limiter).await == DecisionSource::Redis
         })
         .await;

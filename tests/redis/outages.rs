@@ -1,6 +1,6 @@
-//! A server that dies, hangs, restarts, forgets, fills up, becomes a replica or changes its
-//! password: nobody waits for longer than the timeout, one after the other waits not at all, every
-//! answer says who gave it, and all is well again by itself.
+//! A server that crashes, hangs, restarts, loses data, fills up, becomes a replica or changes its
+//! password: no request waits longer than the timeout, later requests do not wait, every decision
+//! has its source, and the limiter recovers without intervention.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tollgate::{
 /// Refills too slowly to matter.
 const QUOTA: Quota = Quota::per_day(100);
 
-/// Longer than the usual one, since the machine may be busy.
+/// Longer than the default: the machine may be busy.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 fn builder(server: &RedisServer) -> RedisLimiterBuilder {
@@ -25,20 +25,20 @@ async fn source(limiter: &RedisLimiter) -> DecisionSource {
 }
 
 async fn eventually_from(limiter: &RedisLimiter, expected: DecisionSource) {
-    eventually("answers from there", async || {
+    eventually("the expected source decides", async || {
         source(limiter).await == expected
     })
     .await;
 }
 
-/// What is promised while Redis is ill: one request may wait for it, and then nobody does.
-async fn goes_on_alone(limiter: &RedisLimiter) {
+/// Asserts the guarantee during an outage: at most one request waits for Redis.
+async fn falls_back(limiter: &RedisLimiter) {
     let before = limiter.stats();
     let began = Instant::now();
     for _ in 0..1000 {
         assert_eq!(source(limiter).await, DecisionSource::Local);
     }
-    // Waiting a thousand times would take 1000 s.
+    // A thousand timeouts would take 1000 s.
     assert!(began.elapsed() < TEST_TIMEOUT, "{:?}", began.elapsed());
     let after = limiter.stats();
     assert!(!after.up);
@@ -50,13 +50,13 @@ async fn goes_on_alone(limiter: &RedisLimiter) {
 }
 
 #[tokio::test]
-async fn a_killed_server_is_done_without_until_it_is_back() {
+async fn killed_server_is_an_outage_until_it_restarts() {
     let mut server = RedisServer::start();
     let limiter = builder(&server).connect().await.unwrap();
     limiter.set_rule("vip", Quota::per_day(7)).await.unwrap();
     assert_eq!(source(&limiter).await, DecisionSource::Redis);
     server.kill();
-    goes_on_alone(&limiter).await;
+    falls_back(&limiter).await;
     let vip = limiter.try_acquire("vip", 1).await;
     assert_eq!(
         (vip.source(), vip.limit(), vip.remaining()),
@@ -66,38 +66,38 @@ async fn a_killed_server_is_done_without_until_it_is_back() {
     server.restart();
     eventually_from(&limiter, DecisionSource::Redis).await;
     assert_eq!(limiter.stats().outages, 1);
-    // It came back with nothing, and the limiter brought what it knew.
+    // The server restarted without data, and the limiter restored the settings.
     assert_eq!(limiter.try_acquire("vip", 0).await.limit(), 7);
     let another = builder(&server).connect().await.unwrap();
     assert_eq!(another.rule("vip"), Some(Quota::per_day(7)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_hangs_costs_every_waiting_request_one_timeout() {
+async fn hung_server_costs_each_waiting_request_one_timeout() {
     let server = RedisServer::start();
     let limiter = builder(&server).connect().await.unwrap();
     assert_eq!(source(&limiter).await, DecisionSource::Redis);
     server.signal(Signal::STOP);
     let began = Instant::now();
-    let asking: Vec<_> = (0..100)
+    let requests: Vec<_> = (0..100)
         .map(|_| {
             let limiter = limiter.clone();
             tokio::spawn(async move { source(&limiter).await })
         })
         .collect();
-    for answer in asking {
-        assert_eq!(answer.await.unwrap(), DecisionSource::Local);
+    for source in requests {
+        assert_eq!(source.await.unwrap(), DecisionSource::Local);
     }
     assert!(began.elapsed() < TEST_TIMEOUT / 3, "{:?}", began.elapsed());
-    goes_on_alone(&limiter).await;
+    falls_back(&limiter).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    goes_on_alone(&limiter).await;
+    falls_back(&limiter).await;
     server.signal(Signal::CONT);
     eventually_from(&limiter, DecisionSource::Redis).await;
 }
 
 #[tokio::test]
-async fn scripts_that_the_server_forgot_are_sent_again() {
+async fn flushed_scripts_are_loaded_again() {
     let server = RedisServer::start();
     let limiter = builder(&server).connect().await.unwrap();
     let decision = limiter.try_acquire("key", 60).await;
@@ -110,7 +110,7 @@ async fn scripts_that_the_server_forgot_are_sent_again() {
 }
 
 #[tokio::test]
-async fn data_that_the_server_lost_mints_nothing_by_a_refund() {
+async fn refund_after_data_loss_gives_nothing_back() {
     let server = RedisServer::start();
     let limiter = builder(&server).connect().await.unwrap();
     limiter.set_rule("vip", Quota::per_day(7)).await.unwrap();
@@ -125,19 +125,19 @@ async fn data_that_the_server_lost_mints_nothing_by_a_refund() {
     assert_eq!(limiter.available("key").await, 90);
     let restored =
         || async { server.command::<bool>(&["HEXISTS", "tollgate:settings", "rule:vip"]) };
-    eventually("the settings are there again", restored).await;
+    eventually("the settings are restored", restored).await;
 }
 
 #[tokio::test]
-async fn a_server_without_memory_is_done_without() {
+async fn server_out_of_memory_is_an_outage() {
     let server = RedisServer::start();
     let limiter = builder(&server).connect().await.unwrap();
     assert_eq!(source(&limiter).await, DecisionSource::Redis);
     server.command::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
-    goes_on_alone(&limiter).await;
-    // Reading works; the probe must find out that writing does not.
+    falls_back(&limiter).await;
+    // Reads succeed: the probe must detect that writes fail.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    goes_on_alone(&limiter).await;
+    falls_back(&limiter).await;
     assert_eq!(limiter.stats().outages, 1);
     assert!(matches!(
         limiter.replace(Quota::per_day(5)).await,
@@ -148,21 +148,21 @@ async fn a_server_without_memory_is_done_without() {
 }
 
 #[tokio::test]
-async fn a_server_that_became_a_replica_is_done_without() {
+async fn server_turned_replica_is_an_outage() {
     let (server, primary) = (RedisServer::start(), RedisServer::start());
     let limiter = builder(&server).connect().await.unwrap();
     assert_eq!(source(&limiter).await, DecisionSource::Redis);
     server.command::<()>(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
-    goes_on_alone(&limiter).await;
+    falls_back(&limiter).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    goes_on_alone(&limiter).await;
+    falls_back(&limiter).await;
     assert_eq!(limiter.stats().outages, 1);
     server.command::<()>(&["REPLICAOF", "NO", "ONE"]);
     eventually_from(&limiter, DecisionSource::Redis).await;
 }
 
 #[tokio::test]
-async fn a_changed_password_is_an_outage_and_a_wrong_one_an_error() {
+async fn changed_password_is_an_outage_and_wrong_password_an_error() {
     let server = RedisServer::with(&["--requirepass", "right"]);
     let wrong =
         RedisLimiter::connect(&format!("redis://:wrong@127.0.0.1:{}/", server.port), QUOTA).await;
@@ -188,7 +188,7 @@ async fn a_changed_password_is_an_outage_and_a_wrong_one_an_error() {
         .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
         .exec(&mut admin)
         .unwrap();
-    goes_on_alone(&limiter).await;
+    falls_back(&limiter).await;
     redis::cmd("CONFIG")
         .arg(&["SET", "requirepass", "right"])
         .exec(&mut admin)
@@ -197,7 +197,7 @@ async fn a_changed_password_is_an_outage_and_a_wrong_one_an_error() {
 }
 
 #[tokio::test]
-async fn other_policies_allow_or_refuse_everything() {
+async fn open_and_closed_fallbacks_allow_or_refuse_everything() {
     let mut server = RedisServer::start();
     let open = builder(&server)
         .on_error(RedisFallback::Open)
@@ -228,7 +228,7 @@ async fn other_policies_allow_or_refuse_everything() {
     );
     assert_eq!(
         (decision.retry_after(), decision.to_string().as_str()),
-        (None, "refused: 1 asked, and Redis cannot be")
+        (None, "refused: cost 1, Redis unavailable")
     );
     let decision = share.try_acquire("key", 5).await;
     assert_eq!(
@@ -240,11 +240,11 @@ async fn other_policies_allow_or_refuse_everything() {
 }
 
 #[tokio::test]
-async fn a_limiter_begins_without_a_server_and_finds_it_later() {
+async fn limiter_starts_without_a_server_and_connects_later() {
     let mut server = RedisServer::start();
     server.kill();
     let limiter = builder(&server).connect().await.unwrap();
-    goes_on_alone(&limiter).await;
+    falls_back(&limiter).await;
     assert!(matches!(
         limiter.replace(QUOTA).await,
         Err(RedisError::Unreachable(_))

@@ -1,4 +1,4 @@
-//! What one process changes, all others learn.
+//! Shared settings: changes by one process reach all others.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn limiter(server: &RedisServer, quota: Quota) -> RedisLimiter {
 }
 
 #[tokio::test]
-async fn changes_reach_the_others() {
+async fn changes_reach_other_processes() {
     let server = RedisServer::start();
     let (one, two) = (
         limiter(&server, Quota::per_day(10)).await,
@@ -45,7 +45,7 @@ async fn changes_reach_the_others() {
 }
 
 #[tokio::test]
-async fn who_heard_nothing_learns_all_the_same() {
+async fn missed_message_is_noticed_by_the_poll() {
     let server = RedisServer::start();
     let (one, two) = (
         limiter(&server, Quota::per_day(10)).await,
@@ -62,7 +62,7 @@ async fn who_heard_nothing_learns_all_the_same() {
 }
 
 #[tokio::test]
-async fn the_start_counts_until_an_administrator_says_otherwise() {
+async fn last_start_quota_applies_until_replace() {
     let server = RedisServer::start();
     let one = limiter(&server, Quota::per_day(10)).await;
     let two = limiter(&server, Quota::per_day(20)).await;
@@ -85,7 +85,7 @@ async fn the_start_counts_until_an_administrator_says_otherwise() {
 }
 
 #[tokio::test]
-async fn changes_at_once_are_all_made() {
+async fn concurrent_changes_are_all_made() {
     let server = RedisServer::start();
     let (one, two) = (
         limiter(&server, Quota::per_day(10)).await,
@@ -108,7 +108,7 @@ async fn changes_at_once_are_all_made() {
 }
 
 #[tokio::test]
-async fn another_prefix_shares_nothing() {
+async fn prefixes_share_nothing() {
     let server = RedisServer::start();
     let one = limiter(&server, Quota::per_day(10)).await;
     let other = RedisLimiter::builder(&server.url(), Quota::per_day(20))
@@ -125,7 +125,7 @@ async fn another_prefix_shares_nothing() {
 }
 
 #[tokio::test]
-async fn the_connections_end_with_the_last_limiter() {
+async fn connections_close_with_the_last_limiter() {
     let server = RedisServer::start();
     let limiter = limiter(&server, Quota::per_day(10)).await;
     let connected = || {
@@ -135,17 +135,20 @@ async fn the_connections_end_with_the_last_limiter() {
             .count()
     };
     eventually(
-        "two connections, and one that listens, and ours",
+        "two connections, a subscription, and the connection of this test",
         async || connected() == 4,
     )
     .await;
     drop(limiter);
-    eventually("only ours", async || connected() == 1).await;
+    eventually("only the connection of this test", async || {
+        connected() == 1
+    })
+    .await;
 }
 
-/// The line that the documentation of `RedisLimiter` gives.
+/// The permissions in the documentation of `RedisLimiter`.
 #[tokio::test]
-async fn a_user_who_may_do_only_what_is_needed_may_do_enough() {
+async fn documented_permissions_suffice() {
     let server = RedisServer::start();
     let rights = "on >password ~tollgate:* &tollgate:* +eval +evalsha +time +type +get +set +setrange +del +persist \
                   +hget +hset +hdel +hgetall +publish +subscribe";
@@ -159,12 +162,12 @@ async fn a_user_who_may_do_only_what_is_needed_may_do_enough() {
         .connect()
         .await
         .unwrap();
-    let listening = || async {
+    let subscribed = || async {
         server
             .command::<String>(&["CLIENT", "LIST", "TYPE", "pubsub"])
             .contains("user=limiter")
     };
-    eventually("it listens", listening).await;
+    eventually("the limiter is subscribed", subscribed).await;
 
     let decision = limiter.try_acquire("a", 4).await;
     assert!(limiter.refund("a", decision).await);
@@ -177,14 +180,14 @@ async fn a_user_who_may_do_only_what_is_needed_may_do_enough() {
         (5, 0)
     );
 
-    // And comes back after it was cut off.
+    // The limiter recovers after its connections were killed.
     server.command::<()>(&["CLIENT", "KILL", "USER", "limiter"]);
-    eventually("an answer from Redis", async || {
+    eventually("Redis decides", async || {
         limiter.try_acquire("a", 0).await.source() == DecisionSource::Redis
     })
     .await;
     server.command::<()>(&["FLUSHALL"]);
     let restored = || async { server.command::<bool>(&["EXISTS", "tollgate:settings"]) };
-    eventually("the settings are there again", restored).await;
+    eventually("the settings are restored", restored).await;
     assert_eq!(limiter.quota(), Quota::per_day(5));
 }

@@ -1,5 +1,4 @@
-//! TLS: a server with a certificate of a private authority, which the program trusts as the machine
-//! says it should.
+//! TLS: a server with a certificate of a private authority, trusted through `SSL_CERT_FILE`.
 
 use std::{
     env,
@@ -12,7 +11,7 @@ use tempfile::TempDir;
 use test_support::redis::{RedisServer, free_port};
 use tollgate::{DecisionSource, Quota, RedisLimiter};
 
-/// Tells the second run of this test where the server is.
+/// URL of the server, for the subprocess of this test.
 const URL: &str = "TOLLGATE_TEST_REDIS_TLS_URL";
 
 fn openssl(directory: &Path, arguments: &str) {
@@ -21,13 +20,13 @@ fn openssl(directory: &Path, arguments: &str) {
         .current_dir(directory)
         .args(arguments.split_whitespace())
         .stderr(Stdio::null());
-    let ended = command
+    let status = command
         .status()
-        .expect("this test makes certificates: apt-get install openssl");
-    assert!(ended.success(), "openssl {arguments}");
+        .expect("openssl is missing: apt-get install openssl");
+    assert!(status.success(), "openssl {arguments}");
 }
 
-/// An authority, and a certificate of it for 127.0.0.1.
+/// Makes an authority and its certificate for 127.0.0.1.
 fn certificates() -> TempDir {
     let directory = TempDir::new().unwrap();
     let new = "req -x509 -newkey rsa:2048 -nodes -days 2";
@@ -43,15 +42,18 @@ fn certificates() -> TempDir {
     directory
 }
 
-/// The environment belongs to the process, so the test runs itself in one that trusts the
-/// authority, or does not.
-fn runs_again(url: &str, trusts: &Path) -> bool {
-    let mut again = Command::new(env::current_exe().unwrap());
-    again
-        .args(["--exact", "a_connection_is_encrypted_and_its_server_known"])
+/// Runs this test again in a subprocess that trusts the authority, or does not: environment
+/// variables apply to a whole process. Returns whether it succeeded.
+fn succeeds_in_subprocess(url: &str, trusts: &Path) -> bool {
+    let mut subprocess = Command::new(env::current_exe().unwrap());
+    subprocess
+        .args([
+            "--exact",
+            "tls::connection_is_encrypted_and_the_server_verified",
+        ])
         .env(URL, url)
         .env("SSL_CERT_FILE", trusts);
-    again
+    subprocess
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
@@ -60,7 +62,7 @@ fn runs_again(url: &str, trusts: &Path) -> bool {
 }
 
 #[tokio::test]
-async fn a_connection_is_encrypted_and_its_server_known() {
+async fn connection_is_encrypted_and_the_server_verified() {
     if let Ok(url) = env::var(URL) {
         let builder =
             RedisLimiter::builder(&url, Quota::per_day(10)).timeout(Duration::from_secs(10));
@@ -95,12 +97,15 @@ async fn a_connection_is_encrypted_and_its_server_known() {
         "no",
     ]);
     let url = format!("rediss://127.0.0.1:{port}/");
-    assert!(runs_again(&url, &directory.path().join("ca.crt")));
-    assert_eq!(server.buckets().len(), 2, "one of each mode");
+    assert!(succeeds_in_subprocess(
+        &url,
+        &directory.path().join("ca.crt")
+    ));
+    assert_eq!(server.buckets().len(), 2, "one bucket per mode");
 
-    let others = certificates();
+    let untrusted = certificates();
     assert!(
-        !runs_again(&url, &others.path().join("ca.crt")),
-        "a server of an authority that is not trusted"
+        !succeeds_in_subprocess(&url, &untrusted.path().join("ca.crt")),
+        "a server of an untrusted authority is rejected"
     );
 }

@@ -1,4 +1,4 @@
-//! More than one server: a cluster, and a primary that Sentinel replaces.
+//! Several servers: a cluster, and a failover by Sentinel.
 
 use std::{fs, time::Duration};
 
@@ -8,7 +8,7 @@ use tollgate::{DecisionSource, Quota, RedisLimiter};
 const QUOTA: Quota = Quota::per_day(10);
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Three primaries that share the slots.
+/// Cluster of three primaries.
 async fn cluster() -> [RedisServer; 3] {
     let nodes = [(); 3].map(|()| {
         let bus = free_port().to_string();
@@ -38,11 +38,11 @@ async fn cluster() -> [RedisServer; 3] {
         ]);
     }
     for node in &nodes {
-        let knows_all = || async {
+        let complete = || async {
             let info: String = node.command(&["CLUSTER", "INFO"]);
             info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
         };
-        eventually("the cluster is complete", knows_all).await;
+        eventually("the cluster is complete", complete).await;
     }
     nodes
 }
@@ -54,7 +54,7 @@ fn url_of(nodes: &[RedisServer; 3]) -> String {
     )
 }
 
-/// In lease mode; patient, since a busy machine is not an ill server.
+/// Limiter in lease mode. Its timeout is long: a busy machine is no outage.
 async fn leasing(url: &str, quota: Quota) -> RedisLimiter {
     RedisLimiter::builder(url, quota)
         .timeout(10 * TIMEOUT)
@@ -65,7 +65,7 @@ async fn leasing(url: &str, quota: Quota) -> RedisLimiter {
 }
 
 #[tokio::test]
-async fn a_cluster_keeps_every_key_on_one_of_its_servers() {
+async fn cluster_keeps_each_key_on_one_server() {
     let mut nodes = cluster().await;
     let url = url_of(&nodes);
     let limiter = RedisLimiter::builder(&url, QUOTA)
@@ -84,7 +84,7 @@ async fn a_cluster_keeps_every_key_on_one_of_its_servers() {
         );
     }
     for node in &nodes {
-        assert!(!node.buckets().is_empty(), "every server has some");
+        assert!(!node.buckets().is_empty(), "every server has buckets");
         node.command::<()>(&["SCRIPT", "FLUSH"]);
     }
     for key in 0..20_u32 {
@@ -105,7 +105,7 @@ async fn a_cluster_keeps_every_key_on_one_of_its_servers() {
     assert_eq!(limiter.stats().failures, 0);
 
     nodes[2].kill();
-    let alone = async || {
+    let falls_back = async || {
         let mut sources = Vec::new();
         for key in 0..20_u32 {
             sources.push(
@@ -117,11 +117,11 @@ async fn a_cluster_keeps_every_key_on_one_of_its_servers() {
         }
         sources.contains(&DecisionSource::Local)
     };
-    eventually("a key of the dead server is decided without it", alone).await;
+    eventually("a key of the killed server falls back", falls_back).await;
 }
 
 #[tokio::test]
-async fn a_cluster_leases_the_tokens_of_every_key_once() {
+async fn cluster_leases_each_token_once() {
     let nodes = cluster().await;
     let url = url_of(&nodes);
     let quota = Quota::per_day(100);
@@ -142,7 +142,7 @@ async fn a_cluster_leases_the_tokens_of_every_key_once() {
     }
     assert!(
         nodes.iter().all(|node| !node.buckets().is_empty()),
-        "every server has some"
+        "every server has buckets"
     );
     for limiter in limiters {
         let stats = limiter.stats();
@@ -157,7 +157,7 @@ async fn a_cluster_leases_the_tokens_of_every_key_once() {
         assert_eq!(
             newcomer.available(key).await,
             40,
-            "{key}: what was not spent came back"
+            "{key}: unspent tokens were returned"
         );
         let mut allowed = 0;
         for _ in 0..50 {
@@ -167,8 +167,8 @@ async fn a_cluster_leases_the_tokens_of_every_key_once() {
     }
 }
 
-/// A primary, its replica, the sentinel that watches them, and what limiters are told.
-async fn watched() -> (RedisServer, RedisServer, RedisServer, String) {
+/// A primary, its replica, the sentinel that monitors them, and the URL for limiters.
+async fn monitored() -> (RedisServer, RedisServer, RedisServer, String) {
     let primary = RedisServer::start();
     let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
     let linked = || async {
@@ -176,7 +176,7 @@ async fn watched() -> (RedisServer, RedisServer, RedisServer, String) {
             .command::<String>(&["INFO", "replication"])
             .contains("master_link_status:up")
     };
-    eventually("the replica follows", linked).await;
+    eventually("the replica is in sync", linked).await;
     let directory = tempfile::TempDir::new().unwrap();
     let config = directory.path().join("sentinel.conf");
     let lines = format!(
@@ -195,8 +195,8 @@ async fn watched() -> (RedisServer, RedisServer, RedisServer, String) {
 }
 
 #[tokio::test]
-async fn sentinel_says_who_the_primary_is() {
-    let (mut primary, replica, _sentinel, url) = watched().await;
+async fn limiter_follows_a_sentinel_failover() {
+    let (mut primary, replica, _sentinel, url) = monitored().await;
     let limiter = RedisLimiter::builder(&url, QUOTA)
         .timeout(TIMEOUT)
         .connect()
@@ -214,7 +214,7 @@ async fn sentinel_says_who_the_primary_is() {
         limiter.try_acquire("key", 1).await.source(),
         DecisionSource::Local
     );
-    eventually("the replica takes over", async || {
+    eventually("the replica is promoted", async || {
         limiter.try_acquire("key", 0).await.source() == DecisionSource::Redis
     })
     .await;
@@ -222,8 +222,8 @@ async fn sentinel_says_who_the_primary_is() {
 }
 
 #[tokio::test]
-async fn leases_go_on_with_the_primary_that_sentinel_chooses() {
-    let (mut primary, replica, _sentinel, url) = watched().await;
+async fn leases_follow_a_sentinel_failover() {
+    let (mut primary, replica, _sentinel, url) = monitored().await;
     let limiter = leasing(&url, Quota::per_day(1000)).await;
     for _ in 0..400 {
         let decision = limiter.try_acquire("key", 1).await;
@@ -244,12 +244,11 @@ async fn leases_go_on_with_the_primary_that_sentinel_chooses() {
     })
     .await;
     primary.kill();
-    eventually(
-        "the lease ends, and the process goes on alone",
-        async || source(&limiter).await == DecisionSource::Local,
-    )
+    eventually("the lease ends, and the fallback decides", async || {
+        source(&limiter).await == DecisionSource::Local
+    })
     .await;
-    eventually("the replica leases", async || {
+    eventually("the new primary grants leases", async || {
         source(&limiter).await == DecisionSource::Lease
     })
     .await;

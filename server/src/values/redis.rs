@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tollgate::RedisLimiter;
+
 use super::parse::Value;
 
 /// Where Redis is; it may hold a password.
@@ -13,23 +15,15 @@ impl Value for RedisUrl {
 
     fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "redis://[user][:password@]host[:port][/database], the same with rediss:// for TLS, redis+sentinel://host,host/master, \
-             or redis+cluster://host,host",
+            "redis://[user][:password@]host[:port][/database], the same with rediss:// for TLS, unix:///path, \
+             redis+sentinel://host,host/master, or redis+cluster://host,host; valkey in place of redis",
         )
     }
 
     fn text(text: &str) -> Option<RedisUrl> {
-        let (scheme, rest) = text.split_once("://")?;
-        let known = [
-            "redis",
-            "rediss",
-            "redis+sentinel",
-            "rediss+sentinel",
-            "redis+cluster",
-            "rediss+cluster",
-            "unix",
-        ];
-        (known.contains(&scheme) && !rest.is_empty()).then(|| RedisUrl(text.to_owned()))
+        RedisLimiter::check_url(text)
+            .is_ok()
+            .then(|| RedisUrl(text.to_owned()))
     }
 }
 
@@ -98,5 +92,30 @@ impl Value for RedisPrefix {
         let good = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
         (!text.is_empty() && text.len() <= 64 && text.chars().all(good))
             .then(|| RedisPrefix(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_the_urls_of_the_library() {
+        for url in [
+            "redis://:pw@127.0.0.1:6379/0",
+            "rediss://host",
+            "valkey://host",
+            "valkeys://host",
+            "unix:///run/redis.sock",
+            "redis+unix:///run/redis.sock",
+            "redis+sentinel://one,two/main",
+            "valkeys+sentinel://one,two/main",
+            "rediss+cluster://one,two",
+        ] {
+            assert!(RedisUrl::text(url).is_some(), "{url}");
+        }
+        for url in ["redis://", "http://host", "redis+sentinel://one", "host"] {
+            assert!(RedisUrl::text(url).is_none(), "{url}");
+        }
     }
 }

@@ -211,10 +211,13 @@ fn without_redis_each_server_goes_on_with_its_share() {
         server.get("/health").json()["redis"] == "up"
     });
     assert_eq!(other.get("/").header("X-RateLimit-Without-Redis"), None);
-    let log = server.wait_for_log("Redis is back");
+    let log = server.wait_for_log("Redis available again");
     let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
     assert_eq!(
-        (lines("going on without Redis"), lines("Redis is back")),
+        (
+            lines("Redis unavailable; fallback decides"),
+            lines("Redis available again")
+        ),
         (1, 1),
         "{log}"
     );

@@ -1,4 +1,4 @@
-//! The behaviour of a limiter of many keys, in Redis: in exact mode, and with leases.
+//! Behaviour of keyed limiters in Redis, in exact mode and in lease mode.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::Backend;
 use test_support::redis::RedisServer;
 use tollgate::{DecisionSource, ManualClock, Quota, RedisLimiter, SharedDecision};
 
-/// A limiter and a server of its own.
+/// Limiter with a server of its own.
 struct Shared<const LEASES: bool> {
     limiter: RedisLimiter,
     _server: RedisServer,
@@ -17,7 +17,7 @@ impl<const LEASES: bool> Backend for Shared<LEASES> {
 
     async fn with_clock(quota: Quota, clock: ManualClock) -> Self {
         let server = RedisServer::start();
-        // A busy machine is not an ill server.
+        // Long: a busy machine is no outage.
         let builder = RedisLimiter::builder(&server.url(), quota)
             .timeout(Duration::from_secs(10))
             .clock(clock);

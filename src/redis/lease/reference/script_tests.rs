@@ -15,7 +15,7 @@ use crate::{
     redis::{
         lease::protocol::{LeaseRequest, Limits, tick_at_micros},
         script::LEASE,
-        terms::Limit,
+        script_quota::ScriptQuota,
     },
     state::{Layout, State},
 };
@@ -81,7 +81,7 @@ struct Comparison {
     connection: redis::aio::MultiplexedConnection,
     key: String,
     layout: Layout,
-    terms: Vec<u8>,
+    packed: Vec<u8>,
     reference: LeasedBucket,
     now: u64,
     /// Incarnation of the existing bucket, and of the next one.
@@ -96,7 +96,7 @@ impl Comparison {
             .arg(LEASE.source)
             .arg(1)
             .arg(&self.key)
-            .arg(&self.terms[..])
+            .arg(&self.packed[..])
             .arg(verb)
             .arg(self.next_incarnation)
             .arg(self.now)
@@ -284,14 +284,14 @@ async fn the_script_matches_the_reference() {
     for round in 0..40 {
         let mut random = Random::new(round);
         let quota = [greedy(7, 60), greedy(50, 100), greedy(1000, 400), window][round as usize % 4];
-        let Limit { layout, terms, .. } = Limit::new(quota);
+        let ScriptQuota { layout, packed, .. } = ScriptQuota::new(quota);
         let (connection, key) = (connection.clone(), format!("key {round}"));
         let reference = LeasedBucket::new();
         let mut comparison = Comparison {
             connection,
             key,
             layout,
-            terms,
+            packed,
             reference,
             now: START,
             incarnation: 0,

@@ -1,26 +1,26 @@
-//! A quota as the scripts get it: what it means in units and ticks, as doubles.
+//! Quota in the form that the scripts read: units and ticks as doubles.
 
 use crate::{
     quota::Quota,
     state::{Layout, ScaledQuota},
 };
 
-/// Binary places in a digit of the scripts' long multiplication.
-const DIGIT: u32 = 25;
-/// Digits behind the point, and one before it.
+/// Bits per digit of the scripts' long multiplication.
+const DIGIT_BITS: u32 = 25;
+/// Digits in total: one integer digit and six fractional ones.
 const DIGITS: usize = 7;
 
-/// A quota, its layout, and both as the scripts read them.
+/// Quota, its layout, and both packed as a script argument.
 #[derive(Clone, Debug)]
-pub(super) struct Limit {
+pub(super) struct ScriptQuota {
     pub(super) quota: Quota,
     pub(super) layout: Layout,
-    /// For `struct.unpack('<ddddddddddddd', ...)`.
-    pub(super) terms: Vec<u8>,
+    /// Argument for `struct.unpack('<ddddddddddddd', ...)`.
+    pub(super) packed: Vec<u8>,
 }
 
-impl Limit {
-    pub(super) fn new(quota: Quota) -> Limit {
+impl ScriptQuota {
+    pub(super) fn new(quota: Quota) -> ScriptQuota {
         let layout = quota.unpacked_layout();
         let ScaledQuota {
             capacity,
@@ -37,37 +37,37 @@ impl Limit {
             layout.last_tick() as f64,
         ];
         let digits = ticks_per_micro(&layout).map(f64::from);
-        let terms = numbers
+        let packed = numbers
             .into_iter()
             .chain(digits)
             .flat_map(f64::to_le_bytes)
             .collect();
-        Limit {
+        ScriptQuota {
             quota,
             layout,
-            terms,
+            packed,
         }
     }
 }
 
-/// How long a tick is, rounded by much less than the script adds.
+/// Length of a tick. The rounding error is much smaller than the margin that the script adds.
 fn tick_nanos(layout: &Layout) -> f64 {
     let (whole, fraction) = layout.ticks_per_nano();
     1.0 / (whole as f64 + fraction as f64 / 2_f64.powi(128))
 }
 
-/// The lowest digit first, six of them behind the point.
+/// Ticks per microsecond in digits of 25 bits, the lowest first, six of them fractional.
 fn ticks_per_micro(layout: &Layout) -> [u32; DIGITS] {
     let (whole, fraction) = layout.ticks_per_nano();
     let low = u128::from(fraction as u64) * 1000;
     let high = (fraction >> 64) * 1000 + (low >> 64);
-    // Four words, the lowest first; the upper two are in front of the point.
+    // The lowest word first. 128 of the bits are fractional; the rest is the integer part.
     let words = [low as u64, high as u64, whole * 1000 + (high >> 64) as u64];
-    // 6 * 25 places behind the point, where the words have 128.
-    let below = DIGIT * (DIGITS as u32 - 1) - 128;
+    // The digits have 6 * 25 fractional bits where the words have 128.
+    let offset = DIGIT_BITS * (DIGITS as u32 - 1) - 128;
     std::array::from_fn(|digit| {
-        (0..DIGIT).rev().fold(0, |value, place| {
-            let place = (digit as u32 * DIGIT + place).checked_sub(below);
+        (0..DIGIT_BITS).rev().fold(0, |value, place| {
+            let place = (digit as u32 * DIGIT_BITS + place).checked_sub(offset);
             value << 1 | place.map_or(0, |place| bit(&words, place))
         })
     })

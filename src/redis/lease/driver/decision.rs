@@ -1,9 +1,9 @@
-//! What the machines answer, as decisions.
+//! Results of the lease protocol as decisions.
 //!
-//! Such a decision has no time of the server's: its times count from the decision, and what it says
-//! is left is what this process knows: what was in the bucket when it was last heard of, without
-//! what has come back since, and what the process holds itself. It is more than there is only by
-//! what other processes have taken since.
+//! Such a decision has no server time: its times count from the decision. Its remaining tokens are
+//! those that this process knows of: the tokens in the bucket at the last reply, without the refill
+//! since, plus the tokens that the process holds. The number exceeds the truth only by tokens that
+//! other processes have taken since.
 
 use crate::{
     attempt::Attempt,
@@ -11,67 +11,79 @@ use crate::{
     redis::{
         decision::{DecisionSource, SharedDecision},
         lease::key::Key,
-        terms::Limit,
+        script_quota::ScriptQuota,
     },
     state::{Layout, State},
 };
 
-/// Taken from what is on lease, with so many tokens left there.
+/// Decision that took tokens from the lease and left `left` tokens there.
 #[inline]
-pub(super) fn allowed(limit: &Limit, key: &Key, turn: u64, cost: u32, left: u32) -> SharedDecision {
-    let request = Attempt::immediate(&limit.layout, 0, cost);
-    let state = holding(&limit.layout, key.bucket_remaining().saturating_add(left));
-    leased(
-        request.charged(state, request.units()),
+pub(super) fn allowed(
+    limit: &ScriptQuota,
+    key: &Key,
+    epoch: u64,
+    cost: u32,
+    left: u32,
+) -> SharedDecision {
+    let attempt = Attempt::immediate(&limit.layout, 0, cost);
+    let state = state_with(&limit.layout, key.bucket_remaining().saturating_add(left));
+    from_lease(
+        attempt.charged(state, attempt.units()),
         key.holder_id(),
-        turn,
+        epoch,
     )
 }
 
-/// Not there before so many nanoseconds have passed.
-pub(super) fn refused(limit: &Limit, key: &Key, now: u64, cost: u32, retry: u64) -> SharedDecision {
+/// Refusal: the tokens are not available before `retry` nanoseconds have passed.
+pub(super) fn refused(
+    limit: &ScriptQuota,
+    key: &Key,
+    now: u64,
+    cost: u32,
+    retry: u64,
+) -> SharedDecision {
     let layout = &limit.layout;
     let known = key
         .bucket_remaining()
         .saturating_add(key.leased(now))
         .min(cost - 1);
-    // At a tick from which on the tokens can be there after that time, and a decision that much
-    // earlier.
+    // The stamp is the tick from which the tokens can be available after `retry`; the decision is
+    // dated that much earlier.
     let state = State {
         stamp: layout.tick(retry),
-        ..holding(layout, known)
+        ..state_with(layout, known)
     };
-    let there_at = layout.nanos_at(layout.allowed_at(state, layout.units(cost)));
-    let now_nanos = there_at.map_or(0, |at| at.saturating_sub(retry));
-    leased(
+    let available_at = layout.nanos_at(layout.allowed_at(state, layout.units(cost)));
+    let now_nanos = available_at.map_or(0, |at| at.saturating_sub(retry));
+    from_lease(
         Attempt::immediate(layout, now_nanos, cost).uncharged(state, Outcome::Refused),
         key.holder_id(),
         0,
     )
 }
 
-/// More than there can ever be.
-pub(super) fn above_capacity(limit: &Limit, known: u32, cost: u32) -> SharedDecision {
-    let request = Attempt::immediate(&limit.layout, 0, cost);
-    leased(
-        request.uncharged(holding(&limit.layout, known), Outcome::CostAboveCapacity),
+/// Refusal of a cost above the capacity.
+pub(super) fn above_capacity(limit: &ScriptQuota, known: u32, cost: u32) -> SharedDecision {
+    let attempt = Attempt::immediate(&limit.layout, 0, cost);
+    from_lease(
+        attempt.uncharged(state_with(&limit.layout, known), Outcome::CostAboveCapacity),
         0,
         0,
     )
 }
 
-fn leased(decision: Decision, key: u64, turn: u64) -> SharedDecision {
+fn from_lease(decision: Decision, key: u64, epoch: u64) -> SharedDecision {
     SharedDecision {
         decision,
         source: DecisionSource::Lease,
-        life: key,
-        turn,
+        incarnation: key,
+        epoch,
     }
 }
 
-/// A bucket with so many tokens.
+/// State of a bucket with this many tokens.
 #[inline]
-fn holding(layout: &Layout, tokens: u32) -> State {
+fn state_with(layout: &Layout, tokens: u32) -> State {
     let tokens = tokens.min(layout.capacity_tokens());
     State {
         spent: layout.capacity - layout.units(tokens),
@@ -84,27 +96,33 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{quota::Quota, redis::lease::keys::Keys, redis::leasing::Leasing};
+    use crate::{
+        quota::Quota,
+        redis::lease::{
+            keys::Keys,
+            protocol::{Limits, Settings},
+        },
+    };
 
-    fn key_of(limit: &Limit) -> (Keys, std::sync::Arc<Key>) {
-        let leasing = Leasing {
-            fraction: 1.0,
-            timeout: Duration::from_secs(1),
-            max_keys: 1,
+    fn key_of(limit: &ScriptQuota) -> (Keys, std::sync::Arc<Key>) {
+        let settings = Settings {
+            layout: limit.layout,
+            limits: Limits::for_fraction(&limit.layout.scaled, 1.0, 2_000_000).unwrap(),
+            timeout_nanos: 1_000_000_000,
         };
-        let keys = leasing.keys(limit, 1).unwrap();
+        let keys = Keys::new(settings, 1);
         let key = keys.get_or_insert(0, b"key").unwrap();
         (keys, key)
     }
 
     #[test]
-    fn a_refusal_says_the_very_time_that_is_barred() {
+    fn refusal_returns_exactly_the_given_retry_time() {
         for quota in [
             Quota::per_second(7),
             Quota::per_day(3),
             Quota::interval(10, Duration::from_millis(1234)),
         ] {
-            let limit = Limit::new(quota);
+            let limit = ScriptQuota::new(quota);
             let (_, key) = key_of(&limit);
             for retry in [1, 128_000_000, 1_234_567_891, 3_600_000_000_000] {
                 let decision = refused(&limit, &key, 0, 3, retry);
@@ -131,8 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_what_is_known() {
-        let limit = Limit::new(Quota::per_second(1).with_capacity(10));
+    fn remaining_is_the_last_seen_bucket_plus_the_lease() {
+        let limit = ScriptQuota::new(Quota::per_second(1).with_capacity(10));
         let (keys, key) = key_of(&limit);
         assert_eq!(allowed(&limit, &key, 0, 1, 3).remaining(), 3);
         key.observe_bucket(

@@ -1,0 +1,144 @@
+//! State shared by all clones of a limiter and by its background tasks. Chooses between lease,
+//! Redis and fallback.
+
+use std::sync::Arc;
+
+use tokio::time::sleep;
+
+use super::{
+    decision::{DecisionSource, SharedDecision},
+    error::RedisError,
+    fallback::Fallback,
+    health::RedisStats,
+    lease::driver::{LeaseDriver, maintenance_interval},
+    queue::WaitQueues,
+    settings::Settings,
+    settings_sync::SettingsSync,
+    store::Store,
+};
+use crate::quota::Quota;
+
+pub(super) struct Inner {
+    pub(super) store: Arc<Store>,
+    pub(super) settings: SettingsSync,
+    pub(super) queues: WaitQueues,
+    leases: LeaseDriver,
+    fallback: Arc<Fallback>,
+}
+
+impl Inner {
+    /// Makes the state of a limiter that is not connected yet.
+    pub(super) fn new(store: Store, fallback: Fallback, quota: Quota) -> Inner {
+        let (store, fallback) = (Arc::new(store), Arc::new(fallback));
+        let leases = LeaseDriver::new(Arc::clone(&store));
+        let settings = SettingsSync::new(
+            Arc::clone(&store),
+            leases.clone(),
+            Arc::clone(&fallback),
+            Settings::initial(&store.keyspace, quota),
+        );
+        Inner {
+            store,
+            settings,
+            queues: WaitQueues::default(),
+            leases,
+            fallback,
+        }
+    }
+
+    /// Decides without waiting: from leased tokens, from a remembered refusal, or by the fallback
+    /// while Redis is unavailable. `None`: Redis has to be asked.
+    #[inline]
+    pub(super) fn try_acquire_now(&self, key: &[u8], cost: u32) -> Option<SharedDecision> {
+        if self.store.keyspace.lease.is_some() {
+            let settings = self.settings.load();
+            let namespace = settings.namespace(key);
+            if let Some(keys) = &namespace.keys
+                && let Some(decision) = self.leases.try_take(namespace, keys, key, cost)
+            {
+                return Some(decision);
+            }
+        }
+        if self.store.health.admit().is_some() {
+            None
+        } else {
+            Some(self.fall_back(key, cost))
+        }
+    }
+
+    /// Decides, with at most one request to Redis.
+    pub(super) async fn try_acquire(&self, key: &[u8], cost: u32) -> SharedDecision {
+        if let Some(decision) = self.try_acquire_now(key, cost) {
+            return decision;
+        }
+        let namespace = Arc::clone(self.settings.load().namespace(key));
+        let decision = match &namespace.keys {
+            Some(keys) => self.leases.take(&namespace, keys, key, cost).await,
+            None => self.store.take(&namespace, key, cost).await,
+        };
+        decision.unwrap_or_else(|| self.fall_back(key, cost))
+    }
+
+    #[inline]
+    fn fall_back(&self, key: &[u8], cost: u32) -> SharedDecision {
+        self.store.health.count_fallback();
+        self.fallback.decide(key, cost, || {
+            self.settings.load().namespace(key).limit.layout
+        })
+    }
+
+    /// Undoes a decision where it was made. Returns whether tokens were given back.
+    pub(super) async fn refund(&self, key: &[u8], decision: SharedDecision) -> bool {
+        match decision.source() {
+            DecisionSource::Redis => {
+                let settings = self.settings.load_full();
+                self.store
+                    .refund(settings.namespace(key), key, decision)
+                    .await
+            }
+            DecisionSource::Local => self.fallback.refund(key, decision.decision()),
+            DecisionSource::Lease => {
+                let settings = self.settings.load();
+                self.leases.unspend(settings.namespace(key), key, decision)
+            }
+            DecisionSource::Open | DecisionSource::Closed => false,
+        }
+    }
+
+    /// Makes the key's bucket full, in this process and in Redis.
+    pub(super) async fn reset(&self, key: &[u8]) -> Result<(), RedisError> {
+        self.fallback.reset(key);
+        let settings = self.settings.load_full();
+        self.store.reset(settings.namespace(key), key).await
+    }
+
+    /// Reconnects, synchronises the settings, and closes the breaker if all of it succeeds.
+    pub(super) async fn recover(&self) -> Result<(), RedisError> {
+        self.store.probe().await?;
+        self.settings.offer_initial().await?;
+        self.settings.pull().await?;
+        self.store.health.record_recovery();
+        Ok(())
+    }
+
+    /// Returns expired leases, forever.
+    pub(super) async fn maintain_leases(self: Arc<Self>) {
+        loop {
+            sleep(maintenance_interval()).await;
+            for namespace in self.settings.load_full().namespaces() {
+                self.leases.maintain(namespace);
+            }
+        }
+    }
+
+    /// Returns all tokens on lease. From then on, tokens are taken one by one.
+    pub(super) async fn close(&self) {
+        for namespace in self.settings.load_full().namespaces() {
+            self.leases.return_all(namespace).await;
+        }
+    }
+
+    pub(super) fn stats(&self) -> RedisStats {
+        self.store.health.stats()
+    }
+}
