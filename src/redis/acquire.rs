@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{DecisionSource, RedisLimiter, SharedDecision};
 use crate::{
+    clock_margin::with_margin,
     decision::{Outcome, Refused},
-    wait::with_margin,
 };
 
 type Next = ControlFlow<Result<SharedDecision, Refused>, Duration>;

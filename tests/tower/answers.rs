@@ -7,7 +7,7 @@ use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 use tollgate::{
     Quota,
-    tower::{HeaderStyle, Key, RateLimitLayer},
+    tower::{HeaderStyle, Key, RateLimitLayer, Refusal},
 };
 use tower::{Layer, ServiceExt};
 
@@ -262,7 +262,9 @@ async fn grpc_is_refused_in_its_own_way() {
 
     // The same in a refusal of one's own, for what does not speak gRPC.
     let plain = slow().cost(|_| 11).refusal(|decision, request| {
-        HeaderStyle::default().refuse_http(decision, &request.headers)
+        Refusal::new(HeaderStyle::default())
+            .http_only()
+            .response(decision, &request.headers)
     });
     let refused = ask(&plain, with(&[grpc])).await;
     assert_eq!(
