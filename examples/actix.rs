@@ -3,8 +3,8 @@
 //! actix-web is not built on tower, so a middleware of some twenty lines calls the limiter itself
 //! and uses the headers and refusals of `tollgate::tower`.
 //!
-//! `cargo run --features tower --example actix`, then `curl -i http://127.0.0.1:3000/`, some times
-//! in a row.
+//! Run `cargo run -p tollgate-examples --example actix`, then `curl -i http://127.0.0.1:3000/`
+//! repeatedly.
 
 use std::{env, io};
 

@@ -11,7 +11,7 @@ use super::decimal::whole_seconds;
 use crate::Decision;
 
 /// Name of the only policy, in the fields and in problem details. It needs no escaping in either.
-pub(in crate::tower) const POLICY_NAME: &str = "default";
+pub(crate) const POLICY_NAME: &str = "default";
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
