@@ -1,9 +1,10 @@
-//! An actix-web service behind a limit: the limiter itself in a middleware of some twenty lines,
-//! since actix-web is not built on tower, and the layer's headers and refusals. Each client has ten
-//! tokens at once, and one a minute.
+//! An actix-web service with a rate limit per client: a burst of ten requests, then one per minute.
 //!
-//! `cargo run --features tower --example actix`, then `curl -i http://127.0.0.1:3000/`, some times
-//! in a row.
+//! actix-web is not built on tower, so a middleware of some twenty lines calls the limiter itself
+//! and uses the headers and refusals of `tollgate::tower`.
+//!
+//! Run `cargo run -p tollgate-examples --example actix`, then `curl -i http://127.0.0.1:3000/`
+//! repeatedly.
 
 use std::{env, io};
 
@@ -15,7 +16,10 @@ use actix_web::{
     middleware::{Next, from_fn},
     web,
 };
-use tollgate::{KeyedLimiter, Quota, tower::HeaderStyle};
+use tollgate::{
+    KeyedLimiter, Quota,
+    tower::{HeaderStyle, Refusal},
+};
 
 async fn limit<B: MessageBody>(
     limiter: web::Data<KeyedLimiter>,
@@ -23,30 +27,30 @@ async fn limit<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let Some(peer) = request.peer_addr() else {
-        // Over a Unix socket nobody has an address; whoever cannot be told apart does not pass.
+        // A peer on a Unix socket has no address. A client that cannot be identified must not pass.
         return Ok(request
             .into_response(HttpResponse::InternalServerError().finish())
             .map_into_right_body());
     };
     let decision = limiter.try_acquire(&peer.ip(), 1);
     if decision.is_refused() {
-        let (told, text) = HeaderStyle::XRateLimit
-            .refuse_http(&decision, &http::HeaderMap::new())
+        let (head, text) = Refusal::new(HeaderStyle::XRateLimit)
+            .response(&decision, &http::HeaderMap::new())
             .into_parts();
-        let mut answer = HttpResponse::TooManyRequests().body(text);
-        add(&told.headers, answer.headers_mut());
-        return Ok(request.into_response(answer).map_into_right_body());
+        let mut response = HttpResponse::TooManyRequests().body(text);
+        add_headers(&head.headers, response.headers_mut());
+        return Ok(request.into_response(response).map_into_right_body());
     }
-    let mut answer = next.call(request).await?;
-    let mut told = http::HeaderMap::new();
-    HeaderStyle::XRateLimit.write(&decision, &mut told);
-    add(&told, answer.headers_mut());
-    Ok(answer.map_into_left_body())
+    let mut response = next.call(request).await?;
+    let mut headers = http::HeaderMap::new();
+    HeaderStyle::XRateLimit.write(&decision, &mut headers);
+    add_headers(&headers, response.headers_mut());
+    Ok(response.map_into_left_body())
 }
 
-/// actix-web has its own types of headers.
-fn add(told: &http::HeaderMap, headers: &mut HeaderMap) {
-    for (name, value) in told {
+/// Copies headers, since actix-web has header types of its own.
+fn add_headers(from: &http::HeaderMap, headers: &mut HeaderMap) {
+    for (name, value) in from {
         if let (Ok(name), Ok(value)) = (
             HeaderName::try_from(name.as_str()),
             HeaderValue::from_bytes(value.as_bytes()),
@@ -57,7 +61,7 @@ fn add(told: &http::HeaderMap, headers: &mut HeaderMap) {
 }
 
 async fn serve(address: String) -> io::Result<()> {
-    // One limiter for all workers.
+    // All workers share one limiter.
     let limiter = web::Data::new(KeyedLimiter::new(
         Quota::per_hour(60).with_capacity(10),
         100_000,

@@ -1,8 +1,8 @@
-//! An axum service behind a limit: each client ten tokens at once, and one a minute. Uploads cost
-//! three, `/health` nothing.
+//! An axum service with a rate limit per client: a burst of ten tokens, then one per minute. An
+//! upload costs three tokens, and `/health` is exempt.
 //!
-//! `cargo run --features tower --example axum`, then `curl -i http://127.0.0.1:3000/`, some times
-//! in a row.
+//! Run `cargo run -p tollgate-examples --example axum`, then `curl -i http://127.0.0.1:3000/`
+//! repeatedly.
 
 use std::{env, io, net::SocketAddr};
 
@@ -15,7 +15,7 @@ use axum::{
 use tokio::net::TcpListener;
 use tollgate::{Decision, Quota, tower::RateLimitLayer};
 
-/// The layer leaves its decision in the request.
+/// Reports the remaining tokens, from the decision that the layer inserts into the request.
 async fn hello(Extension(decision): Extension<Decision>) -> String {
     format!("hello, {} left\n", decision.remaining())
 }
@@ -28,8 +28,8 @@ async fn main() -> io::Result<()> {
         .exempt(|request| request.uri.path() == "/health");
     let app = Router::new()
         .route("/", get(hello))
-        .route("/upload", post(|| async { "thank you\n" }))
-        .route("/health", get(|| async { "well\n" }))
+        .route("/upload", post(|| async { "uploaded\n" }))
+        .route("/health", get(|| async { "ok\n" }))
         .layer(limit);
 
     let address = env::args()

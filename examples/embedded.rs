@@ -1,16 +1,16 @@
-//! Limits inside of a program that serves nobody: a worker takes jobs from a queue.
+//! Rate limits inside a program that is not a server: a worker that takes jobs from a queue.
 //!
-//! A tenant may have five jobs done at once, and one more a minute; what is too much is put off, so
-//! that one busy tenant does not make the others wait. And the service that is called for each job
-//! allows two calls at once, and a hundred a second: there the worker waits.
+//! Each tenant has a burst of five jobs, then one per minute. The worker defers jobs over that
+//! limit, so that one busy tenant does not delay the others. The service that each job calls allows
+//! a burst of two calls, then a hundred per second; for those the worker waits.
 //!
-//! `cargo run --example embedded`
+//! Run `cargo run -p tollgate-examples --example embedded`.
 
 use std::{collections::VecDeque, thread};
 
 use tollgate::{Bucket, KeyedLimiter, Quota};
 
-/// How often the other service may be called, whoever it is for.
+/// Limit of the called service, shared by all tenants.
 static CALLS: Bucket = Bucket::new(Quota::per_second(100).with_capacity(2));
 
 struct Job {
@@ -18,7 +18,7 @@ struct Job {
     number: u32,
 }
 
-/// Waits until the other service may be called.
+/// Calls the service, after a wait when its limit is reached.
 fn call(job: &Job) {
     while let Err(refused) = CALLS.try_acquire(1).ok() {
         thread::sleep(refused.retry_after().unwrap_or_default());
@@ -39,15 +39,15 @@ fn main() {
     }));
 
     let tenants = KeyedLimiter::new(Quota::per_hour(60).with_capacity(5), 10_000);
-    let mut put_off = Vec::new();
+    let mut deferred = Vec::new();
     while let Some(job) = queue.pop_front() {
         match tenants.try_acquire(job.tenant, 1).ok() {
             Ok(_) => call(&job),
             Err(refused) => {
-                println!("{} {}: put off, {refused}", job.tenant, job.number);
-                put_off.push(job);
+                println!("{} {}: deferred, {refused}", job.tenant, job.number);
+                deferred.push(job);
             }
         }
     }
-    println!("{} jobs were put off", put_off.len());
+    println!("{} jobs were deferred", deferred.len());
 }

@@ -1,1 +1,1 @@
-//! Examples of `tollgate`: each file beside this one is a program of its own.
+//! Examples of `tollgate`: each other file in this directory is a program.

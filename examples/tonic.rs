@@ -1,10 +1,10 @@
-//! A gRPC service behind a limit: each client ten calls at once, and one a minute. A refused call
-//! ends with `RESOURCE_EXHAUSTED`, and its metadata say when to call again.
+//! A gRPC service with a rate limit per client: a burst of ten calls, then one per minute. A
+//! refused call ends with `RESOURCE_EXHAUSTED`, and `retry-after` in its metadata.
 //!
-//! The service is gRPC's own health check, so that the example needs no `.proto` file and no
-//! compiler for one.
+//! The service is gRPC's standard health check, so the example needs neither a `.proto` file nor
+//! `protoc`.
 //!
-//! `cargo run --features tower --example tonic`
+//! Run `cargo run -p tollgate-examples --example tonic`.
 
 use std::{env, error::Error, net::SocketAddr};
 

@@ -90,6 +90,8 @@ mod bucket;
 mod cache_padded;
 #[cfg(feature = "std")]
 mod clock;
+#[cfg(any(feature = "tokio", feature = "tower"))]
+mod clock_margin;
 // `Decision::deadline_refusal` has no caller without Redis.
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod decision;

@@ -1,6 +1,8 @@
-//! A rate limit in front of axum, tonic, hyper, and whatever else speaks tower (feature `tower`).
+//! Rate limiting middleware for axum, tonic, hyper and other tower servers (feature `tower`).
 //!
-//! Three lines make an axum service limit its clients, each to ten requests a second:
+//! Three lines limit each client of an axum service to ten requests per second: the layer,
+//! `.layer(limit)`, and `into_make_service_with_connect_info`, which makes axum record the address
+//! of each peer as `ConnectInfo`.
 //!
 //! ```no_run
 //! use std::net::SocketAddr;
@@ -9,7 +11,8 @@
 //! use tollgate::{Quota, tower::RateLimitLayer};
 //!
 //! # async fn serve() -> std::io::Result<()> {
-//! let limit = RateLimitLayer::per_ip(Quota::per_second(10)).peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
+//! let limit = RateLimitLayer::per_ip(Quota::per_second(10))
+//!     .peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
 //! let app = Router::new().route("/", get(|| async { "hello" })).layer(limit);
 //!
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
@@ -17,10 +20,10 @@
 //! # }
 //! ```
 //!
-//! axum boxes what a layer makes of each route, and leaves the address in each request. Around the
-//! whole router, made for each connection, a limit takes a third fewer instructions
-//! (`benches/tower.sh`). It comes before all of the router's own layers then, and handlers find no
-//! `ConnectInfo`. With the crate `tower` and its feature `util`:
+//! axum boxes the layered service of each route and stores the address in each request. A layer
+//! around the whole router, built once per connection, takes a third fewer instructions
+//! (`benches/tower.sh`). Such a layer runs before all layers of the router, and handlers find no
+//! `ConnectInfo`. The example needs the crate `tower` with its feature `util`:
 //!
 //! ```no_run
 //! use std::{convert::Infallible, future::ready};
@@ -33,10 +36,11 @@
 //! # async fn serve() -> std::io::Result<()> {
 //! let limit = RateLimitLayer::per_ip(Quota::per_second(10));
 //! let app = Router::new().route("/", get(|| async { "hello" }));
-//! let as_axums = MapResponseLayer::new(|answer: Response<_>| answer.map(ResponseBody::into_inner));
+//! let into_axum_body =
+//!     MapResponseLayer::new(|response: Response<_>| response.map(ResponseBody::into_inner));
 //! let connections = service_fn(move |stream: IncomingStream<'_, TcpListener>| {
 //!     let limited = limit.for_peer(*stream.remote_addr()).layer(app.clone());
-//!     ready(Ok::<_, Infallible>(as_axums.layer(limited)))
+//!     ready(Ok::<_, Infallible>(into_axum_body.layer(limited)))
 //! });
 //!
 //! let listener = TcpListener::bind("127.0.0.1:3000").await?;
@@ -44,23 +48,22 @@
 //! # }
 //! ```
 //!
-//! # Where the address of the peer comes from
+//! # Peer address
 //!
-//! A layer sees a request, not its connection. Either it is made [for each
-//! connection](RateLimitLayer::for_peer), or the server has to leave the address in the request's
-//! extensions, and you say in which:
+//! A layer sees requests, not connections. It is either built [per
+//! connection](RateLimitLayer::for_peer), or reads the peer address from a request extension that
+//! the server sets:
 //!
-//! | server | where it leaves the address | what to say |
+//! | server | sets the address | layer |
 //! | --- | --- | --- |
-//! | axum | `into_make_service_with_connect_info::<SocketAddr>()` | `.peer_from(\|peer: &ConnectInfo<SocketAddr>\| peer.0)` |
-//! | tonic | on its own | `.peer_from(\|peer: &TcpConnectInfo\| peer.remote_addr())` |
-//! | hyper | nowhere | `.for_peer(peer)` for each connection, or put a [`PeerAddr`] into each request |
+//! | axum | with `into_make_service_with_connect_info::<SocketAddr>()` | `.peer_from(\|peer: &ConnectInfo<SocketAddr>\| peer.0)` |
+//! | tonic | always | `.peer_from(\|peer: &TcpConnectInfo\| peer.remote_addr())` |
+//! | hyper | never | `.for_peer(peer)` per connection, or a [`PeerAddr`] inserted into each request |
 //!
-//! A request without an address is **not let through**: it is answered with 500 and a message that
-//! names [`RateLimitLayer::peer_from`].
+//! A request without a peer address is **rejected** with 500 and a message that names
+//! [`RateLimitLayer::peer_from`].
 //!
-//! hyper itself has services of another kind, which hyper-util makes of tower's (its feature
-//! `service`):
+//! hyper has its own `Service` trait. hyper-util (feature `service`) adapts tower services to it:
 //!
 //! ```no_run
 //! use std::convert::Infallible;
@@ -73,7 +76,9 @@
 //!
 //! # async fn serve() -> std::io::Result<()> {
 //! let limit = RateLimitLayer::per_ip(Quota::per_second(10));
-//! let hello = service_fn(async |_: Request<Incoming>| Ok::<_, Infallible>(Response::new("hello".to_owned())));
+//! let hello = service_fn(async |_: Request<Incoming>| {
+//!     Ok::<_, Infallible>(Response::new("hello".to_owned()))
+//! });
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //! loop {
 //!     let (stream, peer) = listener.accept().await?;
@@ -83,45 +88,45 @@
 //! # }
 //! ```
 //!
-//! # Safe from the start
+//! # Secure defaults
 //!
-//! - **Forwarding headers are ignored** until [`RateLimitLayer::trust_proxies`] says whose count;
-//!   then the client is the rightmost address that is not one of yours, and nothing that a client
+//! - **Forwarding headers are ignored** until [`RateLimitLayer::trust_proxies`] names the trusted
+//!   networks. Then the client is the rightmost untrusted address, and no header that the client
 //!   writes itself changes that.
-//! - **IPv6 clients are told apart by their /64**, since each has that many addresses;
-//!   [`RateLimitLayer::ipv6_prefix`] differs.
-//! - **Memory is fixed**: 100,000 clients in 2.7 MB. [`RateLimitLayer::with_limiter`] takes a limiter of
-//!   any other size.
-//! - **What is refused never reaches your service**, nor does what has no key: 401 without the
-//!   header of a [`Key::header`].
-//! - **A limit is one limit**, on however many routes the layer is put, and in whatever clones of
-//!   it.
+//! - **IPv6 clients are keyed by their /64**, since each has that many addresses.
+//!   [`RateLimitLayer::ipv6_prefix`] sets another prefix length.
+//! - **Memory is fixed**: 100,000 clients in 2.7 MB. [`RateLimitLayer::with_limiter`] takes a
+//!   limiter of any other size.
+//! - **Refused requests never reach the service**, nor do requests without a key: they get 401 when
+//!   the header of a [`Key::header`] is missing.
+//! - **One layer is one limit**, on any number of routes and across all clones.
 //!
-//! # What the client sees
+//! # Responses
 //!
-//! Every answer that was decided on carries `X-RateLimit-Limit`, `X-RateLimit-Remaining` and
-//! `X-RateLimit-Reset`; a refusal is 429 with `Retry-After` and a JSON object. [`HeaderStyle::Draft11`]
-//! is the IETF draft instead, [`HeaderStyle::Both`] both, and with [`HeaderStyle::RetryAfter`] a refusal
-//! has that header, and what is allowed none, which costs least. Of two limits, one around the
-//! other, the inner one's headers stand. A gRPC request is refused in gRPC's own way: status 200,
-//! `grpc-status: 8` (`RESOURCE_EXHAUSTED`), the same headers as metadata.
+//! Every response to a limited request carries `X-RateLimit-Limit`, `X-RateLimit-Remaining` and
+//! `X-RateLimit-Reset`. A refusal is 429 with `Retry-After` and a JSON object.
+//! [`HeaderStyle::Draft11`] writes the fields of the IETF draft instead, and [`HeaderStyle::Both`]
+//! writes both. [`HeaderStyle::RetryAfter`] writes `Retry-After` on refusals and nothing on allowed
+//! responses, which costs least. With two nested limits, the headers of the inner one are kept. A
+//! gRPC request is refused as gRPC specifies: status 200, `grpc-status: 8` (`RESOURCE_EXHAUSTED`),
+//! and the same headers as metadata. [`Refusal`] builds these responses for other middleware.
 //!
-//! # Behind it
+//! # Decision in handlers
 //!
-//! The [`Decision`](crate::Decision) is in the request's extensions, so that a handler can say what
-//! is left:
+//! The layer inserts the [`Decision`](crate::Decision) into the request's extensions, so that a
+//! handler can report the remaining tokens:
 //!
 //! ```
 //! # use {axum::Extension, tollgate::Decision};
-//! async fn left(Extension(decision): Extension<Decision>) -> String {
+//! async fn remaining(Extension(decision): Extension<Decision>) -> String {
 //!     format!("{} of {} left", decision.remaining(), decision.limit())
 //! }
 //! ```
 //!
-//! # On many machines
+//! # Shared limits
 //!
-//! `RateLimitLayer::redis` takes a `RedisLimiter` (feature `redis`), and all services whose
-//! limiters use the same Redis and prefix share one limit:
+//! `RateLimitLayer::redis` takes a `RedisLimiter` (feature `redis`). All services whose limiters
+//! use the same Redis and prefix share one limit:
 //!
 //! ```no_run
 //! # #[cfg(feature = "redis")]
@@ -132,33 +137,38 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Then a `SharedDecision` is in the request's extensions too, and says who decided. While Redis
-//! cannot be asked, the limiter's policy does, the answer carries `X-RateLimit-Without-Redis`, and
-//! a refusal that is the policy's own is 503 and not 429.
+//! The request's extensions then hold a `SharedDecision` too, which names the source of the
+//! decision. While Redis is unavailable, the limiter's fallback policy decides and the response
+//! carries `X-RateLimit-Without-Redis`. When the fallback policy is `closed`, requests get 503.
 
-mod accept;
-mod body;
-mod decided;
-mod forwarded;
+mod client_address;
+mod content_negotiation;
 mod future;
-mod gate;
+mod grpc;
 mod headers;
+mod ipv6_prefix;
 mod key;
 mod layer;
-mod peer;
+mod layer_decision;
+mod media_type;
+mod no_key;
 #[cfg(feature = "redis")]
 mod redis;
 mod refusal;
-mod seconds;
+mod request_limiter;
+mod response_body;
+mod retry_after;
 mod service;
+mod trusted_proxies;
 
-pub use body::ResponseBody;
-pub use decided::WITHOUT_REDIS;
-pub use forwarded::TrustedProxies;
+pub use client_address::PeerAddr;
 pub use future::ResponseFuture;
-pub use headers::HeaderStyle;
+pub use headers::{HeaderStyle, WITHOUT_REDIS};
+pub use ipv6_prefix::Ipv6Prefix;
 pub use key::Key;
 pub use layer::RateLimitLayer;
-pub use peer::PeerAddr;
-pub use seconds::retry_after;
+pub use refusal::Refusal;
+pub use response_body::ResponseBody;
+pub use retry_after::retry_after;
 pub use service::RateLimit;
+pub use trusted_proxies::TrustedProxies;

@@ -15,12 +15,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::decision::{Decision, Refused};
-
-/// Margin added to a wait, since the sleeper's clock is not the bucket's: a fraction of 2⁻¹⁴, some
-/// 61 parts in a million. Measured drift between the two: 2 parts in a million, and 16 in a noisy
-/// first second.
-const CLOCK_MARGIN: u32 = 1 << 14;
+use crate::{
+    clock_margin::{CLOCK_MARGIN, with_margin},
+    decision::{Decision, Refused},
+};
 
 /// Maximum wait without a deadline; the horizon of the bucket's clock is nearer.
 const FOREVER: Duration = Duration::MAX;
@@ -77,11 +75,6 @@ impl<T: Reservable> Drop for ReservationGuard<T> {
     fn drop(&mut self) {
         self.target.refund(self.decision);
     }
-}
-
-/// Returns the time to sleep on another clock so that `wait` has passed on the bucket's.
-pub(crate) fn with_margin(wait: Duration) -> Duration {
-    wait.saturating_add(wait / CLOCK_MARGIN)
 }
 
 /// Returns the longest wait that ends within `time`, margin included.

@@ -1,4 +1,4 @@
-"""A FastAPI service that knows nothing of limits. They are the gateway's, which stands before it:
+"""FastAPI service without rate limiting; the gateway in front of it applies the limits:
 
 uvicorn --port 5001 --forwarded-allow-ips 127.0.0.1 fastapi_app:app
 tollgate --upstream http://127.0.0.1:5001
@@ -18,15 +18,15 @@ more = asyncio.Event()
 
 
 @app.middleware("http")
-async def count(request: Request, answer):
+async def count(request: Request, call_next):
     if request.url.path != "/seen":
         seen[f"{request.method} {request.url.path}"] += 1
-    return await answer(request)
+    return await call_next(request)
 
 
 @app.get("/")
 async def index(request: Request):
-    # The client's address, not the gateway's: uvicorn takes it from X-Forwarded-For, and believes the gateway alone.
+    # The client's address, not the gateway's: uvicorn reads it from X-Forwarded-For, and trusts only the gateway.
     return {"from": request.client.host, "message": "Access granted"}
 
 
@@ -45,30 +45,30 @@ async def submit(body: Annotated[dict, Body()], response: Response, x_request: A
 @app.post("/api/upload")
 async def upload(request: Request):
     digest, size = hashlib.sha256(), 0
-    async for piece in request.stream():
-        digest.update(piece)
-        size += len(piece)
+    async for chunk in request.stream():
+        digest.update(chunk)
+        size += len(chunk)
     return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 @app.get("/api/stream")
 async def stream():
-    """An answer in two pieces; the second one is written when somebody has asked for more."""
+    """Response in two chunks; the second is sent after a request to /api/more."""
 
-    async def pieces():
+    async def chunks():
         yield "first\n"
         await asyncio.wait_for(more.wait(), 60)
         yield "last\n"
 
-    return StreamingResponse(pieces(), media_type="text/plain")
+    return StreamingResponse(chunks(), media_type="text/plain")
 
 
 @app.post("/api/more", status_code=204)
-async def ask_for_more():
+async def send_more():
     more.set()
 
 
 @app.get("/seen")
-async def shown():
-    """What has reached this service, by method and path."""
+async def requests_seen():
+    """Number of requests that reached this service, by method and path."""
     return seen

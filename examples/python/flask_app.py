@@ -1,4 +1,4 @@
-"""A Flask service that knows nothing of limits. They are the gateway's, which stands before it:
+"""Flask service without rate limiting; the gateway in front of it applies the limits:
 
 waitress-serve --listen 127.0.0.1:5000 --trusted-proxy 127.0.0.1 --trusted-proxy-headers "x-forwarded-for" flask_app:app
 tollgate --upstream http://127.0.0.1:5000
@@ -25,7 +25,7 @@ def count():
 
 @app.get("/")
 def index():
-    # The client's address, not the gateway's: the WSGI server takes it from X-Forwarded-For, and believes the gateway alone.
+    # The client's address, not the gateway's: the WSGI server reads it from X-Forwarded-For, and trusts only the gateway.
     return jsonify({"from": request.remote_addr, "message": "Access granted"})
 
 
@@ -36,39 +36,39 @@ def data():
 
 @app.post("/api/submit")
 def submit():
-    answer = jsonify({"submitted": request.get_json()})
-    return answer, 201, {"Location": "/api/data?item=7", "X-Service": request.headers.get("X-Request", "flask")}
+    response = jsonify({"submitted": request.get_json()})
+    return response, 201, {"Location": "/api/data?item=7", "X-Service": request.headers.get("X-Request", "flask")}
 
 
 @app.post("/api/upload")
 def upload():
     digest, size = hashlib.sha256(), 0
-    while piece := request.stream.read(65536):
-        digest.update(piece)
-        size += len(piece)
+    while chunk := request.stream.read(65536):
+        digest.update(chunk)
+        size += len(chunk)
     return jsonify({"bytes": size, "sha256": digest.hexdigest()})
 
 
 @app.get("/api/stream")
 def stream():
-    """An answer in two pieces; the second one is written when somebody has asked for more."""
+    """Response in two chunks; the second is sent after a request to /api/more."""
 
-    def pieces():
+    def chunks():
         yield "first\n"
         more.wait(60)
         yield "last\n"
 
-    return pieces(), {"Content-Type": "text/plain"}
+    return chunks(), {"Content-Type": "text/plain"}
 
 
 @app.post("/api/more")
-def ask_for_more():
+def send_more():
     more.set()
     return "", 204
 
 
 @app.get("/seen")
-def shown():
-    """What has reached this service, by method and path."""
+def requests_seen():
+    """Number of requests that reached this service, by method and path."""
     with lock:
         return jsonify(seen)

@@ -1,4 +1,4 @@
-//! A real axum service behind the layer, on a real socket.
+//! axum services with the layer, over TCP sockets.
 
 use std::{
     convert::Infallible,
@@ -19,7 +19,7 @@ use tollgate::{
 };
 use tower::{Layer, service_fn, util::MapResponseLayer};
 
-/// A running service; dropping it ends it.
+/// Running service; shut down on drop.
 struct Service {
     address: SocketAddr,
     _runtime: Runtime,
@@ -36,13 +36,14 @@ impl Service {
         })
     }
 
-    /// A limit around a router, made for each connection.
-    fn around(app: Router, limit: RateLimitLayer) -> Service {
-        let as_axums =
-            MapResponseLayer::new(|answer: AxumResponse<_>| answer.map(ResponseBody::into_inner));
+    /// Starts a router with a layer built per connection.
+    fn start_per_connection(app: Router, limit: RateLimitLayer) -> Service {
+        let into_axum_body = MapResponseLayer::new(|response: AxumResponse<_>| {
+            response.map(ResponseBody::into_inner)
+        });
         let connections = service_fn(move |stream: IncomingStream<'_, TcpListener>| {
             let limited = limit.for_peer(*stream.remote_addr()).layer(app.clone());
-            ready(Ok::<_, Infallible>(as_axums.layer(limited)))
+            ready(Ok::<_, Infallible>(into_axum_body.layer(limited)))
         });
         Service::with(|listener| async { axum::serve(listener, connections).await })
     }
@@ -69,13 +70,13 @@ impl Service {
     }
 }
 
-/// So few that none comes back while a test runs.
+/// Layer with a quota per day, so that no token is refilled during a test.
 fn per_ip(tokens: u32) -> RateLimitLayer {
     RateLimitLayer::per_ip(Quota::per_day(tokens))
         .peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0)
 }
 
-async fn left(Extension(decision): Extension<Decision>) -> String {
+async fn remaining(Extension(decision): Extension<Decision>) -> String {
     format!("{} left", decision.remaining())
 }
 
@@ -83,8 +84,8 @@ async fn left(Extension(decision): Extension<Decision>) -> String {
 fn each_client_has_a_bucket_on_all_routes() {
     let service = Service::start(
         Router::new()
-            .route("/", get(left))
-            .route("/other", get(left))
+            .route("/", get(remaining))
+            .route("/other", get(remaining))
             .layer(per_ip(2)),
     );
     let first = service.get("127.0.0.1", "/", &[]);
@@ -101,9 +102,9 @@ fn each_client_has_a_bucket_on_all_routes() {
 }
 
 #[test]
-fn a_layer_for_each_connection_shares_one_limit() {
-    let service = Service::around(
-        Router::new().route("/", get(left)),
+fn layers_built_per_connection_share_one_limit() {
+    let service = Service::start_per_connection(
+        Router::new().route("/", get(remaining)),
         RateLimitLayer::per_ip(Quota::per_day(2)),
     );
     let first = service.get("127.0.0.1", "/", &[]);
@@ -125,17 +126,17 @@ fn a_layer_for_each_connection_shares_one_limit() {
 }
 
 #[test]
-fn one_connection_is_limited_and_goes_on() {
-    let service = Service::start(Router::new().route("/", get(left)).layer(per_ip(3)));
+fn refused_connection_stays_open() {
+    let service = Service::start(Router::new().route("/", get(remaining)).layer(per_ip(3)));
     let mut client = Client::connect(service.address, None);
     let statuses: Vec<u16> = (0..6).map(|_| client.get("/").status).collect();
     assert_eq!(statuses, [200, 200, 200, 429, 429, 429]);
 }
 
 #[test]
-fn a_stranger_cannot_pose_as_another_and_a_trusted_proxy_can_speak() {
+fn only_a_trusted_proxy_can_forward_a_client_address() {
     let layer = per_ip(1).trust_proxies(["127.0.0.9/32".parse().unwrap()]);
-    let service = Service::start(Router::new().route("/", get(left)).layer(layer));
+    let service = Service::start(Router::new().route("/", get(remaining)).layer(layer));
     let claiming = |source: &str, client: &str| {
         service
             .get(source, "/", &[("X-Forwarded-For", client)])
@@ -159,11 +160,11 @@ fn a_stranger_cannot_pose_as_another_and_a_trusted_proxy_can_speak() {
 }
 
 #[test]
-fn api_keys_and_addresses_side_by_side() {
+fn api_keys_and_addresses_have_separate_buckets() {
     let key = Key::header(HeaderName::from_static("x-api-key")).or(Key::ip());
     let layer = RateLimitLayer::new(Quota::per_day(1), key)
         .peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
-    let service = Service::start(Router::new().route("/", get(left)).layer(layer));
+    let service = Service::start(Router::new().route("/", get(remaining)).layer(layer));
     let status = |headers: &[(&str, &str)]| service.get("127.0.0.1", "/", headers).status;
     assert_eq!(
         [
@@ -179,14 +180,14 @@ fn api_keys_and_addresses_side_by_side() {
 }
 
 #[test]
-fn without_the_peers_address_nothing_passes() {
+fn request_without_peer_address_is_rejected() {
     let layer = RateLimitLayer::per_ip(Quota::per_day(5));
-    let service = Service::start(Router::new().route("/", get(left)).layer(layer));
-    let answer = service.get("127.0.0.1", "/", &[]);
-    assert_eq!(answer.status, 500);
+    let service = Service::start(Router::new().route("/", get(remaining)).layer(layer));
+    let response = service.get("127.0.0.1", "/", &[]);
+    assert_eq!(response.status, 500);
     assert!(
-        answer.text().contains("RateLimitLayer::peer_from"),
+        response.text().contains("RateLimitLayer::peer_from"),
         "{}",
-        answer.text()
+        response.text()
     );
 }

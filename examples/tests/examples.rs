@@ -1,7 +1,7 @@
-//! Every example runs, and does what it says: started on a free port, asked, and ended.
+//! Runs every example on a free port and checks its responses.
 //!
-//! `cargo test` builds the examples when it runs all tests; for this file alone, `cargo build
-//! --features tower --examples` does.
+//! `cargo test` builds the examples when it runs all tests; to run this file alone, build them with
+//! `cargo build -p tollgate-examples --examples` first.
 
 use std::{
     env,
@@ -17,20 +17,20 @@ use test_support::{Client, TEST_TIMEOUT};
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-/// What cargo has built beside this test.
+/// Command that runs an example which cargo built beside this test.
 fn example(name: &str) -> Command {
     let test = env::current_exe().unwrap();
     let target: PathBuf = test.parent().and_then(|deps| deps.parent()).unwrap().into();
     let path = target.join("examples").join(name);
     assert!(
         path.exists(),
-        "{} is not built: cargo build --features tower --examples",
+        "{} is not built: cargo build -p tollgate-examples --examples",
         path.display()
     );
     Command::new(path)
 }
 
-/// A running example; dropping it ends it.
+/// Running example; killed on drop.
 struct Running {
     child: Child,
     address: SocketAddr,
@@ -45,21 +45,21 @@ impl Running {
             .spawn()
             .unwrap();
         let output = child.stdout.take().unwrap();
-        // Ended by Drop even when it does not say where it listens.
+        // Created first, so that Drop kills the example even when it prints no address.
         let mut running = Running {
             child,
             address: ([127, 0, 0, 1], 0).into(),
         };
-        let (lines, said) = channel();
+        let (lines, printed) = channel();
         thread::spawn(move || {
             BufReader::new(output)
                 .lines()
                 .map_while(Result::ok)
                 .for_each(|line| drop(lines.send(line)))
         });
-        let line = said
+        let line = printed
             .recv_timeout(TEST_TIMEOUT)
-            .unwrap_or_else(|_| panic!("{name} does not say where it listens"));
+            .unwrap_or_else(|_| panic!("{name}: expected a line with its address"));
         running.address = line
             .strip_prefix("Listening on http://")
             .unwrap_or_else(|| panic!("{line}"))
@@ -76,7 +76,7 @@ impl Drop for Running {
     }
 }
 
-/// The statuses of so many GETs on one connection.
+/// Statuses of `count` GET requests on one connection.
 fn statuses(client: &mut Client, path: &str, count: usize) -> Vec<u16> {
     (0..count).map(|_| client.get(path).status).collect()
 }
@@ -139,18 +139,18 @@ async fn tonic() {
         .await
         .unwrap();
     let mut client = HealthClient::new(channel);
-    let ask = || HealthCheckRequest {
+    let request = || HealthCheckRequest {
         service: String::new(),
     };
-    for left in (0..10).rev() {
-        let answer = client.check(ask()).await.unwrap();
+    for remaining in (0..10).rev() {
+        let response = client.check(request()).await.unwrap();
         assert_eq!(
-            answer.metadata().get("x-ratelimit-remaining").unwrap(),
-            left.to_string().as_str()
+            response.metadata().get("x-ratelimit-remaining").unwrap(),
+            remaining.to_string().as_str()
         );
     }
     for _ in 0..3 {
-        let refused = client.check(ask()).await.unwrap_err();
+        let refused = client.check(request()).await.unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted);
         assert!(
             refused
@@ -180,11 +180,11 @@ fn embedded() {
     assert_eq!(
         (
             lines(": done"),
-            lines(": put off, refused: 1 asked"),
+            lines(": deferred, refused: cost 1"),
             lines("quiet 3: done")
         ),
         (8, 3, 1),
         "{text}"
     );
-    assert!(text.ends_with("3 jobs were put off\n"), "{text}");
+    assert!(text.ends_with("3 jobs were deferred\n"), "{text}");
 }

@@ -1,5 +1,5 @@
-//! A bare hyper service behind the layer, on a real socket: the server puts the peer's address into
-//! each request.
+//! hyper service with the layer, over TCP sockets. The server inserts the peer address into each
+//! request.
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -52,15 +52,18 @@ fn each_client_of_a_hyper_service_has_a_bucket() {
     runtime.spawn(serve(listener));
 
     let mut client = Client::connect(address, None);
-    let answers: Vec<_> = (0..3).map(|_| client.get("/")).collect();
-    assert_eq!([0, 1, 2].map(|n: usize| answers[n].status), [200, 200, 429]);
+    let responses: Vec<_> = (0..3).map(|_| client.get("/")).collect();
     assert_eq!(
-        (answers[0].text(), answers[0].header("content-length")),
+        [0, 1, 2].map(|n: usize| responses[n].status),
+        [200, 200, 429]
+    );
+    assert_eq!(
+        (responses[0].text(), responses[0].header("content-length")),
         ("hello".to_owned(), Some("5"))
     );
     assert_eq!(
-        answers[2].number("content-length") as usize,
-        answers[2].body.len()
+        responses[2].number("content-length") as usize,
+        responses[2].body.len()
     );
     assert_eq!(
         Client::connect(address, Some([127, 0, 0, 2].into()))

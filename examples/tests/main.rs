@@ -1,4 +1,4 @@
-//! The layer around real axum and hyper services, and the examples of this package.
+//! Tests of the layer in axum and hyper servers, and of the examples of this package.
 
 #![allow(
     clippy::unwrap_used,

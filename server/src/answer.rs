@@ -11,7 +11,7 @@ use hyper::{
 use serde::Serialize;
 use tollgate::{
     Decision,
-    tower::{HeaderStyle, WITHOUT_REDIS},
+    tower::{HeaderStyle, Refusal, WITHOUT_REDIS},
 };
 
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -145,8 +145,9 @@ pub(crate) fn limited(
 /// 429, with the time after which the same request is allowed, if there is one; or 503, where
 /// nobody could decide.
 pub(crate) fn refused(headers: HeaderStyle, decision: &Decision, request: &HeaderMap) -> Answer {
-    headers
-        .refuse_http(decision, request)
+    Refusal::new(headers)
+        .http_only()
+        .response(decision, request)
         .map(|text| Full::new(text.into()))
 }
 

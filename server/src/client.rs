@@ -5,14 +5,14 @@ use std::{
     collections::HashSet,
     fmt::{self, Write},
     hash::{BuildHasher, Hash, Hasher, RandomState},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
 };
 
 use hyper::{
     HeaderMap,
     header::{HeaderName, HeaderValue},
 };
-use tollgate::tower::TrustedProxies;
+use tollgate::tower::{Ipv6Prefix, TrustedProxies};
 
 use crate::config::{Client, Settings};
 
@@ -20,7 +20,7 @@ use crate::config::{Client, Settings};
 pub(crate) struct Identify {
     by: By,
     trusted: TrustedProxies,
-    ipv6_mask: u128,
+    ipv6_prefix: Ipv6Prefix,
     /// Keys are logged as a hash with a seed of this process.
     redact: RandomState,
 }
@@ -85,15 +85,10 @@ impl Identify {
                 listed: settings.api_keys.clone(),
             },
         };
-        // An address of the other family inside of an IPv6 one is seen as IPv4, so its network has
-        // to be as well.
-        let ipv6_mask = u128::MAX
-            .checked_shl(128 - u32::from(settings.ipv6_prefix))
-            .unwrap_or(0);
         Identify {
             by,
             trusted: settings.trust_proxy.iter().copied().collect(),
-            ipv6_mask,
+            ipv6_prefix: Ipv6Prefix::new(settings.ipv6_prefix),
             redact: RandomState::new(),
         }
     }
@@ -182,11 +177,10 @@ impl Identify {
     }
 
     fn id(&self, address: IpAddr) -> Id<'static> {
-        let network = match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & self.ipv6_mask).into(),
-        };
-        Id::Address { address, network }
+        Id::Address {
+            address,
+            network: self.ipv6_prefix.network(address),
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     decision::{Outcome, Refused},
-    wait::with_margin,
+    clock_margin::with_margin,
 };
 
 /// Result of the wait, or the pause before the next poll.

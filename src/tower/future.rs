@@ -1,4 +1,4 @@
-//! The future of an answer, the service's or the gate's own.
+//! Future of a limited request's response.
 
 use std::{
     fmt,
@@ -13,13 +13,14 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    body::ResponseBody,
-    decided::Decided,
-    gate::{Deciding, Gate},
     headers::HeaderStyle,
+    layer_decision::LayerDecision,
+    request_limiter::{PendingDecision, RequestLimiter},
+    response_body::ResponseBody,
 };
+
 pin_project! {
-    /// What [`RateLimit`](super::RateLimit) answers with.
+    /// Response future of [`RateLimit`](super::RateLimit).
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -30,71 +31,76 @@ pin_project! {
 }
 
 pin_project! {
-    #[project = Now]
+    #[project = StateProj]
     enum State<S, B>
     where
         S: Service<Request<B>>,
     {
-        /// It may pass, or is exempt.
-        Calling { #[pin] answer: S::Future, told: Option<(Decided, HeaderStyle)> },
-        Deciding { decision: Deciding, waiting: Option<Box<Waiting<S, B>>> },
-        /// The service is not called.
-        Answered { answer: Option<Box<Response<String>>> },
+        /// The inner service responds: the request is allowed, or exempt and without a decision.
+        Calling { #[pin] response: S::Future, decided: Option<(LayerDecision, HeaderStyle)> },
+        /// The limiter has not decided yet.
+        Pending { decision: PendingDecision, call: Option<Box<PendingCall<S, B>>> },
+        /// The layer responds; the inner service is not called.
+        Complete { response: Option<Box<Response<String>>> },
     }
 }
 
-/// What goes on once it is decided.
-struct Waiting<S, B> {
+/// Request that waits for the limiter's decision, and the service to call when it is allowed.
+struct PendingCall<S, B> {
     request: Request<B>,
     ready: S,
-    gate: Arc<Gate>,
+    limiter: Arc<RequestLimiter>,
 }
 
-impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
-    pub(super) fn calling(answer: S::Future, told: Option<(Decided, HeaderStyle)>) -> Self {
-        ResponseFuture {
-            state: State::Calling { answer, told },
-        }
-    }
-
-    pub(super) fn deciding(
-        decision: Deciding,
-        request: Request<B>,
-        ready: S,
-        gate: Arc<Gate>,
-    ) -> Self {
-        let waiting = Some(Box::new(Waiting {
-            request,
-            ready,
-            gate,
-        }));
-        ResponseFuture {
-            state: State::Deciding { decision, waiting },
-        }
-    }
-
-    pub(super) fn answered(answer: Response<String>) -> Self {
-        ResponseFuture {
-            state: State::Answered {
-                answer: Some(Box::new(answer)),
-            },
-        }
-    }
-}
-
-impl<S: Service<Request<B>>, B> Waiting<S, B> {
-    fn decided(mut self, decided: Decided, extensions: Extensions) -> State<S, B> {
+impl<S: Service<Request<B>>, B> PendingCall<S, B> {
+    /// Calls the inner service or builds the refusal.
+    fn proceed(mut self, decided: LayerDecision, extensions: Extensions) -> State<S, B> {
         *self.request.extensions_mut() = extensions;
         if decided.decision.is_allowed() {
-            decided.tell(self.request.extensions_mut());
+            decided.insert_into(self.request.extensions_mut());
             return State::Calling {
-                answer: self.ready.call(self.request),
-                told: Some((decided, self.gate.headers)),
+                response: self.ready.call(self.request),
+                decided: Some((decided, self.limiter.header_style)),
             };
         }
         let (head, _) = self.request.into_parts();
-        State::Answered {
-            answer: Some(Box::new(self.gate.refuse(&decided, &head))),
+        State::Complete {
+            response: Some(Box::new(self.limiter.refuse(&decided, &head))),
+        }
+    }
+}
+
+impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
+    pub(super) fn calling(
+        response: S::Future,
+        decided: Option<(LayerDecision, HeaderStyle)>,
+    ) -> Self {
+        ResponseFuture {
+            state: State::Calling { response, decided },
+        }
+    }
+
+    pub(super) fn pending(
+        decision: PendingDecision,
+        request: Request<B>,
+        ready: S,
+        limiter: Arc<RequestLimiter>,
+    ) -> Self {
+        let call = Some(Box::new(PendingCall {
+            request,
+            ready,
+            limiter,
+        }));
+        ResponseFuture {
+            state: State::Pending { decision, call },
+        }
+    }
+
+    pub(super) fn complete(response: Response<String>) -> Self {
+        ResponseFuture {
+            state: State::Complete {
+                response: Some(Box::new(response)),
+            },
         }
     }
 }
@@ -107,31 +113,31 @@ where
 
     #[expect(
         clippy::expect_used,
-        reason = "a future must not be polled behind its end"
+        reason = "a future must not be polled after completion"
     )]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                Now::Calling { answer, told } => {
-                    let mut answer = ready!(answer.poll(context))?;
-                    if let Some((decided, headers)) = told {
-                        headers.write(&decided.decision, answer.headers_mut());
-                        decided.warn(answer.headers_mut());
+                StateProj::Calling { response, decided } => {
+                    let mut response = ready!(response.poll(context))?;
+                    if let Some((decided, style)) = decided {
+                        style.write(&decided.decision, response.headers_mut());
+                        decided.add_fallback_header(response.headers_mut());
                     }
-                    return Poll::Ready(Ok(answer.map(ResponseBody::of_service)));
+                    return Poll::Ready(Ok(response.map(ResponseBody::from_service)));
                 }
-                Now::Deciding { decision, waiting } => {
+                StateProj::Pending { decision, call } => {
                     let (decided, extensions) = ready!(decision.as_mut().poll(context));
-                    let next = waiting
+                    let next = call
                         .take()
                         .expect("decided once")
-                        .decided(decided, extensions);
+                        .proceed(decided, extensions);
                     state.set(next);
                 }
-                Now::Answered { answer } => {
-                    let answer = answer.take().expect("answered once");
-                    return Poll::Ready(Ok(answer.map(ResponseBody::of_gate)));
+                StateProj::Complete { response } => {
+                    let response = response.take().expect("polled after completion");
+                    return Poll::Ready(Ok(response.map(ResponseBody::from_text)));
                 }
             }
         }
@@ -142,8 +148,8 @@ impl<S: Service<Request<B>>, B> fmt::Debug for ResponseFuture<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Calling { .. } => "calling",
-            State::Deciding { .. } => "deciding",
-            State::Answered { .. } => "answered",
+            State::Pending { .. } => "pending",
+            State::Complete { .. } => "complete",
         };
         f.debug_tuple("ResponseFuture").field(&state).finish()
     }

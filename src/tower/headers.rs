@@ -1,26 +1,28 @@
-//! The headers that tell a client what is left.
+//! Header fields that announce the state of a limit.
 
+mod decimal;
 mod draft;
-mod number;
-mod x;
+mod x_ratelimit;
 
 use http::{
-    HeaderMap, Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    HeaderMap,
+    header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
-use number::number;
 
-use super::{
-    refusal,
-    seconds::{retry_after, whole},
-};
+use self::decimal::{decimal, whole_seconds};
+pub(super) use self::draft::POLICY_NAME;
+use super::{media_type::JSON, retry_after::retry_after};
 use crate::{Decision, Outcome};
 
-/// Which headers tell a client what is left, and how a refusal looks.
+/// The header `X-RateLimit-Without-Redis`, on responses that were decided without Redis because it
+/// was unavailable. Its value names the fallback policy that decided: `local`, `open` or `closed`.
+pub const WITHOUT_REDIS: HeaderName = HeaderName::from_static("x-ratelimit-without-redis");
+
+/// Header fields that announce the limit, the remaining tokens and the time of the next token.
 ///
-/// With each, a refusal carries `Retry-After`: whole seconds, rounded up, never 0, so that a client
-/// with another clock that waits so long is allowed. It is left out when the request costs more
-/// than the capacity and can never pass.
+/// In every style a refusal carries `Retry-After` in whole seconds: rounded up and never 0, so that
+/// a client that waits that long by its own clock is allowed. A request that costs more than the
+/// capacity can never pass, and its refusal has no `Retry-After`.
 ///
 /// ```
 /// use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::HeaderStyle}};
@@ -40,58 +42,57 @@ use crate::{Decision, Outcome};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderStyle {
-    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining`, and `X-RateLimit-Reset`: seconds until the
-    /// bucket is full, rounded up. A refusal is a JSON object with `error`, `message` and
-    /// `retry_after`, which is in seconds and keeps its fractions.
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining`, and `X-RateLimit-Reset`: the time until the
+    /// bucket is full, in seconds, rounded up.
     #[default]
     XRateLimit,
-    /// `RateLimit-Policy` and `RateLimit` of [draft-ietf-httpapi-ratelimit-headers-11][draft]: `q`
-    /// tokens in `w` seconds, the time that an empty bucket takes to be full; `r` tokens left, and
-    /// full in `t` seconds, or when refused, allowed in `t` seconds. The names were still moving in
-    /// the drafts: a later one gets a variant of its own.
+    /// `RateLimit-Policy` and `RateLimit` of [draft-ietf-httpapi-ratelimit-headers-11][draft].
     ///
-    /// A refusal is `application/problem+json` of the type `quota-exceeded` for clients whose
-    /// `Accept` takes that as gladly as JSON, and the same as with [`HeaderStyle::XRateLimit`] for
-    /// others.
+    /// `RateLimit-Policy` announces `q` tokens in `w` seconds, the time in which an empty bucket
+    /// fills. `RateLimit` announces `r` remaining tokens and `t` seconds until the bucket is full,
+    /// or in a refusal, until the request is allowed. The field names still changed between drafts:
+    /// a later draft gets a variant of its own.
     ///
     /// [draft]: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-11
     Draft11,
-    /// Both: for the time in which some clients know the one and some the other. A refusal is that
-    /// of [`HeaderStyle::Draft11`].
+    /// Both [`HeaderStyle::XRateLimit`] and [`HeaderStyle::Draft11`], for a migration between them.
     Both,
-    /// None but `Retry-After`: nothing is added to what is allowed, which costs least. A refusal is
-    /// that of [`HeaderStyle::XRateLimit`] otherwise. (Where Redis should have decided,
-    /// [`WITHOUT_REDIS`](super::WITHOUT_REDIS) stays.)
+    /// Only `Retry-After`: allowed responses get no header, which costs least. ([`WITHOUT_REDIS`]
+    /// is still added to responses of a fallback policy.)
     RetryAfter,
 }
 
 impl HeaderStyle {
-    /// Adds what this decision has to tell, but for headers that are there already. Of one that
-    /// nobody could make ([`Outcome::Unavailable`]) that is `Retry-After` alone, one second.
+    /// Adds the headers of a decision that `headers` does not contain yet.
+    ///
+    /// When no decision was possible ([`Outcome::Unavailable`]), only `Retry-After` is added, with
+    /// one second.
     pub fn write(self, decision: &Decision, headers: &mut HeaderMap) {
-        if self.has_x() && !is_unknown(decision) {
-            x::add(decision, headers);
+        if self.has_x_ratelimit() && is_known(decision) {
+            x_ratelimit::add(decision, headers);
         }
-        self.write_rest(decision, headers);
+        self.write_draft_and_retry_after(decision, headers);
     }
 
-    /// The same, in place of those that are there already: for who answers with what somebody else
-    /// has answered, and limits as well. `Retry-After` stays.
+    /// Writes the headers of a decision and replaces existing ones, except `Retry-After`.
+    ///
+    /// A proxy uses it when the upstream's response has rate limit headers of its own.
     ///
     /// ```
     /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::HeaderStyle}};
     /// let bucket = Bucket::new(Quota::per_minute(100));
-    /// let mut upstreams = HeaderMap::from_iter([("x-ratelimit-limit".parse()?, "7".parse()?)]);
-    /// HeaderStyle::XRateLimit.overwrite(&bucket.try_acquire_at(Duration::ZERO, 1), &mut upstreams);
-    /// assert_eq!(upstreams["x-ratelimit-limit"], "100");
+    /// let decision = bucket.try_acquire_at(Duration::ZERO, 1);
+    /// let mut upstream = HeaderMap::from_iter([("x-ratelimit-limit".parse()?, "7".parse()?)]);
+    /// HeaderStyle::XRateLimit.overwrite(&decision, &mut upstream);
+    /// assert_eq!(upstream["x-ratelimit-limit"], "100");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn overwrite(self, decision: &Decision, headers: &mut HeaderMap) {
         let names = || {
-            let x = x::NAMES.iter().filter(|_| self.has_x());
-            x.chain(draft::NAMES.iter().filter(|_| self.has_draft()))
+            let x_ratelimit = x_ratelimit::NAMES.iter().filter(|_| self.has_x_ratelimit());
+            x_ratelimit.chain(draft::NAMES.iter().filter(|_| self.has_draft()))
         };
-        // One look for all of them, since most answers have none.
+        // One scan for all names, since most responses have none of them.
         if headers.keys().any(|name| names().any(|ours| ours == name)) {
             for name in names() {
                 headers.remove(name);
@@ -100,109 +101,58 @@ impl HeaderStyle {
         self.write(decision, headers);
     }
 
-    /// All headers of an answer in JSON that has no others: what this decision has to tell, and
-    /// `Content-Type`. Cheaper than [`HeaderStyle::write`].
+    /// Returns all headers of a JSON response: the headers of a decision and `Content-Type`.
+    ///
+    /// It is cheaper than [`HeaderStyle::write`] to an existing map.
     ///
     /// ```
     /// # use {http::Response, std::time::Duration, tollgate::{Bucket, Quota, tower::HeaderStyle}};
     /// let bucket = Bucket::new(Quota::per_minute(100));
-    /// let mut answer = Response::new(r#"{"message": "hello"}"#);
-    /// *answer.headers_mut() = HeaderStyle::XRateLimit.with_json(&bucket.try_acquire_at(Duration::ZERO, 1));
-    /// assert_eq!(answer.headers()["content-type"], "application/json");
-    /// assert_eq!(answer.headers()["x-ratelimit-remaining"], "99");
+    /// let decision = bucket.try_acquire_at(Duration::ZERO, 1);
+    /// let mut response = Response::new(r#"{"message": "hello"}"#);
+    /// *response.headers_mut() = HeaderStyle::XRateLimit.with_json(&decision);
+    /// assert_eq!(response.headers()["content-type"], "application/json");
+    /// assert_eq!(response.headers()["x-ratelimit-remaining"], "99");
     /// ```
     #[must_use]
     pub fn with_json(self, decision: &Decision) -> HeaderMap {
-        let mut headers = if self.has_x() && !is_unknown(decision) {
-            x::with_json(decision)
+        let mut headers = if self.has_x_ratelimit() && is_known(decision) {
+            x_ratelimit::with_json(decision)
         } else {
-            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(refusal::JSON))])
+            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))])
         };
-        self.write_rest(decision, &mut headers);
+        self.write_draft_and_retry_after(decision, &mut headers);
         headers
     }
 
-    fn has_x(self) -> bool {
+    fn has_x_ratelimit(self) -> bool {
         matches!(self, HeaderStyle::XRateLimit | HeaderStyle::Both)
     }
 
-    fn has_draft(self) -> bool {
+    pub(super) fn has_draft(self) -> bool {
         matches!(self, HeaderStyle::Draft11 | HeaderStyle::Both)
     }
 
-    /// What not every choice has, and not every answer.
-    fn write_rest(self, decision: &Decision, headers: &mut HeaderMap) {
+    /// Adds the headers that not every style or not every response has.
+    fn write_draft_and_retry_after(self, decision: &Decision, headers: &mut HeaderMap) {
         let retry_after = if decision.is_allowed() {
             None
         } else {
             retry_after(decision)
         };
-        let seconds = retry_after.map(|wait| whole(wait).max(1));
-        if self.has_draft() && !is_unknown(decision) {
+        let seconds = retry_after.map(|wait| whole_seconds(wait).max(1));
+        if self.has_draft() && is_known(decision) {
             draft::add(decision, seconds, headers);
         }
         if let Some(seconds) = seconds {
             headers
                 .entry(RETRY_AFTER)
-                .or_insert_with(|| number(seconds));
+                .or_insert_with(|| decimal(seconds));
         }
-    }
-
-    /// The answer to a request that was refused, headers included: 429 and a text about why, in a
-    /// format that the `request`'s headers ask for. To a gRPC request it is 200 with the status
-    /// `RESOURCE_EXHAUSTED`, as gRPC wants it. Where nobody could decide ([`Outcome::Unavailable`])
-    /// it is 503, or gRPC's `UNAVAILABLE`.
-    ///
-    /// ```
-    /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::HeaderStyle}};
-    /// let bucket = Bucket::new(Quota::per_second(1));
-    /// let decision = bucket.try_acquire_at(Duration::ZERO, 2);
-    /// let answer = HeaderStyle::XRateLimit.refuse(&decision, &HeaderMap::new());
-    /// assert_eq!(answer.status(), 429);
-    /// assert!(answer.body().starts_with(r#"{"error": "Too Many Requests", "message": "Rate limit exceeded: "#));
-    /// ```
-    #[must_use]
-    pub fn refuse(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
-        if !refusal::is_grpc(request) {
-            return self.refuse_http(decision, request);
-        }
-        let mut answer = refusal::grpc_refusal(decision);
-        self.write(decision, answer.headers_mut());
-        answer
-    }
-
-    /// The same, but 429, or 503, to gRPC requests as well: for what stands before a service and
-    /// does not speak gRPC itself.
-    ///
-    /// ```
-    /// # use {http::{HeaderMap, header::CONTENT_TYPE}, std::time::Duration, tollgate::{Bucket, Quota, tower::HeaderStyle}};
-    /// let decision = Bucket::new(Quota::per_second(1)).try_acquire_at(Duration::ZERO, 2);
-    /// let grpc = HeaderMap::from_iter([(CONTENT_TYPE, "application/grpc".parse()?)]);
-    /// assert_eq!(HeaderStyle::XRateLimit.refuse(&decision, &grpc).status(), 200);
-    /// assert_eq!(HeaderStyle::XRateLimit.refuse_http(&decision, &grpc).status(), 429);
-    /// # Ok::<(), http::header::InvalidHeaderValue>(())
-    /// ```
-    #[must_use]
-    pub fn refuse_http(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
-        let is_unknown = is_unknown(decision);
-        let is_problem = self.has_draft() && !is_unknown && refusal::takes_problem(request);
-        let mut answer = Response::new(refusal::text(decision, is_problem));
-        *answer.status_mut() = if is_unknown {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else {
-            StatusCode::TOO_MANY_REQUESTS
-        };
-        *answer.headers_mut() = self.with_json(decision);
-        if is_problem {
-            answer
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static(refusal::PROBLEM));
-        }
-        answer
     }
 }
 
-/// Whether nobody knows how many tokens there are.
-fn is_unknown(decision: &Decision) -> bool {
-    decision.outcome() == Outcome::Unavailable
+/// Returns whether a limiter decided, so that the state of the bucket is known.
+fn is_known(decision: &Decision) -> bool {
+    decision.outcome() != Outcome::Unavailable
 }

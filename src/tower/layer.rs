@@ -1,20 +1,21 @@
-//! The layer: what users write, and what it is when they write nothing.
+//! Layer that applies a rate limit, and its options.
 
-use std::{fmt, future::Future, mem, net::SocketAddr, sync::Arc};
+use std::{future::Future, mem, net::SocketAddr, sync::Arc};
 
 use http::{Response, request::Parts};
 use ipnet::IpNet;
 use tower_layer::Layer;
 
 use super::{
-    gate::{Gate, Limiter, Verdict},
     headers::HeaderStyle,
-    key::{Key, Missing},
+    ipv6_prefix::Ipv6Prefix,
+    key::Key,
+    request_limiter::{Backend, CheckOutcome, RequestLimiter},
     service::RateLimit,
 };
 use crate::{Decision, KeyedLimiter, Quota};
 
-/// How many keys a limiter of the layer's own remembers.
+/// Default capacity, in keys, of the limiter that a layer creates.
 const MAX_KEYS: usize = 100_000;
 
 /// Limits the requests that reach a service; see the [module](crate::tower) for a first example.
@@ -23,52 +24,57 @@ const MAX_KEYS: usize = 100_000;
 /// use http::{Method, header::HeaderName};
 /// use tollgate::{Quota, tower::{HeaderStyle, Key, RateLimitLayer}};
 ///
-/// let layer = RateLimitLayer::new(Quota::per_minute(100), Key::header(HeaderName::from_static("x-api-key")))
+/// let api_key = Key::header(HeaderName::from_static("x-api-key"));
+/// let layer = RateLimitLayer::new(Quota::per_minute(100), api_key)
 ///     .cost(|request| if request.method == Method::POST { 3 } else { 1 })
 ///     .exempt(|request| request.uri.path() == "/health")
 ///     .headers(HeaderStyle::Draft11);
 /// ```
 ///
-/// Clones, and the services made by one layer, share one limit: on all routes of a router, a client
-/// has one bucket.
+/// Clones of a layer and the services that it builds share one limit: a client has one bucket on
+/// all routes of a router.
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer {
-    gate: Arc<Gate>,
+    limiter: Arc<RequestLimiter>,
 }
 
 impl RateLimitLayer {
-    /// A limit for each client's address, remembering 100,000 of them; see [`Key::ip`].
+    /// Creates a limit per client address for up to 100,000 clients; see [`Key::ip`].
     ///
-    /// Where the server leaves the address is said with [`RateLimitLayer::peer_from`].
+    /// [`RateLimitLayer::peer_from`] sets where the server stores the peer address.
     ///
     /// ```
     /// # use tollgate::{Quota, tower::RateLimitLayer};
-    /// let ten_at_once_then_one_a_second = RateLimitLayer::per_ip(Quota::per_second(1).with_capacity(10));
+    /// // A burst of ten requests, then one per second.
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(1).with_capacity(10));
     /// ```
     ///
     /// # Panics
-    /// Like [`RateLimitLayer::new`].
+    /// Panics like [`RateLimitLayer::new`].
     #[must_use]
+    #[track_caller]
     pub fn per_ip(quota: Quota) -> RateLimitLayer {
         RateLimitLayer::new(quota, Key::ip())
     }
 
-    /// A limit for each key, remembering 100,000 of them.
+    /// Creates a limit per key for up to 100,000 keys.
     ///
     /// ```
     /// # use tollgate::{Quota, tower::{Key, RateLimitLayer}};
-    /// let each_client_on_each_page = RateLimitLayer::new(Quota::per_second(1), Key::ip().and(Key::path()));
+    /// let per_client_and_page =
+    ///     RateLimitLayer::new(Quota::per_second(1), Key::ip().and(Key::path()));
     /// ```
     ///
     /// # Panics
-    /// When there is no memory for that, 2.7 MB, as of a `Vec`.
+    /// Panics when the 2.7 MB of the limiter's table cannot be allocated.
     #[must_use]
+    #[track_caller]
     pub fn new(quota: Quota, key: Key) -> RateLimitLayer {
         RateLimitLayer::with_limiter(KeyedLimiter::new(quota, MAX_KEYS), key)
     }
 
-    /// A limit by a limiter of yours: of any size, with a test's clock, changed while it runs, or
-    /// shared with something else.
+    /// Creates a layer that uses the given limiter: one of any size, with a manual clock for tests,
+    /// updated at run time, or shared with other code.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -80,15 +86,14 @@ impl RateLimitLayer {
     /// ```
     #[must_use]
     pub fn with_limiter(limiter: impl Into<Arc<KeyedLimiter>>, key: Key) -> RateLimitLayer {
-        RateLimitLayer {
-            gate: Arc::new(Gate::new(Limiter::Memory(limiter.into()), key)),
-        }
+        RateLimitLayer::with_backend(Backend::Memory(limiter.into()), key)
     }
 
-    /// A limit that is decided elsewhere, or later: the function gets the key, as text, and the
-    /// cost. The service behind is called when the future allows.
+    /// Creates a layer that calls an asynchronous function for each decision. The function gets the
+    /// key, as text, and the cost. The inner service is called when the decision allows it.
     ///
-    /// So requests wait in turn instead of being refused (feature `tokio`):
+    /// With this constructor, requests can wait for tokens instead of being refused (feature
+    /// `tokio`):
     ///
     /// ```
     /// # #[cfg(feature = "tokio")] {
@@ -98,7 +103,10 @@ impl RateLimitLayer {
     /// let limiter = Arc::new(KeyedLimiter::new(Quota::per_second(10), 100_000));
     /// let layer = RateLimitLayer::from_fn(Key::ip(), move |key, cost| {
     ///     let limiter = limiter.clone();
-    ///     async move { limiter.acquire(&key, cost).await.unwrap_or_else(|refused| refused.decision()) }
+    ///     async move {
+    ///         let acquired = limiter.acquire(&key, cost).await;
+    ///         acquired.unwrap_or_else(|refused| refused.decision())
+    ///     }
     /// });
     /// # }
     /// ```
@@ -110,44 +118,80 @@ impl RateLimitLayer {
     where
         F: Future<Output = Decision> + Send + 'static,
     {
-        RateLimitLayer::elsewhere(key, "elsewhere", move |gate, request, cost| {
-            let decision = decide(gate.key(request)?.into_text().into_owned(), cost);
+        let check = move |limiter: &RequestLimiter, request: &mut Parts, cost| {
+            let decision = decide(limiter.key(request)?.into_text().into_owned(), cost);
             let extensions = mem::take(&mut request.extensions);
-            Ok(Verdict::Deciding(Box::pin(async move {
+            Ok(CheckOutcome::Pending(Box::pin(async move {
                 (decision.await.into(), extensions)
             })))
-        })
+        };
+        let backend = Backend::Custom {
+            check: Arc::new(check),
+            debug: Arc::new("custom function"),
+        };
+        RateLimitLayer::with_backend(backend, key)
     }
 
-    pub(super) fn elsewhere(
-        key: Key,
-        shown: impl fmt::Debug + Send + Sync + 'static,
-        decide: impl Fn(&Gate, &mut Parts, u32) -> Result<Verdict, Missing> + Send + Sync + 'static,
-    ) -> RateLimitLayer {
+    /// Creates a limit that processes share through Redis or Valkey (feature `redis`).
+    ///
+    /// ```no_run
+    /// use tollgate::{Quota, RedisLimiter, tower::{Key, RateLimitLayer}};
+    ///
+    /// # async fn example() -> Result<(), tollgate::RedisError> {
+    /// let limiter = RedisLimiter::connect("redis://127.0.0.1/", Quota::per_second(10)).await?;
+    /// // And .peer_from(…), as with any other limiter.
+    /// let layer = RateLimitLayer::redis(limiter.clone(), Key::ip());
+    /// // A Redis limiter's keys are text, addresses included.
+    /// limiter.set_rule("192.0.2.7", Quota::per_second(100)).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// A request waits for Redis no longer than the limiter's timeout. It does not wait when leased
+    /// tokens suffice, when a cached refusal applies, or while Redis is unavailable. In the last
+    /// case [`RedisFallback`](crate::RedisFallback) decides, and the response carries
+    /// `X-RateLimit-Without-Redis: local`, `open`, or, with status 503, `closed`.
+    ///
+    /// The layer inserts a [`SharedDecision`](crate::SharedDecision) into the request's extensions
+    /// beside the [`Decision`]. It names the source of the decision, for the inner service and for
+    /// a [refusal function](RateLimitLayer::refusal):
+    ///
+    /// ```
+    /// # use {axum::Extension, tollgate::{SharedDecision, DecisionSource}};
+    /// async fn handler(Extension(decision): Extension<SharedDecision>) -> String {
+    ///     let is_unavailable = decision.source() == DecisionSource::Local;
+    ///     format!("Redis is unavailable: {is_unavailable}")
+    /// }
+    /// ```
+    ///
+    /// With leases, call [`RedisLimiter::close`](crate::RedisLimiter::close) before the process
+    /// exits.
+    #[cfg(feature = "redis")]
+    #[must_use]
+    pub fn redis(limiter: crate::RedisLimiter, key: Key) -> RateLimitLayer {
+        RateLimitLayer::with_backend(super::redis::backend(limiter), key)
+    }
+
+    fn with_backend(backend: Backend, key: Key) -> RateLimitLayer {
         RateLimitLayer {
-            gate: Arc::new(Gate::new(
-                Limiter::Elsewhere {
-                    decide: Arc::new(decide),
-                    shown: Arc::new(shown),
-                },
-                key,
-            )),
+            limiter: Arc::new(RequestLimiter::new(backend, key)),
         }
     }
 
-    /// Where the server leaves the address of the peer: in an extension of the request, of whatever
-    /// type this function takes. It gives a `SocketAddr`, or perhaps none, in an `Option`; the port
-    /// does not count. A [`PeerAddr`](super::PeerAddr) is found without being told.
+    /// Sets where the server stores the peer address: in a request extension of the type that the
+    /// function takes. The function returns a `SocketAddr` or an `Option` of one; the port is
+    /// ignored. A [`PeerAddr`](super::PeerAddr) extension is read without this option.
     ///
     /// ```
     /// # use {std::net::SocketAddr, tollgate::{Quota, tower::RateLimitLayer}};
     /// // axum, served with into_make_service_with_connect_info::<SocketAddr>()
     /// use axum::extract::ConnectInfo;
-    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10))
+    ///     .peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0);
     ///
     /// // tonic
     /// use tonic::transport::server::TcpConnectInfo;
-    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).peer_from(|peer: &TcpConnectInfo| peer.remote_addr());
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10))
+    ///     .peer_from(|peer: &TcpConnectInfo| peer.remote_addr());
     /// ```
     #[must_use]
     pub fn peer_from<E, A>(
@@ -158,11 +202,11 @@ impl RateLimitLayer {
         E: Send + Sync + 'static,
         A: Into<Option<SocketAddr>>,
     {
-        self.with(|gate| gate.clients.find_in(address))
+        self.configure(|limiter| limiter.client_address.set_peer_extractor(address))
     }
 
-    /// The same layer, sharing the same limit, for the requests of one connection: no extension is
-    /// looked for.
+    /// Returns a layer for the requests of one connection, which shares this layer's limit and
+    /// reads no extension.
     ///
     /// ```
     /// use std::convert::Infallible;
@@ -170,109 +214,120 @@ impl RateLimitLayer {
     /// use tollgate::{Quota, tower::RateLimitLayer};
     /// use tower::{Layer, service_fn};
     ///
-    /// let hello = service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new("hello".to_owned())) });
+    /// let hello = service_fn(|_: Request<String>| async {
+    ///     Ok::<_, Infallible>(Response::new("hello".to_owned()))
+    /// });
     /// let limit = RateLimitLayer::per_ip(Quota::per_second(10));
     /// // For each connection that the listener accepts:
     /// # let peer = ([192, 0, 2, 7], 4711).into();
     /// let limited = limit.for_peer(peer).layer(hello);
     /// ```
     ///
-    /// With axum: see the [module](crate::tower).
+    /// For axum, see the [module](crate::tower).
     #[must_use]
     pub fn for_peer(&self, peer: SocketAddr) -> RateLimitLayer {
-        self.clone().with(|gate| gate.clients.are_behind(peer))
+        self.clone()
+            .configure(|limiter| limiter.client_address.set_peer(peer))
     }
 
-    /// Whose `X-Forwarded-For` and `Forwarded` count: the networks of your own proxies. From
-    /// anybody else they change nothing. See [`TrustedProxies`](super::TrustedProxies).
+    /// Sets the networks of trusted proxies, from which `X-Forwarded-For` and `Forwarded` are
+    /// accepted; other peers' headers are ignored. See [`TrustedProxies`](super::TrustedProxies).
     ///
     /// ```
     /// # use tollgate::{Quota, tower::RateLimitLayer};
-    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).trust_proxies(["10.0.0.0/8".parse()?, "::1/128".parse()?]);
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10))
+    ///     .trust_proxies(["10.0.0.0/8".parse()?, "::1/128".parse()?]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn trust_proxies(self, networks: impl IntoIterator<Item = IpNet>) -> RateLimitLayer {
-        self.with(|gate| gate.clients.trust(networks.into_iter().collect()))
+        let proxies = networks.into_iter().collect();
+        self.configure(|limiter| limiter.client_address.set_trusted_proxies(proxies))
     }
 
-    /// How many leading bits of an IPv6 address tell clients apart; 64 when not set, and at most
-    /// 128.
+    /// Sets the number of leading bits of an IPv6 address that identify a client: 64 by default, at
+    /// most 128.
     ///
     /// ```
     /// # use tollgate::{Quota, tower::RateLimitLayer};
-    /// // Providers that hand out a /56 to each customer.
+    /// // For providers that assign a /56 to each customer.
     /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).ipv6_prefix(56);
     /// ```
     #[must_use]
     pub fn ipv6_prefix(self, bits: u8) -> RateLimitLayer {
-        self.with(|gate| gate.clients.tell_apart_by(bits))
+        let prefix = Ipv6Prefix::new(bits);
+        self.configure(|limiter| limiter.client_address.set_ipv6_prefix(prefix))
     }
 
-    /// What a request costs, in tokens; 1 when not set. One that costs nothing passes, and is told
-    /// what is left; one that costs more than the capacity never does.
+    /// Sets the cost of a request in tokens: 1 by default. A request that costs 0 is always allowed
+    /// and reports the remaining tokens. A request that costs more than the capacity is always
+    /// refused.
     ///
     /// ```
     /// # use tollgate::{Quota, tower::RateLimitLayer};
-    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).cost(|request| match request.uri.path() {
-    ///     "/search" => 5,
-    ///     _ => 1,
-    /// });
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10))
+    ///     .cost(|request| match request.uri.path() {
+    ///         "/search" => 5,
+    ///         _ => 1,
+    ///     });
     /// ```
     #[must_use]
     pub fn cost(self, cost: impl Fn(&Parts) -> u32 + Send + Sync + 'static) -> RateLimitLayer {
-        self.with(|gate| gate.cost = Some(Arc::new(cost)))
+        self.configure(|limiter| limiter.cost = Some(Arc::new(cost)))
     }
 
-    /// Requests that are not limited: nothing is taken, no header is added, no key is needed, and
-    /// there is no [`Decision`] in the extensions (so that a handler for both takes an `Option` of
-    /// it). More than one such function may be given.
+    /// Exempts the requests for which the function returns `true`; several functions may be added.
+    ///
+    /// An exempt request takes no tokens, needs no key, and gets no header and no [`Decision`]
+    /// extension (a handler for both kinds of requests takes an `Option` of it).
     ///
     /// ```
     /// # use tollgate::{Quota, tower::RateLimitLayer};
-    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).exempt(|request| request.uri.path() == "/health");
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10))
+    ///     .exempt(|request| request.uri.path() == "/health");
     /// ```
     #[must_use]
     pub fn exempt(
         self,
         is_exempt: impl Fn(&Parts) -> bool + Send + Sync + 'static,
     ) -> RateLimitLayer {
-        self.with(|gate| gate.exempt.push(Arc::new(is_exempt)))
+        self.configure(|limiter| limiter.exempt.push(Arc::new(is_exempt)))
     }
 
-    /// Which headers tell the client what is left; [`HeaderStyle::XRateLimit`] when not set.
+    /// Sets the style of the rate limit headers: [`HeaderStyle::XRateLimit`] by default.
     ///
     /// ```
     /// # use tollgate::{Quota, tower::{HeaderStyle, RateLimitLayer}};
     /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).headers(HeaderStyle::Draft11);
     /// ```
     #[must_use]
-    pub fn headers(self, headers: HeaderStyle) -> RateLimitLayer {
-        self.with(|gate| gate.headers = headers)
+    pub fn headers(self, style: HeaderStyle) -> RateLimitLayer {
+        self.configure(|limiter| limiter.header_style = style)
     }
 
-    /// The answer to what is refused, in place of [`HeaderStyle::refuse`]'s. HeaderStyle that tell what is
-    /// left are added where the answer has none of that name.
+    /// Sets the response to refused requests, in place of [`Refusal`](super::Refusal)'s. Rate limit
+    /// headers are added unless the response has a header of the same name.
     ///
     /// ```
     /// use http::{Response, StatusCode};
     /// # use tollgate::{Quota, tower::RateLimitLayer};
     /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).refusal(|decision, request| {
-    ///     let mut answer = Response::new(format!("{} {}: {decision}", request.method, request.uri.path()));
-    ///     *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    ///     answer
+    ///     let text = format!("{} {}: {decision}", request.method, request.uri.path());
+    ///     let mut response = Response::new(text);
+    ///     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    ///     response
     /// });
     /// ```
     #[must_use]
     pub fn refusal(
         self,
-        answer: impl Fn(&Decision, &Parts) -> Response<String> + Send + Sync + 'static,
+        response: impl Fn(&Decision, &Parts) -> Response<String> + Send + Sync + 'static,
     ) -> RateLimitLayer {
-        self.with(|gate| gate.refusal = Some(Arc::new(answer)))
+        self.configure(|limiter| limiter.refusal = Some(Arc::new(response)))
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Gate)) -> RateLimitLayer {
-        change(Arc::make_mut(&mut self.gate));
+    fn configure(mut self, set: impl FnOnce(&mut RequestLimiter)) -> RateLimitLayer {
+        set(Arc::make_mut(&mut self.limiter));
         self
     }
 }
@@ -281,6 +336,6 @@ impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimit<S>;
 
     fn layer(&self, inner: S) -> RateLimit<S> {
-        RateLimit::new(inner, Arc::clone(&self.gate))
+        RateLimit::new(inner, Arc::clone(&self.limiter))
     }
 }

@@ -1,103 +1,71 @@
-//! Redis behind the layer.
+//! Redis backend of the layer.
 
-use std::{io::Write, mem, net::IpAddr};
+use std::{io::Write, mem, net::IpAddr, sync::Arc};
 
 use http::request::Parts;
 
 use super::{
-    decided::Decided,
-    gate::{Gate, Verdict},
-    key::{Key, Missing, Value},
-    layer::RateLimitLayer,
+    key::{KeyError, KeyValue},
+    layer_decision::LayerDecision,
+    request_limiter::{Backend, CheckOutcome, RequestLimiter},
 };
 use crate::{RedisLimiter, SharedDecision};
 
-impl RateLimitLayer {
-    /// A limit that many processes share, through Redis or Valkey (feature `redis`).
-    ///
-    /// ```no_run
-    /// use tollgate::{Quota, RedisLimiter, tower::{Key, RateLimitLayer}};
-    ///
-    /// # async fn example() -> Result<(), tollgate::RedisError> {
-    /// let limiter = RedisLimiter::connect("redis://127.0.0.1/", Quota::per_second(10)).await?;
-    /// let layer = RateLimitLayer::redis(limiter.clone(), Key::ip()); // and .peer_from(…), as for any other
-    /// limiter.set_rule("192.0.2.7", Quota::per_second(100)).await?; // a key is text there, an address too
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// A request waits for Redis as long as the limiter's timeout at most. What needs no waiting is
-    /// answered at once: with tokens on lease, by a refusal that is remembered, or while Redis
-    /// cannot be asked. Then [`RedisFallback`](crate::RedisFallback) decides, and the answer says so:
-    /// `X-RateLimit-Without-Redis: local`, `open`, or, with the status 503, `closed`.
-    ///
-    /// Behind the layer, and in the request that a [refusal](RateLimitLayer::refusal) sees, a
-    /// [`SharedDecision`] is in the extensions beside the [`Decision`](crate::Decision), and says
-    /// who decided:
-    ///
-    /// ```
-    /// # use {axum::Extension, tollgate::{SharedDecision, DecisionSource}};
-    /// async fn alone(Extension(decision): Extension<SharedDecision>) -> String {
-    ///     format!("Redis is ill: {}", decision.source() == DecisionSource::Local)
-    /// }
-    /// ```
-    ///
-    /// With leases, call [`RedisLimiter::close`] before the process ends.
-    #[must_use]
-    pub fn redis(limiter: RedisLimiter, key: Key) -> RateLimitLayer {
-        RateLimitLayer::elsewhere(key, limiter.clone(), move |gate, request, cost| {
-            ask(&limiter, gate, request, cost)
-        })
+/// Length of the longest textual IP address.
+const MAX_ADDRESS_LEN: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len();
+
+/// Backend that decides with a Redis limiter.
+pub(super) fn backend(limiter: RedisLimiter) -> Backend {
+    Backend::Custom {
+        debug: Arc::new(limiter.clone()),
+        check: Arc::new(move |requests, head, cost| check(&limiter, requests, head, cost)),
     }
 }
 
-fn ask(
+/// Decides at once where that needs no Redis command, else later.
+fn check(
     limiter: &RedisLimiter,
-    gate: &Gate,
-    request: &mut Parts,
+    requests: &RequestLimiter,
+    head: &mut Parts,
     cost: u32,
-) -> Result<Verdict, Missing> {
-    let key = gate.key(request)?;
-    let mut room = [0; LONGEST_ADDRESS];
-    let name = name(&key, &mut room);
-    if let Some(decision) = limiter.try_acquire_at_once(name, cost) {
-        request.extensions.insert(decision);
-        return Ok(Verdict::Decided(decision.into()));
+) -> Result<CheckOutcome, KeyError> {
+    let key = requests.key(head)?;
+    let mut buffer = [0; MAX_ADDRESS_LEN];
+    let key = key_bytes(&key, &mut buffer);
+    if let Some(decision) = limiter.try_acquire_at_once(key, cost) {
+        head.extensions.insert(decision);
+        return Ok(CheckOutcome::Decided(annotated(decision)));
     }
-    let (limiter, name) = (limiter.clone(), name.to_vec());
-    let mut extensions = mem::take(&mut request.extensions);
-    Ok(Verdict::Deciding(Box::pin(async move {
-        let decision = limiter.try_acquire(&name, cost).await;
+    let (limiter, key) = (limiter.clone(), key.to_vec());
+    let mut extensions = mem::take(&mut head.extensions);
+    Ok(CheckOutcome::Pending(Box::pin(async move {
+        let decision = limiter.try_acquire(&key, cost).await;
         extensions.insert(decision);
-        (decision.into(), extensions)
+        (annotated(decision), extensions)
     })))
 }
 
-impl From<SharedDecision> for Decided {
-    fn from(shared: SharedDecision) -> Decided {
-        Decided {
-            decision: shared.decision(),
-            without_redis: shared.source().without_redis(),
-        }
+fn annotated(shared: SharedDecision) -> LayerDecision {
+    LayerDecision {
+        decision: shared.decision(),
+        fallback: shared.source().without_redis(),
     }
 }
 
-/// As many characters as an address has at most.
-const LONGEST_ADDRESS: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len();
-
-/// The key as text, without an allocation.
-fn name<'a>(key: &'a Value<'_>, room: &'a mut [u8; LONGEST_ADDRESS]) -> &'a [u8] {
+/// Formats a key as text, without an allocation.
+fn key_bytes<'a>(key: &'a KeyValue<'_>, buffer: &'a mut [u8; MAX_ADDRESS_LEN]) -> &'a [u8] {
     match key {
-        Value::Address(address) => address_in(room, *address),
-        Value::Text(text) => text.as_bytes(),
+        KeyValue::Address(address) => format_address(buffer, *address),
+        KeyValue::Text(text) => text.as_bytes(),
     }
 }
 
-fn address_in(room: &mut [u8; LONGEST_ADDRESS], address: IpAddr) -> &[u8] {
-    let mut free = room.as_mut_slice();
-    // There is room for every address.
-    let _ = write!(free, "{address}");
-    let length = LONGEST_ADDRESS - free.len();
-    &room[..length]
+fn format_address(buffer: &mut [u8; MAX_ADDRESS_LEN], address: IpAddr) -> &[u8] {
+    let mut unused = buffer.as_mut_slice();
+    // The buffer holds every address.
+    let _ = write!(unused, "{address}");
+    let len = MAX_ADDRESS_LEN - unused.len();
+    &buffer[..len]
 }
 
 #[cfg(test)]
@@ -105,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_called_as_it_is_written() {
+    fn addresses_are_formatted_as_by_display() {
         for text in [
             "192.0.2.7",
             "255.255.255.255",
@@ -115,7 +83,7 @@ mod tests {
         ] {
             let address: IpAddr = text.parse().unwrap();
             assert_eq!(
-                name(&Value::Address(address), &mut [0; LONGEST_ADDRESS]),
+                key_bytes(&KeyValue::Address(address), &mut [0; MAX_ADDRESS_LEN]),
                 text.as_bytes()
             );
         }

@@ -1,175 +1,122 @@
-//! The answers of the gate itself: to what is refused, and to what has no key.
+//! Response to a refused request.
 
-use std::{
-    fmt::{self, Write},
-    time::Duration,
-};
+mod body;
 
 use http::{
     HeaderMap, Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    header::{CONTENT_TYPE, HeaderValue},
 };
 
 use super::{
-    accept,
-    key::Missing,
-    seconds::{Seconds, retry_after},
+    content_negotiation,
+    grpc::{self, GrpcStatus},
+    headers::HeaderStyle,
+    media_type::{JSON, PROBLEM_JSON},
 };
 use crate::{Decision, Outcome};
 
-/// The name of the one policy there is, in the draft's fields and in its problems. Plain, so that
-/// it needs no escape.
-pub(super) const POLICY_NAME: &str = "default";
-
-pub(super) const JSON: &str = "application/json";
-pub(super) const PROBLEM: &str = "application/problem+json";
-const GRPC: &str = "application/grpc";
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
-/// gRPC's numbers for what went wrong.
+/// Builds the response to a refused request: 429, headers and a body.
+///
+/// The body is a JSON object with `error`, `message` and `retry_after`, in seconds with their
+/// fractions. With [`HeaderStyle::Draft11`] and [`HeaderStyle::Both`] it is
+/// `application/problem+json` of the type `quota-exceeded` when the client's `Accept` header
+/// weights that type at least as high as JSON.
+///
+/// A gRPC request gets status 200 with `grpc-status: 8` (`RESOURCE_EXHAUSTED`). When no decision
+/// was possible ([`Outcome::Unavailable`]), the response is 503, or gRPC's `UNAVAILABLE`.
+///
+/// ```
+/// use http::HeaderMap;
+/// use std::time::Duration;
+/// use tollgate::{Bucket, Quota, tower::{HeaderStyle, Refusal}};
+///
+/// let decision = Bucket::new(Quota::per_second(1)).try_acquire_at(Duration::ZERO, 2);
+/// let response = Refusal::new(HeaderStyle::XRateLimit).response(&decision, &HeaderMap::new());
+/// assert_eq!(response.status(), 429);
+/// assert_eq!(response.headers()["x-ratelimit-limit"], "1");
+/// let expected = r#"{"error": "Too Many Requests", "message": "Rate limit exceeded: "#;
+/// assert!(response.body().starts_with(expected));
+/// ```
 #[derive(Clone, Copy, Debug)]
-enum Code {
-    ResourceExhausted = 8,
-    Internal = 13,
-    Unavailable = 14,
-    Unauthenticated = 16,
+pub struct Refusal {
+    style: HeaderStyle,
+    is_http_only: bool,
 }
 
-/// Whether a problem is for who sent this request.
-pub(super) fn takes_problem(request: &HeaderMap) -> bool {
-    accept::prefers(request, PROBLEM, JSON)
-}
-
-/// That nobody knows how many tokens there are: the request must not pass, and that is not the
-/// client's fault.
-const UNKNOWN: &str = "the limits cannot be looked up now";
-
-/// A refusal for people and programs, in JSON.
-pub(super) fn text(decision: &Decision, is_problem: bool) -> String {
-    if decision.outcome() == Outcome::Unavailable {
-        return format!(r#"{{"error": "Service Unavailable", "message": "{UNKNOWN}"}}"#);
-    }
-    let wait = Wait(retry_after(decision));
-    let message = Message { decision, wait };
-    let mut body = String::with_capacity(128);
-    // No text here needs an escape in JSON, and writing to a String cannot fail.
-    let _ = if is_problem {
-        write!(
-            body,
-            r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": 429, "detail": "{message}", "violated-policies": ["{POLICY_NAME}"], "retry_after": {wait}}}"##
-        )
-    } else {
-        write!(
-            body,
-            r#"{{"error": "Too Many Requests", "message": "{message}", "retry_after": {wait}}}"#
-        )
-    };
-    body
-}
-
-/// The same in gRPC's way, without the headers that tell what is left.
-pub(super) fn grpc_refusal(decision: &Decision) -> Response<String> {
-    if decision.outcome() == Outcome::Unavailable {
-        return grpc(Code::Unavailable, UNKNOWN);
-    }
-    grpc(
-        Code::ResourceExhausted,
-        &Message {
-            decision,
-            wait: Wait(retry_after(decision)),
-        }
-        .to_string(),
-    )
-}
-
-/// In seconds, as JSON.
-#[derive(Clone, Copy)]
-struct Wait(Option<Duration>);
-
-impl fmt::Display for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(wait) => Seconds(wait).fmt(f),
-            None => f.write_str("null"),
+impl Refusal {
+    /// Creates a builder of responses with headers of this style.
+    #[must_use]
+    pub const fn new(style: HeaderStyle) -> Refusal {
+        Refusal {
+            style,
+            is_http_only: false,
         }
     }
-}
 
-/// Why a request was refused.
-struct Message<'a> {
-    decision: &'a Decision,
-    wait: Wait,
-}
-
-impl fmt::Display for Message<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Message { decision, wait } = *self;
-        f.write_str("Rate limit exceeded: ")?;
-        match (decision.outcome(), wait) {
-            (_, Wait(None)) => write!(
-                f,
-                "this request costs {} tokens, more than the capacity of {}, so it can never pass",
-                decision.cost(),
-                decision.limit()
-            ),
-            (Outcome::TableFull, wait) => write!(f, "too many clients at once, retry in {wait} s"),
-            (_, wait) => write!(f, "retry in {wait} s"),
+    /// Answers gRPC requests with 429 or 503 too, for a proxy that does not speak gRPC itself.
+    ///
+    /// ```
+    /// # use {http::{HeaderMap, header::CONTENT_TYPE}, std::time::Duration};
+    /// # use tollgate::{Bucket, Quota, tower::{HeaderStyle, Refusal}};
+    /// let decision = Bucket::new(Quota::per_second(1)).try_acquire_at(Duration::ZERO, 2);
+    /// let grpc = HeaderMap::from_iter([(CONTENT_TYPE, "application/grpc".parse()?)]);
+    /// let refusal = Refusal::new(HeaderStyle::XRateLimit);
+    /// assert_eq!(refusal.response(&decision, &grpc).status(), 200);
+    /// assert_eq!(refusal.http_only().response(&decision, &grpc).status(), 429);
+    /// # Ok::<(), http::header::InvalidHeaderValue>(())
+    /// ```
+    #[must_use]
+    pub const fn http_only(self) -> Refusal {
+        Refusal {
+            is_http_only: true,
+            ..self
         }
     }
-}
 
-/// The answer to a request that nobody can tell the sender of: it must not pass.
-pub(super) fn missing(missing: Missing, request: &HeaderMap) -> Response<String> {
-    let (status, code, error, message) = match missing {
-        Missing::Peer => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            Code::Internal,
-            "Internal Server Error",
-            "the rate limiter finds no address of the peer: see RateLimitLayer::peer_from, and whether the server leaves what it looks for",
-        ),
-        Missing::Key => (
-            StatusCode::UNAUTHORIZED,
-            Code::Unauthenticated,
-            "Unauthorized",
-            "the rate limiter finds no key in the request, or none that it can use",
-        ),
-    };
-    if is_grpc(request) {
-        return grpc(code, message);
+    /// Builds the response to a request with the given headers.
+    #[must_use]
+    pub fn response(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
+        if self.is_http_only || !grpc::is_grpc(request) {
+            self.http_response(decision, request)
+        } else {
+            self.grpc_response(decision)
+        }
     }
-    answer(
-        status,
-        JSON,
-        format!(r#"{{"error": "{error}", "message": "{message}"}}"#),
-    )
-}
 
-pub(super) fn is_grpc(request: &HeaderMap) -> bool {
-    request
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(GRPC.as_bytes()))
-}
-
-/// An answer of gRPC that has no message: what would be its trailers are its headers.
-fn grpc(code: Code, message: &str) -> Response<String> {
-    let mut answer = answer(StatusCode::OK, GRPC, String::new());
-    answer
-        .headers_mut()
-        .insert(GRPC_STATUS, (code as u16).into());
-    // Without a % or anything that is not printable, so that it needs no escape.
-    if let Ok(message) = HeaderValue::from_str(message) {
-        answer.headers_mut().insert(GRPC_MESSAGE, message);
+    fn http_response(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
+        let is_unavailable = decision.outcome() == Outcome::Unavailable;
+        let is_problem = self.style.has_draft()
+            && !is_unavailable
+            && content_negotiation::prefers(request, PROBLEM_JSON, JSON);
+        let body = if is_unavailable {
+            body::unavailable()
+        } else if is_problem {
+            body::problem_json(decision)
+        } else {
+            body::json(decision)
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = if is_unavailable {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::TOO_MANY_REQUESTS
+        };
+        *response.headers_mut() = self.style.with_json(decision);
+        if is_problem {
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        }
+        response
     }
-    answer
-}
 
-fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<String> {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer
+    fn grpc_response(self, decision: &Decision) -> Response<String> {
+        let mut response = if decision.outcome() == Outcome::Unavailable {
+            grpc::response(GrpcStatus::Unavailable, body::UNAVAILABLE)
+        } else {
+            grpc::response(GrpcStatus::ResourceExhausted, &body::message(decision))
+        };
+        self.style.write(decision, response.headers_mut());
+        response
+    }
 }

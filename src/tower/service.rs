@@ -1,4 +1,4 @@
-//! The service: asks the gate, and calls what is behind it, or not.
+//! Service that checks the limit before it calls the inner service.
 
 use std::{
     sync::Arc,
@@ -9,12 +9,13 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::{
-    body::ResponseBody,
     future::ResponseFuture,
-    gate::{Gate, Verdict},
+    no_key,
+    request_limiter::{CheckOutcome, RequestLimiter},
+    response_body::ResponseBody,
 };
 
-/// A service with a limit in front of it, made by a [`RateLimitLayer`](super::RateLimitLayer).
+/// Service with a rate limit, built by a [`RateLimitLayer`](super::RateLimitLayer).
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -22,20 +23,22 @@ use super::{
 /// use tollgate::{Quota, tower::RateLimitLayer};
 /// use tower::{Layer, service_fn};
 ///
-/// let hello = service_fn(|_: Request<String>| async { Ok::<_, Infallible>(Response::new("hello".to_owned())) });
+/// let hello = service_fn(|_: Request<String>| async {
+///     Ok::<_, Infallible>(Response::new("hello".to_owned()))
+/// });
 /// let limited = RateLimitLayer::per_ip(Quota::per_second(10)).layer(hello);
 /// ```
 ///
-/// It is ready when the service behind it is, and a refused request does not use that readiness up.
+/// It is ready when the inner service is, and a refused request does not consume that readiness.
 #[derive(Clone, Debug)]
 pub struct RateLimit<S> {
     inner: S,
-    gate: Arc<Gate>,
+    limiter: Arc<RequestLimiter>,
 }
 
 impl<S> RateLimit<S> {
-    pub(super) fn new(inner: S, gate: Arc<Gate>) -> RateLimit<S> {
-        RateLimit { inner, gate }
+    pub(super) fn new(inner: S, limiter: Arc<RequestLimiter>) -> RateLimit<S> {
+        RateLimit { inner, limiter }
     }
 }
 
@@ -53,31 +56,34 @@ where
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
         let (mut head, body) = request.into_parts();
-        match self.gate.ask(&mut head) {
-            Verdict::Exempt => {
-                ResponseFuture::calling(self.inner.call(Request::from_parts(head, body)), None)
+        match self.limiter.check(&mut head) {
+            CheckOutcome::Exempt => {
+                let response = self.inner.call(Request::from_parts(head, body));
+                ResponseFuture::calling(response, None)
             }
-            Verdict::Decided(decided) if decided.decision.is_allowed() => {
-                decided.tell(&mut head.extensions);
-                let answer = self.inner.call(Request::from_parts(head, body));
-                ResponseFuture::calling(answer, Some((decided, self.gate.headers)))
+            CheckOutcome::Decided(decided) if decided.decision.is_allowed() => {
+                decided.insert_into(&mut head.extensions);
+                let response = self.inner.call(Request::from_parts(head, body));
+                ResponseFuture::calling(response, Some((decided, self.limiter.header_style)))
             }
-            Verdict::Decided(decided) => {
-                ResponseFuture::answered(self.gate.refuse(&decided, &head))
+            CheckOutcome::Decided(decided) => {
+                ResponseFuture::complete(self.limiter.refuse(&decided, &head))
             }
-            Verdict::Deciding(decision) => {
-                // The service that was polled ready is the one that may be called; its clone has to
-                // be polled anew.
+            CheckOutcome::Pending(decision) => {
+                // Only the instance that was polled ready may be called; its clone must be polled
+                // again.
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
-                ResponseFuture::deciding(
+                ResponseFuture::pending(
                     decision,
                     Request::from_parts(head, body),
                     ready,
-                    Arc::clone(&self.gate),
+                    Arc::clone(&self.limiter),
                 )
             }
-            Verdict::Missing(missing) => ResponseFuture::answered(Gate::missing(missing, &head)),
+            CheckOutcome::NoKey(error) => {
+                ResponseFuture::complete(no_key::response(error, &head.headers))
+            }
         }
     }
 }

@@ -10,8 +10,8 @@ use tollgate::{
     RedisFallback, RedisLimiter, RedisLimiterBuilder, RedisStats, Refused, SharedDecision,
     WhenFull,
     tower::{
-        HeaderStyle, Key, PeerAddr, RateLimit, RateLimitLayer, ResponseBody, ResponseFuture,
-        TrustedProxies,
+        HeaderStyle, Ipv6Prefix, Key, PeerAddr, RateLimit, RateLimitLayer, Refusal, ResponseBody,
+        ResponseFuture, TrustedProxies,
     },
 };
 use tower::util::BoxCloneSyncService;
@@ -50,6 +50,8 @@ fn they_are_all_send_and_sync_and_debug() {
         RateLimit<Service>,
         Key,
         HeaderStyle,
+        Refusal,
+        Ipv6Prefix,
         PeerAddr,
         TrustedProxies,
         ResponseBody<String>,

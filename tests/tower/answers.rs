@@ -1,13 +1,13 @@
-//! What clients see: headers, refusals, the IETF draft, gRPC.
+//! Response headers and refusals: X-RateLimit, the IETF draft, problem details, gRPC.
 
 use std::time::Duration;
 
-use crate::support::{Reached, ask, from, limiter, with};
+use crate::support::{Reached, limiter, request_from, request_with, send};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 use tollgate::{
     Quota,
-    tower::{HeaderStyle, Key, RateLimitLayer},
+    tower::{HeaderStyle, Key, RateLimitLayer, Refusal},
 };
 use tower::{Layer, ServiceExt};
 
@@ -17,45 +17,45 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
         .map(|value| value.to_str().unwrap().to_owned())
 }
 
-fn is(value: &str) -> Option<String> {
+fn some(value: &str) -> Option<String> {
     Some(value.to_owned())
 }
 
-fn json(answer: &Response<String>) -> Value {
-    serde_json::from_str(answer.body()).unwrap()
+fn json(response: &Response<String>) -> Value {
+    serde_json::from_str(response.body()).unwrap()
 }
 
-/// 10 at once, one back in a second and a half.
+/// Layer with a burst of 10 requests, refilled by one token per 1.5 s.
 fn slow() -> RateLimitLayer {
     RateLimitLayer::with_limiter(limiter("2/3s, capacity 10".parse().unwrap()).0, Key::ip())
 }
 
 #[tokio::test]
-async fn every_limited_answer_says_what_is_left() {
+async fn every_limited_response_has_x_ratelimit_headers() {
     let layer = slow().cost(|_| 4);
-    let answer = ask(&layer, from("192.0.2.7")).await;
-    let told = |answer: &Response<String>| {
+    let response = send(&layer, request_from("192.0.2.7")).await;
+    let x_ratelimit = |response: &Response<String>| {
         ["limit", "remaining", "reset"]
-            .map(|name| text(answer.headers(), &format!("x-ratelimit-{name}")).unwrap())
+            .map(|name| text(response.headers(), &format!("x-ratelimit-{name}")).unwrap())
     };
-    assert_eq!(told(&answer), ["10", "6", "6"]);
-    assert_eq!(text(answer.headers(), "retry-after"), None);
-    ask(&layer, from("192.0.2.7")).await;
-    let refused = ask(&layer, from("192.0.2.7")).await;
-    assert_eq!(told(&refused), ["10", "2", "12"]);
-    // Two tokens, three seconds; and a little more, since the client's clock is another.
-    assert_eq!(text(refused.headers(), "retry-after"), is("4"));
+    assert_eq!(x_ratelimit(&response), ["10", "6", "6"]);
+    assert_eq!(text(response.headers(), "retry-after"), None);
+    send(&layer, request_from("192.0.2.7")).await;
+    let refused = send(&layer, request_from("192.0.2.7")).await;
+    assert_eq!(x_ratelimit(&refused), ["10", "2", "12"]);
+    // Two tokens take three seconds; the margin for the client's clock makes it four.
+    assert_eq!(text(refused.headers(), "retry-after"), some("4"));
 }
 
 #[tokio::test]
-async fn a_refusal_is_429_with_json() {
+async fn refusal_is_429_with_json() {
     let layer = slow().cost(|_| 10);
-    ask(&layer, from("192.0.2.7")).await;
-    let refused = ask(&layer, from("192.0.2.7")).await;
+    send(&layer, request_from("192.0.2.7")).await;
+    let refused = send(&layer, request_from("192.0.2.7")).await;
     assert_eq!(refused.status(), 429);
     assert_eq!(
         text(refused.headers(), "content-type"),
-        is("application/json")
+        some("application/json")
     );
     let body = json(&refused);
     assert_eq!(body["error"], "Too Many Requests");
@@ -68,12 +68,12 @@ async fn a_refusal_is_429_with_json() {
 }
 
 #[tokio::test]
-async fn who_waits_as_long_as_told_is_allowed() {
+async fn client_that_waits_retry_after_is_allowed() {
     let (limiter, clock) = limiter("3/7s, capacity 3".parse().unwrap());
     let layer = RateLimitLayer::with_limiter(limiter, Key::ip()).cost(|_| 3);
     for _ in 0..5 {
-        assert_eq!(ask(&layer, from("192.0.2.7")).await.status(), 200);
-        let refused = ask(&layer, from("192.0.2.7")).await;
+        assert_eq!(send(&layer, request_from("192.0.2.7")).await.status(), 200);
+        let refused = send(&layer, request_from("192.0.2.7")).await;
         assert_eq!(refused.status(), 429);
         clock.advance(Duration::from_secs_f64(
             json(&refused)["retry_after"].as_f64().unwrap(),
@@ -82,8 +82,8 @@ async fn who_waits_as_long_as_told_is_allowed() {
 }
 
 #[tokio::test]
-async fn what_can_never_pass_is_told_so_without_a_time() {
-    let refused = ask(&slow().cost(|_| 11), from("192.0.2.7")).await;
+async fn cost_above_capacity_is_refused_without_retry_after() {
+    let refused = send(&slow().cost(|_| 11), request_from("192.0.2.7")).await;
     assert_eq!(
         (
             refused.status().as_u16(),
@@ -103,38 +103,38 @@ async fn what_can_never_pass_is_told_so_without_a_time() {
 }
 
 #[tokio::test]
-async fn the_draft_has_its_own_fields_and_its_own_problem() {
+async fn draft_style_has_ratelimit_fields_and_problem_json() {
     let (limiter, _) = limiter(Quota::per_minute(100));
     let layer = RateLimitLayer::with_limiter(limiter, Key::ip())
         .headers(HeaderStyle::Draft11)
         .cost(|_| 60);
-    let allowed = ask(&layer, from("192.0.2.7")).await;
+    let allowed = send(&layer, request_from("192.0.2.7")).await;
     assert_eq!(
         text(allowed.headers(), "ratelimit-policy"),
-        is(r#""default";q=100;w=60"#)
+        some(r#""default";q=100;w=60"#)
     );
     assert_eq!(
         text(allowed.headers(), "ratelimit"),
-        is(r#""default";r=40;t=36"#)
+        some(r#""default";r=40;t=36"#)
     );
     assert_eq!(text(allowed.headers(), "x-ratelimit-limit"), None);
 
-    let refused = ask(
+    let refused = send(
         &layer,
-        with(&[("accept", "text/html, application/problem+json")]),
+        request_with(&[("accept", "text/html, application/problem+json")]),
     )
     .await;
     assert_eq!(refused.status(), 429);
     assert_eq!(
         text(refused.headers(), "content-type"),
-        is("application/problem+json")
+        some("application/problem+json")
     );
-    // `t` is no later than Retry-After, as the draft wants it.
+    // The draft requires that `t` is not later than Retry-After.
     assert_eq!(
         text(refused.headers(), "ratelimit"),
-        is(r#""default";r=40;t=13"#)
+        some(r#""default";r=40;t=13"#)
     );
-    assert_eq!(text(refused.headers(), "retry-after"), is("13"));
+    assert_eq!(text(refused.headers(), "retry-after"), some("13"));
     let mut body = json(&refused);
     assert!(body["retry_after"].take().as_f64().unwrap() >= 12.0);
     let detail = body["detail"].take();
@@ -159,65 +159,65 @@ async fn the_draft_has_its_own_fields_and_its_own_problem() {
 }
 
 #[tokio::test]
-async fn both_are_all_headers_and_the_drafts_problem() {
+async fn both_style_has_all_headers_and_problem_json() {
     let layer = slow().headers(HeaderStyle::Both).cost(|_| 6);
     for (status, r) in [(200, r#""default";r=4;t=9"#), (429, r#""default";r=4;t=4"#)] {
-        let answer = ask(&layer, from("192.0.2.7")).await;
-        assert_eq!(answer.status(), status);
+        let response = send(&layer, request_from("192.0.2.7")).await;
+        assert_eq!(response.status(), status);
         assert_eq!(
-            text(answer.headers(), "ratelimit-policy"),
-            is(r#""default";q=10;w=15"#)
+            text(response.headers(), "ratelimit-policy"),
+            some(r#""default";q=10;w=15"#)
         );
-        assert_eq!(text(answer.headers(), "ratelimit"), is(r));
+        assert_eq!(text(response.headers(), "ratelimit"), some(r));
         let x = ["limit", "remaining", "reset"]
-            .map(|name| text(answer.headers(), &format!("x-ratelimit-{name}")).unwrap());
+            .map(|name| text(response.headers(), &format!("x-ratelimit-{name}")).unwrap());
         assert_eq!(x, ["10", "4", "9"]);
         assert_eq!(
-            text(answer.headers(), "content-type"),
+            text(response.headers(), "content-type"),
             (status == 429).then(|| "application/problem+json".to_owned())
         );
     }
 }
 
 #[tokio::test]
-async fn by_choice_a_refusal_alone_has_a_header_and_that_is_retry_after() {
+async fn retry_after_style_has_no_header_but_retry_after_on_refusals() {
     let layer = slow().headers(HeaderStyle::RetryAfter).cost(|_| 6);
-    let allowed = ask(&layer, from("192.0.2.7")).await;
+    let allowed = send(&layer, request_from("192.0.2.7")).await;
     assert_eq!(
         (allowed.status(), allowed.headers()),
         (StatusCode::OK, &HeaderMap::new())
     );
-    let refused = ask(&layer, from("192.0.2.7")).await;
+    let refused = send(&layer, request_from("192.0.2.7")).await;
     assert_eq!(
         (refused.status(), refused.headers().len()),
         (StatusCode::TOO_MANY_REQUESTS, 2)
     );
     assert_eq!(
         text(refused.headers(), "content-type"),
-        is("application/json")
+        some("application/json")
     );
-    assert_eq!(text(refused.headers(), "retry-after"), is("4"));
+    assert_eq!(text(refused.headers(), "retry-after"), some("4"));
     assert_eq!(json(&refused)["error"], "Too Many Requests");
 }
 
 #[tokio::test]
-async fn the_drafts_window_is_the_intervals() {
+async fn draft_window_of_an_interval_quota_is_its_interval() {
     let (limiter, _) = limiter(Quota::interval(100, Duration::from_secs(3600)));
     let layer = RateLimitLayer::with_limiter(limiter, Key::ip()).headers(HeaderStyle::Draft11);
-    let allowed = ask(&layer, from("192.0.2.7")).await;
+    let allowed = send(&layer, request_from("192.0.2.7")).await;
     assert_eq!(
         text(allowed.headers(), "ratelimit-policy"),
-        is(r#""default";q=100;w=3600"#)
+        some(r#""default";q=100;w=3600"#)
     );
     assert_eq!(
         text(allowed.headers(), "ratelimit"),
-        is(r#""default";r=99;t=3600"#)
+        some(r#""default";r=99;t=3600"#)
     );
 }
 
 #[tokio::test]
-async fn a_client_that_wants_json_gets_no_problem() {
-    for (headers, accept, kind) in [
+async fn client_that_accepts_json_gets_no_problem_json() {
+    for (headers, accept, content_type) in [
         (HeaderStyle::Draft11, "application/json", "application/json"),
         (HeaderStyle::Draft11, "*/*", "application/problem+json"),
         (
@@ -227,10 +227,10 @@ async fn a_client_that_wants_json_gets_no_problem() {
         ),
     ] {
         let layer = slow().headers(headers).cost(|_| 11);
-        let refused = ask(&layer, with(&[("accept", accept)])).await;
+        let refused = send(&layer, request_with(&[("accept", accept)])).await;
         assert_eq!(
             text(refused.headers(), "content-type"),
-            is(kind),
+            some(content_type),
             "{headers:?} {accept}"
         );
         assert_eq!(
@@ -241,30 +241,32 @@ async fn a_client_that_wants_json_gets_no_problem() {
 }
 
 #[tokio::test]
-async fn grpc_is_refused_in_its_own_way() {
+async fn grpc_refusal_is_trailers_only_with_resource_exhausted() {
     let grpc = ("content-type", "application/grpc+proto");
-    let refused = ask(&slow().cost(|_| 11), with(&[grpc])).await;
+    let refused = send(&slow().cost(|_| 11), request_with(&[grpc])).await;
     assert_eq!(
         (refused.status().as_u16(), refused.body().as_str()),
         (200, "")
     );
     assert_eq!(
         text(refused.headers(), "content-type"),
-        is("application/grpc")
+        some("application/grpc")
     );
-    assert_eq!(text(refused.headers(), "grpc-status"), is("8"));
+    assert_eq!(text(refused.headers(), "grpc-status"), some("8"));
     assert!(
         text(refused.headers(), "grpc-message")
             .unwrap()
             .starts_with("Rate limit exceeded")
     );
-    assert_eq!(text(refused.headers(), "x-ratelimit-remaining"), is("10"));
+    assert_eq!(text(refused.headers(), "x-ratelimit-remaining"), some("10"));
 
-    // The same in a refusal of one's own, for what does not speak gRPC.
+    // A custom refusal with the HTTP-only response.
     let plain = slow().cost(|_| 11).refusal(|decision, request| {
-        HeaderStyle::default().refuse_http(decision, &request.headers)
+        Refusal::new(HeaderStyle::default())
+            .http_only()
+            .response(decision, &request.headers)
     });
-    let refused = ask(&plain, with(&[grpc])).await;
+    let refused = send(&plain, request_with(&[grpc])).await;
     assert_eq!(
         (
             refused.status().as_u16(),
@@ -274,52 +276,55 @@ async fn grpc_is_refused_in_its_own_way() {
     );
     assert_eq!(
         text(refused.headers(), "content-type"),
-        is("application/json")
+        some("application/json")
     );
 
     let keyless = RateLimitLayer::new(Quota::per_second(1), Key::from_fn(|_| None::<String>));
-    let refused = ask(&keyless, with(&[grpc])).await;
+    let refused = send(&keyless, request_with(&[grpc])).await;
     assert_eq!(
         (
             refused.status().as_u16(),
             text(refused.headers(), "grpc-status")
         ),
-        (200, is("16"))
+        (200, some("16"))
     );
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_users_own_keeps_what_it_says_and_gets_the_rest() {
+async fn custom_refusal_keeps_its_headers_and_gets_the_missing_ones() {
     let layer = slow().cost(|_| 11).refusal(|decision, request| {
-        let mut answer = Response::new(format!("{} {}", request.uri.path(), decision.limit()));
-        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        answer
+        let mut response = Response::new(format!("{} {}", request.uri.path(), decision.limit()));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response
             .headers_mut()
             .insert("x-ratelimit-limit", "plenty".parse().unwrap());
-        answer
+        response
     });
-    let refused = ask(&layer, from("192.0.2.7")).await;
+    let refused = send(&layer, request_from("192.0.2.7")).await;
     assert_eq!(
         (refused.status().as_u16(), refused.body().as_str()),
         (503, "/ 10")
     );
-    assert_eq!(text(refused.headers(), "x-ratelimit-limit"), is("plenty"));
-    assert_eq!(text(refused.headers(), "x-ratelimit-remaining"), is("10"));
+    assert_eq!(text(refused.headers(), "x-ratelimit-limit"), some("plenty"));
+    assert_eq!(text(refused.headers(), "x-ratelimit-remaining"), some("10"));
 }
 
 #[tokio::test]
-async fn headers_of_the_service_behind_stay_as_they_are() {
-    // A second, tighter limit behind the first: what it says of itself is what the client has to
-    // know.
+async fn headers_of_the_inner_service_are_kept() {
+    // The inner limit is tighter, so the client needs its headers and not the outer limit's.
     let tight = RateLimitLayer::with_limiter(limiter(Quota::per_hour(1)).0, Key::ip());
     let both = slow().layer(tight.layer(Reached::default()));
     for (status, remaining) in [(200, "0"), (429, "0")] {
-        let answer = both.clone().oneshot(from("192.0.2.7")).await.unwrap();
-        assert_eq!(answer.status(), status);
-        assert_eq!(text(answer.headers(), "x-ratelimit-limit"), is("1"));
+        let response = both
+            .clone()
+            .oneshot(request_from("192.0.2.7"))
+            .await
+            .unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(text(response.headers(), "x-ratelimit-limit"), some("1"));
         assert_eq!(
-            text(answer.headers(), "x-ratelimit-remaining"),
-            is(remaining)
+            text(response.headers(), "x-ratelimit-remaining"),
+            some(remaining)
         );
     }
 }

@@ -1,61 +1,83 @@
-//! Which requests share a bucket, and what forged headers cannot do.
+//! Keys of requests, including requests with forged headers.
 
-use crate::support::{ask, from, limiter, one_each, statuses, with};
+use crate::support::{limiter, one_each, request_from, request_with, send, statuses};
 use axum::body::Body;
 use http::{Request, header::HeaderName};
 use tollgate::{Quota, tower::Key};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-fn at(path: &str, mut request: Request<Body>) -> Request<Body> {
+fn with_path(path: &str, mut request: Request<Body>) -> Request<Body> {
     *request.uri_mut() = path.parse().unwrap();
     request
 }
 
 #[tokio::test]
-async fn every_peer_has_a_bucket_whatever_its_port() {
+async fn peers_are_keyed_by_address_without_port() {
     let layer = one_each(Key::ip());
     assert_eq!(
-        statuses(&layer, ["192.0.2.7", "192.0.2.7", "192.0.2.8"].map(from)).await,
+        statuses(
+            &layer,
+            ["192.0.2.7", "192.0.2.7", "192.0.2.8"].map(request_from)
+        )
+        .await,
         [200, 429, 200]
     );
-    assert_eq!(statuses(&layer, [from("[::ffff:192.0.2.7]")]).await, [429]);
+    assert_eq!(
+        statuses(&layer, [request_from("[::ffff:192.0.2.7]")]).await,
+        [429]
+    );
 }
 
 #[tokio::test]
-async fn ipv6_clients_are_told_apart_by_their_64() {
+async fn ipv6_clients_are_keyed_by_their_64() {
     let layer = one_each(Key::ip());
     let peers = [
         "[2001:db8:0:1::1]",
         "[2001:db8:0:1:ffff::2]",
         "[2001:db8:0:2::1]",
     ];
-    assert_eq!(statuses(&layer, peers.map(from)).await, [200, 429, 200]);
+    assert_eq!(
+        statuses(&layer, peers.map(request_from)).await,
+        [200, 429, 200]
+    );
 }
 
 #[tokio::test]
-async fn another_ipv6_prefix_tells_more_or_fewer_apart() {
+async fn ipv6_prefix_sets_the_length_of_the_key() {
     let peers = [
         "[2001:db8:0:1::1]",
         "[2001:db8:0:1::2]",
         "[2001:db8:0:2::1]",
     ];
     assert_eq!(
-        statuses(&one_each(Key::ip()).ipv6_prefix(48), peers.map(from)).await,
+        statuses(
+            &one_each(Key::ip()).ipv6_prefix(48),
+            peers.map(request_from)
+        )
+        .await,
         [200, 429, 429]
     );
     assert_eq!(
-        statuses(&one_each(Key::ip()).ipv6_prefix(128), peers.map(from)).await,
+        statuses(
+            &one_each(Key::ip()).ipv6_prefix(128),
+            peers.map(request_from)
+        )
+        .await,
         [200, 200, 200]
     );
     assert_eq!(
-        statuses(&one_each(Key::ip()).ipv6_prefix(255), peers.map(from)).await,
+        statuses(
+            &one_each(Key::ip()).ipv6_prefix(255),
+            peers.map(request_from)
+        )
+        .await,
         [200, 200, 200]
     );
     assert_eq!(
         statuses(
             &one_each(Key::ip()).ipv6_prefix(0),
-            ["[::9]", "[fe80::1]", "192.0.2.7"].map(from)
+            ["[::9]", "[fe80::1]", "192.0.2.7"].map(request_from)
         )
         .await,
         [200, 429, 200]
@@ -63,9 +85,9 @@ async fn another_ipv6_prefix_tells_more_or_fewer_apart() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_not_trusted_cannot_pose_as_somebody_else() {
+async fn untrusted_peer_cannot_forge_its_address() {
     let forged = |value: &str| {
-        with(&[
+        request_with(&[
             ("x-forwarded-for", value),
             ("forwarded", &format!("for={value}")),
         ])
@@ -82,12 +104,12 @@ async fn a_peer_that_is_not_trusted_cannot_pose_as_somebody_else() {
 }
 
 #[tokio::test]
-async fn behind_a_trusted_proxy_the_rightmost_foreign_address_counts() {
+async fn behind_a_trusted_proxy_the_rightmost_untrusted_address_is_the_key() {
     let layer = one_each(Key::ip()).trust_proxies([
         "10.0.0.0/8".parse().unwrap(),
         "192.0.2.7/32".parse().unwrap(),
     ]);
-    let forwarded = |value: &str| with(&[("x-forwarded-for", value)]);
+    let forwarded = |value: &str| request_with(&[("x-forwarded-for", value)]);
     let requests = [
         "203.0.113.1",
         "198.51.100.9, 203.0.113.1",
@@ -97,17 +119,20 @@ async fn behind_a_trusted_proxy_the_rightmost_foreign_address_counts() {
     .map(forwarded);
     assert_eq!(statuses(&layer, requests).await, [200, 429, 429, 200]);
     assert_eq!(
-        statuses(&layer, [with(&[("forwarded", "for=203.0.113.1")])]).await,
+        statuses(&layer, [request_with(&[("forwarded", "for=203.0.113.1")])]).await,
         [429]
     );
-    // The proxy itself is a client too.
-    assert_eq!(statuses(&layer, [with(&[]), with(&[])]).await, [200, 429]);
+    // Without forwarding headers, the proxy itself is the client.
+    assert_eq!(
+        statuses(&layer, [request_with(&[]), request_with(&[])]).await,
+        [200, 429]
+    );
 }
 
 #[tokio::test]
-async fn ipv6_clients_behind_a_proxy_are_their_64_too() {
+async fn ipv6_clients_behind_a_proxy_are_keyed_by_their_64() {
     let layer = one_each(Key::ip()).trust_proxies(["192.0.2.7/32".parse().unwrap()]);
-    let forwarded = |value: &str| with(&[("x-forwarded-for", value)]);
+    let forwarded = |value: &str| request_with(&[("x-forwarded-for", value)]);
     assert_eq!(
         statuses(&layer, ["2001:db8::1", "[2001:db8::2]:80"].map(forwarded)).await,
         [200, 429]
@@ -115,18 +140,18 @@ async fn ipv6_clients_behind_a_proxy_are_their_64_too() {
 }
 
 #[tokio::test]
-async fn a_request_whose_peer_nobody_knows_is_not_let_through() {
-    let answer = ask(&one_each(Key::ip()), Request::new(Body::empty())).await;
-    assert_eq!(answer.status(), 500);
+async fn request_without_peer_address_is_rejected() {
+    let response = send(&one_each(Key::ip()), Request::new(Body::empty())).await;
+    assert_eq!(response.status(), 500);
     assert!(
-        answer.body().contains("RateLimitLayer::peer_from"),
+        response.body().contains("RateLimitLayer::peer_from"),
         "{}",
-        answer.body()
+        response.body()
     );
 }
 
 #[tokio::test]
-async fn a_peer_is_found_where_the_server_left_it() {
+async fn peer_address_is_read_from_the_configured_extension() {
     #[derive(Clone)]
     struct Connection(Option<std::net::SocketAddr>);
     let layer = one_each(Key::ip()).peer_from(|connection: &Connection| connection.0);
@@ -140,31 +165,43 @@ async fn a_peer_is_found_where_the_server_left_it() {
         statuses(&layer, [request(known()), request(known()), request(None)]).await,
         [200, 429, 500]
     );
-    // One who left it in ours is found all the same.
+    // The layer's own PeerAddr extension is still read.
     assert_eq!(
-        statuses(&layer, [from("192.0.2.1"), from("192.0.2.2")]).await,
+        statuses(
+            &layer,
+            [request_from("192.0.2.1"), request_from("192.0.2.2")]
+        )
+        .await,
         [429, 200]
     );
 }
 
 #[tokio::test]
-async fn a_layer_for_a_peer_asks_no_request_for_it_and_shares_the_limit() {
+async fn layer_for_a_peer_reads_no_extension_and_shares_the_limit() {
     let layer = one_each(Key::ip()).trust_proxies(["192.0.2.1/32".parse().unwrap()]);
     let [proxy, other] = [1, 2].map(|host| layer.for_peer(([192, 0, 2, host], 80).into()));
     let without_peer = || Request::new(Body::empty());
     assert_eq!(
-        statuses(&other, [without_peer(), from("192.0.2.3"), without_peer()]).await,
+        statuses(
+            &other,
+            [without_peer(), request_from("192.0.2.3"), without_peer()]
+        )
+        .await,
         [200, 429, 429]
     );
     assert_eq!(
         statuses(
             &layer,
-            [from("192.0.2.2"), from("192.0.2.3"), without_peer()]
+            [
+                request_from("192.0.2.2"),
+                request_from("192.0.2.3"),
+                without_peer()
+            ]
         )
         .await,
         [429, 200, 500]
     );
-    let behind = |client| with(&[("x-forwarded-for", client)]);
+    let behind = |client| request_with(&[("x-forwarded-for", client)]);
     assert_eq!(
         statuses(&proxy, ["192.0.2.2", "192.0.2.4", "192.0.2.4"].map(behind)).await,
         [429, 200, 429]
@@ -172,20 +209,24 @@ async fn a_layer_for_a_peer_asks_no_request_for_it_and_shares_the_limit() {
 }
 
 #[tokio::test]
-async fn a_header_is_a_key_when_it_is_there_once() {
+async fn header_is_a_key_when_it_occurs_once() {
     let layer = one_each(Key::header(API_KEY));
-    let alice = || with(&[("x-api-key", "alice")]);
+    let alice = || request_with(&[("x-api-key", "alice")]);
     assert_eq!(
-        statuses(&layer, [alice(), alice(), with(&[("x-api-key", "bob")])]).await,
+        statuses(
+            &layer,
+            [alice(), alice(), request_with(&[("x-api-key", "bob")])]
+        )
+        .await,
         [200, 429, 200]
     );
     let keyless = [
-        with(&[]),
-        with(&[("x-api-key", "")]),
-        with(&[("x-api-key", "carol"), ("x-api-key", "carol")]),
+        request_with(&[]),
+        request_with(&[("x-api-key", "")]),
+        request_with(&[("x-api-key", "carol"), ("x-api-key", "carol")]),
     ];
     assert_eq!(statuses(&layer, keyless).await, [401, 401, 401]);
-    let mut not_ascii = with(&[]);
+    let mut not_ascii = request_with(&[]);
     not_ascii
         .headers_mut()
         .insert(API_KEY, http::HeaderValue::from_bytes(b"\xff").unwrap());
@@ -193,21 +234,22 @@ async fn a_header_is_a_key_when_it_is_there_once() {
 }
 
 #[tokio::test]
-async fn a_path_is_a_key_without_its_query() {
+async fn path_key_excludes_the_query() {
     let layer = one_each(Key::path());
-    let paths = ["/a", "/a?b", "/b"].map(|path| at(path, from("192.0.2.7")));
+    let paths = ["/a", "/a?b", "/b"].map(|path| with_path(path, request_from("192.0.2.7")));
     assert_eq!(statuses(&layer, paths).await, [200, 429, 200]);
 }
 
 #[tokio::test]
-async fn a_function_of_the_users_makes_a_key_or_none() {
+async fn custom_function_returns_a_key_or_none() {
     let layer = one_each(Key::from_fn(|request| request.uri.query().map(str::len)));
-    let queries = ["/?ab", "/?cd", "/?efg", "/"].map(|path| at(path, from("192.0.2.7")));
+    let queries =
+        ["/?ab", "/?cd", "/?efg", "/"].map(|path| with_path(path, request_from("192.0.2.7")));
     assert_eq!(statuses(&layer, queries).await, [200, 429, 200, 401]);
 }
 
 #[tokio::test]
-async fn both_together_are_a_bucket_for_each_pair() {
+async fn and_key_has_a_bucket_per_pair() {
     let layer = one_each(Key::ip().and(Key::path()));
     let requests = [
         ("192.0.2.7", "/a"),
@@ -215,47 +257,54 @@ async fn both_together_are_a_bucket_for_each_pair() {
         ("192.0.2.8", "/a"),
         ("192.0.2.7", "/a"),
     ]
-    .map(|(peer, path)| at(path, from(peer)));
+    .map(|(peer, path)| with_path(path, request_from(peer)));
     assert_eq!(statuses(&layer, requests).await, [200, 200, 200, 429]);
     let keyless = Key::ip().and(Key::header(API_KEY));
-    assert_eq!(statuses(&one_each(keyless), [with(&[])]).await, [401]);
+    assert_eq!(
+        statuses(&one_each(keyless), [request_with(&[])]).await,
+        [401]
+    );
 }
 
 #[tokio::test]
-async fn the_border_between_two_keys_cannot_be_moved() {
+async fn and_key_has_an_unambiguous_boundary() {
     let layer = one_each(
         Key::header(HeaderName::from_static("a")).and(Key::header(HeaderName::from_static("b"))),
     );
     let pairs = [("1", "23"), ("12", "3"), ("1:2", "3"), ("1", ":23")]
-        .map(|(a, b)| with(&[("a", a), ("b", b)]));
+        .map(|(a, b)| request_with(&[("a", a), ("b", b)]));
     assert_eq!(statuses(&layer, pairs).await, [200, 200, 200, 200]);
 }
 
 #[tokio::test]
-async fn a_key_of_one_kind_is_never_taken_for_one_of_another() {
+async fn or_key_distinguishes_equal_values_of_different_kinds() {
     let layer = one_each(Key::header(API_KEY).or(Key::ip()));
-    // Who sends the victim's address as an API key does not use up the victim's bucket.
+    // A client that sends the victim's address as an API key takes no tokens of the victim.
     assert_eq!(
         statuses(
             &layer,
-            [with(&[("x-api-key", "192.0.2.7")]), with(&[]), with(&[])]
+            [
+                request_with(&[("x-api-key", "192.0.2.7")]),
+                request_with(&[]),
+                request_with(&[])
+            ]
         )
         .await,
         [200, 200, 429]
     );
     assert_eq!(
-        statuses(&layer, [with(&[("x-api-key", "192.0.2.7")])]).await,
+        statuses(&layer, [request_with(&[("x-api-key", "192.0.2.7")])]).await,
         [429]
     );
 }
 
 #[tokio::test]
-async fn a_shared_limiter_knows_a_client_by_the_name_its_owner_gives_it() {
+async fn shared_limiter_sees_addresses_as_ip_addr_and_headers_as_str() {
     let (limiter, _) = limiter(Quota::per_hour(1));
     let by_key =
         tollgate::tower::RateLimitLayer::with_limiter(limiter.clone(), Key::header(API_KEY));
     limiter.set_rule("alice", Quota::per_hour(2));
-    let alice = || with(&[("x-api-key", "alice")]);
+    let alice = || request_with(&[("x-api-key", "alice")]);
     assert_eq!(
         statuses(&by_key, [alice(), alice(), alice()]).await,
         [200, 200, 429]
@@ -268,7 +317,7 @@ async fn a_shared_limiter_knows_a_client_by_the_name_its_owner_gives_it() {
     limiter.set_rule(&v6, Quota::per_hour(2));
     for peer in ["192.0.2.7", "[2001:db8::77]"] {
         assert_eq!(
-            statuses(&by_address, [peer, peer, peer].map(from)).await,
+            statuses(&by_address, [peer, peer, peer].map(request_from)).await,
             [200, 200, 429]
         );
     }

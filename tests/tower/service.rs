@@ -1,4 +1,4 @@
-//! When the service behind the layer is called, with what, and what becomes of its readiness.
+//! Calls of the inner service, its readiness, costs, exemptions and asynchronous decisions.
 
 use std::{
     sync::{
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Reached, ask, from, limiter, one_each, statuses};
+use crate::support::{Reached, limiter, one_each, request_from, send, statuses};
 use axum::body::Body;
 use http::{Method, Request, Response};
 use tokio::sync::oneshot;
@@ -20,7 +20,7 @@ use tollgate::{
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimitLayer};
 
 #[tokio::test]
-async fn what_is_refused_never_reaches_the_service() {
+async fn refused_requests_never_reach_the_inner_service() {
     let (reached, layer) = (
         Reached::default(),
         RateLimitLayer::with_limiter(limiter(Quota::per_hour(3)).0, Key::ip()),
@@ -28,7 +28,7 @@ async fn what_is_refused_never_reaches_the_service() {
     for _ in 0..10 {
         layer
             .layer(reached.clone())
-            .oneshot(from("192.0.2.7"))
+            .oneshot(request_from("192.0.2.7"))
             .await
             .unwrap();
     }
@@ -41,10 +41,10 @@ async fn what_is_refused_never_reaches_the_service() {
 }
 
 #[tokio::test]
-async fn tokens_come_back_with_time() {
+async fn tokens_are_refilled_over_time() {
     let (limiter, clock) = limiter(Quota::per_second(2));
     let layer = RateLimitLayer::with_limiter(limiter, Key::ip());
-    let three = || ["192.0.2.7"; 3].map(from);
+    let three = || ["192.0.2.7"; 3].map(request_from);
     assert_eq!(statuses(&layer, three()).await, [200, 200, 429]);
     clock.advance(Duration::from_millis(500));
     assert_eq!(statuses(&layer, three()).await, [200, 429, 429]);
@@ -53,42 +53,47 @@ async fn tokens_come_back_with_time() {
 #[tokio::test]
 async fn clones_and_services_of_a_layer_share_one_limit() {
     let layer = RateLimitLayer::per_ip(Quota::per_hour(2));
-    assert_eq!(statuses(&layer.clone(), [from("192.0.2.7")]).await, [200]);
     assert_eq!(
-        statuses(&layer, ["192.0.2.7"; 2].map(from)).await,
+        statuses(&layer.clone(), [request_from("192.0.2.7")]).await,
+        [200]
+    );
+    assert_eq!(
+        statuses(&layer, ["192.0.2.7"; 2].map(request_from)).await,
         [200, 429]
     );
 }
 
 #[tokio::test]
-async fn a_changed_clone_leaves_the_layer_as_it_was() {
+async fn configuring_a_clone_does_not_change_the_original() {
     let layer = one_each(Key::ip());
-    let free = layer.clone().exempt(|_| true);
+    let unlimited = layer.clone().exempt(|_| true);
     assert_eq!(
-        statuses(&free, ["192.0.2.7"; 3].map(from)).await,
+        statuses(&unlimited, ["192.0.2.7"; 3].map(request_from)).await,
         [200, 200, 200]
     );
     assert_eq!(
-        statuses(&layer, ["192.0.2.7"; 2].map(from)).await,
+        statuses(&layer, ["192.0.2.7"; 2].map(request_from)).await,
         [200, 429]
     );
 }
 
 #[tokio::test]
-async fn the_service_behind_sees_the_decision() {
+async fn inner_service_sees_the_decision() {
     let layer = RateLimitLayer::with_limiter(limiter(Quota::per_hour(3)).0, Key::ip());
     assert_eq!(
-        ask(&layer, from("192.0.2.7")).await.body(),
+        send(&layer, request_from("192.0.2.7")).await.body(),
         "reached, left: Some(2)"
     );
     assert_eq!(
-        ask(&layer.exempt(|_| true), from("192.0.2.7")).await.body(),
+        send(&layer.exempt(|_| true), request_from("192.0.2.7"))
+            .await
+            .body(),
         "reached, left: None"
     );
 }
 
 #[tokio::test]
-async fn a_cost_function_says_how_many_tokens_a_request_takes() {
+async fn cost_function_sets_the_tokens_of_a_request() {
     let layer =
         RateLimitLayer::with_limiter(limiter(Quota::per_hour(10)).0, Key::ip()).cost(|request| {
             match request.method {
@@ -99,26 +104,26 @@ async fn a_cost_function_says_how_many_tokens_a_request_takes() {
             }
         });
     let remaining = async |method: Method| {
-        let mut request = from("192.0.2.7");
+        let mut request = request_from("192.0.2.7");
         *request.method_mut() = method;
-        let answer = ask(&layer, request).await;
+        let response = send(&layer, request).await;
         (
-            answer.status().as_u16(),
-            answer.headers()["x-ratelimit-remaining"]
+            response.status().as_u16(),
+            response.headers()["x-ratelimit-remaining"]
                 .to_str()
                 .unwrap()
                 .to_owned(),
         )
     };
-    let is = |status: u16, left: &str| (status, left.to_owned());
-    assert_eq!(remaining(Method::POST).await, is(200, "7"));
-    assert_eq!(remaining(Method::GET).await, is(200, "6"));
-    assert_eq!(remaining(Method::PUT).await, is(429, "6"));
-    assert_eq!(remaining(Method::OPTIONS).await, is(200, "6"));
+    let result = |status: u16, left: &str| (status, left.to_owned());
+    assert_eq!(remaining(Method::POST).await, result(200, "7"));
+    assert_eq!(remaining(Method::GET).await, result(200, "6"));
+    assert_eq!(remaining(Method::PUT).await, result(429, "6"));
+    assert_eq!(remaining(Method::OPTIONS).await, result(200, "6"));
 }
 
 #[tokio::test]
-async fn what_is_exempt_takes_nothing_needs_no_key_and_gets_no_header() {
+async fn exempt_request_takes_no_tokens_and_needs_no_key_and_gets_no_header() {
     let layer = one_each(Key::ip())
         .exempt(|request| request.uri.path() == "/health")
         .exempt(|r| r.method == Method::HEAD);
@@ -129,39 +134,43 @@ async fn what_is_exempt_takes_nothing_needs_no_key_and_gets_no_header() {
     };
     assert_eq!(statuses(&layer, [health(), health()]).await, [200, 200]);
     assert!(
-        !ask(&layer, health())
+        !send(&layer, health())
             .await
             .headers()
             .contains_key("x-ratelimit-limit")
     );
-    let mut head = from("192.0.2.7");
+    let mut head = request_from("192.0.2.7");
     *head.method_mut() = Method::HEAD;
     assert_eq!(
-        statuses(&layer, [head, from("192.0.2.7"), from("192.0.2.7")]).await,
+        statuses(
+            &layer,
+            [head, request_from("192.0.2.7"), request_from("192.0.2.7")]
+        )
+        .await,
         [200, 200, 429]
     );
 }
 
 #[tokio::test]
-async fn a_refusal_does_not_use_up_readiness() {
-    // There is room for one at a time behind the layer: readiness is a permit that `call` uses up.
-    let busy = ConcurrencyLimitLayer::new(1).layer(Reached::default());
-    let mut service = one_each(Key::ip()).layer(busy);
+async fn refusal_does_not_consume_readiness() {
+    // The inner service takes one request at a time: readiness is a permit that `call` consumes.
+    let single = ConcurrencyLimitLayer::new(1).layer(Reached::default());
+    let mut service = one_each(Key::ip()).layer(single);
     let allowed = service
         .ready()
         .await
         .unwrap()
-        .call(from("192.0.2.7"))
+        .call(request_from("192.0.2.7"))
         .await
         .unwrap();
     assert_eq!(allowed.status(), 200);
-    // Were the permit of a refused request lost, the second ready() would wait for ever.
+    // If a refused request lost the permit, the second ready() would wait forever.
     for _ in 0..3 {
         let refused = service
             .ready()
             .await
             .unwrap()
-            .call(from("192.0.2.7"))
+            .call(request_from("192.0.2.7"))
             .await
             .unwrap();
         assert_eq!(refused.status(), 429);
@@ -171,7 +180,7 @@ async fn a_refusal_does_not_use_up_readiness() {
             .ready()
             .await
             .unwrap()
-            .call(from("192.0.2.8"))
+            .call(request_from("192.0.2.8"))
             .await
             .unwrap()
             .status(),
@@ -179,24 +188,24 @@ async fn a_refusal_does_not_use_up_readiness() {
     );
 }
 
-/// Counts how often it was polled ready; only the very instance that was may be called.
+/// Service that only the instance that was polled ready may be called on. It counts its clones.
 #[derive(Default)]
-struct Strict {
+struct RequiresReady {
     ready: bool,
     clones: Arc<AtomicUsize>,
 }
 
-impl Clone for Strict {
-    fn clone(&self) -> Strict {
+impl Clone for RequiresReady {
+    fn clone(&self) -> RequiresReady {
         self.clones.fetch_add(1, Ordering::SeqCst);
-        Strict {
+        RequiresReady {
             ready: false,
             clones: Arc::clone(&self.clones),
         }
     }
 }
 
-impl Service<Request<Body>> for Strict {
+impl Service<Request<Body>> for RequiresReady {
     type Response = Response<Body>;
     type Error = &'static str;
     type Future = std::future::Ready<Result<Response<Body>, &'static str>>;
@@ -214,17 +223,17 @@ impl Service<Request<Body>> for Strict {
 }
 
 #[tokio::test]
-async fn the_instance_that_is_ready_is_the_one_that_is_called() {
-    let strict = Strict::default();
-    let clones = Arc::clone(&strict.clones);
-    let mut at_once = RateLimitLayer::per_ip(Quota::per_hour(10)).layer(strict);
+async fn instance_that_was_polled_ready_is_called() {
+    let service = RequiresReady::default();
+    let clones = Arc::clone(&service.clones);
+    let mut synchronous = RateLimitLayer::per_ip(Quota::per_hour(10)).layer(service);
     for _ in 0..3 {
         assert_eq!(
-            at_once
+            synchronous
                 .ready()
                 .await
                 .unwrap()
-                .call(from("192.0.2.7"))
+                .call(request_from("192.0.2.7"))
                 .await
                 .unwrap_err(),
             "the service's own error"
@@ -233,17 +242,17 @@ async fn the_instance_that_is_ready_is_the_one_that_is_called() {
     assert_eq!(clones.load(Ordering::SeqCst), 0);
 
     let (limiter, _) = limiter(Quota::per_hour(10));
-    let deciding = RateLimitLayer::from_fn(Key::ip(), move |key, cost| {
+    let asynchronous_layer = RateLimitLayer::from_fn(Key::ip(), move |key, cost| {
         std::future::ready(limiter.try_acquire(&key, cost))
     });
-    let mut later = deciding.layer(Strict::default());
+    let mut asynchronous = asynchronous_layer.layer(RequiresReady::default());
     for _ in 0..3 {
         assert_eq!(
-            later
+            asynchronous
                 .ready()
                 .await
                 .unwrap()
-                .call(from("192.0.2.7"))
+                .call(request_from("192.0.2.7"))
                 .await
                 .unwrap_err(),
             "the service's own error"
@@ -252,19 +261,19 @@ async fn the_instance_that_is_ready_is_the_one_that_is_called() {
 }
 
 #[tokio::test]
-async fn what_is_decided_later_waits_and_then_passes_or_not() {
+async fn request_waits_for_an_asynchronous_decision() {
     let (limiter, _) = limiter(Quota::per_hour(1));
-    let gates = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let permits = Arc::new(std::sync::Mutex::new(Vec::new()));
     let keys = Arc::new(std::sync::Mutex::new(Vec::new()));
     let layer = RateLimitLayer::from_fn(Key::ip(), {
-        let (gates, keys) = (Arc::clone(&gates), Arc::clone(&keys));
+        let (permits, keys) = (Arc::clone(&permits), Arc::clone(&keys));
         move |key, cost| {
-            let (open, opened) = oneshot::channel::<()>();
-            gates.lock().unwrap().push(open);
+            let (permit, permitted) = oneshot::channel::<()>();
+            permits.lock().unwrap().push(permit);
             keys.lock().unwrap().push((key.clone(), cost));
             let limiter = Arc::clone(&limiter);
             async move {
-                opened.await.unwrap();
+                permitted.await.unwrap();
                 limiter.try_acquire(&key, cost)
             }
         }
@@ -272,16 +281,23 @@ async fn what_is_decided_later_waits_and_then_passes_or_not() {
     .cost(|_| 1);
     let reached = Reached::default();
     for (status, count) in [(200, 1), (429, 1)] {
-        let answer = tokio::spawn(layer.layer(reached.clone()).oneshot(from("[2001:db8::7]")));
-        while gates.lock().unwrap().is_empty() {
+        let response = tokio::spawn(
+            layer
+                .layer(reached.clone())
+                .oneshot(request_from("[2001:db8::7]")),
+        );
+        while permits.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
-        let open = gates.lock().unwrap().pop().unwrap();
-        assert!(!answer.is_finished());
-        open.send(()).unwrap();
-        let answer = answer.await.unwrap().unwrap();
-        assert_eq!((answer.status().as_u16(), reached.count()), (status, count));
-        assert_eq!(answer.headers()["x-ratelimit-remaining"], "0");
+        let permit = permits.lock().unwrap().pop().unwrap();
+        assert!(!response.is_finished());
+        permit.send(()).unwrap();
+        let response = response.await.unwrap().unwrap();
+        assert_eq!(
+            (response.status().as_u16(), reached.count()),
+            (status, count)
+        );
+        assert_eq!(response.headers()["x-ratelimit-remaining"], "0");
     }
     assert_eq!(
         *keys.lock().unwrap(),
@@ -290,18 +306,22 @@ async fn what_is_decided_later_waits_and_then_passes_or_not() {
 }
 
 #[tokio::test]
-async fn who_leaves_while_it_is_decided_reaches_nobody() {
+async fn request_dropped_before_the_decision_is_not_called() {
     let reached = Reached::default();
     let layer = RateLimitLayer::from_fn(Key::ip(), |_, _| std::future::pending());
     let mut service = layer.layer(reached.clone());
-    let answer = service.ready().await.unwrap().call(from("192.0.2.7"));
-    let waited = tokio::time::timeout(Duration::from_millis(1), answer).await;
+    let response = service
+        .ready()
+        .await
+        .unwrap()
+        .call(request_from("192.0.2.7"));
+    let waited = tokio::time::timeout(Duration::from_millis(1), response).await;
     assert!(waited.is_err());
     assert_eq!(reached.count(), 0);
 }
 
 #[test]
-fn debug_tells_what_the_layer_does() {
+fn debug_shows_key_quota_and_prefix() {
     let layer = one_each(Key::ip().and(Key::path()));
     let text = format!("{layer:?}");
     assert!(

@@ -1,5 +1,4 @@
-//! What the layer's tests share: a service that counts who reaches it, and a limiter on a clock
-//! that stands still.
+//! Shared test code: a service that counts its calls, and a limiter with a manual clock.
 
 use std::{
     convert::Infallible,
@@ -20,7 +19,7 @@ use tollgate::{
 };
 use tower::{Layer, Service, ServiceExt};
 
-/// Answers "reached", with what is left as the layer told it.
+/// Counts its calls. Responds with "reached" and the remaining tokens from the layer's extension.
 #[derive(Clone, Default)]
 pub struct Reached(pub Arc<AtomicUsize>);
 
@@ -51,7 +50,7 @@ impl Service<Request<Body>> for Reached {
     }
 }
 
-/// A limiter whose time the test moves.
+/// Limiter with a clock that the test advances.
 pub fn limiter(quota: Quota) -> (Arc<KeyedLimiter>, ManualClock) {
     let clock = ManualClock::new();
     (
@@ -66,47 +65,48 @@ pub fn limiter(quota: Quota) -> (Arc<KeyedLimiter>, ManualClock) {
     )
 }
 
-/// A layer that allows one request a key, for ever.
+/// Layer that allows one request per key, since its clock stands still.
 pub fn one_each(key: Key) -> RateLimitLayer {
     RateLimitLayer::with_limiter(limiter(Quota::per_hour(1)).0, key)
 }
 
-/// A GET from this peer.
-pub fn from(peer: &str) -> Request<Body> {
+/// GET request from this peer.
+pub fn request_from(peer: &str) -> Request<Body> {
     let mut request = Request::new(Body::empty());
     let peer: SocketAddr = format!("{peer}:4711").parse().unwrap();
     request.extensions_mut().insert(PeerAddr(peer));
     request
 }
 
-/// A GET from one peer, with these headers.
-pub fn with(headers: &[(&'static str, &str)]) -> Request<Body> {
-    let mut request = from("192.0.2.7");
+/// GET request from 192.0.2.7 with these headers.
+pub fn request_with(headers: &[(&'static str, &str)]) -> Request<Body> {
+    let mut request = request_from("192.0.2.7");
     for (name, value) in headers {
         request.headers_mut().append(*name, value.parse().unwrap());
     }
     request
 }
 
-pub async fn ask(layer: &RateLimitLayer, request: Request<Body>) -> Response<String> {
-    let answer = layer
+/// Sends a request through the layer to a [`Reached`] service.
+pub async fn send(layer: &RateLimitLayer, request: Request<Body>) -> Response<String> {
+    let response = layer
         .layer(Reached::default())
         .oneshot(request)
         .await
         .unwrap();
-    let (head, body) = answer.into_parts();
+    let (head, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     Response::from_parts(head, String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-/// The status of the answer to each request, in order.
+/// Response status of each request, in order.
 pub async fn statuses(
     layer: &RateLimitLayer,
     requests: impl IntoIterator<Item = Request<Body>>,
 ) -> Vec<u16> {
     let mut statuses = Vec::new();
     for request in requests {
-        statuses.push(ask(layer, request).await.status().as_u16());
+        statuses.push(send(layer, request).await.status().as_u16());
     }
     statuses
 }

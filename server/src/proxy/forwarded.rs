@@ -86,7 +86,7 @@ impl<'a> ForwardedHeaders<'a> {
 
     /// Appends the hop to the chain of a trusted peer; starts a new chain for an untrusted one.
     fn continue_chain(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
-        remove_forwarding_headers(headers, self.trusted.believes(self.hop.peer, headers));
+        remove_forwarding_headers(headers, self.trusted.trusts_headers(self.hop.peer, headers));
         let (x_forwarded_for, forwarded) = (
             joined(headers, &X_FORWARDED_FOR),
             joined(headers, &FORWARDED),

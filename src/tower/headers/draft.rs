@@ -1,4 +1,4 @@
-//! The fields of draft-ietf-httpapi-ratelimit-headers-11: structured fields (RFC 9651), lists of
+//! Fields of draft-ietf-httpapi-ratelimit-headers-11: structured fields (RFC 9651), each a list of
 //! one policy.
 
 use http::{
@@ -7,16 +7,17 @@ use http::{
 };
 use sfv::{KeyRef, ListSerializer, StringRef, key_ref, string_ref};
 
-use crate::{
-    Decision,
-    tower::{refusal::POLICY_NAME, seconds::whole},
-};
+use super::decimal::whole_seconds;
+use crate::Decision;
+
+/// Name of the only policy, in the fields and in problem details. It needs no escaping in either.
+pub(crate) const POLICY_NAME: &str = "default";
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) static NAMES: [HeaderName; 2] = [POLICY, LIMIT];
 
-/// Adds them, but for those that are there already.
+/// Adds the fields that `headers` does not contain yet.
 pub(super) fn add(decision: &Decision, retry_after: Option<u64>, headers: &mut HeaderMap) {
     headers.entry(POLICY).or_insert_with(|| policy(decision));
     headers
@@ -26,15 +27,16 @@ pub(super) fn add(decision: &Decision, retry_after: Option<u64>, headers: &mut H
 
 /// `"default";q=100;w=60`
 fn policy(decision: &Decision) -> HeaderValue {
-    let window = seconds(whole(decision.window()));
+    let window = saturating_seconds(whole_seconds(decision.window()));
     field([(key_ref("q"), decision.limit()), (key_ref("w"), window)])
 }
 
 /// `"default";r=50;t=30`
 ///
-/// The draft wants `Retry-After` to name no moment before `t`, so of a refusal they are the same.
+/// The draft requires that `Retry-After` is not earlier than `t`, so both are equal in a refusal.
 fn limit(decision: &Decision, retry_after: Option<u64>) -> HeaderValue {
-    let time = seconds(retry_after.unwrap_or_else(|| whole(decision.reset_after())));
+    let seconds = retry_after.unwrap_or_else(|| whole_seconds(decision.reset_after()));
+    let time = saturating_seconds(seconds);
     field([(key_ref("r"), decision.remaining()), (key_ref("t"), time)])
 }
 
@@ -46,11 +48,11 @@ fn field(parameters: [(&'static KeyRef, u32); 2]) -> HeaderValue {
         item = item.parameter(key, value);
     }
     let text = list.finish().unwrap_or_default();
-    // What a structured field is written with is visible ASCII.
+    // A serialized structured field is visible ASCII.
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// More than a century is as good as forever.
-fn seconds(seconds: u64) -> u32 {
+/// Saturates at `u32::MAX` seconds, which is more than a century.
+fn saturating_seconds(seconds: u64) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }

@@ -1,51 +1,57 @@
-//! What a client accepts (RFC 9110, section 12.5.1).
+//! Content negotiation by the `Accept` header (RFC 9110, section 12.5.1).
 
 use http::{HeaderMap, header::ACCEPT};
 
-/// The weight of what is accepted without reserve, in thousandths.
-const FULL: u16 = 1000;
+/// Weight of a media range without a `q` parameter, in thousandths.
+const DEFAULT_WEIGHT: u16 = 1000;
 
-/// Whether a client takes `one`, and as gladly as `other`.
-pub(super) fn prefers(request: &HeaderMap, one: &str, other: &str) -> bool {
+/// Returns whether the client accepts `media_type` with at least the weight of `alternative`.
+pub(super) fn prefers(request: &HeaderMap, media_type: &str, alternative: &str) -> bool {
     if !request.contains_key(ACCEPT) {
         return true;
     }
-    let weight = weight(request, one);
-    weight > 0 && weight >= self::weight(request, other)
+    let preferred = weight(request, media_type);
+    preferred > 0 && preferred >= weight(request, alternative)
 }
 
-/// What the most specific range that covers this type weighs; 0 when there is none.
+/// Weight of the most specific media range that matches `media_type`, or 0 without a match.
 fn weight(request: &HeaderMap, media_type: &str) -> u16 {
     let ranges = request
         .get_all(ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|line| line.split(','));
-    let covering = ranges.filter_map(|range| {
+    let matching = ranges.filter_map(|range| {
         let mut parts = range.split(';').map(str::trim);
         let specificity = specificity(parts.next()?, media_type)?;
-        Some((specificity, parts.find_map(quality).unwrap_or(FULL)))
+        Some((
+            specificity,
+            parts.find_map(quality).unwrap_or(DEFAULT_WEIGHT),
+        ))
     });
-    covering
+    matching
         .max_by_key(|(specificity, _)| *specificity)
         .map_or(0, |(_, weight)| weight)
 }
 
+/// Specificity of a media range that matches `media_type`: 0 for `*/*`, 1 for `type/*`, 2 for an
+/// exact match. `None` when the range does not match.
 fn specificity(range: &str, media_type: &str) -> Option<u8> {
-    let kind = |text: &str| text.split('/').next().map(str::to_ascii_lowercase);
+    let main_type = |text: &str| text.split('/').next().map(str::to_ascii_lowercase);
     match range {
         "*/*" => Some(0),
         range if range.eq_ignore_ascii_case(media_type) => Some(2),
-        range if range.ends_with("/*") && kind(range) == kind(media_type) => Some(1),
+        range if range.ends_with("/*") && main_type(range) == main_type(media_type) => Some(1),
         _ => None,
     }
 }
 
-/// The value of a `q`. One that is no number accepts nothing.
+/// Weight of a `q` parameter, or `None` for another parameter. A malformed value weighs 0.
 fn quality(parameter: &str) -> Option<u16> {
     let (name, value) = parameter.split_once('=')?;
-    let weight =
-        || Some((value.trim().parse::<f32>().ok()?.clamp(0.0, 1.0) * f32::from(FULL)) as u16);
+    let weight = || {
+        Some((value.trim().parse::<f32>().ok()?.clamp(0.0, 1.0) * f32::from(DEFAULT_WEIGHT)) as u16)
+    };
     name.trim()
         .eq_ignore_ascii_case("q")
         .then(|| weight().unwrap_or(0))
@@ -56,8 +62,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_for_those_who_take_it_as_gladly_as_json() {
-        for (accept, wanted) in [
+    fn problem_json_is_preferred_when_weighted_at_least_as_json() {
+        for (accept, expected) in [
             (None, true),
             (Some("*/*"), true),
             (Some("application/problem+json"), true),
@@ -77,7 +83,7 @@ mod tests {
                 HeaderMap::from_iter(accept.map(|accept| (ACCEPT, accept.parse().unwrap())));
             assert_eq!(
                 prefers(&headers, "application/problem+json", "application/json"),
-                wanted,
+                expected,
                 "{accept:?}"
             );
         }

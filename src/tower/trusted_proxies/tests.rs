@@ -1,4 +1,4 @@
-//! Who a client is taken for, and what forged headers cannot do.
+//! Client address of requests with valid, malformed and forged forwarding headers.
 
 use std::net::IpAddr;
 
@@ -16,8 +16,8 @@ fn proxies() -> TrustedProxies {
         .collect()
 }
 
-/// The client that a request from this peer is taken for.
-fn seen_from(peer: &str, lines: &[(&'static str, &str)]) -> String {
+/// Client address of a request that `peer` sent with these header lines.
+fn client_from(peer: &str, lines: &[(&'static str, &str)]) -> String {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
@@ -27,25 +27,26 @@ fn seen_from(peer: &str, lines: &[(&'static str, &str)]) -> String {
         .to_string()
 }
 
-fn seen(lines: &[(&'static str, &str)]) -> String {
-    seen_from(PROXY, lines)
+/// Client address of a request that the trusted proxy sent.
+fn client(lines: &[(&'static str, &str)]) -> String {
+    client_from(PROXY, lines)
 }
 
 #[test]
-fn who_is_not_trusted_speaks_for_nobody() {
+fn headers_of_an_untrusted_peer_are_ignored() {
     let lines = [
         ("x-forwarded-for", "192.0.2.1"),
         ("forwarded", "for=192.0.2.1"),
     ];
-    assert_eq!(seen_from("203.0.113.5", &lines), "203.0.113.5");
-    assert_eq!(seen_from("2001:db8::1", &lines), "2001:db8::1");
-    assert_eq!(seen_from("::ffff:203.0.113.5", &lines), "203.0.113.5");
-    assert_eq!(seen_from("::ffff:10.0.0.1", &lines), "192.0.2.1");
+    assert_eq!(client_from("203.0.113.5", &lines), "203.0.113.5");
+    assert_eq!(client_from("2001:db8::1", &lines), "2001:db8::1");
+    assert_eq!(client_from("::ffff:203.0.113.5", &lines), "203.0.113.5");
+    assert_eq!(client_from("::ffff:10.0.0.1", &lines), "192.0.2.1");
 }
 
 #[test]
-fn the_rightmost_foreign_address_is_the_client() {
-    for (value, client) in [
+fn rightmost_untrusted_address_is_the_client() {
+    for (value, expected) in [
         ("192.0.2.1", "192.0.2.1"),
         ("198.51.100.9, 192.0.2.1", "192.0.2.1"),
         ("198.51.100.9, 192.0.2.1,10.1.1.1", "192.0.2.1"),
@@ -61,17 +62,17 @@ fn the_rightmost_foreign_address_is_the_client() {
         ("192.0.2.1 10.0.0.7", PROXY),
         ("", PROXY),
     ] {
-        assert_eq!(seen(&[("x-forwarded-for", value)]), client, "{value}");
+        assert_eq!(client(&[("x-forwarded-for", value)]), expected, "{value}");
     }
     assert_eq!(
-        seen(&[
+        client(&[
             ("x-forwarded-for", "192.0.2.1"),
             ("x-forwarded-for", "10.0.0.2")
         ]),
         "192.0.2.1"
     );
     assert_eq!(
-        seen(&[
+        client(&[
             ("x-forwarded-for", "198.51.100.9"),
             ("x-forwarded-for", "192.0.2.1")
         ]),
@@ -80,8 +81,8 @@ fn the_rightmost_foreign_address_is_the_client() {
 }
 
 #[test]
-fn forwarded_is_read_with_quotes_ports_and_other_pairs() {
-    for (value, client) in [
+fn forwarded_is_parsed_with_quotes_ports_and_other_parameters() {
+    for (value, expected) in [
         ("for=192.0.2.1", "192.0.2.1"),
         ("FOR=192.0.2.1;proto=http; by=203.0.113.43", "192.0.2.1"),
         ("for=\"[2001:db8:cafe::17]:4711\"", "2001:db8:cafe::17"),
@@ -101,12 +102,12 @@ fn forwarded_is_read_with_quotes_ports_and_other_pairs() {
         ("for=", PROXY),
         (";;;===,,,", PROXY),
     ] {
-        assert_eq!(seen(&[("forwarded", value)]), client, "{value}");
+        assert_eq!(client(&[("forwarded", value)]), expected, "{value}");
     }
 }
 
 #[test]
-fn a_quote_that_the_client_opened_does_not_swallow_what_the_proxy_said() {
+fn open_quote_of_the_client_does_not_swallow_the_element_of_the_proxy() {
     for forged in [
         "for=\"198.51.100.9",
         "for=198.51.100.9;host=\"",
@@ -116,22 +117,22 @@ fn a_quote_that_the_client_opened_does_not_swallow_what_the_proxy_said() {
         "for=\"\\\\\"",
     ] {
         let value = format!("{forged}, for=192.0.2.1");
-        assert_eq!(seen(&[("forwarded", &value)]), "192.0.2.1", "{value}");
+        assert_eq!(client(&[("forwarded", &value)]), "192.0.2.1", "{value}");
         let value = format!("{forged}, for=\"192.0.2.1:99\";host=\"example\"");
-        assert_eq!(seen(&[("forwarded", &value)]), "192.0.2.1", "{value}");
+        assert_eq!(client(&[("forwarded", &value)]), "192.0.2.1", "{value}");
     }
 }
 
 #[test]
-fn two_headers_that_disagree_name_nobody() {
+fn headers_that_disagree_are_ignored() {
     let x = ("x-forwarded-for", "192.0.2.1");
     assert_eq!(
-        seen(&[x, ("forwarded", "for=192.0.2.1;proto=http")]),
+        client(&[x, ("forwarded", "for=192.0.2.1;proto=http")]),
         "192.0.2.1"
     );
-    assert_eq!(seen(&[x, ("forwarded", "for=198.51.100.9")]), PROXY);
+    assert_eq!(client(&[x, ("forwarded", "for=198.51.100.9")]), PROXY);
     assert_eq!(
-        seen(&[
+        client(&[
             ("x-forwarded-for", "198.51.100.9"),
             ("forwarded", "for=192.0.2.1")
         ]),
@@ -142,22 +143,26 @@ fn two_headers_that_disagree_name_nobody() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the client writes, on a line of its own or in front, what the proxy appends is what
-    /// counts.
+    /// The element that the proxy appends counts, for any text of the client in front of it or on a
+    /// line of its own.
     #[test]
-    fn nothing_to_the_left_changes_the_client(
+    fn elements_to_the_left_do_not_change_the_client(
         forged in r#"[ -~&&[^,]]{0,20}|(for|by|host)="?[\[\]0-9a-f:.",;\\=]{0,40}|[ -~]{0,60}"#,
         quoted in any::<bool>(),
     ) {
         let x = format!("{forged},192.0.2.1");
-        prop_assert_eq!(seen(&[("x-forwarded-for", &x)]), "192.0.2.1");
-        let forwarded = if quoted { format!("{forged}, for=\"192.0.2.1:80\"") } else { format!("{forged},for=192.0.2.1;proto=http") };
-        prop_assert_eq!(seen(&[("forwarded", &forwarded)]), "192.0.2.1");
-        prop_assert_eq!(seen(&[("forwarded", &forged), ("forwarded", "for=192.0.2.1")]), "192.0.2.1");
+        prop_assert_eq!(client(&[("x-forwarded-for", &x)]), "192.0.2.1");
+        let forwarded = if quoted {
+            format!("{forged}, for=\"192.0.2.1:80\"")
+        } else {
+            format!("{forged},for=192.0.2.1;proto=http")
+        };
+        prop_assert_eq!(client(&[("forwarded", &forwarded)]), "192.0.2.1");
+        prop_assert_eq!(client(&[("forwarded", &forged), ("forwarded", "for=192.0.2.1")]), "192.0.2.1");
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+    fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
         if let Ok(value) = HeaderValue::from_bytes(&bytes) {
             for name in ["x-forwarded-for", "forwarded"] {
                 let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.clone())]);
