@@ -41,6 +41,12 @@ pub struct Launch {
     listen: Option<String>,
 }
 
+impl Default for Launch {
+    fn default() -> Launch {
+        Launch::new()
+    }
+}
+
 impl Launch {
     /// Creates a launch on a free port of 127.0.0.1, without the settings in this process's
     /// environment.
