@@ -28,8 +28,8 @@ fn resolving_a_charge_does_not_process_the_head_again() {
     let outcome = block_on(pipeline::resolve(&server.app, &other, &caller, charge));
     let headers = outcome.response.headers();
     assert_eq!(outcome.response.status(), StatusCode::NOT_FOUND);
-    assert_eq!(headers["x-ratelimit-limit"], "3");
-    assert_eq!(headers["x-ratelimit-remaining"], "2");
+    assert_eq!(headers["x-ratelimit-limit"], "100");
+    assert_eq!(headers["x-ratelimit-remaining"], "99");
     let remaining = |path: &str, key: &str| {
         let request = Request::get(path).header("x-api-key", key);
         server.send(request, "").remaining()
