@@ -25,8 +25,8 @@ use crate::{
     values::Check,
 };
 
-/// State of the server under one configuration. A reload replaces it; limiters, upstream connections
-/// and counters are carried over.
+/// State of the server under one configuration. A reload replaces it; limiters, upstream
+/// connections and counters are carried over.
 pub(crate) struct App {
     pub(crate) clients: ClientIdentifier,
     /// `None`: the server responds to allowed requests itself.

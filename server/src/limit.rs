@@ -171,8 +171,8 @@ impl Limiter {
         }
     }
 
-    /// Applies the rules of the configuration at start. In Redis, existing rules take precedence: an
-    /// administrator may have set them.
+    /// Applies the rules of the configuration at start. In Redis, existing rules take precedence:
+    /// an administrator may have set them.
     pub(crate) async fn apply_initial_rules(
         &self,
         rules: Vec<(ClientId<'_>, Quota)>,
@@ -206,8 +206,9 @@ impl Limiter {
 
     /// Applies the differences between the old and the new configuration at a reload.
     ///
-    /// Values that are equal in both are kept, also when an administrator has changed them since, and
-    /// so are the buckets. In Redis, the default quota is kept, because other instances share it.
+    /// Values that are equal in both are kept, also when an administrator has changed them since,
+    /// and so are the buckets. In Redis, the default quota is kept, because other instances share
+    /// it.
     pub(crate) async fn apply_changes(
         &self,
         old: ConfiguredLimits<'_>,
@@ -353,8 +354,8 @@ impl fmt::Display for UpdateError {
 }
 
 impl LimitDecision {
-    /// Returns the fallback policy (`local`, `open` or `closed`) that made the decision because Redis
-    /// was unavailable.
+    /// Returns the fallback policy (`local`, `open` or `closed`) that made the decision because
+    /// Redis was unavailable.
     #[inline]
     pub(crate) fn fallback(&self) -> Option<&'static str> {
         self.shared?.source().without_redis()

@@ -82,8 +82,8 @@ pub(crate) async fn resolve<B: Body>(
 
 /// Reads the body and completes the response.
 ///
-/// A body without a handler is read as well, so that the connection can be reused, unless the client
-/// expects a `100 Continue` that it does not get.
+/// A body without a handler is read as well, so that the connection can be reused, unless the
+/// client expects a `100 Continue` that it does not get.
 pub(crate) async fn finish<B: Body + Unpin>(
     app: &App,
     outcome: Outcome,
@@ -114,8 +114,10 @@ pub(crate) async fn finish<B: Body + Unpin>(
 }
 
 /// Determines the charge of a request. An error is the outcome of a request that is not charged.
-// The outcome is returned by value on the hot path. Boxing it would allocate.
-#[allow(clippy::result_large_err)]
+#[allow(
+    clippy::result_large_err,
+    reason = "boxing would allocate on the hot path"
+)]
 #[inline]
 fn charge<'a, B: Body>(
     app: &'a App,
@@ -166,8 +168,8 @@ fn charge<'a, B: Body>(
 fn gateway_endpoint(gateway: &Gateway, method: &Method, path: &str) -> Endpoint {
     match *method {
         _ if endpoint::is_reserved(path) => Endpoint::of(method, path),
-        // CONNECT would open a tunnel to a target of the client's choice, and TRACE would echo headers
-        // that the client must not see.
+        // CONNECT would open a tunnel to a target of the client's choice, and TRACE would echo
+        // headers that the client must not see.
         Method::CONNECT | Method::TRACE => Endpoint::NotFound,
         _ => gateway
             .select(path)
@@ -200,7 +202,10 @@ fn next_step(endpoint: Endpoint, path: &str) -> NextStep {
 }
 
 /// Determines client and price of a request to a limited endpoint.
-#[allow(clippy::result_large_err)]
+#[allow(
+    clippy::result_large_err,
+    reason = "boxing would allocate on the hot path"
+)]
 #[inline]
 fn client_charge<'a, B: Body>(
     app: &'a App,
@@ -243,7 +248,10 @@ fn client_charge<'a, B: Body>(
 
 /// Returns the price of a request to `/auth`: that of the original request if a trusted proxy sent
 /// it.
-#[allow(clippy::result_large_err)]
+#[allow(
+    clippy::result_large_err,
+    reason = "boxing would allocate on the hot path"
+)]
 fn auth_price<'a>(
     app: &'a App,
     method: &Method,

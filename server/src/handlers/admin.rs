@@ -46,8 +46,8 @@ pub(super) async fn update_config(app: &App, body: &[u8]) -> Response {
             let config = config.with_routes(app.route_limits.quotas());
             response::value(StatusCode::OK, &config)
         }
-        // Only the capacity can be out of range here: an interval quota must not refill more than 10⁹
-        // tokens per second.
+        // Only the capacity can be out of range here: an interval quota must not refill more than
+        // 10⁹ tokens per second.
         Err(error) => update_error("capacity", &error),
     }
 }

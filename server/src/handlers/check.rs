@@ -1,7 +1,7 @@
 //! Handler of `POST /check`: other services request decisions and act on them themselves.
 //!
-//! An item names a key and a cost. A list of items gets a list of decisions, made in order, so that a
-//! key that occurs twice is charged twice. The whole list is validated before the first decision.
+//! An item names a key and a cost. A list of items gets a list of decisions, made in order, so that
+//! a key that occurs twice is charged twice. The whole list is validated before the first decision.
 
 use std::time::Duration;
 

@@ -44,8 +44,8 @@ impl<'a> Charge<'a> {
         })
     }
 
-    /// Decides without waiting. Returns `None` when the decision needs Redis or several buckets: then
-    /// see [`Charge::into_pending`].
+    /// Decides without waiting. Returns `None` when the decision needs Redis or several buckets:
+    /// then see [`Charge::into_pending`].
     #[inline]
     pub(crate) fn try_acquire(
         &self,
@@ -105,8 +105,8 @@ impl PendingCharge {
 
     /// Decides, waiting for Redis if necessary.
     ///
-    /// With several buckets, the result is the decision of the first one, or else of the bucket that
-    /// refused; then the tokens taken from the others are refunded.
+    /// With several buckets, the result is the decision of the first one, or else of the bucket
+    /// that refused; then the tokens taken from the others are refunded.
     pub(crate) async fn acquire(&self, default: &Limiter, metrics: &Metrics) -> LimitDecision {
         let first = self.take(&self.fee, default, metrics).await;
         if first.decision.is_refused() || self.more.is_empty() {

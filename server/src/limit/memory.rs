@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{config::MAX_RULES, request::client_id::ClientId};
 
-/// Limiter in memory. Decisions take no lock. Updates and reads of the configuration take the lock on
-/// the rules, so that names and limiter always agree.
+/// Limiter in memory. Decisions take no lock. Updates and reads of the configuration take the lock
+/// on the rules, so that names and limiter always agree.
 pub(crate) struct MemoryLimiter {
     limiter: KeyedLimiter,
     /// By client name.
@@ -116,7 +116,8 @@ impl MemoryLimiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Quota>> {
-        // No holder of the lock can panic between two changes of the map, so a poisoned lock is usable.
+        // No holder of the lock can panic between two changes of the map, so a poisoned lock is
+        // usable.
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

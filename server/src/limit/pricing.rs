@@ -60,8 +60,8 @@ impl Pricing {
         }
     }
 
-    /// Returns the price of an original request behind `/auth`, where `method` and `path` are those of
-    /// the request to `/auth` itself and stand in for missing headers.
+    /// Returns the price of an original request behind `/auth`, where `method` and `path` are those
+    /// of the request to `/auth` itself and stand in for missing headers.
     pub(crate) fn original_price(
         &self,
         method: &Method,

@@ -1,5 +1,5 @@
-//! Limits of routes: each route with a quota of its own has a separate limiter, with a table in memory
-//! or a key prefix in Redis.
+//! Limits of routes: each route with a quota of its own has a separate limiter, with a table in
+//! memory or a key prefix in Redis.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,8 +10,8 @@ use super::{Limiter, QuotaView};
 use crate::config::{Own, Redis, Settings};
 
 /// Default number of clients of a route, unless the server's own `max_clients` is lower. With many
-/// routes, tables as large as the default limiter's would need much memory, and `GET /metrics` visits
-/// every slot of each.
+/// routes, tables as large as the default limiter's would need much memory, and `GET /metrics`
+/// visits every slot of each.
 const DEFAULT_MAX_CLIENTS: usize = 100_000;
 
 /// Limiters of routes, by label.
@@ -26,8 +26,8 @@ struct RouteLimit {
 }
 
 impl RouteLimits {
-    /// Creates the limiters of the settings. Limiters from `before` whose settings are unchanged are
-    /// kept with their buckets.
+    /// Creates the limiters of the settings. Limiters from `before` whose settings are unchanged
+    /// are kept with their buckets.
     pub(crate) async fn new(
         settings: &Settings,
         before: &RouteLimits,

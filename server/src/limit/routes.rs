@@ -4,7 +4,8 @@
 //! path takes precedence over a covering one, and a longer covering path over a shorter one. A path
 //! with several readings is charged for each of them, so that a client cannot bypass a limit by a
 //! spelling that this server and an upstream read differently. Only a path that is spelled exactly
-//! like the route is charged by that route alone, and only then an exemption of a single path applies.
+//! like the route is charged by that route alone, and only then an exemption of a single path
+//! applies.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -114,8 +115,8 @@ impl Routes {
         find_method(method, self.exact.get(path)?)
     }
 
-    /// Finds the covering route. A prefix ends at a segment: `/api` covers `/api` and `/api/data`, not
-    /// `/apis`.
+    /// Finds the covering route. A prefix ends at a segment: `/api` covers `/api` and `/api/data`,
+    /// not `/apis`.
     fn covering(&self, method: &Method, path: &str) -> Option<&Route> {
         let is_covered = |prefix: &str| {
             path.strip_prefix(prefix)

@@ -1,7 +1,7 @@
 //! Access control of the admin API and other guarded endpoints.
 //!
-//! With tokens, a request must carry one of them. Without tokens, only a loopback peer that sent the
-//! request directly has access. Web pages in a browser on this machine connect from loopback as
+//! With tokens, a request must carry one of them. Without tokens, only a loopback peer that sent
+//! the request directly has access. Web pages in a browser on this machine connect from loopback as
 //! well, so signs of a browser deny access too: an `Origin` header, or a `Host` that is neither an
 //! IP address nor localhost (DNS rebinding).
 

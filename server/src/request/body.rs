@@ -23,8 +23,8 @@ pub(crate) enum BodyError {
 impl BodyError {
     /// Replaces status and body of a response that required the body, and keeps its headers.
     ///
-    /// A response that already refuses the request stays unchanged. 404 is replaced as well, because
-    /// it is the regular response of an unknown endpoint.
+    /// A response that already refuses the request stays unchanged. 404 is replaced as well,
+    /// because it is the regular response of an unknown endpoint.
     pub(crate) fn apply(self, mut response: Response) -> Response {
         if response.status().is_client_error() && response.status() != StatusCode::NOT_FOUND {
             return response;

@@ -1,8 +1,9 @@
-//! Original requests behind `/auth`: nginx, Traefik and Caddy send their method and path in headers.
+//! Original requests behind `/auth`: nginx, Traefik and Caddy send their method and path in
+//! headers.
 //!
-//! The headers count only from a trusted peer. A proxy sets one of two header names and may pass the
-//! other one through as the client sent it. When both are present, the higher cost counts, so that a
-//! client cannot lower the cost of its request, and different limits are charged both.
+//! The headers count only from a trusted peer. A proxy sets one of two header names and may pass
+//! the other one through as the client sent it. When both are present, the higher cost counts, so
+//! that a client cannot lower the cost of its request, and different limits are charged both.
 
 use std::{borrow::Cow, net::IpAddr, sync::Once};
 
@@ -27,8 +28,8 @@ pub(crate) struct OriginalRequest<'a> {
 }
 
 impl<'a> OriginalRequest<'a> {
-    /// Parses the headers of a request to `/auth`. An error is the name of a header that is repeated
-    /// or malformed.
+    /// Parses the headers of a request to `/auth`. An error is the name of a header that is
+    /// repeated or malformed.
     pub(crate) fn parse(
         headers: &'a HeaderMap,
     ) -> Result<OriginalRequest<'a>, &'static HeaderName> {

@@ -1,10 +1,10 @@
 //! Interpretations of request paths.
 //!
-//! Servers interpret a path differently: some decode `%2F` before they split the path into segments,
-//! some treat `\` as `/`, some drop empty segments, some resolve `..` before they decode or after,
-//! and all that in every combination. The upstream's interpretation is unknown, so a path has several
-//! readings, and a limit that must not be bypassed by an alternative spelling applies to all of them.
-//! Two differences are not covered: letter case, and path parameters after `;`.
+//! Servers interpret a path differently: some decode `%2F` before they split the path into
+//! segments, some treat `\` as `/`, some drop empty segments, some resolve `..` before they decode
+//! or after, and all that in every combination. The upstream's interpretation is unknown, so a path
+//! has several readings, and a limit that must not be bypassed by an alternative spelling applies
+//! to all of them. Two differences are not covered: letter case, and path parameters after `;`.
 
 use std::borrow::Cow;
 

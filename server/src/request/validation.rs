@@ -1,7 +1,8 @@
 //! Validation of requests to a gateway, against request smuggling.
 //!
-//! Server and upstream must agree on a request's target and on its end. hyper rejects most ambiguous
-//! requests already: conflicting lengths, folded lines, a last transfer coding other than `chunked`.
+//! Server and upstream must agree on a request's target and on its end. hyper rejects most
+//! ambiguous requests already: conflicting lengths, folded lines, a last transfer coding other than
+//! `chunked`.
 
 use hyper::{
     Request, Version,

@@ -1,4 +1,5 @@
-//! Tests of routes: which one applies to a request, and that no spelling of a path bypasses a limit.
+//! Tests of routes: which one applies to a request, and that no spelling of a path bypasses a
+//! limit.
 
 use hyper::{Method, Request, StatusCode};
 
