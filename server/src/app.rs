@@ -12,9 +12,7 @@ use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Quota, tower::Head
 
 use crate::{
     config::{Bounds, Settings},
-    limit::{
-        ConfiguredLimits, EffectiveConfig, Limiter, pricing::Pricing, route_limits::RouteLimits,
-    },
+    limit::{ConfiguredLimits, EffectiveConfig, Limiter, Pricing, RouteLimits},
     metrics::Metrics,
     proxy::{Gateway, Hop},
     request::{

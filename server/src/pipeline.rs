@@ -11,11 +11,7 @@ use crate::{
     app::{App, Caller},
     endpoint::{self, Endpoint},
     handlers::{self, BodyHandler},
-    limit::{
-        LimitDecision,
-        charge::{Charge, PendingCharge},
-        pricing::Price,
-    },
+    limit::{Charge, LimitDecision, PendingCharge, Price},
     metrics::{Reason, RouteCounters},
     proxy::Gateway,
     request::{

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    LimitDecision, Limiter,
-    pricing::{Fee, Price},
+    decision::LimitDecision,
+    limiter::Limiter,
+    price::{Fee, Price},
 };
 use crate::{
     endpoint::Endpoint,

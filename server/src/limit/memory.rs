@@ -8,7 +8,8 @@ use std::{
 use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, Quota};
 
 use super::{
-    ConfiguredLimits, DefaultUpdate, EffectiveConfig, LimitDecision, QuotaView, UpdateError,
+    config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
+    decision::LimitDecision,
 };
 use crate::{config::MAX_RULES, request::client_id::ClientId};
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tollgate::{Quota, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, SharedDecision};
 
-use super::{DefaultUpdate, EffectiveConfig, LimitDecision, QuotaView, Rule, UpdateError};
+use super::{
+    config::{DefaultUpdate, EffectiveConfig, QuotaView, Rule, UpdateError},
+    decision::LimitDecision,
+};
 use crate::{
     config::{MAX_RULES, Redis},
     request::client_id::ClientId,

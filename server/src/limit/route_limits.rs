@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::task::JoinSet;
 use tollgate::{KeyedLimiter, KeyedStats, Quota, RedisStats};
 
-use super::{Limiter, QuotaView};
+use super::{config::QuotaView, limiter::Limiter};
 use crate::config::{Own, Redis, Settings};
 
 /// Default number of clients of a route, unless the server's own `max_clients` is lower. With many

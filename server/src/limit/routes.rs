@@ -11,7 +11,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use hyper::Method;
 
-use super::{Limiter, pricing::Price};
+use super::{
+    limiter::Limiter,
+    price::{Fee, Price},
+};
 use crate::{config, metrics::RouteCounters, request::path::readings};
 
 /// Configured route with its counters, and its limiter if it has its own.
@@ -20,6 +23,23 @@ pub(super) struct Route {
     pub(super) configured: config::Route,
     pub(super) counters: Arc<RouteCounters>,
     pub(super) limiter: Option<Arc<Limiter>>,
+}
+
+impl Route {
+    /// Returns the price of a request to the route. A route without a cost keeps the cost of
+    /// `default`.
+    fn price<'a>(&'a self, default: &Price<'a>) -> Price<'a> {
+        let default_cost = default.fee.map_or(1, |fee| fee.cost);
+        let fee = Fee {
+            limiter: self.limiter.as_ref(),
+            cost: self.configured.cost.unwrap_or(default_cost),
+        };
+        Price {
+            fee: (!self.configured.exempt).then_some(fee),
+            more: Vec::new(),
+            counters: &self.counters,
+        }
+    }
 }
 
 /// Configured routes by path. The routes of one path differ in their methods.
@@ -80,7 +100,7 @@ impl Routes {
         default: &Price<'a>,
     ) -> Price<'a> {
         if let Some(route) = self.exact(method, path) {
-            return default.for_route(route);
+            return route.price(default);
         }
         let price_of = |path: &str| self.price_of_reading(method, path, default);
         readings(path)
@@ -102,11 +122,11 @@ impl Routes {
         let covering = self.covering(method, path);
         match (self.exact(method, path), alternative, covering) {
             (Some(route), _, _) | (None, Some(route), None) | (None, None, Some(route)) => {
-                default.for_route(route)
+                route.price(default)
             }
-            (None, Some(alternative), Some(covering)) => default
-                .for_route(alternative)
-                .combine(default.for_route(covering)),
+            (None, Some(alternative), Some(covering)) => {
+                alternative.price(default).combine(covering.price(default))
+            }
             (None, None, None) => default.clone(),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     handlers::BodyHandler,
-    limit::charge::PendingCharge,
+    limit::PendingCharge,
     response::{LimitHeaders, Response},
 };
 
