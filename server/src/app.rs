@@ -1,362 +1,248 @@
-//! From a request to its answer: who asks, what it costs, whether it may pass.
-
-mod body;
-mod charge;
-mod charges;
-mod content;
-mod endpoint;
-mod handled;
-mod make;
-mod original;
-mod path;
-mod price;
-mod routes;
-#[cfg(test)]
-mod tests;
+//! State shared by all connections, and its construction at start and at a configuration reload.
 
 use std::{
     borrow::Cow,
+    collections::HashSet,
+    net::SocketAddr,
     sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, body::Body};
-use tollgate::{Quota, tower::HeaderStyle};
+use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Quota, tower::HeaderStyle};
 
-pub(crate) use self::{
-    body::{Unread, finish, incomplete},
-    handled::{Handled, Told, Wants},
-    path::percent_decoded,
-};
-use self::{charge::Charge, charges::Charges, endpoint::Endpoint};
 use crate::{
-    admin::Access,
-    answer::{self, Answer},
-    client::{Id, Identify, Peer, Unknown},
-    config::{self, Bounds},
-    handlers, json,
-    limits::{Decided, InForce, Limits, OfRoutes},
-    metrics::{Metrics, Reason},
-    proxy::{self, Gateway, Hop},
+    config::{Bounds, Settings},
+    limit::{ConfiguredLimits, EffectiveConfig, Limiter, Pricing, RouteLimits},
+    metrics::Metrics,
+    proxy::{Gateway, Hop},
+    request::{
+        access::Access,
+        client_id::{ClientId, ClientIdentifier, Peer},
+    },
+    response,
+    values::Check,
 };
 
-/// The server's state, shared by all connections.
+/// State of the server under one configuration. A reload replaces it; limiters, upstream
+/// connections and counters are carried over.
 pub(crate) struct App {
-    pub(crate) identify: Identify,
-    /// `None`: what is allowed is answered here.
+    pub(crate) clients: ClientIdentifier,
+    /// `None`: the server responds to allowed requests itself.
     pub(crate) gateway: Option<Arc<Gateway>>,
-    charges: Charges,
-    access: Access,
-    /// Who may ask `POST /check`; `None`: everybody.
-    askers: Option<Access>,
-    /// What tells clients what is left.
-    headers: HeaderStyle,
-    /// The default, and the rules.
-    pub(crate) limits: Arc<Limits>,
-    /// Those of routes that have limits of their own.
-    pub(crate) routes: OfRoutes,
+    pub(crate) pricing: Pricing,
+    pub(crate) admin_access: Access,
+    /// Access to `POST /check`; `None`: open to all clients.
+    pub(crate) check_access: Option<Access>,
+    /// Style of rate limit headers.
+    pub(crate) header_style: HeaderStyle,
+    /// Default limiter, with the rules of clients.
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) route_limits: RouteLimits,
     pub(crate) bounds: Bounds,
     pub(crate) metrics: Arc<Metrics>,
-    /// How often the configuration was read again.
+    /// Number of reloads so far.
     generation: u64,
 }
 
-/// The other end of a connection, and what it gets from `GET /` when it asks for itself.
+/// Client side of a connection, with values that are computed once for all of its requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
-    /// What an upstream is told of it, from the first time on that one is told.
+    /// The peer in forwarding headers, computed at the first forwarded request.
     hop: OnceLock<Hop>,
-    granted: Bytes,
-    /// Of the configuration by which it is trusted, or not.
+    /// Body of `GET /` for the peer's own address.
+    pub(crate) granted: Bytes,
+    /// Generation of the configuration that determined whether the peer is trusted.
     generation: u64,
 }
 
 impl Caller {
+    /// Returns the peer in the form of forwarding headers.
     pub(crate) fn hop(&self) -> &Hop {
         self.hop.get_or_init(|| Hop::new(self.peer.address))
     }
 }
 
-/// A request, looked at.
-enum Looked<'a> {
-    /// It is not limited.
-    Done(Handled),
-    ToCharge(Charge<'a>),
-}
-
 impl App {
-    /// After the last request.
+    /// Creates the state at start and connects to Redis.
+    ///
+    /// # Errors
+    /// One line that names the setting.
+    pub(crate) async fn new(settings: &Settings) -> Result<App, String> {
+        let limiter = match &settings.redis {
+            None => App::in_memory(settings, KeyedLimiter::builder(settings.quota))?,
+            Some(redis) => {
+                let limiter = Limiter::in_redis(redis, settings.quota, settings.max_clients).await;
+                limiter.map_err(|error| format!("redis: {error}"))?
+            }
+        };
+        App::with_limiter(settings, limiter).await
+    }
+
+    /// Creates the default limiter in memory.
+    pub(crate) fn in_memory(
+        settings: &Settings,
+        builder: KeyedLimiterBuilder,
+    ) -> Result<Limiter, String> {
+        Limiter::in_memory(builder.max_keys(settings.max_clients))
+            .map_err(|error: BuildError| format!("max_clients: {error}"))
+    }
+
+    /// Creates the state at start around a default limiter.
+    pub(crate) async fn with_limiter(settings: &Settings, limiter: Limiter) -> Result<App, String> {
+        let gateway = settings.gateway.as_ref().map(Gateway::new).transpose()?;
+        let route_limits = RouteLimits::new(settings, &RouteLimits::default()).await?;
+        let app = App::assemble(
+            settings,
+            Arc::new(limiter),
+            route_limits,
+            gateway.map(Arc::new),
+            Arc::default(),
+            0,
+        );
+        app.limiter
+            .apply_initial_rules(app.rules(settings)?)
+            .await
+            .map_err(|error| format!("rules: {error}"))?;
+        Ok(app)
+    }
+
+    fn assemble(
+        settings: &Settings,
+        limiter: Arc<Limiter>,
+        route_limits: RouteLimits,
+        gateway: Option<Arc<Gateway>>,
+        metrics: Arc<Metrics>,
+        generation: u64,
+    ) -> App {
+        App {
+            clients: ClientIdentifier::new(settings),
+            gateway,
+            pricing: Pricing::new(settings, &metrics, &route_limits),
+            admin_access: Access::new("the admin API", settings.admin_token.clone()),
+            check_access: check_access(settings),
+            header_style: settings.headers,
+            limiter,
+            route_limits,
+            bounds: settings.bounds,
+            metrics,
+            generation,
+        }
+    }
+
+    /// Parses the client ids of the configured rules.
+    fn rules<'a>(&self, settings: &'a Settings) -> Result<Vec<(ClientId<'a>, Quota)>, String> {
+        let (mut names, mut rules) = (HashSet::new(), Vec::new());
+        for (index, rule) in settings.rules.iter().enumerate() {
+            let client = self
+                .clients
+                .parse(&rule.client_id)
+                .map_err(|error| format!("rules[{index}].client_id: {error}"))?;
+            if !names.insert(client.name().into_owned()) {
+                return Err(format!(
+                    "rules[{index}].client_id: expected each client once, got {:?} again",
+                    rule.client_id
+                ));
+            }
+            rules.push((client, rule.quota));
+        }
+        Ok(rules)
+    }
+
+    /// Creates the state for reloaded settings and applies their limits. An error is one line, and
+    /// leaves everything unchanged.
+    pub(crate) async fn reload(&self, old: &Settings, new: &Settings) -> Result<App, String> {
+        let gateway = match &new.gateway {
+            // Keeps the connections to the upstreams.
+            unchanged if *unchanged == old.gateway => self.gateway.clone(),
+            changed => changed
+                .as_ref()
+                .map(Gateway::new)
+                .transpose()?
+                .map(Arc::new),
+        };
+        let before = ConfiguredLimits {
+            default: old.quota,
+            rules: self.rules(old)?,
+        };
+        // A reload cannot change the source of client identities, so this identifier parses the new
+        // rules, before anything is created for them.
+        let after = ConfiguredLimits {
+            default: new.quota,
+            rules: self.rules(new)?,
+        };
+        let route_limits = RouteLimits::new(new, &self.route_limits).await?;
+        self.limiter
+            .apply_changes(before, after)
+            .await
+            .map_err(|error| format!("rules: {error}"))?;
+        Ok(App::assemble(
+            new,
+            Arc::clone(&self.limiter),
+            route_limits,
+            gateway,
+            Arc::clone(&self.metrics),
+            self.generation + 1,
+        ))
+    }
+
+    /// Returns leased tokens to Redis after the last request.
     pub(crate) async fn close(&self) {
-        self.limits.close().await;
-        self.routes.close().await;
+        self.limiter.close().await;
+        self.route_limits.close().await;
     }
 
-    /// What limits are in force.
-    pub(crate) fn in_force(&self) -> InForce {
-        self.limits.in_force().and(&self.routes)
+    /// Returns the effective limits, including those of routes.
+    pub(crate) fn effective_config(&self) -> EffectiveConfig {
+        self.limiter
+            .effective_config()
+            .with_routes(self.route_limits.quotas())
     }
 
-    /// The default limit that is in force.
+    /// Returns the effective default quota.
     pub(crate) fn quota(&self) -> Quota {
-        self.limits.quota()
+        self.limiter.quota()
     }
 
-    /// `None`: there is no Redis. For all limits it is the same one.
-    fn redis_is_up(&self) -> Option<bool> {
-        let up = self.limits.redis()?.up;
-        Some(up && self.routes.redis().all(|(_, stats)| stats.up))
+    /// Returns whether Redis is available to all limiters, or `None` without Redis.
+    pub(crate) fn redis_is_up(&self) -> Option<bool> {
+        let default = self.limiter.redis_stats()?.up;
+        Some(default && self.route_limits.redis_stats().all(|(_, stats)| stats.up))
     }
 
-    pub(crate) fn caller(&self, address: std::net::SocketAddr) -> Caller {
-        let peer = self.identify.peer(address);
+    /// Returns the caller of a new connection.
+    pub(crate) fn caller(&self, address: SocketAddr) -> Caller {
+        let peer = self.clients.peer(address);
         Caller {
             peer,
             hop: OnceLock::new(),
-            granted: answer::granted(peer.address),
+            granted: response::granted(peer.address),
             generation: self.generation,
         }
     }
 
-    /// The same caller, as the configuration in force sees it.
-    pub(crate) fn known<'a>(&self, caller: &'a Arc<Caller>) -> Cow<'a, Arc<Caller>> {
+    /// Updates the caller of a connection that is older than this configuration.
+    #[inline]
+    pub(crate) fn refresh<'a>(&self, caller: &'a Arc<Caller>) -> Cow<'a, Arc<Caller>> {
         if caller.generation == self.generation {
             return Cow::Borrowed(caller);
         }
-        // What is written about the address stays as it is.
-        let peer = self.identify.peer((caller.peer.address, 0).into());
+        // The address is the same, so `hop` and `granted` stay valid.
+        let peer = self.clients.peer((caller.peer.address, 0).into());
         Cow::Owned(Arc::new(Caller {
             peer,
             generation: self.generation,
             ..Caller::clone(caller)
         }))
     }
+}
 
-    /// A client as an administrator names it.
-    pub(crate) fn client_named<'a>(&self, client_id: &'a str) -> Result<Id<'a>, String> {
-        let id = self.identify.named(client_id);
-        id.ok_or_else(|| format!("{client_id:?}: expected {}", self.identify.expected()))
-    }
-
-    /// A client as it stands in the log.
-    pub(crate) fn shown<'a>(&'a self, id: Id<'a>) -> impl std::fmt::Display + 'a {
-        self.identify.shown(id)
-    }
-
-    /// Decides, if that can be done at once. All but the body of the request is known by now.
-    /// `None`: [`App::ask`].
-    pub(crate) fn handle<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Option<Handled> {
-        match self.look(request, caller) {
-            Looked::ToCharge(charge) => {
-                let decided = self.charge_at_once(&charge)?;
-                Some(self.decided(request, caller, &charge, &decided))
-            }
-            Looked::Done(handled) => Some(handled),
-        }
-    }
-
-    /// Decides, wherever that is done.
-    pub(crate) async fn ask<B: Body>(&self, request: &Request<B>, caller: &Caller) -> Handled {
-        match self.look(request, caller) {
-            Looked::ToCharge(charge) => {
-                let decided = self.charge(&charge).await;
-                self.decided(request, caller, &charge, &decided)
-            }
-            Looked::Done(handled) => handled,
-        }
-    }
-
-    /// Who is to be charged, and how much; or the answer to a request that is not limited.
-    fn look<'a, B: Body>(&'a self, request: &'a Request<B>, caller: &Caller) -> Looked<'a> {
-        let (method, path) = (request.method(), request.uri().path());
-        let endpoint = match &self.gateway {
-            None => Endpoint::of(method, path),
-            Some(gateway) => match proxy::misshapen(request) {
-                Some(fault) => return Looked::Done(Handled::done(self.misshapen(fault, caller))),
-                None => self.proxied(gateway, method, path),
-            },
-        };
-        match endpoint {
-            Endpoint::Health => {
-                tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "health", "request");
-                Looked::Done(Handled::done(answer::health(self.redis_is_up())))
-            }
-            Endpoint::Metrics
-            | Endpoint::ShowConfig
-            | Endpoint::ChangeConfig
-            | Endpoint::UpdateRule
-            | Endpoint::RemoveRule(_) => {
-                let refusal = self.access.refusal(caller.peer, request);
-                let handled = refusal.map_or_else(|| self.administer(endpoint), Handled::done);
-                let status = handled.answer.status().as_u16();
-                tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "admin", status, "request");
-                Looked::Done(handled)
-            }
-            Endpoint::Check => {
-                let refusal = self
-                    .askers
-                    .as_ref()
-                    .and_then(|askers| askers.refusal(caller.peer, request));
-                let asked = || Handled {
-                    answer: answer::fixed(StatusCode::OK, ""),
-                    wants: endpoint.wants(),
-                };
-                Looked::Done(refusal.map_or_else(asked, Handled::done))
-            }
-            _ => self.limited(endpoint, method, path, request.headers(), caller),
-        }
-    }
-
-    /// Of a gateway: what is not this server's own goes to an upstream.
-    fn proxied<'a>(&self, gateway: &Gateway, method: &Method, path: &'a str) -> Endpoint<'a> {
-        match *method {
-            _ if config::is_unlimited(path) => Endpoint::of(method, path),
-            // A tunnel to wherever the client likes, and an echo of what the client must not see.
-            Method::CONNECT | Method::TRACE => Endpoint::Nothing,
-            _ => gateway
-                .select(path)
-                .map_or(Endpoint::Nothing, Endpoint::Upstream),
-        }
-    }
-
-    fn misshapen(&self, fault: &str, caller: &Caller) -> Answer {
-        tracing::debug!(peer = %caller.peer.address, cost = 0, outcome = "misshapen", fault, "request");
-        answer::closing(answer::error(StatusCode::BAD_REQUEST, fault))
-    }
-
-    fn limited<'a>(
-        &'a self,
-        endpoint: Endpoint<'a>,
-        method: &Method,
-        path: &str,
-        headers: &'a HeaderMap,
-        caller: &Caller,
-    ) -> Looked<'a> {
-        let id = match self.identify.client(caller.peer, headers) {
-            Ok(id) => id,
-            Err(unknown) => {
-                tracing::debug!(peer = %caller.peer.address, %method, path, cost = 0, outcome = ?unknown, "request");
-                let (reason, message) = match unknown {
-                    Unknown::NoKey => (Reason::NoKey, "an API key is needed"),
-                    Unknown::NotListed => (Reason::UnknownKey, "this API key is not known"),
-                };
-                self.charges
-                    .price(method, path, endpoint)
-                    .counts
-                    .add(reason);
-                return Looked::Done(Handled::done(answer::unauthorized_client(message)));
-            }
-        };
-        let price = match endpoint {
-            Endpoint::Auth if caller.peer.is_trusted() => {
-                match original::price(&self.charges, method, path, headers) {
-                    Ok(price) => price,
-                    Err(name) => {
-                        return Looked::Done(Handled::done(json::bad(
-                            name.as_str(),
-                            "expected once, and readable",
-                        )));
-                    }
-                }
-            }
-            _ => {
-                if endpoint == Endpoint::Auth {
-                    original::warn_of_a_stranger(caller.peer.address, headers);
-                }
-                self.charges.price(method, path, endpoint)
-            }
-        };
-        let counts = price.counts;
-        let Some(charge) = Charge::new(endpoint, id, price) else {
-            counts.add(Reason::Exempt);
-            tracing::debug!(client = %self.shown(id), %method, path, cost = 0, outcome = "Exempt", "request");
-            let (status, body) = self.content(endpoint, headers, caller, id);
-            return Looked::Done(Handled {
-                answer: answer::json(status, body),
-                wants: endpoint.wants(),
-            });
-        };
-        Looked::ToCharge(charge)
-    }
-
-    /// The answer to a request that was decided.
-    fn decided<B>(
-        &self,
-        request: &Request<B>,
-        caller: &Caller,
-        charge: &Charge<'_>,
-        decided: &Decided,
-    ) -> Handled {
-        let Charge {
-            endpoint,
-            id,
-            fee,
-            counts,
-            ..
-        } = charge;
-        let Decided { decision, .. } = decided;
-        counts.record(decision);
-        let (method, path, without_redis) = (
-            request.method(),
-            request.uri().path(),
-            decided.without_redis(),
-        );
-        tracing::debug!(
-            client = %self.shown(*id), %method, path, cost = fee.cost, outcome = ?decision.outcome(),
-            remaining = decision.remaining(), without_redis, "request"
-        );
-        let handled = if decision.is_refused() {
-            Handled::done(answer::refused(self.headers, decision, request.headers()))
-        } else if let Endpoint::Upstream(number) = *endpoint {
-            let told = Told {
-                decision: Some((self.headers, *decision)),
-                without_redis,
-            };
-            return Handled {
-                answer: Response::default(),
-                wants: Wants::Proxied(number, told),
-            };
-        } else {
-            let (status, body) = self.content(*endpoint, request.headers(), caller, *id);
-            Handled {
-                answer: answer::limited(self.headers, status, body, decision),
-                wants: endpoint.wants(),
-            }
-        };
-        match without_redis {
-            None => handled,
-            Some(policy) => Handled {
-                answer: answer::without_redis(handled.answer, policy),
-                ..handled
-            },
-        }
-    }
-
-    /// What `POST /check` asks for.
-    pub(crate) async fn decide(&self, id: &Id<'_>, cost: u32) -> Decided {
-        let decided = self
-            .metrics
-            .latency
-            .timed(self.limits.acquire(id, cost))
-            .await;
-        self.charges
-            .counts(Endpoint::Check)
-            .record(&decided.decision);
-        decided
-    }
-
-    fn administer(&self, endpoint: Endpoint<'_>) -> Handled {
-        match endpoint {
-            Endpoint::Metrics => Handled::done(handlers::metrics::response(
-                &self.metrics,
-                &self.limits,
-                &self.routes,
-            )),
-            Endpoint::ShowConfig => Handled::done(answer::value(StatusCode::OK, &self.in_force())),
-            _ => Handled {
-                answer: answer::fixed(StatusCode::OK, ""),
-                wants: endpoint.wants(),
-            },
-        }
-    }
+/// The admin token grants access to `POST /check` as well.
+fn check_access(settings: &Settings) -> Option<Access> {
+    let tokens = settings
+        .check_token
+        .iter()
+        .chain(&settings.admin_token)
+        .cloned();
+    (settings.check == Check::Guarded).then(|| Access::new("POST /check", tokens))
 }

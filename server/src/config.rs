@@ -35,16 +35,6 @@ use crate::{
 /// Rules cost some 200 bytes each, and every change copies the list.
 pub(crate) const MAX_RULES: usize = 10_000;
 
-/// Paths that are never limited, whatever the file says, and a gateway's own.
-const UNLIMITED: [&str; 4] = ["/health", "/metrics", "/config", "/admin/"];
-
-/// Never limited either; a gateway's upstream may have it.
-const CHECK: &str = "/check";
-
-/// `POST` there costs more than other requests, where the configuration does not say otherwise.
-const UPLOAD: &str = "/api/upload";
-pub(crate) const UPLOAD_COST: u32 = 3;
-
 /// A gateway holds no bodies, so that they may be longer.
 const MAX_PROXIED_BYTES: usize = 64 * 1024 * 1024;
 
@@ -211,13 +201,6 @@ fn bounds(file: &File, gateway: bool) -> Bounds {
             .as_ref()
             .map_or(standard.max_body_bytes, |bytes| bytes.0.size()),
     }
-}
-
-/// Whether it is one of the paths that are this server's own, and never limited.
-pub(crate) fn is_unlimited(path: &str) -> bool {
-    UNLIMITED.iter().any(|unlimited| {
-        path == *unlimited || unlimited.ends_with('/') && path.starts_with(unlimited)
-    })
 }
 
 fn rules(given: Vec<Table<file::Rule>>) -> Result<Vec<Rule>, String> {

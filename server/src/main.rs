@@ -1,21 +1,20 @@
 //! The server `tollgate`: token buckets in front of real traffic, and a tool to watch them at work.
 
-mod admin;
-mod answer;
 mod app;
-mod check;
 mod cli;
-mod client;
 mod config;
+mod endpoint;
 mod handlers;
 mod healthcheck;
 mod http;
-mod json;
-mod limits;
+mod limit;
 mod log;
 mod metrics;
+mod pipeline;
 mod proxy;
 mod reload;
+mod request;
+mod response;
 mod serve;
 mod stress;
 mod values;

@@ -7,7 +7,6 @@ mod headers;
 mod pool;
 mod request_body;
 mod response_body;
-mod shape;
 mod tunnel;
 mod upstream;
 mod waker;
@@ -24,13 +23,12 @@ pub(crate) use self::{
     error::ProxyError,
     forwarded::{ForwardedHeaders, Hop},
     response_body::ResponseBody,
-    shape::fault as misshapen,
 };
 use self::{
     request_body::RequestBody,
     upstream::{Upstream, UpstreamResponse},
 };
-use crate::{app::Told, config};
+use crate::{config, response::LimitHeaders};
 
 /// Upstreams of a configuration.
 pub(crate) struct Gateway {
@@ -46,7 +44,7 @@ pub(crate) struct ForwardContext<'a> {
     pub(crate) body_timeout: Duration,
     pub(crate) forwarded: ForwardedHeaders<'a>,
     /// Rate limit headers of the response.
-    pub(crate) limit_headers: &'a Told,
+    pub(crate) limit_headers: &'a LimitHeaders,
     /// Permit of the client's connection. A tunnel holds it until it ends.
     pub(crate) connection_permit: Arc<OwnedSemaphorePermit>,
 }

@@ -66,7 +66,11 @@ impl Reload {
         }
         let mut new = Settings::load(self.flags.clone())?;
         let left = new.keep(&self.settings);
-        let app = self.current.load_full().next(&self.settings, &new).await?;
+        let app = self
+            .current
+            .load_full()
+            .reload(&self.settings, &new)
+            .await?;
         self.current.store(Arc::new(app));
         for (key, old, new) in [
             ("admin_token", &self.settings.admin_token, &new.admin_token),

@@ -6,8 +6,11 @@ use std::collections::HashSet;
 use hyper::Method;
 use tollgate::Quota;
 
-use super::{CHECK, UPLOAD, UPLOAD_COST, file, is_unlimited, quota};
-use crate::values::{Table, Typed};
+use super::{file, quota};
+use crate::{
+    endpoint,
+    values::{Table, Typed},
+};
 
 /// What requests to a path, with one method or any, are charged. HEAD goes by what GET is charged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +116,7 @@ fn own(given: &file::Route) -> Result<Option<Own>, String> {
 }
 
 fn check(path: &str, gateway: bool) -> Result<(), &'static str> {
-    if is_unlimited(path) || path == CHECK && !gateway {
+    if endpoint::is_unlimited(path, gateway) {
         return Err("expected a path that is limited, and this one never is");
     }
     // A star that stood for itself would look as if it stood for more.
@@ -139,9 +142,10 @@ fn check_upload(route: &Route) -> Result<(), String> {
         own.quota.capacity(),
         method.as_ref().is_none_or(|method| method == Method::POST),
     );
-    if path == UPLOAD && is_post && cost.is_none() && capacity < UPLOAD_COST {
+    let default_cost = endpoint::default_cost(&Method::POST, path);
+    if is_post && cost.is_none() && capacity < default_cost {
         return Err(format!(
-            "capacity: {capacity}: expected at least {UPLOAD_COST}, which an upload costs, or give the route a cost"
+            "capacity: {capacity}: expected at least {default_cost}, which an upload costs, or give the route a cost"
         ));
     }
     Ok(())

@@ -2,12 +2,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::{
-    file::{self, File},
-    is_unlimited,
-};
+use super::file::{self, File};
 use crate::{
     cli::Serve,
+    endpoint,
     values::{Table, UpstreamUrl},
 };
 
@@ -93,7 +91,7 @@ fn upstreams(
         .collect();
     for (number, Table(upstream)) in given.iter().enumerate() {
         let prefix = &upstream.prefix.0.0;
-        if is_unlimited(prefix) {
+        if endpoint::is_reserved(prefix) {
             return Err(format!(
                 "upstreams[{number}].prefix: {prefix}: expected a path that is not this server's own"
             ));

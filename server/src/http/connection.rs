@@ -27,11 +27,12 @@ use super::{
     stream::Stream,
 };
 use crate::{
-    answer::{self, Answer},
-    app::{self, App, Caller, Handled, Told, Wants},
+    app::{App, Caller},
     config::Bounds,
+    pipeline::{self, HeadResult, NextStep, Outcome},
     proxy::{ForwardContext, ForwardedHeaders, ProxyError, ProxyResponse},
     reload::Current,
+    response::{self, LimitHeaders},
 };
 
 /// HTTP/2 requests that one connection may have open at a time.
@@ -129,12 +130,14 @@ impl Service<Request<Incoming>> for Requests {
             .header_came(request.version() == Version::HTTP_2);
         // All of a request goes by one configuration.
         let app = self.current.load();
-        let caller = app.known(&self.caller);
-        let handled = match app.handle(&request, &caller) {
-            Some(handled) if request.body().is_end_stream() && handled.is_complete() => {
-                return Answering::Now(handled.answer);
+        let caller = app.refresh(&self.caller);
+        let result = match pipeline::process(&app, &request, &caller) {
+            HeadResult::Done(outcome)
+                if request.body().is_end_stream() && outcome.is_complete() =>
+            {
+                return Answering::Now(outcome.response);
             }
-            handled => handled,
+            result => result,
         };
         let later = Later {
             caller: caller.into_owned(),
@@ -142,12 +145,12 @@ impl Service<Request<Incoming>> for Requests {
             progress: Arc::clone(&self.progress),
             place: Arc::clone(&self.place),
         };
-        match handled {
-            Some(Handled {
-                wants: Wants::Proxied(number, told),
+        match result {
+            HeadResult::Done(Outcome {
+                next: NextStep::Proxy(index, limit_headers),
                 ..
-            }) => Answering::Later(Box::pin(later.proxied(number, request, told))),
-            handled => Answering::Later(Box::pin(later.answer(handled, request))),
+            }) => Answering::Later(Box::pin(later.proxied(index, request, limit_headers))),
+            result => Answering::Later(Box::pin(later.answer(result, request))),
         }
     }
 }
@@ -164,11 +167,7 @@ struct Later {
 
 impl Later {
     /// The answer to a request whose decision or whose body has to be waited for.
-    async fn answer(
-        self,
-        handled: Option<Handled>,
-        request: Request<Incoming>,
-    ) -> Response<AnswerBody> {
+    async fn answer(self, result: HeadResult, request: Request<Incoming>) -> Response<AnswerBody> {
         let Later {
             app,
             caller,
@@ -176,30 +175,31 @@ impl Later {
             ..
         } = &self;
         let _busy = progress.reading_body();
-        let handled = match handled {
-            Some(handled) => handled,
-            None => app.ask(&request, caller).await,
+        let outcome = match result {
+            HeadResult::Done(outcome) => outcome,
+            HeadResult::Pending(charge) => pipeline::resolve(app, &request, caller, charge).await,
         };
-        if request.body().is_end_stream() && handled.is_complete() {
-            return handled.answer.map(AnswerBody::Ours);
+        if request.body().is_end_stream() && outcome.is_complete() {
+            return outcome.response.map(AnswerBody::Ours);
         }
-        if let Wants::Proxied(number, told) = handled.wants {
-            return Box::pin(self.clone().proxied(number, request, told)).await;
+        if let NextStep::Proxy(index, limit_headers) = outcome.next {
+            return Box::pin(self.clone().proxied(index, request, limit_headers)).await;
         }
-        let expects_leave = request.headers().contains_key(EXPECT);
-        let (answer, unread) = app::finish(app, handled, request.into_body(), expects_leave).await;
-        if unread.is_some() {
+        let expects_continue = request.headers().contains_key(EXPECT);
+        let (response, error) =
+            pipeline::finish(app, outcome, request.into_body(), expects_continue).await;
+        if error.is_some() {
             progress.left_unread();
         }
-        answer.map(AnswerBody::Ours)
+        response.map(AnswerBody::Ours)
     }
 
     /// The upstream's answer, or what there is to say of why there is none.
     async fn proxied(
         self,
-        number: usize,
+        index: usize,
         request: Request<Incoming>,
-        told: Told,
+        limit_headers: LimitHeaders,
     ) -> Response<AnswerBody> {
         let Later {
             app,
@@ -209,7 +209,7 @@ impl Later {
         } = &self;
         let Some(gateway) = &app.gateway else {
             return ProxyError::ConnectFailed
-                .response(&told)
+                .response(&limit_headers)
                 .map(AnswerBody::Ours);
         };
         let _busy = progress.reading_body();
@@ -217,11 +217,11 @@ impl Later {
         let context = ForwardContext {
             max_body_bytes: app.bounds.max_body_bytes as u64,
             body_timeout: app.bounds.body_timeout,
-            forwarded: ForwardedHeaders::new(caller.hop(), app.identify.trusted()),
-            limit_headers: &told,
+            forwarded: ForwardedHeaders::new(caller.hop(), app.clients.trusted()),
+            limit_headers: &limit_headers,
             connection_permit: place,
         };
-        match gateway.forward(number, request, context).await {
+        match gateway.forward(index, request, context).await {
             Ok(ProxyResponse { response, is_early }) => {
                 if is_early {
                     progress.left_unread();
@@ -235,9 +235,9 @@ impl Later {
                 if has_body {
                     progress.left_unread();
                 }
-                let answer = error.response(&told);
+                let answer = error.response(&limit_headers);
                 if has_body {
-                    answer::closing(answer)
+                    response::closing(answer)
                 } else {
                     answer
                 }
@@ -249,7 +249,7 @@ impl Later {
 
 /// Most answers need nothing but the header: those take no allocation and no task of their own.
 pub(super) enum Answering {
-    Now(Answer),
+    Now(response::Response),
     Later(Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>),
     Done,
 }

@@ -8,8 +8,8 @@ use hyper_util::client::legacy;
 use serde_json::json;
 
 use crate::{
-    answer::{self, Answer},
-    app::{Told, Unread, incomplete},
+    request::body::BodyError,
+    response::{self, LimitHeaders, Response},
 };
 
 /// Reason why a request has no response from its upstream.
@@ -26,7 +26,7 @@ pub(crate) enum ProxyError {
     /// The limit on concurrent requests to the upstream is reached.
     TooManyRequests,
     /// The client's request body failed.
-    RequestBody(Unread),
+    RequestBody(BodyError),
 }
 
 /// Error of one attempt to send a request to an upstream.
@@ -51,8 +51,8 @@ impl ProxyError {
     }
 
     /// Response to the client, with the headers of its rate limit.
-    pub(crate) fn response(self, limit_headers: &Told) -> Answer {
-        let mut response = answer::fixed(StatusCode::OK, "");
+    pub(crate) fn response(self, limit_headers: &LimitHeaders) -> Response {
+        let mut response = response::fixed(StatusCode::OK, "");
         limit_headers.write(response.headers_mut());
         let (status, message) = match self {
             ProxyError::ConnectFailed => (StatusCode::BAD_GATEWAY, "the upstream is unreachable"),
@@ -73,7 +73,7 @@ impl ProxyError {
                 "too many concurrent requests to the upstream",
             ),
             ProxyError::RequestBody(error) => {
-                return answer::closing(incomplete(response, error));
+                return response::closing(error.apply(response));
             }
         };
         if self == ProxyError::TooManyRequests {

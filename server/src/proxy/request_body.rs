@@ -19,7 +19,7 @@ use hyper::{
 use tokio::time::{Instant, Sleep};
 
 use super::error::ProxyError;
-use crate::app::Unread;
+use crate::request::body::BodyError;
 
 /// Minimum transfer rate: this many received bytes extend the time budget by one second.
 const MIN_BYTES_PER_SECOND: u64 = 1000;
@@ -43,7 +43,7 @@ pub(super) struct UploadProgress {
     frames: AtomicU64,
     is_waiting_for_client: AtomicBool,
     is_complete: AtomicBool,
-    error: OnceLock<Unread>,
+    error: OnceLock<BodyError>,
 }
 
 impl UploadProgress {
@@ -61,7 +61,7 @@ impl UploadProgress {
     }
 
     /// Error on the client's side that ended the body.
-    pub(super) fn error(&self) -> Option<Unread> {
+    pub(super) fn error(&self) -> Option<BodyError> {
         self.error.get().copied()
     }
 }
@@ -84,7 +84,7 @@ impl RequestBody {
         timeout: Duration,
     ) -> Result<RequestBody, ProxyError> {
         if body.size_hint().lower() > max_bytes {
-            return Err(ProxyError::RequestBody(Unread::TooLarge));
+            return Err(ProxyError::RequestBody(BodyError::TooLarge));
         }
         let mut streaming = Box::new(StreamingBody {
             body,
@@ -114,12 +114,12 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = Unread;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Unread>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
             None => Poll::Ready(None),
             Some(streaming) => Pin::new(&mut **streaming).poll_frame(cx),
@@ -142,12 +142,12 @@ impl Body for RequestBody {
 
 impl Body for StreamingBody {
     type Data = Bytes;
-    type Error = Unread;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Unread>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
@@ -155,14 +155,14 @@ impl Body for StreamingBody {
         let result = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => {
                 this.budget.pause();
-                frame.map(|frame| this.count(frame.map_err(|_| Unread::Broken)?))
+                frame.map(|frame| this.count(frame.map_err(|_| BodyError::Interrupted)?))
             }
             Poll::Pending => {
                 this.progress
                     .is_waiting_for_client
                     .store(true, Ordering::Relaxed);
                 ready!(this.budget.poll_exhausted(cx));
-                Some(Err(Unread::TooSlow))
+                Some(Err(BodyError::Timeout))
             }
         };
         let progress = &this.progress;
@@ -200,9 +200,12 @@ impl Body for StreamingBody {
 
 impl StreamingBody {
     /// Counts a frame against the size limit and extends the time budget by its length.
-    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Unread> {
+    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-        self.remaining = self.remaining.checked_sub(length).ok_or(Unread::TooLarge)?;
+        self.remaining = self
+            .remaining
+            .checked_sub(length)
+            .ok_or(BodyError::TooLarge)?;
         self.budget.extend(length);
         Ok(frame)
     }

@@ -1,10 +1,10 @@
-//! Changing the limits while the server runs: what is in force at once, for whom, and what is not.
+//! Updates of limits through the admin API, and their effect on buckets.
 
 use serde_json::{Value, json};
 use test_support::Server;
 
-/// Capacity and refill rate that `GET /config` shows as the default.
-fn default_in_force(server: &Server) -> (u64, f64) {
+/// Default capacity and refill rate in `GET /config`.
+fn effective_default(server: &Server) -> (u64, f64) {
     let response = server.get("/config");
     assert_eq!(response.status, 200);
     limits(&response.json())
@@ -19,20 +19,20 @@ fn limits(config: &Value) -> (u64, f64) {
     )
 }
 
-fn close(one: f64, other: f64) -> bool {
+fn is_close(one: f64, other: f64) -> bool {
     (one - other).abs() < 1e-6 * other
 }
 
 #[test]
-fn the_configuration_in_force_is_shown() {
+fn get_config_returns_the_effective_configuration() {
     let server = Server::start(&["--capacity", "12", "--refill-rate", "0.25"]);
-    let (capacity, rate) = default_in_force(&server);
+    let (capacity, rate) = effective_default(&server);
     assert_eq!(capacity, 12);
-    assert!(close(rate, 0.25));
+    assert!(is_close(rate, 0.25));
 }
 
 #[test]
-fn a_new_default_resets_every_bucket_to_full_under_it() {
+fn updated_default_resets_every_bucket_to_full() {
     let server = Server::with_capacity(3);
     let mut clients: Vec<_> = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
         .map(|ip| server.client_from(ip))
@@ -44,12 +44,12 @@ fn a_new_default_resets_every_bucket_to_full_under_it() {
     }
     assert_eq!(clients[2].get("/").status, 429);
 
-    let changed = server.post("/config", r#"{"capacity": 15, "refill_rate": 0.005}"#);
-    assert_eq!(changed.status, 200);
-    let (capacity, rate) = limits(&changed.json());
-    assert_eq!(capacity, 15, "the answer shows what is now in force");
-    assert!(close(rate, 0.005));
-    assert_eq!(default_in_force(&server).0, 15);
+    let updated = server.post("/config", r#"{"capacity": 15, "refill_rate": 0.005}"#);
+    assert_eq!(updated.status, 200);
+    let (capacity, rate) = limits(&updated.json());
+    assert_eq!(capacity, 15, "the response contains the effective values");
+    assert!(is_close(rate, 0.005));
+    assert_eq!(effective_default(&server).0, 15);
 
     for client in &mut clients {
         let response = client.get("/");
@@ -65,7 +65,7 @@ fn a_new_default_resets_every_bucket_to_full_under_it() {
 }
 
 #[test]
-fn the_same_default_again_is_a_reset_too() {
+fn update_with_equal_values_resets_buckets_as_well() {
     let server = Server::with_capacity(3);
     let mut client = server.client();
     for status in [200, 200, 200, 429] {
@@ -76,27 +76,27 @@ fn the_same_default_again_is_a_reset_too() {
 }
 
 #[test]
-fn either_field_may_stand_alone_and_the_other_stays() {
+fn omitted_field_is_kept() {
     let server = Server::start(&["--capacity", "5", "--refill-rate", "0.002"]);
     assert_eq!(server.post("/config", r#"{"capacity": 8}"#).status, 200);
-    let (capacity, rate) = default_in_force(&server);
+    let (capacity, rate) = effective_default(&server);
     assert_eq!(capacity, 8);
-    assert!(close(rate, 0.002), "{rate}");
+    assert!(is_close(rate, 0.002), "{rate}");
 
     assert_eq!(
         server.post("/config", r#"{"refill_rate": 0.004}"#).status,
         200
     );
-    let (capacity, rate) = default_in_force(&server);
+    let (capacity, rate) = effective_default(&server);
     assert_eq!(capacity, 8);
-    assert!(close(rate, 0.004), "{rate}");
+    assert!(is_close(rate, 0.004), "{rate}");
     let response = server.get("/");
     assert_eq!((response.limit(), response.remaining()), (8, 7));
     assert!((240..=250).contains(&response.reset()));
 }
 
 #[test]
-fn a_whole_number_is_a_rate_too() {
+fn rate_may_be_an_integer() {
     let server = Server::with_capacity(3);
     assert_eq!(
         server
@@ -104,11 +104,11 @@ fn a_whole_number_is_a_rate_too() {
             .status,
         200
     );
-    assert_eq!(default_in_force(&server), (15, 5.0));
+    assert_eq!(effective_default(&server), (15, 5.0));
 }
 
 #[test]
-fn a_rule_is_for_one_client_and_others_keep_their_buckets() {
+fn rule_applies_to_one_client_and_others_keep_their_buckets() {
     let server = Server::with_capacity(3);
     let mut ruled = server.client_from("127.0.0.2");
     let mut other = server.client_from("127.0.0.3");
@@ -118,11 +118,11 @@ fn a_rule_is_for_one_client_and_others_keep_their_buckets() {
     assert_eq!(other.get("/").remaining(), 2);
 
     let rule = r#"{"client_id": "127.0.0.2", "capacity": 50, "refill_rate": 10.0}"#;
-    let answer = server.post("/admin/update-rule", rule);
-    assert_eq!(answer.status, 200);
+    let response = server.post("/admin/update-rule", rule);
+    assert_eq!(response.status, 200);
     assert!(
-        answer.text().contains("127.0.0.2") || answer.text().contains("50"),
-        "{answer:?}"
+        response.text().contains("127.0.0.2") || response.text().contains("50"),
+        "{response:?}"
     );
 
     let response = ruled.get("/");
@@ -138,12 +138,12 @@ fn a_rule_is_for_one_client_and_others_keep_their_buckets() {
     );
     let response = server.get("/");
     assert_eq!((response.limit(), response.remaining()), (3, 2));
-    assert_eq!(default_in_force(&server).0, 3, "the default stays");
-    let rule = rule_of(&server, "127.0.0.2").expect("the rule is shown");
+    assert_eq!(effective_default(&server).0, 3, "the default is unchanged");
+    let rule = rule_of(&server, "127.0.0.2").expect("rule in GET /config");
     assert_eq!(limits(&rule), (50, 10.0));
 }
 
-/// A client's rule as `GET /config` shows it.
+/// A client's rule in `GET /config`.
 fn rule_of(server: &Server, client: &str) -> Option<Value> {
     let config = server.get("/config").json();
     match &config["rules"] {
@@ -157,7 +157,7 @@ fn rule_of(server: &Server, client: &str) -> Option<Value> {
 }
 
 #[test]
-fn a_rule_may_be_changed_and_taken_back() {
+fn rule_can_be_updated_and_removed() {
     let server = Server::with_capacity(4);
     let mut client = server.client_from("127.0.0.2");
     let rule = |capacity: u32| {
@@ -182,12 +182,12 @@ fn a_rule_may_be_changed_and_taken_back() {
     let again = server.client().delete("/admin/rule/127.0.0.2").status;
     assert!(
         (200..500).contains(&again),
-        "nothing is left to take back: {again}"
+        "the rule is already removed: {again}"
     );
 }
 
 #[test]
-fn a_new_default_leaves_rules_in_force_and_resets_their_buckets() {
+fn updated_default_keeps_rules_and_resets_their_buckets() {
     let server = Server::with_capacity(4);
     let rule = r#"{"client_id": "127.0.0.2", "capacity": 7, "refill_rate": 0.001}"#;
     assert_eq!(server.post("/admin/update-rule", rule).status, 200);
@@ -205,7 +205,7 @@ fn a_new_default_leaves_rules_in_force_and_resets_their_buckets() {
 }
 
 #[test]
-fn the_admin_api_is_never_limited_and_takes_no_tokens() {
+fn admin_api_is_never_limited_and_costs_no_tokens() {
     let server = Server::with_capacity(2);
     let mut client = server.client();
     for _ in 0..10 {
@@ -224,14 +224,14 @@ fn the_admin_api_is_never_limited_and_takes_no_tokens() {
     assert_eq!(
         client.get("/config").status,
         200,
-        "even when nothing is left"
+        "also while the bucket is empty"
     );
     assert_eq!(client.post("/config", r#"{"capacity": 2}"#).status, 200);
     assert_eq!(client.get("/").remaining(), 1);
 }
 
 #[test]
-fn the_extremes_of_what_is_allowed_are_taken() {
+fn smallest_and_largest_values_are_accepted() {
     let server = Server::with_capacity(3);
     let extremes = [
         (u32::MAX, 1e9),
@@ -253,6 +253,6 @@ fn the_extremes_of_what_is_allowed_are_taken() {
             (200, capacity.into()),
             "{change}"
         );
-        assert!(close(default_in_force(&server).1, rate), "{change}");
+        assert!(is_close(effective_default(&server).1, rate), "{change}");
     }
 }

@@ -1,29 +1,29 @@
-//! `POST /check`: what other services ask, what they hear, and who may ask.
+//! `POST /check`: decisions for other services, and access to them.
 
 use serde_json::{Value, json};
 use test_support::redis::RedisServer;
 use test_support::{Client, Launch, SLOW, Server};
 
-fn ask(client: &mut Client, body: &str) -> Value {
+fn check(client: &mut Client, body: &str) -> Value {
     let response = client.post("/check", body);
     assert_eq!(response.status, 200, "{body}: {}", response.text());
     response.json()
 }
 
 #[test]
-fn the_answer_is_200_allowed_or_not_and_says_when_to_come_back() {
+fn response_is_200_for_allowed_and_refused_keys_with_retry_after() {
     let server = Server::with_capacity(10);
     let mut client = server.client();
-    let first = ask(&mut client, r#"{"key": "alice", "cost": 4}"#);
+    let first = check(&mut client, r#"{"key": "alice", "cost": 4}"#);
     let reset_after = first["reset_after"].as_f64().unwrap();
     assert!(
         (3990.0..=4000.0).contains(&reset_after),
-        "four tokens come back in 4000 s: {first}"
+        "four tokens refill in 4000 s: {first}"
     );
     let expected = json!({"allowed": true, "limit": 10, "remaining": 6, "retry_after": null, "reset_after": reset_after});
     assert_eq!(first, expected);
 
-    let refused = ask(&mut client, r#"{"key": "alice", "cost": 8}"#);
+    let refused = check(&mut client, r#"{"key": "alice", "cost": 8}"#);
     assert_eq!(
         (&refused["allowed"], &refused["remaining"]),
         (&json!(false), &json!(6))
@@ -34,30 +34,30 @@ fn the_answer_is_200_allowed_or_not_and_says_when_to_come_back() {
         "two tokens are missing: {refused}"
     );
 
-    let never = ask(&mut client, r#"{"key": "alice", "cost": 11}"#);
+    let never = check(&mut client, r#"{"key": "alice", "cost": 11}"#);
     assert_eq!(
         (&never["allowed"], &never["retry_after"]),
         (&json!(false), &json!(null))
     );
     assert_eq!(
-        ask(&mut client, r#"{"key": "alice"}"#)["remaining"],
+        check(&mut client, r#"{"key": "alice"}"#)["remaining"],
         5,
-        "without a cost it is 1"
+        "the default cost is 1"
     );
     assert_eq!(
-        ask(&mut client, r#"{"key": "bob"}"#)["remaining"],
+        check(&mut client, r#"{"key": "bob"}"#)["remaining"],
         9,
-        "keys do not share"
+        "keys have separate buckets"
     );
 }
 
 #[test]
-fn a_list_gets_a_list_in_its_order() {
+fn list_gets_decisions_in_order() {
     let server = Server::with_capacity(10);
     let mut client = server.client();
     let body = r#" [{"key": "alice", "cost": 7}, {"key": "bob"}, {"key": "alice", "cost": 7}, {"key": "alice", "cost": 3}]"#;
-    let answers = ask(&mut client, body);
-    let seen: Vec<_> = answers
+    let decisions = check(&mut client, body);
+    let summary: Vec<_> = decisions
         .as_array()
         .unwrap()
         .iter()
@@ -66,16 +66,16 @@ fn a_list_gets_a_list_in_its_order() {
     let expected = [(true, 3), (true, 9), (false, 3), (true, 0)]
         .map(|(allowed, remaining)| (json!(allowed), json!(remaining)));
     assert_eq!(
-        seen,
+        summary,
         expected
             .iter()
             .map(|(allowed, remaining)| (allowed, remaining))
             .collect::<Vec<_>>()
     );
-    assert_eq!(ask(&mut client, "[]"), json!([]));
+    assert_eq!(check(&mut client, "[]"), json!([]));
     let hundred = vec![r#"{"key": "x"}"#; 100].join(",");
     assert_eq!(
-        ask(&mut client, &format!("[{hundred}]"))
+        check(&mut client, &format!("[{hundred}]"))
             .as_array()
             .unwrap()
             .len(),
@@ -84,7 +84,7 @@ fn a_list_gets_a_list_in_its_order() {
 }
 
 #[test]
-fn bad_input_is_400_with_the_field_named_and_nothing_is_taken() {
+fn invalid_body_gets_400_with_the_field_and_charges_nothing() {
     let server = Server::with_capacity(10);
     let mut client = server.client();
     let long = format!(r#"{{"key": "{}"}}"#, "x".repeat(1025));
@@ -126,9 +126,9 @@ fn bad_input_is_400_with_the_field_named_and_nothing_is_taken() {
         );
     }
     assert_eq!(
-        ask(&mut client, r#"{"key": "alice"}"#)["remaining"],
+        check(&mut client, r#"{"key": "alice"}"#)["remaining"],
         9,
-        "nothing was taken"
+        "no token was taken"
     );
     let huge = format!(r#"[{{"key": "alice"}}{}]"#, " ".repeat(70_000));
     assert_eq!(client.post("/check", &huge).status, 413);
@@ -139,50 +139,50 @@ fn bad_input_is_400_with_the_field_named_and_nothing_is_taken() {
 }
 
 #[test]
-fn a_key_that_looks_like_an_address_is_not_that_client() {
+fn key_that_looks_like_an_address_has_its_own_bucket() {
     let server = Server::with_capacity(10);
     let mut client = server.client();
     assert_eq!(
-        ask(&mut client, r#"{"key": "127.0.0.1", "cost": 10}"#)["remaining"],
+        check(&mut client, r#"{"key": "127.0.0.1", "cost": 10}"#)["remaining"],
         0
     );
     let response = client.get("/");
     assert_eq!(
         (response.status, response.remaining()),
         (200, 9),
-        "asking costs nothing, and the address has its own bucket"
+        "/check costs its caller nothing, and the address has its own bucket"
     );
 }
 
 #[test]
-fn rules_are_for_keys_too() {
+fn rules_apply_to_check_keys() {
     let server = Server::with_capacity(10);
     let mut client = server.client();
     let rule = r#"{"client_id": "check:alice", "capacity": 50, "refill_rate": 0.001}"#;
     assert_eq!(client.post("/admin/update-rule", rule).status, 200);
-    assert_eq!(ask(&mut client, r#"{"key": "alice"}"#)["limit"], 50);
-    assert_eq!(ask(&mut client, r#"{"key": "bob"}"#)["limit"], 10);
+    assert_eq!(check(&mut client, r#"{"key": "alice"}"#)["limit"], 50);
+    assert_eq!(check(&mut client, r#"{"key": "bob"}"#)["limit"], 10);
     assert_eq!(
         client.get("/config").json()["rules"]["check:alice"]["capacity"],
         50
     );
     assert_eq!(client.delete("/admin/rule/check:alice").status, 200);
-    assert_eq!(ask(&mut client, r#"{"key": "alice"}"#)["limit"], 10);
+    assert_eq!(check(&mut client, r#"{"key": "alice"}"#)["limit"], 10);
 }
 
 #[test]
-fn where_clients_are_api_keys_those_are_asked_for() {
+fn with_api_keys_a_check_key_is_an_api_key() {
     let file = "capacity = 10\nrefill_rate = 0.001\nclient = { header = 'X-API-Key' }\napi_keys = ['first', 'second']";
     let server = Launch::new().config("tollgate.toml", file).start();
     let mut client = server.client();
     assert_eq!(
-        ask(&mut client, r#"{"key": "first", "cost": 4}"#)["remaining"],
+        check(&mut client, r#"{"key": "first", "cost": 4}"#)["remaining"],
         6
     );
     assert_eq!(
         client.get_with("/", &[("X-API-Key", "first")]).remaining(),
         5,
-        "it is the same bucket"
+        "the bucket is shared with requests of the key"
     );
     let response = client.post("/check", r#"[{"key": "second"}, {"key": "third"}]"#);
     assert!(
@@ -191,21 +191,21 @@ fn where_clients_are_api_keys_those_are_asked_for() {
         response.text()
     );
     assert_eq!(
-        ask(&mut client, r#"{"key": "second"}"#)["remaining"],
+        check(&mut client, r#"{"key": "second"}"#)["remaining"],
         9,
-        "nothing was taken"
+        "no token was taken"
     );
 }
 
 #[test]
-fn not_everybody_may_ask() {
+fn access_to_check_is_guarded() {
     let body = r#"{"key": "alice"}"#;
     let status = |server: &Server, headers: &[(&str, &str)]| {
         let response = server.client().request("POST", "/check", headers, body);
         assert_eq!(
             response.header("X-RateLimit-Limit"),
             None,
-            "asking is never limited"
+            "/check is never limited"
         );
         response.status
     };
@@ -227,10 +227,10 @@ fn not_everybody_may_ask() {
     assert_eq!(
         server.post("/check", body).json()["remaining"],
         8,
-        "who may not ask takes nothing"
+        "a denied request takes no token"
     );
 
-    let server = Server::start(&["--admin-token", "boss", "--check-token", "asker"]);
+    let server = Server::start(&["--admin-token", "boss", "--check-token", "checker"]);
     assert_eq!(
         [
             status(&server, &[]),
@@ -240,16 +240,16 @@ fn not_everybody_may_ask() {
     );
     assert_eq!(
         [
-            status(&server, &bearer("Bearer asker")),
+            status(&server, &bearer("Bearer checker")),
             status(&server, &bearer("Bearer boss"))
         ],
         [200, 200]
     );
     let config = |token| server.client().get_with("/config", &bearer(token)).status;
     assert_eq!(
-        [config("Bearer asker"), config("Bearer boss")],
+        [config("Bearer checker"), config("Bearer boss")],
         [401, 200],
-        "who may ask may not change"
+        "the check token does not grant access to the admin API"
     );
 
     let server = Server::start(&["--check", "open", "--admin-token", "boss"]);
@@ -260,25 +260,25 @@ fn not_everybody_may_ask() {
 }
 
 #[test]
-fn asking_is_never_limited_and_other_methods_are_nothing() {
+fn check_is_never_limited_and_other_methods_are_not_found() {
     let server = Server::with_capacity(5);
     let mut client = server.client();
     for _ in 0..20 {
-        ask(&mut client, r#"{"key": "alice"}"#);
+        check(&mut client, r#"{"key": "alice"}"#);
     }
     let response = client.get("/check");
     assert_eq!((response.status, response.remaining()), (404, 4));
 }
 
 #[test]
-fn a_gateway_leaves_the_path_to_its_upstream() {
+fn gateway_forwards_the_path_to_its_upstream() {
     let upstream = test_support::Upstream::with_body("mine");
     let server = Server::gateway(&upstream.url());
     assert_eq!(server.post("/check", r#"{"key": "alice"}"#).text(), "mine");
 }
 
 #[test]
-fn instances_on_one_redis_answer_alike() {
+fn instances_on_one_redis_share_check_buckets() {
     let redis = RedisServer::start();
     let flags = [
         "--redis",
@@ -311,7 +311,7 @@ fn instances_on_one_redis_answer_alike() {
 }
 
 #[test]
-fn bad_settings_do_not_start() {
+fn invalid_settings_are_rejected_at_start() {
     for (flags, parts) in [
         (
             &["--check", "closed"][..],
@@ -337,7 +337,7 @@ fn bad_settings_do_not_start() {
                 refusal.stderr
             )
         });
-        assert!(!refusal.stderr.contains("hush"), "a secret is shown");
+        assert!(!refusal.stderr.contains("hush"), "stderr contains a secret");
     }
     let file = "[[routes]]\npath = '/check'\ncost = 2";
     let refusal = Launch::new()

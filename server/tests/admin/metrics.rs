@@ -1,4 +1,4 @@
-//! `GET /metrics`: what it counts, what it does not tell, and whom.
+//! `GET /metrics`: counters, labels and access.
 
 use std::collections::BTreeMap;
 
@@ -22,11 +22,11 @@ impl Samples {
             ),
             (Some(kind), None)
         );
-        Samples::read(&response.text())
+        Samples::parse(&response.text())
     }
 
-    /// Every line is one of the format's.
-    fn read(text: &str) -> Samples {
+    /// Parses the text and checks that every line is valid OpenMetrics.
+    fn parse(text: &str) -> Samples {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.last(), Some(&"# EOF"), "{text}");
         let (comments, samples): (Vec<&str>, Vec<&str>) =
@@ -67,8 +67,8 @@ impl Samples {
             .unwrap_or_default()
     }
 
-    /// All decisions there were.
-    fn all(&self) -> f64 {
+    /// Returns the number of all decisions.
+    fn total_decisions(&self) -> f64 {
         self.0
             .iter()
             .filter(|(name, _)| name.starts_with("tollgate_decisions_total{"))
@@ -120,7 +120,11 @@ fn decisions_are_counted_by_route_and_reason() {
             "{route} {decision} {reason} in {samples:#?}"
         );
     }
-    assert_eq!(samples.all(), 23.0, "and nothing else: {samples:#?}");
+    assert_eq!(
+        samples.total_decisions(),
+        23.0,
+        "no other decisions: {samples:#?}"
+    );
     assert_eq!(samples.get("table_live"), 4.0, "three addresses and alice");
     assert!(
         samples.get("table_slots") >= 1_000_000.0
@@ -129,7 +133,7 @@ fn decisions_are_counted_by_route_and_reason() {
 }
 
 #[test]
-fn whatever_clients_ask_for_the_labels_are_ours() {
+fn labels_never_contain_client_values() {
     let file = "client = { header = 'X-API-Key' }\napi_keys = ['secret-key']";
     let server = Launch::new().config("tollgate.toml", file).start();
     let mut client = server.client();
@@ -155,7 +159,7 @@ fn whatever_clients_ask_for_the_labels_are_ours() {
     ] {
         assert!(!text.contains(part), "{part} is in {text}");
     }
-    let samples = Samples::read(&text);
+    let samples = Samples::parse(&text);
     let counts = [
         ("refused", "unknown_key"),
         ("refused", "no_key"),
@@ -171,7 +175,7 @@ fn whatever_clients_ask_for_the_labels_are_ours() {
 }
 
 #[test]
-fn times_are_a_histogram_of_a_sample() {
+fn latency_is_a_histogram_of_sampled_decisions() {
     let server = Server::with_capacity(10);
     let mut client = server.client();
     (0..5000).for_each(|_| drop(client.get("/")));
@@ -179,7 +183,7 @@ fn times_are_a_histogram_of_a_sample() {
     let count = samples.get("decision_seconds_count");
     assert!(
         (1.0..=5000.0 / 64.0).contains(&count),
-        "one in 64, on each of some threads: {samples:#?}"
+        "one decision in 64 per thread: {samples:#?}"
     );
     assert_eq!(samples.get("decision_seconds_bucket{le=\"+Inf\"}"), count);
     let sum = samples.get("decision_seconds_sum");
@@ -188,7 +192,7 @@ fn times_are_a_histogram_of_a_sample() {
     buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
     assert!(
         buckets.len() > 10 && buckets.is_sorted_by_key(|(_, count)| *count),
-        "they add up: {buckets:?}"
+        "buckets are cumulative: {buckets:?}"
     );
 }
 
@@ -207,7 +211,7 @@ fn bucket((name, count): (&String, &f64)) -> Option<(f64, f64)> {
 }
 
 #[test]
-fn connections_are_counted_while_they_are_there() {
+fn open_connections_are_counted() {
     let server = Server::with_capacity(10);
     let clients: Vec<_> = (0..5)
         .map(|_| {
@@ -223,16 +227,16 @@ fn connections_are_counted_while_they_are_there() {
             samples.get("connections_accepted_total")
         ),
         (6.0, 6.0),
-        "with this one"
+        "including this connection"
     );
     drop(clients);
-    eventually("they are gone", || {
+    eventually("the connections are closed", || {
         Samples::of(&server).get("connections_open") == 1.0
     });
 }
 
 #[test]
-fn clients_that_find_no_room_push_others_out_and_that_is_counted() {
+fn evictions_from_a_full_table_are_counted() {
     let file = "capacity = 10\nrefill_rate = 0.001\nmax_clients = 8\ncheck = 'open'";
     let server = Launch::new().config("tollgate.toml", file).start();
     let mut client = server.client();
@@ -249,7 +253,7 @@ fn clients_that_find_no_room_push_others_out_and_that_is_counted() {
 }
 
 #[test]
-fn it_is_for_whom_the_admin_api_is() {
+fn access_is_that_of_the_admin_api() {
     let server = Server::with_capacity(10);
     let status = |server: &Server, headers: &[(&str, &str)]| {
         server.client().get_with("/metrics", headers).status
@@ -272,7 +276,7 @@ fn it_is_for_whom_the_admin_api_is() {
 }
 
 #[test]
-fn redis_is_told_of_and_what_was_decided_without_it() {
+fn redis_state_and_fallback_decisions_are_reported() {
     let mut redis = RedisServer::start();
     let flags = [
         "--redis",
@@ -303,11 +307,11 @@ fn redis_is_told_of_and_what_was_decided_without_it() {
     );
     assert!(
         !samples.0.contains_key("tollgate_table_live"),
-        "the buckets are elsewhere"
+        "the buckets are in Redis"
     );
 
     redis.kill();
-    eventually("Redis is given up", || {
+    eventually("Redis is considered down", || {
         server.get("/");
         Samples::of(&server).get("redis_up") == 0.0
     });
@@ -321,7 +325,7 @@ fn redis_is_told_of_and_what_was_decided_without_it() {
 }
 
 #[test]
-fn a_gateway_keeps_the_path_and_counts_by_upstream() {
+fn gateway_serves_metrics_itself_and_counts_by_upstream() {
     let upstream = Upstream::with_body("mine");
     let file = format!(
         "upstream = '{0}'\nupstreams = [{{ prefix = '/api', url = '{0}' }}]",
@@ -340,7 +344,7 @@ fn a_gateway_keeps_the_path_and_counts_by_upstream() {
 }
 
 #[test]
-fn counts_go_on_when_the_configuration_is_read_again() {
+fn counters_survive_a_configuration_reload() {
     let text = |cost| {
         format!("capacity = 1000\nrefill_rate = 0.001\n[[routes]]\npath = '/a'\ncost = {cost}")
     };

@@ -1,4 +1,4 @@
-//! Limits that change under traffic: each request sees one configuration, whole.
+//! Updates of limits under traffic: every request observes one consistent configuration.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -6,18 +6,18 @@ use std::thread;
 use serde_json::json;
 use test_support::{Response, Server};
 
-/// Two configurations, each consistent in itself: capacity, seconds per token.
+/// Two configurations: capacity and seconds per token.
 const FLIPS: [(u64, u64); 2] = [(100, 1000), (7, 100)];
 
 #[test]
-fn no_request_sees_half_a_change() {
+fn no_request_observes_a_partial_update() {
     let server = Server::with_capacity(100);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         for worker in 0..4 {
             let (server, done) = (&server, &done);
             scope.spawn(move || {
-                // Two on one bucket, two apart.
+                // Two clients share a bucket, two have their own.
                 let source = ["127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.3"][worker];
                 let mut client = server.client_from(source);
                 while !done.load(Ordering::Relaxed) {
@@ -56,18 +56,18 @@ fn no_request_sees_half_a_change() {
     });
 }
 
-/// Limit, remaining, reset and status all speak of one and the same configuration.
+/// Asserts that limit, remaining, reset and status come from the same configuration.
 fn assert_consistent(response: &Response) {
     let (limit, remaining) = (response.limit(), response.remaining());
     let (capacity, period) = *FLIPS
         .iter()
         .find(|(capacity, _)| *capacity == limit)
-        .unwrap_or_else(|| panic!("a limit that nobody set: {response:?}"));
+        .unwrap_or_else(|| panic!("a limit that was never set: {response:?}"));
     let latest = (capacity - remaining.min(capacity)) * period;
-    // What dripped in since the last change, in a test that may run for a minute.
+    // Tokens refilled since the last update; the test may run for a minute.
     let earliest = latest.saturating_sub(60);
-    // A request reads the clock once; what others took after that reaches a little beyond, and is
-    // rounded up.
+    // A request reads the clock once. Tokens that other requests take later than that extend the
+    // reset rounded up.
     assert!(
         (earliest..=latest + 1).contains(&response.reset()),
         "{response:?}"

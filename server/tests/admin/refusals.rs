@@ -1,8 +1,9 @@
-//! What the admin API does not take: from whom, and which values. Then nothing changes.
+//! Requests that the admin API rejects without any change: access and invalid values.
 
 use test_support::{Client, SLOW, Server};
 
-/// Posts what must be refused; what is wrong goes to `faults`, so that one run shows all of it.
+/// Posts bodies that must be rejected. Failures are collected in `faults`, so that one run reports
+/// all of them.
 struct Refusals<'a> {
     server: &'a Server,
     path: &'a str,
@@ -45,7 +46,7 @@ impl<'a> Refusals<'a> {
         }
         if self.server.get("/config").text() != self.config {
             self.faults
-                .push(format!("{shown}: changed what is in force"));
+                .push(format!("{shown}: changed the effective configuration"));
             self.config = self.server.get("/config").text();
         }
         let remaining = self.server.get("/").remaining();
@@ -56,7 +57,7 @@ impl<'a> Refusals<'a> {
         self.remaining = remaining;
     }
 
-    fn none(self) {
+    fn assert_none_accepted(self) {
         assert!(
             self.faults.is_empty(),
             "{}:\n{}",
@@ -66,7 +67,7 @@ impl<'a> Refusals<'a> {
     }
 }
 
-/// Values that are no capacity, and no refill rate, whatever the request.
+/// Values that are neither a valid capacity nor a valid refill rate.
 const BAD_CAPACITIES: [&str; 14] = [
     "0",
     "-1",
@@ -113,7 +114,7 @@ const BAD_JSON: [&str; 9] = [
 ];
 
 #[test]
-fn a_bad_default_is_400_with_the_field_named_and_nothing_changes() {
+fn invalid_default_gets_400_with_the_field_and_changes_nothing() {
     let server = Server::with_capacity(100_000);
     let mut refusals = Refusals::new(&server, "/config");
     for capacity in BAD_CAPACITIES {
@@ -136,11 +137,11 @@ fn a_bad_default_is_400_with_the_field_named_and_nothing_changes() {
     refusals.expect("[15, 5]", None);
     refusals.expect(b"{\"capacity\": \"\xff\xfe\"}", None);
     refusals.expect("[".repeat(2000), None);
-    refusals.none();
+    refusals.assert_none_accepted();
 }
 
 #[test]
-fn a_bad_rule_is_400_with_the_field_named_and_nothing_changes() {
+fn invalid_rule_gets_400_with_the_field_and_changes_nothing() {
     let server = Server::with_capacity(100_000);
     let mut refusals = Refusals::new(&server, "/admin/update-rule");
     for capacity in BAD_CAPACITIES {
@@ -178,11 +179,11 @@ fn a_bad_rule_is_400_with_the_field_named_and_nothing_changes() {
         refusals.expect(text, None);
     }
     refusals.expect(r#"["127.0.0.1", 50, 5]"#, None);
-    refusals.none();
+    refusals.assert_none_accepted();
 }
 
 #[test]
-fn without_a_token_a_forwarded_request_is_403_and_changes_nothing() {
+fn without_a_token_forwarded_requests_get_403_and_change_nothing() {
     let server = Server::with_capacity(5);
     let mut client = server.client();
     let forwarding = [
@@ -199,12 +200,12 @@ fn without_a_token_a_forwarded_request_is_403_and_changes_nothing() {
     assert_eq!(
         client.get("/config").status,
         200,
-        "asked directly, it answers"
+        "a direct request has access"
     );
 }
 
 #[test]
-fn behind_a_trusted_proxy_a_forwarded_request_is_403_too() {
+fn forwarded_requests_of_a_trusted_proxy_get_403() {
     let server = Server::start(&["--trust-proxy", "127.0.0.0/8"]);
     assert_all_refused(
         &mut server.client(),
@@ -215,7 +216,7 @@ fn behind_a_trusted_proxy_a_forwarded_request_is_403_too() {
 }
 
 #[test]
-fn with_a_token_all_else_is_401_and_changes_nothing() {
+fn with_a_token_other_credentials_get_401_and_change_nothing() {
     let args = [
         "--admin-token",
         "correct horse",
@@ -253,12 +254,12 @@ fn with_a_token_all_else_is_401_and_changes_nothing() {
     assert_eq!(
         client.get_with("/config", &forwarded).status,
         200,
-        "the token is what counts"
+        "only the token counts"
     );
-    assert_eq!(client.get("/").remaining(), 5, "none of this took a token");
+    assert_eq!(client.get("/").remaining(), 5, "no request was charged");
 }
 
-/// Asks for each thing the admin API does, so that each must be refused.
+/// Asserts that every admin endpoint refuses the request.
 fn assert_all_refused(client: &mut Client, headers: &[(&str, &str)], status: u16) {
     let rule = r#"{"client_id": "127.0.0.1", "capacity": 50, "refill_rate": 5}"#;
     for (method, path, body) in [
@@ -272,7 +273,7 @@ fn assert_all_refused(client: &mut Client, headers: &[(&str, &str)], status: u16
         assert_eq!(response.status, status, "{method} {path} with {headers:?}");
         assert!(
             response.text().len() < 1000,
-            "a refusal tells nothing of the settings"
+            "a refusal does not contain settings"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Clients told apart by an API key: who is let in, and the API-key system's own six cases.
+//! Clients identified by an API key, including the six cases of the API-key system.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ fn with_key(client: &mut Client, key: &str) -> Response {
 }
 
 #[test]
-fn no_key_and_an_unknown_key_are_401_and_take_no_token() {
+fn missing_and_unknown_keys_get_401_without_a_charge() {
     let server = Launch::new().config("keys.toml", LISTED).start();
     let mut client = server.client();
     for _ in 0..10 {
@@ -28,7 +28,7 @@ fn no_key_and_an_unknown_key_are_401_and_take_no_token() {
         assert_eq!(
             none.header("X-RateLimit-Limit"),
             None,
-            "nothing was limited"
+            "no rate limit headers"
         );
         let wrong_keys = [
             "",
@@ -43,7 +43,7 @@ fn no_key_and_an_unknown_key_are_401_and_take_no_token() {
             assert_eq!(with_key(&mut client, wrong).status, 401, "{wrong:?}");
         }
     }
-    assert_eq!(client.get("/nothing").status, 401, "whatever the path");
+    assert_eq!(client.get("/nothing").status, 401, "for every path");
     assert_eq!(with_key(&mut client, "alice-key").remaining(), 2);
     assert_eq!(with_key(&mut client, "bob-key").remaining(), 2);
     assert_eq!(
@@ -54,7 +54,7 @@ fn no_key_and_an_unknown_key_are_401_and_take_no_token() {
 }
 
 #[test]
-fn keys_do_not_share_buckets_and_addresses_do_not_matter() {
+fn keys_have_separate_buckets_independent_of_addresses() {
     let server = Launch::new().config("keys.toml", LISTED).start();
     let mut here = server.client();
     let mut there = server.client_from("127.0.0.2");
@@ -62,7 +62,7 @@ fn keys_do_not_share_buckets_and_addresses_do_not_matter() {
     assert_eq!(
         with_key(&mut there, "alice-key").remaining(),
         1,
-        "one key, wherever it is used"
+        "one key from several addresses"
     );
     assert_eq!(with_key(&mut here, "alice-key").remaining(), 0);
     assert_eq!(with_key(&mut there, "alice-key").status, 429);
@@ -73,7 +73,7 @@ fn keys_do_not_share_buckets_and_addresses_do_not_matter() {
 }
 
 #[test]
-fn without_a_list_any_key_is_a_client() {
+fn without_a_list_every_key_is_accepted() {
     let text = "capacity = 3\nrefill_rate = 0.001\nclient = { header = \"x-api-key\" }\n";
     let server = Launch::new().config("keys.toml", text).start();
     let mut client = server.client();
@@ -83,12 +83,20 @@ fn without_a_list_any_key_is_a_client() {
         assert_eq!(with_key(&mut client, key).remaining(), 1);
     }
     let other_case = client.get_with("/", &[("X-API-KEY", "one")]);
-    assert_eq!(other_case.remaining(), 0, "names of headers have no case");
-    assert_eq!(with_key(&mut client, "One").remaining(), 2, "keys have");
+    assert_eq!(
+        other_case.remaining(),
+        0,
+        "header names are case-insensitive"
+    );
+    assert_eq!(
+        with_key(&mut client, "One").remaining(),
+        2,
+        "keys are case-sensitive"
+    );
 }
 
 #[test]
-fn a_rule_is_for_one_key() {
+fn rule_applies_to_one_key() {
     let server = Launch::new().config("keys.toml", LISTED).start();
     let mut client = server.client();
     with_key(&mut client, "bob-key");
@@ -101,7 +109,7 @@ fn a_rule_is_for_one_key() {
 }
 
 #[test]
-fn upload_costs_apply_to_keys_too() {
+fn upload_cost_applies_to_keys() {
     let server = Launch::new().config("keys.toml", LISTED).start();
     let key = [("X-API-Key", "alice-key")];
     let mut client = server.client();
@@ -115,7 +123,7 @@ fn upload_costs_apply_to_keys_too() {
 const KEYS: [&str; 2] = ["first-key", "second-key"];
 const WINDOW: Duration = Duration::from_secs(3);
 
-/// The settings as they were, with a window that a test can wait for.
+/// Starts a server with the API-key system's settings, and a window short enough for a test.
 fn api_key_system() -> Server {
     let text = format!(
         r#"{{"tokens": 100, "time": {}, "client": {{"header": "X-API-Key"}}, "api_keys": {KEYS:?}}}"#,
@@ -124,8 +132,8 @@ fn api_key_system() -> Server {
     Launch::new().config("settings.json", &text).start()
 }
 
-/// Sends all requests at once, so that a slow machine stays within the window.
-fn many(client: &mut Client, key: &str, count: usize) -> Vec<Response> {
+/// Sends pipelined requests, so that a slow machine stays within the window.
+fn send_many(client: &mut Client, key: &str, count: usize) -> Vec<Response> {
     client
         .send(&encode("GET", "/", &[("X-API-Key", key)], "").repeat(count))
         .unwrap();
@@ -133,7 +141,7 @@ fn many(client: &mut Client, key: &str, count: usize) -> Vec<Response> {
 }
 
 #[test]
-fn the_six_cases_of_the_api_key_system() {
+fn six_cases_of_the_api_key_system() {
     let server = api_key_system();
     let mut client = server.client();
     let started = Instant::now();
@@ -147,7 +155,7 @@ fn the_six_cases_of_the_api_key_system() {
         );
     }
     for key in KEYS {
-        for (index, response) in many(&mut client, key, 98).into_iter().enumerate() {
+        for (index, response) in send_many(&mut client, key, 98).into_iter().enumerate() {
             let expected = (200, 98 - index as u64);
             assert_eq!(
                 (response.status, response.remaining()),
@@ -175,7 +183,7 @@ fn the_six_cases_of_the_api_key_system() {
         );
         assert!(
             wait <= WINDOW.as_secs_f64() + 0.001,
-            "longer than the window: {wait}"
+            "exceeds the window: {wait}"
         );
         assert_eq!(refused.number("Retry-After"), wait.ceil() as u64);
         (Instant::now(), wait)
@@ -208,15 +216,15 @@ fn the_six_cases_of_the_api_key_system() {
 }
 
 #[test]
-fn a_window_begins_with_each_keys_own_first_request() {
+fn window_begins_with_the_first_request_of_each_key() {
     let server = api_key_system();
     let mut client = server.client();
     let started = Instant::now();
     with_key(&mut client, KEYS[0]);
     thread::sleep(Duration::from_millis(1200));
     let later = started.elapsed().as_secs_f64();
-    many(&mut client, KEYS[1], 100);
-    many(&mut client, KEYS[0], 99);
+    send_many(&mut client, KEYS[1], 100);
+    send_many(&mut client, KEYS[0], 99);
     let first = with_key(&mut client, KEYS[0]);
     let second = with_key(&mut client, KEYS[1]);
     assert!(
@@ -232,7 +240,7 @@ fn a_window_begins_with_each_keys_own_first_request() {
 }
 
 #[test]
-fn a_rule_of_a_key_with_odd_characters_is_taken_back_by_its_encoded_name() {
+fn rule_of_a_key_with_special_characters_is_removed_by_its_encoded_name() {
     let text = "capacity = 3\nrefill_rate = 0.001\nclient = { header = \"X-API-Key\" }\n";
     let server = Launch::new().config("keys.toml", text).start();
     let mut client = server.client();

@@ -1,4 +1,4 @@
-//! `/auth`: what proxies ask before they pass a request on; and a real nginx that asks.
+//! `/auth` for proxies that request a decision before they forward, including a real nginx.
 
 use test_support::nginx::Nginx;
 use test_support::{Client, Launch, Response, Server, Upstream};
@@ -12,23 +12,23 @@ fn server() -> Server {
     Launch::new().config("tollgate.toml", ROUTES).start()
 }
 
-/// A question of a trusted proxy, about a client of its own.
-fn ask(server: &Server, client: &str, headers: &[(&str, &str)]) -> Response {
+/// Sends a request to `/auth` from a trusted proxy, on behalf of a client.
+fn request_auth(server: &Server, client: &str, headers: &[(&str, &str)]) -> Response {
     let headers = [&[("X-Forwarded-For", client)], headers].concat();
     server.client().get_with("/auth", &headers)
 }
 
 #[test]
-fn it_is_200_or_429_with_the_headers_of_the_client_behind_the_proxy() {
+fn decision_is_200_or_429_with_headers_for_the_client_behind_the_proxy() {
     let server = server();
     for left in (0..10).rev() {
-        let response = ask(&server, "203.0.113.7", &[]);
+        let response = request_auth(&server, "203.0.113.7", &[]);
         assert_eq!(
             (response.status, response.limit(), response.remaining()),
             (200, 10, left)
         );
     }
-    let refused = ask(&server, "203.0.113.7", &[]);
+    let refused = request_auth(&server, "203.0.113.7", &[]);
     assert_eq!((refused.status, refused.remaining()), (429, 0));
     assert!(
         (999..=1001).contains(&refused.number("Retry-After")),
@@ -36,21 +36,21 @@ fn it_is_200_or_429_with_the_headers_of_the_client_behind_the_proxy() {
     );
     assert_eq!(refused.json()["error"], "Too Many Requests");
     assert_eq!(
-        ask(&server, "203.0.113.8", &[]).remaining(),
+        request_auth(&server, "203.0.113.8", &[]).remaining(),
         9,
-        "clients do not share"
+        "clients have separate buckets"
     );
 }
 
 #[test]
-fn the_cost_is_that_of_the_request_in_hand_as_each_proxy_names_it() {
+fn cost_is_that_of_the_original_request_in_the_headers_of_each_proxy() {
     let server = server();
     let original = [
         ("X-Original-URI", "/import?a=/open"),
         ("X-Original-Method", "POST"),
     ];
     assert_eq!(
-        ask(&server, "203.0.113.1", &original).remaining(),
+        request_auth(&server, "203.0.113.1", &original).remaining(),
         4,
         "nginx"
     );
@@ -60,36 +60,36 @@ fn the_cost_is_that_of_the_request_in_hand_as_each_proxy_names_it() {
         ("X-Forwarded-Proto", "https"),
     ];
     assert_eq!(
-        ask(&server, "203.0.113.2", &forwarded).remaining(),
+        request_auth(&server, "203.0.113.2", &forwarded).remaining(),
         4,
         "Traefik and Caddy"
     );
     assert_eq!(
-        ask(&server, "203.0.113.3", &[("X-Original-URI", "/import")]).remaining(),
+        request_auth(&server, "203.0.113.3", &[("X-Original-URI", "/import")]).remaining(),
         9,
-        "its own method is GET"
+        "the method of the request to /auth is GET"
     );
     assert_eq!(
-        ask(&server, "203.0.113.3", &[("X-Original-URI", "//report")]).remaining(),
+        request_auth(&server, "203.0.113.3", &[("X-Original-URI", "//report")]).remaining(),
         5,
-        "however it is spelled"
+        "for every spelling"
     );
     let head = [
         ("X-Forwarded-Uri", "/nothing"),
         ("X-Forwarded-Method", "HEAD"),
     ];
-    assert_eq!(ask(&server, "203.0.113.3", &head).remaining(), 4);
+    assert_eq!(request_auth(&server, "203.0.113.3", &head).remaining(), 4);
     let upload = [
         ("X-Original-URI", "/api/upload"),
         ("X-Original-Method", "POST"),
     ];
     assert_eq!(
-        ask(&server, "203.0.113.3", &upload).remaining(),
+        request_auth(&server, "203.0.113.3", &upload).remaining(),
         3,
-        "that is some other server's upload"
+        "another server's upload has the default cost"
     );
     for _ in 0..20 {
-        let open = ask(&server, "203.0.113.3", &[("X-Forwarded-Uri", "/open")]);
+        let open = request_auth(&server, "203.0.113.3", &[("X-Forwarded-Uri", "/open")]);
         assert_eq!((open.status, open.header("X-RateLimit-Limit")), (200, None));
     }
     let methods = server.client_from("127.0.0.1").request(
@@ -101,23 +101,23 @@ fn the_cost_is_that_of_the_request_in_hand_as_each_proxy_names_it() {
     assert_eq!(
         (methods.status, methods.remaining()),
         (200, 9),
-        "any method will do"
+        "every method is accepted"
     );
 }
 
 #[test]
-fn of_two_names_for_the_request_in_hand_the_costlier_counts() {
+fn higher_cost_of_two_original_requests_counts() {
     let server = server();
     let forged = [("X-Original-URI", "/report"), ("X-Forwarded-Uri", "/open")];
-    assert_eq!(ask(&server, "203.0.113.1", &forged).remaining(), 6);
+    assert_eq!(request_auth(&server, "203.0.113.1", &forged).remaining(), 6);
     let forged = [("X-Forwarded-Uri", "/open"), ("X-Original-Uri", "/report")];
-    assert_eq!(ask(&server, "203.0.113.2", &forged).remaining(), 6);
+    assert_eq!(request_auth(&server, "203.0.113.2", &forged).remaining(), 6);
     let forged = [
         ("X-Original-URI", "/import"),
         ("X-Original-Method", "POST"),
         ("X-Forwarded-Method", "GET"),
     ];
-    assert_eq!(ask(&server, "203.0.113.3", &forged).remaining(), 4);
+    assert_eq!(request_auth(&server, "203.0.113.3", &forged).remaining(), 4);
     for forged in [
         &[("X-Original-URI", "/report"), ("X-Original-URI", "/open")][..],
         &[
@@ -126,7 +126,7 @@ fn of_two_names_for_the_request_in_hand_the_costlier_counts() {
         ],
         &[("X-Forwarded-Method", "G T")],
     ] {
-        let response = ask(&server, "203.0.113.4", forged);
+        let response = request_auth(&server, "203.0.113.4", forged);
         assert_eq!(response.status, 400, "{forged:?}");
         assert!(
             response.text().contains(&forged[0].0.to_lowercase()),
@@ -134,11 +134,11 @@ fn of_two_names_for_the_request_in_hand_the_costlier_counts() {
             response.text()
         );
     }
-    assert_eq!(ask(&server, "203.0.113.4", &[]).remaining(), 9);
+    assert_eq!(request_auth(&server, "203.0.113.4", &[]).remaining(), 9);
 }
 
 #[test]
-fn who_is_not_trusted_speaks_for_itself_alone() {
+fn untrusted_peer_is_charged_itself() {
     let server = server();
     let mut client = server.client_from("127.0.0.9");
     let claims = [
@@ -153,41 +153,45 @@ fn who_is_not_trusted_speaks_for_itself_alone() {
             .remaining(),
         8
     );
-    assert_eq!(client.get("/").remaining(), 7, "it is one bucket");
+    assert_eq!(
+        client.get("/").remaining(),
+        7,
+        "all requests share one bucket"
+    );
     let log = server.wait_for_log("--trust-proxy");
     assert_eq!(
         log.matches("--trust-proxy").count(),
         1,
-        "once, not for every request: {log}"
+        "logged once, not for every request: {log}"
     );
-    assert_eq!(ask(&server, "203.0.113.1", &[]).remaining(), 9);
+    assert_eq!(request_auth(&server, "203.0.113.1", &[]).remaining(), 9);
 }
 
 #[test]
-fn clients_with_api_keys_are_asked_for_theirs() {
+fn clients_are_identified_by_api_key() {
     let file = format!("client = {{ header = 'X-API-Key' }}\napi_keys = ['first']\n{ROUTES}");
     let server = Launch::new().config("tollgate.toml", &file).start();
-    assert_eq!(ask(&server, "203.0.113.1", &[]).status, 401);
+    assert_eq!(request_auth(&server, "203.0.113.1", &[]).status, 401);
     assert_eq!(
-        ask(&server, "203.0.113.1", &[("X-API-Key", "third")]).status,
+        request_auth(&server, "203.0.113.1", &[("X-API-Key", "third")]).status,
         401
     );
     let report = [("X-API-Key", "first"), ("X-Original-URI", "/report")];
-    assert_eq!(ask(&server, "203.0.113.1", &report).remaining(), 6);
+    assert_eq!(request_auth(&server, "203.0.113.1", &report).remaining(), 6);
     assert_eq!(
-        ask(&server, "203.0.113.2", &report).remaining(),
+        request_auth(&server, "203.0.113.2", &report).remaining(),
         2,
-        "wherever it comes from"
+        "from every address"
     );
 }
 
 #[test]
-fn a_gateway_leaves_the_path_to_its_upstream() {
+fn gateway_forwards_the_path_to_its_upstream() {
     let upstream = Upstream::with_body("mine");
     assert_eq!(Server::gateway(&upstream.url()).get("/auth").text(), "mine");
 }
 
-/// The configuration that we show to others, between a server of ours and an upstream.
+/// Starts nginx with the documented configuration.
 fn nginx(tollgate: &str, upstream: &Upstream) -> Nginx {
     let text = include_str!("../../../examples/nginx.conf");
     let text = text
@@ -197,10 +201,10 @@ fn nginx(tollgate: &str, upstream: &Upstream) -> Nginx {
 }
 
 #[test]
-fn nginx_passes_on_what_is_allowed_and_nothing_else() {
+fn nginx_forwards_only_allowed_requests() {
     let (server, upstream) = (server(), Upstream::with_body("mine"));
     let nginx = nginx(&server.address.to_string(), &upstream);
-    // nginx ends a connection on which it refused.
+    // nginx closes a connection after a refusal.
     let connect = |last| Client::connect(nginx.address, Some([127, 0, 0, last].into()));
     let mut client = connect(2);
     for left in (0..10).rev() {
@@ -229,7 +233,7 @@ fn nginx_passes_on_what_is_allowed_and_nothing_else() {
     assert_eq!(
         upstream.requests().len(),
         10,
-        "what was refused did not reach it"
+        "refused requests did not reach the upstream"
     );
 
     let mut other = connect(3);
@@ -245,17 +249,17 @@ fn nginx_passes_on_what_is_allowed_and_nothing_else() {
     assert_eq!(
         other.get_with("/report", &claims).status,
         429,
-        "nobody speaks for himself"
+        "clients cannot set their own address"
     );
     assert_eq!(
         connect(3).get("/_tollgate").status,
         404,
-        "it is nginx's own"
+        "the header is set by nginx"
     );
 }
 
 #[test]
-fn nginx_passes_on_the_headers_that_were_chosen() {
+fn nginx_forwards_headers_of_the_configured_style() {
     let upstream = Upstream::responding(
         "HTTP/1.1 200 OK\r\nX-RateLimit-Limit: 77\r\nRateLimit: \"theirs\";r=7\r\nContent-Length: 4\r\n\r\nmine",
     );
@@ -287,7 +291,7 @@ fn nginx_passes_on_the_headers_that_were_chosen() {
 }
 
 #[test]
-fn nginx_without_tollgate_passes_nothing_on() {
+fn nginx_without_tollgate_forwards_nothing() {
     let (server, upstream) = (server(), Upstream::with_body("mine"));
     let address = server.address.to_string();
     drop(server);

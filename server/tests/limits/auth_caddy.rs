@@ -1,4 +1,4 @@
-//! `/auth` asked by a real Caddy, with the configuration that we show to others.
+//! `/auth` behind a real Caddy with the documented configuration.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -12,8 +12,8 @@ const ROUTES: &str = "capacity = 10\nrefill_rate = 0.001\ntrust_proxy = ['127.0.
      [[routes]]\npath = '/report'\ncost = 4\n\
      [[routes]]\npath = '/open'\nexempt = true\n";
 
-/// An upstream that has limits of its own.
-const ANSWER: &str = "HTTP/1.1 200 OK\r\nX-RateLimit-Limit: 77\r\nContent-Length: 4\r\n\r\nmine";
+/// Response of an upstream with rate limit headers of its own.
+const RESPONSE: &str = "HTTP/1.1 200 OK\r\nX-RateLimit-Limit: 77\r\nContent-Length: 4\r\n\r\nmine";
 
 struct Caddy {
     service: ExternalService,
@@ -21,7 +21,7 @@ struct Caddy {
 }
 
 impl Caddy {
-    /// Between a server of ours and an upstream.
+    /// Starts Caddy in front of an upstream.
     fn start(tollgate: SocketAddr, upstream: &Upstream) -> Caddy {
         let directory = TempDir::new().unwrap();
         let sites = include_str!("../../../examples/Caddyfile")
@@ -30,13 +30,13 @@ impl Caddy {
         let service = ExternalService::start(|address| {
             let sites = sites.replace("http://:8080", &format!("http://:{}", address.port()));
             let path = directory.path().join("Caddyfile");
-            // Its administration would take a port.
+            // The admin endpoint would occupy a port.
             std::fs::write(&path, format!("{{\n\tadmin off\n}}\n{sites}")).unwrap();
             let mut command = Command::new("caddy");
             command
                 .args(["run", "--adapter", "caddyfile", "--config"])
                 .arg(path);
-            // Nothing of its own goes home.
+            // Keeps Caddy's state out of the home directory.
             for name in ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"] {
                 command.env(name, directory.path());
             }
@@ -48,7 +48,7 @@ impl Caddy {
         }
     }
 
-    /// A connection from this address of the machine's own.
+    /// Connects from the loopback address that ends with `last`.
     fn client(&self, last: u8) -> Client {
         Client::connect(self.service.address, Some([127, 0, 0, last].into()))
     }
@@ -59,8 +59,8 @@ fn server() -> Server {
 }
 
 #[test]
-fn caddy_passes_on_what_is_allowed_and_nothing_else() {
-    let (server, upstream) = (server(), Upstream::responding(ANSWER));
+fn caddy_forwards_only_allowed_requests() {
+    let (server, upstream) = (server(), Upstream::responding(RESPONSE));
     let caddy = Caddy::start(server.address, &upstream);
     let mut client = caddy.client(2);
     for left in (0..10).rev() {
@@ -77,7 +77,7 @@ fn caddy_passes_on_what_is_allowed_and_nothing_else() {
             .filter(|(name, _)| name.eq_ignore_ascii_case("X-RateLimit-Limit"));
         assert!(
             limits.map(|(_, limit)| limit).eq(["10"]),
-            "ours, in place of the upstream's: {response:?}"
+            "the server's headers replace the upstream's: {response:?}"
         );
     }
     let refused = client.get("/anything");
@@ -95,12 +95,12 @@ fn caddy_passes_on_what_is_allowed_and_nothing_else() {
     assert_eq!(
         upstream.requests().len(),
         10,
-        "what was refused did not reach it"
+        "refused requests did not reach the upstream"
     );
 }
 
 #[test]
-fn caddy_passes_on_the_headers_that_were_chosen() {
+fn caddy_forwards_headers_of_the_configured_style() {
     let upstream = Upstream::responding(
         "HTTP/1.1 200 OK\r\nRateLimit: \"theirs\";r=7\r\nContent-Length: 4\r\n\r\nmine",
     );
@@ -127,15 +127,15 @@ fn caddy_passes_on_the_headers_that_were_chosen() {
 }
 
 #[test]
-fn caddy_says_who_asks_for_what_and_no_client_does() {
-    let (server, upstream) = (server(), Upstream::responding(ANSWER));
+fn caddy_sets_client_and_original_request_and_clients_cannot() {
+    let (server, upstream) = (server(), Upstream::responding(RESPONSE));
     let caddy = Caddy::start(server.address, &upstream);
     let mut client = caddy.client(3);
     assert_eq!(client.post("/import?x", "0123456789").remaining(), 4);
     assert_eq!(
         upstream.single_request().body,
         b"0123456789",
-        "the question does not eat the body"
+        "the request to /auth does not consume the body"
     );
     let open = client.get("/open");
     assert_eq!(
@@ -154,18 +154,18 @@ fn caddy_says_who_asks_for_what_and_no_client_does() {
     assert_eq!(
         (report.status, report.remaining()),
         (200, 0),
-        "4, neither 0 nor 6, of its own bucket"
+        "cost 4, neither 0 nor 6, from the client's own bucket"
     );
     assert_eq!(
         client.get_with("/anything", &claims).status,
         429,
-        "nobody speaks for himself"
+        "clients cannot set their own address"
     );
 }
 
 #[test]
-fn caddy_without_tollgate_passes_nothing_on() {
-    let (server, upstream) = (server(), Upstream::responding(ANSWER));
+fn caddy_without_tollgate_forwards_nothing() {
+    let (server, upstream) = (server(), Upstream::responding(RESPONSE));
     let address = server.address;
     drop(server);
     let caddy = Caddy::start(address, &upstream);

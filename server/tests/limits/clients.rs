@@ -1,8 +1,8 @@
-//! Who a client is behind proxies, and what forged and malformed headers do: nothing.
+//! Client addresses behind proxies, and forged and malformed forwarding headers.
 
 use test_support::{Client, SLOW, Server};
 
-/// Trusts 127.0.0.1 and 10.0.0.0/8; 127.0.0.2 is a stranger.
+/// Trusts 127.0.0.1 and 10.0.0.0/8. 127.0.0.2 is untrusted.
 fn behind_proxies() -> Server {
     let trust = [
         "--trust-proxy",
@@ -14,8 +14,8 @@ fn behind_proxies() -> Server {
     Server::start(&[&trust[..], &limits, &["--refill-rate", SLOW]].concat())
 }
 
-/// Who the server takes the client for, given these headers.
-fn seen(client: &mut Client, headers: &[(&str, &str)]) -> String {
+/// Returns the client address that the server derives from the headers.
+fn client_address(client: &mut Client, headers: &[(&str, &str)]) -> String {
     let response = client.get_with("/", headers);
     assert_eq!(response.status, 200, "{headers:?}");
     response.from()
@@ -38,7 +38,7 @@ fn without_trusted_proxies_forwarding_headers_change_nothing() {
         assert_eq!(
             response.remaining(),
             4 - index as u64,
-            "{header:?} has no bucket of its own"
+            "{header:?} has its own bucket"
         );
     }
     assert_eq!(
@@ -50,9 +50,9 @@ fn without_trusted_proxies_forwarding_headers_change_nothing() {
 }
 
 #[test]
-fn a_forged_header_from_an_untrusted_peer_changes_nothing() {
+fn forged_header_of_an_untrusted_peer_is_ignored() {
     let server = behind_proxies();
-    let mut stranger = server.client_from("127.0.0.2");
+    let mut untrusted = server.client_from("127.0.0.2");
     for header in ["X-Forwarded-For", "Forwarded"] {
         for value in [
             "203.0.113.1",
@@ -61,25 +61,29 @@ fn a_forged_header_from_an_untrusted_peer_changes_nothing() {
             "for=10.0.0.1",
         ] {
             assert_eq!(
-                seen(&mut stranger, &[(header, value)]),
+                client_address(&mut untrusted, &[(header, value)]),
                 "127.0.0.2",
                 "{header}: {value}"
             );
         }
     }
     assert_eq!(
-        stranger.get("/").remaining(),
+        untrusted.get("/").remaining(),
         1000 - 9,
-        "all of it on the stranger's own bucket"
+        "all requests are charged to the untrusted peer's bucket"
     );
     let honest = server
         .client()
         .get_with("/", &[("X-Forwarded-For", "203.0.113.1")]);
-    assert_eq!(honest.remaining(), 999, "and nothing on the one it named");
+    assert_eq!(
+        honest.remaining(),
+        999,
+        "no request was charged to the named client"
+    );
 }
 
 #[test]
-fn the_client_is_the_rightmost_forwarded_address_that_is_not_ours() {
+fn client_is_the_rightmost_untrusted_address() {
     let server = behind_proxies();
     let mut proxy = server.client();
     let chains = [
@@ -107,24 +111,24 @@ fn the_client_is_the_rightmost_forwarded_address_that_is_not_ours() {
         ("X-Forwarded-For", "203.0.113.1, 10.0.0.1"),
     ];
     assert_eq!(
-        seen(&mut proxy, &lines),
+        client_address(&mut proxy, &lines),
         "203.0.113.1",
-        "several lines are one list"
+        "several header lines form one list"
     );
     let lines = [
         ("X-Forwarded-For", "203.0.113.1"),
         ("X-Forwarded-For", "10.0.0.1"),
     ];
-    assert_eq!(seen(&mut proxy, &lines), "203.0.113.1");
+    assert_eq!(client_address(&mut proxy, &lines), "203.0.113.1");
     assert_eq!(
-        seen(&mut proxy, &[]),
+        client_address(&mut proxy, &[]),
         "127.0.0.1",
-        "without a header it is the peer"
+        "without a header, the client is the peer"
     );
 }
 
 #[test]
-fn forwarded_is_read_as_its_rfc_writes_it() {
+fn forwarded_is_parsed_by_its_rfc() {
     let server = behind_proxies();
     let mut proxy = server.client();
     let elements = [
@@ -155,19 +159,23 @@ fn forwarded_is_read_as_its_rfc_writes_it() {
         ),
     ];
     for (value, client) in elements {
-        assert_eq!(seen(&mut proxy, &[("Forwarded", value)]), client, "{value}");
+        assert_eq!(
+            client_address(&mut proxy, &[("Forwarded", value)]),
+            client,
+            "{value}"
+        );
     }
     let with_port = proxy.get_with("/", &[("Forwarded", "for=\"[2001:db8:cafe::17]:4711\"")]);
     let bare = proxy.get_with("/", &[("X-Forwarded-For", "2001:db8:cafe::17")]);
     assert_eq!(
         bare.remaining(),
         with_port.remaining() - 1,
-        "one client by either header"
+        "one client with either header"
     );
 }
 
 #[test]
-fn a_malformed_header_never_hands_out_another_clients_name() {
+fn malformed_header_never_yields_another_clients_address() {
     let server = behind_proxies();
     let mut proxy = server.client();
     let malformed = [
@@ -196,7 +204,7 @@ fn a_malformed_header_never_hands_out_another_clients_name() {
             assert_ne!(
                 response.from(),
                 "203.0.113.1",
-                "{header:?}: the left may be forged"
+                "{header:?}: addresses on the left may be forged"
             );
         }
     }
@@ -206,9 +214,9 @@ fn a_malformed_header_never_hands_out_another_clients_name() {
 }
 
 #[test]
-fn when_all_addresses_are_ours_the_client_is_still_one_of_them() {
+fn when_all_addresses_are_trusted_the_client_is_one_of_them() {
     let server = behind_proxies();
-    let from = seen(
+    let from = client_address(
         &mut server.client(),
         &[("X-Forwarded-For", "10.0.0.1, 10.0.0.2")],
     );

@@ -1,8 +1,8 @@
-//! IPv6 clients are networks; an IPv4 client is one address, however it is written.
+//! IPv6 clients are identified by network, IPv4 clients by address, also when IPv4-mapped.
 
 use test_support::{Launch, SLOW, Server};
 
-/// A server that believes 127.0.0.1.
+/// Starts a server that trusts 127.0.0.1.
 fn behind_a_proxy() -> Server {
     Server::start(&[
         "--trust-proxy",
@@ -14,7 +14,7 @@ fn behind_a_proxy() -> Server {
     ])
 }
 
-/// Remaining tokens of the client that the trusted proxy names.
+/// Returns the remaining tokens of a client behind the trusted proxy.
 fn remaining(server: &Server, address: &str) -> u64 {
     server
         .client()
@@ -23,7 +23,7 @@ fn remaining(server: &Server, address: &str) -> u64 {
 }
 
 #[test]
-fn an_ipv6_client_is_its_network_of_64_bits() {
+fn ipv6_client_is_a_64_bit_network() {
     let server = behind_a_proxy();
     assert_eq!(remaining(&server, "2001:db8:0:1::1"), 999);
     assert_eq!(remaining(&server, "2001:db8:0:1::2"), 998);
@@ -40,11 +40,15 @@ fn an_ipv6_client_is_its_network_of_64_bits() {
     );
     assert_eq!(remaining(&server, "2001:db8:0:0:8000::1"), 999);
     assert_eq!(remaining(&server, "192.0.2.1"), 999);
-    assert_eq!(remaining(&server, "192.0.2.2"), 999, "IPv4 is not cut");
+    assert_eq!(
+        remaining(&server, "192.0.2.2"),
+        999,
+        "IPv4 addresses are not masked"
+    );
 }
 
 #[test]
-fn the_length_of_the_ipv6_prefix_is_a_setting() {
+fn ipv6_prefix_length_is_configurable() {
     let launch = |prefix: u8| {
         let text = format!("ipv6_prefix = {prefix}\ncapacity = 1000\nrefill_rate = 0.001\n");
         Launch::new()
@@ -62,19 +66,19 @@ fn the_length_of_the_ipv6_prefix_is_a_setting() {
 }
 
 #[test]
-fn an_ipv4_address_inside_an_ipv6_one_is_the_ipv4_client() {
+fn ipv4_mapped_address_is_the_ipv4_client() {
     let server = behind_a_proxy();
     assert_eq!(remaining(&server, "::ffff:192.0.2.1"), 999);
     assert_eq!(
         remaining(&server, "::ffff:192.0.2.2"),
         999,
-        "not one bucket for all of IPv4"
+        "IPv4 clients do not share one bucket"
     );
     assert_eq!(remaining(&server, "192.0.2.1"), 998);
 }
 
 #[test]
-fn a_socket_of_both_families_tells_ipv4_clients_apart() {
+fn dual_stack_socket_identifies_ipv4_clients() {
     let launch = Launch::new()
         .listen(Some("[::]:0"))
         .args(&["--refill-rate", SLOW]);
@@ -90,7 +94,7 @@ fn a_socket_of_both_families_tells_ipv4_clients_apart() {
     assert_eq!(
         server.get("/config").status,
         200,
-        "and loopback is loopback"
+        "a mapped loopback address is loopback"
     );
     let forwarded = [("X-Forwarded-For", "203.0.113.1")];
     assert_eq!(
@@ -106,7 +110,7 @@ fn a_socket_of_both_families_tells_ipv4_clients_apart() {
 }
 
 #[test]
-fn a_rule_for_an_ipv6_client_counts_for_its_network() {
+fn rule_for_an_ipv6_client_applies_to_its_network() {
     let server = behind_a_proxy();
     let rule = r#"{"client_id": "2001:db8:0:1::5", "capacity": 50, "refill_rate": 0.001}"#;
     assert_eq!(server.post("/admin/update-rule", rule).status, 200);
@@ -119,7 +123,7 @@ fn a_rule_for_an_ipv6_client_counts_for_its_network() {
 }
 
 #[test]
-fn a_server_on_ipv6_loopback_serves_and_obeys_it() {
+fn server_listens_on_ipv6_loopback_and_trusts_it() {
     let args = ["--refill-rate", SLOW, "--trust-proxy", "::1/128"];
     let server = Launch::new().listen(Some("[::1]:0")).args(&args).start();
     let mut client = server.client();

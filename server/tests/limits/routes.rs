@@ -1,10 +1,11 @@
-//! Routes with limits of their own, on the wire: in the server, in the gateway, for proxies that
-//! ask, and when the file changes.
+//! Routes with limits of their own: in the server, in the gateway, through `/auth`, and at a
+//! reload.
 
 use test_support::reload::Reloaded;
 use test_support::{Client, Launch, Response, Server, Upstream};
 
-/// A default of 10, `POST /api/upload` of 6 at 3 each, and 4 for all below `/reports`.
+/// Starts a server with default capacity 10, capacity 6 for `POST /api/upload` at cost 3, and
+/// capacity 4 for all paths below `/reports`.
 const ROUTES: &str = "capacity = 10\nrefill_rate = 0.001\n\
      [[routes]]\nmethod = 'POST'\npath = '/api/upload'\ncapacity = 6\nrefill_rate = 0.001\ncost = 3\n\
      [[routes]]\npath = '/reports/*'\nquota = '4 per day, all at once'\n";
@@ -15,25 +16,25 @@ fn server(more: &str) -> Server {
         .start()
 }
 
-/// Status, limit, remaining.
-fn of(response: &Response) -> (u16, u64, u64) {
+/// Returns status, limit and remaining tokens.
+fn summary(response: &Response) -> (u16, u64, u64) {
     (response.status, response.limit(), response.remaining())
 }
 
 #[test]
-fn a_route_is_a_bucket_beside_the_default_for_each_client() {
+fn route_has_a_bucket_per_client_besides_the_default() {
     let server = server("");
     let mut client = server.client();
-    assert_eq!(of(&client.post("/api/upload", "a")), (200, 6, 3));
-    assert_eq!(of(&client.post("/api/upload", "b")), (200, 6, 0));
+    assert_eq!(summary(&client.post("/api/upload", "a")), (200, 6, 3));
+    assert_eq!(summary(&client.post("/api/upload", "b")), (200, 6, 0));
     let refused = client.post("/api/upload", "c");
     assert_eq!(
-        (of(&refused), refused.json()["error"].as_str()),
+        (summary(&refused), refused.json()["error"].as_str()),
         ((429, 6, 0), Some("Too Many Requests"))
     );
     assert!(
         (2990.0..3001.0).contains(&refused.retry_after()),
-        "three tokens of the route's: {}",
+        "three tokens of the route: {}",
         refused.text()
     );
     assert!(
@@ -41,44 +42,44 @@ fn a_route_is_a_bucket_beside_the_default_for_each_client() {
             && (5990..=6001).contains(&refused.reset())
     );
     assert_eq!(
-        of(&client.get("/")),
+        summary(&client.get("/")),
         (200, 10, 9),
-        "the default bucket is as full as it was"
+        "the default bucket is unchanged"
     );
     assert_eq!(
-        of(&server.client_from("127.0.0.2").post("/api/upload", "")),
+        summary(&server.client_from("127.0.0.2").post("/api/upload", "")),
         (200, 6, 3)
     );
     for left in (0..4).rev() {
         assert_eq!(
-            of(&client.get("/reports/a?b")),
+            summary(&client.get("/reports/a?b")),
             (404, 4, left),
-            "what there is not costs as well"
+            "unknown paths are charged as well"
         );
     }
     let refused = client.get("/reports");
-    assert_eq!(of(&refused), (429, 4, 0));
+    assert_eq!(summary(&refused), (429, 4, 0));
     assert!(
         (86_300.0..86_410.0).contains(&refused.retry_after()),
-        "all at once, after a day: {}",
+        "the whole capacity refills after a day: {}",
         refused.text()
     );
 }
 
 #[test]
-fn rules_a_new_default_and_questions_are_about_the_default() {
+fn rules_updates_and_checks_apply_to_the_default() {
     let server = server("");
     let mut client = server.client();
     client.post("/api/upload", "");
     let rule = r#"{"client_id": "127.0.0.1", "capacity": 50, "refill_rate": 0.001}"#;
     assert_eq!(client.post("/admin/update-rule", rule).status, 200);
     assert_eq!(client.get("/").limit(), 50);
-    assert_eq!(of(&client.get("/reports/")), (404, 4, 3));
+    assert_eq!(summary(&client.get("/reports/")), (404, 4, 3));
     assert_eq!(client.post("/config", r#"{"capacity": 20}"#).status, 200);
     assert_eq!(
-        of(&client.post("/api/upload", "")),
+        summary(&client.post("/api/upload", "")),
         (200, 6, 0),
-        "neither a full bucket, nor another"
+        "the bucket of the route is neither reset nor replaced"
     );
     assert_eq!(
         client.post("/check", r#"{"key": "/api/upload"}"#).json()["limit"],
@@ -95,32 +96,32 @@ fn rules_a_new_default_and_questions_are_about_the_default() {
 }
 
 #[test]
-fn clients_with_api_keys_have_them_too() {
+fn route_limits_apply_to_api_keys() {
     let server = server("client = { header = 'X-API-Key' }\napi_keys = ['first', 'second']\n");
     let mut client = server.client();
-    let mut of_key = |key: &str| client.request("POST", "/api/upload", &[("X-API-Key", key)], "");
+    let mut upload = |key: &str| client.request("POST", "/api/upload", &[("X-API-Key", key)], "");
     assert_eq!(
         [
-            of_key("first").remaining(),
-            of_key("first").remaining(),
-            of_key("second").remaining()
+            upload("first").remaining(),
+            upload("first").remaining(),
+            upload("second").remaining()
         ],
         [3, 0, 3]
     );
-    assert_eq!((of_key("first").status, of_key("third").status), (429, 401));
+    assert_eq!((upload("first").status, upload("third").status), (429, 401));
 }
 
 #[test]
-fn what_a_route_refuses_never_reaches_the_upstream_however_it_is_spelled() {
+fn refused_requests_never_reach_the_upstream_in_any_spelling() {
     let upstream = Upstream::with_body("mine");
     let server = server(&format!("upstream = '{}'\n", upstream.url()));
     let mut client = server.client();
-    assert_eq!(of(&client.post("/api/upload", "a")), (200, 6, 3));
-    assert_eq!(of(&client.post("//api/%75pload/", "b")), (200, 6, 0));
+    assert_eq!(summary(&client.post("/api/upload", "a")), (200, 6, 3));
+    assert_eq!(summary(&client.post("//api/%75pload/", "b")), (200, 6, 0));
     assert_eq!(
         upstream.requests()[1].request_line(),
         "POST //api/%75pload/ HTTP/1.1",
-        "it goes on as it came"
+        "the path is forwarded unchanged"
     );
     for path in [
         "/api/upload",
@@ -133,17 +134,17 @@ fn what_a_route_refuses_never_reaches_the_upstream_however_it_is_spelled() {
         "/x\\..\\api\\upload",
         "/%zz/../api/upload?q",
     ] {
-        assert_eq!(of(&client.post(path, "c")), (429, 6, 0), "{path}");
+        assert_eq!(summary(&client.post(path, "c")), (429, 6, 0), "{path}");
     }
     assert_eq!(upstream.requests().len(), 2);
-    assert_eq!(of(&client.get("/reports/x")), (200, 4, 3));
+    assert_eq!(summary(&client.get("/reports/x")), (200, 4, 3));
     assert_eq!(client.get("/anything").limit(), 10);
 }
 
 #[test]
-fn a_proxy_that_asks_hears_of_the_route_of_the_request_in_hand() {
+fn auth_applies_the_route_of_the_original_request() {
     let server = server("trust_proxy = ['127.0.0.1']\n");
-    let ask = |client: &mut Client, name: &str, headers: &[(&str, &str)]| {
+    let request_auth = |client: &mut Client, name: &str, headers: &[(&str, &str)]| {
         client.get_with("/auth", &[&[("X-Forwarded-For", name)], headers].concat())
     };
     let mut proxy = server.client();
@@ -151,15 +152,28 @@ fn a_proxy_that_asks_hears_of_the_route_of_the_request_in_hand() {
         ("X-Original-URI", "/api/upload?x"),
         ("X-Original-Method", "POST"),
     ];
-    assert_eq!(of(&ask(&mut proxy, "203.0.113.1", &upload)), (200, 6, 3));
-    assert_eq!(of(&ask(&mut proxy, "203.0.113.1", &upload)), (200, 6, 0));
-    assert_eq!(of(&ask(&mut proxy, "203.0.113.1", &upload)), (429, 6, 0));
     assert_eq!(
-        of(&ask(&mut proxy, "203.0.113.1", &[("X-Original-URI", "/x")])),
+        summary(&request_auth(&mut proxy, "203.0.113.1", &upload)),
+        (200, 6, 3)
+    );
+    assert_eq!(
+        summary(&request_auth(&mut proxy, "203.0.113.1", &upload)),
+        (200, 6, 0)
+    );
+    assert_eq!(
+        summary(&request_auth(&mut proxy, "203.0.113.1", &upload)),
+        (429, 6, 0)
+    );
+    assert_eq!(
+        summary(&request_auth(
+            &mut proxy,
+            "203.0.113.1",
+            &[("X-Original-URI", "/x")]
+        )),
         (200, 10, 9)
     );
     assert_eq!(
-        of(&ask(
+        summary(&request_auth(
             &mut proxy,
             "203.0.113.2",
             &[("X-Forwarded-Uri", "//reports/%2e/")]
@@ -169,25 +183,32 @@ fn a_proxy_that_asks_hears_of_the_route_of_the_request_in_hand() {
 
     let forged = [&upload[..], &[("X-Forwarded-Uri", "/x")]].concat();
     assert_eq!(
-        of(&ask(&mut proxy, "203.0.113.1", &forged)),
+        summary(&request_auth(&mut proxy, "203.0.113.1", &forged)),
         (429, 6, 0),
-        "whichever of the two is the forged one"
+        "independent of which header is forged"
     );
     let forged = [
         ("X-Original-URI", "/x"),
         ("X-Forwarded-Uri", "/api/upload"),
         ("X-Forwarded-Method", "POST"),
     ];
-    assert_eq!(of(&ask(&mut proxy, "203.0.113.1", &forged)), (429, 6, 0));
     assert_eq!(
-        of(&ask(&mut proxy, "203.0.113.1", &[("X-Original-URI", "/x")])),
+        summary(&request_auth(&mut proxy, "203.0.113.1", &forged)),
+        (429, 6, 0)
+    );
+    assert_eq!(
+        summary(&request_auth(
+            &mut proxy,
+            "203.0.113.1",
+            &[("X-Original-URI", "/x")]
+        )),
         (200, 10, 8),
-        "nothing was lost by that"
+        "the other bucket was not charged"
     );
 }
 
 #[test]
-fn metrics_tell_the_tables_apart_by_route_and_name_nobody() {
+fn metrics_label_tables_by_route_and_contain_no_client() {
     let server = server("max_clients = 5000\n");
     let mut client = server.client();
     client.post("/api/upload", "");
@@ -209,7 +230,7 @@ fn metrics_tell_the_tables_apart_by_route_and_name_nobody() {
 }
 
 #[test]
-fn a_route_has_a_table_of_the_size_that_it_is_given() {
+fn table_of_a_route_has_the_configured_size() {
     let slots = |file: &str, labels: &str| {
         let text = Launch::new()
             .config("tollgate.toml", file)
@@ -234,12 +255,12 @@ fn a_route_has_a_table_of_the_size_that_it_is_given() {
     assert_eq!(
         slots(&few, reports),
         slots(&few, ""),
-        "no more than the server has room for"
+        "limited by the server's max_clients"
     );
 }
 
 #[test]
-fn another_file_keeps_the_buckets_of_routes_that_stay_as_they_are() {
+fn reload_keeps_the_buckets_of_unchanged_routes() {
     let route = |path: &str, capacity: u32, more: &str| {
         format!("[[routes]]\npath = '{path}'\ncapacity = {capacity}\nrefill_rate = 0.001\n{more}\n")
     };
@@ -249,12 +270,16 @@ fn another_file_keeps_the_buckets_of_routes_that_stay_as_they_are() {
         &[],
     );
     let mut client = reloaded.server.client();
-    let mut seen = |path: &str| {
+    let mut limit_and_remaining = |path: &str| {
         let response = client.get(path);
         (response.limit(), response.remaining())
     };
     assert_eq!(
-        [seen("/a"), seen("/b"), seen("/c")],
+        [
+            limit_and_remaining("/a"),
+            limit_and_remaining("/b"),
+            limit_and_remaining("/c")
+        ],
         [(5, 4), (5, 4), (10, 9)]
     );
 
@@ -268,10 +293,22 @@ fn another_file_keeps_the_buckets_of_routes_that_stay_as_they_are() {
         line.contains("was read again") && !line.contains("left"),
         "{line}"
     );
-    assert_eq!(seen("/a"), (5, 2), "its bucket, at another cost");
-    assert_eq!(seen("/b"), (6, 5), "another quota: another bucket");
-    assert_eq!(seen("/c"), (7, 6), "a new one");
-    assert_eq!(seen("/d"), (10, 8), "the default bucket is the same");
+    assert_eq!(
+        limit_and_remaining("/a"),
+        (5, 2),
+        "the same bucket with another cost"
+    );
+    assert_eq!(
+        limit_and_remaining("/b"),
+        (6, 5),
+        "a new bucket for another quota"
+    );
+    assert_eq!(limit_and_remaining("/c"), (7, 6), "a new route");
+    assert_eq!(
+        limit_and_remaining("/d"),
+        (10, 8),
+        "the default bucket is kept"
+    );
 
     for bad in [
         format!("{base}{}{}", route("/a", 50, ""), route("/b", 0, "")),
@@ -288,15 +325,23 @@ fn another_file_keeps_the_buckets_of_routes_that_stay_as_they_are() {
         assert!(reloaded.reload(&bad).contains("nothing changed"), "{bad}");
     }
     assert_eq!(
-        [seen("/a"), seen("/b"), seen("/c/d")],
+        [
+            limit_and_remaining("/a"),
+            limit_and_remaining("/b"),
+            limit_and_remaining("/c/d")
+        ],
         [(5, 0), (6, 4), (7, 5)]
     );
 
     reloaded.reload(&format!("{base}{}", route("/b", 6, "")));
     assert_eq!(
-        [seen("/a"), seen("/b"), seen("/c")],
+        [
+            limit_and_remaining("/a"),
+            limit_and_remaining("/b"),
+            limit_and_remaining("/c")
+        ],
         [(10, 7), (6, 3), (10, 6)],
-        "what is gone is the default again"
+        "the default applies to removed routes"
     );
     assert_eq!(
         reloaded.server.get("/config").json()["routes"]
@@ -306,5 +351,9 @@ fn another_file_keeps_the_buckets_of_routes_that_stay_as_they_are() {
         1
     );
     reloaded.reload(&format!("{base}{}", route("/a", 5, "")));
-    assert_eq!(seen("/a"), (5, 4), "and when it comes back it is full");
+    assert_eq!(
+        limit_and_remaining("/a"),
+        (5, 4),
+        "a route that returns has a full bucket"
+    );
 }

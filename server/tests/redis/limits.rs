@@ -1,14 +1,14 @@
-//! Servers that share their limits through a real Redis.
+//! Servers that share limits through a real Redis.
 
 use test_support::redis::RedisServer;
 use test_support::{Launch, SLOW, Server, eventually};
 
-/// A server on this Redis, with these flags.
-fn on(redis: &RedisServer, flags: &[&str]) -> Server {
+/// Starts a server with this Redis and these flags.
+fn start_with(redis: &RedisServer, flags: &[&str]) -> Server {
     launch(redis, flags).start()
 }
 
-/// What waits so long for Redis that a slow machine does not look like a dead Redis.
+/// Options with a timeout long enough that a slow machine is not taken for a failed Redis.
 fn launch(redis: &RedisServer, flags: &[&str]) -> Launch {
     Launch::new()
         .args(&[
@@ -23,17 +23,17 @@ fn launch(redis: &RedisServer, flags: &[&str]) -> Launch {
 }
 
 #[test]
-fn two_servers_are_one_limit() {
+fn two_servers_share_one_limit() {
     let redis = RedisServer::start();
-    let servers = [on(&redis, &[]), on(&redis, &[])];
+    let servers = [start_with(&redis, &[]), start_with(&redis, &[])];
     for n in 0..10 {
-        let answer = servers[n % 2].get("/");
+        let response = servers[n % 2].get("/");
         assert_eq!(
-            (answer.status, answer.limit(), answer.remaining()),
+            (response.status, response.limit(), response.remaining()),
             (200, 10, 9 - n as u64),
             "request {n}"
         );
-        assert_eq!(answer.header("X-RateLimit-Without-Redis"), None);
+        assert_eq!(response.header("X-RateLimit-Without-Redis"), None);
     }
     for server in &servers {
         let refused = server.get("/");
@@ -46,7 +46,7 @@ fn two_servers_are_one_limit() {
         assert_eq!(
             server.client_from("127.0.0.2").get("/").status,
             200,
-            "others have buckets of their own"
+            "other clients have their own buckets"
         );
     }
     assert_eq!(
@@ -71,28 +71,28 @@ fn two_servers_are_one_limit() {
 }
 
 #[test]
-fn who_uses_another_prefix_shares_nothing() {
+fn servers_with_different_prefixes_share_nothing() {
     let redis = RedisServer::start();
     let (one, other) = (
-        on(&redis, &["--capacity", "1"]),
-        on(&redis, &["--capacity", "1", "--redis-prefix", "other"]),
+        start_with(&redis, &["--capacity", "1"]),
+        start_with(&redis, &["--capacity", "1", "--redis-prefix", "other"]),
     );
     assert_eq!((one.get("/").status, one.get("/").status), (200, 429));
     assert_eq!((other.get("/").status, other.get("/").status), (200, 429));
 }
 
 #[test]
-fn health_says_where_the_buckets_are() {
+fn health_reports_the_backend() {
     let redis = RedisServer::start();
     let health = |server: &Server| server.get("/health").json();
-    assert_eq!(health(&on(&redis, &[]))["redis"], "up");
+    assert_eq!(health(&start_with(&redis, &[]))["redis"], "up");
     assert_eq!(health(&Server::start(&[]))["backend"], "memory");
 }
 
 #[test]
-fn a_change_reaches_every_server() {
+fn update_reaches_every_server() {
     let redis = RedisServer::start();
-    let servers = [on(&redis, &[]), on(&redis, &[])];
+    let servers = [start_with(&redis, &[]), start_with(&redis, &[])];
     while servers[0].get("/").status == 200 {}
 
     let changed = servers[0]
@@ -107,15 +107,15 @@ fn a_change_reaches_every_server() {
     assert_eq!(
         servers[0].get("/").limit(),
         3,
-        "at once for the server that was told"
+        "at once on the server that received the update"
     );
-    eventually("the other server learns it", || {
+    eventually("the other server applies the update", || {
         servers[1].get("/config").json()["capacity"] == 3
     });
     assert_eq!(
         servers[1].get("/").remaining(),
         1,
-        "and the new bucket is one"
+        "the new bucket is shared"
     );
 
     let rule = r#"{"client_id": "127.0.0.1", "capacity": 50, "refill_rate": 0.001}"#;
@@ -124,17 +124,17 @@ fn a_change_reaches_every_server() {
         200
     );
     assert_eq!(servers[1].get("/").limit(), 50);
-    eventually("the rule is known", || {
+    eventually("the rule reaches the other server", || {
         servers[0].get("/config").json()["rules"]["127.0.0.1"]["capacity"] == 50
     });
     assert_eq!(servers[0].get("/").remaining(), 48);
     assert_eq!(servers[0].client_from("127.0.0.2").get("/").limit(), 3);
 
-    let late = on(&redis, &["--capacity", "77"]);
+    let late = start_with(&redis, &["--capacity", "77"]);
     assert_eq!(
         late.get("/").remaining(),
         47,
-        "who comes later catches up, whatever it was started with"
+        "a later server adopts the shared configuration"
     );
 
     assert_eq!(
@@ -146,11 +146,11 @@ fn a_change_reaches_every_server() {
         404
     );
     assert_eq!(servers[0].get("/").limit(), 3);
-    eventually("the rule is gone", || servers[1].get("/").limit() == 3);
+    eventually("the rule is removed", || servers[1].get("/").limit() == 3);
 }
 
 #[test]
-fn rules_of_the_file_are_shared_and_those_of_an_administrator_stay() {
+fn configured_rules_are_shared_and_do_not_replace_existing_ones() {
     let redis = RedisServer::start();
     let file = "[[rules]]\nclient_id = '127.0.0.1'\ncapacity = 5\nrefill_rate = 0.001";
     let first = launch(&redis, &[]).config("one.toml", file).start();
@@ -167,14 +167,14 @@ fn rules_of_the_file_are_shared_and_those_of_an_administrator_stay() {
     assert_eq!(third.get("/").limit(), 50);
 }
 
-/// A server that soon gives up on its Redis, which is gone.
-fn bereft(policy: &[&str]) -> (RedisServer, Server) {
+/// Starts a server and stops its Redis.
+fn without_redis(policy: &[&str]) -> (RedisServer, Server) {
     let mut redis = RedisServer::start();
     let url = redis.url();
     let flags = ["--redis", &url, "--refill-rate", SLOW, "--on-redis-error"];
     let server = Launch::new().args(&flags).args(policy).start();
     redis.kill();
-    eventually("the loss is noticed", || {
+    eventually("the outage is detected", || {
         server.get("/api/ping").header("X-RateLimit-Without-Redis") == Some(policy[0])
     });
     assert_eq!(server.get("/health").json()["redis"], "down");
@@ -183,18 +183,18 @@ fn bereft(policy: &[&str]) -> (RedisServer, Server) {
 }
 
 #[test]
-fn without_redis_each_server_goes_on_with_its_share() {
-    let (mut redis, mut server) = bereft(&["local", "--local-share", "0.5"]);
+fn local_fallback_uses_the_share_of_each_server() {
+    let (mut redis, mut server) = without_redis(&["local", "--local-share", "0.5"]);
     let mut other = server.client_from("127.0.0.9");
     for n in 0..5 {
-        let answer = other.get("/");
+        let response = other.get("/");
         assert_eq!(
-            (answer.status, answer.limit(), answer.remaining()),
+            (response.status, response.limit(), response.remaining()),
             (200, 5, 4 - n),
             "{}",
-            answer.text()
+            response.text()
         );
-        assert_eq!(answer.header("X-RateLimit-Without-Redis"), Some("local"));
+        assert_eq!(response.header("X-RateLimit-Without-Redis"), Some("local"));
     }
     let refused = other.get("/");
     assert_eq!(
@@ -207,7 +207,7 @@ fn without_redis_each_server_goes_on_with_its_share() {
     assert_eq!(server.get("/config").json()["capacity"], 10);
 
     redis.restart();
-    eventually("Redis is asked again", || {
+    eventually("Redis is used again", || {
         server.get("/health").json()["redis"] == "up"
     });
     assert_eq!(other.get("/").header("X-RateLimit-Without-Redis"), None);
@@ -225,21 +225,24 @@ fn without_redis_each_server_goes_on_with_its_share() {
 }
 
 #[test]
-fn without_redis_a_server_may_allow_everything() {
-    let (_redis, server) = bereft(&["open"]);
+fn open_fallback_allows_every_request() {
+    let (_redis, server) = without_redis(&["open"]);
     let mut client = server.client();
     for _ in 0..30 {
-        let answer = client.get("/");
+        let response = client.get("/");
         assert_eq!(
-            (answer.status, answer.header("X-RateLimit-Without-Redis")),
+            (
+                response.status,
+                response.header("X-RateLimit-Without-Redis")
+            ),
             (200, Some("open"))
         );
     }
 }
 
 #[test]
-fn without_redis_a_server_may_refuse_everything() {
-    let (_redis, server) = bereft(&["closed"]);
+fn closed_fallback_refuses_every_request() {
+    let (_redis, server) = without_redis(&["closed"]);
     let refused = server.get("/");
     assert_eq!(
         (refused.status, refused.header("X-RateLimit-Without-Redis")),
@@ -250,7 +253,7 @@ fn without_redis_a_server_may_refuse_everything() {
 }
 
 #[test]
-fn a_server_starts_without_its_redis_and_finds_it_later() {
+fn server_starts_without_redis_and_connects_later() {
     let mut redis = RedisServer::start();
     redis.kill();
     let file = "[[rules]]\nclient_id = '127.0.0.2'\ncapacity = 5\nrefill_rate = 0.001";
@@ -260,17 +263,17 @@ fn a_server_starts_without_its_redis_and_finds_it_later() {
         Some("local")
     );
     redis.restart();
-    eventually("Redis is found", || {
+    eventually("Redis is connected", || {
         server.get("/health").json()["redis"] == "up"
     });
-    eventually("the file's rules are in force", || {
+    eventually("the configured rules are applied", || {
         server.client_from("127.0.0.2").get("/").limit() == 5
     });
     assert_eq!(server.get("/").header("X-RateLimit-Without-Redis"), None);
 }
 
 #[test]
-fn a_password_that_is_refused_ends_the_start_and_is_not_shown() {
+fn rejected_password_fails_the_start_and_is_not_printed() {
     let redis = RedisServer::with(&["--requirepass", "right"]);
     let url = redis.url().replace("://", "://:wrong-secret@");
     let refusal = Launch::new()
@@ -294,7 +297,7 @@ fn a_password_that_is_refused_ends_the_start_and_is_not_shown() {
 }
 
 #[test]
-fn the_file_says_the_same_as_the_flags() {
+fn file_settings_equal_flags() {
     let redis = RedisServer::start();
     let file = format!(
         "redis = '{}'\nredis_mode = 'exact'\nredis_timeout = '10s'\non_redis_error = 'closed'\nredis_prefix = 'mine'",

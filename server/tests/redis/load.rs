@@ -1,5 +1,5 @@
-//! Three servers on one Redis, hammered: over all of them never more is allowed than the formula
-//! says, in exact mode and with leases. A bucket that nobody has used yet is fresh, so that is its
+//! Three servers under load on one Redis: together they never allow more requests than the bucket
+//! permits, in exact mode and with leases. Buckets are unused at first, so the bound is the
 //! capacity.
 
 use std::{
@@ -12,16 +12,17 @@ use rustix::process::Signal;
 use test_support::redis::RedisServer;
 use test_support::{Client, Launch, SLOW, Server, TEST_TIMEOUT, http::encode};
 
-/// Requests that a connection sends before it reads the answers.
+/// Requests that a connection pipelines before it reads the responses.
 const PIPELINE: usize = 50;
 
 const EXACT: &[&str] = &[];
-/// A lease for 500 tokens is 50 at most, and one for 2 is one.
+/// A lease from a bucket of 500 tokens has at most 50, and one from a bucket of 2 has one.
 const TENTH: &[&str] = &["--redis-mode", "lease"];
 const HALF: &[&str] = &["--redis-mode", "lease", "--lease-fraction", "0.5"];
 
-/// What waits so long for Redis that a slow machine does not look like a dead Redis.
-fn three_on(redis: &RedisServer, capacity: u32, mode: &[&str]) -> Vec<Server> {
+/// Starts three servers with a timeout long enough that a slow machine is not taken for a failed
+/// Redis.
+fn start_three(redis: &RedisServer, capacity: u32, mode: &[&str]) -> Vec<Server> {
     let (url, capacity) = (redis.url(), capacity.to_string());
     let flags = [
         "--redis",
@@ -40,8 +41,9 @@ fn three_on(redis: &RedisServer, capacity: u32, mode: &[&str]) -> Vec<Server> {
         .collect()
 }
 
-/// Asks once for each key, and counts for each what was allowed. An error: the server is gone.
-fn ask(client: &mut Client, keys: &[usize], allowed: &[AtomicU32]) -> io::Result<()> {
+/// Sends one request per key and counts the allowed ones by key. An error means that the server was
+/// killed.
+fn send_each(client: &mut Client, keys: &[usize], allowed: &[AtomicU32]) -> io::Result<()> {
     for keys in keys.chunks(PIPELINE) {
         let request = |key: &usize| encode("GET", "/", &[("X-API-Key", &format!("key-{key}"))], "");
         client.send(&keys.iter().flat_map(request).collect::<Vec<u8>>())?;
@@ -56,8 +58,8 @@ fn ask(client: &mut Client, keys: &[usize], allowed: &[AtomicU32]) -> io::Result
     Ok(())
 }
 
-/// Every server is asked from several connections at once; the last one is killed in the middle, if
-/// told so.
+/// Sends requests to every server from several connections. If `dies`, the last server is killed
+/// halfway.
 fn hammer(
     servers: &[Server],
     connections: usize,
@@ -65,17 +67,17 @@ fn hammer(
     keys: &[usize],
     allowed: &[AtomicU32],
 ) {
-    let asked = AtomicU32::new(0);
+    let sent = AtomicU32::new(0);
     let all = servers.len() * connections;
     thread::scope(|scope| {
         for n in 0..all {
-            let (server, asked) = (&servers[n / connections], &asked);
+            let (server, sent) = (&servers[n / connections], &sent);
             let dies = kill_one && n / connections == servers.len() - 1;
             scope.spawn(move || {
                 let mut client = server.client();
                 for part in keys.chunks(keys.len().div_ceil(20)) {
-                    let result = ask(&mut client, part, allowed);
-                    if dies && asked.fetch_add(1, Ordering::Relaxed) == 8 * connections as u32 {
+                    let result = send_each(&mut client, part, allowed);
+                    if dies && sent.fetch_add(1, Ordering::Relaxed) == 8 * connections as u32 {
                         server.signal(Signal::KILL);
                     }
                     match result {
@@ -93,29 +95,41 @@ fn counters(keys: usize) -> Vec<AtomicU32> {
 }
 
 #[test]
-fn of_one_key_exactly_the_capacity_is_allowed() {
+fn one_key_gets_exactly_its_capacity() {
     let redis = RedisServer::start();
     let allowed = counters(1);
-    hammer(&three_on(&redis, 500, EXACT), 4, false, &[0; 200], &allowed);
+    hammer(
+        &start_three(&redis, 500, EXACT),
+        4,
+        false,
+        &[0; 200],
+        &allowed,
+    );
     assert_eq!(allowed[0].load(Ordering::Relaxed), 500, "of 2400 requests");
 }
 
 #[test]
-fn of_one_key_no_more_is_allowed_when_a_server_is_killed() {
+fn one_key_gets_at_most_its_capacity_when_a_server_is_killed() {
     let redis = RedisServer::start();
     let allowed = counters(1);
-    hammer(&three_on(&redis, 500, EXACT), 4, true, &[0; 200], &allowed);
-    // What the dead server had under way was taken, and nobody was told.
+    hammer(
+        &start_three(&redis, 500, EXACT),
+        4,
+        true,
+        &[0; 200],
+        &allowed,
+    );
+    // Tokens of the killed server's requests in flight were taken, but not counted here.
     let (allowed, lost) = (allowed[0].load(Ordering::Relaxed), 4 * PIPELINE as u32);
     assert!((500 - lost..=500).contains(&allowed), "{allowed}");
 }
 
 #[test]
-fn of_ten_thousand_keys_each_gets_exactly_its_capacity() {
+fn ten_thousand_keys_get_exactly_their_capacity() {
     let redis = RedisServer::start();
     let keys: Vec<usize> = (0..10_000).collect();
     let allowed = counters(keys.len());
-    hammer(&three_on(&redis, 2, EXACT), 1, false, &keys, &allowed);
+    hammer(&start_three(&redis, 2, EXACT), 1, false, &keys, &allowed);
     assert!(
         allowed
             .iter()
@@ -125,45 +139,51 @@ fn of_ten_thousand_keys_each_gets_exactly_its_capacity() {
 }
 
 #[test]
-fn of_ten_thousand_keys_none_gets_more_when_a_server_is_killed() {
+fn ten_thousand_keys_get_at_most_their_capacity_when_a_server_is_killed() {
     let redis = RedisServer::start();
     let keys: Vec<usize> = (0..10_000).collect();
     let allowed = counters(keys.len());
-    hammer(&three_on(&redis, 2, EXACT), 1, true, &keys, &allowed);
+    hammer(&start_three(&redis, 2, EXACT), 1, true, &keys, &allowed);
     let counts: Vec<u32> = allowed.into_iter().map(AtomicU32::into_inner).collect();
     assert!(counts.iter().all(|&count| count <= 2));
     let lost = counts.iter().filter(|&&count| count < 2).count();
     assert!(
         lost <= PIPELINE,
-        "{lost} keys lost a token to the server that died"
+        "{lost} keys lost a token to the killed server"
     );
 }
 
 #[test]
-fn of_one_key_on_lease_the_capacity_is_allowed_and_what_is_not_spent_comes_back() {
+fn one_leased_key_gets_its_capacity_and_unused_tokens_return() {
     let redis = RedisServer::start();
     let allowed = counters(1);
-    let mut servers = three_on(&redis, 500, TENTH);
+    let mut servers = start_three(&redis, 500, TENTH);
     hammer(&servers, 4, false, &[0; 200], &allowed);
     let sum = allowed[0].load(Ordering::Relaxed);
     assert!((450..=500).contains(&sum), "{sum} of 2400 requests");
-    // Two of them stop, and give back what they hold.
+    // Two servers stop and return their leased tokens.
     for mut server in servers.drain(1..) {
         server.signal(Signal::TERM);
         assert!(server.exit_within(TEST_TIMEOUT).is_some());
     }
     for _ in sum..=500 {
-        ask(&mut servers[0].client(), &[0], &allowed).unwrap();
+        send_each(&mut servers[0].client(), &[0], &allowed).unwrap();
     }
     assert_eq!(allowed[0].load(Ordering::Relaxed), 500);
 }
 
 #[test]
-fn of_one_key_on_lease_no_more_is_allowed_when_a_server_is_killed() {
+fn one_leased_key_gets_at_most_its_capacity_when_a_server_is_killed() {
     let redis = RedisServer::start();
     let allowed = counters(1);
-    hammer(&three_on(&redis, 500, TENTH), 4, true, &[0; 200], &allowed);
-    // What the dead server had under way, and what it held; and what the others still hold.
+    hammer(
+        &start_three(&redis, 500, TENTH),
+        4,
+        true,
+        &[0; 200],
+        &allowed,
+    );
+    // Lost are the killed server's requests in flight and its leases. The others still hold leases.
     let (allowed, lost) = (
         allowed[0].load(Ordering::Relaxed),
         4 * PIPELINE as u32 + 50 + 50,
@@ -172,12 +192,12 @@ fn of_one_key_on_lease_no_more_is_allowed_when_a_server_is_killed() {
 }
 
 #[test]
-fn of_ten_thousand_keys_on_lease_none_gets_more_when_a_server_is_killed() {
+fn ten_thousand_leased_keys_get_at_most_their_capacity_when_a_server_is_killed() {
     for kill_one in [false, true] {
         let redis = RedisServer::start();
         let keys: Vec<usize> = (0..10_000).collect();
         let allowed = counters(keys.len());
-        hammer(&three_on(&redis, 2, HALF), 1, kill_one, &keys, &allowed);
+        hammer(&start_three(&redis, 2, HALF), 1, kill_one, &keys, &allowed);
         let counts: Vec<u32> = allowed.into_iter().map(AtomicU32::into_inner).collect();
         assert!(counts.iter().all(|&count| count <= 2));
         let lost = counts.iter().filter(|&&count| count < 2).count();

@@ -1,4 +1,4 @@
-//! Routes with limits of their own that several servers share through a real Redis.
+//! Routes with limits of their own, shared through a real Redis.
 
 use rustix::process::Signal;
 use test_support::redis::RedisServer;
@@ -18,7 +18,7 @@ fn launch(redis: &RedisServer, flags: &[&str]) -> Launch {
         .args(flags)
 }
 
-fn of(response: &Response) -> (u16, u64, u64) {
+fn summary(response: &Response) -> (u16, u64, u64) {
     (response.status, response.limit(), response.remaining())
 }
 
@@ -33,32 +33,40 @@ fn two_servers_share_the_buckets_of_a_route() {
     let servers = [start(), start()];
     for n in 0..4 {
         assert_eq!(
-            of(&servers[n % 2].get("/reports/x")),
+            summary(&servers[n % 2].get("/reports/x")),
             (404, 4, 3 - n as u64),
             "request {n}"
         );
     }
     for server in &servers {
-        assert_eq!(of(&server.get("/reports/y")), (429, 4, 0));
+        assert_eq!(summary(&server.get("/reports/y")), (429, 4, 0));
         assert_eq!(
             server.client_from("127.0.0.2").get("/reports").status,
             404,
             "another client"
         );
     }
-    assert_eq!(of(&servers[0].get("/b:1")), (404, 7, 6), "another route");
-    assert_eq!(of(&servers[1].get("/")), (200, 10, 9), "and the default");
+    assert_eq!(
+        summary(&servers[0].get("/b:1")),
+        (404, 7, 6),
+        "another route"
+    );
+    assert_eq!(
+        summary(&servers[1].get("/")),
+        (200, 10, 9),
+        "the default limit"
+    );
     let mut client = servers[0].client_from("127.0.0.3");
     (0..7).for_each(|_| assert_eq!(client.get("/b:1").status, 404));
     assert_eq!(
-        of(&client.get("/reports/../b:1")),
+        summary(&client.get("/reports/../b:1")),
         (429, 7, 0),
-        "it may be read as either"
+        "the path has readings of both routes"
     );
     assert_eq!(
-        of(&servers[1].client_from("127.0.0.3").get("/reports/")),
+        summary(&servers[1].client_from("127.0.0.3").get("/reports/")),
         (404, 4, 3),
-        "the other got back what it gave"
+        "the other bucket was refunded"
     );
     assert_eq!(
         servers[0].get("/config").json()["routes"]["/reports/*"]["capacity"],
@@ -79,7 +87,7 @@ fn two_servers_share_the_buckets_of_a_route() {
 }
 
 #[test]
-fn a_gateway_on_redis_passes_on_what_its_routes_allow_and_nothing_else() {
+fn gateway_on_redis_forwards_only_allowed_requests() {
     let (redis, upstream) = (RedisServer::start(), Upstream::with_body("mine"));
     let file = format!(
         "upstream = '{}'\n{}\n[[routes]]\npath = '/open/*'\nexempt = true",
@@ -88,10 +96,10 @@ fn a_gateway_on_redis_passes_on_what_its_routes_allow_and_nothing_else() {
     );
     let server = launch(&redis, &[]).config("tollgate.toml", &file).start();
     let mut client = server.client();
-    assert_eq!(of(&client.post("/reports/a", "body")), (200, 2, 1));
-    assert_eq!(of(&client.get("//reports/b")), (200, 2, 0));
-    assert_eq!(of(&client.post("/reports/c", "body")), (429, 2, 0));
-    assert_eq!(of(&client.get("/open/../reports/d")), (429, 2, 0));
+    assert_eq!(summary(&client.post("/reports/a", "body")), (200, 2, 1));
+    assert_eq!(summary(&client.get("//reports/b")), (200, 2, 0));
+    assert_eq!(summary(&client.post("/reports/c", "body")), (429, 2, 0));
+    assert_eq!(summary(&client.get("/open/../reports/d")), (429, 2, 0));
     assert_eq!(upstream.requests().len(), 2);
     let open = client.post("/open/x", "body");
     assert_eq!(
@@ -103,7 +111,7 @@ fn a_gateway_on_redis_passes_on_what_its_routes_allow_and_nothing_else() {
 }
 
 #[test]
-fn a_changed_quota_reaches_the_others_and_an_unchanged_one_keeps_its_buckets() {
+fn changed_quota_reaches_other_servers_and_unchanged_one_keeps_its_buckets() {
     let redis = RedisServer::start();
     let url = redis.url();
     let flags = ["--redis", &url, "--redis-timeout", "10s"];
@@ -111,32 +119,36 @@ fn a_changed_quota_reaches_the_others_and_an_unchanged_one_keeps_its_buckets() {
     let other = Reloaded::start(&file(4), &flags);
     assert_eq!(
         [
-            of(&one.server.get("/reports/")),
-            of(&other.server.get("/b:1"))
+            summary(&one.server.get("/reports/")),
+            summary(&other.server.get("/b:1"))
         ],
         [(404, 4, 3), (404, 7, 6)]
     );
     one.reload(&file(5));
     assert_eq!(
-        of(&one.server.get("/reports/")),
+        summary(&one.server.get("/reports/")),
         (404, 5, 4),
-        "full at first"
+        "the new bucket is full"
     );
-    assert_eq!(of(&one.server.get("/b:1")), (404, 7, 5), "as it was");
-    eventually("the other learns it", || {
+    assert_eq!(
+        summary(&one.server.get("/b:1")),
+        (404, 7, 5),
+        "the bucket is kept"
+    );
+    eventually("the other server applies the update", || {
         other.server.get("/config").json()["routes"]["/reports/*"]["capacity"] == 5
     });
-    assert_eq!(of(&other.server.get("/reports/")), (404, 5, 3));
+    assert_eq!(summary(&other.server.get("/reports/")), (404, 5, 3));
     other.reload(&file(5));
     assert_eq!(
-        of(&other.server.get("/reports/")),
+        summary(&other.server.get("/reports/")),
         (404, 5, 2),
-        "it says what holds already"
+        "the file equals the effective configuration"
     );
 }
 
 #[test]
-fn without_redis_a_route_goes_by_the_policy_as_well() {
+fn fallback_policy_applies_to_routes() {
     let mut redis = RedisServer::start();
     let url = redis.url();
     let flags = ["--redis", &url, "--local-share", "0.5"];
@@ -146,18 +158,20 @@ fn without_redis_a_route_goes_by_the_policy_as_well() {
         .start();
     redis.kill();
     let local = |server: &Server, path: &str| {
-        let answer = server.get(path);
-        (answer.header("X-RateLimit-Without-Redis") == Some("local")).then(|| answer.limit())
+        let response = server.get(path);
+        (response.header("X-RateLimit-Without-Redis") == Some("local")).then(|| response.limit())
     };
-    eventually("the loss is noticed", || {
+    eventually("the outage is detected", || {
         local(&server, "/reports/") == Some(2)
     });
     assert_eq!(
         server.get("/health").json()["redis"],
         "down",
-        "though nobody asked for the default"
+        "although the default limiter was not used"
     );
-    eventually("and that of the default", || local(&server, "/") == Some(5));
+    eventually("the default limiter detects the outage as well", || {
+        local(&server, "/") == Some(5)
+    });
     assert!(
         server
             .get("/metrics")
@@ -165,7 +179,7 @@ fn without_redis_a_route_goes_by_the_policy_as_well() {
             .contains("tollgate_redis_up{route=\"/reports/*\"} 0")
     );
     redis.restart();
-    eventually("all are back", || {
+    eventually("Redis is used again", || {
         server.get("/health").json()["redis"] == "up"
     });
     assert_eq!(local(&server, "/reports/"), None);
@@ -173,7 +187,7 @@ fn without_redis_a_route_goes_by_the_policy_as_well() {
 }
 
 #[test]
-fn what_a_route_has_on_lease_goes_back_at_the_end() {
+fn leased_tokens_of_a_route_are_returned_at_shutdown() {
     let redis = RedisServer::start();
     let flags = ["--redis-mode", "lease", "--lease-fraction", "1.0"];
     let start = || {
@@ -183,9 +197,9 @@ fn what_a_route_has_on_lease_goes_back_at_the_end() {
     };
     let (mut one, other) = (start(), start());
     let mut client = one.client();
-    // Often enough that tokens are taken in batches.
-    let asked = 100;
-    (0..asked).for_each(|_| assert_eq!(client.get("/reports/x").status, 404));
+    // Enough requests that tokens are leased in batches.
+    let requests = 100;
+    (0..requests).for_each(|_| assert_eq!(client.get("/reports/x").status, 404));
     assert!(one.get("/metrics").text().lines().any(|line| {
         line.strip_prefix("tollgate_redis_lease_decisions_total{route=\"/reports/*\"} ")
             .is_some_and(|count| count != "0")
@@ -197,7 +211,7 @@ fn what_a_route_has_on_lease_goes_back_at_the_end() {
     );
     assert_eq!(
         other.get("/reports/x").remaining(),
-        1000 - asked - 1,
-        "none is lost"
+        1000 - requests - 1,
+        "no token is lost"
     );
 }

@@ -1,0 +1,143 @@
+//! Handlers of the admin API, which reads and updates limits.
+
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use tollgate::{Quota, RedisError};
+
+use crate::{
+    app::App,
+    limit::{DefaultUpdate, QuotaView, UpdateError},
+    request::{client_id::ClientId, json, path::percent_decoded},
+    response::{self, Response, bad_request},
+    values::{Rate, Table, Tokens, Typed, present},
+};
+
+/// `GET /config`: the effective limits.
+pub(crate) fn get_config(app: &App) -> Response {
+    response::value(StatusCode::OK, &app.effective_config())
+}
+
+/// `POST /config`: updates the default quota.
+pub(super) async fn update_config(app: &App, body: &[u8]) -> Response {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Update {
+        #[serde(default, deserialize_with = "present")]
+        capacity: Option<Typed<Tokens>>,
+        #[serde(default, deserialize_with = "present")]
+        refill_rate: Option<Typed<Rate>>,
+    }
+    let update = match json::parse(body) {
+        Ok(Table(Update {
+            capacity: None,
+            refill_rate: None,
+        })) => return bad_request("", "expected capacity, refill_rate or both"),
+        Ok(Table(Update {
+            capacity,
+            refill_rate,
+        })) => DefaultUpdate {
+            capacity: capacity.map(|Typed(Tokens(tokens))| tokens),
+            refill_rate: refill_rate.map(|Typed(Rate(rate))| rate),
+        },
+        Err(error) => return error.response(),
+    };
+    match app.limiter.replace(update).await {
+        Ok(config) => {
+            let config = config.with_routes(app.route_limits.quotas());
+            response::value(StatusCode::OK, &config)
+        }
+        // Only the capacity can be out of range here: an interval quota must not refill more than
+        // 10⁹ tokens per second.
+        Err(error) => update_error("capacity", &error),
+    }
+}
+
+/// Effective quota of one client.
+#[derive(Serialize)]
+struct ClientQuota {
+    client_id: String,
+    #[serde(flatten)]
+    quota: QuotaView,
+}
+
+/// `POST /admin/update-rule`: sets a client's own quota.
+pub(super) async fn update_rule(app: &App, body: &[u8]) -> Response {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Rule {
+        client_id: String,
+        capacity: Typed<Tokens>,
+        refill_rate: Typed<Rate>,
+    }
+    let Rule {
+        client_id,
+        capacity: Typed(Tokens(capacity)),
+        refill_rate: Typed(Rate(rate)),
+    } = match json::parse(body) {
+        Ok(Table(rule)) => rule,
+        Err(error) => return error.response(),
+    };
+    let client = match app.clients.parse(&client_id) {
+        Ok(client) => client,
+        Err(error) => return bad_request("client_id", &error),
+    };
+    let quota = match Quota::from_rate(capacity, rate) {
+        Ok(quota) => quota,
+        Err(error) => return bad_request("refill_rate", &error.to_string()),
+    };
+    match app.limiter.set_rule(&client, quota).await {
+        Ok(view) => {
+            tracing::info!(client = %app.clients.redacted(client), %quota, "client rule set");
+            client_quota(client, view)
+        }
+        Err(error) => update_error("client_id", &error),
+    }
+}
+
+/// `DELETE /admin/rule/{client_id}`: removes a client's own quota.
+pub(super) async fn remove_rule(app: &App, encoded: &str) -> Response {
+    let Some(client_id) = percent_decoded(encoded) else {
+        return bad_request("client_id", "expected percent-encoded UTF-8");
+    };
+    let client = match app.clients.parse(&client_id) {
+        Ok(client) => client,
+        Err(error) => return bad_request("client_id", &error),
+    };
+    match app.limiter.remove_rule(&client).await {
+        Ok(Some(view)) => {
+            tracing::info!(client = %app.clients.redacted(client), "client rule removed");
+            client_quota(client, view)
+        }
+        Ok(None) => response::error(StatusCode::NOT_FOUND, "this client has no rule"),
+        Err(error) => update_error("client_id", &error),
+    }
+}
+
+fn client_quota(client: ClientId<'_>, quota: QuotaView) -> Response {
+    response::value(
+        StatusCode::OK,
+        &ClientQuota {
+            client_id: client.name().into_owned(),
+            quota,
+        },
+    )
+}
+
+/// Response to an update that failed.
+fn update_error(field: &str, error: &UpdateError) -> Response {
+    match error {
+        UpdateError::Quota(_) => bad_request(field, &error.to_string()),
+        UpdateError::TooManyRules => {
+            response::error(StatusCode::CONFLICT, &format!("{field}: {error}"))
+        }
+        // After a timeout, Redis may have executed the update.
+        UpdateError::Redis(RedisError::Timeout(_)) => response::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &format!("{error}: the change may have been made; check GET /config"),
+        ),
+        UpdateError::Redis(_) => response::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &format!("{error}: nothing was changed"),
+        ),
+    }
+}

@@ -1,0 +1,142 @@
+//! Handler of `POST /check`: other services request decisions and act on them themselves.
+//!
+//! An item names a key and a cost. A list of items gets a list of decisions, made in order, so that
+//! a key that occurs twice is charged twice. The whole list is validated before the first decision.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+use tollgate::{Decision, tower};
+
+use crate::{
+    app::App,
+    endpoint::Endpoint,
+    limit::LimitDecision,
+    request::{
+        client_id::ClientId,
+        json::{self, JsonError},
+    },
+    response::{self, Response},
+    values::{Table, Tokens, Typed},
+};
+
+/// Maximum number of items in a list.
+const MAX_ITEMS: usize = 100;
+
+/// Item of the request: a key and a cost in tokens.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item {
+    key: String,
+    #[serde(default = "one_token")]
+    cost: Typed<Tokens>,
+}
+
+fn one_token() -> Typed<Tokens> {
+    Typed(Tokens(1))
+}
+
+/// Decision about an item; times in seconds.
+#[derive(Serialize)]
+struct DecisionView {
+    allowed: bool,
+    limit: u32,
+    remaining: u32,
+    /// `None`: the item is allowed, or its cost exceeds the capacity.
+    retry_after: Option<f64>,
+    reset_after: f64,
+}
+
+/// Responds with the decisions about the items of a body.
+pub(super) async fn response(app: &App, body: &[u8]) -> Response {
+    let is_list = body.trim_ascii_start().first() == Some(&b'[');
+    let items = if is_list {
+        parse_list(body)
+    } else {
+        json::parse(body).map(|Table(item)| vec![item])
+    };
+    match items {
+        Ok(items) => decide_all(app, &items, is_list).await,
+        Err(error) => error.response(),
+    }
+}
+
+fn parse_list(body: &[u8]) -> Result<Vec<Item>, JsonError> {
+    let items: Vec<Table<Item>> = json::parse(body)?;
+    if items.len() > MAX_ITEMS {
+        return Err(JsonError::new(
+            "",
+            format!("expected at most {MAX_ITEMS} items, got {}", items.len()),
+        ));
+    }
+    Ok(items.into_iter().map(|Table(item)| item).collect())
+}
+
+async fn decide_all(app: &App, items: &[Item], is_list: bool) -> Response {
+    let charges: Result<Vec<_>, JsonError> = items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| charge(app, item, is_list.then_some(index)))
+        .collect();
+    let charges = match charges {
+        Ok(charges) => charges,
+        Err(error) => return error.response(),
+    };
+    let (mut views, mut fallback) = (Vec::with_capacity(charges.len()), None);
+    for (client, cost) in &charges {
+        let decided = decide(app, client, *cost).await;
+        let decision = &decided.decision;
+        let client = app.clients.redacted(*client);
+        tracing::debug!(%client, path = "/check", cost, outcome = ?decision.outcome(), "request");
+        views.push(DecisionView::new(decision));
+        fallback = fallback.or(decided.fallback());
+    }
+    let response = match views.as_slice() {
+        [view] if !is_list => response::value(StatusCode::OK, view),
+        views => response::value(StatusCode::OK, &views),
+    };
+    match fallback {
+        Some(policy) => response::with_fallback(response, policy),
+        None => response,
+    }
+}
+
+/// Parses client and cost of an item. `index` is its position in a list.
+fn charge<'a>(
+    app: &App,
+    item: &'a Item,
+    index: Option<usize>,
+) -> Result<(ClientId<'a>, u32), JsonError> {
+    let Item {
+        key,
+        cost: Typed(Tokens(cost)),
+    } = item;
+    let field = || index.map_or_else(|| "key".to_owned(), |index| format!("[{index}].key"));
+    let client = app.clients.for_check_key(key);
+    let client = client.map_err(|expected| JsonError::new(field(), expected))?;
+    Ok((client, *cost))
+}
+
+async fn decide(app: &App, client: &ClientId<'_>, cost: u32) -> LimitDecision {
+    let decision = app.limiter.acquire(client, cost);
+    let decision = app.metrics.latency.timed(decision).await;
+    app.pricing
+        .counters(Endpoint::Check)
+        .record(&decision.decision);
+    decision
+}
+
+impl DecisionView {
+    fn new(decision: &Decision) -> DecisionView {
+        DecisionView {
+            allowed: !decision.is_refused(),
+            limit: decision.limit(),
+            remaining: decision.remaining(),
+            retry_after: tower::retry_after(decision)
+                .as_ref()
+                .map(Duration::as_secs_f64),
+            reset_after: decision.reset_after().as_secs_f64(),
+        }
+    }
+}

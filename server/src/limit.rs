@@ -1,0 +1,22 @@
+//! Limits: limiters in memory or in Redis, routes and their prices, and the charge of a request.
+
+mod charge;
+mod config;
+mod decision;
+mod limiter;
+mod memory;
+mod price;
+mod pricing;
+mod redis;
+mod route_limits;
+mod routes;
+
+pub(crate) use self::{
+    charge::{Charge, PendingCharge},
+    config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
+    decision::LimitDecision,
+    limiter::Limiter,
+    price::Price,
+    pricing::Pricing,
+    route_limits::RouteLimits,
+};

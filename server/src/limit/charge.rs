@@ -1,0 +1,142 @@
+//! Charging a request: all of its cost, or nothing.
+
+use std::sync::Arc;
+
+use super::{
+    decision::LimitDecision,
+    limiter::Limiter,
+    price::{Fee, Price},
+};
+use crate::{
+    endpoint::Endpoint,
+    metrics::{Metrics, RouteCounters},
+    request::client_id::{ClientId, OwnedClientId},
+};
+
+/// Charge of a request whose client and price are known. Borrows from the request head.
+pub(crate) struct Charge<'a> {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) client: ClientId<'a>,
+    pub(crate) fee: Fee<'a>,
+    /// Fees from other buckets; see [`Price`].
+    more: Vec<Fee<'a>>,
+    pub(crate) counters: &'a Arc<RouteCounters>,
+}
+
+impl<'a> Charge<'a> {
+    /// Returns `None` for an exempt request.
+    #[inline]
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        client: ClientId<'a>,
+        price: Price<'a>,
+    ) -> Option<Charge<'a>> {
+        let Price {
+            fee,
+            more,
+            counters,
+        } = price;
+        Some(Charge {
+            endpoint,
+            client,
+            fee: fee?,
+            more,
+            counters,
+        })
+    }
+
+    /// Decides without waiting. Returns `None` when the decision needs Redis or several buckets:
+    /// then see [`Charge::into_pending`].
+    #[inline]
+    pub(crate) fn try_acquire(
+        &self,
+        default: &Limiter,
+        metrics: &Metrics,
+    ) -> Option<LimitDecision> {
+        if !self.more.is_empty() {
+            return None;
+        }
+        let limiter = self.fee.limiter.map_or(default, |limiter| limiter);
+        metrics
+            .latency
+            .sampled(|| limiter.try_acquire(&self.client, self.fee.cost))
+    }
+
+    /// Copies the charge, so that it can be awaited without borrowing the request head. The head is
+    /// therefore processed once, also when the decision needs Redis.
+    pub(crate) fn into_pending(self) -> PendingCharge {
+        let owned = |fee: &Fee<'_>| OwnedFee {
+            limiter: fee.limiter.cloned(),
+            cost: fee.cost,
+        };
+        PendingCharge {
+            endpoint: self.endpoint,
+            client: self.client.into_owned(),
+            fee: owned(&self.fee),
+            more: self.more.iter().map(owned).collect(),
+            counters: Arc::clone(self.counters),
+        }
+    }
+}
+
+/// [`Charge`] that does not borrow from the request.
+pub(crate) struct PendingCharge {
+    pub(crate) endpoint: Endpoint,
+    client: OwnedClientId,
+    fee: OwnedFee,
+    more: Vec<OwnedFee>,
+    pub(crate) counters: Arc<RouteCounters>,
+}
+
+/// [`Fee`] that does not borrow from the configuration.
+struct OwnedFee {
+    limiter: Option<Arc<Limiter>>,
+    cost: u32,
+}
+
+impl PendingCharge {
+    pub(crate) fn client(&self) -> ClientId<'_> {
+        self.client.as_ref()
+    }
+
+    /// Cost of the first fee.
+    pub(crate) fn cost(&self) -> u32 {
+        self.fee.cost
+    }
+
+    /// Decides, waiting for Redis if necessary.
+    ///
+    /// With several buckets, the result is the decision of the first one, or else of the bucket
+    /// that refused; then the tokens taken from the others are refunded.
+    pub(crate) async fn acquire(&self, default: &Limiter, metrics: &Metrics) -> LimitDecision {
+        let first = self.take(&self.fee, default, metrics).await;
+        if first.decision.is_refused() || self.more.is_empty() {
+            return first;
+        }
+        let mut taken = vec![(&self.fee, first)];
+        for fee in &self.more {
+            let decision = self.take(fee, default, metrics).await;
+            if decision.decision.is_refused() {
+                for (fee, decision) in taken {
+                    let limiter = fee.limiter(default);
+                    limiter.refund(&self.client(), decision).await;
+                }
+                return decision;
+            }
+            taken.push((fee, decision));
+        }
+        first
+    }
+
+    async fn take(&self, fee: &OwnedFee, default: &Limiter, metrics: &Metrics) -> LimitDecision {
+        let client = self.client();
+        let decision = fee.limiter(default).acquire(&client, fee.cost);
+        metrics.latency.timed(decision).await
+    }
+}
+
+impl OwnedFee {
+    fn limiter<'a>(&'a self, default: &'a Limiter) -> &'a Limiter {
+        self.limiter.as_deref().unwrap_or(default)
+    }
+}

@@ -1,0 +1,155 @@
+//! Limits in a configuration, their updates, and their JSON form.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::Serialize;
+use tollgate::{Quota, QuotaError, RedisError};
+
+use crate::{config::MAX_RULES, request::client_id::ClientId};
+
+/// Update of the default quota. Omitted values are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct DefaultUpdate {
+    pub(crate) capacity: Option<u32>,
+    /// Tokens per second, refilled greedily. Replaces an interval refill.
+    pub(crate) refill_rate: Option<f64>,
+}
+
+/// Effective configuration of limits, as `GET /config` returns it.
+#[derive(Debug, Serialize)]
+pub(crate) struct EffectiveConfig {
+    #[serde(flatten)]
+    default: QuotaView,
+    /// By client id.
+    rules: BTreeMap<String, QuotaView>,
+    /// By label, the routes with limits of their own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    routes: BTreeMap<String, QuotaView>,
+}
+
+/// JSON form of a quota in the admin API.
+#[derive(Debug, Serialize)]
+pub(crate) struct QuotaView {
+    capacity: u32,
+    refill_rate: f64,
+    mode: &'static str,
+    /// Length of the interval in seconds, for interval quotas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    every: Option<f64>,
+}
+
+/// Limits of clients in a configuration.
+pub(crate) struct ConfiguredLimits<'a> {
+    pub(crate) default: Quota,
+    pub(crate) rules: Vec<(ClientId<'a>, Quota)>,
+}
+
+/// Error of an update of limits.
+#[derive(Debug)]
+pub(crate) enum UpdateError {
+    /// The values are not a valid quota together.
+    Quota(QuotaError),
+    /// The number of rules would exceed [`MAX_RULES`].
+    TooManyRules,
+    Redis(RedisError),
+}
+
+/// Rule of a configuration: a client with its own quota.
+pub(super) struct Rule<'a> {
+    pub(super) client: &'a ClientId<'a>,
+    pub(super) name: String,
+    pub(super) quota: Quota,
+}
+
+impl ConfiguredLimits<'_> {
+    pub(super) fn named_rules(&self) -> impl Iterator<Item = Rule<'_>> {
+        self.rules.iter().map(|(client, quota)| Rule {
+            client,
+            name: client.name().into_owned(),
+            quota: *quota,
+        })
+    }
+
+    /// Returns the rules that are new or changed since `old`, and the removed ones.
+    pub(super) fn rule_changes_since<'a>(
+        &'a self,
+        old: &'a ConfiguredLimits<'a>,
+    ) -> (Vec<Rule<'a>>, Vec<Rule<'a>>) {
+        let by_name = |limits: &ConfiguredLimits<'_>| -> BTreeMap<String, Quota> {
+            let rules = limits.named_rules();
+            rules.map(|rule| (rule.name, rule.quota)).collect()
+        };
+        let (before, after) = (by_name(old), by_name(self));
+        let set = self
+            .named_rules()
+            .filter(|rule| before.get(&rule.name) != Some(&rule.quota))
+            .collect();
+        let removed = old
+            .named_rules()
+            .filter(|rule| !after.contains_key(&rule.name))
+            .collect();
+        (set, removed)
+    }
+}
+
+impl DefaultUpdate {
+    /// Returns the quota that results from updating `old`.
+    pub(super) fn apply(self, old: Quota) -> Result<Quota, UpdateError> {
+        let capacity = self.capacity.unwrap_or(old.capacity());
+        match self.refill_rate {
+            Some(rate) => Quota::from_rate(capacity, rate),
+            None => old.try_with_capacity(capacity),
+        }
+        .map_err(UpdateError::Quota)
+    }
+}
+
+impl EffectiveConfig {
+    pub(super) fn new(
+        default: Quota,
+        rules: impl IntoIterator<Item = (String, Quota)>,
+    ) -> EffectiveConfig {
+        let rules = rules
+            .into_iter()
+            .map(|(name, quota)| (name, quota.into()))
+            .collect();
+        EffectiveConfig {
+            default: default.into(),
+            rules,
+            routes: BTreeMap::new(),
+        }
+    }
+
+    /// Adds the quotas of routes.
+    pub(crate) fn with_routes(self, routes: BTreeMap<String, QuotaView>) -> EffectiveConfig {
+        EffectiveConfig { routes, ..self }
+    }
+}
+
+impl From<Quota> for QuotaView {
+    fn from(quota: Quota) -> QuotaView {
+        let every = quota.is_interval().then(|| quota.period());
+        QuotaView {
+            capacity: quota.capacity(),
+            refill_rate: quota.tokens_per_second(),
+            mode: if every.is_some() {
+                "interval"
+            } else {
+                "greedy"
+            },
+            every: every.as_ref().map(Duration::as_secs_f64),
+        }
+    }
+}
+
+impl fmt::Display for UpdateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UpdateError::Quota(error) => error.fmt(f),
+            UpdateError::TooManyRules => {
+                write!(f, "expected at most {MAX_RULES} rules")
+            }
+            UpdateError::Redis(error) => error.fmt(f),
+        }
+    }
+}

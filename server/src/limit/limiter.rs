@@ -1,0 +1,191 @@
+//! Limiter of clients, in memory or in Redis.
+
+use tollgate::{BuildError, KeyedLimiterBuilder, KeyedStats, Quota, RedisError, RedisStats};
+
+use super::{
+    config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
+    decision::LimitDecision,
+    memory::MemoryLimiter,
+    redis::SharedLimiter,
+};
+use crate::{config::Redis, request::client_id::ClientId};
+
+/// Limiter of clients.
+pub(crate) enum Limiter {
+    Memory(MemoryLimiter),
+    Redis(SharedLimiter),
+}
+
+impl Limiter {
+    /// Creates a limiter in memory.
+    pub(crate) fn in_memory(builder: KeyedLimiterBuilder) -> Result<Limiter, BuildError> {
+        MemoryLimiter::new(builder).map(Limiter::Memory)
+    }
+
+    /// Creates a limiter in Redis and connects it.
+    ///
+    /// # Errors
+    /// The URL is unusable, or the password is wrong. An unreachable Redis is no error.
+    pub(crate) async fn in_redis(
+        redis: &Redis,
+        quota: Quota,
+        max_clients: usize,
+    ) -> Result<Limiter, RedisError> {
+        SharedLimiter::connect(redis, quota, max_clients)
+            .await
+            .map(Limiter::Redis)
+    }
+
+    /// Decides without waiting. Returns `None` if the decision needs a request to Redis.
+    #[inline]
+    pub(crate) fn try_acquire(&self, client: &ClientId<'_>, cost: u32) -> Option<LimitDecision> {
+        match self {
+            Limiter::Memory(memory) => Some(memory.try_acquire(client, cost)),
+            Limiter::Redis(shared) => shared.try_acquire_at_once(client, cost),
+        }
+    }
+
+    /// Decides, waiting for Redis if necessary.
+    pub(crate) async fn acquire(&self, client: &ClientId<'_>, cost: u32) -> LimitDecision {
+        match self {
+            Limiter::Memory(memory) => memory.try_acquire(client, cost),
+            Limiter::Redis(shared) => shared.try_acquire(client, cost).await,
+        }
+    }
+
+    /// Returns the tokens of a decision to the client's bucket.
+    pub(crate) async fn refund(&self, client: &ClientId<'_>, decision: LimitDecision) {
+        match (self, decision.shared) {
+            (Limiter::Memory(memory), _) => memory.refund(client, decision.decision),
+            (Limiter::Redis(shared), Some(decision)) => shared.refund(client, decision).await,
+            (Limiter::Redis(_), None) => {}
+        }
+    }
+
+    /// Returns the default quota.
+    pub(crate) fn quota(&self) -> Quota {
+        match self {
+            Limiter::Memory(memory) => memory.quota(),
+            Limiter::Redis(shared) => shared.quota(),
+        }
+    }
+
+    /// Updates the default quota for all clients in one step, and resets every bucket to full.
+    pub(crate) async fn replace(
+        &self,
+        update: DefaultUpdate,
+    ) -> Result<EffectiveConfig, UpdateError> {
+        match self {
+            Limiter::Memory(memory) => memory.replace(update),
+            Limiter::Redis(shared) => shared.replace(update).await,
+        }
+    }
+
+    /// Sets a client's own quota.
+    pub(crate) async fn set_rule(
+        &self,
+        client: &ClientId<'_>,
+        quota: Quota,
+    ) -> Result<QuotaView, UpdateError> {
+        match self {
+            Limiter::Memory(memory) => memory.set_rule(client, quota),
+            Limiter::Redis(shared) => shared.set_rule(client, quota).await,
+        }
+    }
+
+    /// Removes a client's own quota. Returns the default quota, which now applies to the client, or
+    /// `None` if the client had no own quota.
+    pub(crate) async fn remove_rule(
+        &self,
+        client: &ClientId<'_>,
+    ) -> Result<Option<QuotaView>, UpdateError> {
+        match self {
+            Limiter::Memory(memory) => Ok(memory.remove_rule(client)),
+            Limiter::Redis(shared) => shared.remove_rule(client).await,
+        }
+    }
+
+    /// Applies the rules of the configuration at start. In Redis, existing rules take precedence:
+    /// an administrator may have set them.
+    pub(crate) async fn apply_initial_rules(
+        &self,
+        rules: Vec<(ClientId<'_>, Quota)>,
+    ) -> Result<(), UpdateError> {
+        match self {
+            Limiter::Memory(memory) => {
+                let default = memory.quota();
+                memory.apply_changes(
+                    &ConfiguredLimits {
+                        default,
+                        rules: Vec::new(),
+                    },
+                    &ConfiguredLimits { default, rules },
+                )
+            }
+            Limiter::Redis(shared) => {
+                shared
+                    .apply_initial_rules(
+                        ConfiguredLimits {
+                            default: shared.quota(),
+                            rules,
+                        }
+                        .named_rules()
+                        .collect(),
+                    )
+                    .await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Applies the differences between the old and the new configuration at a reload.
+    ///
+    /// Values that are equal in both are kept, also when an administrator has changed them since,
+    /// and so are the buckets. In Redis, the default quota is kept, because other instances share
+    /// it.
+    pub(crate) async fn apply_changes(
+        &self,
+        old: ConfiguredLimits<'_>,
+        new: ConfiguredLimits<'_>,
+    ) -> Result<(), UpdateError> {
+        match self {
+            Limiter::Memory(memory) => memory.apply_changes(&old, &new),
+            Limiter::Redis(shared) => {
+                let (set, removed) = new.rule_changes_since(&old);
+                shared.apply_changes(set, removed).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns the default quota and the rules.
+    pub(crate) fn effective_config(&self) -> EffectiveConfig {
+        match self {
+            Limiter::Memory(memory) => memory.effective_config(),
+            Limiter::Redis(shared) => shared.effective_config(),
+        }
+    }
+
+    /// Returns leased tokens to Redis before the process exits.
+    pub(crate) async fn close(&self) {
+        if let Limiter::Redis(shared) = self {
+            shared.close().await;
+        }
+    }
+
+    /// Returns the statistics of the bucket table, or `None` if the buckets are in Redis.
+    pub(crate) fn table_stats(&self) -> Option<KeyedStats> {
+        match self {
+            Limiter::Memory(memory) => Some(memory.stats()),
+            Limiter::Redis(_) => None,
+        }
+    }
+
+    /// Returns the statistics of Redis, or `None` if the buckets are in memory.
+    pub(crate) fn redis_stats(&self) -> Option<RedisStats> {
+        match self {
+            Limiter::Memory(_) => None,
+            Limiter::Redis(shared) => Some(shared.stats()),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Limiter in memory, and the names of its rules.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, Quota};
+
+use super::{
+    config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
+    decision::LimitDecision,
+};
+use crate::{config::MAX_RULES, request::client_id::ClientId};
+
+/// Limiter in memory. Decisions take no lock. Updates and reads of the configuration take the lock
+/// on the rules, so that names and limiter always agree.
+pub(crate) struct MemoryLimiter {
+    limiter: KeyedLimiter,
+    /// By client name.
+    rules: Mutex<BTreeMap<String, Quota>>,
+}
+
+impl MemoryLimiter {
+    pub(super) fn new(builder: KeyedLimiterBuilder) -> Result<MemoryLimiter, tollgate::BuildError> {
+        Ok(MemoryLimiter {
+            limiter: builder.build()?,
+            rules: Mutex::default(),
+        })
+    }
+
+    #[inline]
+    pub(super) fn try_acquire(&self, client: &ClientId<'_>, cost: u32) -> LimitDecision {
+        self.limiter.try_acquire(client, cost).into()
+    }
+
+    pub(super) fn refund(&self, client: &ClientId<'_>, decision: Decision) {
+        self.limiter.refund(client, decision);
+    }
+
+    pub(super) fn quota(&self) -> Quota {
+        self.limiter.quota()
+    }
+
+    pub(super) fn stats(&self) -> KeyedStats {
+        self.limiter.stats()
+    }
+
+    pub(super) fn replace(&self, update: DefaultUpdate) -> Result<EffectiveConfig, UpdateError> {
+        let rules = self.lock();
+        let old = self.limiter.quota();
+        let quota = update.apply(old)?;
+        self.limiter.replace(quota);
+        tracing::info!(old = %old, new = %quota, "default quota replaced; all buckets full");
+        Ok(EffectiveConfig::new(quota, rules.clone()))
+    }
+
+    pub(super) fn set_rule(
+        &self,
+        client: &ClientId<'_>,
+        quota: Quota,
+    ) -> Result<QuotaView, UpdateError> {
+        let mut rules = self.lock();
+        let name = client.name().into_owned();
+        if rules.len() >= MAX_RULES && !rules.contains_key(&name) {
+            return Err(UpdateError::TooManyRules);
+        }
+        self.limiter.set_rule(client, quota);
+        rules.insert(name, quota);
+        Ok(quota.into())
+    }
+
+    pub(super) fn remove_rule(&self, client: &ClientId<'_>) -> Option<QuotaView> {
+        let mut rules = self.lock();
+        self.limiter.remove_rule(client);
+        rules
+            .remove(&*client.name())
+            .map(|_| self.limiter.quota().into())
+    }
+
+    /// Applies all changes in one step, so that no request observes a part of them.
+    pub(super) fn apply_changes(
+        &self,
+        old: &ConfiguredLimits<'_>,
+        new: &ConfiguredLimits<'_>,
+    ) -> Result<(), UpdateError> {
+        let mut rules = self.lock();
+        let (set, mut removed) = new.rule_changes_since(old);
+        // Rules that an administrator has changed since are kept.
+        removed.retain(|rule| rules.get(&rule.name) == Some(&rule.quota));
+        let added = set
+            .iter()
+            .filter(|rule| !rules.contains_key(&rule.name))
+            .count();
+        if rules.len() - removed.len() + added > MAX_RULES {
+            return Err(UpdateError::TooManyRules);
+        }
+        let default = (old.default != new.default).then_some(new.default);
+        if let Some(quota) = default {
+            tracing::info!(old = %self.limiter.quota(), new = %quota, "default quota replaced; all buckets full");
+        }
+        let removals = removed.iter().map(|rule| (rule.client, None));
+        self.limiter.update(
+            default,
+            removals.chain(set.iter().map(|rule| (rule.client, Some(rule.quota)))),
+        );
+        for rule in removed {
+            rules.remove(&rule.name);
+        }
+        rules.extend(set.into_iter().map(|rule| (rule.name, rule.quota)));
+        Ok(())
+    }
+
+    pub(super) fn effective_config(&self) -> EffectiveConfig {
+        let rules = self.lock();
+        EffectiveConfig::new(self.limiter.quota(), rules.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Quota>> {
+        // No holder of the lock can panic between two changes of the map, so a poisoned lock is
+        // usable.
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

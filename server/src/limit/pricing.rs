@@ -1,0 +1,94 @@
+//! Pricing of requests by endpoint and configured route.
+
+use std::sync::Arc;
+
+use hyper::Method;
+
+use super::{
+    price::Price,
+    route_limits::RouteLimits,
+    routes::{Route, Routes},
+};
+use crate::{
+    config::Settings,
+    endpoint::Endpoint,
+    metrics::{Metrics, RouteCounters},
+    request::original::OriginalRequest,
+};
+
+/// Prices of all requests under a configuration.
+pub(crate) struct Pricing {
+    routes: Routes,
+    /// Counters of [`Endpoint::COUNTED`], in the same order.
+    endpoints: [Arc<RouteCounters>; Endpoint::COUNTED.len()],
+    /// By the index of the upstream.
+    upstreams: Vec<Arc<RouteCounters>>,
+}
+
+impl Pricing {
+    pub(crate) fn new(settings: &Settings, metrics: &Metrics, limits: &RouteLimits) -> Pricing {
+        let routes = settings.routes.iter().map(|route| {
+            let label = route.label();
+            Route {
+                configured: route.clone(),
+                counters: metrics.route(&label),
+                limiter: limits.get(&label),
+            }
+        });
+        let upstreams = settings
+            .gateway
+            .iter()
+            .flat_map(|gateway| &gateway.upstreams);
+        let upstreams = upstreams
+            .map(|upstream| metrics.route(&upstream.prefix))
+            .collect();
+        Pricing {
+            routes: Routes::new(routes),
+            endpoints: Endpoint::COUNTED.map(|endpoint| metrics.route(endpoint.label())),
+            upstreams,
+        }
+    }
+
+    /// Returns the price of a request.
+    #[inline]
+    pub(crate) fn price(&self, method: &Method, path: &str, endpoint: Endpoint) -> Price<'_> {
+        let default = Price::new(endpoint.default_cost(), self.counters(endpoint));
+        if self.routes.is_empty() {
+            default
+        } else {
+            self.routes.price(method, path, &default)
+        }
+    }
+
+    /// Returns the price of an original request behind `/auth`, where `method` and `path` are those
+    /// of the request to `/auth` itself and stand in for missing headers.
+    pub(crate) fn original_price(
+        &self,
+        method: &Method,
+        path: &str,
+        original: &OriginalRequest<'_>,
+    ) -> Price<'_> {
+        let OriginalRequest { methods, paths } = original;
+        let methods = methods.iter().chain(methods.is_empty().then_some(method));
+        let paths = || {
+            let given = paths.iter().map(|path| &**path);
+            given.chain(paths.is_empty().then_some(path))
+        };
+        let prices =
+            methods.flat_map(|method| paths().map(|path| self.price(method, path, Endpoint::Auth)));
+        prices
+            .reduce(Price::combine)
+            .unwrap_or_else(|| self.price(method, path, Endpoint::Auth))
+    }
+
+    /// Returns the counters of requests that no configured route matches.
+    #[inline]
+    pub(crate) fn counters(&self, endpoint: Endpoint) -> &Arc<RouteCounters> {
+        if let Endpoint::Upstream(index) = endpoint
+            && let Some(counters) = self.upstreams.get(index)
+        {
+            return counters;
+        }
+        &self.endpoints[endpoint.counter_index()]
+    }
+}

@@ -1,0 +1,46 @@
+//! Outcome of processing a request head.
+
+use crate::{
+    handlers::BodyHandler,
+    limit::PendingCharge,
+    response::{LimitHeaders, Response},
+};
+
+/// Result of processing a request head without waiting.
+pub(crate) enum HeadResult {
+    Done(Outcome),
+    /// The decision has to be awaited: see [`super::resolve`].
+    Pending(PendingCharge),
+}
+
+/// Response to a request head, and the step that completes it.
+pub(crate) struct Outcome {
+    pub(crate) response: Response,
+    pub(crate) next: NextStep,
+}
+
+/// Step between processing a request head and sending the response.
+#[derive(Clone, Debug)]
+pub(crate) enum NextStep {
+    /// The response is complete.
+    Respond,
+    /// The handler replaces or completes the response once the body has been read.
+    ReadBody(BodyHandler),
+    /// The upstream with this index sends the response, to which the headers are added.
+    Proxy(usize, LimitHeaders),
+}
+
+impl Outcome {
+    /// Outcome whose response does not depend on the body.
+    pub(super) fn respond(response: Response) -> Outcome {
+        Outcome {
+            response,
+            next: NextStep::Respond,
+        }
+    }
+
+    /// Returns true if the response does not depend on the body.
+    pub(crate) fn is_complete(&self) -> bool {
+        matches!(self.next, NextStep::Respond)
+    }
+}

@@ -1,0 +1,150 @@
+//! Tests of the server without sockets, on a manual clock.
+
+mod admin;
+mod keys;
+mod limits;
+mod pending;
+mod routes;
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, StatusCode};
+use serde_json::Value;
+use tollgate::{KeyedLimiter, ManualClock};
+
+use super::HeadResult;
+use crate::{app::App, config, pipeline};
+
+/// Server at its start.
+struct TestServer {
+    app: App,
+    clock: ManualClock,
+    peer: SocketAddr,
+}
+
+/// Response with its complete body.
+#[derive(Debug)]
+struct TestResponse {
+    status: StatusCode,
+    headers: hyper::HeaderMap,
+    body: Bytes,
+}
+
+impl TestServer {
+    fn new(toml: &str) -> TestServer {
+        let (settings, clock) = (config::settings(toml), ManualClock::new());
+        // Time zero would hide errors in the conversion of times.
+        clock.advance(Duration::from_secs(1_000_000));
+        let builder = KeyedLimiter::builder(settings.quota).clock(clock.clone());
+        let limiter = App::in_memory(&settings, builder).unwrap();
+        TestServer {
+            app: block_on(App::with_limiter(&settings, limiter)).unwrap(),
+            clock,
+            peer: ([127, 0, 0, 1], 4711).into(),
+        }
+    }
+
+    /// Returns a client with another address.
+    fn client(&self, address: &str) -> TestClient<'_> {
+        TestClient {
+            server: self,
+            peer: (address.parse::<std::net::IpAddr>().unwrap(), 4711).into(),
+        }
+    }
+
+    fn get(&self, path: &str) -> TestResponse {
+        self.send(Request::get(path), "")
+    }
+
+    fn post(&self, path: &str, body: &str) -> TestResponse {
+        self.send(Request::post(path), body)
+    }
+
+    fn send(&self, request: hyper::http::request::Builder, body: &str) -> TestResponse {
+        send(&self.app, self.peer, request, body)
+    }
+
+    fn advance(&self, seconds: f64) {
+        self.clock.advance(Duration::from_secs_f64(seconds));
+    }
+}
+
+/// Client of a server with an address of its own.
+struct TestClient<'a> {
+    server: &'a TestServer,
+    peer: SocketAddr,
+}
+
+impl TestClient<'_> {
+    fn send(&self, request: hyper::http::request::Builder, body: &str) -> TestResponse {
+        send(&self.server.app, self.peer, request, body)
+    }
+}
+
+fn send(
+    app: &App,
+    peer: SocketAddr,
+    request: hyper::http::request::Builder,
+    body: &str,
+) -> TestResponse {
+    let request = request
+        .body(Full::new(Bytes::from(body.to_owned())))
+        .unwrap();
+    let caller = app.caller(peer);
+    block_on(async {
+        let outcome = match pipeline::process(app, &request, &caller) {
+            HeadResult::Done(outcome) => outcome,
+            HeadResult::Pending(charge) => pipeline::resolve(app, &request, &caller, charge).await,
+        };
+        let (response, _) = pipeline::finish(app, outcome, request.into_body(), false).await;
+        let (parts, body) = response.into_parts();
+        TestResponse {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    })
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+impl TestResponse {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.header(name)
+            .unwrap_or_else(|| panic!("no {name} in {self:?}"))
+            .parse()
+            .unwrap()
+    }
+
+    fn remaining(&self) -> u64 {
+        self.number("x-ratelimit-remaining")
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn text(&self) -> &str {
+        str::from_utf8(&self.body).unwrap()
+    }
+
+    fn retry_after(&self) -> f64 {
+        self.json()["retry_after"].as_f64().unwrap()
+    }
+}
+
+fn with_method(method: Method, path: &str) -> hyper::http::request::Builder {
+    Request::builder().method(method).uri(path)
+}

@@ -1,0 +1,107 @@
+//! Tests of clients with API keys, including the six cases of the API-key system.
+
+use hyper::{Request, StatusCode};
+
+use super::{TestResponse, TestServer};
+
+/// Settings of the API-key system.
+const SETTINGS: &str =
+    "tokens = 100\ntime = 3600\nclient = { header = 'X-API-Key' }\napi_keys = ['first', 'second']";
+const KEYS: [&str; 2] = ["first", "second"];
+
+fn get_with_key(server: &TestServer, key: &str) -> TestResponse {
+    server.send(Request::get("/").header("x-api-key", key), "")
+}
+
+#[test]
+fn six_cases_of_the_api_key_system() {
+    let server = TestServer::new(SETTINGS);
+    for key in KEYS {
+        assert_eq!(get_with_key(&server, key).remaining(), 99, "1: the first");
+    }
+    server.advance(600.0);
+    for key in KEYS {
+        (0..98).for_each(|count| {
+            assert_eq!(
+                get_with_key(&server, key).remaining(),
+                98 - count,
+                "2: the next 98"
+            )
+        });
+        assert_eq!(get_with_key(&server, key).remaining(), 0, "3: the 100th");
+    }
+    server.advance(600.0);
+    for key in KEYS {
+        let refused = get_with_key(&server, key);
+        assert_eq!(
+            (refused.status, refused.remaining()),
+            (StatusCode::TOO_MANY_REQUESTS, 0),
+            "4: one more"
+        );
+        assert!(
+            (2400.0..2400.2).contains(&refused.retry_after()),
+            "until the window ends: {}",
+            refused.text()
+        );
+    }
+    server.advance(2399.999);
+    for key in KEYS {
+        assert_eq!(
+            get_with_key(&server, key).status,
+            StatusCode::TOO_MANY_REQUESTS,
+            "no refill before the window ends"
+        );
+    }
+    server.advance(0.001);
+    for key in KEYS {
+        assert_eq!(
+            get_with_key(&server, key).remaining(),
+            99,
+            "5: after the window"
+        );
+    }
+    for key in KEYS {
+        assert_eq!(get_with_key(&server, key).remaining(), 98, "6: another");
+    }
+}
+
+#[test]
+fn missing_and_unknown_keys_get_401_without_a_charge() {
+    let server = TestServer::new(SETTINGS);
+    for _ in 0..200 {
+        let none = server.get("/");
+        assert_eq!(
+            (none.status, none.header("x-ratelimit-limit")),
+            (StatusCode::UNAUTHORIZED, None)
+        );
+        assert_eq!(
+            get_with_key(&server, "third").status,
+            StatusCode::UNAUTHORIZED
+        );
+        assert_eq!(server.get("/nothing").status, StatusCode::UNAUTHORIZED);
+        assert_eq!(server.get("/health").status, StatusCode::OK);
+    }
+    assert_eq!(get_with_key(&server, "first").remaining(), 99);
+    assert!(
+        get_with_key(&server, "second").text().contains("127.0.0.1"),
+        "the body contains the address, not the key"
+    );
+}
+
+#[test]
+fn rules_identify_clients_by_key() {
+    let server = TestServer::new(SETTINGS);
+    get_with_key(&server, "second");
+    let rule = r#"{"client_id": "first", "capacity": 5, "refill_rate": 1}"#;
+    assert_eq!(
+        server.post("/admin/update-rule", rule).status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        (
+            get_with_key(&server, "first").remaining(),
+            get_with_key(&server, "second").remaining()
+        ),
+        (4, 98)
+    );
+}

@@ -1,0 +1,10 @@
+//! Requests: validation, client identity, access control, and bodies.
+
+pub(crate) mod access;
+pub(crate) mod body;
+pub(crate) mod client_id;
+mod headers;
+pub(crate) mod json;
+pub(crate) mod original;
+pub(crate) mod path;
+pub(crate) mod validation;

@@ -1,0 +1,87 @@
+//! Request bodies, read with a size limit.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    StatusCode,
+    body::{Body, Buf},
+};
+
+use crate::response::Response;
+
+/// Reasons a request body was not read to its end. The connection cannot be reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    TooLarge,
+    Timeout,
+    /// The connection failed, or the body was malformed.
+    Interrupted,
+}
+
+impl BodyError {
+    /// Replaces status and body of a response that required the body, and keeps its headers.
+    ///
+    /// A response that already refuses the request stays unchanged. 404 is replaced as well,
+    /// because it is the regular response of an unknown endpoint.
+    pub(crate) fn apply(self, mut response: Response) -> Response {
+        if response.status().is_client_error() && response.status() != StatusCode::NOT_FOUND {
+            return response;
+        }
+        let (status, body) = match self {
+            BodyError::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                r#"{"error": "Payload Too Large"}"#,
+            ),
+            BodyError::Timeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                r#"{"error": "Request Timeout"}"#,
+            ),
+            BodyError::Interrupted => (StatusCode::BAD_REQUEST, r#"{"error": "Bad Request"}"#),
+        };
+        *response.status_mut() = status;
+        *response.body_mut() = Full::new(Bytes::from_static(body.as_bytes()));
+        response
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BodyError::TooLarge => "request body too large",
+            BodyError::Timeout => "request body timed out",
+            BodyError::Interrupted => "request body interrupted",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+/// Reads a body of at most `max_bytes`. Unless `keep`, the data is discarded and the result is
+/// empty.
+pub(crate) async fn read<B: Body + Unpin>(
+    mut body: B,
+    max_bytes: usize,
+    keep: bool,
+) -> Result<Vec<u8>, BodyError> {
+    if body.size_hint().lower() > max_bytes as u64 {
+        return Err(BodyError::TooLarge);
+    }
+    let (mut data, mut length) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(mut chunk) = frame.map_err(|_| BodyError::Interrupted)?.into_data() else {
+            continue;
+        };
+        length = length.saturating_add(chunk.remaining());
+        if length > max_bytes {
+            return Err(BodyError::TooLarge);
+        }
+        while keep && chunk.has_remaining() {
+            let count = chunk.chunk().len();
+            data.extend_from_slice(chunk.chunk());
+            chunk.advance(count);
+        }
+    }
+    Ok(data)
+}

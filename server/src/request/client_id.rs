@@ -1,0 +1,285 @@
+//! Client identity: the client's address, which a trusted proxy may supply, or an API key.
+
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    fmt::{self, Write},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
+
+use hyper::{HeaderMap, header::HeaderName};
+use tollgate::tower::TrustedProxies;
+
+use super::headers::single_header_value;
+use crate::config::{Client, Settings};
+
+/// Identifies the client of a request.
+pub(crate) struct ClientIdentifier {
+    source: Source,
+    trusted: TrustedProxies,
+    ipv6_mask: u128,
+    /// Hasher for keys in the log, seeded per process.
+    redaction: RandomState,
+}
+
+/// Source of client identities.
+enum Source {
+    Address,
+    Key {
+        header: HeaderName,
+        /// Accepted keys; `None` accepts every key.
+        allowed: Option<HashSet<String>>,
+    },
+}
+
+/// Remote address of a connection, determined once for all of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    trusted: bool,
+}
+
+impl Peer {
+    /// Returns true if the peer is a trusted proxy, whose forwarding headers count.
+    pub(crate) fn is_trusted(self) -> bool {
+        self.trusted
+    }
+}
+
+/// Identity of a client, hashed to the key of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientId<'a> {
+    /// The client's address, and the network whose clients share a bucket: the address itself for
+    /// IPv4, a prefix for IPv6.
+    Address {
+        address: IpAddr,
+        network: IpAddr,
+    },
+    Key(&'a str),
+    /// Key of a `POST /check` when clients are identified by address. Its bucket is separate from
+    /// those of addresses.
+    CheckKey(&'a str),
+}
+
+/// Maximum number of characters of an IPv6 address.
+const MAX_ADDRESS_LENGTH: usize = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".len();
+
+/// Prefix of the names of [`ClientId::CheckKey`]. No address begins with it.
+const CHECK_PREFIX: &str = "check:";
+
+/// Maximum size in bytes of a key in `POST /check`, which bounds the memory of stored names.
+const MAX_CHECK_KEY: usize = 1024;
+
+/// Reasons a request has no client identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdentifyError {
+    MissingKey,
+    UnknownKey,
+}
+
+impl ClientIdentifier {
+    pub(crate) fn new(settings: &Settings) -> ClientIdentifier {
+        let source = match &settings.client {
+            Client::Ip => Source::Address,
+            Client::Header(header) => Source::Key {
+                header: header.clone(),
+                allowed: settings.api_keys.clone(),
+            },
+        };
+        // IPv4-mapped addresses are converted to IPv4 first, so the mask applies to other IPv6
+        // addresses only. A prefix of 0 shifts by 128 bits.
+        let ipv6_mask = u128::MAX
+            .checked_shl(128 - u32::from(settings.ipv6_prefix))
+            .unwrap_or(0);
+        ClientIdentifier {
+            source,
+            trusted: settings.trust_proxy.iter().copied().collect(),
+            ipv6_mask,
+            redaction: RandomState::new(),
+        }
+    }
+
+    /// Returns the peer with this socket address.
+    pub(crate) fn peer(&self, address: SocketAddr) -> Peer {
+        let address = address.ip().to_canonical();
+        Peer {
+            address,
+            trusted: self.trusted.trusts(address),
+        }
+    }
+
+    /// Proxies whose forwarding headers count.
+    pub(crate) fn trusted(&self) -> &TrustedProxies {
+        &self.trusted
+    }
+
+    /// Returns the identity of the client that sent a request.
+    #[inline]
+    pub(crate) fn identify<'a>(
+        &self,
+        peer: Peer,
+        headers: &'a HeaderMap,
+    ) -> Result<ClientId<'a>, IdentifyError> {
+        match &self.source {
+            Source::Address if peer.trusted => {
+                Ok(self.address_id(self.trusted.client(peer.address, headers)))
+            }
+            Source::Address => Ok(self.address_id(peer.address)),
+            Source::Key { header, allowed } => {
+                let key = single_header_value(headers, header)
+                    .filter(|key| !key.is_empty())
+                    .ok_or(IdentifyError::MissingKey)?;
+                let is_allowed = allowed.as_ref().is_none_or(|allowed| allowed.contains(key));
+                is_allowed
+                    .then_some(ClientId::Key(key))
+                    .ok_or(IdentifyError::UnknownKey)
+            }
+        }
+    }
+
+    /// Returns the client's address for the body of `GET /`.
+    pub(crate) fn address(&self, peer: Peer, headers: &HeaderMap) -> IpAddr {
+        if peer.trusted {
+            self.trusted.client(peer.address, headers)
+        } else {
+            peer.address
+        }
+    }
+
+    /// Returns the identity for a key in `POST /check`: the client with this API key, or a
+    /// [`ClientId::CheckKey`] when clients are identified by address.
+    ///
+    /// # Errors
+    /// The expected value.
+    pub(crate) fn for_check_key<'a>(&self, key: &'a str) -> Result<ClientId<'a>, &'static str> {
+        match &self.source {
+            _ if key.is_empty() || key.len() > MAX_CHECK_KEY => {
+                Err("expected a string of 1 to 1024 bytes")
+            }
+            Source::Address => Ok(ClientId::CheckKey(key)),
+            Source::Key {
+                allowed: Some(allowed),
+                ..
+            } if !allowed.contains(key) => Err("expected a key listed in api_keys"),
+            Source::Key { .. } => Ok(ClientId::Key(key)),
+        }
+    }
+
+    /// Parses a client id from the configuration or the admin API.
+    ///
+    /// # Errors
+    /// The id and the expected value.
+    pub(crate) fn parse<'a>(&self, client_id: &'a str) -> Result<ClientId<'a>, String> {
+        let id = match self.source {
+            Source::Address => match client_id.strip_prefix(CHECK_PREFIX) {
+                Some(key) => self.for_check_key(key).ok(),
+                None => client_id
+                    .parse::<IpAddr>()
+                    .ok()
+                    .map(|address| self.address_id(address.to_canonical())),
+            },
+            Source::Key { .. } => (!client_id.is_empty()).then_some(ClientId::Key(client_id)),
+        };
+        id.ok_or_else(|| {
+            let expected = match self.source {
+                Source::Address => "an IP address, or check: followed by a key of POST /check",
+                Source::Key { .. } => "an API key",
+            };
+            format!("expected {expected}, got {client_id:?}")
+        })
+    }
+
+    /// Returns the form of a client id for the log, where keys are hashed.
+    pub(crate) fn redacted<'a>(&'a self, id: ClientId<'a>) -> RedactedClientId<'a> {
+        RedactedClientId {
+            id,
+            redaction: &self.redaction,
+        }
+    }
+
+    fn address_id(&self, address: IpAddr) -> ClientId<'static> {
+        let network = match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & self.ipv6_mask).into(),
+        };
+        ClientId::Address { address, network }
+    }
+}
+
+/// A server identifies clients either by address or by key, so these two need no discriminant. Only
+/// check keys can occur beside addresses, and their prefix separates them.
+impl Hash for ClientId<'_> {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            ClientId::Address { network, .. } => network.hash(state),
+            ClientId::Key(key) => key.hash(state),
+            ClientId::CheckKey(key) => (CHECK_PREFIX, key).hash(state),
+        }
+    }
+}
+
+impl<'a> ClientId<'a> {
+    /// Returns the canonical name: an IPv4 address, the network of an IPv6 address, or a key.
+    pub(crate) fn name(&self) -> Cow<'a, str> {
+        match self {
+            ClientId::Address { network, .. } => {
+                // Growing the string would cost more than writing it.
+                let mut name = String::with_capacity(MAX_ADDRESS_LENGTH);
+                // Writing to a String cannot fail.
+                let _ = write!(name, "{network}");
+                name.into()
+            }
+            ClientId::Key(key) => Cow::Borrowed(key),
+            ClientId::CheckKey(key) => format!("{CHECK_PREFIX}{key}").into(),
+        }
+    }
+
+    /// Copies the id, so that it outlives the request. Addresses need no allocation.
+    pub(crate) fn into_owned(self) -> OwnedClientId {
+        match self {
+            ClientId::Address { address, network } => OwnedClientId::Address { address, network },
+            ClientId::Key(key) => OwnedClientId::Key(key.into()),
+            ClientId::CheckKey(key) => OwnedClientId::CheckKey(key.into()),
+        }
+    }
+}
+
+/// [`ClientId`] that does not borrow from a request.
+#[derive(Clone, Debug)]
+pub(crate) enum OwnedClientId {
+    Address { address: IpAddr, network: IpAddr },
+    Key(Box<str>),
+    CheckKey(Box<str>),
+}
+
+impl OwnedClientId {
+    pub(crate) fn as_ref(&self) -> ClientId<'_> {
+        match *self {
+            OwnedClientId::Address { address, network } => ClientId::Address { address, network },
+            OwnedClientId::Key(ref key) => ClientId::Key(key),
+            OwnedClientId::CheckKey(ref key) => ClientId::CheckKey(key),
+        }
+    }
+}
+
+/// Client id for the log: an address, or a hash of a key.
+pub(crate) struct RedactedClientId<'a> {
+    id: ClientId<'a>,
+    redaction: &'a RandomState,
+}
+
+impl fmt::Display for RedactedClientId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.id {
+            ClientId::Address { address, .. } => address.fmt(f),
+            ClientId::Key(key) | ClientId::CheckKey(key) => {
+                write!(f, "key#{:08x}", self.redaction.hash_one(key) as u32)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! Helpers for request headers.
+
+use hyper::{
+    HeaderMap,
+    header::{HeaderName, HeaderValue},
+};
+
+/// Returns the value of a header that occurs exactly once and is visible ASCII.
+#[inline]
+pub(super) fn single_header_value<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().map(HeaderValue::to_str)?.ok()?;
+    values.next().is_none().then_some(value)
+}

@@ -1,0 +1,211 @@
+//! Responses of the server: bodies, and headers of rate limits.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, StatusCode,
+    header::{CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE},
+};
+use serde::Serialize;
+use tollgate::{
+    Decision,
+    tower::{HeaderStyle, WITHOUT_REDIS},
+};
+
+/// Response whose body is in memory.
+pub(crate) type Response = hyper::Response<Full<Bytes>>;
+
+/// Rate limit headers of a response that an upstream sends. Empty for exempt requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LimitHeaders {
+    decision: Option<(HeaderStyle, Decision)>,
+    fallback: Option<&'static str>,
+}
+
+impl LimitHeaders {
+    /// Creates the headers of a decision. `fallback` is the policy that made the decision without
+    /// Redis.
+    #[inline]
+    pub(crate) fn new(
+        style: HeaderStyle,
+        decision: Decision,
+        fallback: Option<&'static str>,
+    ) -> LimitHeaders {
+        LimitHeaders {
+            decision: Some((style, decision)),
+            fallback,
+        }
+    }
+
+    /// Writes the headers. They replace rate limit headers of the upstream.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        if let Some((style, decision)) = &self.decision {
+            style.overwrite(decision, headers);
+        }
+        if let Some(policy) = self.fallback {
+            headers.insert(WITHOUT_REDIS, HeaderValue::from_static(policy));
+        }
+    }
+}
+
+/// JSON response with a constant body.
+pub(crate) fn fixed(status: StatusCode, body: &'static str) -> Response {
+    json(status, Bytes::from_static(body.as_bytes()))
+}
+
+/// JSON response.
+pub(crate) fn json(status: StatusCode, body: Bytes) -> Response {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Response in the OpenMetrics text format.
+pub(crate) fn metrics(text: String) -> Response {
+    let mut response = Response::new(Full::new(text.into()));
+    let content_type =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// JSON response with a serialized value.
+pub(crate) fn value(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => json(status, body.into()),
+        Err(_) => fixed(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            r#"{"error": "Internal Server Error"}"#,
+        ),
+    }
+}
+
+/// `{"error": …, "message": …}`, where the error is the reason phrase of the status.
+pub(crate) fn error(status: StatusCode, message: &str) -> Response {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        error: &'a str,
+        message: &'a str,
+    }
+    value(
+        status,
+        &Body {
+            error: status.canonical_reason().unwrap_or("Error"),
+            message,
+        },
+    )
+}
+
+/// 400 that names the field. An empty field stands for the whole body.
+pub(crate) fn bad_request(field: &str, message: &str) -> Response {
+    if field.is_empty() {
+        error(StatusCode::BAD_REQUEST, message)
+    } else {
+        error(StatusCode::BAD_REQUEST, &format!("{field}: {message}"))
+    }
+}
+
+/// Body of `GET /`.
+pub(crate) fn granted(address: IpAddr) -> Bytes {
+    format!(r#"{{"from": "{address}", "message": "Access granted"}}"#).into()
+}
+
+/// Body of `POST /api/submit`: the request body, unchanged if it is JSON, else as a JSON string.
+pub(crate) fn submitted(data: &[u8]) -> Bytes {
+    let text = String::from_utf8_lossy(data);
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+    let data = match text.trim() {
+        "" => "null".to_owned(),
+        json if is_json => json.to_owned(),
+        _ => serde_json::Value::from(text).to_string(),
+    };
+    format!(r#"{{"message": "Data submitted", "data": {data}}}"#).into()
+}
+
+/// 401 for a missing or unknown API key.
+pub(crate) fn unauthorized_client(message: &'static str) -> Response {
+    error(StatusCode::UNAUTHORIZED, message)
+}
+
+/// 401 for a missing or wrong bearer token. `resource` names the protected resource.
+pub(crate) fn unauthorized(resource: &str) -> Response {
+    let mut response = error(
+        StatusCode::UNAUTHORIZED,
+        &format!("{resource} requires Authorization: Bearer TOKEN"),
+    );
+    response
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// Adds the header that names the fallback policy of a decision made without Redis.
+pub(crate) fn with_fallback(mut response: Response, policy: &'static str) -> Response {
+    response
+        .headers_mut()
+        .insert(WITHOUT_REDIS, HeaderValue::from_static(policy));
+    response
+}
+
+/// Adds `Connection: close`. The connection cannot be reused while the rest of the request is
+/// unread.
+pub(crate) fn closing(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// JSON response with rate limit headers.
+#[inline]
+pub(crate) fn limited(
+    style: HeaderStyle,
+    status: StatusCode,
+    body: Bytes,
+    decision: &Decision,
+) -> Response {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = style.with_json(decision);
+    response
+}
+
+/// Response to a refused request: 429 with the time until the same request is allowed, if there is
+/// one, or 503 when the decision was unavailable.
+pub(crate) fn refused(style: HeaderStyle, decision: &Decision, request: &HeaderMap) -> Response {
+    style
+        .refuse_http(decision, request)
+        .map(|text| Full::new(text.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn submitted_data_is_echoed_unchanged() {
+        let echo = |data: &[u8]| String::from_utf8(submitted(data).to_vec()).unwrap();
+        assert_eq!(
+            echo(br#" {"b": 1.50, "a": [null]} "#),
+            r#"{"message": "Data submitted", "data": {"b": 1.50, "a": [null]}}"#
+        );
+        assert_eq!(
+            echo(b"no \"json\""),
+            r#"{"message": "Data submitted", "data": "no \"json\""}"#
+        );
+        assert_eq!(echo(b""), r#"{"message": "Data submitted", "data": null}"#);
+        assert_eq!(
+            echo(b"\xff"),
+            "{\"message\": \"Data submitted\", \"data\": \"\u{fffd}\"}"
+        );
+        assert_eq!(
+            echo(b"\"\xff\""),
+            "{\"message\": \"Data submitted\", \"data\": \"\u{fffd}\"}"
+        );
+    }
+}
