@@ -44,7 +44,9 @@ impl Reloader {
                     let ignored = ignored.join(", ");
                     tracing::warn!(%file, ignored, "configuration reloaded; ignored keys need a restart");
                 }
-                Err(error) => tracing::error!(error, "configuration not reloaded; nothing changed"),
+                Err(error) => {
+                    tracing::error!(%error, "configuration not reloaded; nothing changed")
+                }
             }
         }
     }

@@ -108,10 +108,7 @@ fn charge<'a>(
     item: &'a Item,
     index: Option<usize>,
 ) -> Result<(ClientId<'a>, u32), JsonError> {
-    let Item {
-        key,
-        cost,
-    } = item;
+    let Item { key, cost } = item;
     let field = || index.map_or_else(|| "key".to_owned(), |index| format!("[{index}].key"));
     let client = app.clients.for_check_key(key);
     let client = client.map_err(|expected| JsonError::new(field(), expected))?;

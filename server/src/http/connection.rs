@@ -169,7 +169,11 @@ struct PendingRequest {
 
 impl PendingRequest {
     /// Responds to a request that waits for its decision or for its body.
-    async fn respond(self, result: HeadResult, request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn respond(
+        self,
+        result: HeadResult,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
         let PendingRequest {
             app,
             caller,

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tollgate::{KeyedLimiter, KeyedStats, Quota, RedisStats};
 
 use super::{config::QuotaView, limiter::Limiter};
-use crate::config::{RouteQuota, Redis, Settings};
+use crate::config::{Redis, RouteQuota, Settings};
 
 /// Default number of clients of a route, unless the server's own `max_clients` is lower. With many
 /// routes, tables as large as the default limiter's would need much memory, and `GET /metrics`

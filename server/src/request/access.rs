@@ -66,7 +66,8 @@ fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
     else {
         return false;
     };
-    scheme.eq_ignore_ascii_case("Bearer") && given.as_bytes().ct_eq(token.as_str().as_bytes()).into()
+    scheme.eq_ignore_ascii_case("Bearer")
+        && given.as_bytes().ct_eq(token.as_str().as_bytes()).into()
 }
 
 fn is_forwarded(headers: &HeaderMap) -> bool {
