@@ -7,11 +7,12 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Quota, tower::HeaderStyle};
 
 use crate::{
-    config::{Bounds, Settings},
+    config::{ConnectionLimits, Settings},
     limit::{ConfiguredLimits, EffectiveConfig, Limiter, Pricing, RouteLimits},
     metrics::Metrics,
     proxy::{Gateway, Hop},
@@ -22,6 +23,9 @@ use crate::{
     response,
     values::Check,
 };
+
+/// Pointer to the current state. A reload swaps it; a request loads it once.
+pub(crate) type CurrentApp = Arc<ArcSwap<App>>;
 
 /// State of the server under one configuration. A reload replaces it; limiters, upstream
 /// connections and counters are carried over.
@@ -38,7 +42,7 @@ pub(crate) struct App {
     /// Default limiter, with the rules of clients.
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) route_limits: RouteLimits,
-    pub(crate) bounds: Bounds,
+    pub(crate) connection_limits: ConnectionLimits,
     pub(crate) metrics: Arc<Metrics>,
     /// Number of reloads so far.
     generation: u64,
@@ -124,7 +128,7 @@ impl App {
             header_style: settings.headers,
             limiter,
             route_limits,
-            bounds: settings.bounds,
+            connection_limits: settings.connections,
             metrics,
             generation,
         }

@@ -33,14 +33,14 @@ async fn check(flags: &Health) -> Result<String, String> {
         let target = Target::new(&flags.url)?;
         target.connect().await?.get(&target).await
     };
-    match timeout(flags.timeout.0, exchange).await {
+    match timeout(flags.timeout.get(), exchange).await {
         Ok(Ok((StatusCode::OK, body))) => Ok(String::from_utf8_lossy(&body).into_owned()),
         Ok(Ok((status, _))) => Err(format!("{}: expected 200 OK, got {status}", flags.url)),
         Ok(Err(line)) => Err(line),
         Err(_) => Err(format!(
             "{}: no response in {}",
             flags.url,
-            humantime::format_duration(flags.timeout.0)
+            humantime::format_duration(flags.timeout.get())
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP connections: accepting them, their protocol, and their timeouts.
+//! HTTP connections: accepting them, their protocol and their timeouts.
 
 mod accept;
 mod activity;

@@ -1,4 +1,4 @@
-//! What is logged, and where: standard error, by `TOLLGATE_LOG` or `RUST_LOG`.
+//! Logging to standard error, filtered by `TOLLGATE_LOG` or `RUST_LOG`.
 
 use std::{
     env,
@@ -7,7 +7,7 @@ use std::{
 
 use tracing_subscriber::EnvFilter;
 
-/// `TOLLGATE_LOG`, or `RUST_LOG`, or `info`.
+/// Returns the filter of `TOLLGATE_LOG`, else of `RUST_LOG`, else `info`.
 pub(crate) fn filter() -> Result<EnvFilter, String> {
     let named = |name| {
         env::var(name)
@@ -19,7 +19,7 @@ pub(crate) fn filter() -> Result<EnvFilter, String> {
         return Ok(EnvFilter::new("info"));
     };
     EnvFilter::try_new(&value)
-        .map_err(|_| format!("{name}: {value:?}: expected a level, such as debug, or a filter"))
+        .map_err(|_| format!("{name}: expected a level, such as debug, or a filter, got {value:?}"))
 }
 
 pub(crate) fn init(filter: EnvFilter) {

@@ -1,4 +1,4 @@
-//! The server `tollgate`: token buckets in front of real traffic, and a tool to watch them at work.
+//! The server `tollgate`: a rate limiter for HTTP, with a stress tool and a health check.
 
 mod app;
 mod cli;
@@ -26,9 +26,9 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
-/// glibc's allocator gives the memory of headers back to the system and fetches it again all the
-/// time under load, and keeps what a crowd of connections took. This one gives back, within
-/// seconds, what nobody needs any more.
+/// Under load, glibc's allocator repeatedly returns the memory of headers to the system and requests
+/// it again, and it keeps the memory of a burst of connections. jemalloc returns unused memory
+/// within seconds.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

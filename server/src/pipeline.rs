@@ -92,14 +92,14 @@ pub(crate) async fn finish<B: Body + Unpin>(
         NextStep::Respond if expects_continue => return (response, None),
         NextStep::Respond | NextStep::Proxy(..) => None,
     };
-    let limit = app.bounds.max_body_bytes;
+    let limit = app.connection_limits.max_body_bytes;
     let (max_bytes, keep) = match &handler {
         Some(handler) => (handler.max_body_bytes(limit), handler.needs_data()),
         None if response.status().is_client_error() => (MAX_DRAINED_BYTES.min(limit), false),
         None => (limit, false),
     };
     let reading = body::read(body, max_bytes, keep);
-    let result = tokio::time::timeout(app.bounds.body_timeout, reading)
+    let result = tokio::time::timeout(app.connection_limits.body_timeout, reading)
         .await
         .unwrap_or(Err(BodyError::Timeout));
     match (result, handler) {

@@ -117,12 +117,13 @@ impl Gateway {
             .send(Request::from_parts(parts, body), progress.as_deref())
             .await?;
         let is_early = progress.is_some_and(|progress| !progress.is_complete());
-        let times = upstream.times();
+        let timeouts = upstream.timeouts();
         let mut response = match (upgrade, response.status()) {
             (Some(client), StatusCode::SWITCHING_PROTOCOLS) => {
                 let permits = (context.connection_permit, permit);
                 let (mut parts, ()) =
-                    tunnel::spawn(client, response, connection, times.tunnel, permits).into_parts();
+                    tunnel::spawn(client, response, connection, timeouts.tunnel, permits)
+                        .into_parts();
                 headers::prepare_response(&mut parts.headers, true);
                 Response::from_parts(parts, None)
             }
@@ -131,7 +132,7 @@ impl Gateway {
             _ => {
                 let (mut parts, body) = response.into_parts();
                 headers::prepare_response(&mut parts.headers, false);
-                let body = ResponseBody::new(body, connection, times.idle, permit);
+                let body = ResponseBody::new(body, connection, timeouts.idle, permit);
                 Response::from_parts(parts, Some(body))
             }
         };

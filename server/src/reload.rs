@@ -1,71 +1,68 @@
-//! SIGHUP: the configuration is read again while requests come in.
+//! Reload of the configuration on SIGHUP, while requests are served.
 //!
-//! Everything is read and checked before anything changes, so that a bad file changes nothing. Then
-//! the default and the rules change in one step, since an administrator may be changing them as
-//! well, and with one swap of a pointer all the rest; a request sees the old rest or the new one.
-//! What only a start can change is left as it is, and told.
+//! The whole file is read and validated before anything changes, so an invalid file changes
+//! nothing. Then the default quota and the rules change in one step, since an administrator may
+//! change them at the same time, and everything else with one swap of a pointer: a request uses
+//! either the old state or the new one. Settings that only a restart changes keep their values and
+//! are logged.
 
 use std::{fs, sync::Arc};
 
-use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
 
-use crate::{app::App, cli::Serve, config::Settings};
+use crate::{app::CurrentApp, cli::Serve, config::Settings};
 
-/// The server's state: requests take the one that is there when they come.
-pub(crate) type Current = Arc<ArcSwap<App>>;
-
-/// What a server runs with, and what it takes new settings by.
-pub(crate) struct Reload {
+/// Reloads the configuration of a running server.
+pub(crate) struct Reloader {
     flags: Serve,
     settings: Settings,
-    current: Current,
+    current: CurrentApp,
 }
 
-impl Reload {
-    pub(crate) fn new(flags: Serve, settings: Settings, current: Current) -> Reload {
-        Reload {
+impl Reloader {
+    pub(crate) fn new(flags: Serve, settings: Settings, current: CurrentApp) -> Reloader {
+        Reloader {
             flags,
             settings,
             current,
         }
     }
 
-    /// Reads the file at every signal, for ever.
-    pub(crate) async fn at_each(mut self, mut signal: Signal) {
+    /// Reloads at every signal. Never returns while the signal is delivered.
+    pub(crate) async fn run(mut self, mut signal: Signal) {
         while signal.recv().await.is_some() {
             let Some(file) = self.flags.config.clone() else {
-                tracing::warn!("SIGHUP: there is no configuration file to read again");
+                tracing::warn!("SIGHUP ignored: no configuration file");
                 continue;
             };
             let file = file.display();
-            match self.again().await {
-                Ok(left) if left.is_empty() => {
-                    tracing::info!(%file, "the configuration was read again")
+            match self.reload().await {
+                Ok(ignored) if ignored.is_empty() => {
+                    tracing::info!(%file, "configuration reloaded")
                 }
-                Ok(left) => {
-                    let left = left.join(", ");
-                    tracing::warn!(%file, left, "the configuration was read again, but for what only a restart changes");
+                Ok(ignored) => {
+                    let ignored = ignored.join(", ");
+                    tracing::warn!(%file, ignored, "configuration reloaded; ignored keys need a restart");
                 }
-                Err(line) => {
-                    tracing::error!("the configuration was not taken, and nothing changed: {line}")
+                Err(error) => {
+                    tracing::error!(%error, "configuration not reloaded; nothing changed")
                 }
             }
         }
     }
 
-    /// Returns the keys that stay as they are until a restart.
-    async fn again(&mut self) -> Result<Vec<&'static str>, String> {
+    /// Returns the keys whose new value is ignored until a restart.
+    async fn reload(&mut self) -> Result<Vec<&'static str>, String> {
         if let Some(file) = &self.flags.config
             && fs::metadata(file).is_ok_and(|file| file.len() == 0)
         {
             let file = file.display();
             return Err(format!(
-                "{file}: it is empty, as it is while it is written: move a whole file into its place"
+                "{file}: expected a whole file, got an empty one, which may still be written: replace the file with mv"
             ));
         }
         let mut new = Settings::load(self.flags.clone())?;
-        let left = new.keep(&self.settings);
+        let ignored = new.retain_restart_only(&self.settings);
         let app = self
             .current
             .load_full()
@@ -77,10 +74,10 @@ impl Reload {
             ("check_token", &self.settings.check_token, &new.check_token),
         ] {
             if old.is_some() && new.is_none() {
-                tracing::warn!("there is no {key} any more");
+                tracing::warn!(key, "token removed");
             }
         }
         self.settings = new;
-        Ok(left)
+        Ok(ignored)
     }
 }

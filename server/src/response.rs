@@ -11,7 +11,7 @@ use hyper::{
 use serde::Serialize;
 use tollgate::{
     Decision,
-    tower::{HeaderStyle, WITHOUT_REDIS},
+    tower::{HeaderStyle, Refusal, WITHOUT_REDIS},
 };
 
 /// Response whose body is in memory.
@@ -178,8 +178,9 @@ pub(crate) fn limited(
 /// Response to a refused request: 429 with the time until the same request is allowed, if there is
 /// one, or 503 when the decision was unavailable.
 pub(crate) fn refused(style: HeaderStyle, decision: &Decision, request: &HeaderMap) -> Response {
-    style
-        .refuse_http(decision, request)
+    Refusal::new(style)
+        .http_only()
+        .response(decision, request)
         .map(|text| Full::new(text.into()))
 }
 

@@ -1,4 +1,4 @@
-//! The server from start to stop.
+//! Start and stop of the server: settings, signals and shutdown.
 
 use std::{
     io::Write,
@@ -10,10 +10,10 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::{app::App, cli::Serve, config::Settings, http::Server, log, reload::Reload};
+use crate::{app::App, cli::Serve, config::Settings, http::Server, log, reload::Reloader};
 
-/// Runs the server with these flags. What is wrong with the settings is told in one line, and ends
-/// with code 2.
+/// Runs the server until a signal stops it. An error in the settings is one line, and the exit code
+/// is 2.
 pub(crate) fn run(flags: Serve) -> ExitCode {
     let loaded = Settings::load(flags.clone())
         .and_then(|settings| log::filter().map(|filter| (settings, filter)));
@@ -22,7 +22,7 @@ pub(crate) fn run(flags: Serve) -> ExitCode {
         Err(line) => return failed(&line, ExitCode::from(2)),
     };
     log::init(filter);
-    // Connections have threads of their own.
+    // Connections run on the workers' threads.
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -47,17 +47,17 @@ fn failed(line: &str, code: ExitCode) -> ExitCode {
 }
 
 async fn serve(flags: Serve, settings: Settings, app: App) -> Result<(), String> {
-    // Before anybody can know that we run.
+    // Handlers are installed before the address is printed: a signal after that is not lost.
     let on = |kind| signal(kind).map_err(|error| error.to_string());
     let (mut interrupt, mut terminate) =
         (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
     let hangup = on(SignalKind::hangup())?;
     let failed = |error: std::io::Error| format!("--listen: {}: {error}", settings.listen);
-    let in_force = app.quota();
-    if in_force != settings.quota {
+    let effective = app.quota();
+    if effective != settings.quota {
         tracing::warn!(
-            configured = %settings.quota, %in_force,
-            "another default limit is in force in Redis: POST /config changes it for all instances"
+            configured = %settings.quota, %effective,
+            "default quota in Redis differs from the configuration; POST /config changes it for all instances"
         );
     }
     let server = Server::bind(settings.listen, app).map_err(failed)?;
@@ -67,16 +67,16 @@ async fn serve(flags: Serve, settings: Settings, app: App) -> Result<(), String>
     } else {
         "memory"
     };
-    tracing::info!(%address, quota = %in_force, rules = settings.rules.len(), backend, "started");
-    let reload = tokio::spawn(Reload::new(flags, settings, server.current()).at_each(hangup));
-    // Nobody may be reading: then it is still a server.
+    tracing::info!(%address, quota = %effective, rules = settings.rules.len(), backend, "started");
+    let reload = tokio::spawn(Reloader::new(flags, settings, server.current()).run(hangup));
+    // A closed standard output does not stop the server.
     let _ = writeln!(std::io::stdout(), "Listening on http://{address}");
-    let (told, stop) = oneshot::channel();
+    let (stopping, stop) = oneshot::channel();
     tokio::spawn(async move {
-        // Nobody listens any more when the server has ended by itself.
-        let _ = told.send(next(&mut interrupt, &mut terminate).await);
-        let signal = next(&mut interrupt, &mut terminate).await;
-        tracing::warn!(signal, "stopped at once, by a second signal");
+        // The receiver is gone when the server has already ended.
+        let _ = stopping.send(next_signal(&mut interrupt, &mut terminate).await);
+        let signal = next_signal(&mut interrupt, &mut terminate).await;
+        tracing::warn!(signal, "second signal; stopped at once");
         process::exit(1);
     });
     let mut signal = "";
@@ -91,8 +91,8 @@ async fn serve(flags: Serve, settings: Settings, app: App) -> Result<(), String>
     Ok(())
 }
 
-/// The next signal that ends the server.
-async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+/// Waits for the next signal that stops the server, and returns its name.
+async fn next_signal(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
     tokio::select! {
         _ = interrupt.recv() => "SIGINT",
         _ = terminate.recv() => "SIGTERM",

@@ -1,10 +1,10 @@
-//! The threads that serve connections, as many as there are processors.
+//! Worker threads that serve connections, one for each processor.
 //!
-//! Each is a runtime of its own, and a connection stays on the one that it was given to, together
-//! with the connections to upstreams that it opens. In a runtime of many threads any of them may
-//! find a connection ready, and hands it to another if it has more: under load, when all are busy
-//! anyway, that costs more than it mends. Whoever has few connections, all of them busy, may so
-//! have a thread that idles while another has two to serve.
+//! Each worker is a single-threaded runtime. A connection stays on its worker, together with the
+//! connections to upstreams that it opens. In a multi-threaded runtime, any thread may find a
+//! connection ready, and other threads steal it: under load, when all threads are busy, stealing
+//! costs more than it gains. The drawback: with few connections, all of them busy, one worker may
+//! idle while another serves two.
 
 use std::{
     cell::Cell,
@@ -22,12 +22,12 @@ thread_local! {
     static NUMBER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Which worker this thread is; 0 if it is none.
+/// Returns the number of this worker thread, from 1; 0 on other threads.
 pub(crate) fn number() -> usize {
     NUMBER.get()
 }
 
-/// When it is dropped, what the threads still do is given up.
+/// The worker threads. Dropping it cancels their tasks and joins the threads.
 pub(crate) struct Workers {
     workers: Vec<Worker>,
     next: AtomicUsize,
@@ -50,10 +50,10 @@ impl Workers {
         })
     }
 
-    /// Gives a task to the workers in turn.
+    /// Spawns a task on the next worker, round robin.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len();
-        self.workers[turn].runtime.spawn(task);
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len();
+        self.workers[index].runtime.spawn(task);
     }
 }
 
@@ -65,9 +65,9 @@ impl Worker {
             .name(format!("worker {number}"))
             .spawn(move || {
                 NUMBER.set(number);
-                // An error says that the other end was dropped, which is what is waited for.
+                // Returns an error when the sender is dropped, which is the signal to stop.
                 let _ = runtime.block_on(stopped);
-                // A name that is being looked up would be waited for.
+                // A blocking shutdown would wait for DNS lookups.
                 runtime.shutdown_background();
             })?;
         Ok(Worker {
@@ -88,7 +88,7 @@ impl Drop for Workers {
             .iter_mut()
             .filter_map(|worker| worker.thread.take())
         {
-            // A panic has been told of.
+            // The panic hook has reported a panic.
             let _ = thread.join();
         }
     }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_worker_gets_its_turn() {
+    fn tasks_are_spawned_round_robin() {
         let workers = Workers::start().unwrap();
         let (done, seen) = mpsc::channel();
         for _ in 0..workers.workers.len() {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_is_given_up_at_the_end() {
+    fn dropping_the_workers_cancels_their_tasks() {
         let workers = Workers::start().unwrap();
         let (begun, waits) = mpsc::channel();
         workers.spawn(async move {

@@ -22,8 +22,8 @@ use super::{
     inner::Inner,
 };
 use crate::{
-    decision::{Outcome, Refused},
     clock_margin::with_margin,
+    decision::{Outcome, Refused},
 };
 
 /// Result of the wait, or the pause before the next poll.

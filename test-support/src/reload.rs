@@ -54,7 +54,10 @@ impl Reloaded {
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
         complete
             .lines()
-            .filter(|line| line.contains("the configuration was"))
+            .filter(|line| {
+                line.contains("configuration reloaded")
+                    || line.contains("configuration not reloaded")
+            })
             .map(str::to_owned)
             .collect()
     }

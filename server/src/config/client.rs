@@ -1,4 +1,4 @@
-//! The key that says what tells clients apart.
+//! The key `client`: how clients are identified.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use serde::{
     de::{self, value::MapAccessDeserializer},
 };
 
-use crate::values::Typed;
+use crate::values::required;
 
-/// What tells clients apart.
+/// Source of a client's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
     Ip,
@@ -43,8 +43,9 @@ impl<'de> de::Visitor<'de> for ClientVisitor {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct ByHeader {
-            header: Typed<HeaderName>,
+            #[serde(deserialize_with = "required")]
+            header: HeaderName,
         }
-        ByHeader::deserialize(MapAccessDeserializer::new(map)).map(|by| Client::Header(by.header.0))
+        ByHeader::deserialize(MapAccessDeserializer::new(map)).map(|by| Client::Header(by.header))
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration file: its keys, and how it is read. What is wrong is told in one line.
+//! The configuration file: its keys and its parsing. An error is one line.
 
 use std::{fs, net::SocketAddr, path::Path as FilePath};
 
@@ -13,72 +13,72 @@ use tollgate::{Quota, tower::HeaderStyle};
 use super::client::Client;
 use crate::values::{
     Check, Fraction, MaxClients, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix,
-    RedisTimeout, RedisUrl, Seconds, Secret, Table, Timeout, Tokens, Typed, UpstreamUrl, Whole,
-    present,
+    RedisTimeout, RedisUrl, Seconds, Secret, Table, Timeout, Tokens, UpstreamUrl, Whole, optional,
+    optional_list, optional_table, present, required, tables,
 };
 
-/// Everything a file may say. `tokens` and `time` are the settings file of the API-key system.
+/// All keys of the file. `tokens` and `time` are those of the API-key system's settings file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) listen: Option<Typed<SocketAddr>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) capacity: Option<Typed<Tokens>>,
-    #[serde(default, deserialize_with = "present", alias = "refill-rate")]
-    pub(crate) refill_rate: Option<Typed<Rate>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) refill: Option<Table<Refill>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) listen: Option<SocketAddr>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) capacity: Option<Tokens>,
+    #[serde(default, deserialize_with = "optional", alias = "refill-rate")]
+    pub(crate) refill_rate: Option<Rate>,
+    #[serde(default, deserialize_with = "optional_table")]
+    pub(crate) refill: Option<Refill>,
     #[serde(default, deserialize_with = "quota")]
     pub(crate) quota: Option<Quota>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) tokens: Option<Typed<Tokens>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) time: Option<Typed<Seconds>>,
-    #[serde(default, deserialize_with = "present", alias = "trust-proxy")]
-    pub(crate) trust_proxy: Option<Vec<Typed<IpNet>>>,
-    #[serde(default, deserialize_with = "present", alias = "admin-token")]
-    pub(crate) admin_token: Option<Typed<Secret>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) check: Option<Typed<Check>>,
-    #[serde(default, deserialize_with = "present", alias = "check-token")]
-    pub(crate) check_token: Option<Typed<Secret>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) headers: Option<Typed<HeaderStyle>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) redis: Option<Typed<RedisUrl>>,
-    #[serde(default, deserialize_with = "present", alias = "redis-mode")]
-    pub(crate) redis_mode: Option<Typed<RedisMode>>,
-    #[serde(default, deserialize_with = "present", alias = "redis-timeout")]
-    pub(crate) redis_timeout: Option<Typed<RedisTimeout>>,
-    #[serde(default, deserialize_with = "present", alias = "redis-prefix")]
-    pub(crate) redis_prefix: Option<Typed<RedisPrefix>>,
-    #[serde(default, deserialize_with = "present", alias = "on-redis-error")]
-    pub(crate) on_redis_error: Option<Typed<OnRedisError>>,
-    #[serde(default, deserialize_with = "present", alias = "local-share")]
-    pub(crate) local_share: Option<Typed<Fraction>>,
-    #[serde(default, deserialize_with = "present", alias = "lease-fraction")]
-    pub(crate) lease_fraction: Option<Typed<Fraction>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) upstream: Option<Typed<UpstreamUrl>>,
-    #[serde(default)]
-    pub(crate) upstreams: Vec<Table<Upstream>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) gateway: Option<Table<Gateway>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) tokens: Option<Tokens>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) time: Option<Seconds>,
+    #[serde(default, deserialize_with = "optional_list", alias = "trust-proxy")]
+    pub(crate) trust_proxy: Option<Vec<IpNet>>,
+    #[serde(default, deserialize_with = "optional", alias = "admin-token")]
+    pub(crate) admin_token: Option<Secret>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) check: Option<Check>,
+    #[serde(default, deserialize_with = "optional", alias = "check-token")]
+    pub(crate) check_token: Option<Secret>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) headers: Option<HeaderStyle>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) redis: Option<RedisUrl>,
+    #[serde(default, deserialize_with = "optional", alias = "redis-mode")]
+    pub(crate) redis_mode: Option<RedisMode>,
+    #[serde(default, deserialize_with = "optional", alias = "redis-timeout")]
+    pub(crate) redis_timeout: Option<RedisTimeout>,
+    #[serde(default, deserialize_with = "optional", alias = "redis-prefix")]
+    pub(crate) redis_prefix: Option<RedisPrefix>,
+    #[serde(default, deserialize_with = "optional", alias = "on-redis-error")]
+    pub(crate) on_redis_error: Option<OnRedisError>,
+    #[serde(default, deserialize_with = "optional", alias = "local-share")]
+    pub(crate) local_share: Option<Fraction>,
+    #[serde(default, deserialize_with = "optional", alias = "lease-fraction")]
+    pub(crate) lease_fraction: Option<Fraction>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) upstream: Option<UpstreamUrl>,
+    #[serde(default, deserialize_with = "tables")]
+    pub(crate) upstreams: Vec<Upstream>,
+    #[serde(default, deserialize_with = "optional_table")]
+    pub(crate) gateway: Option<Gateway>,
     #[serde(default, deserialize_with = "present")]
     pub(crate) client: Option<Client>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) api_keys: Option<Vec<Typed<Secret>>>,
-    #[serde(default)]
-    pub(crate) routes: Vec<Table<Route>>,
-    #[serde(default)]
-    pub(crate) rules: Vec<Table<Rule>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) ipv6_prefix: Option<Typed<Whole<1, 128>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) max_clients: Option<Typed<MaxClients>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) connections: Option<Table<Connections>>,
+    #[serde(default, deserialize_with = "optional_list")]
+    pub(crate) api_keys: Option<Vec<Secret>>,
+    #[serde(default, deserialize_with = "tables")]
+    pub(crate) routes: Vec<Route>,
+    #[serde(default, deserialize_with = "tables")]
+    pub(crate) rules: Vec<Rule>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) ipv6_prefix: Option<Whole<1, 128>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_clients: Option<MaxClients>,
+    #[serde(default, deserialize_with = "optional_table")]
+    pub(crate) connections: Option<Connections>,
 }
 
 /// `refill = { every = "1h", mode = "interval" }`, or greedy: `{ tokens = 5, every = "1s" }`.
@@ -87,22 +87,14 @@ pub(crate) struct File {
 pub(crate) struct Refill {
     #[serde(default)]
     pub(crate) mode: Mode,
-    /// Greedy only; the capacity when it is left out.
-    #[serde(default, deserialize_with = "tokens")]
+    /// Only with `greedy`. Defaults to the capacity.
+    #[serde(default, deserialize_with = "optional")]
     pub(crate) tokens: Option<Tokens>,
-    #[serde(deserialize_with = "period")]
+    #[serde(deserialize_with = "required")]
     pub(crate) every: Period,
 }
 
-fn tokens<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tokens>, D::Error> {
-    Typed::deserialize(deserializer).map(|Typed(tokens)| Some(tokens))
-}
-
-fn period<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Period, D::Error> {
-    Typed::deserialize(deserializer).map(|Typed(period)| period)
-}
-
-/// As the library reads it; its error says what is wrong, and not what was there.
+/// Deserializes a quota as the library does, and adds the text to the error.
 fn quota<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quota>, D::Error> {
     struct QuotaVisitor;
 
@@ -134,97 +126,101 @@ pub(crate) enum Mode {
     Interval,
 }
 
-/// What a request costs, which limits it has of its own, or that it is never limited, by path and,
-/// if given, method.
+/// Cost, quota or exemption of the requests to a path, optionally of one method.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Route {
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) method: Option<Typed<Method>>,
-    pub(crate) path: Typed<Path>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) cost: Option<Typed<Tokens>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) method: Option<Method>,
+    #[serde(deserialize_with = "required")]
+    pub(crate) path: Path,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) cost: Option<Tokens>,
     #[serde(default)]
     pub(crate) exempt: bool,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) capacity: Option<Typed<Tokens>>,
-    #[serde(default, deserialize_with = "present", alias = "refill-rate")]
-    pub(crate) refill_rate: Option<Typed<Rate>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) refill: Option<Table<Refill>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) capacity: Option<Tokens>,
+    #[serde(default, deserialize_with = "optional", alias = "refill-rate")]
+    pub(crate) refill_rate: Option<Rate>,
+    #[serde(default, deserialize_with = "optional_table")]
+    pub(crate) refill: Option<Refill>,
     #[serde(default, deserialize_with = "quota")]
     pub(crate) quota: Option<Quota>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) max_clients: Option<Typed<MaxClients>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_clients: Option<MaxClients>,
 }
 
-/// One client's own limits.
+/// A client's own quota.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
     pub(crate) client_id: String,
-    pub(crate) capacity: Typed<Tokens>,
-    pub(crate) refill_rate: Typed<Rate>,
+    #[serde(deserialize_with = "required")]
+    pub(crate) capacity: Tokens,
+    #[serde(deserialize_with = "required")]
+    pub(crate) refill_rate: Rate,
 }
 
-/// Where requests to a part of the paths go.
+/// Upstream of the paths below a prefix.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Upstream {
-    pub(crate) prefix: Typed<Path>,
-    pub(crate) url: Typed<UpstreamUrl>,
+    #[serde(deserialize_with = "required")]
+    pub(crate) prefix: Path,
+    #[serde(deserialize_with = "required")]
+    pub(crate) url: UpstreamUrl,
 }
 
-/// What upstreams may use up.
+/// Limits of the connections to upstreams.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Gateway {
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) connect_timeout: Option<Typed<Timeout<1>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) response_timeout: Option<Typed<Timeout<1>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) idle_timeout: Option<Typed<Timeout<1>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) keep_alive: Option<Typed<Timeout<0>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) max_idle: Option<Typed<Whole<0, 1_000_000>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) max_requests: Option<Typed<Whole<1, 1_000_000>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) tunnel_timeout: Option<Typed<Timeout<100>>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) connect_timeout: Option<Timeout<1>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) response_timeout: Option<Timeout<1>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) idle_timeout: Option<Timeout<1>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) keep_alive: Option<Timeout<0>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_idle: Option<Whole<0, 1_000_000>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_requests: Option<Whole<1, 1_000_000>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) tunnel_timeout: Option<Timeout<100>>,
 }
 
-/// What connections may use up.
+/// Limits of client connections.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Connections {
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) max: Option<Typed<Whole<1, 1_000_000>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) header_timeout: Option<Typed<Timeout<100>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) idle_timeout: Option<Typed<Timeout<100>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) body_timeout: Option<Typed<Timeout<100>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) shutdown_grace: Option<Typed<Timeout<0>>>,
-    #[serde(default, deserialize_with = "present")]
-    /// hyper's smallest buffer is 8 KiB.
-    pub(crate) max_header_bytes: Option<Typed<Whole<8192, 1_048_576>>>,
-    #[serde(default, deserialize_with = "present")]
-    pub(crate) max_body_bytes: Option<Typed<Whole<0, 1_073_741_824>>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) max: Option<Whole<1, 1_000_000>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) header_timeout: Option<Timeout<100>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) idle_timeout: Option<Timeout<100>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) body_timeout: Option<Timeout<100>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) shutdown_grace: Option<Timeout<0>>,
+    /// The minimum is hyper's smallest buffer, 8 KiB.
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_header_bytes: Option<Whole<8192, 1_048_576>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_body_bytes: Option<Whole<0, 1_073_741_824>>,
 }
 
 impl File {
-    /// Reads a file, TOML or JSON by its ending.
+    /// Reads a file as TOML or JSON, by its file name extension.
     pub(crate) fn read(path: &FilePath) -> Result<File, String> {
-        let parse = match path.extension().and_then(|ending| ending.to_str()) {
+        let parse = match path.extension().and_then(|extension| extension.to_str()) {
             Some("toml") => from_toml,
             Some("json") => from_json,
             _ => {
                 return Err(format!(
-                    "--config: {}: expected a file that ends in .toml or .json",
+                    "--config: expected a file that ends in .toml or .json, got {}",
                     path.display()
                 ));
             }
@@ -240,17 +236,21 @@ pub(crate) fn from_toml(text: &str) -> Result<File, String> {
         one_line(&format!(
             "not TOML: {}{}",
             error.message(),
-            place(text, &error)
+            location(text, &error)
         ))
     })?;
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let message = format!("{}{}", error.inner().message(), place(text, error.inner()));
+        let message = format!(
+            "{}{}",
+            error.inner().message(),
+            location(text, error.inner())
+        );
         one_line(&with_path(&error.path().to_string(), &message))
     })
 }
 
-/// The line, and the key in it: not its value, which may be a secret.
-fn place(text: &str, error: &toml::de::Error) -> String {
+/// Returns the line number and the key of an error, without the value, which may be a secret.
+fn location(text: &str, error: &toml::de::Error) -> String {
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
         return String::new();
     };
@@ -261,14 +261,15 @@ fn place(text: &str, error: &toml::de::Error) -> String {
         .and_then(|line| line.split_once('='))
         .map_or("", |(key, _)| key.trim());
     format!(
-        ", in line {}{}{key}",
+        " in line {}{}{key}",
         number + 1,
         if key.is_empty() { "" } else { ": " }
     )
 }
 
 pub(crate) fn from_json(text: &str) -> Result<File, String> {
-    // Some editors begin a file with a byte-order mark, which is no part of JSON. TOML knows it.
+    // Some editors begin a file with a byte-order mark. JSON does not allow one; the TOML parser
+    // skips it.
     let mut deserializer = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
     let Table(file) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         one_line(&with_path(
@@ -282,7 +283,7 @@ pub(crate) fn from_json(text: &str) -> Result<File, String> {
     Ok(file)
 }
 
-/// Errors at the top have no path, which shows as a dot.
+/// Adds the path of the key. An error at the top level has the path `.`, which is left out.
 fn with_path(path: &str, message: &str) -> String {
     if path == "." {
         message.to_owned()

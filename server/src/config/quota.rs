@@ -1,16 +1,39 @@
-//! A quota, out of the several ways to say it: the default, and that of a route.
+//! The one reader of quotas in the configuration: of the default, of a route and of a rule.
+//!
+//! A quota is written as `capacity` with `refill_rate` or `refill`, as `tokens` with `time`, or as
+//! `quota`. Each place has its own subset of these keys; [`Keys`] is their union.
 
 use std::time::Duration;
 
 use tollgate::{Quota, QuotaError};
 
-use super::file::{File, Mode, Refill, Route};
-use crate::values::{Period, Rate, Tokens};
+use super::file::{File, Mode, Refill, Route, Rule};
+use crate::values::{Rate, Tokens};
 
 const DEFAULT_CAPACITY: u32 = 10;
+const DEFAULT_RATE: f64 = 1.0;
 
-/// Where the refill comes from, and the key to name when it does not fit the capacity.
-enum DecisionSource {
+/// Combinations of keys that define a whole quota.
+const COMPLETE: [&[&str]; 4] = [
+    &["capacity", "refill_rate"],
+    &["capacity", "refill"],
+    &["tokens", "time"],
+    &["quota"],
+];
+
+/// The keys of a file, or of a table in it, that define a quota.
+#[derive(Clone, Copy, Default)]
+struct Keys {
+    capacity: Option<Tokens>,
+    refill_rate: Option<Rate>,
+    refill: Option<Refill>,
+    tokens: Option<Tokens>,
+    time: Option<Duration>,
+    quota: Option<Quota>,
+}
+
+/// A refill, and the key that an error names when the refill does not fit the capacity.
+enum RefillSource {
     Rate(&'static str, f64),
     Greedy {
         tokens: Option<u32>,
@@ -20,110 +43,109 @@ enum DecisionSource {
     Quota(Quota),
 }
 
-/// The keys of a file, or of a part of it, that say a quota.
-#[derive(Clone, Copy)]
-struct Given {
-    capacity: Option<Tokens>,
-    refill_rate: Option<Rate>,
-    refill: Option<Refill>,
-    quota: Option<Quota>,
-    tokens: Option<Tokens>,
-    time: Option<Duration>,
-}
-
-/// What flags or the environment say, over what the file says. A flag's rate is greedy, whatever
-/// the file's mode.
-pub(super) fn of(
+/// Reads the default quota. Flags override the file; the rate of a flag is greedy, also when the
+/// file's refill is an interval. Defaults complete a lone `capacity`, `refill_rate` or `refill`.
+pub(super) fn of_default(
     file: &File,
     capacity: Option<Tokens>,
     rate: Option<Rate>,
 ) -> Result<Quota, String> {
-    let given = Given {
-        capacity: file.capacity.as_ref().map(|tokens| tokens.0),
-        refill_rate: file.refill_rate.as_ref().map(|rate| rate.0),
-        refill: file.refill.as_ref().map(|refill| refill.0),
+    let keys = Keys {
+        capacity: file.capacity,
+        refill_rate: file.refill_rate,
+        refill: file.refill,
         quota: file.quota,
-        tokens: file.tokens.as_ref().map(|tokens| tokens.0),
-        time: file.time.as_ref().map(|time| time.0.0),
+        tokens: file.tokens,
+        time: file.time.map(|time| time.get()),
     };
-    given.one_way()?;
-    given.under(capacity, rate)
-}
-
-/// What a route says of its own, all of it: nothing comes from the default. `None`: nothing.
-pub(super) fn of_route(route: &Route) -> Result<Option<Quota>, String> {
-    let given = Given {
-        capacity: route.capacity.as_ref().map(|tokens| tokens.0),
-        refill_rate: route.refill_rate.as_ref().map(|rate| rate.0),
-        refill: route.refill.as_ref().map(|refill| refill.0),
-        quota: route.quota,
-        tokens: None,
-        time: None,
-    };
-    match given.keys()[..] {
-        [] => Ok(None),
-        ["capacity", "refill_rate" | "refill"] | ["quota"] => given.under(None, None).map(Some),
-        ref keys => Err(format!(
-            "{}: expected capacity with refill_rate or refill, or quota",
-            keys.join(", ")
-        )),
+    match keys.names()[..] {
+        [] | ["capacity" | "refill_rate" | "refill"] => {}
+        _ => keys.check_complete()?,
     }
+    keys.read(capacity, rate)
 }
 
-impl Given {
-    fn under(self, capacity: Option<Tokens>, rate: Option<Rate>) -> Result<Quota, String> {
+/// Reads a route's own quota. No part of it comes from the default. `None`: the route has no quota
+/// of its own.
+pub(super) fn of_route(route: &Route) -> Result<Option<Quota>, String> {
+    let keys = Keys {
+        capacity: route.capacity,
+        refill_rate: route.refill_rate,
+        refill: route.refill,
+        quota: route.quota,
+        ..Keys::default()
+    };
+    if keys.names().is_empty() {
+        return Ok(None);
+    }
+    keys.check_complete()?;
+    keys.read(None, None).map(Some)
+}
+
+/// Reads a rule's quota.
+pub(super) fn of_rule(rule: &Rule) -> Result<Quota, String> {
+    let keys = Keys {
+        capacity: Some(rule.capacity),
+        refill_rate: Some(rule.refill_rate),
+        ..Keys::default()
+    };
+    keys.read(None, None)
+}
+
+impl Keys {
+    fn read(self, capacity: Option<Tokens>, rate: Option<Rate>) -> Result<Quota, String> {
         let given = capacity
             .or(self.capacity)
             .or(self.tokens)
-            .map(|tokens| tokens.0);
+            .map(|tokens| tokens.get());
         let capacity = given
             .or(self.quota.map(|quota| quota.capacity()))
             .unwrap_or(DEFAULT_CAPACITY);
-        let fits = |key: &'static str| move |error: QuotaError| format!("{key}: {error}");
-        match self.source(rate)? {
-            DecisionSource::Rate(key, rate) => Quota::from_rate(capacity, rate).map_err(fits(key)),
-            DecisionSource::Greedy { tokens, every } => {
-                Quota::new(capacity, tokens.unwrap_or(capacity).into(), every)
-                    .map_err(fits("refill"))
+        let at = |key: &'static str| move |error: QuotaError| format!("{key}: {error}");
+        match self.refill_source(rate)? {
+            RefillSource::Rate(key, rate) => Quota::from_rate(capacity, rate).map_err(at(key)),
+            RefillSource::Greedy { tokens, every } => {
+                Quota::new(capacity, tokens.unwrap_or(capacity).into(), every).map_err(at("refill"))
             }
-            DecisionSource::Interval(key, every) => {
-                Quota::try_interval(capacity, every).map_err(fits(key))
+            RefillSource::Interval(key, every) => {
+                Quota::try_interval(capacity, every).map_err(at(key))
             }
-            DecisionSource::Quota(quota) => given
+            RefillSource::Quota(quota) => given
                 .map_or(Ok(quota), |capacity| quota.try_with_capacity(capacity))
-                .map_err(fits("quota")),
+                .map_err(at("quota")),
         }
     }
 
-    fn source(self, flag: Option<Rate>) -> Result<DecisionSource, String> {
-        if let Some(Rate(rate)) = flag.or(self.refill_rate) {
-            return Ok(DecisionSource::Rate("refill_rate", rate));
+    fn refill_source(self, flag: Option<Rate>) -> Result<RefillSource, String> {
+        if let Some(rate) = flag.or(self.refill_rate) {
+            return Ok(RefillSource::Rate("refill_rate", rate.per_second()));
         }
         if let Some(Refill {
             mode,
             tokens,
-            every: Period(every),
+            every,
         }) = self.refill
         {
+            let (every, tokens) = (every.get(), tokens.map(|tokens| tokens.get()));
             return match (mode, tokens) {
-                (Mode::Interval, Some(_)) => {
-                    Err("refill.tokens: expected with mode = \"greedy\" only: an interval gives the whole capacity back"
-                        .to_owned())
-                }
-                (Mode::Interval, None) => Ok(DecisionSource::Interval("refill.every", every)),
-                (Mode::Greedy, tokens) => Ok(DecisionSource::Greedy { tokens: tokens.map(|tokens| tokens.0), every }),
+                (Mode::Interval, Some(_)) => Err(
+                    "refill.tokens: expected mode = \"greedy\" beside it, got \"interval\", which refills the whole capacity"
+                        .to_owned(),
+                ),
+                (Mode::Interval, None) => Ok(RefillSource::Interval("refill.every", every)),
+                (Mode::Greedy, tokens) => Ok(RefillSource::Greedy { tokens, every }),
             };
         }
         Ok(match (self.time, self.quota) {
-            (Some(time), _) => DecisionSource::Interval("time", time),
-            (None, Some(quota)) => DecisionSource::Quota(quota),
-            (None, None) => DecisionSource::Rate("refill_rate", 1.0),
+            (Some(time), _) => RefillSource::Interval("time", time),
+            (None, Some(quota)) => RefillSource::Quota(quota),
+            (None, None) => RefillSource::Rate("refill_rate", DEFAULT_RATE),
         })
     }
 
-    /// Those that are there.
-    fn keys(self) -> Vec<&'static str> {
-        let here = [
+    /// Returns the names of the keys that are present.
+    fn names(self) -> Vec<&'static str> {
+        let keys = [
             ("capacity", self.capacity.is_some()),
             ("refill_rate", self.refill_rate.is_some()),
             ("refill", self.refill.is_some()),
@@ -131,28 +153,20 @@ impl Given {
             ("time", self.time.is_some()),
             ("quota", self.quota.is_some()),
         ];
-        here.iter()
-            .filter(|(_, given)| *given)
-            .map(|(key, _)| *key)
+        keys.iter()
+            .filter(|(_, is_present)| *is_present)
+            .map(|(name, _)| *name)
             .collect()
     }
 
-    /// A file says it in one way.
-    fn one_way(self) -> Result<(), String> {
-        const TOGETHER: [[&str; 2]; 3] = [
-            ["capacity", "refill_rate"],
-            ["capacity", "refill"],
-            ["tokens", "time"],
-        ];
-        let given = self.keys();
-        match given[..] {
-            ["tokens"] => Err("time: missing: tokens and time belong together".to_owned()),
-            ["time"] => Err("tokens: missing: tokens and time belong together".to_owned()),
-            [] | [_] => Ok(()),
-            _ if TOGETHER.iter().any(|keys| *keys == given[..]) => Ok(()),
-            _ => Err(format!(
-                "{}: expected one way to say it: capacity with refill_rate or refill, or tokens with time, or quota",
-                given.join(", ")
+    fn check_complete(self) -> Result<(), String> {
+        match &self.names()[..] {
+            ["tokens"] => Err("time: expected with tokens, got none".to_owned()),
+            ["time"] => Err("tokens: expected with time, got none".to_owned()),
+            names if COMPLETE.contains(&names) => Ok(()),
+            names => Err(format!(
+                "{}: expected one definition: capacity with refill_rate or refill, or tokens with time, or quota",
+                names.join(", ")
             )),
         }
     }

@@ -1,5 +1,4 @@
-//! The routes of the configuration: what requests to some paths are charged, and against which
-//! limits.
+//! Routes: the cost of requests to a path, and the bucket that is charged.
 
 use std::collections::HashSet;
 
@@ -7,35 +6,33 @@ use hyper::Method;
 use tollgate::Quota;
 
 use super::{file, quota};
-use crate::{
-    endpoint,
-    values::{Table, Typed},
-};
+use crate::endpoint;
 
-/// What requests to a path, with one method or any, are charged. HEAD goes by what GET is charged.
+/// Cost, quota or exemption of the requests to a path, of one method or of all. A route for GET
+/// applies to HEAD as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) method: Option<Method>,
-    /// With `/*` in the end, it is a path and all that lies below it.
+    /// A path. When it ends with `/*`, the route covers the path before that and all paths below.
     pub(crate) path: String,
-    /// Never limited.
+    /// Requests are never limited.
     pub(crate) exempt: bool,
-    /// `None`: what such a request costs without a route.
+    /// `None`: the cost that the request has without a route.
     pub(crate) cost: Option<u32>,
-    /// `None`: it takes from the client's default bucket.
-    pub(crate) own: Option<Own>,
+    /// `None`: requests are charged to the client's default bucket.
+    pub(crate) own_quota: Option<RouteQuota>,
 }
 
-/// Limits of a route's own: every client has a bucket for it.
+/// A route's own quota: every client has a bucket for the route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Own {
+pub(crate) struct RouteQuota {
     pub(crate) quota: Quota,
-    /// `None`: so many as there is usually room for.
+    /// `None`: that of the default buckets, up to the maximum for a route.
     pub(crate) max_clients: Option<usize>,
 }
 
 impl Route {
-    /// What its requests are counted as.
+    /// Returns the route's name in metrics.
     pub(crate) fn label(&self) -> String {
         match &self.method {
             Some(method) => format!("{method} {}", self.path),
@@ -43,47 +40,49 @@ impl Route {
         }
     }
 
-    /// The path below which it holds, if it is for more than one.
-    pub(crate) fn above(&self) -> Option<&str> {
+    /// Returns the path before `/*`, when the route covers more than one path.
+    pub(crate) fn wildcard_parent(&self) -> Option<&str> {
         self.path.strip_suffix("/*")
     }
 }
 
-pub(super) fn of(given: Vec<Table<file::Route>>, gateway: bool) -> Result<Vec<Route>, String> {
+/// Validates the routes of the file.
+pub(super) fn merge(given: Vec<file::Route>, is_gateway: bool) -> Result<Vec<Route>, String> {
     let mut seen = HashSet::new();
     let mut routes = Vec::new();
-    for (number, Table(given)) in given.into_iter().enumerate() {
-        let own = own(&given).map_err(|error| format!("routes[{number}].{error}"))?;
-        let cost = given.cost.map(|cost| cost.0.0);
-        match (own, cost, given.exempt) {
+    for (index, given) in given.into_iter().enumerate() {
+        let own_quota = own_quota(&given).map_err(|error| format!("routes[{index}].{error}"))?;
+        let cost = given.cost.map(|cost| cost.get());
+        match (own_quota, cost, given.exempt) {
             (None, Some(_), true) => {
                 return Err(format!(
-                    "routes[{number}]: expected a cost or exempt = true, not both"
+                    "routes[{index}]: expected a cost or exempt = true, got both"
                 ));
             }
             (Some(_), _, true) => {
                 return Err(format!(
-                    "routes[{number}]: expected limits or exempt = true, not both"
+                    "routes[{index}]: expected a quota or exempt = true, got both"
                 ));
             }
             (None, None, false) => {
                 return Err(format!(
-                    "routes[{number}]: expected a cost, limits (capacity with refill_rate) or exempt = true"
+                    "routes[{index}]: expected a cost, a quota (such as capacity with refill_rate) or exempt = true, got none"
                 ));
             }
-            (Some(Own { quota, .. }), Some(cost), false) if cost > quota.capacity() => {
+            (Some(RouteQuota { quota, .. }), Some(cost), false) if cost > quota.capacity() => {
                 let capacity = quota.capacity();
                 return Err(format!(
-                    "routes[{number}].cost: {cost}: expected no more than the route's capacity, {capacity}"
+                    "routes[{index}].cost: expected at most the route's capacity, {capacity}, got {cost}"
                 ));
             }
             _ => {}
         }
-        let (method, path) = (given.method.map(|method| method.0), given.path.0.0);
-        check(&path, gateway).map_err(|error| format!("routes[{number}].path: {path}: {error}"))?;
+        let (method, path) = (given.method, given.path.into_string());
+        check_path(&path, is_gateway)
+            .map_err(|expected| format!("routes[{index}].path: expected {expected}, got {path}"))?;
         if !seen.insert((method.clone(), path.clone())) {
             return Err(format!(
-                "routes[{number}]: {path}: expected each method and path once"
+                "routes[{index}]: expected each method and path once, got {path} again"
             ));
         }
         let route = Route {
@@ -91,48 +90,46 @@ pub(super) fn of(given: Vec<Table<file::Route>>, gateway: bool) -> Result<Vec<Ro
             path,
             exempt: given.exempt,
             cost,
-            own,
+            own_quota,
         };
-        if !gateway {
-            check_upload(&route).map_err(|error| format!("routes[{number}].{error}"))?;
+        if !is_gateway {
+            check_upload(&route).map_err(|error| format!("routes[{index}].{error}"))?;
         }
         routes.push(route);
     }
     Ok(routes)
 }
 
-fn own(given: &file::Route) -> Result<Option<Own>, String> {
-    let max_clients = given
-        .max_clients
-        .as_ref()
-        .map(|Typed(clients)| clients.size());
+fn own_quota(given: &file::Route) -> Result<Option<RouteQuota>, String> {
+    let max_clients = given.max_clients.map(|clients| clients.size());
     match quota::of_route(given)? {
-        Some(quota) => Ok(Some(Own { quota, max_clients })),
+        Some(quota) => Ok(Some(RouteQuota { quota, max_clients })),
         None if max_clients.is_some() => {
-            Err("max_clients: expected with limits of the route's own only".to_owned())
+            Err("max_clients: expected a quota of the route's own beside it, got none".to_owned())
         }
         None => Ok(None),
     }
 }
 
-fn check(path: &str, gateway: bool) -> Result<(), &'static str> {
-    if endpoint::is_unlimited(path, gateway) {
-        return Err("expected a path that is limited, and this one never is");
+/// The error is the allowed paths: the text after "expected".
+fn check_path(path: &str, is_gateway: bool) -> Result<(), &'static str> {
+    if endpoint::is_unlimited(path, is_gateway) {
+        return Err("a path that can be limited");
     }
-    // A star that stood for itself would look as if it stood for more.
+    // Elsewhere a star would be literal, but look like a wildcard.
     if path.strip_suffix("/*").unwrap_or(path).contains('*') {
-        return Err("expected a * behind the last / alone, as in /api/*");
+        return Err("a * only after the last /, as in /api/*");
     }
     Ok(())
 }
 
-/// An upload costs more than 1, and must fit in.
+/// Checks that an upload, which costs more than 1, fits into the route's capacity.
 fn check_upload(route: &Route) -> Result<(), String> {
     let Route {
         method,
         path,
         cost,
-        own: Some(own),
+        own_quota: Some(own),
         ..
     } = route
     else {
@@ -145,7 +142,7 @@ fn check_upload(route: &Route) -> Result<(), String> {
     let default_cost = endpoint::default_cost(&Method::POST, path);
     if is_post && cost.is_none() && capacity < default_cost {
         return Err(format!(
-            "capacity: {capacity}: expected at least {default_cost}, which an upload costs, or give the route a cost"
+            "capacity: expected at least {default_cost}, the cost of an upload, or a cost for the route, got {capacity}"
         ));
     }
     Ok(())

@@ -1,11 +1,15 @@
-//! What a file may say, which source wins, and what the one line says of what is wrong.
+//! Keys of the file, precedence of the sources, and one-line errors.
 
 use std::time::Duration;
 
 use clap::Parser;
 use tollgate::Quota;
 
-use super::{Client, Settings, file, settings};
+use super::{
+    client::Client,
+    file,
+    settings::{Settings, settings},
+};
 use crate::cli::{Cli, one_line};
 
 fn error(toml: &str) -> String {
@@ -24,14 +28,14 @@ fn with_flags(toml: &str, flags: &[&str]) -> Settings {
     Settings::merge(serve, file::from_toml(toml).unwrap()).unwrap()
 }
 
-/// What is said of bad flags.
-fn refusal(flags: &[&str]) -> String {
+/// Returns the one-line error of invalid flags.
+fn flag_error(flags: &[&str]) -> String {
     let error = Cli::try_parse_from([&["tollgate"], flags].concat()).unwrap_err();
     one_line(&error, flags.iter().map(Into::into))
 }
 
 #[test]
-fn the_defaults_are_those_of_the_systems_before() {
+fn the_defaults_match_the_replaced_systems() {
     let settings = settings("");
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8000");
     assert_eq!(settings.quota, Quota::per_second(1).with_capacity(10));
@@ -42,7 +46,7 @@ fn the_defaults_are_those_of_the_systems_before() {
 }
 
 #[test]
-fn a_quota_is_said_in_one_of_several_ways() {
+fn a_quota_is_defined_in_one_of_several_ways() {
     let hourly = Quota::interval(100, Duration::from_secs(3600));
     for (toml, quota) in [
         ("capacity = 5", Quota::per_second(1).with_capacity(5)),
@@ -77,14 +81,13 @@ fn a_quota_is_said_in_one_of_several_ways() {
             .unwrap()
             .time
             .unwrap()
-            .0
-            .0,
+            .get(),
         Duration::from_secs(3600)
     );
 }
 
 #[test]
-fn flags_win_over_the_file() {
+fn flags_take_precedence_over_the_file() {
     let interval = "capacity = 3\nrefill = { every = '1h', mode = 'interval' }";
     assert_eq!(
         with_flags(interval, &["--capacity", "9"]).quota,
@@ -204,7 +207,7 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
         ),
         (
             "[[routes]]\npath = '/'\nquota = '5/day'\nexempt = true",
-            &["routes[0]", "exempt", "not both"],
+            &["routes[0]", "exempt", "got both"],
         ),
         (
             "[[routes]]\npath = '/'\nquota = '5/day'\nmax_clients = 0",
@@ -212,7 +215,7 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
         ),
         (
             "[[routes]]\npath = '/'\ncost = 1\nmax_clients = 5",
-            &["routes[0].max_clients", "limits"],
+            &["routes[0].max_clients", "quota"],
         ),
         (
             "[[routes]]\npath = '/'\ncost = 1\n[[routes]]\npath = '/'\ncost = 2",
@@ -224,13 +227,13 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
         ),
         (
             "capacity = 1\ntokens = 1\ntime = 1",
-            &["capacity, tokens, time", "one way"],
+            &["capacity, tokens, time", "one definition"],
         ),
         (
             "refill_rate = 1\nrefill = { every = '1s' }",
-            &["refill_rate, refill", "one way"],
+            &["refill_rate, refill", "one definition"],
         ),
-        ("tokens = 1", &["time", "missing"]),
+        ("tokens = 1", &["time", "got none"]),
         ("tokens = 1\ntime = 0", &["time", "`0`", "seconds"]),
         ("api_keys = ['a']", &["api_keys", "header"]),
         ("ipv6_prefix = 129", &["ipv6_prefix", "129", "128"]),
@@ -271,23 +274,23 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
 }
 
 #[test]
-fn a_byte_order_mark_is_no_value() {
+fn a_byte_order_mark_is_skipped() {
     for file in [
         file::from_json("\u{feff}{\"capacity\": 5}"),
         file::from_toml("\u{feff}capacity = 5"),
     ] {
-        assert_eq!(file.unwrap().capacity.unwrap().0.0, 5);
+        assert_eq!(file.unwrap().capacity.unwrap().get(), 5);
     }
 }
 
 #[test]
-fn secrets_are_not_shown() {
+fn errors_and_debug_do_not_show_secrets() {
     let line = error("admin_token = ' hush'");
     assert!(
         line.contains("admin_token") && line.contains("1024") && !line.contains("hush"),
         "{line}"
     );
-    let line = refusal(&["--admin-token", " hush"]);
+    let line = flag_error(&["--admin-token", " hush"]);
     assert!(
         line.contains("--admin-token") && !line.contains("hush"),
         "{line}"
@@ -297,7 +300,7 @@ fn secrets_are_not_shown() {
 }
 
 #[test]
-fn a_bad_flag_is_told_in_one_line() {
+fn an_invalid_flag_is_a_one_line_error() {
     for (flags, parts) in [
         (
             &["--capacity", "0"][..],
@@ -322,13 +325,13 @@ fn a_bad_flag_is_told_in_one_line() {
             &["--url", "nonsense", "http://"],
         ),
     ] {
-        let line = refusal(flags);
+        let line = flag_error(flags);
         assert_eq!(line.lines().count(), 1, "{line}");
         parts
             .iter()
             .for_each(|part| assert!(line.contains(part), "{part:?} is not in: {line}"));
     }
-    for later in ["--redis", "--upstream"] {
-        assert!(Cli::try_parse_from(["tollgate", later, "x"]).is_err());
+    for flag in ["--redis", "--upstream"] {
+        assert!(Cli::try_parse_from(["tollgate", flag, "x"]).is_err());
     }
 }

@@ -1,83 +1,79 @@
-//! Where allowed requests go, and what upstreams may use up.
+//! Upstreams of a gateway, and the limits of the connections to them.
 
-use std::{collections::HashSet, time::Duration};
+use std::{cmp::Reverse, collections::HashSet, time::Duration};
 
 use super::file::{self, File};
-use crate::{
-    cli::Serve,
-    endpoint,
-    values::{Table, UpstreamUrl},
-};
+use crate::{cli::Serve, endpoint, values::UpstreamUrl};
 
-/// The settings of a gateway.
+/// Settings of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Gateway {
-    /// Longer prefixes before shorter ones.
+    /// Sorted by descending length of the prefix.
     pub(crate) upstreams: Vec<Upstream>,
-    pub(crate) times: Times,
-    /// Connections without a request, of each upstream.
+    pub(crate) timeouts: UpstreamTimeouts,
+    /// Maximum number of idle connections to each upstream.
     pub(crate) max_idle: usize,
-    /// Requests and tunnels at a time, of each upstream.
+    /// Maximum number of concurrent requests and tunnels to each upstream.
     pub(crate) max_requests: usize,
 }
 
+/// An upstream and the prefix of its paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Upstream {
     pub(crate) prefix: String,
     pub(crate) url: UpstreamUrl,
 }
 
-/// How long an upstream may take.
+/// Timeouts of the connections to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Times {
+pub(crate) struct UpstreamTimeouts {
     pub(crate) connect: Duration,
-    /// From the end of the request to the end of the answer's header.
+    /// From the end of the request to the end of the response's header.
     pub(crate) response: Duration,
-    /// Between two pieces of an answer.
+    /// Between two chunks of a response.
     pub(crate) idle: Duration,
     /// Between two requests on a connection.
     pub(crate) keep_alive: Duration,
-    /// Between two signs of life in a tunnel.
+    /// Without traffic in a tunnel.
     pub(crate) tunnel: Duration,
 }
 
-/// `None`: there is no upstream, and nothing that would need one.
-pub(super) fn of(flags: &Serve, file: &File) -> Result<Option<Gateway>, String> {
-    let root = flags
-        .upstream
-        .clone()
-        .or_else(|| file.upstream.as_ref().map(|url| url.0.clone()));
-    let upstreams = upstreams(root, &file.upstreams)?;
-    if upstreams.is_empty() {
-        return match file.gateway {
-            Some(_) => Err("gateway: expected with upstream or upstreams only".to_owned()),
-            None => Ok(None),
+impl Gateway {
+    /// `None`: there is no upstream.
+    pub(super) fn merge(flags: &Serve, file: &File) -> Result<Option<Gateway>, String> {
+        let root = flags.upstream.as_ref().or(file.upstream.as_ref()).cloned();
+        let upstreams = upstreams(root, &file.upstreams)?;
+        if upstreams.is_empty() {
+            return match file.gateway {
+                Some(_) => {
+                    Err("gateway: expected upstream or upstreams beside it, got neither".to_owned())
+                }
+                None => Ok(None),
+            };
+        }
+        let given = file.gateway.clone().unwrap_or_default();
+        let seconds = Duration::from_secs;
+        let timeouts = UpstreamTimeouts {
+            connect: given.connect_timeout.map_or(seconds(5), |time| time.get()),
+            response: given
+                .response_timeout
+                .map_or(seconds(60), |time| time.get()),
+            idle: given.idle_timeout.map_or(seconds(60), |time| time.get()),
+            keep_alive: given.keep_alive.map_or(seconds(30), |time| time.get()),
+            tunnel: given
+                .tunnel_timeout
+                .map_or(seconds(3600), |time| time.get()),
         };
+        Ok(Some(Gateway {
+            upstreams,
+            timeouts,
+            max_idle: given.max_idle.map_or(256, |max| max.size()),
+            max_requests: given.max_requests.map_or(1000, |max| max.size()),
+        }))
     }
-    let given = file
-        .gateway
-        .clone()
-        .map_or_else(file::Gateway::default, |Table(given)| given);
-    let seconds = Duration::from_secs;
-    let times = Times {
-        connect: given.connect_timeout.map_or(seconds(5), |time| time.0.0),
-        response: given.response_timeout.map_or(seconds(60), |time| time.0.0),
-        idle: given.idle_timeout.map_or(seconds(60), |time| time.0.0),
-        keep_alive: given.keep_alive.map_or(seconds(30), |time| time.0.0),
-        tunnel: given.tunnel_timeout.map_or(seconds(3600), |time| time.0.0),
-    };
-    Ok(Some(Gateway {
-        upstreams,
-        times,
-        max_idle: given.max_idle.map_or(256, |most| most.0.size()),
-        max_requests: given.max_requests.map_or(1000, |most| most.0.size()),
-    }))
 }
 
-fn upstreams(
-    root: Option<UpstreamUrl>,
-    given: &[Table<file::Upstream>],
-) -> Result<Vec<Upstream>, String> {
+fn upstreams(root: Option<UpstreamUrl>, given: &[file::Upstream]) -> Result<Vec<Upstream>, String> {
     let mut upstreams: Vec<_> = root
         .into_iter()
         .map(|url| Upstream {
@@ -89,28 +85,25 @@ fn upstreams(
         .iter()
         .map(|upstream| upstream.prefix.clone())
         .collect();
-    for (number, Table(upstream)) in given.iter().enumerate() {
-        let prefix = &upstream.prefix.0.0;
-        if endpoint::is_reserved(prefix) {
-            return Err(format!(
-                "upstreams[{number}].prefix: {prefix}: expected a path that is not this server's own"
-            ));
-        }
-        if prefix.contains('*') {
-            return Err(format!(
-                "upstreams[{number}].prefix: {prefix}: expected a path such as /api, without a *"
-            ));
-        }
-        if !seen.insert(prefix.clone()) {
-            return Err(format!(
-                "upstreams[{number}].prefix: {prefix}: expected each prefix once, upstream being that of /"
-            ));
-        }
-        upstreams.push(Upstream {
-            prefix: prefix.clone(),
-            url: upstream.url.0.clone(),
-        });
+    for (index, upstream) in given.iter().enumerate() {
+        let prefix = upstream.prefix.as_str();
+        let expected = if endpoint::is_reserved(prefix) {
+            "a path that is not this server's own"
+        } else if prefix.contains('*') {
+            "a path such as /api, without a *"
+        } else if !seen.insert(prefix.to_owned()) {
+            "each prefix once (the prefix of the key upstream is /)"
+        } else {
+            upstreams.push(Upstream {
+                prefix: prefix.to_owned(),
+                url: upstream.url.clone(),
+            });
+            continue;
+        };
+        return Err(format!(
+            "upstreams[{index}].prefix: expected {expected}, got {prefix}"
+        ));
     }
-    upstreams.sort_by_key(|upstream| std::cmp::Reverse(upstream.prefix.len()));
+    upstreams.sort_by_key(|upstream| Reverse(upstream.prefix.len()));
     Ok(upstreams)
 }

@@ -9,7 +9,7 @@ use crate::{
     limit::{DefaultUpdate, QuotaView, UpdateError},
     request::{client_id::ClientId, json, path::percent_decoded},
     response::{self, Response, bad_request},
-    values::{Rate, Table, Tokens, Typed, present},
+    values::{Rate, Table, Tokens, optional, required},
 };
 
 /// `GET /config`: the effective limits.
@@ -22,10 +22,10 @@ pub(super) async fn update_config(app: &App, body: &[u8]) -> Response {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Update {
-        #[serde(default, deserialize_with = "present")]
-        capacity: Option<Typed<Tokens>>,
-        #[serde(default, deserialize_with = "present")]
-        refill_rate: Option<Typed<Rate>>,
+        #[serde(default, deserialize_with = "optional")]
+        capacity: Option<Tokens>,
+        #[serde(default, deserialize_with = "optional")]
+        refill_rate: Option<Rate>,
     }
     let update = match json::parse(body) {
         Ok(Table(Update {
@@ -36,8 +36,8 @@ pub(super) async fn update_config(app: &App, body: &[u8]) -> Response {
             capacity,
             refill_rate,
         })) => DefaultUpdate {
-            capacity: capacity.map(|Typed(Tokens(tokens))| tokens),
-            refill_rate: refill_rate.map(|Typed(Rate(rate))| rate),
+            capacity: capacity.map(|tokens| tokens.get()),
+            refill_rate: refill_rate.map(|rate| rate.per_second()),
         },
         Err(error) => return error.response(),
     };
@@ -66,13 +66,15 @@ pub(super) async fn update_rule(app: &App, body: &[u8]) -> Response {
     #[serde(deny_unknown_fields)]
     struct Rule {
         client_id: String,
-        capacity: Typed<Tokens>,
-        refill_rate: Typed<Rate>,
+        #[serde(deserialize_with = "required")]
+        capacity: Tokens,
+        #[serde(deserialize_with = "required")]
+        refill_rate: Rate,
     }
     let Rule {
         client_id,
-        capacity: Typed(Tokens(capacity)),
-        refill_rate: Typed(Rate(rate)),
+        capacity,
+        refill_rate,
     } = match json::parse(body) {
         Ok(Table(rule)) => rule,
         Err(error) => return error.response(),
@@ -81,7 +83,7 @@ pub(super) async fn update_rule(app: &App, body: &[u8]) -> Response {
         Ok(client) => client,
         Err(error) => return bad_request("client_id", &error),
     };
-    let quota = match Quota::from_rate(capacity, rate) {
+    let quota = match Quota::from_rate(capacity.get(), refill_rate.per_second()) {
         Ok(quota) => quota,
         Err(error) => return bad_request("refill_rate", &error.to_string()),
     };

@@ -18,7 +18,7 @@ use crate::{
         json::{self, JsonError},
     },
     response::{self, Response},
-    values::{Table, Tokens, Typed},
+    values::{Table, Tokens, required},
 };
 
 /// Maximum number of items in a list.
@@ -29,12 +29,12 @@ const MAX_ITEMS: usize = 100;
 #[serde(deny_unknown_fields)]
 struct Item {
     key: String,
-    #[serde(default = "one_token")]
-    cost: Typed<Tokens>,
+    #[serde(default = "one_token", deserialize_with = "required")]
+    cost: Tokens,
 }
 
-fn one_token() -> Typed<Tokens> {
-    Typed(Tokens(1))
+fn one_token() -> Tokens {
+    Tokens::ONE
 }
 
 /// Decision about an item; times in seconds.
@@ -108,14 +108,11 @@ fn charge<'a>(
     item: &'a Item,
     index: Option<usize>,
 ) -> Result<(ClientId<'a>, u32), JsonError> {
-    let Item {
-        key,
-        cost: Typed(Tokens(cost)),
-    } = item;
+    let Item { key, cost } = item;
     let field = || index.map_or_else(|| "key".to_owned(), |index| format!("[{index}].key"));
     let client = app.clients.for_check_key(key);
     let client = client.map_err(|expected| JsonError::new(field(), expected))?;
-    Ok((client, *cost))
+    Ok((client, cost.get()))
 }
 
 async fn decide(app: &App, client: &ClientId<'_>, cost: u32) -> LimitDecision {

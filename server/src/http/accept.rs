@@ -1,4 +1,4 @@
-//! Accepting connections, and ending in order.
+//! The listener: accepting connections, and graceful shutdown.
 
 use std::{
     io,
@@ -15,46 +15,54 @@ use tokio::{
 };
 
 use super::{
-    activity::Progress,
-    connection::{Requests, protocols, serve},
-    timeouts::Watch,
+    activity::Activity,
+    connection::{ConnectionService, protocols, serve},
+    timeouts::ConnectionMonitor,
 };
-use crate::{app::App, config::Bounds, reload::Current, workers::Workers};
+use crate::{
+    app::{App, CurrentApp},
+    config::ConnectionLimits,
+    workers::Workers,
+};
 
-/// The pause after an accept that failed for want of something that the next connection to end
-/// gives back.
+/// The pause after an accept that failed for lack of a resource, such as file descriptors, which
+/// the next connection that ends releases.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Connections that may wait to be accepted, as far as the operating system allows. Who finds no
-/// room tries again after a second.
+/// Length of the accept queue; the operating system may reduce it. A client that finds the queue
+/// full retries after a second.
 const BACKLOG: u32 = 4096;
 
-/// The server on its socket.
+/// The server on its listening socket.
 pub(crate) struct Server {
     listener: TcpListener,
-    current: Current,
-    bounds: Bounds,
-    /// Connections may become tunnels.
-    gateway: bool,
+    current: CurrentApp,
+    limits: ConnectionLimits,
+    /// Connections may be upgraded to tunnels.
+    is_gateway: bool,
     protocols: Arc<Builder<TokioExecutor>>,
-    watch: Arc<Watch>,
-    /// Places for connections. Who finds none waits in the backlog of the operating system.
-    places: Arc<Semaphore>,
+    monitor: Arc<ConnectionMonitor>,
+    /// One permit for each open connection. Without a free permit, new connections wait in the
+    /// accept queue of the operating system.
+    permits: Arc<Semaphore>,
     workers: Workers,
 }
 
 impl Server {
     pub(crate) fn bind(address: SocketAddr, app: App) -> io::Result<Server> {
-        let (bounds, gateway, metrics) =
-            (app.bounds, app.gateway.is_some(), Arc::clone(&app.metrics));
+        let (limits, is_gateway, metrics) = (
+            app.connection_limits,
+            app.gateway.is_some(),
+            Arc::clone(&app.metrics),
+        );
         Ok(Server {
             listener: listen(address)?,
-            protocols: Arc::new(protocols(&bounds, gateway)),
+            protocols: Arc::new(protocols(&limits, is_gateway)),
             current: Arc::new(ArcSwap::from_pointee(app)),
-            bounds,
-            gateway,
-            watch: Watch::new(bounds, metrics),
-            places: Arc::new(Semaphore::new(bounds.max_connections)),
+            limits,
+            is_gateway,
+            monitor: ConnectionMonitor::new(limits, metrics),
+            permits: Arc::new(Semaphore::new(limits.max_connections)),
             workers: Workers::start()?,
         })
     }
@@ -63,30 +71,30 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// What it serves by, and may be told to.
-    pub(crate) fn current(&self) -> Current {
+    /// Returns the pointer to the current state, which a reload swaps.
+    pub(crate) fn current(&self) -> CurrentApp {
         Arc::clone(&self.current)
     }
 
-    /// Serves until `stop` is ready; then takes no more connections, and finishes what is in
-    /// flight.
+    /// Serves until `stop` is ready. Then accepts no more connections, and finishes the requests
+    /// in flight.
     pub(crate) async fn run(self, stop: impl Future) {
         tokio::select! {
             () = self.accept() => {}
-            () = self.watch.keep() => {}
+            () = self.monitor.run() => {}
             _ = stop => {}
         }
         let Server {
             listener,
             current,
-            bounds,
-            watch,
+            limits,
+            monitor,
             ..
         } = self;
         drop(listener);
         tokio::select! {
-            () = watch.finish(bounds.shutdown_grace) => {}
-            () = watch.keep() => {}
+            () = monitor.shut_down(limits.shutdown_grace) => {}
+            () = monitor.run() => {}
         }
         current.load_full().close().await;
     }
@@ -94,33 +102,33 @@ impl Server {
     async fn accept(&self) {
         let (mut failing, mut full) = (false, false);
         loop {
-            let free = self.places.available_permits();
+            let free = self.permits.available_permits();
             if free == 0 && !full {
                 tracing::warn!(
-                    max = self.bounds.max_connections,
-                    "as many connections are open as may be: the next ones wait"
+                    max = self.limits.max_connections,
+                    "connection limit reached; new connections wait"
                 );
             }
-            // Told again when half of them have been free.
-            full = free == 0 || full && free < self.bounds.max_connections / 2;
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            // Logged again only after half of the permits have been free.
+            full = free == 0 || full && free < self.limits.max_connections / 2;
+            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
                 return;
             };
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     failing = false;
-                    // It leaves this thread's reactor for another's. Without a reactor there is no
-                    // connection.
+                    // The connection moves from this thread's reactor to a worker's. When
+                    // deregistering fails, the connection is dropped.
                     if let Ok(stream) = stream.into_std() {
-                        self.begin(stream, address, place);
+                        self.spawn(stream, address, permit);
                     }
                 }
-                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
-                    // Once, not every time: a flood of connections must not become a flood of
+                    // Logged once, so that a flood of connections does not become a flood of log
                     // lines.
                     if !failing {
-                        tracing::warn!(%error, "cannot accept connections for now");
+                        tracing::warn!(%error, "accept failed; retrying");
                     }
                     failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -129,36 +137,36 @@ impl Server {
         }
     }
 
-    fn begin(&self, stream: net::TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) {
-        // Without it answers are as right, and later.
+    fn spawn(&self, stream: net::TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
+        // A failure only delays responses.
         let _ = stream.set_nodelay(true);
-        let progress = Arc::new(Progress::default());
-        let guard = self.watch.begin(&progress);
-        let (caller, place) = (
+        let activity = Arc::new(Activity::default());
+        let guard = self.monitor.track(&activity);
+        let (caller, permit) = (
             Arc::new(self.current.load().caller(address)),
-            Arc::new(place),
+            Arc::new(permit),
         );
-        let requests = Requests {
+        let service = ConnectionService {
             current: self.current(),
             caller,
-            progress,
-            place,
+            activity,
+            permit,
         };
-        let (protocols, gateway) = (Arc::clone(&self.protocols), self.gateway);
+        let (protocols, is_gateway) = (Arc::clone(&self.protocols), self.is_gateway);
         self.workers.spawn(async move {
             let _guard = guard;
-            let ended = match TcpStream::from_std(stream) {
-                Ok(stream) => serve(&protocols, gateway, stream, requests).await,
+            let result = match TcpStream::from_std(stream) {
+                Ok(stream) => serve(&protocols, is_gateway, stream, service).await,
                 Err(error) => Err(error.into()),
             };
-            if let Err(error) = ended {
+            if let Err(error) = result {
                 tracing::debug!(peer = %address, error = &*error, "connection ended");
             }
         });
     }
 }
 
-/// tokio's own `bind`, with a longer backlog.
+/// Binds a listener as tokio does, with a longer accept queue.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
@@ -170,8 +178,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Errors of a connection that was gone before it was accepted, not of ours.
-fn is_of_one_connection(error: &io::Error) -> bool {
+/// Returns whether an accept failed because the peer closed the connection, and not because of this
+/// server.
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(
         error.kind(),

@@ -1,8 +1,8 @@
-//! How far a connection has come, written by its task and read by the watch.
+//! Activity of a connection, written by its task and read by the monitor.
 //!
-//! A timer for every request would cost each of them a place in a shared timer wheel. Instead a
-//! connection leaves its marks here, and the [watch](super::timeouts) looks at all of them now and
-//! then.
+//! A timer for every request would cost each request an entry in a shared timer wheel. Instead, a
+//! connection records its activity here, and the [monitor](super::timeouts) checks all connections
+//! periodically.
 
 use std::sync::{
     Arc, OnceLock,
@@ -10,63 +10,67 @@ use std::sync::{
 };
 use std::task::Waker;
 
-/// What the watch wants of a connection.
+/// Shutdown that the monitor requests of a connection, from the mildest to the strictest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Order {
-    GoOn,
-    /// Answer what is in flight, then close.
-    Finish,
+pub(super) enum Shutdown {
+    None,
+    /// Finish the requests in flight, then close.
+    Graceful,
     /// Close at once.
-    Close,
+    Immediate,
 }
 
-/// The marks are relaxed: each stands for itself, and the watch looks again soon. Order and waker
-/// are a pair: who gives an order looks for the waker after it, the task leaves its waker before it
-/// looks for an order, and the fences see to it that not both miss the other.
+/// Activity of a connection.
+///
+/// The activity fields are relaxed: each is independent of the others, and the monitor reads them
+/// again soon. `shutdown` and `waker` are a pair. The monitor stores the shutdown before it loads
+/// the waker; the task stores its waker before it loads the shutdown. The fences between prevent
+/// that both loads miss the other side's store.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct Activity {
     /// Requests whose header has been read.
     requests: AtomicU64,
-    /// Requests that are reading their body, or wait for an upstream: they have a time of their
-    /// own.
+    /// Requests that read their body or wait for an upstream. They have timeouts of their own.
     reading_bodies: AtomicU32,
-    /// Answers that come from an upstream, and are not yet sent.
-    passing: AtomicU32,
-    /// Pieces that have gone out.
+    /// Responses of an upstream that are not yet sent to the end.
+    streaming: AtomicU32,
+    /// Writes, and body chunks of an upstream.
     sent: AtomicU64,
-    /// Bytes have come in since the last header was complete.
+    /// Bytes have arrived since the last header was complete.
     header_begun: AtomicBool,
     http2: AtomicBool,
-    /// The answer was sent before the request had been read.
+    /// The response was sent before the request had been read.
     unread: AtomicBool,
-    /// The answer has been sent, and what the client still sends is thrown away.
+    /// The response has been sent, and further bytes from the client are discarded.
     lingering: AtomicBool,
-    order: AtomicU8,
+    shutdown: AtomicU8,
     waker: OnceLock<Waker>,
 }
 
-/// What the watch sees.
+/// Snapshot of a connection's [`Activity`]. Two equal snapshots mean that the connection made no
+/// progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct Snapshot {
     pub(super) requests: u64,
     pub(super) reading_body: bool,
-    pub(super) passing: bool,
-    /// While answers pass, for other answers fit into the memory of the operating system.
+    pub(super) streaming: bool,
+    /// 0 unless `streaming`: other responses fit into the send buffer of the operating system.
     pub(super) sent: u64,
     pub(super) header_begun: bool,
     pub(super) http2: bool,
     pub(super) lingering: bool,
 }
 
-impl Progress {
-    pub(super) fn bytes_came(&self) {
+impl Activity {
+    pub(super) fn record_read(&self) {
         self.header_begun.store(true, Ordering::Relaxed);
     }
 
-    /// Called by the connection's own task alone, so that a load and a store will do.
+    /// Records a complete request header. Only the connection's own task calls it, so a load and a
+    /// store replace the read-modify-write.
     #[inline]
-    pub(super) fn header_came(&self, http2: bool) {
+    pub(super) fn record_header(&self, http2: bool) {
         self.header_begun.store(false, Ordering::Relaxed);
         self.requests
             .store(self.requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -75,13 +79,13 @@ impl Progress {
         }
     }
 
-    /// For as long as the guard lives.
+    /// Records that a request reads its body, or waits for an upstream, until the guard is dropped.
     pub(super) fn reading_body(&self) -> impl Drop + '_ {
-        struct Reading<'a>(&'a Progress);
+        struct Reading<'a>(&'a Activity);
         impl Drop for Reading<'_> {
             fn drop(&mut self) {
                 self.0.reading_bodies.fetch_sub(1, Ordering::Relaxed);
-                // What came in belonged to the body.
+                // The bytes that arrived belonged to the body.
                 self.0.header_begun.store(false, Ordering::Relaxed);
             }
         }
@@ -89,21 +93,22 @@ impl Progress {
         Reading(self)
     }
 
-    /// Called by the connection's own task alone. Over HTTP/2 what goes out may be an echo of what
-    /// came in.
+    /// Records a write. Only the connection's own task calls it. HTTP/2 writes do not count: they
+    /// may be replies to the client's own frames.
     #[inline]
-    pub(super) fn bytes_went(&self) {
+    pub(super) fn record_write(&self) {
         if !self.http2.load(Ordering::Relaxed) {
-            self.piece_went();
+            self.record_sent();
         }
     }
 
-    fn piece_went(&self) {
+    fn record_sent(&self) {
         self.sent
             .store(self.sent.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    pub(super) fn left_unread(&self) {
+    /// Records that the response ends the connection before the request has been read.
+    pub(super) fn record_unread(&self) {
         self.unread.store(true, Ordering::Relaxed);
     }
 
@@ -111,15 +116,15 @@ impl Progress {
         self.unread.load(Ordering::Relaxed)
     }
 
-    pub(super) fn lingers(&self) {
+    pub(super) fn record_lingering(&self) {
         self.lingering.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn seen(&self) -> Seen {
-        let passing = self.passing.load(Ordering::Relaxed) > 0;
-        Seen {
-            passing,
-            sent: if passing {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let streaming = self.streaming.load(Ordering::Relaxed) > 0;
+        Snapshot {
+            streaming,
+            sent: if streaming {
                 self.sent.load(Ordering::Relaxed)
             } else {
                 0
@@ -132,36 +137,37 @@ impl Progress {
         }
     }
 
-    pub(super) fn order(&self) -> Order {
-        match self.order.load(Ordering::Relaxed) {
-            0 => Order::GoOn,
-            1 => Order::Finish,
-            _ => Order::Close,
+    pub(super) fn shutdown(&self) -> Shutdown {
+        match self.shutdown.load(Ordering::Relaxed) {
+            0 => Shutdown::None,
+            1 => Shutdown::Graceful,
+            _ => Shutdown::Immediate,
         }
     }
 
-    /// Orders only become stricter.
-    pub(super) fn give(&self, order: Order) {
-        self.order.fetch_max(order as u8, Ordering::Relaxed);
+    /// Requests a shutdown. A request only ever becomes stricter.
+    pub(super) fn request_shutdown(&self, shutdown: Shutdown) {
+        self.shutdown.fetch_max(shutdown as u8, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
     }
 
-    /// For as long as an answer comes from an upstream.
-    pub(super) fn passing(self: &Arc<Self>) -> Passing {
-        self.passing.fetch_add(1, Ordering::Relaxed);
-        Passing {
-            progress: Arc::clone(self),
-            waits: false,
+    /// Records that an upstream's response is streamed, until the guard is dropped.
+    pub(super) fn streaming(self: &Arc<Self>) -> StreamingGuard {
+        self.streaming.fetch_add(1, Ordering::Relaxed);
+        StreamingGuard {
+            activity: Arc::clone(self),
+            waiting: false,
         }
     }
 
-    /// The task that [`Progress::give`] wakes; it looks at the order after this.
+    /// Registers the task that [`Activity::request_shutdown`] wakes. The task loads the shutdown
+    /// afterwards.
     #[inline]
-    pub(super) fn woken_by(&self, waker: &Waker) {
-        // A connection lives in one task, whose wakers are all alike.
+    pub(super) fn register(&self, waker: &Waker) {
+        // A connection stays in one task, so all its wakers wake the same task.
         if self.waker.get().is_none() {
             self.waker.get_or_init(|| waker.clone());
             fence(Ordering::SeqCst);
@@ -169,30 +175,30 @@ impl Progress {
     }
 }
 
-/// An answer that comes from an upstream.
-pub(super) struct Passing {
-    progress: Arc<Progress>,
-    waits: bool,
+/// Drop guard of a response that is streamed from an upstream.
+pub(super) struct StreamingGuard {
+    activity: Arc<Activity>,
+    waiting: bool,
 }
 
-impl Passing {
-    /// The upstream is to send the next piece, or has sent it.
-    pub(super) fn waits(&mut self, waits: bool) {
-        match (self.waits, waits) {
-            (false, true) => drop(self.progress.reading_bodies.fetch_add(1, Ordering::Relaxed)),
-            (true, false) => drop(self.progress.reading_bodies.fetch_sub(1, Ordering::Relaxed)),
+impl StreamingGuard {
+    /// Records whether the response waits for the upstream's next chunk, or has received it.
+    pub(super) fn set_waiting(&mut self, waiting: bool) {
+        match (self.waiting, waiting) {
+            (false, true) => drop(self.activity.reading_bodies.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(self.activity.reading_bodies.fetch_sub(1, Ordering::Relaxed)),
             _ => {}
         }
-        self.waits = waits;
-        if !waits {
-            self.progress.piece_went();
+        self.waiting = waiting;
+        if !waiting {
+            self.activity.record_sent();
         }
     }
 }
 
-impl Drop for Passing {
+impl Drop for StreamingGuard {
     fn drop(&mut self) {
-        self.waits(false);
-        self.progress.passing.fetch_sub(1, Ordering::Relaxed);
+        self.set_waiting(false);
+        self.activity.streaming.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! What an answer carries: a few bytes of ours, or an upstream's body.
+//! Response body: a buffer of this server, or an upstream's stream.
 
 use std::{
     error::Error,
@@ -10,15 +10,16 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::activity::Passing;
-use crate::proxy::ResponseBody;
+use super::activity::StreamingGuard;
+use crate::proxy;
 
-pub(super) enum AnswerBody {
-    Ours(Full<Bytes>),
-    Upstreams(Box<(ResponseBody, Passing)>),
+/// Body of a response.
+pub(super) enum ResponseBody {
+    Local(Full<Bytes>),
+    Upstream(Box<(proxy::ResponseBody, StreamingGuard)>),
 }
 
-impl Body for AnswerBody {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Box<dyn Error + Send + Sync>;
 
@@ -28,13 +29,13 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut *self {
-            AnswerBody::Ours(body) => Pin::new(body)
+            ResponseBody::Local(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
-            AnswerBody::Upstreams(body) => {
-                let (download, passing) = &mut **body;
-                let polled = Pin::new(download).poll_frame(cx);
-                passing.waits(polled.is_pending());
+            ResponseBody::Upstream(body) => {
+                let (body, streaming) = &mut **body;
+                let polled = Pin::new(body).poll_frame(cx);
+                streaming.set_waiting(polled.is_pending());
                 polled
             }
         }
@@ -43,16 +44,16 @@ impl Body for AnswerBody {
     #[inline]
     fn is_end_stream(&self) -> bool {
         match self {
-            AnswerBody::Ours(body) => body.is_end_stream(),
-            AnswerBody::Upstreams(body) => body.0.is_end_stream(),
+            ResponseBody::Local(body) => body.is_end_stream(),
+            ResponseBody::Upstream(body) => body.0.is_end_stream(),
         }
     }
 
     #[inline]
     fn size_hint(&self) -> SizeHint {
         match self {
-            AnswerBody::Ours(body) => body.size_hint(),
-            AnswerBody::Upstreams(body) => body.0.size_hint(),
+            ResponseBody::Local(body) => body.size_hint(),
+            ResponseBody::Upstream(body) => body.0.size_hint(),
         }
     }
 }

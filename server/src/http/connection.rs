@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 or HTTP/2, as the client begins it.
+//! One connection: HTTP/1.1 or HTTP/2, as the client's first bytes select.
 
 use std::{
     convert::Infallible,
@@ -22,41 +22,43 @@ use hyper_util::{
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{
-    activity::{Order, Progress},
-    body::AnswerBody,
+    activity::{Activity, Shutdown},
+    body::ResponseBody,
     stream::Stream,
 };
 use crate::{
-    app::{App, Caller},
-    config::Bounds,
+    app::{App, Caller, CurrentApp},
+    config::ConnectionLimits,
     pipeline::{self, HeadResult, NextStep, Outcome},
     proxy::{ForwardContext, ForwardedHeaders, ProxyError, ProxyResponse},
-    reload::Current,
     response::{self, LimitHeaders},
 };
 
-/// HTTP/2 requests that one connection may have open at a time.
+/// Maximum number of concurrent HTTP/2 streams of a connection.
 const MAX_STREAMS: u32 = 128;
-/// Requests that an HTTP/2 client may take back before they are looked at; more end the connection.
+/// Maximum number of HTTP/2 streams that a client may reset before they are accepted. More end the
+/// connection.
 const MAX_RESETS: usize = 20;
-/// What an HTTP/2 client may send ahead, a request and in all.
+/// HTTP/2 flow-control windows in bytes: of a stream, and of the connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// A peer that is gone without a word is noticed within twice this.
+/// HTTP/2 ping interval and timeout. A peer that vanished is detected within twice this time.
 const PING: Duration = Duration::from_secs(20);
 
-/// The protocols' settings.
-pub(super) fn protocols(bounds: &Bounds, gateway: bool) -> Builder<TokioExecutor> {
+/// Returns the protocol settings of all connections.
+pub(super) fn protocols(limits: &ConnectionLimits, is_gateway: bool) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
-        // The watch keeps the times of headers.
+        // The monitor enforces the header timeout.
         .header_read_timeout(None)
-        // A gateway stops asking for who is gone, and takes who closes one way for one of those.
-        .half_close(!gateway)
-        // Our bodies are small: to copy them behind the header costs less than to write two pieces.
+        // A gateway cancels the upstream request of a client that is gone. It treats a half-closed
+        // connection as one of those.
+        .half_close(!is_gateway)
+        // Bodies of this server are small: copying them behind the header costs less than a
+        // vectored write.
         .writev(false)
-        .max_buf_size(bounds.max_header_bytes);
+        .max_buf_size(limits.max_header_bytes);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -66,205 +68,210 @@ pub(super) fn protocols(bounds: &Bounds, gateway: bool) -> Builder<TokioExecutor
         .max_pending_accept_reset_streams(MAX_RESETS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        // The kind has checked that it is at most a megabyte.
-        .max_header_list_size(bounds.max_header_bytes as u32);
+        // The value's type bounds it to 1 MiB.
+        .max_header_list_size(limits.max_header_bytes as u32);
     builder
 }
 
-/// Serves a connection to its end, or until it is told to close.
+/// Serves a connection until it ends, or until the monitor requests its shutdown.
 pub(super) async fn serve(
     protocols: &Builder<TokioExecutor>,
-    gateway: bool,
+    is_gateway: bool,
     stream: TcpStream,
-    requests: Requests,
+    service: ConnectionService,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let progress = Arc::clone(&requests.progress);
-    let stream = Stream::new(TokioIo::new(stream), Arc::clone(&progress));
-    match gateway {
-        false => drive(protocols.serve_connection(stream, requests), &progress).await,
+    let activity = Arc::clone(&service.activity);
+    let stream = Stream::new(TokioIo::new(stream), Arc::clone(&activity));
+    match is_gateway {
+        false => drive(protocols.serve_connection(stream, service), &activity).await,
         true => {
             drive(
-                protocols.serve_connection_with_upgrades(stream, requests),
-                &progress,
+                protocols.serve_connection_with_upgrades(stream, service),
+                &activity,
             )
             .await
         }
     }
 }
 
-async fn drive<C: GracefulConnection>(connection: C, progress: &Progress) -> Result<(), C::Error> {
+async fn drive<C: GracefulConnection>(connection: C, activity: &Activity) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
-    let mut finishing = false;
+    let mut shutting_down = false;
     std::future::poll_fn(|cx| {
-        progress.woken_by(cx.waker());
-        match progress.order() {
-            Order::GoOn => {}
-            Order::Finish if finishing => {}
-            Order::Finish => {
-                finishing = true;
+        activity.register(cx.waker());
+        match activity.shutdown() {
+            Shutdown::None => {}
+            Shutdown::Graceful if shutting_down => {}
+            Shutdown::Graceful => {
+                shutting_down = true;
                 connection.as_mut().graceful_shutdown();
             }
-            Order::Close => return Poll::Ready(Ok(())),
+            Shutdown::Immediate => return Poll::Ready(Ok(())),
         }
         connection.as_mut().poll(cx)
     })
     .await
 }
 
-/// The requests of one connection.
-pub(super) struct Requests {
-    pub(super) current: Current,
+/// Service of one connection.
+pub(super) struct ConnectionService {
+    pub(super) current: CurrentApp,
     pub(super) caller: Arc<Caller>,
-    pub(super) progress: Arc<Progress>,
-    /// Free again when connection and tunnel have ended.
-    pub(super) place: Arc<OwnedSemaphorePermit>,
+    pub(super) activity: Arc<Activity>,
+    /// Released when the connection, and the tunnel that it may become, have ended.
+    pub(super) permit: Arc<OwnedSemaphorePermit>,
 }
 
-impl Service<Request<Incoming>> for Requests {
-    type Response = Response<AnswerBody>;
+impl Service<Request<Incoming>> for ConnectionService {
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
-        self.progress
-            .header_came(request.version() == Version::HTTP_2);
-        // All of a request goes by one configuration.
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
+        self.activity
+            .record_header(request.version() == Version::HTTP_2);
+        // A request uses one configuration from its head to its response.
         let app = self.current.load();
         let caller = app.refresh(&self.caller);
         let result = match pipeline::process(&app, &request, &caller) {
             HeadResult::Done(outcome)
                 if request.body().is_end_stream() && outcome.is_complete() =>
             {
-                return Answering::Now(outcome.response);
+                return ResponseFuture::Ready(outcome.response);
             }
             result => result,
         };
-        let later = Later {
+        let pending = PendingRequest {
             caller: caller.into_owned(),
             app: Guard::into_inner(app),
-            progress: Arc::clone(&self.progress),
-            place: Arc::clone(&self.place),
+            activity: Arc::clone(&self.activity),
+            permit: Arc::clone(&self.permit),
         };
         match result {
             HeadResult::Done(Outcome {
                 next: NextStep::Proxy(index, limit_headers),
                 ..
-            }) => Answering::Later(Box::pin(later.proxied(index, request, limit_headers))),
-            result => Answering::Later(Box::pin(later.answer(result, request))),
+            }) => ResponseFuture::Pending(Box::pin(pending.proxy(index, request, limit_headers))),
+            result => ResponseFuture::Pending(Box::pin(pending.respond(result, request))),
         }
     }
 }
 
-/// What an answer needs that takes its time.
+/// A request whose response is not ready at once.
 #[derive(Clone)]
-struct Later {
+struct PendingRequest {
     app: Arc<App>,
     caller: Arc<Caller>,
-    progress: Arc<Progress>,
-    /// Free again when connection and tunnel have ended.
-    place: Arc<OwnedSemaphorePermit>,
+    activity: Arc<Activity>,
+    /// Released when the connection, and the tunnel that it may become, have ended.
+    permit: Arc<OwnedSemaphorePermit>,
 }
 
-impl Later {
-    /// The answer to a request whose decision or whose body has to be waited for.
-    async fn answer(self, result: HeadResult, request: Request<Incoming>) -> Response<AnswerBody> {
-        let Later {
+impl PendingRequest {
+    /// Responds to a request that waits for its decision or for its body.
+    async fn respond(
+        self,
+        result: HeadResult,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        let PendingRequest {
             app,
             caller,
-            progress,
+            activity,
             ..
         } = &self;
-        let _busy = progress.reading_body();
+        let _reading = activity.reading_body();
         let outcome = match result {
             HeadResult::Done(outcome) => outcome,
             HeadResult::Pending(charge) => pipeline::resolve(app, &request, caller, charge).await,
         };
         if request.body().is_end_stream() && outcome.is_complete() {
-            return outcome.response.map(AnswerBody::Ours);
+            return outcome.response.map(ResponseBody::Local);
         }
         if let NextStep::Proxy(index, limit_headers) = outcome.next {
-            return Box::pin(self.clone().proxied(index, request, limit_headers)).await;
+            return Box::pin(self.clone().proxy(index, request, limit_headers)).await;
         }
         let expects_continue = request.headers().contains_key(EXPECT);
         let (response, error) =
             pipeline::finish(app, outcome, request.into_body(), expects_continue).await;
         if error.is_some() {
-            progress.left_unread();
+            activity.record_unread();
         }
-        response.map(AnswerBody::Ours)
+        response.map(ResponseBody::Local)
     }
 
-    /// The upstream's answer, or what there is to say of why there is none.
-    async fn proxied(
+    /// Responds with the upstream's response, or with an error when there is none.
+    async fn proxy(
         self,
         index: usize,
         request: Request<Incoming>,
         limit_headers: LimitHeaders,
-    ) -> Response<AnswerBody> {
-        let Later {
+    ) -> Response<ResponseBody> {
+        let PendingRequest {
             app,
             caller,
-            progress,
-            place,
+            activity,
+            permit,
         } = &self;
         let Some(gateway) = &app.gateway else {
             return ProxyError::ConnectFailed
                 .response(&limit_headers)
-                .map(AnswerBody::Ours);
+                .map(ResponseBody::Local);
         };
-        let _busy = progress.reading_body();
-        let (has_body, place) = (!request.body().is_end_stream(), Arc::clone(place));
+        let _reading = activity.reading_body();
+        let (has_body, permit) = (!request.body().is_end_stream(), Arc::clone(permit));
         let context = ForwardContext {
-            max_body_bytes: app.bounds.max_body_bytes as u64,
-            body_timeout: app.bounds.body_timeout,
+            max_body_bytes: app.connection_limits.max_body_bytes as u64,
+            body_timeout: app.connection_limits.body_timeout,
             forwarded: ForwardedHeaders::new(caller.hop(), app.clients.trusted()),
             limit_headers: &limit_headers,
-            connection_permit: place,
+            connection_permit: permit,
         };
         match gateway.forward(index, request, context).await {
             Ok(ProxyResponse { response, is_early }) => {
                 if is_early {
-                    progress.left_unread();
+                    activity.record_unread();
                 }
                 response.map(|body| match body {
-                    Some(body) => AnswerBody::Upstreams(Box::new((body, progress.passing()))),
-                    None => AnswerBody::Ours(Full::default()),
+                    Some(body) => ResponseBody::Upstream(Box::new((body, activity.streaming()))),
+                    None => ResponseBody::Local(Full::default()),
                 })
             }
             Err(error) => {
                 if has_body {
-                    progress.left_unread();
+                    activity.record_unread();
                 }
-                let answer = error.response(&limit_headers);
+                let response = error.response(&limit_headers);
                 if has_body {
-                    response::closing(answer)
+                    response::closing(response)
                 } else {
-                    answer
+                    response
                 }
-                .map(AnswerBody::Ours)
+                .map(ResponseBody::Local)
             }
         }
     }
 }
 
-/// Most answers need nothing but the header: those take no allocation and no task of their own.
-pub(super) enum Answering {
-    Now(response::Response),
-    Later(Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>),
+/// Future of a response. Most responses need only the request's header and are ready at once: they
+/// need no allocation.
+pub(super) enum ResponseFuture {
+    Ready(response::Response),
+    Pending(Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>),
     Done,
 }
 
-impl Future for Answering {
-    type Output = Result<Response<AnswerBody>, Infallible>;
+impl Future for ResponseFuture {
+    type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Answering::Later(answer) = &mut *self {
-            return answer.as_mut().poll(cx).map(Ok);
+        if let ResponseFuture::Pending(response) = &mut *self {
+            return response.as_mut().poll(cx).map(Ok);
         }
-        match mem::replace(&mut *self, Answering::Done) {
-            Answering::Now(answer) => Poll::Ready(Ok(answer.map(AnswerBody::Ours))),
-            // A future that has ended is not polled again.
-            Answering::Later(_) | Answering::Done => Poll::Pending,
+        match mem::replace(&mut *self, ResponseFuture::Done) {
+            ResponseFuture::Ready(response) => Poll::Ready(Ok(response.map(ResponseBody::Local))),
+            // A future that has completed is not polled again.
+            ResponseFuture::Pending(_) | ResponseFuture::Done => Poll::Pending,
         }
     }
 }

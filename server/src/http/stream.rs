@@ -1,4 +1,4 @@
-//! A connection's stream: leaves marks of what comes in, and closes without losing the last answer.
+//! A connection's byte stream: records activity, and closes without losing the last response.
 
 use std::{
     io,
@@ -9,25 +9,26 @@ use std::{
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
-use super::activity::Progress;
+use super::activity::Activity;
 
-/// What a client may go on sending after an answer that ended its request, in bytes. To close while
-/// bytes are unread resets the connection, and the client may then never see the answer.
+/// Maximum number of bytes that are discarded after a response that ended its request early. Closing
+/// a socket with unread bytes resets the connection, and the client may then lose the response.
 const LINGER_BYTES: usize = 4 << 20;
 
+/// Stream that records reads and writes, and lingers when it closes with an unread request.
 pub(super) struct Stream<T> {
     inner: T,
-    progress: Arc<Progress>,
-    /// `None` until the answers' side is closed.
-    drained: Option<usize>,
+    activity: Arc<Activity>,
+    /// Bytes discarded since the write side was closed; `None` before.
+    discarded: Option<usize>,
 }
 
 impl<T> Stream<T> {
-    pub(super) fn new(inner: T, progress: Arc<Progress>) -> Stream<T> {
+    pub(super) fn new(inner: T, activity: Arc<Activity>) -> Stream<T> {
         Stream {
             inner,
-            progress,
-            drained: None,
+            activity,
+            discarded: None,
         }
     }
 }
@@ -40,7 +41,7 @@ impl<T: Read + Unpin> Read for Stream<T> {
     ) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.inner).poll_read(cx, buffer);
         if result.is_ready() {
-            self.progress.bytes_came();
+            self.activity.record_read();
         }
         result
     }
@@ -54,7 +55,7 @@ impl<T: Read + Write + Unpin> Write for Stream<T> {
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
         if result.is_ready() {
-            self.progress.bytes_went();
+            self.activity.record_write();
         }
         result
     }
@@ -74,31 +75,31 @@ impl<T: Read + Write + Unpin> Write for Stream<T> {
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
         if result.is_ready() {
-            self.progress.bytes_went();
+            self.activity.record_write();
         }
         result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let drained = match &mut this.drained {
-            Some(drained) => drained,
+        let discarded = match &mut this.discarded {
+            Some(discarded) => discarded,
             None => {
                 ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
-                if !this.progress.is_unread() {
+                if !this.activity.is_unread() {
                     return Poll::Ready(Ok(()));
                 }
-                this.progress.lingers();
-                this.drained.insert(0)
+                this.activity.record_lingering();
+                this.discarded.insert(0)
             }
         };
-        let mut room = [0; 8192];
-        while *drained < LINGER_BYTES {
-            let mut buffer = ReadBuf::new(&mut room);
+        let mut scratch = [0; 8192];
+        while *discarded < LINGER_BYTES {
+            let mut buffer = ReadBuf::new(&mut scratch);
             ready!(Pin::new(&mut this.inner).poll_read(cx, buffer.unfilled()))?;
             match buffer.filled().len() {
                 0 => break,
-                count => *drained += count,
+                count => *discarded += count,
             }
         }
         Poll::Ready(Ok(()))

@@ -1,5 +1,4 @@
-//! Watches over all connections: ends those that are too slow or too idle, and all of them at
-//! shutdown.
+//! Connection timeouts: closes slow and idle connections, and shuts all down gracefully.
 
 use std::{
     collections::HashMap,
@@ -12,166 +11,173 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::activity::{Order, Progress, Seen};
-use crate::{config::Bounds, metrics::Metrics};
+use super::activity::{Activity, Shutdown, Snapshot};
+use crate::{config::ConnectionLimits, metrics::Metrics};
 
-/// How long a client may go on sending after an answer that ended its request.
-const LINGER: Duration = Duration::from_secs(2);
+/// Maximum time that a client may continue to send after a response that ended its request early.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The connections there are.
+/// Monitor of all open connections.
 #[derive(Debug)]
-pub(super) struct Watch {
-    bounds: Bounds,
-    next: AtomicU64,
+pub(super) struct ConnectionMonitor {
+    limits: ConnectionLimits,
+    next_id: AtomicU64,
     connections: Mutex<Connections>,
-    /// Rung when the last connection ends.
+    /// Notified when the last connection ends during shutdown.
     empty: Notify,
     metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Default)]
 struct Connections {
-    finishing: bool,
-    open: HashMap<u64, Watched>,
+    shutting_down: bool,
+    open: HashMap<u64, MonitoredConnection>,
 }
 
 #[derive(Debug)]
-struct Watched {
-    progress: Arc<Progress>,
-    /// What was seen last, and since when nothing has moved.
-    seen: Seen,
-    since: Instant,
+struct MonitoredConnection {
+    activity: Arc<Activity>,
+    last: Snapshot,
+    /// Time of the last sweep that saw progress.
+    last_progress: Instant,
 }
 
-impl Watch {
-    pub(super) fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Arc<Watch> {
-        let (next, connections, empty) = Default::default();
-        Arc::new(Watch {
-            bounds,
-            next,
+impl ConnectionMonitor {
+    pub(super) fn new(limits: ConnectionLimits, metrics: Arc<Metrics>) -> Arc<ConnectionMonitor> {
+        let (next_id, connections, empty) = Default::default();
+        Arc::new(ConnectionMonitor {
+            limits,
+            next_id,
             connections,
             empty,
             metrics,
         })
     }
 
-    /// Watches over a new connection until the guard is dropped.
-    pub(super) fn begin(self: &Arc<Watch>, progress: &Arc<Progress>) -> Guard {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let watched = Watched {
-            progress: Arc::clone(progress),
-            seen: Seen::default(),
-            since: Instant::now(),
+    /// Monitors a new connection until the guard is dropped.
+    pub(super) fn track(self: &Arc<Self>, activity: &Arc<Activity>) -> ConnectionGuard {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let connection = MonitoredConnection {
+            activity: Arc::clone(activity),
+            last: Snapshot::default(),
+            last_progress: Instant::now(),
         };
         self.metrics
             .connections
             .accepted
             .fetch_add(1, Ordering::Relaxed);
         let mut connections = self.lock();
-        if connections.finishing {
-            progress.give(Order::Finish);
+        if connections.shutting_down {
+            activity.request_shutdown(Shutdown::Graceful);
         }
-        connections.open.insert(number, watched);
-        Guard {
-            watch: Arc::clone(self),
-            number,
+        connections.open.insert(id, connection);
+        ConnectionGuard {
+            monitor: Arc::clone(self),
+            id,
         }
     }
 
-    /// Looks at all connections again and again, for ever.
-    pub(super) async fn keep(&self) {
-        let shortest = self.bounds.header_timeout.min(self.bounds.idle_timeout);
+    /// Sweeps over all connections periodically. Never returns.
+    pub(super) async fn run(&self) {
+        let shortest = self.limits.header_timeout.min(self.limits.idle_timeout);
         let pause = (shortest / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
         loop {
             tokio::time::sleep(pause).await;
-            self.look(Instant::now());
+            self.sweep(Instant::now());
         }
     }
 
-    fn look(&self, now: Instant) {
-        for watched in self.lock().open.values_mut() {
-            if watched.stands_still(now, &self.bounds) {
-                watched.progress.give(Order::Close);
+    /// Closes the connections that have timed out.
+    fn sweep(&self, now: Instant) {
+        for connection in self.lock().open.values_mut() {
+            if connection.has_timed_out(now, &self.limits) {
+                connection.activity.request_shutdown(Shutdown::Immediate);
             }
         }
     }
 
-    /// Lets all connections answer what is in flight, for so long at most.
-    pub(super) async fn finish(&self, grace: Duration) {
+    /// Requests a graceful shutdown of all connections, and waits up to `grace` until they have
+    /// finished the requests in flight.
+    pub(super) async fn shut_down(&self, grace: Duration) {
         let empty = self.empty.notified();
         let open = {
             let mut connections = self.lock();
-            connections.finishing = true;
-            connections
-                .open
-                .values()
-                .for_each(|watched| watched.progress.give(Order::Finish));
+            connections.shutting_down = true;
+            for connection in connections.open.values() {
+                connection.activity.request_shutdown(Shutdown::Graceful);
+            }
             connections.open.len()
         };
         if open > 0 && tokio::time::timeout(grace, empty).await.is_err() {
             let open = self.lock().open.len();
-            tracing::warn!(open, "closed connections that had not finished in time");
+            tracing::warn!(
+                open,
+                "shutdown grace period expired; closing open connections"
+            );
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Connections> {
-        // The map is whole at every step.
+        // No panic leaves the map inconsistent.
         self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Watched {
-    /// Whether nothing has moved for longer than it may.
-    fn stands_still(&mut self, now: Instant, bounds: &Bounds) -> bool {
-        let seen = self.progress.seen();
-        if seen != self.seen || seen.reading_body {
-            (self.seen, self.since) = (seen, now);
+impl MonitoredConnection {
+    /// Returns whether the connection has made no progress for longer than its timeout.
+    fn has_timed_out(&mut self, now: Instant, limits: &ConnectionLimits) -> bool {
+        let current = self.activity.snapshot();
+        if current != self.last || current.reading_body {
+            (self.last, self.last_progress) = (current, now);
             return false;
         }
-        let most = match seen {
-            Seen {
+        let timeout = match current {
+            Snapshot {
                 lingering: true, ..
-            } => LINGER,
-            // The client does not take what there is for it.
-            Seen { passing: true, .. } => bounds.idle_timeout,
-            // Frames that are no requests come on an idle HTTP/2 connection, too.
-            Seen {
+            } => LINGER_TIMEOUT,
+            // The client does not read the response.
+            Snapshot {
+                streaming: true, ..
+            } => limits.idle_timeout,
+            // An idle HTTP/2 connection receives frames other than requests, which set
+            // `header_begun`.
+            Snapshot {
                 requests: 1..,
                 http2: true,
                 ..
-            } => bounds.idle_timeout,
-            Seen {
+            } => limits.idle_timeout,
+            Snapshot {
                 requests: 1..,
                 header_begun: false,
                 ..
-            } => bounds.idle_timeout,
-            _ => bounds.header_timeout,
+            } => limits.idle_timeout,
+            _ => limits.header_timeout,
         };
-        now.duration_since(self.since) >= most
+        now.duration_since(self.last_progress) >= timeout
     }
 }
 
-/// A connection that is watched over.
-pub(super) struct Guard {
-    watch: Arc<Watch>,
-    number: u64,
+/// Drop guard of a monitored connection.
+pub(super) struct ConnectionGuard {
+    monitor: Arc<ConnectionMonitor>,
+    id: u64,
 }
 
-impl Drop for Guard {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        // Who sees that it ended sees that it was accepted.
-        self.watch
+        // Release: a reader that counts the end also counts the accept.
+        self.monitor
             .metrics
             .connections
             .ended
             .fetch_add(1, Ordering::Release);
-        let mut connections = self.watch.lock();
-        connections.open.remove(&self.number);
-        if connections.finishing && connections.open.is_empty() {
-            // A permit stays behind if nobody waits yet.
-            self.watch.empty.notify_one();
+        let mut connections = self.monitor.lock();
+        connections.open.remove(&self.id);
+        if connections.shutting_down && connections.open.is_empty() {
+            // The notification is stored when there is no waiter yet.
+            self.monitor.empty.notify_one();
         }
     }
 }
@@ -180,101 +186,112 @@ impl Drop for Guard {
 mod tests {
     use super::*;
 
-    fn watched(bounds: Bounds) -> (Arc<Watch>, Arc<Progress>, Guard) {
-        let (watch, progress) = (
-            Watch::new(bounds, Arc::default()),
-            Arc::new(Progress::default()),
+    fn monitored(
+        limits: ConnectionLimits,
+    ) -> (Arc<ConnectionMonitor>, Arc<Activity>, ConnectionGuard) {
+        let (monitor, activity) = (
+            ConnectionMonitor::new(limits, Arc::default()),
+            Arc::new(Activity::default()),
         );
-        let guard = watch.begin(&progress);
-        (watch, progress, guard)
+        let guard = monitor.track(&activity);
+        (monitor, activity, guard)
     }
 
-    fn bounds() -> Bounds {
-        Bounds {
+    fn limits() -> ConnectionLimits {
+        ConnectionLimits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
-            ..Bounds::default()
+            ..ConnectionLimits::default()
         }
     }
 
-    /// Seconds from `start` at which the watch, looking every second, gives the order to close.
-    fn closed_after(watch: &Watch, progress: &Progress, start: Instant) -> Option<u64> {
+    /// Returns the seconds after `start` at which the monitor, sweeping every second, requests an
+    /// immediate shutdown.
+    fn closed_after(
+        monitor: &ConnectionMonitor,
+        activity: &Activity,
+        start: Instant,
+    ) -> Option<u64> {
         (0..200).find(|seconds| {
-            watch.look(start + Duration::from_secs(*seconds));
-            progress.order() == Order::Close
+            monitor.sweep(start + Duration::from_secs(*seconds));
+            activity.shutdown() == Shutdown::Immediate
         })
     }
 
     #[test]
-    fn a_silent_client_has_the_time_of_a_header() {
-        let (watch, progress, _guard) = watched(bounds());
-        let closed = closed_after(&watch, &progress, Instant::now());
+    fn a_silent_connection_is_closed_after_the_header_timeout() {
+        let (monitor, activity, _guard) = monitored(limits());
+        let closed = closed_after(&monitor, &activity, Instant::now());
         assert!((10..=11).contains(&closed.unwrap()), "{closed:?}");
     }
 
     #[test]
-    fn bytes_alone_do_not_buy_a_header_more_time() {
-        let (watch, progress, _guard) = watched(bounds());
+    fn single_bytes_do_not_extend_the_header_timeout() {
+        let (monitor, activity, _guard) = monitored(limits());
         let start = Instant::now();
         for seconds in 0..9 {
-            progress.bytes_came();
-            watch.look(start + Duration::from_secs(seconds));
+            activity.record_read();
+            monitor.sweep(start + Duration::from_secs(seconds));
         }
-        assert_eq!(progress.order(), Order::GoOn);
-        progress.bytes_came();
-        watch.look(start + Duration::from_secs(11));
-        assert_eq!(progress.order(), Order::Close);
+        assert_eq!(activity.shutdown(), Shutdown::None);
+        activity.record_read();
+        monitor.sweep(start + Duration::from_secs(11));
+        assert_eq!(activity.shutdown(), Shutdown::Immediate);
     }
 
     #[test]
-    fn between_requests_there_is_the_time_to_idle_and_then_that_of_a_header() {
-        let (watch, progress, _guard) = watched(bounds());
-        progress.header_came(false);
+    fn the_idle_timeout_applies_between_requests_and_then_the_header_timeout() {
+        let (monitor, activity, _guard) = monitored(limits());
+        activity.record_header(false);
         let start = Instant::now();
         for seconds in 0..55 {
-            watch.look(start + Duration::from_secs(seconds));
+            monitor.sweep(start + Duration::from_secs(seconds));
         }
-        progress.bytes_came();
-        let closed = closed_after(&watch, &progress, start + Duration::from_secs(55));
+        activity.record_read();
+        let closed = closed_after(&monitor, &activity, start + Duration::from_secs(55));
         assert!((10..=11).contains(&closed.unwrap()), "{closed:?}");
 
-        let (watch, progress, _guard) = watched(bounds());
-        progress.header_came(false);
-        let closed = closed_after(&watch, &progress, Instant::now());
+        let (monitor, activity, _guard) = monitored(limits());
+        activity.record_header(false);
+        let closed = closed_after(&monitor, &activity, Instant::now());
         assert!((60..=61).contains(&closed.unwrap()), "{closed:?}");
     }
 
     #[test]
-    fn who_reads_a_body_is_busy() {
-        let (watch, progress, _guard) = watched(bounds());
-        progress.header_came(false);
-        let reading = progress.reading_body();
-        assert_eq!(closed_after(&watch, &progress, Instant::now()), None);
-        progress.bytes_came();
+    fn a_request_that_reads_its_body_is_not_idle() {
+        let (monitor, activity, _guard) = monitored(limits());
+        activity.record_header(false);
+        let reading = activity.reading_body();
+        assert_eq!(closed_after(&monitor, &activity, Instant::now()), None);
+        activity.record_read();
         drop(reading);
-        let closed = closed_after(&watch, &progress, Instant::now());
+        let closed = closed_after(&monitor, &activity, Instant::now());
         assert!(
             (60..=61).contains(&closed.unwrap()),
-            "the body's bytes were no header's: {closed:?}"
+            "bytes of the body do not begin a header: {closed:?}"
         );
     }
 
     #[tokio::test]
-    async fn finishing_waits_for_the_last_connection() {
-        let (watch, progress, guard) = watched(bounds());
-        let finishing = tokio::spawn({
-            let watch = Arc::clone(&watch);
-            async move { watch.finish(Duration::from_secs(60)).await }
+    async fn a_graceful_shutdown_waits_for_the_last_connection() {
+        let (monitor, activity, guard) = monitored(limits());
+        let shutting_down = tokio::spawn({
+            let monitor = Arc::clone(&monitor);
+            async move { monitor.shut_down(Duration::from_secs(60)).await }
         });
-        while progress.order() == Order::GoOn {
+        while activity.shutdown() == Shutdown::None {
             tokio::task::yield_now().await;
         }
-        assert_eq!(progress.order(), Order::Finish);
-        assert!(!finishing.is_finished());
+        assert_eq!(activity.shutdown(), Shutdown::Graceful);
+        assert!(!shutting_down.is_finished());
         drop(guard);
-        finishing.await.unwrap();
-        let late = Arc::new(Progress::default());
-        let _guard = watch.begin(&late);
-        assert_eq!(late.order(), Order::Finish, "who comes late is told, too");
+        shutting_down.await.unwrap();
+        let late = Arc::new(Activity::default());
+        let _guard = monitor.track(&late);
+        assert_eq!(
+            late.shutdown(),
+            Shutdown::Graceful,
+            "a late connection is shut down as well"
+        );
     }
 }

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tollgate::{KeyedLimiter, KeyedStats, Quota, RedisStats};
 
 use super::{config::QuotaView, limiter::Limiter};
-use crate::config::{Own, Redis, Settings};
+use crate::config::{Redis, RouteQuota, Settings};
 
 /// Default number of clients of a route, unless the server's own `max_clients` is lower. With many
 /// routes, tables as large as the default limiter's would need much memory, and `GET /metrics`
@@ -34,7 +34,7 @@ impl RouteLimits {
     ) -> Result<RouteLimits, String> {
         let (mut limits, mut tasks) = (BTreeMap::new(), JoinSet::new());
         for route in &settings.routes {
-            let Some(Own { quota, max_clients }) = route.own else {
+            let Some(RouteQuota { quota, max_clients }) = route.own_quota else {
                 continue;
             };
             let (label, max_clients) = (

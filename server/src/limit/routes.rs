@@ -61,7 +61,7 @@ impl Routes {
         };
         for route in routes {
             let path = &route.configured.path;
-            if let Some(prefix) = route.configured.above() {
+            if let Some(prefix) = route.configured.wildcard_parent() {
                 add(&mut covering, prefix, &route);
                 readings(prefix)
                     .iter()

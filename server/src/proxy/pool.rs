@@ -49,9 +49,9 @@ pub(super) struct PooledConnection {
 impl Pool {
     /// Creates an empty pool and spawns the task that removes expired connections.
     pub(super) fn new(url: &UpstreamUrl, settings: &config::Gateway) -> io::Result<Arc<Pool>> {
-        let idle_timeout = settings.times.keep_alive;
+        let idle_timeout = settings.timeouts.keep_alive;
         let pool = Arc::new(Pool {
-            connector: Connector::new(url.scheme, settings.times.connect)?,
+            connector: Connector::new(url.scheme, settings.timeouts.connect)?,
             uri: url.uri(),
             idle_timeout,
             max_idle: if idle_timeout.is_zero() {

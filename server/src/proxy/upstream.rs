@@ -27,7 +27,7 @@ use super::{
     request_body::{RequestBody, UploadProgress},
 };
 use crate::{
-    config::{self, Times},
+    config::{self, UpstreamTimeouts},
     values::{Scheme, UpstreamUrl},
 };
 
@@ -39,7 +39,7 @@ pub(super) struct Upstream {
     prefix: String,
     url: UpstreamUrl,
     client: HttpClient,
-    times: Times,
+    timeouts: UpstreamTimeouts,
     /// Each request in progress and each tunnel holds a permit.
     permits: Arc<Semaphore>,
     is_failing: AtomicBool,
@@ -73,7 +73,7 @@ impl Upstream {
             prefix,
             url,
             client,
-            times: settings.times,
+            timeouts: settings.timeouts,
             permits: Arc::new(Semaphore::new(settings.max_requests)),
             is_failing: AtomicBool::new(false),
         })
@@ -92,8 +92,8 @@ impl Upstream {
         &self.url
     }
 
-    pub(super) fn times(&self) -> &Times {
-        &self.times
+    pub(super) fn timeouts(&self) -> &UpstreamTimeouts {
+        &self.timeouts
     }
 
     /// Sends a request and waits for the response head. `progress` belongs to the request's body.
@@ -129,7 +129,7 @@ impl Upstream {
     /// Waits for a permit, at most as long as connecting may take.
     async fn wait_for_permit(&self) -> Result<OwnedSemaphorePermit, ProxyError> {
         let acquire = Arc::clone(&self.permits).acquire_owned();
-        let permit = timeout(self.times.connect, acquire).await;
+        let permit = timeout(self.timeouts.connect, acquire).await;
         permit
             .ok()
             .and_then(Result::ok)
@@ -186,7 +186,7 @@ impl Upstream {
         let mut response = pin!(self.client.send(request));
         let mut frames = 0;
         loop {
-            if let Ok(response) = timeout(self.times.response, response.as_mut()).await {
+            if let Ok(response) = timeout(self.timeouts.response, response.as_mut()).await {
                 return Ok(response);
             }
             match progress {
@@ -218,13 +218,13 @@ impl HttpClient {
             return Pool::new(url, settings).map(HttpClient::Http1);
         }
         let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(settings.times.connect));
+        connector.set_connect_timeout(Some(settings.timeouts.connect));
         connector.set_nodelay(true);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
-            .pool_idle_timeout(settings.times.keep_alive)
+            .pool_idle_timeout(settings.timeouts.keep_alive)
             .http2_only(true)
             .http2_keep_alive_interval(PING)
             .http2_keep_alive_timeout(PING)

@@ -60,13 +60,14 @@ impl Access {
 }
 
 /// Compares tokens of equal length in constant time. The length of the token may leak.
-fn has_token(headers: &HeaderMap, Secret(token): &Secret) -> bool {
+fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
     let Some((scheme, given)) =
         single_header_value(headers, &AUTHORIZATION).and_then(|value| value.split_once(' '))
     else {
         return false;
     };
-    scheme.eq_ignore_ascii_case("Bearer") && given.as_bytes().ct_eq(token.as_bytes()).into()
+    scheme.eq_ignore_ascii_case("Bearer")
+        && given.as_bytes().ct_eq(token.as_str().as_bytes()).into()
 }
 
 fn is_forwarded(headers: &HeaderMap) -> bool {

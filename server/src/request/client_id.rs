@@ -5,11 +5,11 @@ use std::{
     collections::HashSet,
     fmt::{self, Write},
     hash::{BuildHasher, Hash, Hasher, RandomState},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
 };
 
 use hyper::{HeaderMap, header::HeaderName};
-use tollgate::tower::TrustedProxies;
+use tollgate::tower::{Ipv6Prefix, TrustedProxies};
 
 use super::headers::single_header_value;
 use crate::config::{Client, Settings};
@@ -18,7 +18,7 @@ use crate::config::{Client, Settings};
 pub(crate) struct ClientIdentifier {
     source: Source,
     trusted: TrustedProxies,
-    ipv6_mask: u128,
+    ipv6_prefix: Ipv6Prefix,
     /// Hasher for keys in the log, seeded per process.
     redaction: RandomState,
 }
@@ -87,15 +87,10 @@ impl ClientIdentifier {
                 allowed: settings.api_keys.clone(),
             },
         };
-        // IPv4-mapped addresses are converted to IPv4 first, so the mask applies to other IPv6
-        // addresses only. A prefix of 0 shifts by 128 bits.
-        let ipv6_mask = u128::MAX
-            .checked_shl(128 - u32::from(settings.ipv6_prefix))
-            .unwrap_or(0);
         ClientIdentifier {
             source,
             trusted: settings.trust_proxy.iter().copied().collect(),
-            ipv6_mask,
+            ipv6_prefix: Ipv6Prefix::new(settings.ipv6_prefix),
             redaction: RandomState::new(),
         }
     }
@@ -199,11 +194,10 @@ impl ClientIdentifier {
     }
 
     fn address_id(&self, address: IpAddr) -> ClientId<'static> {
-        let network = match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & self.ipv6_mask).into(),
-        };
-        ClientId::Address { address, network }
+        ClientId::Address {
+            address,
+            network: self.ipv6_prefix.network(address),
+        }
     }
 }
 

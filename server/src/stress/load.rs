@@ -52,7 +52,7 @@ pub(super) async fn run(flags: &Stress) -> Result<(), String> {
     let target = Target::new(&flags.url)?;
     let empty =
         Histogram::new_with_bounds(1, LONGEST_NANOS, DIGITS).map_err(|error| error.to_string())?;
-    let total = flags.total.map(|total| total.0);
+    let total = flags.total.map(|total| total.get());
     let totals = Arc::new(Totals {
         remaining: total.unwrap_or(u64::MAX).into(),
         allowed: 0.into(),
@@ -68,8 +68,10 @@ pub(super) async fn run(flags: &Stress) -> Result<(), String> {
     for _ in 0..concurrency {
         connections.push(target.connect().await?);
     }
-    let (started, duration) = (Instant::now(), flags.lasts());
-    let interval = flags.interval.map_or(Duration::ZERO, |interval| interval.0);
+    let (started, duration) = (Instant::now(), flags.max_duration());
+    let interval = flags
+        .interval
+        .map_or(Duration::ZERO, |interval| interval.get());
     let plan = Arc::new(Plan {
         target,
         interval,

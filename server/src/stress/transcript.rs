@@ -15,8 +15,8 @@ const INTERVAL: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(flags: &Stress) -> Result<(), String> {
     let target = Target::new(&flags.url)?;
-    let total = flags.total.map_or(TOTAL, |total| total.0);
-    let interval = flags.interval.map_or(INTERVAL, |interval| interval.0);
+    let total = flags.total.map_or(TOTAL, |total| total.get());
+    let interval = flags.interval.map_or(INTERVAL, |interval| interval.get());
     let mut connection = target.connect().await?;
     for number in 1..=total {
         if !connection.is_open().await {

@@ -1,5 +1,5 @@
-//! Values as people type them, in flags and in files: each knows what is allowed, and its errors
-//! say so.
+//! Parsing of values from text and from JSON or TOML, with errors of the form
+//! `expected X, got Y`.
 
 use std::{fmt, marker::PhantomData};
 
@@ -8,117 +8,174 @@ use serde::{
     de::{self, Unexpected, value::MapAccessDeserializer},
 };
 
-/// A value that can be read from what a person typed.
+/// A value that can be parsed from a flag, a file or a request body.
 pub(crate) trait Value: Sized {
-    /// Whether errors must not show it.
+    /// Errors do not show the value of a secret.
     const SECRET: bool = false;
 
-    /// What is allowed, to follow "expected".
-    fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// Writes the allowed values: the text after "expected".
+    fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result;
 
-    fn whole(_number: u64) -> Option<Self> {
+    fn from_integer(_number: u64) -> Option<Self> {
         None
     }
 
-    fn decimal(_number: f64) -> Option<Self> {
+    fn from_float(_number: f64) -> Option<Self> {
         None
     }
 
-    fn text(_text: &str) -> Option<Self> {
+    fn from_text(_text: &str) -> Option<Self> {
         None
     }
 }
 
-struct Allowed<T>(PhantomData<T>);
+struct Expected<T>(PhantomData<T>);
 
-impl<T: Value> fmt::Display for Allowed<T> {
+impl<T: Value> fmt::Display for Expected<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        T::allowed(f)
+        T::expected(f)
     }
 }
 
-/// Reads a flag or an environment variable, where everything is text.
-pub(crate) fn typed<T: Value>(text: &str) -> Result<T, String> {
-    let whole = || text.parse().ok().and_then(T::whole);
-    let decimal = || text.parse().ok().and_then(T::decimal);
-    T::text(text)
-        .or_else(whole)
-        .or_else(decimal)
-        .ok_or_else(|| format!("expected {}", Allowed::<T>(PhantomData)))
+/// Parses a flag or an environment variable, where every value is text.
+pub(crate) fn parse_argument<T: Value>(text: &str) -> Result<T, String> {
+    let integer = || text.parse().ok().and_then(T::from_integer);
+    let float = || text.parse().ok().and_then(T::from_float);
+    T::from_text(text)
+        .or_else(integer)
+        .or_else(float)
+        .ok_or_else(|| format!("expected {}", Expected::<T>(PhantomData)))
 }
 
-/// A [`Value`] in a file or a request.
-#[derive(Clone, Debug)]
-pub(crate) struct Typed<T>(pub(crate) T);
-
-impl<'de, T: Value> Deserialize<'de> for Typed<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_any(TypedVisitor(PhantomData))
-            .map(Typed)
-            .map_err(named::<T, D::Error>)
-    }
+/// Deserializes a required key. For `deserialize_with`, as are the functions below.
+pub(crate) fn required<'de, T: Value, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Parsed::deserialize(deserializer).map(|Parsed(value)| value)
 }
 
-/// The same error, with what is allowed: serde_json gives up on a number that no float holds before
-/// anybody is asked.
-fn named<T: Value, E: de::Error>(error: E) -> E {
-    const TOO_LARGE: &str = "number out of range";
-    let is_named = !error.to_string().starts_with(TOO_LARGE);
-    if is_named {
-        error
-    } else {
-        E::invalid_value(
-            Unexpected::Other(TOO_LARGE),
-            &TypedVisitor::<T>(PhantomData),
-        )
-    }
+/// Deserializes an optional key. `null` is an error, unlike a missing key.
+pub(crate) fn optional<'de, T: Value, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    required(deserializer).map(Some)
 }
 
-struct TypedVisitor<T>(PhantomData<T>);
-
-impl<T: Value> de::Visitor<'_> for TypedVisitor<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        T::allowed(f)
-    }
-
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        let value = T::whole(number).or_else(|| T::decimal(number as f64));
-        value.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
-        match u64::try_from(number) {
-            Ok(number) => self.visit_u64(number),
-            Err(_) => T::decimal(number as f64)
-                .ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self)),
-        }
-    }
-
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
-        T::decimal(number).ok_or_else(|| E::invalid_value(Unexpected::Float(number), &self))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        let shown = if T::SECRET {
-            Unexpected::Other("a text that is not shown here")
-        } else {
-            Unexpected::Str(text)
-        };
-        T::text(text).ok_or_else(|| E::invalid_value(shown, &self))
-    }
+/// Deserializes an optional list of values.
+pub(crate) fn optional_list<'de, T: Value, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let list = Vec::deserialize(deserializer)?;
+    Ok(Some(list.into_iter().map(|Parsed(value)| value).collect()))
 }
 
-/// For optional keys: what is there must be good, and `null` is not the same as nothing.
+/// Deserializes an optional table.
+pub(crate) fn optional_table<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Table::deserialize(deserializer).map(|Table(table)| Some(table))
+}
+
+/// Deserializes a list of tables.
+pub(crate) fn tables<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let tables = Vec::deserialize(deserializer)?;
+    Ok(tables.into_iter().map(|Table(table)| table).collect())
+}
+
+/// Deserializes an optional key of a type with its own `Deserialize`. `null` is an error, unlike a
+/// missing key.
 pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// A table of keys and nothing else: serde would take a list for one as well.
+/// A [`Value`] as an element that serde can deserialize.
+struct Parsed<T>(T);
+
+impl<'de, T: Value> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_any(ValueVisitor(PhantomData))
+            .map(Parsed)
+            .map_err(with_expected::<T, D::Error>)
+    }
+}
+
+/// Adds the allowed values to serde_json's error for a number that no float holds: serde_json
+/// returns that error before it calls the visitor.
+fn with_expected<T: Value, E: de::Error>(error: E) -> E {
+    const TOO_LARGE: &str = "number out of range";
+    if error.to_string().starts_with(TOO_LARGE) {
+        rejected::<T, E>(Unexpected::Other(TOO_LARGE))
+    } else {
+        error
+    }
+}
+
+fn rejected<T: Value, E: de::Error>(got: Unexpected<'_>) -> E {
+    E::custom(format_args!(
+        "expected {}, got {got}",
+        Expected::<T>(PhantomData)
+    ))
+}
+
+struct ValueVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Value> de::Visitor<'de> for ValueVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        T::expected(f)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        T::from_integer(number)
+            .or_else(|| T::from_float(number as f64))
+            .ok_or_else(|| rejected::<T, E>(Unexpected::Unsigned(number)))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        match u64::try_from(number) {
+            Ok(number) => self.visit_u64(number),
+            Err(_) => T::from_float(number as f64)
+                .ok_or_else(|| rejected::<T, E>(Unexpected::Signed(number))),
+        }
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        T::from_float(number).ok_or_else(|| rejected::<T, E>(Unexpected::Float(number)))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        let shown = if T::SECRET {
+            Unexpected::Other("a value that is not shown")
+        } else {
+            Unexpected::Str(text)
+        };
+        T::from_text(text).ok_or_else(|| rejected::<T, E>(shown))
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<T, E> {
+        Err(rejected::<T, E>(Unexpected::Bool(value)))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<T, E> {
+        Err(rejected::<T, E>(Unexpected::Other("null")))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, _list: A) -> Result<T, A::Error> {
+        Err(rejected::<T, A::Error>(Unexpected::Other("a list")))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, _table: A) -> Result<T, A::Error> {
+        Err(rejected::<T, A::Error>(Unexpected::Other("a table")))
+    }
+}
+
+/// A table of keys and values. A derived `Deserialize` alone would accept a list as well.
 #[derive(Clone, Debug)]
 pub(crate) struct Table<T>(pub(crate) T);
 

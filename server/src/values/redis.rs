@@ -1,4 +1,4 @@
-//! The kinds of values that say how limits are shared.
+//! Redis: its URL, and the prefix of its keys.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use tollgate::RedisLimiter;
 
 use super::parse::Value;
 
-/// Where Redis is; it may hold a password.
+/// URL of a Redis or Valkey. It may hold a password, so `Debug` and errors do not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RedisUrl(pub(crate) String);
 
 impl Value for RedisUrl {
     const SECRET: bool = true;
 
-    fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "redis://[user][:password@]host[:port][/database], the same with rediss:// for TLS, unix:///path, \
              redis+sentinel://host,host/master, or redis+cluster://host,host; valkey in place of redis",
         )
     }
 
-    fn text(text: &str) -> Option<RedisUrl> {
+    fn from_text(text: &str) -> Option<RedisUrl> {
         RedisLimiter::check_url(text)
             .is_ok()
             .then(|| RedisUrl(text.to_owned()))
@@ -33,64 +33,24 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
-/// How buckets are shared through Redis.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum RedisMode {
-    #[default]
-    Exact,
-    Lease,
-}
-
-impl Value for RedisMode {
-    fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("exact or lease")
-    }
-
-    fn text(text: &str) -> Option<RedisMode> {
-        match text {
-            "exact" => Some(RedisMode::Exact),
-            "lease" => Some(RedisMode::Lease),
-            _ => None,
-        }
-    }
-}
-
-/// What to do while Redis cannot be asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum OnRedisError {
-    #[default]
-    Local,
-    Open,
-    Closed,
-}
-
-impl Value for OnRedisError {
-    fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("local, open or closed")
-    }
-
-    fn text(text: &str) -> Option<OnRedisError> {
-        match text {
-            "local" => Some(OnRedisError::Local),
-            "open" => Some(OnRedisError::Open),
-            "closed" => Some(OnRedisError::Closed),
-            _ => None,
-        }
-    }
-}
-
-/// What the names of all keys in Redis begin with.
+/// Prefix of the names of all keys in Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RedisPrefix(pub(crate) String);
+pub(crate) struct RedisPrefix(String);
+
+impl RedisPrefix {
+    pub(crate) fn into_string(self) -> String {
+        self.0
+    }
+}
 
 impl Value for RedisPrefix {
-    fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("up to 64 letters, digits, and any of - _ . :")
     }
 
-    fn text(text: &str) -> Option<RedisPrefix> {
-        let good = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-        (!text.is_empty() && text.len() <= 64 && text.chars().all(good))
+    fn from_text(text: &str) -> Option<RedisPrefix> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+        (!text.is_empty() && text.len() <= 64 && text.chars().all(allowed))
             .then(|| RedisPrefix(text.to_owned()))
     }
 }

@@ -1,4 +1,4 @@
-//! The kind of value that says where requests are proxied.
+//! URL of an upstream.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use hyper::{
 
 use super::parse::Value;
 
-/// A host that answers what is allowed.
+/// URL of an upstream: scheme, host and port, without a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UpstreamUrl {
     pub(crate) scheme: Scheme,
@@ -17,12 +17,12 @@ pub(crate) struct UpstreamUrl {
 }
 
 impl UpstreamUrl {
-    /// Where to connect to.
+    /// Returns the URL to connect to.
     pub(crate) fn uri(&self) -> Uri {
         self.of(PathAndQuery::from_static("/"))
     }
 
-    /// The whole of a target on this host.
+    /// Returns the absolute URI of a request target on this upstream.
     pub(crate) fn of(&self, target: PathAndQuery) -> Uri {
         let mut parts = uri::Parts::default();
         parts.scheme = Some(if self.scheme == Scheme::Https {
@@ -32,7 +32,7 @@ impl UpstreamUrl {
         });
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(target);
-        // All three parts are there: then they make a whole.
+        // With scheme, authority and path present, the parts always form a URI.
         Uri::from_parts(parts).unwrap_or_default()
     }
 }
@@ -41,18 +41,18 @@ impl UpstreamUrl {
 pub(crate) enum Scheme {
     Http,
     Https,
-    /// HTTP/2 without TLS, which both sides know beforehand.
+    /// HTTP/2 without TLS, with prior knowledge.
     H2c,
 }
 
 impl Value for UpstreamUrl {
-    fn allowed(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
             "http://host[:port], https://host[:port] or h2c://host[:port], without a path, as in http://127.0.0.1:9000",
         )
     }
 
-    fn text(text: &str) -> Option<UpstreamUrl> {
+    fn from_text(text: &str) -> Option<UpstreamUrl> {
         let uri = text.parse::<Uri>().ok()?;
         let scheme = match uri.scheme_str()? {
             "http" => Scheme::Http,
@@ -65,12 +65,14 @@ impl Value for UpstreamUrl {
         let authority = uri
             .authority()
             .filter(|authority| !authority.as_str().contains('@'))?;
-        // `host:` has an empty port, and `host:99999` none that there is.
-        let port_is_good =
+        // `host:` has an empty port, and the port of `host:99999` is out of range.
+        let port_is_valid =
             authority.port_u16().is_some() || authority.as_str().len() == authority.host().len();
-        let good =
-            bare && port_is_good && authority.port_u16() != Some(0) && !authority.host().is_empty();
-        good.then(|| UpstreamUrl {
+        let valid = bare
+            && port_is_valid
+            && authority.port_u16() != Some(0)
+            && !authority.host().is_empty();
+        valid.then(|| UpstreamUrl {
             scheme,
             authority: authority.clone(),
         })

@@ -1,4 +1,4 @@
-//! What only the configuration file can say: intervals, costs, exemptions, rules.
+//! Settings that only the configuration file has: intervals, costs, exemptions and rules.
 
 use std::thread;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use test_support::{Launch, SLOW};
 
 #[test]
-fn the_settings_file_of_the_api_key_system_is_accepted_as_it_is() {
+fn the_settings_file_of_the_api_key_system_is_accepted_unchanged() {
     let text = r#"{"tokens": 100, "time": 3600}"#;
     let server = Launch::new().config("settings.json", text).start();
     let mut client = server.client();
@@ -17,7 +17,7 @@ fn the_settings_file_of_the_api_key_system_is_accepted_as_it_is() {
         let reset = response.reset();
         assert!(
             (3500..=3600).contains(&reset),
-            "all of them back in an hour, not {reset}"
+            "all tokens are back in an hour, not in {reset} s"
         );
     }
     for _ in 97..100 + 97 {
@@ -26,7 +26,7 @@ fn the_settings_file_of_the_api_key_system_is_accepted_as_it_is() {
     let refused = client.get("/");
     assert_eq!(refused.status, 429);
     let wait = refused.retry_after();
-    // The clock's own error, some millionths, is added to a wait that is promised.
+    // The wait includes a margin for the error of the clock, some millionths.
     assert!(
         (3500.0..=3600.0 * 1.0001).contains(&wait),
         "until the window ends, not {wait} s"
@@ -34,7 +34,7 @@ fn the_settings_file_of_the_api_key_system_is_accepted_as_it_is() {
 }
 
 #[test]
-fn an_interval_gives_all_back_at_once() {
+fn an_interval_refills_all_tokens_at_once() {
     let toml = "capacity = 3\nrefill = { every = \"1s\", mode = \"interval\" }\n";
     for (name, text) in [("a.toml", toml), ("a.json", r#"{"tokens": 3, "time": 1}"#)] {
         let server = Launch::new().config(name, text).start();
@@ -47,12 +47,16 @@ fn an_interval_gives_all_back_at_once() {
         };
         assert!(refused.retry_after() <= 1.001, "{name}");
         thread::sleep(Duration::from_secs_f64(refused.retry_after()));
-        assert_eq!(client.get("/").remaining(), 2, "{name}: all are back");
+        assert_eq!(
+            client.get("/").remaining(),
+            2,
+            "{name}: all tokens are back"
+        );
     }
 }
 
 #[test]
-fn a_flag_wins_over_the_files_interval() {
+fn a_flag_takes_precedence_over_the_interval_of_the_file() {
     let text = "capacity = 3\nrefill = { every = \"1h\", mode = \"interval\" }\n";
     let server = Launch::new()
         .config("a.toml", text)
@@ -92,20 +96,20 @@ fn costs_and_exemptions_are_set_by_method_and_path() {
     assert_eq!(
         client.get("/").remaining(),
         5,
-        "the exempt one took nothing"
+        "the exempt request took no token"
     );
     let upload = client.request("POST", "/api/upload", &[], "");
     assert_eq!(
         upload.remaining(),
         2,
-        "what the file leaves out keeps its cost"
+        "a path without a route keeps its cost"
     );
     assert_eq!(client.get("/api/data").status, 429);
     assert_eq!(client.get("/api/ping").status, 200);
 }
 
 #[test]
-fn rules_for_clients_stand_in_the_file() {
+fn the_file_sets_rules_for_clients() {
     let text = r#"
         capacity = 10
         refill_rate = 0.001
@@ -147,7 +151,7 @@ fn a_change_of_capacity_keeps_the_interval_and_a_change_of_rate_ends_it() {
 }
 
 #[test]
-fn a_flag_wins_over_the_settings_file_of_the_api_key_system() {
+fn a_flag_takes_precedence_over_the_settings_file_of_the_api_key_system() {
     let launch = || Launch::new().config("settings.json", r#"{"tokens": 100, "time": 3600}"#);
     let response = launch().args(&["--capacity", "5"]).start().get("/");
     assert_eq!(response.limit(), 5);

@@ -1,8 +1,8 @@
-//! What a gateway may be told, and what the one line says of what is wrong with it.
+//! Settings of a gateway, and the one-line errors of invalid ones.
 
 use test_support::{Launch, SLOW, Server, Upstream};
 
-/// What the line says of this file; it must name all of these.
+/// Asserts that a start with this file fails with one line that contains all of `parts`.
 fn assert_refused(text: &str, parts: &[&str]) {
     refused(Launch::new().config("gateway.toml", text), text, parts);
 }
@@ -10,7 +10,7 @@ fn assert_refused(text: &str, parts: &[&str]) {
 fn refused(launch: Launch, shown: &str, parts: &[&str]) {
     let refusal = launch
         .start_error()
-        .unwrap_or_else(|fault| panic!("{shown}: {fault}"));
+        .unwrap_or_else(|error| panic!("{shown}: {error}"));
     assert_eq!(refusal.code, Some(2), "{shown}: {}", refusal.stderr);
     assert_eq!(
         refusal.stderr.trim_end().lines().count(),
@@ -45,7 +45,7 @@ const BAD_URLS: [&str; 14] = [
 ];
 
 #[test]
-fn a_bad_url_ends_the_start_and_says_what_is_allowed() {
+fn an_invalid_url_ends_the_start_and_the_error_shows_the_allowed_form() {
     for url in BAD_URLS {
         refused(
             Launch::new().args(&[&format!("--upstream={url}")]),
@@ -69,7 +69,7 @@ fn a_bad_url_ends_the_start_and_says_what_is_allowed() {
 }
 
 #[test]
-fn a_bad_file_names_the_key_and_what_is_allowed() {
+fn the_error_of_an_invalid_file_names_the_key_and_the_allowed_values() {
     let with = |lines: &str| format!("upstream = 'http://127.0.0.1:1'\n{lines}");
     let upstream =
         |prefix: &str| format!("[[upstreams]]\nprefix = '{prefix}'\nurl = 'http://127.0.0.1:2'\n");
@@ -137,7 +137,7 @@ fn a_bad_file_names_the_key_and_what_is_allowed() {
 }
 
 #[test]
-fn the_flag_wins_over_the_environment_and_that_over_the_file() {
+fn the_flag_takes_precedence_over_the_environment_and_that_over_the_file() {
     let (flag, environment, file) = (
         Upstream::with_body("flag"),
         Upstream::with_body("environment"),
@@ -164,7 +164,7 @@ fn the_flag_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn bodies_may_be_longer_than_without_an_upstream_unless_the_file_says_so() {
+fn bodies_may_be_longer_with_an_upstream_unless_the_file_limits_them() {
     let upstream = Upstream::with_body("hello");
     let long = "x".repeat(2 << 20);
     assert_eq!(
@@ -190,7 +190,7 @@ fn bodies_may_be_longer_than_without_an_upstream_unless_the_file_says_so() {
 }
 
 #[test]
-fn connections_to_the_upstream_are_kept_as_long_as_the_file_says() {
+fn idle_upstream_connections_are_kept_as_the_file_sets() {
     let upstream = Upstream::with_body("hello");
     for (line, connections) in [
         ("max_idle = 0", 3),

@@ -1,39 +1,40 @@
-//! A bad value ends the start with exit code 2 and one line: which key, what it was, what is
-//! allowed.
+//! An invalid value ends the start with exit code 2 and one line: the key, the value and the allowed
+//! values.
 
 use test_support::Launch;
 
-/// Tries starts that must fail; what is wrong is gathered, so that one run shows all of it.
+/// Starts that must fail. Failed checks are collected, so that one run shows all of them.
 #[derive(Default)]
 struct Refusals {
-    faults: Vec<String>,
+    failures: Vec<String>,
 }
 
 impl Refusals {
-    /// `needed`: what the one line must contain, `-`, `_` and case aside.
+    /// `needed`: parts that the one line must contain, ignoring `-`, `_` and case.
     fn expect(&mut self, shown: &str, launch: Launch, needed: &[&str]) {
         let refusal = match launch.start_error() {
             Ok(refusal) => refusal,
-            Err(fault) => return self.faults.push(format!("{shown}: {fault}")),
+            Err(error) => return self.failures.push(format!("{shown}: {error}")),
         };
         let line = refusal.stderr.trim_end();
         if refusal.code != Some(2) {
-            self.faults
+            self.failures
                 .push(format!("{shown}: exit code {:?}: {line}", refusal.code));
         }
         if line.is_empty() || line.lines().count() != 1 {
-            self.faults.push(format!("{shown}: not one line:\n{line}"));
+            self.failures
+                .push(format!("{shown}: not one line:\n{line}"));
         }
         for part in needed {
             if !plain(line).contains(&plain(part)) {
-                self.faults
+                self.failures
                     .push(format!("{shown}: {part:?} is not in: {line}"));
             }
         }
     }
 
     fn none(self) {
-        assert!(self.faults.is_empty(), "\n{}", self.faults.join("\n"));
+        assert!(self.failures.is_empty(), "\n{}", self.failures.join("\n"));
     }
 }
 
@@ -41,7 +42,7 @@ fn plain(text: &str) -> String {
     text.to_lowercase().replace(['-', '_'], "")
 }
 
-/// Key, value as a flag and in the environment, and how the line must tell of it.
+/// Key, its value as a flag and in the environment, and the parts that the line must contain.
 const BAD_VALUES: [(&str, &str, &[&str]); 22] = [
     ("capacity", "0", &["0", "4294967295"]),
     ("capacity", "-1", &["-1", "4294967295"]),
@@ -68,7 +69,7 @@ const BAD_VALUES: [(&str, &str, &[&str]); 22] = [
 ];
 
 #[test]
-fn a_bad_flag_ends_the_start() {
+fn an_invalid_flag_ends_the_start() {
     let mut refusals = Refusals::default();
     for (key, value, needed) in BAD_VALUES {
         let flag = format!("--{key}={value}");
@@ -150,13 +151,13 @@ fn a_bad_flag_ends_the_start() {
 }
 
 #[test]
-fn a_bad_value_in_the_environment_ends_the_start() {
+fn an_invalid_value_in_the_environment_ends_the_start() {
     let mut refusals = Refusals::default();
     for (key, value, needed) in BAD_VALUES {
         let name = format!("TOLLGATE_{}", key.to_uppercase().replace('-', "_"));
         let launch = Launch::new().listen((key != "listen").then_some("127.0.0.1:0"));
         if value.is_empty() {
-            continue; // An empty variable is often one that is not set.
+            continue; // An empty variable counts as unset.
         }
         let shown = format!("{name}={value}");
         refusals.expect(
@@ -169,7 +170,7 @@ fn a_bad_value_in_the_environment_ends_the_start() {
 }
 
 #[test]
-fn a_bad_value_in_a_toml_file_ends_the_start() {
+fn an_invalid_value_in_a_toml_file_ends_the_start() {
     let mut refusals = Refusals::default();
     let files: &[(&str, &[&str])] = &[
         ("capacity = 0", &["capacity", "0", "4294967295"]),
@@ -293,7 +294,7 @@ fn a_bad_value_in_a_toml_file_ends_the_start() {
 }
 
 #[test]
-fn a_bad_value_in_a_json_file_ends_the_start() {
+fn an_invalid_value_in_a_json_file_ends_the_start() {
     let mut refusals = Refusals::default();
     let files: &[(&str, &[&str])] = &[
         (r#"{"capacity": 0}"#, &["capacity", "0", "4294967295"]),

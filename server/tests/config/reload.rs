@@ -1,4 +1,4 @@
-//! SIGHUP: the file is read again, under load, and nothing is lost by it.
+//! Reload on SIGHUP: the file is read again, also under load, and no request is lost.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use test_support::{Launch, Server, Upstream, eventually};
 const QUOTA: &str = "capacity = 10\nrefill_rate = 0.001\n";
 
 #[test]
-fn what_the_file_says_is_in_force_for_the_next_request_on_any_connection() {
+fn a_reload_applies_to_the_next_request_on_open_connections() {
     let reloaded = Reloaded::start(QUOTA, &[]);
     let mut client = reloaded.server.client();
     let forwarded = [("X-Forwarded-For", "203.0.113.1")];
@@ -25,7 +25,7 @@ fn what_the_file_says_is_in_force_for_the_next_request_on_any_connection() {
          [[routes]]\npath = '/api/data'\ncost = 5\n[[rules]]\nclient_id = '203.0.113.9'\ncapacity = 7\nrefill_rate = 0.001",
     );
     assert!(
-        line.contains("was read again") && !line.contains("left"),
+        line.contains("configuration reloaded") && !line.contains("ignored"),
         "{line}"
     );
     let data = client.get("/api/data");
@@ -37,7 +37,7 @@ fn what_the_file_says_is_in_force_for_the_next_request_on_any_connection() {
     assert_eq!(
         client.get_with("/", &forwarded).from(),
         "203.0.113.1",
-        "this proxy is trusted now"
+        "the proxy is trusted after the reload"
     );
     assert_eq!(
         client
@@ -57,13 +57,13 @@ fn what_the_file_says_is_in_force_for_the_next_request_on_any_connection() {
     assert_eq!(
         client.get_with("/", &forwarded).from(),
         "127.0.0.1",
-        "and now it is not"
+        "the proxy is no longer trusted"
     );
     assert_eq!(client.get("/config").json()["rules"], serde_json::json!({}));
 }
 
 #[test]
-fn api_keys_come_and_go() {
+fn a_reload_adds_and_removes_api_keys() {
     let file = |keys| format!("{QUOTA}client = {{ header = 'X-API-Key' }}\napi_keys = {keys}");
     let reloaded = Reloaded::start(&file("['first', 'second']"), &[]);
     let status = |key| {
@@ -89,12 +89,12 @@ fn api_keys_come_and_go() {
             .get_with("/", &[("X-API-Key", "first")])
             .remaining(),
         7,
-        "its bucket is its own"
+        "the key keeps its bucket"
     );
 }
 
 #[test]
-fn buckets_stay_unless_their_quota_changes_and_so_does_what_an_administrator_did() {
+fn a_reload_keeps_unchanged_buckets_and_changes_by_an_administrator() {
     let rule = |capacity| {
         format!("[[rules]]\nclient_id = '127.0.0.2'\ncapacity = {capacity}\nrefill_rate = 0.001\n")
     };
@@ -136,19 +136,19 @@ fn buckets_stay_unless_their_quota_changes_and_so_does_what_an_administrator_did
     );
     assert_eq!(
         config["rules"]["127.0.0.2"]["capacity"], 70,
-        "the file's rule was not in force any more: {config}"
+        "the file's rule had been replaced: {config}"
     );
     reloaded.reload("capacity = 15\nrefill_rate = 0.001");
     let response = client.get("/");
     assert_eq!(
         (response.limit(), response.remaining()),
         (15, 14),
-        "the file says something new"
+        "the file has a new default"
     );
 }
 
 #[test]
-fn a_bad_file_changes_nothing_and_says_why_in_one_line() {
+fn an_invalid_file_changes_nothing_and_is_a_one_line_error() {
     let reloaded = Reloaded::start(QUOTA, &[]);
     let mut client = reloaded.server.client();
     for (number, (text, parts)) in [
@@ -192,14 +192,16 @@ fn a_bad_file_changes_nothing_and_says_why_in_one_line() {
         reloaded.lines()
     );
     assert!(
-        reloaded.reload("capacity = 20").contains("was read again"),
-        "and a good one is taken after all"
+        reloaded
+            .reload("capacity = 20")
+            .contains("configuration reloaded"),
+        "a valid file is applied afterwards"
     );
     assert_eq!(client.get("/").limit(), 20);
 }
 
 #[test]
-fn what_only_a_restart_changes_is_told_and_the_rest_is_taken() {
+fn keys_that_need_a_restart_are_logged_and_the_others_are_applied() {
     let launch = Launch::new().listen(None);
     let path = launch.file("tollgate.toml", &format!("{QUOTA}listen = '127.0.0.1:0'"));
     let server = launch.args(&["--config", path.to_str().unwrap()]).start();
@@ -233,13 +235,13 @@ fn what_only_a_restart_changes_is_told_and_the_rest_is_taken() {
     assert!(
         !reloaded
             .reload("capacity = 20\nlisten = '127.0.0.1:0'")
-            .contains("left"),
-        "all is as it was"
+            .contains("ignored"),
+        "no key differs"
     );
 }
 
 #[test]
-fn flags_still_win_and_without_a_file_there_is_nothing_to_read() {
+fn flags_keep_precedence_and_without_a_file_sighup_is_ignored() {
     let reloaded = Reloaded::start(QUOTA, &["--capacity", "15"]);
     assert_eq!(reloaded.server.get("/").limit(), 15);
     reloaded.reload("capacity = 20\nrefill_rate = 0.001");
@@ -252,7 +254,7 @@ fn flags_still_win_and_without_a_file_there_is_nothing_to_read() {
 }
 
 #[test]
-fn upstreams_change_and_those_that_do_not_keep_their_connections() {
+fn a_reload_changes_upstreams_and_unchanged_ones_keep_their_connections() {
     let (one, other) = (Upstream::with_body("one"), Upstream::with_body("other"));
     let file = |upstream: &Upstream, more: &str| {
         format!(
@@ -265,14 +267,14 @@ fn upstreams_change_and_those_that_do_not_keep_their_connections() {
     assert_eq!(client.get("/").text(), "one");
     reloaded.reload(&file(&one, "[[routes]]\npath = '/'\ncost = 2"));
     assert_eq!(client.get("/").remaining(), 999_997);
-    assert_eq!(one.connections(), 1, "its connection was used again");
+    assert_eq!(one.connections(), 1, "the connection is reused");
     reloaded.reload(&file(&other, ""));
     assert_eq!(client.get("/").text(), "other");
     one.wait_for_closed(1);
 }
 
 #[test]
-fn under_load_every_answer_is_by_one_of_the_files_and_none_is_lost() {
+fn under_load_every_response_uses_one_configuration_and_none_is_lost() {
     let file = |tens: u32| {
         let capacity = 1_000_000 * tens;
         format!(
@@ -281,12 +283,12 @@ fn under_load_every_answer_is_by_one_of_the_files_and_none_is_lost() {
     };
     let reloaded = Reloaded::start(&file(1), &[]);
     let done = AtomicBool::new(false);
-    let asked: usize = thread::scope(|scope| {
-        let asking: Vec<_> = (0..4)
+    let requests: usize = thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
             .map(|number| {
                 let (server, done) = (&reloaded.server, &done);
                 scope.spawn(move || {
-                    let (mut client, mut asked) =
+                    let (mut client, mut requests) =
                         (server.client_from(&format!("127.0.0.{}", number + 2)), 0);
                     while !done.load(Ordering::Relaxed) {
                         let response = client.get("/a");
@@ -295,9 +297,9 @@ fn under_load_every_answer_is_by_one_of_the_files_and_none_is_lost() {
                             [1_000_000, 2_000_000].contains(&response.limit()),
                             "{response:?}"
                         );
-                        asked += 1;
+                        requests += 1;
                     }
-                    asked
+                    requests
                 })
             })
             .collect();
@@ -310,22 +312,22 @@ fn under_load_every_answer_is_by_one_of_the_files_and_none_is_lost() {
             assert_eq!(line.contains("nothing changed"), round % 3 == 1, "{line}");
         }
         done.store(true, Ordering::Relaxed);
-        asking
+        clients
             .into_iter()
-            .map(|asking| asking.join().unwrap())
+            .map(|client| client.join().unwrap())
             .sum()
     });
-    assert!(asked > 20, "{asked} requests are no load");
+    assert!(requests > 20, "only {requests} requests: no load");
     let response = reloaded.server.client_from("127.0.0.99").get("/a");
     assert_eq!(
         (response.limit(), response.remaining()),
         (2_000_000, 1_999_998),
-        "round 18 was the last good one"
+        "round 18 had the last valid file"
     );
 }
 
 #[test]
-fn on_redis_the_file_does_not_overrule_the_administrator() {
+fn with_redis_a_reload_does_not_override_the_administrator() {
     let redis = RedisServer::start();
     let rule = |client: &str, capacity: u32| {
         format!("[[rules]]\nclient_id = '{client}'\ncapacity = {capacity}\nrefill_rate = 0.001\n")
@@ -349,12 +351,12 @@ fn on_redis_the_file_does_not_overrule_the_administrator() {
     assert_eq!(
         (response.limit(), response.remaining()),
         (30, 25),
-        "the routes are this instance's own"
+        "routes are local to this instance"
     );
     let config = client.get("/config").json();
     assert_eq!(
         config["rules"]["127.0.0.2"]["capacity"], 60,
-        "the file says something new of it: {config}"
+        "the file changed the rule: {config}"
     );
     assert_eq!(config["rules"]["127.0.0.3"]["capacity"], 70, "{config}");
 
@@ -365,16 +367,16 @@ fn on_redis_the_file_does_not_overrule_the_administrator() {
     assert_eq!(
         rules["127.0.0.2"].as_object(),
         None,
-        "the file no longer has it: {rules}"
+        "the file no longer has the rule: {rules}"
     );
     assert_eq!(
         rules["127.0.0.3"]["capacity"], 80,
-        "the administrator's: {rules}"
+        "the administrator's rule stays: {rules}"
     );
 }
 
 #[test]
-fn a_start_does_not_overrule_redis_and_says_so() {
+fn a_start_does_not_override_redis_and_logs_the_difference() {
     let redis = RedisServer::start();
     let url = redis.url();
     let rule = |capacity: u32| {
@@ -400,7 +402,7 @@ fn a_start_does_not_overrule_redis_and_says_so() {
         "{log}"
     );
     assert!(
-        log.contains("another default limit is in force in Redis") && log.contains("capacity 30"),
+        log.contains("default quota in Redis differs") && log.contains("capacity 30"),
         "{log}"
     );
     assert_eq!(second.client_from("127.0.0.2").get("/").limit(), 50);
@@ -408,16 +410,16 @@ fn a_start_does_not_overrule_redis_and_says_so() {
 }
 
 #[test]
-fn a_file_that_is_being_written_takes_nothing_away() {
+fn an_empty_file_changes_nothing() {
     let reloaded = Reloaded::start(&format!("admin_token = 'secret'\n{QUOTA}"), &[]);
     let line = reloaded.reload("");
     assert!(
-        line.contains("it is empty") && line.contains("nothing changed"),
+        line.contains("got an empty one") && line.contains("nothing changed"),
         "{line}"
     );
     assert_eq!(reloaded.server.get("/config").status, 401);
     reloaded.reload(QUOTA);
-    let log = reloaded.server.wait_for_log("no admin_token any more");
-    assert!(log.contains("WARN"), "{log}");
+    let log = reloaded.server.wait_for_log("token removed");
+    assert!(log.contains("WARN") && log.contains("admin_token"), "{log}");
     assert_eq!(reloaded.server.get("/config").status, 200);
 }

@@ -1,4 +1,4 @@
-//! Flags, environment and file: what each sets, and which wins.
+//! Flags, environment and file: their settings and their precedence.
 
 use std::net::TcpListener;
 
@@ -10,14 +10,14 @@ const FILES: [(&str, &str); 2] = [
 ];
 
 #[test]
-fn a_file_is_toml_or_json_by_its_ending() {
+fn a_file_is_toml_or_json_by_its_extension() {
     for (name, text) in FILES {
         let server = Launch::new().config(name, text).start();
         let response = server.get("/");
         assert_eq!((response.limit(), response.remaining()), (5, 4), "{name}");
         assert!(
             (990..=1000).contains(&response.reset()),
-            "{name}: the rate counts too"
+            "{name}: the rate applies too"
         );
     }
     let wrong = Launch::new()
@@ -28,7 +28,7 @@ fn a_file_is_toml_or_json_by_its_ending() {
 }
 
 #[test]
-fn flags_win_over_the_environment_and_the_environment_over_the_file() {
+fn flags_take_precedence_over_the_environment_and_the_environment_over_the_file() {
     for (name, text) in FILES {
         let file = Launch::new().config(name, text).start();
         assert_eq!(file.get("/").limit(), 5);
@@ -41,7 +41,7 @@ fn flags_win_over_the_environment_and_the_environment_over_the_file() {
         assert_eq!(response.limit(), 6);
         assert!(
             response.reset() > 900,
-            "what the environment leaves out, the file says"
+            "the file sets the keys that the environment lacks"
         );
 
         let flag = Launch::new()
@@ -69,7 +69,7 @@ fn the_refill_rate_follows_the_same_order() {
 }
 
 #[test]
-fn the_file_may_be_named_in_the_environment() {
+fn the_environment_may_name_the_file() {
     let launch = Launch::new();
     let path = launch.file(FILES[0].0, FILES[0].1);
     let server = launch
@@ -85,11 +85,7 @@ fn the_address_follows_the_same_order() {
         .env("TOLLGATE_LISTEN", "127.0.0.2:0")
         .start();
     assert_eq!(server.address.ip().to_string(), "127.0.0.2");
-    assert_ne!(
-        server.address.port(),
-        0,
-        "the line shows the port that was picked"
-    );
+    assert_ne!(server.address.port(), 0, "the line shows the picked port");
     assert_eq!(server.get("/health").status, 200);
 
     let file = "listen = \"127.0.0.3:0\"\n";
@@ -103,7 +99,7 @@ fn the_address_follows_the_same_order() {
     assert_eq!(
         server.address.ip().to_string(),
         "127.0.0.1",
-        "the harness gives the flag"
+        "the harness sets the flag"
     );
 }
 

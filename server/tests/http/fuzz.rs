@@ -1,4 +1,4 @@
-//! Whatever bytes arrive, the server goes on answering.
+//! Fuzzing: after arbitrary bytes the server still responds.
 
 use std::net::Shutdown;
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use test_support::{Launch, Server};
 const CASES: u32 = 150;
 
 fn config() -> ProptestConfig {
-    // A failing case is printed; there is no file of them to keep.
+    // A failing case is printed, and not kept in a file.
     ProptestConfig {
         cases: CASES,
         failure_persistence: None,
@@ -21,8 +21,8 @@ fn config() -> ProptestConfig {
     }
 }
 
-/// Sends the bytes, lets the server say what it will, and checks that it is well.
-fn throw(server: &Mutex<Server>, bytes: &[u8]) {
+/// Sends the bytes, reads all responses, and asserts that the server is healthy.
+fn send_and_check(server: &Mutex<Server>, bytes: &[u8]) {
     let mut server = server.lock().unwrap();
     let mut client = server.client();
     let _ = client.send(bytes);
@@ -38,7 +38,7 @@ fn server() -> Mutex<Server> {
     Mutex::new(Launch::new().config("fuzz.toml", text).start())
 }
 
-/// Whole requests, near the edges of what the server reads.
+/// Complete requests with unusual parts.
 fn requests() -> impl Strategy<Value = Vec<u8>> {
     let methods = select(vec![
         "GET", "POST", "DELETE", "PUT", "HEAD", "OPTIONS", "get", "PATCH",
@@ -110,13 +110,13 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
 #[test]
 fn random_bytes() {
     let server = server();
-    proptest!(config(), |(bytes in vec(any::<u8>(), 0..2000))| throw(&server, &bytes));
+    proptest!(config(), |(bytes in vec(any::<u8>(), 0..2000))| send_and_check(&server, &bytes));
 }
 
 #[test]
 fn requests_with_random_parts() {
     let server = server();
-    proptest!(config(), |(bytes in vec(requests(), 1..4))| throw(&server, &bytes.concat()));
+    proptest!(config(), |(bytes in vec(requests(), 1..4))| send_and_check(&server, &bytes.concat()));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn requests_with_random_damage() {
             bytes[at] = byte;
         }
         bytes.truncate(cut.index(bytes.len()) + 1);
-        throw(&server, &bytes);
+        send_and_check(&server, &bytes);
     });
 }
 

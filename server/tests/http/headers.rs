@@ -1,4 +1,4 @@
-//! `headers`: which headers tell clients what is left, on every limited answer that there is.
+//! `headers`: the rate limit headers of every limited response.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ const DRAFT: [&str; 2] = ["ratelimit-policy", "ratelimit"];
 const PROBLEM: &str = "application/problem+json";
 const JSON: &str = "application/json";
 
-/// Each choice, and whether it has the old names and the draft's.
+/// Each choice, and whether it sends the `X-RateLimit-*` headers and the draft's.
 const CHOICES: [(&str, bool, bool); 3] = [
     ("x", true, false),
     ("draft", false, true),
@@ -36,8 +36,8 @@ fn server(choice: &str, more: &[&str]) -> Server {
         .start()
 }
 
-/// What this choice has to tell stands there, once; what it has not, nowhere.
-fn assert_told(response: &Response, (choice, x, draft): (&str, bool, bool), left: u64) {
+/// Asserts that the response has each header of this choice once, and none of the others.
+fn assert_headers(response: &Response, (choice, x, draft): (&str, bool, bool), left: u64) {
     let count = |name: &str| {
         response
             .headers
@@ -45,11 +45,11 @@ fn assert_told(response: &Response, (choice, x, draft): (&str, bool, bool), left
             .filter(|(known, _)| known.eq_ignore_ascii_case(name))
             .count()
     };
-    for (names, told) in [(&X[..], x), (&DRAFT, draft)] {
+    for (names, expected) in [(&X[..], x), (&DRAFT, draft)] {
         for name in names {
             assert_eq!(
                 count(name),
-                usize::from(told),
+                usize::from(expected),
                 "{choice}: {name} in {response:?}"
             );
         }
@@ -80,40 +80,40 @@ fn kind(response: &Response) -> &str {
 }
 
 #[test]
-fn every_limited_answer_tells_what_is_left_as_it_was_chosen() {
+fn every_limited_response_has_the_headers_of_the_choice() {
     for choice in CHOICES {
         let server = server(choice.0, &[]);
         let mut client = server.client();
         for (path, status, left) in [("/", 200, 2), ("/nothing", 404, 1), ("/auth", 200, 0)] {
             let response = client.get(path);
             assert_eq!((response.status, kind(&response)), (status, JSON));
-            assert_told(&response, choice, left);
+            assert_headers(&response, choice, left);
             assert_eq!(response.header("retry-after"), None);
         }
         for path in ["/", "/auth"] {
             let refused = client.get(path);
             assert_eq!(refused.status, 429);
-            assert_told(&refused, choice, 0);
+            assert_headers(&refused, choice, 0);
             assert!(
                 (1..=1001).contains(&refused.number("retry-after")),
                 "{refused:?}"
             );
             if choice.2 {
-                // The draft wants `t` to be no later than Retry-After.
-                let told = format!(r#""default";r=0;t={}"#, refused.number("retry-after"));
-                assert_eq!(refused.header("ratelimit"), Some(told.as_str()));
+                // In the draft, `t` must not be later than Retry-After.
+                let header = format!(r#""default";r=0;t={}"#, refused.number("retry-after"));
+                assert_eq!(refused.header("ratelimit"), Some(header.as_str()));
             }
         }
         assert_eq!(
             client.get("/health").header("ratelimit"),
             None,
-            "it is not limited"
+            "/health is not limited"
         );
     }
 }
 
 #[test]
-fn a_refusal_is_a_problem_for_who_takes_that_as_gladly_as_json() {
+fn a_refusal_is_problem_json_when_accept_ranks_it_at_least_as_high_as_json() {
     for (choice, accept, expected) in [
         ("x", PROBLEM, JSON),
         ("draft", "*/*", PROBLEM),
@@ -159,11 +159,11 @@ fn a_refusal_is_a_problem_for_who_takes_that_as_gladly_as_json() {
 }
 
 #[test]
-fn a_gateway_tells_it_on_its_upstreams_answers_in_place_of_theirs() {
-    let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/odd\r\nRateLimit: mine\r\nRateLimit-Policy: mine\r\n\
+fn a_gateway_replaces_the_rate_limit_headers_of_its_upstreams() {
+    let upstream_response = "HTTP/1.1 200 OK\r\nContent-Type: text/odd\r\nRateLimit: mine\r\nRateLimit-Policy: mine\r\n\
                   X-RateLimit-Limit: 77\r\nContent-Length: 2\r\n\r\nhi";
     for choice in CHOICES {
-        let upstream = Upstream::responding(answer);
+        let upstream = Upstream::responding(upstream_response);
         let server = server(choice.0, &["--upstream", &upstream.url()]);
         let mut client = server.client();
         let response = client.get("/auth");
@@ -178,7 +178,7 @@ fn a_gateway_tells_it_on_its_upstreams_answers_in_place_of_theirs() {
         assert_eq!(
             (own, ours),
             (!choice.2, choice.1),
-            "{choice:?}: what we do not tell is the upstream's: {response:?}"
+            "{choice:?}: other headers are the upstream's: {response:?}"
         );
         assert_eq!(
             response
@@ -195,17 +195,17 @@ fn a_gateway_tells_it_on_its_upstreams_answers_in_place_of_theirs() {
             (refused.status, kind(&refused)),
             (429, if choice.2 { PROBLEM } else { JSON })
         );
-        assert_told(&refused, choice, 0);
+        assert_headers(&refused, choice, 0);
         assert_eq!(
             upstream.requests().len(),
             3,
-            "what is refused does not get there"
+            "refused requests do not reach the upstream"
         );
     }
 }
 
 #[test]
-fn a_call_of_grpc_is_refused_with_429_like_any_other() {
+fn a_grpc_call_is_refused_with_429_like_any_request() {
     let upstream = Upstream::with_body("never seen");
     for choice in CHOICES {
         for more in [&[][..], &["--upstream", &upstream.url()]] {
@@ -227,13 +227,13 @@ fn a_call_of_grpc_is_refused_with_429_like_any_other() {
                 ),
                 (429, JSON, None)
             );
-            assert_told(&refused, choice, 0);
+            assert_headers(&refused, choice, 0);
         }
     }
 }
 
 #[test]
-fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+fn a_flag_takes_precedence_over_the_environment_and_that_over_the_file() {
     let names = |server: &Server| {
         let response = server.get("/");
         (
@@ -245,7 +245,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     assert_eq!(
         names(&Server::start(&[])),
         (true, false),
-        "x when nothing is said"
+        "x is the default"
     );
     assert_eq!(names(&launch().start()), (true, true));
     assert_eq!(
@@ -264,7 +264,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn the_file_is_read_again_for_the_next_request_on_an_open_connection() {
+fn a_reload_applies_to_the_next_request_on_an_open_connection() {
     let launch = Launch::new();
     let path = launch.file("tollgate.toml", "headers = 'x'\n");
     let server = launch.args(&["--config", path.to_str().unwrap()]).start();
@@ -272,7 +272,7 @@ fn the_file_is_read_again_for_the_next_request_on_an_open_connection() {
     assert_eq!(client.get("/api/ping").header("ratelimit"), None);
     fs::write(&path, "headers = 'draft'\n").unwrap();
     server.signal(Signal::HUP);
-    server.wait_for_log("the configuration was read again");
+    server.wait_for_log("configuration reloaded");
     let response = client.get("/api/ping");
     assert_eq!(
         (

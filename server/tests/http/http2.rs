@@ -1,4 +1,4 @@
-//! HTTP/2 without TLS on the same port: the same answers, the same buckets, the same bounds.
+//! HTTP/2 without TLS on the same port: the same responses, buckets and limits.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -41,7 +41,7 @@ fn post(path: &str, body: Body) -> Request<Body> {
         .unwrap()
 }
 
-/// A body whose sender decides when it goes on.
+/// A body whose sender decides when each chunk is sent.
 struct Held(UnboundedReceiver<Bytes>);
 
 impl hyper::body::Body for Held {
@@ -64,7 +64,7 @@ fn held_body() -> (UnboundedSender<Bytes>, Body) {
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_on_the_same_port() {
+async fn http_2_is_served_on_the_same_port() {
     let server = Server::with_capacity(100);
     let mut sender = http2_client(&server).await;
     let response = sender.send_request(get("/")).await.unwrap();
@@ -75,7 +75,7 @@ async fn http_2_is_spoken_on_the_same_port() {
     assert_eq!(
         &body[..],
         server.get("/").body,
-        "the same answer as over HTTP/1.1"
+        "the same response as over HTTP/1.1"
     );
 
     let streams = (0..150).map(|_| {
@@ -108,7 +108,7 @@ async fn http_2_is_spoken_on_the_same_port() {
 }
 
 #[tokio::test]
-async fn the_api_takes_bodies_over_http_2_within_their_size() {
+async fn bodies_over_http_2_are_limited_in_size() {
     let server = Server::with_capacity(100);
     let mut sender = http2_client(&server).await;
     let body = |text: String| Full::new(Bytes::from(text)).boxed();
@@ -129,11 +129,11 @@ async fn the_api_takes_bodies_over_http_2_within_their_size() {
         .unwrap();
     assert_eq!(refused.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
     let next = sender.send_request(get("/api/ping")).await.unwrap();
-    assert_eq!(next.status(), StatusCode::OK, "the connection goes on");
+    assert_eq!(next.status(), StatusCode::OK, "the connection stays open");
 }
 
 #[tokio::test]
-async fn a_stream_in_flight_is_finished_before_the_end() {
+async fn a_stream_in_flight_is_finished_at_shutdown() {
     let mut server = Server::with_capacity(100);
     let mut sender = http2_client(&server).await;
     assert_eq!(
@@ -142,8 +142,8 @@ async fn a_stream_in_flight_is_finished_before_the_end() {
     );
     let (chunks, body) = held_body();
     chunks.send(Bytes::from_static(b"{\"a\":")).unwrap();
-    let answer = tokio::spawn(sender.send_request(post("/api/submit", body)));
-    // A later stream is answered, so the server has seen the earlier one.
+    let response = tokio::spawn(sender.send_request(post("/api/submit", body)));
+    // The response to a later stream shows that the server has accepted the earlier one.
     sender.ready().await.unwrap();
     assert_eq!(
         sender.send_request(get("/")).await.unwrap().status(),
@@ -154,37 +154,37 @@ async fn a_stream_in_flight_is_finished_before_the_end() {
     assert!(server.is_running(), "a stream is in flight");
     chunks.send(Bytes::from_static(b" 1}")).unwrap();
     drop(chunks);
-    let response = timeout(TEST_TIMEOUT, answer)
+    let response = timeout(TEST_TIMEOUT, response)
         .await
         .unwrap()
         .unwrap()
-        .expect("it is answered");
+        .expect("the stream gets a response");
     assert_eq!(response.status(), StatusCode::OK);
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert!(String::from_utf8_lossy(&body).contains("\"a\""));
     let status = server
         .exit_within(TEST_TIMEOUT)
-        .expect("it ends when all is answered");
+        .expect("the server exits after the last response");
     assert_eq!(status.code(), Some(0));
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-fn short_bounds() -> Server {
+fn short_timeouts() -> Server {
     let text =
         "[connections]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\nbody_timeout = \"1s\"\n";
     Launch::new().config("bounds.toml", text).start()
 }
 
 #[test]
-fn a_client_that_says_no_more_than_the_preface_is_dropped() {
-    let mut server = short_bounds();
+fn a_connection_without_a_complete_header_is_closed() {
+    let mut server = short_timeouts();
     let mut silent: Client = server.client();
     silent.send(PREFACE).unwrap();
     let mut half = server.client();
     half.send(&PREFACE[..10]).unwrap();
     let mut frame = server.client();
-    // A HEADERS frame that announces 100 bytes and brings 3.
+    // A HEADERS frame that announces 100 bytes and contains 3.
     frame
         .send(&[PREFACE, b"\0\0\x64\x01\x04\0\0\0\x01abc"].concat())
         .unwrap();
@@ -195,12 +195,12 @@ fn a_client_that_says_no_more_than_the_preface_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_comes_is_given_up() {
-    let mut server = short_bounds();
+async fn a_body_that_never_arrives_is_timed_out() {
+    let mut server = short_timeouts();
     let mut sender = http2_client(&server).await;
     let (chunks, body) = held_body();
-    let answer = timeout(TEST_TIMEOUT, sender.send_request(post("/api/submit", body))).await;
-    if let Ok(response) = answer.expect("it is given up") {
+    let result = timeout(TEST_TIMEOUT, sender.send_request(post("/api/submit", body))).await;
+    if let Ok(response) = result.expect("the request times out") {
         assert!(response.status().is_client_error(), "{response:?}");
     }
     drop(chunks);

@@ -1,4 +1,4 @@
-//! Many connections at once: an exact count, and an orderly end under load.
+//! Load on many connections: an exact count of allowed requests, and graceful shutdown.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Barrier, Mutex};
@@ -42,7 +42,7 @@ fn of_10_000_requests_from_64_connections_exactly_the_capacity_is_allowed() {
     remaining.sort_unstable();
     assert!(
         remaining.into_iter().eq(0..1000),
-        "each token was given out once"
+        "each token was spent once"
     );
 }
 
@@ -77,7 +77,7 @@ fn uploads_and_pings_together_take_exactly_the_capacity() {
             scope.spawn(move || {
                 let mut client = server.client();
                 start.wait();
-                // Until one token is refused, which means that there is none.
+                // Until a request for one token is refused: then the bucket is empty.
                 for number in connection.. {
                     let (method, path, cost) = if number % 2 == 0 {
                         ("POST", "/api/upload", 3)
@@ -97,7 +97,7 @@ fn uploads_and_pings_together_take_exactly_the_capacity() {
     assert_eq!(taken.into_inner(), 2000);
 }
 
-/// A request of which the server has read the head, and waits for the body.
+/// Sends a request whose head the server has read, and whose body the server waits for.
 fn in_flight(server: &Server) -> Client {
     let mut client = server.client();
     let head = "POST /api/submit HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\
@@ -109,11 +109,13 @@ fn in_flight(server: &Server) -> Client {
 
 fn finish(mut client: Client) -> Response {
     client.send(b"{\"a\": 1}").unwrap();
-    client.read().expect("what is in flight is finished")
+    client
+        .read()
+        .expect("a request in flight gets its response")
 }
 
 #[test]
-fn a_signal_ends_the_server_after_what_is_in_flight() {
+fn a_signal_ends_the_server_after_the_requests_in_flight() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut server = Server::with_capacity(100);
         let idle = server.client();
@@ -127,7 +129,7 @@ fn a_signal_ends_the_server_after_what_is_in_flight() {
         );
         assert!(server.is_running(), "requests are in flight");
         let late = Client::try_connect(server.address, None);
-        assert!(late.is_err(), "no new connection is taken");
+        assert!(late.is_err(), "no new connection is accepted");
         for client in waiting {
             let response = finish(client);
             assert_eq!(response.status, 200);
@@ -135,7 +137,7 @@ fn a_signal_ends_the_server_after_what_is_in_flight() {
         }
         let status = server
             .exit_within(TEST_TIMEOUT)
-            .expect("it ends when all is answered");
+            .expect("the server exits after the last response");
         assert_eq!(status.code(), Some(0), "{signal:?}");
         assert!(!server.stderr().contains("panicked"));
         drop(idle);
@@ -143,7 +145,7 @@ fn a_signal_ends_the_server_after_what_is_in_flight() {
 }
 
 #[test]
-fn at_shutdown_under_load_no_answer_is_cut_short() {
+fn at_shutdown_under_load_no_response_is_truncated() {
     let mut server = Server::with_capacity(u32::MAX);
     let stopped = Mutex::new(None::<Instant>);
     let loaded = AtomicBool::new(false);
@@ -152,7 +154,7 @@ fn at_shutdown_under_load_no_answer_is_cut_short() {
             let (address, stopped, loaded) = (server.address, &stopped, &loaded);
             scope.spawn(move || {
                 let mut client = Client::connect(address, None);
-                for answered in 0.. {
+                for responses in 0.. {
                     let sent = Instant::now();
                     let outcome = client
                         .send(&encode("GET", "/", &[], ""))
@@ -160,14 +162,15 @@ fn at_shutdown_under_load_no_answer_is_cut_short() {
                     match outcome {
                         Ok(response) => assert_eq!(response.status, 200),
                         Err(_) => {
-                            // Only a request that crossed the close on the wire goes unanswered.
-                            let stopped = stopped.lock().unwrap().expect("nobody stopped it");
-                            assert!(sent + Duration::from_millis(500) > stopped, "{answered}");
-                            assert_eq!(client.unread(), 0, "an answer was cut short");
+                            // Only a request that crossed the close on the wire gets no response.
+                            let stopped =
+                                stopped.lock().unwrap().expect("the server was not stopped");
+                            assert!(sent + Duration::from_millis(500) > stopped, "{responses}");
+                            assert_eq!(client.unread(), 0, "a response was truncated");
                             break;
                         }
                     }
-                    if answered == 100 {
+                    if responses == 100 {
                         loaded.store(true, Ordering::Relaxed);
                     }
                 }
@@ -180,7 +183,7 @@ fn at_shutdown_under_load_no_answer_is_cut_short() {
         server.signal(Signal::TERM);
         let status = server
             .exit_within(TEST_TIMEOUT)
-            .expect("it ends under load");
+            .expect("the server exits under load");
         assert_eq!(status.code(), Some(0));
     });
     assert!(!server.stderr().contains("panicked"));

@@ -1,4 +1,4 @@
-//! The log: a line for a start, a stop and a change of limits, and one a request when asked for.
+//! The log: a line for a start, a stop and a change of limits, and at debug level for each request.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use test_support::{Launch, Server, TEST_TIMEOUT};
 
-/// The log's lines, as soon as there are this many; or those there are when patience ends.
+/// Waits for this many lines in the log, and returns its lines; after the timeout, those present.
 fn lines(server: &Server, count: usize) -> Vec<String> {
     let started = Instant::now();
     loop {
@@ -19,7 +19,7 @@ fn lines(server: &Server, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_start_a_change_and_a_stop_are_a_line_each_and_a_request_is_none() {
+fn starts_changes_and_stops_log_one_line_and_requests_none() {
     let mut server = Server::with_capacity(3);
     assert_eq!(lines(&server, 1).len(), 1);
     for _ in 0..5 {
@@ -46,13 +46,13 @@ fn a_start_a_change_and_a_stop_are_a_line_each_and_a_request_is_none() {
     assert!(log[3].contains("127.0.0.2"), "{log:#?}");
 
     server.signal(Signal::TERM);
-    server.exit_within(TEST_TIMEOUT).expect("it ends");
+    server.exit_within(TEST_TIMEOUT).expect("the server exits");
     let log = lines(&server, 5);
     assert_eq!(log.len(), 5, "{log:#?}");
 }
 
 #[test]
-fn at_debug_level_each_request_is_a_line_with_client_cost_and_outcome() {
+fn at_debug_level_each_request_logs_client_cost_and_outcome() {
     let args = ["--capacity", "4", "--refill-rate", test_support::SLOW];
     let server = Launch::new()
         .args(&args)
@@ -85,7 +85,7 @@ fn at_debug_level_each_request_is_a_line_with_client_cost_and_outcome() {
 }
 
 #[test]
-fn the_admin_token_and_api_keys_stay_out_of_the_log() {
+fn the_log_does_not_show_the_admin_token_and_api_keys() {
     let text = r#"
         client = { header = "X-API-Key" }
         api_keys = ["key-that-is-secret"]
@@ -106,7 +106,7 @@ fn the_admin_token_and_api_keys_stay_out_of_the_log() {
 }
 
 #[test]
-fn a_request_cannot_write_lines_of_its_own_into_the_log() {
+fn a_request_cannot_forge_log_lines() {
     let server = Launch::new().env("RUST_LOG", "debug").start();
     lines(&server, 1);
     let mut client = server.client();

@@ -1,4 +1,4 @@
-//! HTTP behaviour of the server: responses, headers, bounds, protocols, and hostile input.
+//! HTTP behaviour of the server: responses, headers, connection limits, protocols, and hostile input.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,12 +7,12 @@
     reason = "a test fails by panicking"
 )]
 
-mod answers;
-mod bounds;
+mod connection_limits;
 mod fuzz;
 mod headers;
 mod http2;
 mod load;
 mod log;
 mod refusals;
-mod robust;
+mod responses;
+mod robustness;

@@ -1,4 +1,4 @@
-//! Refusals: what they say, and that a client who does as told is allowed.
+//! Refusals: their body and headers, and that a client that waits `retry_after` is allowed.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const LIMIT_HEADERS: [&str; 3] = [
 ];
 
 #[test]
-fn a_refusal_says_when_to_come_back_in_its_body_and_headers() {
+fn a_refusal_has_the_wait_in_its_body_and_headers() {
     let server = Server::with_capacity(3);
     let mut client = server.client();
     for remaining in [2, 1, 0] {
@@ -59,7 +59,7 @@ fn a_refusal_says_when_to_come_back_in_its_body_and_headers() {
 }
 
 #[test]
-fn the_limit_headers_stand_on_every_limited_answer() {
+fn every_limited_response_has_the_limit_headers() {
     let server = Server::with_capacity(3);
     let mut client = server.client();
     for status in [200, 404, 200, 429, 429] {
@@ -93,14 +93,14 @@ fn the_reset_is_the_time_until_full_rounded_up() {
     }
 }
 
-/// The last answer to a burst that the refill does not keep up with: a refusal.
-fn refused_at_last(client: &mut Client, method: &str, path: &str) -> Response {
+/// Sends bursts faster than the refill until the last response of one is a refusal.
+fn burst_until_refused(client: &mut Client, method: &str, path: &str) -> Response {
     for _ in 0..1000 {
         client
             .send(&encode(method, path, &[], "").repeat(4))
             .unwrap();
-        let answers: Vec<_> = (0..4).map(|_| client.read().unwrap()).collect();
-        let last = answers.into_iter().next_back().unwrap();
+        let responses: Vec<_> = (0..4).map(|_| client.read().unwrap()).collect();
+        let last = responses.into_iter().next_back().unwrap();
         if last.status == 429 {
             return last;
         }
@@ -108,16 +108,16 @@ fn refused_at_last(client: &mut Client, method: &str, path: &str) -> Response {
     panic!("this machine is too slow for the test");
 }
 
-fn wait_as_told(refused: &Response) {
+fn wait_retry_after(refused: &Response) {
     thread::sleep(Duration::from_secs_f64(refused.retry_after()));
 }
 
 #[test]
-fn a_fraction_of_a_second_is_kept_in_the_body_and_never_0_in_the_header() {
+fn the_wait_has_fractions_in_the_body_and_is_rounded_up_in_the_header() {
     let server = Server::start(&["--capacity", "1", "--refill-rate", "20"]);
     let mut client = server.client();
     for _ in 0..100 {
-        let refused = refused_at_last(&mut client, "GET", "/");
+        let refused = burst_until_refused(&mut client, "GET", "/");
         let wait = refused.retry_after();
         assert!(
             wait > 0.0 && wait <= 0.0501,
@@ -129,56 +129,60 @@ fn a_fraction_of_a_second_is_kept_in_the_body_and_never_0_in_the_header() {
 }
 
 #[test]
-fn who_waits_exactly_retry_after_is_allowed_each_time() {
+fn a_client_that_waits_exactly_retry_after_is_allowed() {
     let server = Server::start(&["--capacity", "1", "--refill-rate", "25"]);
     let mut client = server.client();
     for _ in 0..25 {
-        wait_as_told(&refused_at_last(&mut client, "GET", "/"));
-        assert_eq!(client.get("/").status, 200, "waited as told, and refused");
+        wait_retry_after(&burst_until_refused(&mut client, "GET", "/"));
+        assert_eq!(
+            client.get("/").status,
+            200,
+            "refused after waiting retry_after"
+        );
     }
 }
 
 #[test]
-fn who_waits_for_an_upload_gets_all_three_tokens() {
+fn a_client_that_waits_for_an_upload_gets_all_three_tokens() {
     let server = Server::start(&["--capacity", "3", "--refill-rate", "30"]);
     let mut client = server.client();
     for _ in 0..10 {
-        wait_as_told(&refused_at_last(&mut client, "POST", "/api/upload"));
+        wait_retry_after(&burst_until_refused(&mut client, "POST", "/api/upload"));
         assert_eq!(client.request("POST", "/api/upload", &[], "").status, 200);
     }
 }
 
 #[test]
-fn who_waits_for_the_end_of_an_interval_is_allowed() {
+fn a_client_that_waits_for_the_end_of_an_interval_is_allowed() {
     let text = "capacity = 2\nrefill = { every = \"200ms\", mode = \"interval\" }\n";
     let server = Launch::new().config("interval.toml", text).start();
     let mut client = server.client();
     for _ in 0..4 {
-        let refused = refused_at_last(&mut client, "GET", "/");
+        let refused = burst_until_refused(&mut client, "GET", "/");
         assert!(refused.retry_after() <= 0.2001);
-        wait_as_told(&refused);
+        wait_retry_after(&refused);
         assert_eq!(client.get("/").status, 200);
     }
 }
 
 #[test]
-fn who_asks_before_retry_after_is_refused() {
+fn a_request_before_retry_after_is_refused() {
     let server = Server::start(&["--capacity", "1", "--refill-rate", "0.8"]);
     let mut client = server.client();
     assert_eq!(client.get("/").status, 200);
-    let asked = Instant::now();
+    let sent = Instant::now();
     let refused = client.get("/");
     assert_eq!(refused.status, 429);
     let wait = refused.retry_after();
-    // The server decided after `asked`, so an answer that is here before `asked + wait` was made
+    // The server decided after `sent`, so a response that arrives before `sent + wait` was decided
     // too early.
-    while asked.elapsed().as_secs_f64() < wait - 0.05 {
+    while sent.elapsed().as_secs_f64() < wait - 0.05 {
         let early = client.get("/");
-        let answered = asked.elapsed().as_secs_f64();
-        if answered < wait - 0.01 {
+        let received = sent.elapsed().as_secs_f64();
+        if received < wait - 0.01 {
             assert_eq!(
                 early.status, 429,
-                "allowed {answered} s after a wait of {wait} s was asked"
+                "allowed after {received} s, with a retry_after of {wait} s"
             );
         }
         thread::sleep(Duration::from_millis(20));
@@ -186,7 +190,7 @@ fn who_asks_before_retry_after_is_refused() {
 }
 
 #[test]
-fn a_cost_above_the_capacity_can_never_pass_and_says_so() {
+fn a_cost_above_the_capacity_is_refused_for_good_and_the_message_says_so() {
     let server = Server::with_capacity(2);
     let mut client = server.client();
     let never = client.request("POST", "/api/upload", &[], "");
@@ -205,7 +209,7 @@ fn a_cost_above_the_capacity_can_never_pass_and_says_so() {
     assert_eq!(
         (never.limit(), never.remaining()),
         (2, 2),
-        "and it took nothing"
+        "the refusal took no token"
     );
 
     let plain = Server::start(&["--capacity", "3", "--refill-rate", SLOW]);
@@ -216,8 +220,8 @@ fn a_cost_above_the_capacity_can_never_pass_and_says_so() {
     assert_ne!(
         later.json()["message"],
         body["message"],
-        "another reason, another message"
+        "the messages differ"
     );
-    assert_eq!(later.remaining(), 2, "a refusal takes nothing");
+    assert_eq!(later.remaining(), 2, "a refusal takes no token");
     assert!(later.number("Retry-After") > 0);
 }

@@ -290,7 +290,7 @@ fn reload_keeps_the_buckets_of_unchanged_routes() {
         route("/c/*", 7, "")
     ));
     assert!(
-        line.contains("was read again") && !line.contains("left"),
+        line.contains("configuration reloaded") && !line.contains("ignored"),
         "{line}"
     );
     assert_eq!(

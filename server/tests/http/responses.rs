@@ -1,25 +1,21 @@
-//! Every row of the server's table of answers, with its headers, its cost and its refusals.
+//! Every endpoint: its response, headers, cost and refusals.
 
 use serde_json::{Value, json};
 use test_support::{Response, Server};
 
 #[test]
-fn by_default_the_capacity_is_10_and_one_token_comes_back_each_second() {
+fn by_default_the_capacity_is_10_and_one_token_is_refilled_each_second() {
     let server = Server::start(&[]);
     let first = server.get("/");
     assert_eq!(
         (first.status, first.limit(), first.remaining()),
         (200, 10, 9)
     );
-    assert_eq!(
-        first.reset(),
-        1,
-        "one token is missing, and it takes a second"
-    );
+    assert_eq!(first.reset(), 1, "the refill of one token takes a second");
 }
 
 #[test]
-fn the_root_says_from_where_and_that_access_is_granted() {
+fn the_root_shows_the_client_and_that_access_is_granted() {
     let server = Server::with_capacity(10);
     let response = server.get("/");
     assert_eq!(response.status, 200);
@@ -42,7 +38,7 @@ fn the_root_says_from_where_and_that_access_is_granted() {
 }
 
 #[test]
-fn ping_and_data_answer_json_and_cost_1_an_upload_costs_3() {
+fn ping_and_data_cost_1_and_an_upload_costs_3() {
     let server = Server::with_capacity(10);
     let mut client = server.client();
     for (method, path, remaining) in [
@@ -65,26 +61,23 @@ fn a_submission_is_echoed() {
     let response = server.post("/api/submit", &submitted.to_string());
     assert_eq!((response.status, response.remaining()), (200, 9));
     assert!(
-        holds(&response.json(), &submitted),
+        contains(&response.json(), &submitted),
         "{submitted} is not in {}",
         response.text()
     );
 
     for odd in ["", "no json at all", "[1,", "\u{1F600}"] {
         let status = server.post("/api/submit", odd).status;
-        assert!(
-            (200..500).contains(&status),
-            "{odd:?} is answered with {status}"
-        );
+        assert!((200..500).contains(&status), "{odd:?} gets {status}");
     }
 }
 
-/// Whether `inner` stands somewhere in `outer`, as it is.
-fn holds(outer: &Value, inner: &Value) -> bool {
+/// Returns whether `outer` contains `inner` at any depth.
+fn contains(outer: &Value, inner: &Value) -> bool {
     outer == inner
         || match outer {
-            Value::Array(values) => values.iter().any(|value| holds(value, inner)),
-            Value::Object(fields) => fields.values().any(|value| holds(value, inner)),
+            Value::Array(values) => values.iter().any(|value| contains(value, inner)),
+            Value::Object(fields) => fields.values().any(|value| contains(value, inner)),
             _ => false,
         }
 }
@@ -102,11 +95,7 @@ fn the_health_check_is_never_limited_and_costs_nothing() {
         "the health checks took no token"
     );
     assert_eq!(client.get("/").status, 429);
-    assert_eq!(
-        client.get("/health").status,
-        200,
-        "even when nothing is left"
-    );
+    assert_eq!(client.get("/health").status, 200, "also without tokens");
 }
 
 #[test]
@@ -165,22 +154,22 @@ fn each_address_has_a_bucket_of_its_own() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_order() {
+fn pipelined_requests_get_responses_in_order() {
     let server = Server::with_capacity(5);
     let mut client = server.client();
     let all: Vec<u8> = (0..8)
         .flat_map(|_| test_support::http::encode("GET", "/api/ping", &[], ""))
         .collect();
     client.send(&all).unwrap();
-    let answers: Vec<_> = (0..8).map(|_| client.read().unwrap()).collect();
-    let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    let responses: Vec<_> = (0..8).map(|_| client.read().unwrap()).collect();
+    let statuses: Vec<_> = responses.iter().map(|response| response.status).collect();
     assert_eq!(statuses, [200, 200, 200, 200, 200, 429, 429, 429]);
-    let remaining: Vec<_> = answers[..5].iter().map(Response::remaining).collect();
+    let remaining: Vec<_> = responses[..5].iter().map(Response::remaining).collect();
     assert_eq!(remaining, [4, 3, 2, 1, 0]);
 }
 
 #[test]
-fn a_target_may_be_a_whole_url() {
+fn a_target_may_be_an_absolute_url() {
     let server = Server::with_capacity(10);
     assert_eq!(server.get("http://localhost/api/ping").status, 200);
     assert_eq!(
@@ -192,7 +181,7 @@ fn a_target_may_be_a_whole_url() {
 }
 
 #[test]
-fn a_client_that_wants_the_connection_closed_gets_its_answer_first() {
+fn a_response_is_sent_before_connection_close() {
     let server = Server::with_capacity(10);
     let mut client = server.client();
     assert_eq!(client.get_with("/", &[("Connection", "close")]).status, 200);

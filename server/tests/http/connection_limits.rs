@@ -1,4 +1,4 @@
-//! The bounds on a connection, set short: header, body, idleness, number, and the end.
+//! Connection limits: header, body and idle timeouts, sizes, number, and shutdown.
 
 use std::io::{ErrorKind, Write};
 use std::thread;
@@ -8,15 +8,15 @@ use rustix::process::Signal;
 use test_support::http::encode;
 use test_support::{Client, Launch, Server, TEST_TIMEOUT};
 
-/// A server of plenty of tokens with these lines in its table of bounds.
-fn bounded(lines: &str) -> Server {
+/// Starts a server with many tokens and these lines in its table `connections`.
+fn with_limits(lines: &str) -> Server {
     let text = format!("capacity = 1000000\nrefill_rate = 0.001\n[connections]\n{lines}\n");
     Launch::new().config("bounds.toml", &text).start()
 }
 
 #[test]
-fn a_client_that_never_ends_its_header_is_dropped_while_others_are_served() {
-    let mut server = bounded("header_timeout = \"1s\"\nidle_timeout = \"20s\"");
+fn an_unfinished_header_is_timed_out_while_others_are_served() {
+    let mut server = with_limits("header_timeout = \"1s\"\nidle_timeout = \"20s\"");
     let mut silent = server.client();
     let mut slow = server.client();
     let mut used = server.client();
@@ -27,7 +27,8 @@ fn a_client_that_never_ends_its_header_is_dropped_while_others_are_served() {
     let mut stream = slow.stream.try_clone().unwrap();
     let started = Instant::now();
     thread::scope(|scope| {
-        // A byte now and then, for ever: it is the whole header that has a deadline, not each read.
+        // A slow stream of bytes without end: the deadline applies to the whole header, not to each
+        // read.
         scope.spawn(move || {
             while started.elapsed() < TEST_TIMEOUT && stream.write_all(b"x").is_ok() {
                 thread::sleep(Duration::from_millis(50));
@@ -36,11 +37,11 @@ fn a_client_that_never_ends_its_header_is_dropped_while_others_are_served() {
         let waits = scope.spawn(|| slow.is_closed_within(TEST_TIMEOUT));
         let mut others = server.client();
         while !waits.is_finished() {
-            let asked = Instant::now();
+            let sent = Instant::now();
             assert_eq!(others.get("/").status, 200);
             assert!(
-                asked.elapsed() < Duration::from_secs(5),
-                "others wait for the slow one"
+                sent.elapsed() < Duration::from_secs(5),
+                "others wait for the slow client"
             );
             thread::sleep(Duration::from_millis(5));
         }
@@ -48,7 +49,7 @@ fn a_client_that_never_ends_its_header_is_dropped_while_others_are_served() {
     });
     assert!(
         started.elapsed() >= Duration::from_millis(900),
-        "a second is allowed"
+        "closed before the timeout"
     );
     assert!(
         silent.is_closed_within(TEST_TIMEOUT),
@@ -56,14 +57,14 @@ fn a_client_that_never_ends_its_header_is_dropped_while_others_are_served() {
     );
     assert!(
         used.is_closed_within(TEST_TIMEOUT),
-        "a later header may not last longer than the first"
+        "the timeout applies to later headers too"
     );
     server.assert_healthy();
 }
 
 #[test]
-fn a_connection_that_says_nothing_more_is_closed_and_a_busy_one_stays() {
-    let mut server = bounded("idle_timeout = \"1s\"\nheader_timeout = \"1s\"");
+fn an_idle_connection_is_closed_and_a_busy_one_stays() {
+    let mut server = with_limits("idle_timeout = \"1s\"\nheader_timeout = \"1s\"");
     let mut idle = server.client();
     let mut busy = server.client();
     assert_eq!(idle.get("/").status, 200);
@@ -77,14 +78,14 @@ fn a_connection_that_says_nothing_more_is_closed_and_a_busy_one_stays() {
 }
 
 #[test]
-fn a_body_that_never_comes_is_given_up() {
-    let mut server = bounded("body_timeout = \"500ms\"");
+fn a_body_that_never_arrives_is_timed_out() {
+    let mut server = with_limits("body_timeout = \"500ms\"");
     for path in ["/api/submit", "/api/upload", "/config", "/nothing"] {
         let mut client = server.client();
         let head =
             format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{{");
         client.send(head.as_bytes()).unwrap();
-        // An answer may be given without the body; the connection must not stay open for it.
+        // The server may respond without the body; the connection must not stay open for it.
         if let Ok(response) = client.read() {
             assert!(response.status < 500, "{path}: {response:?}");
         }
@@ -94,8 +95,8 @@ fn a_body_that_never_comes_is_given_up() {
 }
 
 #[test]
-fn headers_and_bodies_have_a_size() {
-    let mut server = bounded("max_header_bytes = 8192\nmax_body_bytes = 1000");
+fn headers_and_bodies_are_limited_in_size() {
+    let mut server = with_limits("max_header_bytes = 8192\nmax_body_bytes = 1000");
     let body = |length: usize| serde_json::json!({"a": "x".repeat(length - 8)}).to_string();
     assert_eq!(server.post("/api/submit", &body(1000)).status, 200);
     assert_eq!(server.post("/api/submit", &body(1001)).status, 413);
@@ -116,8 +117,8 @@ fn headers_and_bodies_have_a_size() {
 }
 
 #[test]
-fn the_connection_after_the_last_one_waits_until_another_ends() {
-    let mut server = bounded("max = 4");
+fn a_connection_beyond_the_maximum_waits_until_another_ends() {
+    let mut server = with_limits("max = 4");
     let mut held: Vec<_> = (0..4).map(|_| server.client()).collect();
     for client in &mut held {
         assert_eq!(client.get("/").status, 200);
@@ -128,21 +129,21 @@ fn the_connection_after_the_last_one_waits_until_another_ends() {
         .set_read_timeout(Some(Duration::from_millis(300)))
         .unwrap();
     assert!(next.read().is_err(), "a fifth connection is served");
-    let log = server.wait_for_log("as many connections are open as may be");
+    let log = server.wait_for_log("connection limit reached");
     assert!(log.contains("max=4"), "{log}");
     for client in &mut held {
-        assert_eq!(client.get("/").status, 200, "who is in stays in");
+        assert_eq!(client.get("/").status, 200, "open connections are served");
     }
     held.pop();
     next.stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
-    assert_eq!(next.read().unwrap().status, 200, "a place is free");
+    assert_eq!(next.read().unwrap().status, 200, "a permit is free");
     drop((held, next));
     server.assert_healthy();
 }
 
 #[test]
-fn many_short_connections_do_not_use_up_the_places() {
-    let mut server = bounded("max = 4");
+fn short_connections_release_their_permits() {
+    let mut server = with_limits("max = 4");
     for _ in 0..100 {
         let mut client = server.client();
         assert_eq!(client.get("/").status, 200);
@@ -153,9 +154,9 @@ fn many_short_connections_do_not_use_up_the_places() {
 }
 
 #[test]
-fn what_is_in_flight_at_the_end_has_a_grace_and_no_more() {
+fn requests_in_flight_get_the_shutdown_grace_and_no_more() {
     let mut server =
-        bounded("shutdown_grace = \"1s\"\nbody_timeout = \"1h\"\nheader_timeout = \"1h\"");
+        with_limits("shutdown_grace = \"1s\"\nbody_timeout = \"1h\"\nheader_timeout = \"1h\"");
     let mut endless = server.client();
     let head = "POST /api/submit HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\
                 Content-Length: 10\r\n\r\n";
@@ -167,17 +168,17 @@ fn what_is_in_flight_at_the_end_has_a_grace_and_no_more() {
     server.signal(Signal::TERM);
     server
         .exit_within(TEST_TIMEOUT)
-        .expect("it ends when the grace is over");
+        .expect("the server exits when the grace period is over");
     assert!(
         started.elapsed() >= Duration::from_millis(900),
-        "the grace is given"
+        "exited before the grace period was over"
     );
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_server_at_once() {
     for second in [Signal::TERM, Signal::INT] {
-        let mut server = bounded("shutdown_grace = \"1h\"\nbody_timeout = \"1h\"");
+        let mut server = with_limits("shutdown_grace = \"1h\"\nbody_timeout = \"1h\"");
         let mut endless = server.client();
         endless
             .send(b"POST /api/submit HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n")
@@ -186,12 +187,15 @@ fn a_second_signal_ends_it_at_once() {
         server.signal(Signal::TERM);
         let deadline = Instant::now() + TEST_TIMEOUT;
         while Client::try_connect(server.address, None).is_ok() {
-            assert!(Instant::now() < deadline, "it still takes connections");
+            assert!(
+                Instant::now() < deadline,
+                "the server still accepts connections"
+            );
             thread::sleep(Duration::from_millis(5));
         }
         assert!(
             server.is_running(),
-            "the first one waits for what is in flight"
+            "the first signal waits for requests in flight"
         );
         server.signal(second);
         assert_eq!(
@@ -203,19 +207,20 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn a_client_that_never_reads_its_answers_is_dropped() {
+fn a_client_that_never_reads_is_disconnected() {
     let mut server =
-        bounded("header_timeout = \"1s\"\nidle_timeout = \"1s\"\nbody_timeout = \"1s\"");
-    let mut deaf = server.client();
-    deaf.stream
+        with_limits("header_timeout = \"1s\"\nidle_timeout = \"1s\"\nbody_timeout = \"1s\"");
+    let mut client = server.client();
+    client
+        .stream
         .set_write_timeout(Some(Duration::from_millis(200)))
         .unwrap();
     let requests = encode("GET", "/", &[], "").repeat(1000);
     let started = Instant::now();
     loop {
-        match deaf.send(&requests) {
+        match client.send(&requests) {
             Ok(()) => {}
-            // Nothing goes through, since nobody reads the answers.
+            // The buffers are full, since the client reads no responses.
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(_) => break,
         }

@@ -1,4 +1,4 @@
-//! Slow, broken and hostile clients cost nothing to the others.
+//! Slow, broken and hostile clients do not affect the others.
 
 use std::io::Write;
 use std::net::Shutdown;
@@ -13,7 +13,8 @@ fn an_oversized_header_is_refused() {
     let mut server = Server::with_capacity(100);
     let mut client = server.client();
     let huge = "x".repeat(1 << 20);
-    // The server may close before it has read all: then the write fails, which is a refusal too.
+    // The server may close before it has read everything. Then the write fails, which is a refusal
+    // too.
     let _ = client.send(&encode("GET", "/", &[("X-Huge", &huge)], ""));
     if let Ok(response) = client.read() {
         assert!([400, 413, 431].contains(&response.status), "{response:?}");
@@ -58,7 +59,7 @@ fn an_oversized_body_is_413() {
     server.assert_healthy();
 }
 
-/// Sends chunk after chunk while it listens for the answer.
+/// Sends chunks while it waits for the response, and returns its status.
 fn stream_until_refused(mut client: Client) -> Option<u16> {
     let mut stream = client.stream.try_clone().unwrap();
     let sender = thread::spawn(move || {
@@ -67,17 +68,17 @@ fn stream_until_refused(mut client: Client) -> Option<u16> {
             .take_while(|_| stream.write_all(chunk.as_bytes()).is_ok())
             .count()
     });
-    let answer = client.read().ok().map(|response| response.status);
+    let status = client.read().ok().map(|response| response.status);
     client.stream.shutdown(Shutdown::Both).ok();
     assert!(
         sender.join().unwrap() < 4096,
-        "256 MiB were taken without a word"
+        "256 MiB were accepted without a response"
     );
-    answer
+    status
 }
 
 #[test]
-fn a_body_of_ordinary_size_is_taken() {
+fn a_body_of_ordinary_size_is_accepted() {
     let server = Server::with_capacity(100);
     let body = serde_json::json!({"text": "x".repeat(10_000)}).to_string();
     assert_eq!(server.post("/api/submit", &body).status, 200);
@@ -85,7 +86,7 @@ fn a_body_of_ordinary_size_is_taken() {
 }
 
 #[test]
-fn a_body_that_stops_half_way_harms_nobody() {
+fn a_truncated_body_does_not_affect_others() {
     let mut server = Server::with_capacity(100);
     let head = "POST /api/submit HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{\"a\":";
     let mut waiting: Vec<_> = (0..20)
@@ -110,7 +111,7 @@ fn a_body_that_stops_half_way_harms_nobody() {
 }
 
 #[test]
-fn clients_that_come_and_go_at_once_harm_nobody() {
+fn short_lived_connections_do_not_affect_others() {
     let mut server = Server::with_capacity(1000);
     for round in 0..200 {
         let mut client = server.client();
@@ -120,7 +121,7 @@ fn clients_that_come_and_go_at_once_harm_nobody() {
             2 => client.send(&encode("GET", "/", &[], "")).unwrap(),
             _ => {
                 client.send(&encode("GET", "/", &[], "")).unwrap();
-                // A reset in place of a close.
+                // A reset instead of a close.
                 let socket = socket2::Socket::from(client.stream.try_clone().unwrap());
                 socket.set_linger(Some(Duration::ZERO)).unwrap();
             }
@@ -130,9 +131,9 @@ fn clients_that_come_and_go_at_once_harm_nobody() {
 }
 
 #[test]
-fn nonsense_is_answered_with_an_error_or_a_close() {
+fn malformed_input_gets_an_error_or_a_close() {
     let mut server = Server::with_capacity(100);
-    let nonsense: [&[u8]; 12] = [
+    let malformed: [&[u8]; 12] = [
         b"\r\n\r\n\r\n\r\n",
         b"\0\0\0\0\0\0\0\0\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -146,7 +147,7 @@ fn nonsense_is_answered_with_an_error_or_a_close() {
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
         b"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n\r\n",
     ];
-    for bytes in nonsense {
+    for bytes in malformed {
         let mut client = server.client();
         client.send(bytes).unwrap();
         client.stream.shutdown(Shutdown::Write).ok();
@@ -159,22 +160,22 @@ fn nonsense_is_answered_with_an_error_or_a_close() {
 }
 
 #[test]
-fn more_connections_than_file_descriptors_are_a_passing_trouble() {
+fn the_server_recovers_from_exhausted_file_descriptors() {
     let args = ["--capacity", "1000", "--refill-rate", SLOW];
     let mut server = Launch::new().args(&args).open_files(64).start();
     let mut first = server.client();
     assert_eq!(first.get("/").status, 200);
     let crowd: Vec<_> = (0..100).map(|_| server.client()).collect();
-    assert_eq!(first.get("/").status, 200, "who is connected is served");
+    assert_eq!(first.get("/").status, 200, "an open connection is served");
     assert!(server.is_running());
     drop(crowd);
     let mut late = server.client();
-    assert_eq!(late.get("/").status, 200, "and who comes later, too");
+    assert_eq!(late.get("/").status, 200, "a later connection is served");
     server.assert_healthy();
 }
 
 #[test]
-fn a_crowd_of_idle_connections_does_not_keep_others_out_for_good() {
+fn the_server_recovers_from_many_idle_connections() {
     let mut server = Server::with_capacity(1000);
     let crowd: Vec<_> = (0..1000)
         .map_while(|_| Client::try_connect(server.address, None).ok())

@@ -1,0 +1,111 @@
+//! Settings that are one of a few words.
+
+use std::fmt;
+
+use tollgate::tower::HeaderStyle;
+
+use super::parse::Value;
+
+/// Access to `POST /check`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// Requests need a token. When no token is configured, only requests from this machine are
+    /// accepted.
+    #[default]
+    Guarded,
+    Open,
+}
+
+impl Value for Check {
+    fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("guarded or open")
+    }
+
+    fn from_text(text: &str) -> Option<Check> {
+        match text {
+            "guarded" => Some(Check::Guarded),
+            "open" => Some(Check::Open),
+            _ => None,
+        }
+    }
+}
+
+impl Value for HeaderStyle {
+    fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("x, draft or both")
+    }
+
+    fn from_text(text: &str) -> Option<HeaderStyle> {
+        match text {
+            "x" => Some(HeaderStyle::XRateLimit),
+            "draft" => Some(HeaderStyle::Draft11),
+            "both" => Some(HeaderStyle::Both),
+            _ => None,
+        }
+    }
+}
+
+/// How instances share buckets through Redis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RedisMode {
+    #[default]
+    Exact,
+    Lease,
+}
+
+impl Value for RedisMode {
+    fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("exact or lease")
+    }
+
+    fn from_text(text: &str) -> Option<RedisMode> {
+        match text {
+            "exact" => Some(RedisMode::Exact),
+            "lease" => Some(RedisMode::Lease),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for RedisMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RedisMode::Exact => "exact",
+            RedisMode::Lease => "lease",
+        })
+    }
+}
+
+/// Fallback policy while Redis is unavailable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnRedisError {
+    #[default]
+    Local,
+    Open,
+    Closed,
+}
+
+impl Value for OnRedisError {
+    fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("local, open or closed")
+    }
+
+    fn from_text(text: &str) -> Option<OnRedisError> {
+        match text {
+            "local" => Some(OnRedisError::Local),
+            "open" => Some(OnRedisError::Open),
+            "closed" => Some(OnRedisError::Closed),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for OnRedisError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnRedisError::Local => "local",
+            OnRedisError::Open => "open",
+            OnRedisError::Closed => "closed",
+        })
+    }
+}
