@@ -1,5 +1,4 @@
-//! Public API of `KeyedLimiter`, beyond the behaviour that `behaviour_memory` tests for every
-//! backend.
+//! Public API of `KeyedLimiter`, in addition to the module `behaviour`, which tests every backend.
 
 use std::{
     collections::hash_map::RandomState,
@@ -74,7 +73,7 @@ fn a_refilled_bucket_makes_room_without_early_eviction() {
 }
 
 #[test]
-fn a_flood_evicts_the_bucket_nearest_to_full_and_counts_it() {
+fn a_flood_evicts_the_bucket_nearest_to_full_and_counts_evictions() {
     let (limiter, _) = limiter(Quota::per_hour(10), 100);
     assert!(limiter.try_acquire("throttled", 10).is_allowed());
     for key in 0..100_000_u32 {
@@ -132,17 +131,17 @@ fn a_batch_decides_like_single_calls() {
     let (batch, _) = limiter(Quota::per_second(5), 1000);
     let (single, _) = limiter(Quota::per_second(5), 1000);
     let requests: Vec<(u32, u32)> = (0..100).map(|n| (n % 7, n % 4)).collect();
-    let mut seen = 0;
+    let mut decided = 0;
     batch.try_acquire_batch(&requests, |n, decision| {
-        assert_eq!(n, seen);
-        seen += 1;
+        assert_eq!(n, decided);
+        decided += 1;
         let expected = single.try_acquire(&requests[n].0, requests[n].1);
         assert_eq!(
             (decision.outcome(), decision.remaining()),
             (expected.outcome(), expected.remaining())
         );
     });
-    assert_eq!(seen, requests.len());
+    assert_eq!(decided, requests.len());
 }
 
 #[test]
@@ -155,7 +154,7 @@ fn another_hash_function_can_be_set() {
     assert!(limiter.try_acquire("a", 1).is_refused());
 }
 
-/// Threads contend for the same few keys; each key's allowed sum is exact.
+/// Threads contend for the same few keys; each key admits exactly its capacity.
 #[test]
 fn threads_take_exactly_the_capacity() {
     let (limiter, _) = limiter(Quota::per_hour(1000), 500);
@@ -180,7 +179,7 @@ fn threads_take_exactly_the_capacity() {
 
 /// Every decision is made entirely under one of the quotas, also during a change.
 #[test]
-fn a_quota_replaced_under_traffic_is_seen_entirely() {
+fn a_quota_replaced_under_traffic_is_never_seen_in_part() {
     let (limiter, _) = limiter(Quota::per_hour(10), 100);
     thread::scope(|scope| {
         let limiter = &limiter;
@@ -203,7 +202,7 @@ fn a_quota_replaced_under_traffic_is_seen_entirely() {
 }
 
 #[test]
-fn several_changes_at_once_are_seen_together() {
+fn an_update_with_several_changes_is_atomic() {
     let (limiter, _) = limiter(Quota::per_day(1), 1000);
     limiter.set_rule("gone", Quota::per_day(9));
     limiter.update(None, [("alice", Some(Quota::per_day(5))), ("gone", None)]);

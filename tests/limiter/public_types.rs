@@ -18,17 +18,17 @@ use tower::util::BoxCloneSyncService;
 
 type Service = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
-fn everyday<T: Send + Sync + Debug + 'static>() {}
+fn plain<T: Send + Sync + Debug + 'static>() {}
 
 fn error<T: Error + Send + Sync + Clone + PartialEq + 'static>() {}
 
-/// Behind it is what may not be shared.
+/// The future holds a service's future, which need not be `Sync`.
 fn future<T: Send + Debug>() {}
 
 #[test]
-fn they_are_all_send_and_sync_and_debug() {
-    everyday::<(Bucket, Quota, Decision, Outcome, Refused)>();
-    everyday::<(
+fn public_types_are_send_sync_and_debug() {
+    plain::<(Bucket, Quota, Decision, Outcome, Refused)>();
+    plain::<(
         KeyedLimiter,
         KeyedLimiterBuilder,
         DefaultHashBuilder,
@@ -37,7 +37,7 @@ fn they_are_all_send_and_sync_and_debug() {
         KeyedStats,
         ManualClock,
     )>();
-    everyday::<(
+    plain::<(
         RedisLimiter,
         RedisLimiterBuilder,
         RedisFallback,
@@ -45,7 +45,7 @@ fn they_are_all_send_and_sync_and_debug() {
         SharedDecision,
         DecisionSource,
     )>();
-    everyday::<(
+    plain::<(
         RateLimitLayer,
         RateLimit<Service>,
         Key,

@@ -76,8 +76,11 @@ fn a_bucket_is_full_at_once_after_a_reset() {
     let bucket = Bucket::new(Quota::per_second(10));
     assert!(bucket.try_acquire_at(seconds(10), 1).is_allowed());
     bucket.reset_at(seconds(10));
-    let look = bucket.try_acquire_at(seconds(10), 0);
-    assert_eq!((look.remaining(), look.reset_after()), (10, Duration::ZERO));
+    let state = bucket.try_acquire_at(seconds(10), 0);
+    assert_eq!(
+        (state.remaining(), state.reset_after()),
+        (10, Duration::ZERO)
+    );
 }
 
 /// At the last step there is no newer stamp, and a refund of a decision from before the reset
@@ -117,9 +120,9 @@ fn a_reservation_in_a_hole_counts_the_waiters_behind_it() {
     let bucket = Bucket::new(Quota::per_second(1).with_capacity(8).with_debt(3));
     let now = seconds(0);
     assert!(bucket.try_acquire_at(now, 2).is_allowed());
-    let leaves = bucket.reserve_at(now, 7, seconds(9));
+    let leaver = bucket.reserve_at(now, 7, seconds(9));
     assert_eq!(bucket.reserve_at(now, 1, seconds(9)).wait(), seconds(2));
-    assert!(bucket.refund(leaves));
+    assert!(bucket.refund(leaver));
     let buyer = bucket.reserve_at(now, 1, Duration::ZERO);
     assert_eq!(
         (buyer.outcome(), buyer.wait()),
@@ -128,16 +131,16 @@ fn a_reservation_in_a_hole_counts_the_waiters_behind_it() {
     assert_eq!((buyer.remaining(), buyer.reset_after()), (0, seconds(10)));
 }
 
-/// A request that would not wait took the hole from the store, did not buy it, and did not put it
-/// back.
+/// A reservation that could not wait removed the hole from the store, was not sold it, and did not
+/// put it back.
 #[test]
-fn a_request_that_cannot_wait_leaves_the_hole_to_the_next() {
+fn a_reservation_that_cannot_wait_does_not_remove_the_hole() {
     let bucket = Bucket::new(Quota::per_second(1).with_capacity(10));
     let now = seconds(0);
     assert!(bucket.try_acquire_at(now, 10).is_allowed());
-    let leaves = bucket.reserve_at(now, 10, seconds(99));
+    let leaver = bucket.reserve_at(now, 10, seconds(99));
     assert_eq!(bucket.reserve_at(now, 10, seconds(99)).wait(), seconds(20));
-    assert!(bucket.refund(leaves));
+    assert!(bucket.refund(leaver));
     assert_eq!(
         bucket.reserve_at(now, 5, Duration::ZERO).outcome(),
         Outcome::DeadlineTooSoon

@@ -9,7 +9,7 @@ fn json(text: &str) -> Result<Quota, String> {
 }
 
 #[test]
-fn a_quota_is_a_text_or_a_table() {
+fn a_quota_deserializes_from_text_or_a_table() {
     let ten_at_half = Quota::new(10, 1, Duration::from_secs(2)).unwrap();
     let hourly = Quota::interval(100, Duration::from_secs(3600));
     for (text, expected) in [
@@ -37,7 +37,7 @@ fn a_quota_is_a_text_or_a_table() {
 }
 
 #[test]
-fn what_is_written_can_be_read() {
+fn a_serialized_quota_deserializes_to_the_same() {
     for quota in [
         Quota::per_hour(100).with_capacity(20),
         Quota::interval(5, Duration::from_millis(1500)).with_debt(3),
@@ -48,7 +48,7 @@ fn what_is_written_can_be_read() {
 }
 
 #[test]
-fn toml_reads_the_same() {
+fn toml_deserializes_like_json() {
     #[derive(serde::Deserialize)]
     struct File {
         quota: Quota,
@@ -61,7 +61,7 @@ fn toml_reads_the_same() {
 }
 
 #[test]
-fn errors_say_what_is_allowed() {
+fn errors_state_the_expected_input() {
     for (text, expected) in [
         (r#"5"#, "expected a quota such as"),
         (r#""5""#, "expected '/' or 'per'"),

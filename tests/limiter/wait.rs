@@ -1,16 +1,16 @@
-//! Waiting: order of arrival, deadlines, and futures that are dropped.
+//! Waiting: FIFO order, deadlines, and dropped futures.
 //!
-//! tokio's time is paused, so sleeps take no time and show exactly how long they were; the buckets'
-//! clock hardly moves meanwhile, so every test makes its reservations at one moment.
+//! tokio's time is paused, so sleeps take no real time and their length is exact. The clock of the
+//! buckets hardly advances meanwhile, so a test makes all its reservations at about the same time.
 
 use std::{future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio::time::Instant;
 use tollgate::{Bucket, KeyedLimiter, ManualClock, Outcome, Quota};
 
-/// What a wait may be longer than its quota says: 61 parts in a million for the clocks, a tick, and
-/// tokio's millisecond.
-fn lasted(start: Instant, expected: Duration) -> bool {
+/// Returns true when the elapsed time is `expected`, or longer by the tolerance of a wait: the
+/// clock margin of 61 parts in a million, a tick, and tokio's millisecond.
+fn elapsed_is(start: Instant, expected: Duration) -> bool {
     let elapsed = start.elapsed();
     elapsed >= expected && elapsed <= expected + expected / 10_000 + Duration::from_millis(3)
 }
@@ -26,7 +26,7 @@ async fn poll_once<T>(future: impl Future<Output = T> + Unpin) -> Option<T> {
     .await
 }
 
-/// A clock that stands still, so that waits are exact.
+/// Creates a limiter whose clock stands still, so that waits are exact.
 fn limiter(quota: Quota) -> (KeyedLimiter, ManualClock) {
     let clock = ManualClock::new();
     (
@@ -39,29 +39,32 @@ fn limiter(quota: Quota) -> (KeyedLimiter, ManualClock) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tokens_that_are_there_are_not_waited_for() {
+async fn available_tokens_are_taken_without_a_wait() {
     let bucket = Bucket::new(Quota::per_hour(10));
     let start = Instant::now();
     assert!(bucket.acquire(10).await.is_ok());
-    assert!(bucket.acquire(0).await.is_ok(), "nothing is always there");
+    assert!(
+        bucket.acquire(0).await.is_ok(),
+        "a cost of 0 is always allowed"
+    );
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_sleep_lasts_until_the_tokens_are_there() {
+async fn one_sleep_lasts_until_the_tokens_are_available() {
     let (limiter, _) = limiter(Quota::per_minute(10));
     let start = Instant::now();
     limiter.acquire("a", 10).await.unwrap();
     limiter.acquire("a", 5).await.unwrap();
     assert!(
-        lasted(start, Duration::from_secs(30)),
+        elapsed_is(start, Duration::from_secs(30)),
         "{:?}",
         start.elapsed()
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn order_of_arrival_is_order_of_service_and_heavy_requests_are_not_starved() {
+async fn waiters_are_served_in_fifo_order_whatever_their_cost() {
     let (limiter, _) = limiter(Quota::per_second(10));
     let limiter = Arc::new(limiter);
     limiter.acquire("a", 10).await.unwrap();
@@ -77,31 +80,31 @@ async fn order_of_arrival_is_order_of_service_and_heavy_requests_are_not_starved
     }
     drop(served);
     for (n, expected) in [1000, 1100, 1200, 2200, 2300].into_iter().enumerate() {
-        let (who, when) = order.recv().await.unwrap();
-        assert_eq!(who, n);
+        let (served, when) = order.recv().await.unwrap();
+        assert_eq!(served, n);
         let expected = Duration::from_millis(expected);
         assert!(
             when >= expected && when < expected + Duration::from_millis(4),
-            "{who} after {when:?}"
+            "{served} after {when:?}"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_interval_is_waited_for_as_a_whole() {
+async fn a_waiter_waits_for_the_end_of_the_window() {
     let (limiter, _) = limiter(Quota::interval(10, Duration::from_secs(60)));
     let start = Instant::now();
     limiter.acquire("a", 6).await.unwrap();
     limiter.acquire("a", 6).await.unwrap();
     assert!(
-        lasted(start, Duration::from_secs(60)),
+        elapsed_is(start, Duration::from_secs(60)),
         "{:?}",
         start.elapsed()
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_never_be_had_is_an_error_at_once() {
+async fn an_impossible_acquire_is_refused_immediately() {
     let bucket = Bucket::new(Quota::per_second(10));
     assert_eq!(
         bucket.acquire(11).await.unwrap_err().outcome(),
@@ -121,7 +124,7 @@ async fn what_can_never_be_had_is_an_error_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_cannot_be_met_is_refused_at_once_with_nothing_taken() {
+async fn a_deadline_too_soon_is_refused_immediately_and_takes_nothing() {
     let (limiter, _) = limiter(Quota::per_second(10));
     limiter.acquire("a", 10).await.unwrap();
     let start = Instant::now();
@@ -138,14 +141,14 @@ async fn a_deadline_that_cannot_be_met_is_refused_at_once_with_nothing_taken() {
         .await
         .unwrap();
     assert!(
-        lasted(start, Duration::from_millis(500)),
+        elapsed_is(start, Duration::from_millis(500)),
         "{:?}",
         start.elapsed()
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_future_that_is_dropped_while_it_waits_gives_its_tokens_back() {
+async fn a_future_dropped_during_its_wait_refunds_its_tokens() {
     let (limiter, _) = limiter(Quota::per_second(10));
     limiter.acquire("a", 10).await.unwrap();
     {
@@ -155,7 +158,7 @@ async fn a_future_that_is_dropped_while_it_waits_gives_its_tokens_back() {
     let start = Instant::now();
     limiter.acquire("a", 1).await.unwrap();
     assert!(
-        lasted(start, Duration::from_millis(100)),
+        elapsed_is(start, Duration::from_millis(100)),
         "{:?}",
         start.elapsed()
     );
@@ -168,10 +171,11 @@ async fn a_future_that_is_never_polled_takes_nothing() {
     assert_eq!(limiter.available("a"), 10);
 }
 
-/// Capacity 10, empty: A and B reserve 10 each, A leaves, C reserves 10. B and C must not both be
-/// ready at 2 s: C gets the very place that A had, and D the end of the queue.
+/// With capacity 10 and an empty bucket, A and B reserve 10 each, A leaves, and C reserves 10. B
+/// and C must not both be ready at 2 s: C gets the interval that A left, and D the end of the
+/// queue.
 #[tokio::test(start_paused = true)]
-async fn the_place_of_one_who_leaves_the_middle_of_the_queue_goes_to_a_newcomer() {
+async fn a_new_waiter_gets_the_interval_that_an_earlier_waiter_left() {
     let (limiter, _) = limiter(Quota::per_second(10));
     limiter.acquire("a", 10).await.unwrap();
     let start = Instant::now();
@@ -183,13 +187,13 @@ async fn the_place_of_one_who_leaves_the_middle_of_the_queue_goes_to_a_newcomer(
     drop(waiters);
     limiter.acquire("a", 10).await.unwrap();
     assert!(
-        lasted(start, Duration::from_secs(1)),
+        elapsed_is(start, Duration::from_secs(1)),
         "C after {:?}",
         start.elapsed()
     );
     b.await.unwrap();
     assert!(
-        lasted(start, Duration::from_secs(2)),
+        elapsed_is(start, Duration::from_secs(2)),
         "B after {:?}",
         start.elapsed()
     );
@@ -201,30 +205,33 @@ async fn the_place_of_one_who_leaves_the_middle_of_the_queue_goes_to_a_newcomer(
 }
 
 #[test]
-fn a_place_in_the_queue_is_sold_once_and_piece_by_piece() {
+fn a_hole_is_sold_once_and_in_parts() {
     let bucket = Bucket::new(Quota::per_second(10));
     let at = |seconds| Duration::from_secs(seconds);
     let reserve = |cost| bucket.reserve_at(at(0), cost, Duration::MAX);
     assert!(bucket.try_acquire_at(at(0), 10).is_allowed());
     let (a, b) = (reserve(10), reserve(10));
     assert_eq!((a.wait(), b.wait()), (at(1), at(2)));
-    assert!(bucket.refund(a), "not lost, though not there now");
+    assert!(
+        bucket.refund(a),
+        "the hole can be sold, though no tokens are available now"
+    );
     assert_eq!(bucket.available_at(at(0)), 0);
     assert!(
         bucket
             .reserve_at(at(0), 4, Duration::from_millis(399))
             .is_refused(),
-        "somebody impatient takes nothing"
+        "a reservation that cannot wait takes nothing"
     );
-    let placed = reserve(4);
+    let filler = reserve(4);
     assert_eq!(
-        (placed.wait(), placed.remaining(), placed.reset_after()),
+        (filler.wait(), filler.remaining(), filler.reset_after()),
         (Duration::from_millis(400), 0, at(3))
     );
     assert_eq!(
         reserve(8).wait(),
         Duration::from_millis(2800),
-        "too much for what is left of the hole"
+        "the rest of the hole is too small"
     );
     assert_eq!(reserve(6).wait(), at(1));
     assert_eq!(
@@ -235,20 +242,20 @@ fn a_place_in_the_queue_is_sold_once_and_piece_by_piece() {
 }
 
 #[test]
-fn a_reset_makes_a_hole_void() {
+fn a_reset_voids_holes() {
     let bucket = Bucket::new(Quota::per_second(10));
     let reserve = || bucket.reserve_at(Duration::ZERO, 10, Duration::MAX);
     let [_, a, _b] = [reserve(), reserve(), reserve()];
     assert!(bucket.refund(a));
     bucket.reset_at(Duration::ZERO);
     let second = Duration::from_secs(1);
-    // A tick later than without the reset, whose stamp is newer than any before.
+    // A tick later than without the reset: the reset makes the stamp newer than any before.
     let waits = [reserve(), reserve(), reserve()].map(|decision| decision.wait().as_millis());
     assert_eq!(waits, [0, second.as_millis(), 2 * second.as_millis()]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_while_the_bucket_is_reset_queues_again() {
+async fn a_waiter_queues_again_after_a_reset() {
     let (limiter, clock) = limiter(Quota::per_second(10));
     limiter.acquire("a", 10).await.unwrap();
     let mut waiting = Box::pin(limiter.acquire("a", 10));
@@ -260,13 +267,13 @@ async fn who_waits_while_the_bucket_is_reset_queues_again() {
     waiting.await.unwrap();
     assert!(
         start.elapsed() > Duration::from_millis(1900),
-        "10 at once after the reset, and no more: {:?}",
+        "expected 10 at once after the reset, and no more: {:?}",
         start.elapsed()
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_while_the_quota_is_replaced_queues_again_under_the_new_one() {
+async fn a_waiter_queues_again_under_a_replaced_quota() {
     let (limiter, _) = limiter(Quota::per_hour(10));
     limiter.acquire("a", 10).await.unwrap();
     let mut waiting = Box::pin(limiter.acquire("a", 1));
@@ -277,14 +284,14 @@ async fn who_waits_while_the_quota_is_replaced_queues_again_under_the_new_one() 
 }
 
 #[tokio::test]
-async fn real_waits_take_as_long_as_the_tokens_do() {
+async fn waits_in_real_time_last_until_the_refill() {
     let bucket = Bucket::new(Quota::per_second(50).with_capacity(1));
     let start = std::time::Instant::now();
     for _ in 0..6 {
         bucket.acquire(1).await.unwrap();
     }
-    // One at once and five in 20 ms each, but for the resolution, and a clock that is some parts in
-    // a million off.
+    // One at once, and five after 20 ms each. The tolerance covers the resolution, and a clock that
+    // deviates by some parts in a million.
     assert!(
         start.elapsed() > Duration::from_micros(99_900),
         "{:?}",
@@ -293,7 +300,7 @@ async fn real_waits_take_as_long_as_the_tokens_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_can_be_spawned() {
+async fn acquire_futures_can_be_spawned() {
     static BUCKET: Bucket = Bucket::new(Quota::per_second(10));
     tokio::spawn(BUCKET.acquire(1)).await.unwrap().unwrap();
     let limiter: &'static KeyedLimiter =

@@ -1,30 +1,29 @@
-//! A bucket never admits more than its capacity and what comes back, in any time of any history:
-//! takes, reservations, refunds in any order and long after, resets, stale and backward clocks, and
-//! threads. The check knows nothing of how the bucket works: it keeps the whole history and looks
-//! at every window of it.
+//! Absence of over-admission: in any time span of any history, a bucket admits at most its capacity
+//! plus the refill of that span. Histories have takes, reservations, refunds in any order and after
+//! any time, resets, stale and backward clocks, and threads. The check does not depend on the
+//! implementation: it records the whole history and checks every time span of it.
 //!
-//! Seen to fail when the code was broken on purpose:
+//! Mutations that these tests caught:
 //!
-//! - any history: a wrapping difference in `settle`; the stamp set to a time before it; a refund of
-//!   `min(cost, spent)`, or of what was spent after the charge less the time since (which mints
-//!   when refunds overtake one another); a window that begins at its first use after an earlier one
-//!   ended; an interval refund in a later window; no horizon; a reset that leaves earlier decisions
-//!   their refund; `ready` rounded down where a step brings several tokens.
-//! - a crowded queue: a refund from the middle that pulls the end back, greedy and interval; an
-//!   interval refund with what the charge had skipped; a hole sold past its end, or twice.
-//! - threads with clocks of their own: a store in place of the swap, a wrapping difference, a stamp
-//!   that moves back.
-//! - threads that queue and leave: a store in place of the swap, a hole sold past its end, or
+//! - any history: a wrapping difference in `refill_to`; the stamp set to an earlier time; a refund
+//!   of `min(cost, spent)`, or of `spent` after the charge minus the time since (which mints tokens
+//!   when refunds overtake one another); a window that begins at its first use after an earlier
+//!   window ended; an interval refund in a later window; no horizon; a reset that does not void the
+//!   refunds of earlier decisions; `ready_at` rounded down where a tick refills several tokens.
+//! - a queue of waiters: a refund from the middle that pulls the end of the queue back, greedy and
+//!   interval; an interval refund including the units that the charge had skipped; a hole sold past
+//!   its end, or twice.
+//! - threads with separate clocks: a store in place of the CAS, a wrapping difference, a stamp that
+//!   decreases.
+//! - threads that reserve and leave: a store in place of the CAS, a hole sold past its end, or
 //!   twice.
 
 use std::{collections::BTreeMap, thread, time::Duration};
 
 use crate::reference::{
-    generate,
-    grid::HORIZON,
-    integer, nanos,
-    play::{Event, Player},
-    rate,
+    driver::{Driver, Event},
+    integer, nanos, rate, strategies,
+    ticks::HORIZON,
 };
 use num_bigint::BigInt;
 use num_rational::BigRational;
@@ -32,25 +31,25 @@ use num_traits::Zero;
 use proptest::prelude::*;
 use tollgate::{Bucket, Decision, Quota};
 
-/// A charge that was not given back.
+/// Admitted charge that was not refunded.
 #[derive(Clone, Debug)]
-struct Use {
-    /// The decision's number.
+struct Admission {
+    /// Index of the decision.
     number: usize,
     cost: u32,
-    /// When the tokens may be used.
+    /// Time at which the tokens may be used.
     time: u64,
-    /// Of an interval quota: when the window ends in which they are used; `None`: behind the
-    /// horizon.
+    /// End of the window in which the tokens are used, for interval quotas; `None` when it is past
+    /// the horizon.
     window_end: Option<u64>,
 }
 
-/// What was admitted since the last reset.
+/// Charges admitted since the last reset.
 #[derive(Debug)]
 struct History {
     quota: Quota,
-    uses: Vec<Use>,
-    /// The time that the bucket goes by: of the last charge, or later.
+    admissions: Vec<Admission>,
+    /// Time of the bucket: that of the latest charge, or later.
     time: u64,
     resets: u64,
 }
@@ -59,7 +58,7 @@ impl History {
     fn new(quota: Quota) -> History {
         History {
             quota,
-            uses: Vec::new(),
+            admissions: Vec::new(),
             time: 0,
             resets: 0,
         }
@@ -75,9 +74,9 @@ impl History {
             .filter(|&end| end < Duration::MAX)
             .map(|end| now + nanos(end));
         self.time = self.time.max(now);
-        // A clock behind that of an earlier charge is a stale one; the charge is made, and used, at
-        // the later time.
-        self.uses.push(Use {
+        // A clock behind that of an earlier charge is stale: the charge is made and used at the
+        // later time.
+        self.admissions.push(Admission {
             number,
             cost: decision.cost(),
             time: ready.max(self.time).min(HORIZON),
@@ -86,33 +85,34 @@ impl History {
     }
 
     fn refunded(&mut self, number: usize) {
-        self.uses.retain(|each| each.number != number);
+        self.admissions.retain(|each| each.number != number);
     }
 
-    /// In any time, at most the capacity and what comes back in that time and in one step.
+    /// Checks that any time span has at most the capacity plus the refill of the span and of one
+    /// tick.
     fn check(&self) -> Result<(), String> {
         if self.quota.is_interval() {
             self.check_windows()
         } else {
-            self.check_any_time()
+            self.check_time_spans()
         }
     }
 
-    fn check_any_time(&self) -> Result<(), String> {
-        let mut uses: Vec<_> = self.uses.iter().collect();
-        uses.sort_by_key(|each| each.time);
+    fn check_time_spans(&self) -> Result<(), String> {
+        let mut admissions: Vec<_> = self.admissions.iter().collect();
+        admissions.sort_by_key(|each| each.time);
         let rate = rate(&self.quota);
         let limit =
             integer(self.quota.capacity()) + &rate * integer(self.quota.resolution().as_nanos());
-        // The most that any window which ends now has admitted beyond what came back in it.
+        // Maximum, over the time spans that end now, of the tokens admitted minus the refill.
         let (mut most, mut before) = (BigRational::zero(), 0);
-        for each in uses {
+        for each in admissions {
             most = (most - &rate * integer(each.time - before)).max(BigRational::zero())
                 + integer(each.cost);
             before = each.time;
             if most > limit {
                 return Err(format!(
-                    "{most} in a window that ends at {}, and {limit} at most: {self:?}",
+                    "a time span that ends at {}: expected at most {limit} tokens, got {most}: {self:?}",
                     each.time
                 ));
             }
@@ -120,10 +120,10 @@ impl History {
         Ok(())
     }
 
-    /// In every window at most the capacity; and windows in which something is used do not overlap.
+    /// Checks that every window has at most the capacity, and that windows do not overlap.
     fn check_windows(&self) -> Result<(), String> {
         let mut windows: BTreeMap<u64, u64> = BTreeMap::new();
-        for each in &self.uses {
+        for each in &self.admissions {
             *windows
                 .entry(each.window_end.unwrap_or(u64::MAX))
                 .or_default() += u64::from(each.cost);
@@ -141,31 +141,40 @@ impl History {
             }
             before = end;
         }
-        // Nothing is used outside of its window. (A reset moves the next change to the next step.)
+        // Tokens are used within their window. (A reset moves the next change to the next tick.)
         let delay = self.resets * nanos(self.quota.resolution());
-        let inside = |each: &Use| {
+        let inside = |each: &Admission| {
             each.window_end
                 .is_none_or(|end| each.time < end && each.time + length + delay >= end)
         };
-        match self.uses.iter().find(|each| !inside(each)) {
+        match self.admissions.iter().find(|each| !inside(each)) {
             Some(each) => Err(format!("{each:?} is used outside of its window: {self:?}")),
             None => Ok(()),
         }
     }
 }
 
-fn never_too_much(quota: Quota, start: u64, calls: &[generate::Call]) -> Result<(), TestCaseError> {
-    let (mut player, mut history) = (Player::new(quota, start), History::new(quota));
+fn check_history(
+    quota: Quota,
+    start: u64,
+    calls: &[strategies::Call],
+) -> Result<(), TestCaseError> {
+    let (mut driver, mut history) = (Driver::new(quota, start), History::new(quota));
     let mut number = 0;
     for call in calls {
-        match player.play(call) {
+        match driver.call(call) {
             None => continue,
             Some(Event::Decided { now, decision, .. }) => {
                 history.add(number, now, &decision);
                 number += 1;
             }
-            Some(Event::Refunded { number, gave: true }) => history.refunded(number),
-            Some(Event::Refunded { gave: false, .. }) => {}
+            Some(Event::Refunded {
+                number,
+                gave_back: true,
+            }) => history.refunded(number),
+            Some(Event::Refunded {
+                gave_back: false, ..
+            }) => {}
             Some(Event::Reset { now }) => {
                 let (time, resets) = (history.time.max(nanos(now)), history.resets + 1);
                 history = History {
@@ -182,7 +191,8 @@ fn never_too_much(quota: Quota, start: u64, calls: &[generate::Call]) -> Result<
     Ok(())
 }
 
-/// What threads admit together, each on a clock of its own, over and over.
+/// Returns the tokens that threads admit in total. Each thread has its own clock, which repeats its
+/// times.
 fn admitted_by_threads(bucket: &Bucket, times: &[Vec<u64>], cost: u32) -> u64 {
     thread::scope(|scope| {
         let take = |times: &[u64]| {
@@ -210,8 +220,9 @@ fn admitted_by_threads(bucket: &Bucket, times: &[Vec<u64>], cost: u32) -> u64 {
     })
 }
 
-/// Threads that reserve and leave, all at one time; what was not given back, as a history.
-fn queued_by_threads(bucket: &Bucket, costs: &[Vec<(u32, bool)>], now: Duration) -> History {
+/// Returns the history of threads that reserve at the same time, some of which refund the
+/// reservation.
+fn reserve_in_threads(bucket: &Bucket, costs: &[Vec<(u32, bool)>], now: Duration) -> History {
     let mut history = History::new(bucket.quota());
     thread::scope(|scope| {
         let queue = |costs: &[(u32, bool)]| {
@@ -239,24 +250,24 @@ fn queued_by_threads(bucket: &Bucket, costs: &[Vec<(u32, bool)>], now: Duration)
     history
 }
 
-/// How often threads go through their times.
+/// Number of times that a thread repeats its times.
 const ROUNDS: usize = 50;
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_window_of_any_history_admits_too_much(
-        quota in generate::quota(), start in generate::start(), calls in generate::calls(60),
+    fn no_time_span_admits_too_many_tokens(
+        quota in strategies::quota(), start in strategies::start(), calls in strategies::calls(60),
     ) {
-        never_too_much(quota, start, &calls)?;
+        check_history(quota, start, &calls)?;
     }
 
     #[test]
-    fn no_window_of_a_crowded_queue_admits_too_much(
-        quota in generate::crowded(), start in generate::start(), calls in generate::queueing(60),
+    fn no_time_span_with_a_queue_admits_too_many_tokens(
+        quota in strategies::queueing_quota(), start in strategies::start(), calls in strategies::queueing_calls(60),
     ) {
-        never_too_much(quota, start, &calls)?;
+        check_history(quota, start, &calls)?;
     }
 }
 
@@ -266,7 +277,7 @@ proptest! {
     })]
 
     #[test]
-    fn threads_with_clocks_of_their_own_admit_no_more(
+    fn threads_with_separate_clocks_do_not_admit_too_many_tokens(
         capacity in 1..=20_000_u32,
         interval in any::<bool>(),
         times in prop::collection::vec(prop::collection::vec(0..=40_u64, 50..100), 2..=4),
@@ -274,28 +285,28 @@ proptest! {
     ) {
         let minute = Duration::from_secs(60);
         let quota = if interval { Quota::interval(capacity, minute) } else { Quota::per_minute(capacity) };
-        // Eighths of the time the capacity takes to come back.
+        // An eighth of the time in which the capacity is refilled.
         let eighth = nanos(minute) / 8;
         let times: Vec<Vec<u64>> = times.iter().map(|times| times.iter().map(|time| time * eighth / 16).collect()).collect();
         let last = times.iter().flatten().max().copied().unwrap_or_default();
 
         let admitted = admitted_by_threads(&Bucket::new(quota), &times, cost);
-        let came_back = if interval {
-            // A window opens with a request, so at most one more than fit in.
+        let refill = if interval {
+            // A window opens with a request, so at most one more window than fits the time.
             BigInt::from(last / nanos(minute)) * capacity
         } else {
             (rate(&quota) * integer(u128::from(last) + quota.resolution().as_nanos())).to_integer()
         };
-        prop_assert!(BigInt::from(admitted) <= came_back + capacity, "{} admitted {}", quota, admitted);
+        prop_assert!(BigInt::from(admitted) <= refill + capacity, "{} admitted {}", quota, admitted);
     }
 
     #[test]
-    fn threads_that_queue_and_leave_admit_no_more(
+    fn threads_that_reserve_and_leave_do_not_admit_too_many_tokens(
         capacity in 1..=6_u32,
         costs in prop::collection::vec(prop::collection::vec((1..=6_u32, any::<bool>()), 100..200), 2..=4),
     ) {
         let quota = Quota::per_second(1).with_capacity(capacity).with_debt(10_000);
-        let history = queued_by_threads(&Bucket::new(quota), &costs, Duration::from_secs(1000));
+        let history = reserve_in_threads(&Bucket::new(quota), &costs, Duration::from_secs(1000));
         history.check().map_err(TestCaseError::fail)?;
     }
 }

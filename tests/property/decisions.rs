@@ -1,113 +1,115 @@
-//! Every decision, refund and reset of a bucket equals that of a reference in exact rational
-//! arithmetic, over random quotas, times (stale, backward, far away) and costs: outcome, remaining,
-//! retry_after, reset_after and wait.
+//! Comparison of a bucket with a reference in exact rational arithmetic: every decision, refund and
+//! reset, over random quotas, times (stale, backward, far away) and costs. A decision is compared
+//! in outcome, remaining, retry_after, reset_after and wait.
 //!
-//! Seen to fail when the code was broken on purpose:
+//! Mutations that these tests caught:
 //!
-//! - any quota: a wrapping difference in `settle`; the stamp set to a time before it; the
-//!   multiplier rounded down; `nanos_at` rounded down; `ready` rounded down where a step brings
-//!   several tokens; `<` for `<=` at the capacity; a deadline that is met exactly refused; the debt
-//!   not checked; no horizon; a reset that leaves earlier decisions their refund; a wait told to a
-//!   clock that is behind; the refill's remainder dropped; a window that ends a step late, or
-//!   begins at its first use after an earlier one ended.
-//! - a crowded queue, and mostly any quota too: a refund of `min(cost, spent)`, or of what was
-//!   spent after the charge less the time since; a refund from the middle of a queue that pulls its
-//!   end back, greedy and interval; an interval refund in a later window, or with what the charge
-//!   had skipped; a hole sold past its end, twice, or after it was used.
+//! - any quota: a wrapping difference in `refill_to`; the stamp set to an earlier time; the tick
+//!   ratio rounded down; `nanos_at` rounded down; `ready_at` rounded down where a tick refills
+//!   several tokens; `<` for `<=` at the capacity; a refusal of a deadline that is met exactly; the
+//!   debt not checked; no horizon; a reset that does not void the refunds of earlier decisions; a
+//!   wait for a caller whose clock is behind, though the tokens are available; the remainder of a
+//!   refill dropped; a window that ends a tick late, or begins at its first use after an earlier
+//!   window ended.
+//! - a queue of waiters, and mostly any quota too: a refund of `min(cost, spent)`, or of `spent`
+//!   after the charge minus the time since; a refund from the middle of a queue that pulls the end
+//!   of the queue back, greedy and interval; an interval refund in a later window, or including the
+//!   units that the charge had skipped; a hole sold past its end, twice, or after it was used.
 
 use std::time::Duration;
 
 use crate::reference::{
-    Answer, Charge, Reference, generate,
-    grid::Grid,
-    play::{Event, Player},
+    Charge, DecisionFields, Reference,
+    driver::{Driver, Event},
+    strategies,
+    ticks::TickScale,
 };
 use num_bigint::BigInt;
 use proptest::prelude::*;
 use tollgate::Quota;
 
-fn wrong(quota: &Quota, call: &generate::Call, what: &str) -> TestCaseError {
+fn failure(quota: &Quota, call: &strategies::Call, what: &str) -> TestCaseError {
     TestCaseError::fail(format!("{quota}: {call:?}: {what}"))
 }
 
-/// What may have happened, as far as the answers tell: the reference, and its charges.
+/// A state that is consistent with all decisions so far: a reference bucket, and its charges.
 #[derive(Clone)]
-struct World {
+struct Candidate {
     reference: Reference,
     charges: Vec<Option<Charge>>,
 }
 
-/// No case was seen to need more.
-const MOST_WORLDS: usize = 1000;
+/// Limit on the candidates that are followed. No observed case has needed more.
+const MAX_CANDIDATES: usize = 1000;
 
-impl World {
+impl Candidate {
     fn decide(
         &self,
-        (now, cost, patience): (Duration, u32, Option<Duration>),
-        answer: &Answer,
-    ) -> Result<Vec<World>, Answer> {
-        let futures = self
+        (now, cost, max_wait): (Duration, u32, Option<Duration>),
+        fields: &DecisionFields,
+    ) -> Result<Vec<Candidate>, DecisionFields> {
+        let successors = self
             .reference
-            .futures(now, cost, patience, answer)?
+            .successors(now, cost, max_wait, fields)?
             .into_iter();
-        Ok(futures
+        Ok(successors
             .map(|(reference, charge)| {
                 let charges = self.charges.iter().cloned().chain([charge]).collect();
-                World { reference, charges }
+                Candidate { reference, charges }
             })
             .collect())
     }
 }
 
-fn compare(quota: Quota, start: u64, calls: &[generate::Call]) -> Result<(), TestCaseError> {
-    let mut player = Player::new(quota, start);
-    let mut worlds = vec![World {
+fn compare(quota: Quota, start: u64, calls: &[strategies::Call]) -> Result<(), TestCaseError> {
+    let mut driver = Driver::new(quota, start);
+    let mut candidates = vec![Candidate {
         reference: Reference::new(&quota),
         charges: Vec::new(),
     }];
     for call in calls {
-        let Some(event) = player.play(call) else {
+        let Some(event) = driver.call(call) else {
             continue;
         };
         match event {
             Event::Decided {
                 now,
                 cost,
-                patience,
+                max_wait,
                 decision,
             } => {
-                let answer = Answer::of(&decision);
+                let fields = DecisionFields::of(&decision);
                 prop_assert_eq!(
                     (decision.cost(), decision.limit()),
                     (cost, quota.capacity())
                 );
                 let (mut next, mut expected) = (Vec::new(), None);
-                for world in &worlds {
-                    match world.decide((now, cost, patience), &answer) {
-                        Ok(futures) => next.extend(futures),
+                for candidate in &candidates {
+                    match candidate.decide((now, cost, max_wait), &fields) {
+                        Ok(successors) => next.extend(successors),
                         Err(other) => expected = expected.or(Some(other)),
                     }
                 }
                 if next.is_empty() {
-                    return Err(wrong(
+                    return Err(failure(
                         &quota,
                         call,
-                        &format!("{answer:?}, not {expected:?}"),
+                        &format!("expected {expected:?}, got {fields:?}"),
                     ));
                 }
-                next.truncate(MOST_WORLDS);
-                worlds = next;
+                next.truncate(MAX_CANDIDATES);
+                candidates = next;
             }
-            Event::Refunded { number, gave } => {
-                worlds.retain_mut(|world| {
-                    let charge = world.charges[number].clone();
-                    gave == charge.is_some_and(|charge| world.reference.refund(&charge))
+            Event::Refunded { number, gave_back } => {
+                candidates.retain_mut(|candidate| {
+                    let charge = candidate.charges[number].clone();
+                    gave_back == charge.is_some_and(|charge| candidate.reference.refund(&charge))
                 });
-                prop_assert!(!worlds.is_empty(), "{}: {:?} {:?}", quota, call, event);
+                prop_assert!(!candidates.is_empty(), "{}: {:?} {:?}", quota, call, event);
             }
-            Event::Reset { now } => worlds
+            Event::Reset { now } => candidates
                 .iter_mut()
-                .for_each(|world| world.reference.reset(now)),
+                .for_each(|candidate| candidate.reference.reset(now)),
         }
     }
     Ok(())
@@ -117,20 +119,20 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_bucket_decides_as_the_reference(quota in generate::quota(), start in generate::start(), calls in generate::calls(60)) {
+    fn a_bucket_decides_like_the_reference(quota in strategies::quota(), start in strategies::start(), calls in strategies::calls(60)) {
         compare(quota, start, &calls)?;
     }
 
     #[test]
-    fn a_crowded_queue_decides_as_the_reference(
-        quota in generate::crowded(), start in generate::start(), calls in generate::queueing(60),
+    fn a_bucket_with_a_queue_decides_like_the_reference(
+        quota in strategies::queueing_quota(), start in strategies::start(), calls in strategies::queueing_calls(60),
     ) {
         compare(quota, start, &calls)?;
     }
 
     #[test]
-    fn the_grain_of_time_is_what_resolution_says(quota in generate::quota()) {
+    fn resolution_is_the_length_of_a_tick(quota in strategies::quota()) {
         let resolution = BigInt::from(quota.resolution().as_nanos());
-        prop_assert_eq!(resolution, Grid::new(&quota).resolution(), "{}", quota);
+        prop_assert_eq!(resolution, TickScale::new(&quota).resolution(), "{}", quota);
     }
 }

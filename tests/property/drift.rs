@@ -1,28 +1,28 @@
-//! No drift: over a simulated year of a million polls, regular and random, a bucket admits what the
-//! rate says, to the token.
+//! Absence of drift: over a simulated year with a million polls, at regular and random intervals, a
+//! bucket admits exactly the number of tokens that the rate gives.
 //!
-//! Seen to fail when the code was broken on purpose: the refill's remainder dropped at each update
-//! (every greedy test but those where a step brings whole tokens), and a window that ends a step
+//! Mutations that these tests caught: the remainder of a refill dropped at each update (by every
+//! greedy test except those in which a tick refills whole tokens), and a window that ends a tick
 //! late.
 
 use std::time::Duration;
 
-use crate::reference::{grid::Grid, integer, nanos, rate};
+use crate::reference::{integer, nanos, rate, ticks::TickScale};
 use num_bigint::BigInt;
 use tollgate::{Bucket, Quota};
 
 const POLLS: u64 = 1_000_000;
 const YEAR: u64 = 31_557_600 * 1_000_000_000;
 
-/// What a poll takes.
+/// Tokens that a poll takes.
 #[derive(Clone, Copy)]
 enum Take {
     All,
     One,
 }
 
-/// Steps of the same length, or random ones of that length on average, down to none at all.
-fn steps(random: bool, length: u64) -> impl Iterator<Item = u64> {
+/// Returns the pauses between polls: all of this length, or random from zero to twice this length.
+fn pauses(random: bool, length: u64) -> impl Iterator<Item = u64> {
     let mut seed = 0_u64;
     let mut next_random = move || {
         // SplitMix64 (Steele, Lea and Flood, 2014).
@@ -40,10 +40,10 @@ fn steps(random: bool, length: u64) -> impl Iterator<Item = u64> {
     })
 }
 
-/// Polls that leave less than a token in the bucket, and find it short of full, admit all that ever
-/// was there: the capacity, and what came back until the last poll, rounded down to whole tokens
-/// and steps.
-fn admits_the_rate(quota: Quota, take: Take, length: u64, random: bool) {
+/// Checks that polls admit the capacity plus the refill until the last poll, rounded down to whole
+/// tokens and ticks. Each poll must leave less than one token in the bucket, and must not find it
+/// full.
+fn check_admitted_by_polls(quota: Quota, take: Take, length: u64, random: bool) {
     let bucket = Bucket::new(quota);
     let start = 12_345_678_901_234_567_u64;
     let (mut now, mut admitted) = (start, 0_u64);
@@ -52,8 +52,8 @@ fn admits_the_rate(quota: Quota, take: Take, length: u64, random: bool) {
             .try_acquire_at(Duration::from_nanos(now), quota.capacity())
             .is_allowed()
     );
-    for step in steps(random, length) {
-        now += step;
+    for pause in pauses(random, length) {
+        now += pause;
         let time = Duration::from_nanos(now);
         let cost = match take {
             Take::All => bucket.available_at(time),
@@ -71,35 +71,35 @@ fn admits_the_rate(quota: Quota, take: Take, length: u64, random: bool) {
             };
         assert!(
             before < u64::from(quota.capacity()),
-            "{quota}: was full, and a full bucket loses what comes back"
+            "{quota}: a full bucket loses its refill"
         );
     }
-    let grid = Grid::new(&quota);
-    let came_back = |from: u64, until: u64| {
-        (integer(grid.at(until) - grid.at(from)) * &grid.step)
+    let scale = TickScale::new(&quota);
+    let refill = |from: u64, until: u64| {
+        (integer(scale.tick(until) - scale.tick(from)) * &scale.refill_per_tick)
             .floor()
             .to_integer()
     };
     assert_eq!(
         BigInt::from(admitted),
-        came_back(start, now),
+        refill(start, now),
         "{quota}, {} ns a poll, random: {random}",
         length
     );
 
-    // The same without a grid: not a token too few, and early by less than a step.
+    // The same without ticks: no token is missing, and none is early by a tick or more.
     let exact = rate(&quota) * integer(now - start);
-    let step = rate(&quota) * integer(quota.resolution().as_nanos());
+    let tick_refill = rate(&quota) * integer(quota.resolution().as_nanos());
     assert!(
-        integer(admitted) >= (&exact - late(&quota)).floor(),
+        integer(admitted) >= (&exact - delayed(&quota)).floor(),
         "{quota}"
     );
-    assert!(integer(admitted) < exact + step, "{quota}");
+    assert!(integer(admitted) < exact + tick_refill, "{quota}");
 }
 
-/// What steps of several tokens may hold back.
-fn late(quota: &Quota) -> num_rational::BigRational {
-    let several = Grid::new(quota).step > integer(1);
+/// Returns the tokens that may be late: those of one tick, if a tick refills several tokens.
+fn delayed(quota: &Quota) -> num_rational::BigRational {
+    let several = TickScale::new(quota).refill_per_tick > integer(1);
     if several {
         rate(quota) * integer(quota.resolution().as_nanos())
     } else {
@@ -107,55 +107,55 @@ fn late(quota: &Quota) -> num_rational::BigRational {
     }
 }
 
-fn both(quota: &str, take: Take, length: u64) {
+fn check_regular_and_random_polls(quota: &str, take: Take, length: u64) {
     for random in [false, true] {
-        admits_the_rate(quota.parse().unwrap(), take, length, random);
+        check_admitted_by_polls(quota.parse().unwrap(), take, length, random);
     }
 }
 
 #[test]
-fn one_every_three_seconds_for_a_year() {
-    both("1/3s, capacity 1000", Take::All, YEAR / POLLS);
+fn a_token_every_three_seconds_does_not_drift_in_a_year() {
+    check_regular_and_random_polls("1/3s, capacity 1000", Take::All, YEAR / POLLS);
 }
 
 #[test]
-fn one_an_hour_for_a_year() {
-    both("1/hour, capacity 10", Take::One, YEAR / POLLS);
+fn a_token_an_hour_does_not_drift_in_a_year() {
+    check_regular_and_random_polls("1/hour, capacity 10", Take::One, YEAR / POLLS);
 }
 
 #[test]
-fn odd_ratios_for_a_year() {
-    both("1000003/day, capacity 100000", Take::All, YEAR / POLLS);
-    both("123.456/s, capacity 100000", Take::All, YEAR / POLLS);
-    both("7/11s, capacity 500, debt 0", Take::All, YEAR / POLLS);
+fn rates_with_odd_ratios_do_not_drift_in_a_year() {
+    check_regular_and_random_polls("1000003/day, capacity 100000", Take::All, YEAR / POLLS);
+    check_regular_and_random_polls("123.456/s, capacity 100000", Take::All, YEAR / POLLS);
+    check_regular_and_random_polls("7/11s, capacity 500, debt 0", Take::All, YEAR / POLLS);
 }
 
 #[test]
-fn six_million_a_second_for_a_year() {
-    both("6000000/s, capacity 4294967295", Take::All, YEAR / POLLS);
+fn six_million_tokens_a_second_do_not_drift_in_a_year() {
+    check_regular_and_random_polls("6000000/s, capacity 4294967295", Take::All, YEAR / POLLS);
 }
 
-/// The largest bucket is full after four seconds, so a million polls last some twenty days.
+/// The largest bucket refills in four seconds, so a million polls cover some twenty days.
 #[test]
-fn a_billion_a_second_in_large_bites() {
-    both(
+fn a_billion_tokens_a_second_do_not_drift() {
+    check_regular_and_random_polls(
         "1000000000/s, capacity 4294967295",
         Take::All,
         1_700_000_000,
     );
 }
 
-/// Where the remainder is dropped at each update, this admits four tokens of six.
+/// If the remainder were dropped at each update, this would admit four tokens of six.
 #[test]
-fn six_tokens_in_ten_polls_of_a_hundred_microseconds() {
-    both("6000/s, capacity 10000", Take::One, 100_000);
-    both("600000000/s, capacity 4000000", Take::All, 100_000);
+fn polls_faster_than_the_refill_do_not_drift() {
+    check_regular_and_random_polls("6000/s, capacity 10000", Take::One, 100_000);
+    check_regular_and_random_polls("600000000/s, capacity 4000000", Take::All, 100_000);
 }
 
-/// A window is never late, or the poll at its very end would miss it, and every window after would
-/// be a poll later.
+/// A window is never late: otherwise the poll at its very end would miss the new window, and every
+/// later window would open one poll later.
 #[test]
-fn windows_follow_one_another_without_delay() {
+fn consecutive_windows_do_not_drift() {
     for (capacity, debt, polls_per_window) in [(10, 0, 60), (1, 0, 7), (1000, u32::MAX >> 8, 4096)]
     {
         let poll = YEAR / POLLS;
@@ -172,7 +172,7 @@ fn windows_follow_one_another_without_delay() {
             .count() as u64;
         assert!(
             nanos(quota.resolution()) < poll,
-            "a poll tells windows apart"
+            "the poll interval is longer than a tick"
         );
         assert_eq!(admitted, POLLS.div_ceil(polls_per_window), "{quota}");
     }

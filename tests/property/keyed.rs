@@ -13,7 +13,9 @@ use std::{
     time::Duration,
 };
 
-use crate::reference::{Answer, Charge, Reference, generate, grid::HORIZON, integer, nanos, rate};
+use crate::reference::{
+    Charge, DecisionFields, Reference, integer, nanos, rate, strategies, ticks::HORIZON,
+};
 use proptest::{prelude::*, sample::Index};
 use tollgate::{Decision, KeyedLimiter, ManualClock, Quota};
 
@@ -58,13 +60,13 @@ fn calls() -> impl Strategy<Value = Vec<(Pause, Call)>> {
     let cost = || (0..=8_u64, 0..=1_u64);
     let call = prop_oneof![
         20 => (0..KEYS, cost()).prop_map(|(key, cost)| Call::Take(key, cost)),
-        12 => (0..KEYS, cost(), generate::any_size(0, u64::MAX)).prop_map(|(key, cost, wait)| Call::Reserve(key, cost, wait)),
+        12 => (0..KEYS, cost(), strategies::log_uniform(0, u64::MAX)).prop_map(|(key, cost, wait)| Call::Reserve(key, cost, wait)),
         4 => prop::collection::vec((0..KEYS, cost()), 0..40).prop_map(Call::Batch),
         12 => any::<Index>().prop_map(Call::Refund),
         2 => (0..KEYS).prop_map(Call::Reset),
-        2 => (0..KEYS, generate::crowded()).prop_map(|(key, quota)| Call::SetRule(key, quota)),
+        2 => (0..KEYS, strategies::queueing_quota()).prop_map(|(key, quota)| Call::SetRule(key, quota)),
         2 => (0..KEYS).prop_map(Call::RemoveRule),
-        1 => generate::crowded().prop_map(Call::Replace),
+        1 => strategies::queueing_quota().prop_map(Call::Replace),
     ];
     prop::collection::vec((pause, call), 1..=100)
 }
@@ -260,13 +262,16 @@ impl Comparison {
         max_wait: Option<Duration>,
         decision: Decision,
     ) -> Result<(), String> {
-        let (now, answer) = (Duration::from_nanos(self.now), Answer::of(&decision));
+        let (now, fields) = (
+            Duration::from_nanos(self.now),
+            DecisionFields::of(&decision),
+        );
         let resets = self.resets.len();
         let reference = self.reference(key);
-        let charge = reference.bucket.follow(now, cost, max_wait, &answer);
+        let charge = reference.bucket.follow(now, cost, max_wait, &fields);
         let charge = charge.map_err(|expected| {
             format!(
-                "{cost} of {}: expected {expected:?}, got {answer:?}",
+                "{cost} of {}: expected {expected:?}, got {fields:?}",
                 reference.quota
             )
         })?;
@@ -283,7 +288,7 @@ impl Comparison {
 
     fn refund(&mut self, number: usize) -> Result<(), String> {
         let made = self.made.swap_remove(number);
-        let gave = self.limiter.refund(&made.key, made.decision);
+        let gave_back = self.limiter.refund(&made.key, made.decision);
         // Keys share invalidation stamps: a reset of another key may void this refund.
         let voided = self.resets[made.resets..]
             .iter()
@@ -296,7 +301,7 @@ impl Comparison {
                 .charge
                 .as_ref()
                 .is_some_and(|charge| refunded.refund(charge));
-        if gave {
+        if gave_back {
             ensure(gives, "refund: gave back tokens that are not owed")?;
             reference.bucket = refunded;
         } else {
@@ -337,7 +342,7 @@ proptest! {
 
     #[test]
     fn a_table_decides_like_a_map_of_references(
-        quota in prop_oneof![generate::crowded(), generate::quota()], start in generate::any_size(0, 1 << 50), calls in calls(),
+        quota in prop_oneof![strategies::queueing_quota(), strategies::quota()], start in strategies::log_uniform(0, 1 << 50), calls in calls(),
     ) {
         let mut comparison = Comparison::new(quota, start);
         for (pause, call) in &calls {
@@ -352,7 +357,7 @@ proptest! {
     /// keys are evicted.
     #[test]
     fn clocks_that_are_behind_add_no_tokens(
-        quota in generate::crowded_greedy(), calls in prop::collection::vec((0..KEYS, 0..=60_u64, 1..=3_u32), 1..400),
+        quota in strategies::queueing_greedy_quota(), calls in prop::collection::vec((0..KEYS, 0..=60_u64, 1..=3_u32), 1..400),
     ) {
         let limiter = Comparison::new(quota, 0).limiter;
         let token = (nanos(quota.period()) / quota.tokens()).max(1);

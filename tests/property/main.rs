@@ -1,4 +1,4 @@
-//! Property tests against an exact rational reference.
+//! Property tests: comparison with references in exact rational arithmetic, and invariants.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
 )]
 
 mod admission;
-mod contract;
+mod decision_times;
 mod decisions;
 mod drift;
 #[cfg(feature = "std")]
@@ -17,4 +17,4 @@ mod quota;
 #[cfg(feature = "redis")]
 mod redis;
 mod reference;
-mod times;
+mod resolution;

@@ -1,15 +1,16 @@
-//! Every decision, refund and reset of a bucket in Redis equals that of the reference in exact
-//! rational arithmetic, over random quotas, times (stale, backward, far away) and costs. The module
-//! `decisions` tests the same for memory.
+//! Comparison of a bucket in Redis with the reference in exact rational arithmetic: every decision,
+//! refund and reset, over random quotas, times (stale, backward, far away) and costs. The module
+//! `decisions` does the same for buckets in memory.
 //!
-//! A full bucket is deleted in Redis, and so is a reset one: there the reference starts again.
+//! Redis drops the key of a full bucket and of a bucket that was reset. After a reset, the
+//! reference is replaced by a new one.
 
 use std::time::Duration;
 
 use crate::reference::{
-    Answer, Charge, Reference,
-    generate::{self, Ask, Call},
-    play::{Event, Played, Player},
+    Charge, DecisionFields, Reference,
+    driver::{Driver, Event, Target},
+    strategies::{self, Call, Operation},
 };
 use proptest::{
     prelude::*,
@@ -26,8 +27,8 @@ struct Bucket<'a> {
     clock: &'a ManualClock,
 }
 
-impl Played for Bucket<'_> {
-    type Answer = SharedDecision;
+impl Target for Bucket<'_> {
+    type Decision = SharedDecision;
 
     fn take(&self, now: Duration, cost: u32) -> SharedDecision {
         self.clock.set(now);
@@ -37,7 +38,7 @@ impl Played for Bucket<'_> {
     }
 
     fn reserve(&self, _: Duration, _: u32, _: Duration) -> SharedDecision {
-        unreachable!("Redis buckets have no reservations")
+        unreachable!("buckets in Redis have no reservations")
     }
 
     fn refund(&self, decision: SharedDecision) -> bool {
@@ -64,11 +65,14 @@ fn compare(
         .runtime
         .block_on(bucket.limiter.replace(quota))
         .unwrap();
-    let (mut player, mut reference) = (Player::on(bucket, quota, start), Reference::apart(&quota));
+    let (mut driver, mut reference) = (
+        Driver::with_target(bucket, quota, start),
+        Reference::unpacked(&quota),
+    );
     let mut charges: Vec<Option<Charge>> = Vec::new();
     for call in calls {
-        let wrong = |what: String| TestCaseError::fail(format!("{quota}: {call:?}: {what}"));
-        match player.play(call) {
+        let failure = |what: String| TestCaseError::fail(format!("{quota}: {call:?}: {what}"));
+        match driver.call(call) {
             None => {}
             Some(Event::Decided {
                 now,
@@ -78,22 +82,24 @@ fn compare(
             }) => {
                 // The server's clock counts microseconds.
                 let now = Duration::from_micros(now.as_micros().min(u64::MAX.into()) as u64);
-                let answer = Answer::of(&decision);
-                let charge = reference.follow(now, cost, None, &answer);
-                charges.push(
-                    charge.map_err(|expected| wrong(format!("{answer:?}, not {expected:?}")))?,
-                );
+                let fields = DecisionFields::of(&decision);
+                let charge = reference.follow(now, cost, None, &fields);
+                charges.push(charge.map_err(|expected| {
+                    failure(format!("expected {expected:?}, got {fields:?}"))
+                })?);
             }
-            Some(Event::Refunded { number, gave }) => {
+            Some(Event::Refunded { number, gave_back }) => {
                 let expected = charges[number]
                     .as_ref()
                     .is_some_and(|charge| reference.refund(charge));
-                if gave != expected {
-                    return Err(wrong(format!("{number} gave {gave}")));
+                if gave_back != expected {
+                    return Err(failure(format!(
+                        "refund of decision {number}: expected {expected}, got {gave_back}"
+                    )));
                 }
             }
             Some(Event::Reset { .. }) => {
-                reference = Reference::apart(&quota);
+                reference = Reference::unpacked(&quota);
                 charges.fill(None);
             }
         }
@@ -101,17 +107,17 @@ fn compare(
     Ok(())
 }
 
-/// Calls in which every reservation is replaced by a take.
+/// Calls without reservations: takes stand in for them.
 fn calls() -> impl Strategy<Value = Vec<Call>> {
-    let takes = |(when, ask)| match ask {
-        Ask::Reserve(cost, _) => (when, Ask::Take(cost)),
-        ask => (when, ask),
+    let takes = |(when, operation)| match operation {
+        Operation::Reserve(cost, _) => (when, Operation::Take(cost)),
+        operation => (when, operation),
     };
-    generate::calls(60).prop_map(move |calls| calls.into_iter().map(takes).collect())
+    strategies::calls(60).prop_map(move |calls| calls.into_iter().map(takes).collect())
 }
 
 #[test]
-fn redis_bucket_decides_like_the_reference() {
+fn a_bucket_in_redis_decides_like_the_reference() {
     let (server, runtime, clock) = (
         RedisServer::start(),
         Runtime::new().unwrap(),
@@ -128,7 +134,7 @@ fn redis_bucket_decides_like_the_reference() {
         failure_persistence: None,
         ..ProptestConfig::default()
     };
-    let strategy = (generate::quota(), generate::start(), calls());
+    let strategy = (strategies::quota(), strategies::start(), calls());
     let compared = TestRunner::new(config).run(&strategy, |(quota, start, calls)| {
         let bucket = Bucket {
             runtime: &runtime,

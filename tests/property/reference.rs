@@ -1,22 +1,22 @@
-//! Token buckets in exact rational arithmetic, and random calls to compare them with the real ones.
+//! Reference token buckets in exact rational arithmetic, and random calls to compare them with the
+//! library.
 //!
-//! Written from the definition of a token bucket (a level, which time raises and charges lower) and
-//! from the documented promises, on big numbers: nothing here is rounded, packed or bounded but
-//! where the documentation says so.
+//! The references follow the definition of a token bucket (time raises a level, charges lower it)
+//! and the documented guarantees. They use big numbers: nothing is rounded, packed or bounded,
+//! except where the documentation says so.
 //!
-//! - [`grid`]: the steps that time is counted in, derived from the rule that the documentation
-//!   gives.
-//! - [`greedy`], [`interval`]: the two kinds on that grid, which the library must equal decision
-//!   for decision.
-//! - [`continuous`]: no grid at all. The library may be ahead of it by less than
+//! - [`ticks`]: the ticks that time is counted in, derived from the documented rule.
+//! - [`greedy`], [`interval`]: the two kinds of quota, in ticks. The library must make equal
+//!   decisions.
+//! - [`continuous`]: a greedy bucket without ticks. The library may be ahead of it by less than
 //!   [`Quota::resolution`], and never behind.
-//! - [`generate`], [`play`]: random quotas and calls.
+//! - [`strategies`], [`driver`]: random quotas and calls.
 pub mod continuous;
-pub mod generate;
+pub mod driver;
 pub mod greedy;
-pub mod grid;
 pub mod interval;
-pub mod play;
+pub mod strategies;
+pub mod ticks;
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use tollgate::{Decision, Outcome, Quota};
 
-use self::{greedy::Greedy, grid::Grid, interval::Interval};
+use self::{greedy::Greedy, interval::Interval, ticks::TickScale};
 
 pub fn integer(number: impl Into<BigInt>) -> BigRational {
     BigRational::from_integer(number.into())
@@ -34,19 +34,19 @@ pub fn ratio(numerator: impl Into<BigInt>, denominator: impl Into<BigInt>) -> Bi
     BigRational::new(numerator.into(), denominator.into())
 }
 
-/// Nanoseconds since the origin; the library counts five centuries of them.
+/// Returns `time` in nanoseconds, saturating at `u64::MAX` (five centuries), like the library.
 pub fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Tokens a nanosecond.
+/// Returns the rate in tokens a nanosecond.
 pub fn rate(quota: &Quota) -> BigRational {
     ratio(quota.tokens(), nanos(quota.period()))
 }
 
-/// What a decision shows.
+/// Public fields of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct DecisionFields {
     pub outcome: Outcome,
     pub remaining: u32,
     pub retry_after: Option<Duration>,
@@ -54,9 +54,9 @@ pub struct Answer {
     pub wait: Duration,
 }
 
-impl Answer {
-    pub fn of(decision: &Decision) -> Answer {
-        Answer {
+impl DecisionFields {
+    pub fn of(decision: &Decision) -> DecisionFields {
+        DecisionFields {
             outcome: decision.outcome(),
             remaining: decision.remaining(),
             retry_after: decision.retry_after(),
@@ -66,37 +66,40 @@ impl Answer {
     }
 }
 
-/// What a charge is remembered by, so that it can be undone.
+/// Charge of a reference bucket, for its refund.
 #[derive(Clone, Debug)]
 pub enum Charge {
     Greedy(greedy::Charge),
     Interval(interval::Charge),
 }
 
-/// An answer that may be given, and where something is taken, what becomes of the bucket and what
-/// the charge is.
+/// A decision that the reference permits. If it takes tokens, `charge` holds the bucket after it,
+/// and the charge.
 #[derive(Clone, Debug)]
-pub struct Next<B, C> {
-    pub answer: Answer,
+pub struct PossibleDecision<B, C> {
+    pub fields: DecisionFields,
     pub charge: Option<(B, C)>,
 }
 
-/// Those that give this answer; of none, what was expected in the first place.
+/// Returns the charges of the possible decisions with these fields.
+///
+/// # Errors
+/// When there is none: returns the fields of the first possible decision.
 fn matching<B, C>(
-    mut possible: Vec<Next<B, C>>,
-    answer: &Answer,
-) -> Result<Vec<Option<(B, C)>>, Answer> {
-    if possible.iter().all(|next| next.answer != *answer) {
-        return Err(possible.swap_remove(0).answer);
+    mut possible: Vec<PossibleDecision<B, C>>,
+    fields: &DecisionFields,
+) -> Result<Vec<Option<(B, C)>>, DecisionFields> {
+    if possible.iter().all(|next| next.fields != *fields) {
+        return Err(possible.swap_remove(0).fields);
     }
     Ok(possible
         .into_iter()
-        .filter(|next| next.answer == *answer)
+        .filter(|next| next.fields == *fields)
         .map(|next| next.charge)
         .collect())
 }
 
-/// The reference for a bucket of either kind.
+/// Reference bucket of either kind of quota.
 #[derive(Clone, Debug)]
 pub enum Reference {
     Greedy(Greedy),
@@ -105,60 +108,65 @@ pub enum Reference {
 
 impl Reference {
     pub fn new(quota: &Quota) -> Reference {
-        Reference::on(quota, Grid::new(quota))
+        Reference::with_scale(quota, TickScale::new(quota))
     }
 
-    /// For a bucket in Redis.
-    pub fn apart(quota: &Quota) -> Reference {
-        Reference::on(quota, Grid::apart(quota))
+    /// Creates the reference for a bucket in Redis, whose state is not packed.
+    pub fn unpacked(quota: &Quota) -> Reference {
+        Reference::with_scale(quota, TickScale::unpacked(quota))
     }
 
-    fn on(quota: &Quota, grid: Grid) -> Reference {
+    fn with_scale(quota: &Quota, scale: TickScale) -> Reference {
         match quota.is_interval() {
-            true => Reference::Interval(Interval::new(quota, grid)),
-            false => Reference::Greedy(Greedy::new(quota, grid)),
+            true => Reference::Interval(Interval::new(quota, scale)),
+            false => Reference::Greedy(Greedy::new(quota, scale)),
         }
     }
 
-    /// Follows the bucket, if `answer` is one that the reference can give: the charge, or else the
-    /// answer that was expected. Without patience it was a take, with patience a reservation that
-    /// waits so long at most.
+    /// Applies the observed decision and returns its charge. The decision is that of a take, or
+    /// with `max_wait` that of a reservation.
+    ///
+    /// # Errors
+    /// When the reference does not permit the decision: returns the expected fields.
     pub fn follow(
         &mut self,
         now: Duration,
         cost: u32,
-        patience: Option<Duration>,
-        answer: &Answer,
-    ) -> Result<Option<Charge>, Answer> {
-        let (after, charge) = self.futures(now, cost, patience, answer)?.swap_remove(0);
+        max_wait: Option<Duration>,
+        fields: &DecisionFields,
+    ) -> Result<Option<Charge>, DecisionFields> {
+        let (after, charge) = self.successors(now, cost, max_wait, fields)?.swap_remove(0);
         *self = after;
         Ok(charge)
     }
 
-    /// All that may have become of it when it gave this answer: which of two holes was sold, an
-    /// answer need not tell.
-    pub fn futures(
+    /// Returns all states that the observed decision may leave, with its charge. There can be
+    /// several: the fields of a decision do not identify the hole that was sold.
+    ///
+    /// # Errors
+    /// When the reference does not permit the decision: returns the expected fields.
+    pub fn successors(
         &self,
         now: Duration,
         cost: u32,
-        patience: Option<Duration>,
-        answer: &Answer,
-    ) -> Result<Vec<(Reference, Option<Charge>)>, Answer> {
-        let (now, patience) = (nanos(now), patience.map(nanos));
+        max_wait: Option<Duration>,
+        fields: &DecisionFields,
+    ) -> Result<Vec<(Reference, Option<Charge>)>, DecisionFields> {
+        let (now, max_wait) = (nanos(now), max_wait.map(nanos));
         let same = || (self.clone(), None);
         Ok(match self {
-            Reference::Greedy(bucket) => matching(bucket.decide(now, cost, patience), answer)?
+            Reference::Greedy(bucket) => matching(bucket.decide(now, cost, max_wait), fields)?
                 .into_iter()
-                .map(|sale| {
-                    sale.map_or_else(same, |(after, charge)| {
+                .map(|charge| {
+                    charge.map_or_else(same, |(after, charge)| {
                         (Reference::Greedy(after), Some(Charge::Greedy(charge)))
                     })
                 })
                 .collect(),
-            Reference::Interval(bucket) => matching(bucket.decide(now, cost, patience), answer)?
+            Reference::Interval(bucket) => matching(bucket.decide(now, cost, max_wait), fields)?
                 .into_iter()
-                .map(|sale| {
-                    sale.map_or_else(same, |(after, charge)| {
+                .map(|charge| {
+                    charge.map_or_else(same, |(after, charge)| {
                         (Reference::Interval(after), Some(Charge::Interval(charge)))
                     })
                 })
@@ -168,8 +176,8 @@ impl Reference {
 
     pub fn is_full(&self, now: Duration) -> bool {
         let reset_after = match self {
-            Reference::Greedy(bucket) => bucket.decide(nanos(now), 0, None)[0].answer.reset_after,
-            Reference::Interval(bucket) => bucket.decide(nanos(now), 0, None)[0].answer.reset_after,
+            Reference::Greedy(bucket) => bucket.decide(nanos(now), 0, None)[0].fields.reset_after,
+            Reference::Interval(bucket) => bucket.decide(nanos(now), 0, None)[0].fields.reset_after,
         };
         reset_after.is_zero()
     }

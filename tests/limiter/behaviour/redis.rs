@@ -1,4 +1,4 @@
-//! Behaviour of keyed limiters in Redis, in exact mode and in lease mode.
+//! Shared behaviour tests, for `RedisLimiter` in exact mode and with leases.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use super::Backend;
 use test_support::redis::RedisServer;
 use tollgate::{DecisionSource, ManualClock, Quota, RedisLimiter, SharedDecision};
 
-/// Limiter with a server of its own.
-struct Shared<const LEASES: bool> {
+/// A limiter with its own Redis server.
+struct SharedBackend<const LEASES: bool> {
     limiter: RedisLimiter,
     _server: RedisServer,
 }
 
-impl<const LEASES: bool> Backend for Shared<LEASES> {
+impl<const LEASES: bool> Backend for SharedBackend<LEASES> {
     type Decision = SharedDecision;
 
     async fn with_clock(quota: Quota, clock: ManualClock) -> Self {
         let server = RedisServer::start();
-        // Long: a busy machine is no outage.
+        // A long timeout: on a busy machine, slow replies must not count as an unavailable server.
         let builder = RedisLimiter::builder(&server.url(), quota)
             .timeout(Duration::from_secs(10))
             .clock(clock);
         let builder = if LEASES { builder.lease(0.1) } else { builder };
-        Shared {
+        SharedBackend {
             limiter: builder.connect().await.unwrap(),
             _server: server,
         }
@@ -72,13 +72,13 @@ impl<const LEASES: bool> Backend for Shared<LEASES> {
 }
 
 mod exact {
-    use super::{super::behaviour_tests, Shared};
+    use super::{super::behaviour_tests, SharedBackend};
 
-    behaviour_tests!(Shared<false>);
+    behaviour_tests!(SharedBackend<false>);
 }
 
 mod with_leases {
-    use super::{super::behaviour_tests, Shared};
+    use super::{super::behaviour_tests, SharedBackend};
 
-    behaviour_tests!(Shared<true>);
+    behaviour_tests!(SharedBackend<true>);
 }

@@ -1,4 +1,4 @@
-//! A greedy bucket without any grid: the level is exact at every nanosecond.
+//! Greedy reference bucket without ticks: the level is exact at every nanosecond.
 
 use num_rational::BigRational;
 use num_traits::Zero;
@@ -10,8 +10,8 @@ use super::{integer, rate};
 pub struct Continuous {
     pub rate: BigRational,
     pub capacity: BigRational,
-    /// Tokens taken and not yet back, as of `at`. The history is the library's own, so this may
-    /// pass the capacity by what comes back in one step.
+    /// Tokens taken and not yet refilled, as of `at`. This follows the decisions of the library, so
+    /// it can exceed the capacity by the refill of one tick.
     spent: BigRational,
     /// The time of the last charge.
     at: u64,
@@ -27,13 +27,14 @@ impl Continuous {
         }
     }
 
-    /// What is spent at `now`; a time before the last charge counts as the time of that charge.
+    /// Returns the tokens spent at `now`. A time before the last charge counts as the time of that
+    /// charge.
     pub fn spent(&self, now: u64) -> BigRational {
-        let back = &self.rate * integer(now.saturating_sub(self.at));
-        (&self.spent - back).max(BigRational::zero())
+        let refill = &self.rate * integer(now.saturating_sub(self.at));
+        (&self.spent - refill).max(BigRational::zero())
     }
 
-    /// The time that `now` counts as.
+    /// Returns the later of `now` and the last charge.
     pub fn time(&self, now: u64) -> u64 {
         now.max(self.at)
     }

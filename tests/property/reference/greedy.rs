@@ -1,4 +1,4 @@
-//! A bucket whose tokens drip back evenly: a level, which time raises and charges lower.
+//! Reference bucket of a greedy quota: time raises a level, charges lower it.
 
 use std::time::Duration;
 
@@ -7,38 +7,39 @@ use num_rational::BigRational;
 use num_traits::{Signed, Zero};
 use tollgate::{Outcome, Quota};
 
-use super::{Answer, Next, grid::Grid, integer};
+use super::{DecisionFields, PossibleDecision, integer, ticks::TickScale};
 
 #[derive(Clone, Debug)]
 pub struct Greedy {
-    grid: Grid,
+    scale: TickScale,
     capacity: BigRational,
     debt: BigRational,
-    /// Tokens there, as of `at`; below zero when some were sold ahead of time.
+    /// Available tokens as of `at`; negative when tokens were sold ahead of time.
     level: BigRational,
-    /// The step of the last change. Time does not go back before it.
+    /// Tick of the last change. No later decision is made at an earlier tick.
     at: BigInt,
-    /// Charges from before a reset are not given back.
+    /// Number of resets: a reset voids the refunds of earlier charges. `None` after a reset at the
+    /// last tick, when no charge is refundable.
     resets: Option<u32>,
-    /// Places in the queue whose owners have left.
+    /// Intervals of the queue whose waiters have left.
     holes: Vec<(BigRational, BigRational)>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Charge {
     cost: BigRational,
-    /// What had come back since the origin when the charge was used, or will be.
+    /// Refill since the origin at the time at which the charge is used.
     used: BigRational,
-    /// Up to where on that axis this charge sold tokens.
+    /// End of the sold interval on the axis of refilled tokens.
     end: BigRational,
     resets: Option<u32>,
 }
 
 impl Greedy {
-    pub fn new(quota: &Quota, grid: Grid) -> Greedy {
+    pub fn new(quota: &Quota, scale: TickScale) -> Greedy {
         let (capacity, debt) = (integer(quota.capacity()), integer(quota.debt()));
         Greedy {
-            grid,
+            scale,
             level: capacity.clone(),
             capacity,
             debt,
@@ -48,33 +49,38 @@ impl Greedy {
         }
     }
 
-    /// What may happen: a sale at the end of what is sold, or in a hole where one fits.
-    pub fn decide(&self, now: u64, cost: u32, patience: Option<u64>) -> Vec<Next<Greedy, Charge>> {
-        let settled = self.settled(now);
+    /// Returns the possible decisions: a sale at the end of the queue, or in a hole that fits.
+    pub fn decide(
+        &self,
+        now: u64,
+        cost: u32,
+        max_wait: Option<u64>,
+    ) -> Vec<PossibleDecision<Greedy, Charge>> {
+        let refilled = self.refilled_to(now);
         let cost = integer(cost);
-        let mut next = vec![settled.sell(&settled.sold(), now, &cost, patience)];
-        if patience.is_some() && cost.is_positive() {
-            // The earliest first, as the library takes them: two may give the same answer, and
-            // leave different holes.
-            let mut holes: Vec<_> = settled.holes.iter().enumerate().collect();
+        let mut next = vec![refilled.sell(&refilled.sold_end(), now, &cost, max_wait)];
+        if max_wait.is_some() && cost.is_positive() {
+            // The earliest hole first, as in the library: two sales may have equal fields and leave
+            // different holes.
+            let mut holes: Vec<_> = refilled.holes.iter().enumerate().collect();
             holes.sort_by_key(|(_, hole)| *hole);
-            let sold = holes
-                .into_iter()
-                .filter_map(|(number, hole)| settled.sell_hole(number, hole, now, &cost, patience));
+            let sold = holes.into_iter().filter_map(|(number, hole)| {
+                refilled.sell_hole(number, hole, now, &cost, max_wait)
+            });
             next.extend(sold);
         }
         next
     }
 
-    fn settled(&self, now: u64) -> Greedy {
-        let at = self.grid.at(now).max(self.at.clone());
-        let level = (&self.level + self.refilled(&(&at - &self.at))).min(self.capacity.clone());
-        // A hole is for sale until the library sees it used, which is at its first change after
-        // that.
+    fn refilled_to(&self, now: u64) -> Greedy {
+        let at = self.scale.tick(now).max(self.at.clone());
+        let level = (&self.level + self.refill(&(&at - &self.at))).min(self.capacity.clone());
+        // A hole is for sale until the first change after its time of use: only then does the
+        // library detect that it is used.
         let holes = self
             .holes
             .iter()
-            .filter(|hole| self.lies_ahead(&hole.1))
+            .filter(|hole| self.is_ahead(&hole.1))
             .cloned()
             .collect();
         Greedy {
@@ -85,26 +91,26 @@ impl Greedy {
         }
     }
 
-    /// Sells what follows `start` on the axis of what has come back since the origin.
+    /// Sells the interval that begins at `start`, on the axis of tokens refilled since the origin.
     fn sell(
         &self,
         start: &BigRational,
         now: u64,
         cost: &BigRational,
-        patience: Option<u64>,
-    ) -> Next<Greedy, Charge> {
+        max_wait: Option<u64>,
+    ) -> PossibleDecision<Greedy, Charge> {
         let end = start + cost;
-        let missing = (&end - self.refilled(&self.at) - &self.capacity).max(BigRational::zero());
-        // The step at which as much is there as was asked for.
-        let ready = &self.at + self.grid.to_bring(&missing);
-        let outcome = match patience {
+        let missing = (&end - self.refill(&self.at) - &self.capacity).max(BigRational::zero());
+        // The tick at which the cost is available.
+        let ready = &self.at + self.scale.ticks_to_refill(&missing);
+        let outcome = match max_wait {
             _ if cost.is_zero() => Outcome::Allowed,
             _ if *cost > self.capacity => Outcome::CostAboveCapacity,
             _ if missing.is_zero() => Outcome::Allowed,
             None => Outcome::Refused,
             Some(_) if missing > self.debt => Outcome::DebtExhausted,
-            Some(patience) => match self.grid.nanos_at(&ready) {
-                Some(time) if u128::from(time) <= u128::from(now) + u128::from(patience) => {
+            Some(max_wait) => match self.scale.nanos_at(&ready) {
+                Some(time) if u128::from(time) <= u128::from(now) + u128::from(max_wait) => {
                     Outcome::Allowed
                 }
                 _ => Outcome::DeadlineTooSoon,
@@ -112,38 +118,38 @@ impl Greedy {
         };
         let takes = outcome == Outcome::Allowed && !cost.is_zero();
         let mut after = self.clone();
-        if takes && end > self.sold() {
+        if takes && end > self.sold_end() {
             after.level -= cost;
         }
-        let answer = Answer {
+        let fields = DecisionFields {
             outcome,
             remaining: u32::try_from(after.level.floor().to_integer()).unwrap_or(0),
             retry_after: match outcome {
                 Outcome::Allowed | Outcome::CostAboveCapacity => None,
-                _ => self.grid.until(&ready, now),
+                _ => self.scale.until(&ready, now),
             },
             reset_after: match &self.capacity - &after.level {
                 missing if missing.is_zero() => Duration::ZERO,
                 missing => self
-                    .grid
-                    .until(&(&self.at + self.grid.to_bring(&missing)), now)
+                    .scale
+                    .until(&(&self.at + self.scale.ticks_to_refill(&missing)), now)
                     .unwrap_or(Duration::MAX),
             },
             wait: self
-                .grid
+                .scale
                 .until(&ready, now)
                 .filter(|_| takes && missing.is_positive())
                 .unwrap_or_default(),
         };
-        let used = self.refilled(&self.at) + missing;
+        let used = self.refill(&self.at) + missing;
         let charge = Charge {
             cost: cost.clone(),
             used,
             end,
             resets: self.resets,
         };
-        Next {
-            answer,
+        PossibleDecision {
+            fields,
             charge: takes.then_some((after, charge)),
         }
     }
@@ -154,11 +160,11 @@ impl Greedy {
         (start, end): &(BigRational, BigRational),
         now: u64,
         cost: &BigRational,
-        patience: Option<u64>,
-    ) -> Option<Next<Greedy, Charge>> {
-        let start = start.max(&self.refilled(&self.at)).clone();
+        max_wait: Option<u64>,
+    ) -> Option<PossibleDecision<Greedy, Charge>> {
+        let start = start.max(&self.refill(&self.at)).clone();
         let mut next = if &start + cost <= *end {
-            self.sell(&start, now, cost, patience)
+            self.sell(&start, now, cost, max_wait)
         } else {
             return None;
         };
@@ -167,26 +173,27 @@ impl Greedy {
         Some(next)
     }
 
-    /// The end of what is sold, on the axis of what has come back since the origin: a capacity is
-    /// sold ahead of it at most to those who do not wait.
-    fn sold(&self) -> BigRational {
-        self.refilled(&self.at) + &self.capacity - &self.level
+    /// Returns the end of the sold range on the axis of tokens refilled since the origin. Charges
+    /// without a wait end at most one capacity ahead of the refill.
+    fn sold_end(&self) -> BigRational {
+        self.refill(&self.at) + &self.capacity - &self.level
     }
 
-    fn lies_ahead(&self, end: &BigRational) -> bool {
-        *end > self.refilled(&self.at) + &self.capacity
+    /// Returns true when an interval with this end is not yet in use.
+    fn is_ahead(&self, end: &BigRational) -> bool {
+        *end > self.refill(&self.at) + &self.capacity
     }
 
-    /// While somebody waits, the last one sold gives back all, and others leave a hole where they
-    /// were. Else a charge gives back its cost less what came back between its use and the last
-    /// change.
+    /// Refunds a charge. While there are waiters, the last charge sold gives back all of its cost,
+    /// and any other charge leaves a hole. Otherwise a charge gives back its cost minus the refill
+    /// between its use and the last change.
     pub fn refund(&mut self, charge: &Charge) -> bool {
         if self.resets.is_none() || charge.resets != self.resets {
             return false;
         }
-        let now = self.refilled(&self.at);
+        let now = self.refill(&self.at);
         let back = if self.level.is_negative() {
-            if charge.end == self.sold() {
+            if charge.end == self.sold_end() {
                 charge.cost.clone()
             } else {
                 BigRational::zero()
@@ -198,26 +205,29 @@ impl Greedy {
             self.level = (&self.level + back).min(self.capacity.clone());
             return true;
         }
-        let leaves = self.lies_ahead(&charge.end);
-        if leaves {
+        let leaves_hole = self.is_ahead(&charge.end);
+        if leaves_hole {
             self.holes
                 .push((&charge.end - &charge.cost, charge.end.clone()));
         }
-        leaves
+        leaves_hole
     }
 
-    /// Full, and a step after any change before.
+    /// Fills the bucket, at a tick later than any earlier change.
     pub fn reset(&mut self, now: u64) {
-        let last = self.grid.at(u64::MAX);
-        let ended = self.at == last;
-        self.at = self.grid.at(now).max((&self.at + 1_u32).min(last));
+        let last = self.scale.tick(u64::MAX);
+        let at_last_tick = self.at == last;
+        self.at = self.scale.tick(now).max((&self.at + 1_u32).min(last));
         self.level = self.capacity.clone();
-        // After a reset at the last step, no stamp tells decisions from before, and none counts.
-        self.resets = self.resets.filter(|_| !ended).map(|resets| resets + 1);
+        // At the last tick there is no newer stamp, so no decision is refundable any more.
+        self.resets = self
+            .resets
+            .filter(|_| !at_last_tick)
+            .map(|resets| resets + 1);
         self.holes.clear();
     }
 
-    fn refilled(&self, steps: &BigInt) -> BigRational {
-        integer(steps.clone()) * &self.grid.step
+    fn refill(&self, ticks: &BigInt) -> BigRational {
+        integer(ticks.clone()) * &self.scale.refill_per_tick
     }
 }

@@ -1,4 +1,4 @@
-//! A bucket whose tokens all come back at once: windows, one behind the other, each with its uses.
+//! Reference bucket of an interval quota: consecutive windows, each with the tokens used in it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -6,43 +6,45 @@ use num_bigint::BigInt;
 use num_traits::Zero;
 use tollgate::{Outcome, Quota};
 
-use super::{Answer, Next, grid::Grid};
+use super::{DecisionFields, PossibleDecision, ticks::TickScale};
 
 #[derive(Clone, Debug)]
 pub struct Interval {
-    grid: Grid,
-    /// Steps in a window.
+    scale: TickScale,
+    /// Ticks in a window.
     window: BigInt,
     capacity: u64,
     debt: u64,
-    /// When the first of `windows` began; with none open, the last change.
+    /// Tick at which the first of `windows` began; without windows, the tick of the last change.
     at: BigInt,
-    /// What is used, or given up, of the window that is open and of those sold ahead of time.
+    /// Tokens used or skipped in the open window, and in each window sold ahead of time.
     windows: VecDeque<u64>,
+    /// Number of resets: a reset voids the refunds of earlier charges. `None` after a reset at the
+    /// last tick, when no charge is refundable.
     resets: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Charge {
     cost: u64,
-    /// What was given up of the window before, since the cost did not fit its rest.
+    /// Tokens skipped in the previous window, because the cost did not fit its rest.
     skipped: u64,
-    /// When the window in which it is used begins.
+    /// Tick at which the window begins in which the charge is used.
     window: BigInt,
-    /// What was used of that window, this charge included.
+    /// Tokens used in that window, this charge included.
     end: u64,
     resets: Option<u32>,
 }
 
 impl Interval {
-    pub fn new(quota: &Quota, grid: Grid) -> Interval {
+    pub fn new(quota: &Quota, scale: TickScale) -> Interval {
         let (window, capacity, debt) = (
-            grid.step.recip().to_integer(),
+            scale.refill_per_tick.recip().to_integer(),
             quota.capacity().into(),
             quota.debt().into(),
         );
         Interval {
-            grid,
+            scale,
             window,
             capacity,
             debt,
@@ -56,21 +58,21 @@ impl Interval {
         &self,
         now: u64,
         cost: u32,
-        patience: Option<u64>,
-    ) -> Vec<Next<Interval, Charge>> {
-        let before = self.settled(now);
+        max_wait: Option<u64>,
+    ) -> Vec<PossibleDecision<Interval, Charge>> {
+        let before = self.refilled_to(now);
         let cost = u64::from(cost);
-        let after = before.clone().with(cost);
+        let after = before.clone().charged(cost);
         let ahead = after.windows.len().saturating_sub(1);
-        let ready = after.begin_of(ahead);
-        let outcome = match patience {
+        let ready = after.start_of(ahead);
+        let outcome = match max_wait {
             _ if cost == 0 => Outcome::Allowed,
             _ if cost > self.capacity => Outcome::CostAboveCapacity,
             _ if ahead == 0 => Outcome::Allowed,
             None => Outcome::Refused,
             Some(_) if after.sold() > self.capacity + self.debt => Outcome::DebtExhausted,
-            Some(patience) => match self.grid.nanos_at(&ready) {
-                Some(time) if u128::from(time) <= u128::from(now) + u128::from(patience) => {
+            Some(max_wait) => match self.scale.nanos_at(&ready) {
+                Some(time) if u128::from(time) <= u128::from(now) + u128::from(max_wait) => {
                     Outcome::Allowed
                 }
                 _ => Outcome::DeadlineTooSoon,
@@ -78,34 +80,37 @@ impl Interval {
         };
         let takes = outcome == Outcome::Allowed && cost > 0;
         let left = if takes { &after } else { &before };
-        let answer = Answer {
+        let fields = DecisionFields {
             outcome,
             remaining: u32::try_from(self.capacity.saturating_sub(left.sold())).unwrap(),
             retry_after: match outcome {
                 Outcome::Allowed | Outcome::CostAboveCapacity => None,
-                _ => self.grid.until(&ready, now),
+                _ => self.scale.until(&ready, now),
             },
             reset_after: match left.windows.len() {
                 0 => Duration::ZERO,
                 open => self
-                    .grid
-                    .until(&left.begin_of(open), now)
+                    .scale
+                    .until(&left.start_of(open), now)
                     .unwrap_or(Duration::MAX),
             },
             wait: self
-                .grid
+                .scale
                 .until(&ready, now)
                 .filter(|_| takes && ahead > 0)
                 .unwrap_or_default(),
         };
         if !takes {
-            return vec![Next {
-                answer,
+            return vec![PossibleDecision {
+                fields,
                 charge: None,
             }];
         }
         let skipped = after.sold() - before.sold() - cost;
-        let end = *after.windows.back().expect("something was taken");
+        let end = *after
+            .windows
+            .back()
+            .expect("the charge is in the last window");
         let charge = Charge {
             cost,
             skipped,
@@ -113,20 +118,20 @@ impl Interval {
             end,
             resets: self.resets,
         };
-        vec![Next {
-            answer,
+        vec![PossibleDecision {
+            fields,
             charge: Some((after, charge)),
         }]
     }
 
-    /// While somebody waits, the last one sold gives back all. Else a charge gives back what it
-    /// used of the open window.
+    /// Refunds a charge. While there are waiters, only the last charge sold gives back its cost,
+    /// and all of it. Otherwise a charge gives back its use of the open window.
     pub fn refund(&mut self, charge: &Charge) -> bool {
         if self.resets.is_none() || charge.resets != self.resets || self.windows.is_empty() {
             return false;
         }
         let last = self.windows.len() - 1;
-        if charge.window != self.begin_of(last) || (last > 0 && self.windows[last] != charge.end) {
+        if charge.window != self.start_of(last) || (last > 0 && self.windows[last] != charge.end) {
             return false;
         }
         self.windows[last] = self.windows[last].saturating_sub(charge.cost);
@@ -140,29 +145,32 @@ impl Interval {
     }
 
     pub fn reset(&mut self, now: u64) {
-        let last = self.grid.at(u64::MAX);
-        let ended = self.at == last;
-        self.at = self.grid.at(now).max((&self.at + 1_u32).min(last));
+        let last = self.scale.tick(u64::MAX);
+        let at_last_tick = self.at == last;
+        self.at = self.scale.tick(now).max((&self.at + 1_u32).min(last));
         self.windows.clear();
-        // After a reset at the last step, no stamp tells decisions from before, and none counts.
-        self.resets = self.resets.filter(|_| !ended).map(|resets| resets + 1);
+        // At the last tick there is no newer stamp, so no decision is refundable any more.
+        self.resets = self
+            .resets
+            .filter(|_| !at_last_tick)
+            .map(|resets| resets + 1);
     }
 
-    /// The windows that are over have passed; with none left, the next begins now.
-    fn settled(&self, now: u64) -> Interval {
-        let (mut settled, now) = (self.clone(), self.grid.at(now));
-        while !settled.windows.is_empty() && &settled.at + &self.window <= now {
-            settled.windows.pop_front();
-            settled.at += &self.window;
+    /// Drops the windows that have ended by `now`; if none is left, the next window begins now.
+    fn refilled_to(&self, now: u64) -> Interval {
+        let (mut refilled, now) = (self.clone(), self.scale.tick(now));
+        while !refilled.windows.is_empty() && &refilled.at + &self.window <= now {
+            refilled.windows.pop_front();
+            refilled.at += &self.window;
         }
-        if settled.windows.is_empty() {
-            settled.at = now.max(self.at.clone());
+        if refilled.windows.is_empty() {
+            refilled.at = now.max(self.at.clone());
         }
-        settled
+        refilled
     }
 
-    /// With `cost` in the last window, or as a whole in a new one.
-    fn with(mut self, cost: u64) -> Interval {
+    /// Charges `cost` in the last window, or entirely in a new one.
+    fn charged(mut self, cost: u64) -> Interval {
         match self.windows.back_mut() {
             Some(used) if *used + cost <= self.capacity => *used += cost,
             Some(used) => {
@@ -175,7 +183,7 @@ impl Interval {
         self
     }
 
-    fn begin_of(&self, window: usize) -> BigInt {
+    fn start_of(&self, window: usize) -> BigInt {
         &self.at + &self.window * window
     }
 

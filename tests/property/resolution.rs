@@ -1,63 +1,68 @@
-//! What `Quota::resolution` promises, against a bucket without any grain of time: a token is early
-//! by less than a step and never late, and where a step brings several tokens, late by less than a
-//! step. So nothing here knows what a step is, but for its length.
+//! Guarantees of `Quota::resolution`, against a reference without ticks: a token is early by less
+//! than a tick and never late, or late by less than a tick if a tick refills several tokens. These
+//! tests depend on the length of a tick only.
 //!
-//! Seen to fail when the code was broken on purpose: a wrapping difference in `settle`; the stamp
-//! set to a time before it; the multiplier rounded down; `nanos_at` rounded down; `ready` rounded
-//! down where a step brings several tokens; a deadline that is met exactly refused; the debt not
-//! checked; a wait told to a clock that is behind; the refill's remainder dropped. For windows: the
-//! multiplier and `nanos_at` rounded down; a window that ends a step late.
+//! Mutations that these tests caught: a wrapping difference in `refill_to`; the stamp set to an
+//! earlier time; the tick ratio rounded down; `nanos_at` rounded down; `ready_at` rounded down
+//! where a tick refills several tokens; a refusal of a deadline that is met exactly; the debt not
+//! checked; a wait for a caller whose clock is behind, though the tokens are available; the
+//! remainder of a refill dropped. For windows: the tick ratio and `nanos_at` rounded down; a window
+//! that ends a tick late.
 
 use std::time::Duration;
 
 use crate::reference::{
     continuous::Continuous,
-    generate,
-    grid::HORIZON,
-    integer, nanos,
-    play::{Event, Player},
+    driver::{Driver, Event},
+    integer, nanos, strategies,
+    ticks::HORIZON,
 };
 use num_rational::BigRational;
 use num_traits::Zero;
 use proptest::prelude::*;
 use tollgate::{Bucket, Decision, Outcome, Quota};
 
-/// The bucket without a grain, and how far the real one may be from it.
-struct Contract {
+/// Reference bucket without ticks, and the tolerances of the library.
+struct Tolerance {
     bucket: Continuous,
     debt: BigRational,
-    /// A step, in nanoseconds and in tokens.
-    step: BigRational,
-    step_tokens: BigRational,
-    /// How late a token may be: a step where steps bring several, else not at all.
+    /// A tick, in nanoseconds.
+    tick: BigRational,
+    /// Refill of a tick, in tokens.
+    refill_per_tick: BigRational,
+    /// Maximum lateness of a token, in nanoseconds: a tick if ticks refill several tokens,
+    /// otherwise zero.
     late: BigRational,
 }
 
-impl Contract {
-    fn new(quota: &Quota) -> Contract {
+impl Tolerance {
+    fn new(quota: &Quota) -> Tolerance {
         let bucket = Continuous::new(quota);
         let debt = integer(quota.debt());
-        let step = integer(quota.resolution().as_nanos());
+        let tick = integer(quota.resolution().as_nanos());
         let per_second = (&bucket.capacity + &debt) * &bucket.rate * integer(1_000_000_000);
         let late = if per_second > integer(1_u64 << 33) {
-            step.clone()
+            tick.clone()
         } else {
             BigRational::zero()
         };
-        Contract {
-            step_tokens: &step * &bucket.rate,
+        Tolerance {
+            refill_per_tick: &tick * &bucket.rate,
             bucket,
             debt,
-            step,
+            tick,
             late,
         }
     }
 
-    /// Says what is wrong with a decision, and charges the bucket if it charged.
+    /// Checks a decision, and applies its charge to the reference.
+    ///
+    /// # Errors
+    /// When the decision is outside the tolerance: returns the reason.
     fn check(
         &mut self,
         now: Duration,
-        patience: Option<Duration>,
+        max_wait: Option<Duration>,
         decision: &Decision,
     ) -> Result<(), String> {
         let now = nanos(now);
@@ -69,66 +74,73 @@ impl Contract {
         let wanted = &spent + integer(decision.cost());
         let (capacity, rate) = (self.bucket.capacity.clone(), self.bucket.rate.clone());
         let ahead = &wanted - &capacity;
-        // When there is as much as was asked for.
+        // Time at which the cost is available.
         let due = integer(time) + &ahead / &rate;
         let takes = decision.is_allowed() && decision.cost() > 0;
         match decision.outcome() {
             Outcome::Allowed if !takes => {}
             Outcome::Allowed if decision.wait().is_zero() => {
-                ensure(ahead < self.step_tokens, "allowed a step early, or more")?;
+                ensure(
+                    ahead < self.refill_per_tick,
+                    "allowed early by a tick or more",
+                )?;
             }
             Outcome::Allowed => {
                 ensure(
-                    patience.is_some_and(|patience| decision.wait() <= patience),
-                    "waits longer than asked",
+                    max_wait.is_some_and(|max_wait| decision.wait() <= max_wait),
+                    "waits longer than max_wait",
                 )?;
                 ensure(
-                    ahead <= &self.debt + &self.step_tokens,
-                    "more than the debt is sold",
+                    ahead <= &self.debt + &self.refill_per_tick,
+                    "sold more than the debt",
                 )?;
-                self.at_due(now, Some(decision.wait()), &due, "ready")?;
+                self.check_time(now, Some(decision.wait()), &due, "ready")?;
             }
             Outcome::Refused | Outcome::DebtExhausted | Outcome::DeadlineTooSoon => {
-                self.at_due(now, decision.retry_after(), &due, "retry_after")?;
+                self.check_time(now, decision.retry_after(), &due, "retry_after")?;
                 ensure(
                     &ahead + &late_tokens > BigRational::zero(),
-                    "refused what was there",
+                    "refused available tokens",
                 )?;
                 let too_much = decision.outcome() != Outcome::DebtExhausted
                     || &ahead + &late_tokens > self.debt;
-                ensure(too_much, "refused within the debt")?;
+                ensure(too_much, "refused a cost within the debt")?;
                 if decision.outcome() == Outcome::DeadlineTooSoon {
-                    let deadline = integer(now) + integer(patience.unwrap_or_default().as_nanos());
+                    let deadline = integer(now) + integer(max_wait.unwrap_or_default().as_nanos());
                     ensure(
                         (&due + &self.late).ceil() > deadline.min(integer(HORIZON)),
-                        "refused within the deadline",
+                        "refused a deadline that can be met",
                     )?;
                 }
             }
-            Outcome::CostAboveCapacity => {
-                ensure(integer(decision.cost()) > capacity, "fits the capacity")?
-            }
+            Outcome::CostAboveCapacity => ensure(
+                integer(decision.cost()) > capacity,
+                "refused a cost within the capacity",
+            )?,
             other => return Err(format!("{other:?} from a bucket")),
         }
 
         let left = &capacity - if takes { &wanted } else { &spent };
         let remaining = integer(decision.remaining());
-        ensure(&remaining + &late_tokens >= left.floor(), "too few remain")?;
         ensure(
-            remaining.is_zero() || remaining < &left + &self.step_tokens,
-            "too many remain",
+            &remaining + &late_tokens >= left.floor(),
+            "remaining: too low",
+        )?;
+        ensure(
+            remaining.is_zero() || remaining < &left + &self.refill_per_tick,
+            "remaining: too high",
         )?;
         let full = integer(time) + (&capacity - &left) / &rate;
         let reset_after = Some(decision.reset_after()).filter(|&time| time < Duration::MAX);
-        self.at_due(now, reset_after, &full, "reset_after")?;
+        self.check_time(now, reset_after, &full, "reset_after")?;
         if takes {
             self.bucket.charge(time, decision.cost());
         }
         Ok(())
     }
 
-    /// Whether `after` names the time at which something is due; `None` stands for never.
-    fn at_due(
+    /// Checks that `after` is within the tolerance of the time `due`; `None` stands for never.
+    fn check_time(
         &self,
         now: u64,
         after: Option<Duration>,
@@ -139,16 +151,16 @@ impl Contract {
         let Some(after) = after else {
             return ensure(latest > integer(HORIZON), &format!("{what}: never"));
         };
-        // A clock behind that of the last charge is taken for that.
-        let named = integer(
+        // A clock behind the last charge counts as the time of that charge.
+        let actual = integer(
             self.bucket
                 .time(now.saturating_add(nanos(after)).min(HORIZON)),
         );
         ensure(
-            &named + &self.step > *due,
-            &format!("{what}: a step early, or more"),
+            &actual + &self.tick > *due,
+            &format!("{what}: early by a tick or more"),
         )?;
-        ensure(named <= latest, &format!("{what}: late"))
+        ensure(actual <= latest, &format!("{what}: late"))
     }
 }
 
@@ -156,21 +168,21 @@ fn ensure(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
 
-fn keeps_the_contract(
+fn check_tolerance(
     quota: Quota,
     start: u64,
-    calls: &[generate::Call],
+    calls: &[strategies::Call],
 ) -> Result<(), TestCaseError> {
-    let (mut player, mut contract) = (Player::new(quota, start), Contract::new(&quota));
+    let (mut driver, mut tolerance) = (Driver::new(quota, start), Tolerance::new(&quota));
     for call in calls {
         if let Some(Event::Decided {
             now,
-            patience,
+            max_wait,
             decision,
             ..
-        }) = player.play(call)
+        }) = driver.call(call)
         {
-            contract.check(now, patience, &decision).map_err(|why| {
+            tolerance.check(now, max_wait, &decision).map_err(|why| {
                 TestCaseError::fail(format!("{quota}: {call:?} at {now:?}: {why}: {decision:?}"))
             })?;
         }
@@ -182,22 +194,22 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn never_late_and_never_a_step_early(
-        quota in generate::greedy(), start in generate::start(), calls in generate::charges(60),
+    fn tokens_are_never_late_and_less_than_a_tick_early(
+        quota in strategies::greedy_quota(), start in strategies::start(), calls in strategies::charges(60),
     ) {
-        keeps_the_contract(quota, start, &calls)?;
+        check_tolerance(quota, start, &calls)?;
     }
 
     #[test]
-    fn never_late_and_never_a_step_early_in_a_queue(
-        quota in generate::crowded_greedy(), start in generate::start(), calls in generate::charges(60),
+    fn tokens_in_a_queue_are_never_late_and_less_than_a_tick_early(
+        quota in strategies::queueing_greedy_quota(), start in strategies::start(), calls in strategies::charges(60),
     ) {
-        keeps_the_contract(quota, start, &calls)?;
+        check_tolerance(quota, start, &calls)?;
     }
 
-    /// A window opens with the first request; it ends early by less than a step, and is never late.
+    /// A window opens with the first request. It ends early by less than a tick, and never late.
     #[test]
-    fn a_window_lasts_as_long_as_it_should(quota in generate::interval(), start in generate::start()) {
+    fn a_window_ends_less_than_a_tick_early(quota in strategies::interval_quota(), start in strategies::start()) {
         let (bucket, start, length) = (Bucket::new(quota), Duration::from_nanos(start), quota.period());
         let end = bucket.try_acquire_at(start, 1).reset_after();
         if end < Duration::MAX {
