@@ -116,7 +116,7 @@ fn check_path(path: &str, is_gateway: bool) -> Result<(), &'static str> {
     if endpoint::is_unlimited(path, is_gateway) {
         return Err("a path that can be limited");
     }
-    // Elsewhere a star would be literal, but look like a wildcard.
+    // In other positions a star would be literal, but look like a wildcard.
     if path.strip_suffix("/*").unwrap_or(path).contains('*') {
         return Err("a * only after the last /, as in /api/*");
     }
