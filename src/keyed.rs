@@ -139,7 +139,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// ```
     #[doc(alias = "check_key")]
     #[inline(always)]
-    #[must_use = "a decision says whether the request may go on"]
+    #[must_use = "the decision states whether the request is allowed"]
     pub fn try_acquire<K: Hash + ?Sized>(&self, key: &K, cost: u32) -> Decision {
         self.decide(self.hash(key), Time::Now(&self.clock), cost)
     }
@@ -147,7 +147,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// Like [`KeyedLimiter::try_acquire`], at time `now`: the time since a fixed moment that the
     /// caller chooses. Do not mix these calls with calls that read the clock.
     #[inline(always)]
-    #[must_use = "a decision says whether the request may go on"]
+    #[must_use = "the decision states whether the request is allowed"]
     pub fn try_acquire_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32) -> Decision {
         self.decide(self.hash(key), Time::At(saturating_nanos(now)), cost)
     }
@@ -236,13 +236,13 @@ impl<S: BuildHasher> KeyedLimiter<S> {
 
     /// Takes `cost` tokens from the key's bucket ahead of time; see
     /// [`Bucket::reserve_at`](crate::Bucket::reserve_at).
-    #[must_use = "a decision says whether the request may go on"]
+    #[must_use = "the decision states whether the request is allowed"]
     pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u32, max_wait: Duration) -> Decision {
         self.reserve_hash(self.hash(key), self.clock.nanos(), cost, max_wait)
     }
 
     /// Like [`KeyedLimiter::reserve`], at time `now`.
-    #[must_use = "a decision says whether the request may go on"]
+    #[must_use = "the decision states whether the request is allowed"]
     pub fn reserve_at<K: Hash + ?Sized>(
         &self,
         now: Duration,
@@ -259,13 +259,12 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         self.try_acquire(key, 0).remaining()
     }
 
-    /// Undoes a decision on this key: gives its tokens back, as far as they are still owed. Returns
-    /// whether any were. See [`Bucket::refund`](crate::Bucket::refund).
+    /// Undoes a decision on this key: gives back the tokens that are still owed, and returns true
+    /// when there were any. See [`Bucket::refund`](crate::Bucket::refund).
     ///
     /// A decision gives nothing back if the quota was replaced since, or if the key's rule was set
-    /// or removed, or if the key was reset or evicted early. Because keys share what is remembered
-    /// of resets and evictions, such an event of another key has the same effect once in a thousand
-    /// times.
+    /// or removed, or if the key was reset or evicted early. Keys share the stamps of resets and
+    /// evictions, so such an event of another key has the same effect once in a thousand times.
     pub fn refund<K: Hash + ?Sized>(&self, key: &K, decision: Decision) -> bool {
         let hash = self.hash(key);
         self.current
@@ -317,8 +316,8 @@ impl<S: BuildHasher> KeyedLimiter<S> {
         self.update_hashes(None, vec![(self.hash(key), Some(quota))]);
     }
 
-    /// Removes the key's rule. Returns whether it had one. The key then uses the bucket it had
-    /// before.
+    /// Removes the key's rule, and returns true when it had one. The key then uses the bucket it
+    /// had before.
     pub fn remove_rule<K: Hash + ?Sized>(&self, key: &K) -> bool {
         self.update_hashes(None, vec![(self.hash(key), None)]) > 0
     }
@@ -505,7 +504,7 @@ impl<S: BuildHasher> KeyedLimiterBuilder<S> {
         KeyedLimiterBuilder { max_keys, ..self }
     }
 
-    /// Sets a clock that tests move by hand, in place of the process-wide one.
+    /// Sets a manual clock, for tests, in place of the process-wide clock.
     pub fn clock(self, clock: ManualClock) -> Self {
         KeyedLimiterBuilder {
             clock: Clock::Manual(clock),

@@ -40,12 +40,12 @@ impl Invalidations {
         self.group(tag).evicted.fetch_max(stamp, Ordering::Release);
     }
 
-    /// Returns whether a reset has invalidated the decision with this stamp.
+    /// Returns true when a reset has invalidated the decision with this stamp.
     pub(super) fn is_reset(&self, tag: u64, stamp: u64) -> bool {
         stamp < self.group(tag).reset.load(Ordering::Acquire)
     }
 
-    /// Returns whether an early eviction has invalidated the decision with this stamp.
+    /// Returns true when an early eviction has invalidated the decision with this stamp.
     pub(super) fn is_evicted(&self, tag: u64, stamp: u64) -> bool {
         stamp < self.group(tag).evicted.load(Ordering::Acquire)
     }

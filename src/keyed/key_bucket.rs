@@ -76,7 +76,7 @@ impl KeyBucket<'_> {
         }
     }
 
-    /// Returns whether a reservation is valid: it was made here, and no reset has come since.
+    /// Returns true when a reservation is valid: it was made here, and no reset has come since.
     #[cfg(feature = "tokio")]
     pub(super) fn counts(&self, decision: Decision) -> bool {
         let stamp = decision.charge().0.stamp;

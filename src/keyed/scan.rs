@@ -17,7 +17,7 @@ const HOME: u16 = (1 << SLOTS_PER_SET) - 1;
 /// Result of scanning a key's sixteen slots.
 pub(super) struct Scan<'a> {
     layout: &'a Layout,
-    /// The latest stamp in these slots, or the time of the request if that is later.
+    /// The latest stamp in these slots, or the time of the attempt if that is later.
     pub(super) tick: u64,
     slots: [(&'a Slot, u64); 2 * SLOTS_PER_SET],
     /// The slots that may be taken over without losing state, as bits.
@@ -37,7 +37,7 @@ impl<'a> Scan<'a> {
         let slots = std::array::from_fn(|_| {
             #[expect(clippy::expect_used, reason = "a key has two sets of slots")]
             let slot = candidates.next().expect("two sets");
-            found |= settled_tag(slot, probe.tag) == probe.tag;
+            found |= owner_tag(slot, probe.tag) == probe.tag;
             let word = slot[WORD].load(Ordering::Acquire);
             tick = tick.max(layout.unpack(word).stamp);
             (slot, word)
@@ -82,7 +82,7 @@ impl<'a> Scan<'a> {
 
     /// Returns the slot whose bucket is nearest to full, and its state at the time of the scan.
     pub(super) fn nearest_to_full(&self) -> (&'a Slot, State) {
-        let settled = |(slot, word): (&'a Slot, u64)| {
+        let refilled = |(slot, word): (&'a Slot, u64)| {
             (
                 slot,
                 self.layout.refill_to(self.layout.unpack(word), self.tick),
@@ -98,13 +98,13 @@ impl<'a> Scan<'a> {
         self.slots[1..]
             .iter()
             .copied()
-            .map(settled)
-            .fold(settled(self.slots[0]), nearer)
+            .map(refilled)
+            .fold(refilled(self.slots[0]), nearer)
     }
 }
 
 /// Returns the tag of a slot, after waiting while it is the key's own tag marked busy.
-fn settled_tag(slot: &Slot, own: u64) -> u64 {
+fn owner_tag(slot: &Slot, own: u64) -> u64 {
     let backoff = Backoff::default();
     loop {
         let tag = slot[TAG].load(Ordering::Acquire);

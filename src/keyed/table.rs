@@ -22,7 +22,7 @@
 //!   While a tag is the key's own, marked *busy*, another key is taking that slot over and may yet
 //!   restore the tag: the scan waits for that.
 //! - A thread whose clock is behind may insert a key that was evicted at a later time. So the time
-//!   of the insert is the latest of the request's and every stamp in the two sets: the slot from
+//!   of the insert is the latest of the attempt's and every stamp in the two sets: the slot from
 //!   which the key was evicted is among them.
 //! - The word is claimed and charged in one CAS, from a value that is full. If the old owner has
 //!   charged in between, that CAS fails, the old tag is restored, and the next slot is tried.
@@ -68,8 +68,8 @@ enum Victim {
     Refilling,
 }
 
-/// Requests that would wait search the holes one by one. Few under loom, so that it models fewer
-/// words.
+/// Number of holes. Reservations search the holes one by one, so it is small; under loom it is
+/// smaller, so that loom models fewer words.
 const HOLES: usize = if cfg!(tollgate_loom) { 2 } else { 32 };
 
 #[derive(Debug)]
@@ -132,17 +132,17 @@ impl Table {
     }
 
     /// Decides for any key: inserts a key that is not present.
-    pub(super) fn decide(&self, probe: &Probe, request: &Attempt<'_>) -> Decision {
+    pub(super) fn decide(&self, probe: &Probe, attempt: &Attempt<'_>) -> Decision {
         let backoff = Backoff::default();
         loop {
             if let Some(slot) = self.find(probe) {
-                if let Some(decision) = self.decide_on(slot, probe.tag, request) {
+                if let Some(decision) = self.decide_on(slot, probe.tag, attempt) {
                     return decision;
                 }
-            } else if let Some(decision) = request.decide_without_charge() {
+            } else if let Some(decision) = attempt.decide_without_charge() {
                 // Nothing to write, so the key needs no slot.
                 return decision;
-            } else if let Some(decision) = self.insert(probe, request) {
+            } else if let Some(decision) = self.insert(probe, attempt) {
                 return decision;
             } else {
                 // Another thread may be taking over the slot this key needs: the thread that marked
@@ -154,14 +154,14 @@ impl Table {
 
     /// Decides on a slot. Returns `None` if the slot has another owner, or if its word has changed.
     #[inline(always)]
-    fn decide_on(&self, slot: &Slot, tag: u64, request: &Attempt<'_>) -> Option<Decision> {
+    fn decide_on(&self, slot: &Slot, tag: u64, attempt: &Attempt<'_>) -> Option<Decision> {
         let word = self.confirmed_word(slot, tag)?;
-        match request.transition(word) {
+        match attempt.transition(word) {
             Transition::Write(next, charged) => self
                 .swap(slot, word, next)
-                .then(|| request.charged(self.layout.unpack(next), charged)),
-            Transition::Unchanged(settled, outcome) => {
-                Some(request.uncharged(self.layout.unpack(settled), outcome))
+                .then(|| attempt.charged(self.layout.unpack(next), charged)),
+            Transition::Unchanged(refilled, outcome) => {
+                Some(attempt.uncharged(self.layout.unpack(refilled), outcome))
             }
         }
     }
@@ -170,15 +170,15 @@ impl Table {
     /// after all, or if other threads took the free slots.
     #[cold]
     #[inline(never)]
-    fn insert(&self, probe: &Probe, request: &Attempt<'_>) -> Option<Decision> {
+    fn insert(&self, probe: &Probe, attempt: &Attempt<'_>) -> Option<Decision> {
         let _guard = self.latches.acquire(probe.home);
-        let scan = Scan::new(&self.layout, &self.sets, probe, request.tick)?;
+        let scan = Scan::new(&self.layout, &self.sets, probe, attempt.tick)?;
         if !scan.has_free_slot() {
-            return self.insert_when_full(probe, request, &scan);
+            return self.insert_when_full(probe, attempt, &scan);
         }
         scan.free_slots().find_map(|slot| {
-            let next = self.take_over(slot, probe.tag, scan.tick, request.units(), Victim::Full)?;
-            Some(request.charged(next, request.units()))
+            let next = self.take_over(slot, probe.tag, scan.tick, attempt.units(), Victim::Full)?;
+            Some(attempt.charged(next, attempt.units()))
         })
     }
 
@@ -186,31 +186,31 @@ impl Table {
     fn insert_when_full(
         &self,
         probe: &Probe,
-        request: &Attempt<'_>,
+        attempt: &Attempt<'_>,
         scan: &Scan<'_>,
     ) -> Option<Decision> {
-        let (slot, settled) = scan.nearest_to_full();
+        let (slot, refilled) = scan.nearest_to_full();
         let at_end_of_time = self
             .layout
-            .claim(settled, scan.tick, request.units(), false)
+            .claim(refilled, scan.tick, attempt.units(), false)
             .is_none();
         if self.when_full == WhenFull::RefuseNewcomer || at_end_of_time {
             self.saturated.fetch_add(1, Ordering::Relaxed);
-            return Some(request.uncharged(settled, Outcome::TableFull));
+            return Some(attempt.uncharged(refilled, Outcome::TableFull));
         }
         let next = self.take_over(
             slot,
             probe.tag,
             scan.tick,
-            request.units(),
+            attempt.units(),
             Victim::Refilling,
         )?;
         self.evicted_early.fetch_add(1, Ordering::Relaxed);
-        Some(request.charged(next, request.units()))
+        Some(attempt.charged(next, attempt.units()))
     }
 
-    /// Takes a slot over for the key, with a first charge. Returns `None` if another thread was
-    /// faster, or if the bucket may not be evicted.
+    /// Takes a slot over for the key, with a first charge. Returns `None` if another thread took
+    /// the slot first, or if the bucket may not be evicted.
     fn take_over(
         &self,
         slot: &Slot,
@@ -271,7 +271,7 @@ impl Table {
         given || (is_refundable() && self.leave(probe, sold, charged))
     }
 
-    /// Leaves a hole in the key's queue. Returns whether it can still be sold.
+    /// Leaves a hole in the key's queue, and returns true when it can still be sold.
     fn leave(&self, probe: &Probe, sold: State, charged: u64) -> bool {
         let Some(word) = self
             .find(probe)
@@ -288,12 +288,12 @@ impl Table {
         hole.is_some()
     }
 
-    /// Decides for a request that would wait: in a hole of the queue, or at its end.
-    pub(super) fn queue(&self, probe: &Probe, request: &Attempt<'_>) -> Decision {
+    /// Decides on a reservation: in a hole of the queue, or at its end.
+    pub(super) fn queue(&self, probe: &Probe, attempt: &Attempt<'_>) -> Decision {
         let sell = |hole: Hole| {
             let sold = Cell::new(None);
             self.update(probe, |state| {
-                let (next, now_sold) = request
+                let (next, now_sold) = attempt
                     .resell(state, hole)
                     .filter(|_| self.is_refundable(probe, hole.stamp))?;
                 sold.set(Some(now_sold));
@@ -303,8 +303,8 @@ impl Table {
             .flatten()
         };
         self.holes
-            .sell(probe.tag, request, sell)
-            .unwrap_or_else(|| self.decide(probe, request))
+            .sell(probe.tag, attempt, sell)
+            .unwrap_or_else(|| self.decide(probe, attempt))
     }
 
     /// Refills the key's bucket.
@@ -317,13 +317,13 @@ impl Table {
         });
     }
 
-    /// Returns whether the charge with this stamp is valid: no reset has come since.
+    /// Returns true when the charge with this stamp is valid: no reset has come since.
     pub(super) fn counts(&self, probe: &Probe, stamp: u64) -> bool {
         !self.invalidations.is_reset(probe.tag, stamp)
     }
 
-    /// Returns whether the charge with this stamp is refundable: no reset and no early eviction of
-    /// its key has come since.
+    /// Returns true when the charge with this stamp is refundable: no reset and no early eviction
+    /// of its key has come since.
     fn is_refundable(&self, probe: &Probe, stamp: u64) -> bool {
         self.counts(probe, stamp) && !self.invalidations.is_evicted(probe.tag, stamp)
     }
@@ -346,7 +346,8 @@ impl Table {
     }
 
     /// Applies `transition` to the key's word in a CAS loop. Ends without a change when
-    /// `transition` returns `None` or the key is not present. Returns whether the word was changed.
+    /// `transition` returns `None` or the key is not present. Returns true when the word was
+    /// changed.
     fn update(&self, probe: &Probe, transition: impl Fn(State) -> Option<State>) -> bool {
         while let Some(slot) = self.find(probe) {
             let Some(word) = self.confirmed_word(slot, probe.tag) else {
