@@ -72,10 +72,10 @@ mod tests {
             "valkeys+sentinel://one,two/main",
             "rediss+cluster://one,two",
         ] {
-            assert!(RedisUrl::text(url).is_some(), "{url}");
+            assert!(RedisUrl::from_text(url).is_some(), "{url}");
         }
         for url in ["redis://", "http://host", "redis+sentinel://one", "host"] {
-            assert!(RedisUrl::text(url).is_none(), "{url}");
+            assert!(RedisUrl::from_text(url).is_none(), "{url}");
         }
     }
 }
