@@ -1,5 +1,10 @@
 //! Command line: flags, environment variables and their help.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "documentation comments are help texts, in which brackets mark optional parts"
+)]
+
 use std::{error::Error, ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{

@@ -6,7 +6,7 @@ use tollgate::{Decision, SharedDecision};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LimitDecision {
     pub(crate) decision: Decision,
-    /// The same decision with the data to refund it, if it comes from [`Limiter::Redis`].
+    /// The same decision with the data to refund it, if it comes from `Limiter::Redis`.
     pub(super) shared: Option<SharedDecision>,
 }
 
