@@ -147,7 +147,7 @@ pub(crate) struct Serve {
     pub(crate) trust_proxy: Vec<IpNet>,
     /// Redis or Valkey that shares the limits with other instances, instead of memory
     ///
-    /// redis://[user][:password@]host[:port][/database], rediss:// with TLS,
+    /// redis://[user][:password@]host[:port][/database], rediss:// with TLS, unix:///path,
     /// redis+sentinel://host,host/master, or redis+cluster://host,host. Prefer the environment
     /// variable when the URL holds a password.
     #[arg(long, env = "TOLLGATE_REDIS", value_name = "URL", value_parser = parse_argument::<RedisUrl>, hide_env_values = true)]
