@@ -63,9 +63,7 @@ fn keys<'a>(statements: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
 /// Returns every key that `--help` lists. It mentions `exempt` only in prose.
 fn keys_of_help() -> BTreeSet<String> {
     let help = help(&[]);
-    let (_, file) = help
-        .split_once("An unknown key is an error.")
-        .unwrap();
+    let (_, file) = help.split_once("An unknown key is an error.").unwrap();
     let lines = file
         .lines()
         .skip(1)
