@@ -7,9 +7,9 @@
     reason = "a test fails by panicking"
 )]
 
-mod answers;
 mod keys;
 #[cfg(feature = "redis")]
 mod redis;
+mod responses;
 mod service;
 mod support;
