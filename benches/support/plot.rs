@@ -5,8 +5,8 @@ use std::{error::Error, path::Path};
 use plotters::{
     coord::Shift,
     prelude::{
-        BLACK, ChartBuilder, Circle, Color, DrawingArea, IntoDrawingArea, IntoLogRange, LineSeries,
-        RGBColor, Rectangle, SVGBackend, SeriesLabelPosition, WHITE,
+        BLACK, BindKeyPoints, ChartBuilder, Circle, Color, DrawingArea, IntoDrawingArea,
+        IntoLogRange, LineSeries, RGBColor, Rectangle, SVGBackend, SeriesLabelPosition, WHITE,
     },
 };
 
@@ -28,6 +28,10 @@ pub struct Axes<'a> {
     pub y: &'a str,
     pub categories: &'a [&'a str],
 }
+
+/// Distance of two categories on the horizontal axis. A whole number, since plotters formats only
+/// those when the marks of an axis are given.
+const STEP: i32 = 600;
 
 /// Colours that stay apart for colour-blind readers (Okabe and Ito).
 const COLOURS: [RGBColor; 6] = [
@@ -58,17 +62,23 @@ pub fn lines(path: &Path, axes: &Axes<'_>, series: &[Series]) -> Result {
         return Ok(());
     };
     let area = canvas(path)?;
-    let last = axes.categories.len().saturating_sub(1) as f64;
+    let last = position(axes.categories.len().saturating_sub(1));
     let mut chart = ChartBuilder::on(&area)
         .caption(axes.title, ("sans-serif", 18))
         .margin(14)
         .x_label_area_size(44)
         .y_label_area_size(56)
-        .build_cartesian_2d(-0.15..last + 0.15, (low * 0.8..high * 1.25).log_scale())?;
+        .build_cartesian_2d(
+            (-STEP / 6..last + STEP / 6).with_key_points(positions(axes)),
+            (low * 0.8..high * 1.25)
+                .log_scale()
+                .with_key_points(logarithmic_marks(low * 0.8, high * 1.25)),
+        )?;
     chart
         .configure_mesh()
         .disable_x_mesh()
-        .x_labels(axes.categories.len() * 4)
+        .x_labels(axes.categories.len())
+        .max_light_lines(0)
         .x_desc(axes.x)
         .y_desc(axes.y)
         .x_label_formatter(&|x| category(axes.categories, *x))
@@ -79,7 +89,7 @@ pub fn lines(path: &Path, axes: &Axes<'_>, series: &[Series]) -> Result {
             .values
             .iter()
             .enumerate()
-            .filter_map(|(at, value)| Some((at as f64, (*value)?)))
+            .filter_map(|(at, value)| Some((position(at), (*value)?)))
             .collect();
         chart
             .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))?
@@ -107,27 +117,32 @@ pub fn bars(path: &Path, axes: &Axes<'_>, series: &[Series]) -> Result {
         return Ok(());
     };
     let area = canvas(path)?;
-    let groups = axes.categories.len() as f64;
     let mut chart = ChartBuilder::on(&area)
         .caption(axes.title, ("sans-serif", 18))
         .margin(14)
         .x_label_area_size(44)
         .y_label_area_size(56)
-        .build_cartesian_2d(-0.5..groups - 0.5, 0.0..high * 1.2)?;
+        .build_cartesian_2d(
+            (-STEP / 2..position(axes.categories.len()) - STEP / 2)
+                .with_key_points(positions(axes)),
+            0.0..high * 1.2,
+        )?;
     chart
         .configure_mesh()
         .disable_x_mesh()
-        .x_labels(axes.categories.len() * 2 + 1)
+        .x_labels(axes.categories.len())
+        .max_light_lines(0)
+        .y_label_formatter(&|y| format!("{y:.0}"))
         .x_desc(axes.x)
         .y_desc(axes.y)
         .x_label_formatter(&|x| category(axes.categories, *x))
         .draw()?;
-    let width = 0.8 / series.len() as f64;
+    let width = STEP * 4 / 5 / series.len() as i32;
     for (number, (series, colour)) in series.iter().zip(COLOURS).enumerate() {
-        let left = number as f64 * width - 0.4;
+        let left = number as i32 * width - STEP * 2 / 5;
         let bars = series.values.iter().enumerate().filter_map(|(at, value)| {
-            let left = at as f64 + left;
-            let corners = [(left, 0.0), (left + width * 0.95, (*value)?)];
+            let left = position(at) + left;
+            let corners = [(left, 0.0), (left + width * 19 / 20, (*value)?)];
             Some(Rectangle::new(corners, colour.filled()))
         });
         chart
@@ -145,13 +160,27 @@ pub fn bars(path: &Path, axes: &Axes<'_>, series: &[Series]) -> Result {
     Ok(())
 }
 
-/// Returns the label of the category at `x`, and nothing between categories.
-fn category(categories: &[&str], x: f64) -> String {
-    let nearest = x.round();
-    if (x - nearest).abs() > 0.01 || nearest < 0.0 {
-        return String::new();
-    }
-    categories
-        .get(nearest as usize)
+/// Returns the position of a category on the horizontal axis.
+fn position(category: usize) -> i32 {
+    category as i32 * STEP
+}
+
+fn positions(axes: &Axes<'_>) -> Vec<i32> {
+    (0..axes.categories.len()).map(position).collect()
+}
+
+/// Returns the marks of a logarithmic axis: 1, 2 and 5 of each decade between the bounds.
+fn logarithmic_marks(low: f64, high: f64) -> Vec<f64> {
+    (-3..9)
+        .flat_map(|decade| [1.0, 2.0, 5.0].map(|mark| mark * 10_f64.powi(decade)))
+        .filter(|mark| (low..=high).contains(mark))
+        .collect()
+}
+
+/// Returns the label of the category at `x`.
+fn category(categories: &[&str], x: i32) -> String {
+    usize::try_from(x / STEP)
+        .ok()
+        .and_then(|at| categories.get(at))
         .map_or_else(String::new, |&label| label.to_owned())
 }
