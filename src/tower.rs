@@ -92,9 +92,10 @@
 //!
 //! - **Forwarding headers are ignored** until [`RateLimitLayer::trust_proxies`] names the trusted
 //!   networks. Then the client is the rightmost untrusted address, and no header that the client
-//!   writes itself changes that.
+//!   writes itself changes that: a request in which two headers name different clients gets 400.
 //! - **IPv6 clients are keyed by their /64**, since each has that many addresses.
-//!   [`RateLimitLayer::ipv6_prefix`] sets another prefix length.
+//!   [`RateLimitLayer::ipv6_prefix`] sets another prefix length. Clients of a NAT64 or 6to4 are keyed
+//!   by their IPv4 address.
 //! - **Memory is fixed**: 100,000 clients in 2.7 MB. [`RateLimitLayer::with_limiter`] takes a
 //!   limiter of any other size.
 //! - **Refused requests never reach the service**, nor do requests without a key: they get 401 when
@@ -143,11 +144,14 @@
 
 mod client_address;
 mod content_negotiation;
+mod embedded_ipv4;
 mod future;
 mod grpc;
+mod header_key;
 mod headers;
 mod ipv6_prefix;
 mod key;
+mod key_error;
 mod layer;
 mod layer_decision;
 mod media_type;
@@ -163,6 +167,7 @@ mod trusted_proxies;
 
 pub use client_address::PeerAddr;
 pub use future::ResponseFuture;
+pub use header_key::HeaderKey;
 pub use headers::{HeaderStyle, WITHOUT_REDIS};
 pub use ipv6_prefix::Ipv6Prefix;
 pub use key::Key;
@@ -171,4 +176,4 @@ pub use refusal::Refusal;
 pub use response_body::ResponseBody;
 pub use retry_after::retry_after;
 pub use service::RateLimit;
-pub use trusted_proxies::TrustedProxies;
+pub use trusted_proxies::{ConflictingHeaders, TrustedProxies};

@@ -6,9 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use http::{Extensions, request::Parts};
+use http::{Extensions, header::HeaderName, request::Parts};
+use ipnet::IpNet;
 
-use super::{ipv6_prefix::Ipv6Prefix, trusted_proxies::TrustedProxies};
+use super::{
+    ipv6_prefix::Ipv6Prefix,
+    key_error::KeyError,
+    trusted_proxies::{ConflictingHeaders, TrustedProxies},
+};
 
 /// Peer address of a connection, for servers without an extension of their own: insert it into the
 /// extensions of every request.
@@ -54,26 +59,32 @@ impl ClientAddressResolver {
         self.peer = Some(peer);
     }
 
-    pub(super) fn set_trusted_proxies(&mut self, proxies: TrustedProxies) {
-        self.trusted_proxies = Arc::new(proxies);
+    pub(super) fn set_trusted_networks(&mut self, networks: Vec<IpNet>) {
+        Arc::make_mut(&mut self.trusted_proxies).set_networks(networks);
+    }
+
+    pub(super) fn set_header(&mut self, name: HeaderName) {
+        Arc::make_mut(&mut self.trusted_proxies).set_header(name);
     }
 
     pub(super) fn set_ipv6_prefix(&mut self, prefix: Ipv6Prefix) {
         self.ipv6_prefix = prefix;
     }
 
-    /// Returns the client address, truncated to the IPv6 prefix, or `None` when the peer address is
-    /// unknown.
-    pub(super) fn resolve(&self, request: &Parts) -> Option<IpAddr> {
+    /// Returns the client address, truncated to the IPv6 prefix.
+    pub(super) fn resolve(&self, request: &Parts) -> Result<IpAddr, KeyError> {
         let extracted = || {
             self.peer_extractor
                 .as_ref()
                 .and_then(|extract| extract(&request.extensions))
         };
         let inserted = || request.extensions.get::<PeerAddr>().map(|peer| peer.0);
-        let peer = self.peer.or_else(extracted).or_else(inserted)?;
+        let peer = self.peer.or_else(extracted).or_else(inserted);
+        let peer = peer.ok_or(KeyError::UnknownPeer)?;
         let client = self.trusted_proxies.client(peer.ip(), &request.headers);
-        Some(self.ipv6_prefix.network(client))
+        client
+            .map(|client| self.ipv6_prefix.network(client))
+            .map_err(|ConflictingHeaders| KeyError::ConflictingHeaders)
     }
 }
 

@@ -13,6 +13,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// Status codes of gRPC.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum GrpcStatus {
+    InvalidArgument = 3,
     ResourceExhausted = 8,
     Internal = 13,
     Unavailable = 14,

@@ -5,6 +5,8 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
+use super::embedded_ipv4::{embedded_ipv4, is_local_nat64};
+
 /// Providers assign at least a /64 to each IPv6 client.
 const DEFAULT_BITS: u8 = 64;
 
@@ -19,6 +21,10 @@ const DEFAULT_BITS: u8 = 64;
 /// assert_eq!(Ipv6Prefix::new(48).network(v4), v4);
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
+///
+/// An address that embeds an IPv4 address identifies the IPv4 client, for every length: NAT64
+/// (`64:ff9b::/96`), 6to4, Teredo, and IPv4-mapped, -translated and -compatible addresses. An
+/// address of a local NAT64 (`64:ff9b:1::/48`) counts as a whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Ipv6Prefix {
     mask: u128,
@@ -42,16 +48,24 @@ impl Ipv6Prefix {
     }
 
     /// Returns the address that identifies a client: the first address of an IPv6 client's network,
-    /// or an IPv4 address unchanged.
+    /// an embedded IPv4 address, or an IPv4 address unchanged.
     ///
-    /// An IPv4-mapped IPv6 address is an IPv6 address here: call [`IpAddr::to_canonical`] first, as
-    /// [`TrustedProxies::client`](super::TrustedProxies::client) does.
+    /// ```
+    /// # use {std::net::IpAddr, tollgate::tower::Ipv6Prefix};
+    /// let behind_nat64: IpAddr = "64:ff9b::192.0.2.7".parse()?;
+    /// assert_eq!(Ipv6Prefix::default().network(behind_nat64).to_string(), "192.0.2.7");
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
     #[inline]
     #[must_use]
     pub fn network(self, address: IpAddr) -> IpAddr {
         match address {
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & self.mask).into(),
-            v4 @ IpAddr::V4(_) => v4,
+            IpAddr::V6(v6) if is_local_nat64(v6) => address,
+            IpAddr::V6(v6) => embedded_ipv4(v6).map_or_else(
+                || Ipv6Addr::from_bits(v6.to_bits() & self.mask).into(),
+                IpAddr::V4,
+            ),
+            IpAddr::V4(_) => address,
         }
     }
 }
@@ -78,5 +92,27 @@ mod tests {
             [0, 1, 64, 127, 128, 129, 255].map(|bits| Ipv6Prefix::new(bits).bits()),
             [0, 1, 64, 127, 128, 128, 128]
         );
+    }
+
+    #[test]
+    fn clients_of_a_translator_are_told_apart_at_every_length() {
+        for bits in [0, 16, 48, 64, 96, 128] {
+            let network = |text: &str| Ipv6Prefix::new(bits).network(text.parse().unwrap());
+            assert_eq!(
+                network("64:ff9b::192.0.2.7"),
+                network("192.0.2.7"),
+                "{bits}"
+            );
+            assert_eq!(
+                network("2002:c000:207:1::1"),
+                network("192.0.2.7"),
+                "{bits}"
+            );
+            let local = ["64:ff9b:1::192.0.2.7", "64:ff9b:1::192.0.2.8"];
+            assert_eq!(
+                local.map(network),
+                local.map(|text| text.parse::<IpAddr>().unwrap())
+            );
+        }
     }
 }

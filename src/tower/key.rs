@@ -8,12 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use http::{
-    header::{HeaderMap, HeaderName},
-    request::Parts,
-};
+use http::{header::HeaderName, request::Parts};
 
-use super::client_address::ClientAddressResolver;
+use super::{client_address::ClientAddressResolver, header_key::HeaderKey, key_error::KeyError};
 
 /// Key of a request's bucket: the client address, a header, the path, or a value that a function
 /// returns.
@@ -46,7 +43,7 @@ pub struct Key(Kind);
 #[derive(Clone)]
 enum Kind {
     Ip,
-    Header(HeaderName),
+    Header(HeaderKey),
     Path,
     Custom(Arc<KeyFn>),
     And(Arc<[Key; 2]>),
@@ -61,14 +58,17 @@ impl Key {
     /// or by [another prefix](super::RateLimitLayer::ipv6_prefix).
     ///
     /// A request without a peer address is rejected with 500: see
-    /// [`RateLimitLayer::peer_from`](super::RateLimitLayer::peer_from).
+    /// [`RateLimitLayer::peer_from`](super::RateLimitLayer::peer_from). A request whose forwarding
+    /// headers name different clients is rejected with 400: see
+    /// [`RateLimitLayer::client_address_header`](super::RateLimitLayer::client_address_header).
     #[must_use]
     pub fn ip() -> Key {
         Key(Kind::Ip)
     }
 
     /// The value of a header. A request is rejected with 401 when the header is missing, repeated,
-    /// empty, or not visible ASCII.
+    /// empty, longer than 1024 bytes, or not visible ASCII. Spellings of one `Authorization` value
+    /// are one key; see [`HeaderKey`](super::HeaderKey).
     ///
     /// ```
     /// # use {http::header::HeaderName, tollgate::tower::Key};
@@ -79,7 +79,7 @@ impl Key {
     /// before this one must validate them.
     #[must_use]
     pub fn header(name: HeaderName) -> Key {
-        Key(Kind::Header(name))
+        Key(Kind::Header(HeaderKey::new(name)))
     }
 
     /// The path of the request, neither decoded nor normalized: one bucket for all clients, unless
@@ -136,12 +136,10 @@ impl Key {
         client_address: &ClientAddressResolver,
     ) -> Result<KeyValue<'a>, KeyError> {
         match &self.0 {
-            Kind::Ip => client_address
-                .resolve(request)
-                .map(KeyValue::Address)
-                .ok_or(KeyError::UnknownPeer),
-            Kind::Header(name) => single_value(&request.headers, name)
-                .map(KeyValue::text)
+            Kind::Ip => client_address.resolve(request).map(KeyValue::Address),
+            Kind::Header(header) => header
+                .value(&request.headers)
+                .map(KeyValue::Text)
                 .ok_or(KeyError::NoKey),
             Kind::Path => Ok(KeyValue::text(request.uri.path())),
             Kind::Custom(key) => key(request)
@@ -161,10 +159,15 @@ impl Key {
             }
             Kind::Or(keys) => {
                 let mut text = String::from("0:");
-                let value = keys[0].value(request, client_address).or_else(|_| {
-                    text.replace_range(..1, "1");
-                    keys[1].value(request, client_address)
-                })?;
+                let value = match keys[0].value(request, client_address) {
+                    // A client could otherwise choose the other key.
+                    Err(KeyError::ConflictingHeaders) => return Err(KeyError::ConflictingHeaders),
+                    Err(KeyError::UnknownPeer | KeyError::NoKey) => {
+                        text.replace_range(..1, "1");
+                        keys[1].value(request, client_address)?
+                    }
+                    Ok(value) => value,
+                };
                 // Writing to a String cannot fail.
                 let _ = write!(text, "{}", value.into_text());
                 Ok(KeyValue::Text(text.into()))
@@ -173,27 +176,11 @@ impl Key {
     }
 }
 
-/// Returns the value of a header that occurs exactly once and is not empty.
-fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?.to_str().ok()?;
-    (values.next().is_none() && !value.is_empty()).then_some(value)
-}
-
 /// Value of a [`Key`] for one request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum KeyValue<'a> {
     Address(IpAddr),
     Text(Cow<'a, str>),
-}
-
-/// Reasons a request has no key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum KeyError {
-    /// The peer address is unknown: the server is misconfigured.
-    UnknownPeer,
-    /// The client did not send a valid key.
-    NoKey,
 }
 
 impl<'a> KeyValue<'a> {
@@ -224,7 +211,7 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Ip => f.write_str("ip"),
-            Kind::Header(name) => write!(f, "header {name}"),
+            Kind::Header(header) => write!(f, "header {}", header.name()),
             Kind::Path => f.write_str("path"),
             Kind::Custom(_) => f.write_str("custom function"),
             Kind::And(keys) => write!(f, "({:?} and {:?})", keys[0], keys[1]),

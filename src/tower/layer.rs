@@ -2,7 +2,7 @@
 
 use std::{future::Future, mem, net::SocketAddr, sync::Arc};
 
-use http::{Response, request::Parts};
+use http::{Response, header::HeaderName, request::Parts};
 use ipnet::IpNet;
 use tower_layer::Layer;
 
@@ -241,8 +241,28 @@ impl RateLimitLayer {
     /// ```
     #[must_use]
     pub fn trust_proxies(self, networks: impl IntoIterator<Item = IpNet>) -> RateLimitLayer {
-        let proxies = networks.into_iter().collect();
-        self.configure(|limiter| limiter.client_address.set_trusted_proxies(proxies))
+        let networks = networks.into_iter().collect();
+        self.configure(|limiter| limiter.client_address.set_trusted_networks(networks))
+    }
+
+    /// Sets the header of trusted proxies that names the client: `forwarded`, or a header with an
+    /// address or a list of addresses, such as `x-forwarded-for` or `x-real-ip`. Other headers are
+    /// then ignored.
+    ///
+    /// By default either `X-Forwarded-For` or `Forwarded` counts. A request in which both name
+    /// different clients is rejected with 400, since a proxy that writes one of them passes the
+    /// other one on as the client wrote it.
+    ///
+    /// ```
+    /// # use {http::header::HeaderName, tollgate::{Quota, tower::RateLimitLayer}};
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10))
+    ///     .trust_proxies(["10.0.0.0/8".parse()?])
+    ///     .client_address_header(HeaderName::from_static("x-real-ip"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn client_address_header(self, name: HeaderName) -> RateLimitLayer {
+        self.configure(|limiter| limiter.client_address.set_header(name))
     }
 
     /// Sets the number of leading bits of an IPv6 address that identify a client: 64 by default, at

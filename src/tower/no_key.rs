@@ -7,7 +7,7 @@ use http::{
 
 use super::{
     grpc::{self, GrpcStatus},
-    key::KeyError,
+    key_error::KeyError,
     media_type::JSON,
 };
 
@@ -19,6 +19,12 @@ pub(super) fn response(error: KeyError, request: &HeaderMap) -> Response<String>
             GrpcStatus::Internal,
             "Internal Server Error",
             "the rate limiter found no peer address: expected the extension that RateLimitLayer::peer_from reads, or a PeerAddr",
+        ),
+        KeyError::ConflictingHeaders => (
+            StatusCode::BAD_REQUEST,
+            GrpcStatus::InvalidArgument,
+            "Bad Request",
+            "X-Forwarded-For and Forwarded name different clients",
         ),
         KeyError::NoKey => (
             StatusCode::UNAUTHORIZED,

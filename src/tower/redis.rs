@@ -5,7 +5,8 @@ use std::{io::Write, mem, net::IpAddr, sync::Arc};
 use http::request::Parts;
 
 use super::{
-    key::{KeyError, KeyValue},
+    key::KeyValue,
+    key_error::KeyError,
     layer_decision::LayerDecision,
     request_limiter::{Backend, CheckOutcome, RequestLimiter},
 };

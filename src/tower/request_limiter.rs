@@ -7,7 +7,8 @@ use http::{Extensions, Response, request::Parts};
 use super::{
     client_address::ClientAddressResolver,
     headers::HeaderStyle,
-    key::{Key, KeyError, KeyValue},
+    key::{Key, KeyValue},
+    key_error::KeyError,
     layer_decision::LayerDecision,
     refusal::Refusal,
 };

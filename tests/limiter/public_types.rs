@@ -10,8 +10,8 @@ use tollgate::{
     RedisFallback, RedisLimiter, RedisLimiterBuilder, RedisStats, Refused, SharedDecision,
     WhenFull,
     tower::{
-        HeaderStyle, Ipv6Prefix, Key, PeerAddr, RateLimit, RateLimitLayer, Refusal, ResponseBody,
-        ResponseFuture, TrustedProxies,
+        ConflictingHeaders, HeaderKey, HeaderStyle, Ipv6Prefix, Key, PeerAddr, RateLimit,
+        RateLimitLayer, Refusal, ResponseBody, ResponseFuture, TrustedProxies,
     },
 };
 use tower::util::BoxCloneSyncService;
@@ -49,6 +49,7 @@ fn public_types_are_send_sync_and_debug() {
         RateLimitLayer,
         RateLimit<Service>,
         Key,
+        HeaderKey,
         HeaderStyle,
         Refusal,
         Ipv6Prefix,
@@ -59,6 +60,7 @@ fn public_types_are_send_sync_and_debug() {
     future::<ResponseFuture<Service, Body>>();
     error::<QuotaError>();
     error::<BuildError>();
+    error::<ConflictingHeaders>();
     error::<RedisError>();
     let _: &dyn Fn(Refused) -> Box<dyn Error + Send + Sync> = &|refused| refused.into();
 }

@@ -140,6 +140,68 @@ async fn ipv6_clients_behind_a_proxy_are_keyed_by_their_64() {
 }
 
 #[tokio::test]
+async fn clients_of_a_nat64_are_keyed_by_their_ipv4_address() {
+    let layer = one_each(Key::ip());
+    let peers = ["[64:ff9b::192.0.2.7]", "[64:ff9b::192.0.2.8]", "192.0.2.7"];
+    assert_eq!(
+        statuses(&layer, peers.map(request_from)).await,
+        [200, 200, 429]
+    );
+}
+
+#[tokio::test]
+async fn forwarding_headers_that_name_different_clients_are_rejected() {
+    let trust = || ["192.0.2.7/32".parse().unwrap()];
+    let conflicting = || {
+        request_with(&[
+            ("x-forwarded-for", "203.0.113.1"),
+            ("forwarded", "for=203.0.113.2"),
+        ])
+    };
+    let layer = one_each(Key::ip()).trust_proxies(trust());
+    let response = send(&layer, conflicting()).await;
+    assert_eq!(response.status(), 400);
+    let alone = ["203.0.113.1", "203.0.113.2", "192.0.2.7"]
+        .map(|value| request_with(&[("x-forwarded-for", value)]));
+    assert_eq!(
+        statuses(&layer, alone).await,
+        [200, 200, 200],
+        "no token was spent"
+    );
+    let either = one_each(Key::ip().or(Key::path())).trust_proxies(trust());
+    assert_eq!(statuses(&either, [conflicting()]).await, [400]);
+    let chosen = one_each(Key::ip())
+        .client_address_header(HeaderName::from_static("forwarded"))
+        .trust_proxies(trust());
+    let forwarded = request_with(&[("forwarded", "for=203.0.113.2")]);
+    assert_eq!(
+        statuses(&chosen, [conflicting(), forwarded]).await,
+        [200, 429]
+    );
+}
+
+#[tokio::test]
+async fn spellings_of_credentials_share_a_bucket() {
+    let layer = one_each(Key::header(http::header::AUTHORIZATION));
+    let requests = [
+        "Bearer abc",
+        "bearer abc",
+        "Bearer  abc",
+        "Bearer abc def",
+        "Bearer ABC",
+    ]
+    .map(|value| request_with(&[("authorization", value)]));
+    assert_eq!(statuses(&layer, requests).await, [200, 429, 429, 401, 200]);
+}
+
+#[tokio::test]
+async fn key_above_1024_bytes_is_rejected() {
+    let layer = one_each(Key::header(API_KEY));
+    let requests = [1024, 1025].map(|length| request_with(&[("x-api-key", &"k".repeat(length))]));
+    assert_eq!(statuses(&layer, requests).await, [200, 401]);
+}
+
+#[tokio::test]
 async fn request_without_peer_address_is_rejected() {
     let response = send(&one_each(Key::ip()), Request::new(Body::empty())).await;
     assert_eq!(response.status(), 500);

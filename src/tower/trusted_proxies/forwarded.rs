@@ -4,21 +4,25 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, header::HeaderName};
 
-pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(super) const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) static FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
-/// Addresses of `X-Forwarded-For`, nearest hop first. A malformed element is `None`.
-pub(super) fn x_forwarded_for_hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    lines(headers, X_FORWARDED_FOR).flat_map(addresses)
+/// Addresses of `X-Forwarded-For` or of another header of this syntax, nearest hop first. A
+/// malformed element is `None`.
+pub(super) fn address_hops(
+    headers: &HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = Option<IpAddr>> {
+    lines(headers, name).flat_map(addresses)
 }
 
 /// Addresses of `Forwarded`, nearest hop first. A malformed element is `None`.
 pub(super) fn forwarded_hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    lines(headers, FORWARDED).flat_map(|line| Elements { rest: line }.map(node))
+    lines(headers, &FORWARDED).flat_map(|line| Elements { rest: line }.map(node))
 }
 
 /// Values of a header, the last line first.
-fn lines(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     headers
         .get_all(name)
         .into_iter()

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, header::HeaderValue};
 use proptest::prelude::*;
 
-use super::TrustedProxies;
+use super::{ConflictingHeaders, TrustedProxies};
 
 const PROXY: &str = "10.0.0.1";
 
@@ -18,13 +18,18 @@ fn proxies() -> TrustedProxies {
 
 /// Client address of a request that `peer` sent with these header lines.
 fn client_from(peer: &str, lines: &[(&'static str, &str)]) -> String {
+    match proxies().client(peer.parse::<IpAddr>().unwrap(), &headers(lines)) {
+        Ok(client) => client.to_string(),
+        Err(ConflictingHeaders) => "conflict".to_owned(),
+    }
+}
+
+fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
-    proxies()
-        .client(peer.parse::<IpAddr>().unwrap(), &headers)
-        .to_string()
+    headers
 }
 
 /// Client address of a request that the trusted proxy sent.
@@ -124,20 +129,53 @@ fn open_quote_of_the_client_does_not_swallow_the_element_of_the_proxy() {
 }
 
 #[test]
-fn headers_that_disagree_are_ignored() {
+fn headers_that_disagree_are_a_conflict() {
     let x = ("x-forwarded-for", "192.0.2.1");
     assert_eq!(
         client(&[x, ("forwarded", "for=192.0.2.1;proto=http")]),
         "192.0.2.1"
     );
-    assert_eq!(client(&[x, ("forwarded", "for=198.51.100.9")]), PROXY);
-    assert_eq!(
-        client(&[
-            ("x-forwarded-for", "198.51.100.9"),
-            ("forwarded", "for=192.0.2.1")
-        ]),
-        PROXY
-    );
+    for forwarded in ["for=198.51.100.9", "for=_hidden", "", "for=10.0.0.2"] {
+        assert_eq!(
+            client(&[x, ("forwarded", forwarded)]),
+            "conflict",
+            "{forwarded}"
+        );
+        assert_eq!(
+            client_from("203.0.113.5", &[x, ("forwarded", forwarded)]),
+            "203.0.113.5"
+        );
+    }
+}
+
+#[test]
+fn only_the_chosen_header_counts() {
+    let lines = headers(&[
+        ("x-forwarded-for", "192.0.2.1"),
+        ("forwarded", "for=192.0.2.2"),
+        ("x-real-ip", "192.0.2.3"),
+        ("cf-connecting-ip", "2001:db8::7"),
+        (
+            "x-original-forwarded-for",
+            "198.51.100.9, 192.0.2.5, 10.0.0.9",
+        ),
+        ("x-client-ip", "unknown"),
+    ]);
+    for (name, expected) in [
+        ("x-forwarded-for", "192.0.2.1"),
+        ("forwarded", "192.0.2.2"),
+        ("x-real-ip", "192.0.2.3"),
+        ("cf-connecting-ip", "2001:db8::7"),
+        ("x-original-forwarded-for", "192.0.2.5"),
+        ("x-client-ip", PROXY),
+        ("true-client-ip", PROXY),
+    ] {
+        let proxies = proxies().with_header(name.parse().unwrap());
+        let client = proxies.client(PROXY.parse().unwrap(), &lines).unwrap();
+        assert_eq!(client.to_string(), expected, "{name}");
+        let stranger: IpAddr = "203.0.113.5".parse().unwrap();
+        assert_eq!(proxies.client(stranger, &lines), Ok(stranger), "{name}");
+    }
 }
 
 proptest! {
