@@ -19,8 +19,9 @@ use crate::{
     request::{
         access::Access,
         client_id::{ClientId, ClientIdentifier, Peer},
+        header_rules::HeaderRules,
     },
-    response,
+    response::{self, Cors},
     values::Check,
 };
 
@@ -31,6 +32,10 @@ pub(crate) type CurrentApp = Arc<ArcSwap<App>>;
 /// connections and counters are carried over.
 pub(crate) struct App {
     pub(crate) clients: ClientIdentifier,
+    /// Rules for the headers of forwarded requests.
+    pub(crate) header_rules: Arc<HeaderRules>,
+    /// `None`: no other origins are allowed.
+    pub(crate) cors: Option<Arc<Cors>>,
     /// `None`: the server responds to allowed requests itself.
     pub(crate) gateway: Option<Arc<Gateway>>,
     pub(crate) pricing: Pricing,
@@ -121,6 +126,11 @@ impl App {
     ) -> App {
         App {
             clients: ClientIdentifier::new(settings),
+            header_rules: Arc::new(HeaderRules::new(settings)),
+            cors: settings
+                .cors
+                .clone()
+                .map(|cors| Cors::new(cors, settings.headers)),
             gateway,
             pricing: Pricing::new(settings, &metrics, &route_limits),
             admin_access: Access::new("the admin API", settings.admin_token.clone()),

@@ -11,7 +11,7 @@ use clap::{
     Args, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use hyper::Uri;
+use hyper::{Uri, header::HeaderName};
 use ipnet::IpNet;
 use tollgate::tower::HeaderStyle;
 
@@ -31,6 +31,7 @@ An unknown key is an error.
   tokens = 100                                # with time: an interval, as in the API-key system's settings file
   time = 3600                                 # seconds
   trust_proxy = ["10.0.0.0/8"]
+  client_address_header = "x-forwarded-for"   # or "forwarded", "x-real-ip"...: the only header of trusted proxies that counts
   admin_token = "..."
   check = "guarded"                           # POST /check needs a token; or "open": it does not
   check_token = "..."                         # token of POST /check; the admin token is accepted as well
@@ -69,6 +70,7 @@ An unknown key is an error.
   max_idle = 256                              # idle connections
   max_requests = 1000                         # concurrent requests; further ones wait for connect_timeout, then get 503
   tunnel_timeout = "1h"                       # a WebSocket without traffic is closed
+  pass_headers = ["X_Trace", "Client-IP"]     # request headers that are otherwise removed
   [connections]
   max = 10000                                 # further connections wait until one ends
   header_timeout = "10s"                      # for a whole header, and for the first request
@@ -77,6 +79,11 @@ An unknown key is an error.
   shutdown_grace = "10s"                      # for the requests in flight at SIGINT or SIGTERM
   max_header_bytes = 16384
   max_body_bytes = 1048576                    # with an upstream 67108864: bodies are streamed, not buffered
+  [cors]                                      # pages of other origins may read the responses
+  origins = ["https://app.example"]           # or ["*"]
+  preflight = "answer"                        # or "pass", to the upstream; neither needs a key nor costs a token
+  credentials = false                         # pages may send cookies
+  max_age = "10m"                             # how long a browser may cache a preflight
 
 While the server runs: GET /config shows the effective configuration. POST /config {"capacity": 15, "refill_rate": 5} changes
 the default quota (either field may stand alone; a rate replaces an interval) and refills all buckets. POST /admin/update-rule
@@ -93,7 +100,8 @@ A gateway proxies /check and /auth to its upstreams.
 GET /metrics, with the same access as the admin API, reports to Prometheus the decisions by route and reason, their latency, and
 the occupancy of the table. It names no client.
 
-SIGHUP reloads the file: limits, rules, routes, upstreams, keys, tokens, headers and trusted proxies change for the next request.
+SIGHUP reloads the file: limits, rules, routes, upstreams, keys, tokens, headers, trusted proxies with their header, and CORS
+settings change for the next request.
 Buckets keep their tokens unless the default quota changed, or that of the route. Changes by an administrator stay unless the file
 changes the same rule. An invalid file changes nothing, and the log says why. listen, client, ipv6_prefix, max_clients,
 connections, the presence of an upstream and the Redis settings need a restart. The default quota shared in Redis changes by
@@ -140,11 +148,18 @@ pub(crate) struct Serve {
     /// Network of proxies whose X-Forwarded-For and Forwarded headers are trusted; repeatable, or
     /// separated by commas
     ///
-    /// The client is the rightmost address in the header that is in none of these networks. When
-    /// both headers are present and disagree, one may be forged: then the client is the proxy
-    /// itself.
+    /// The client is the rightmost address in the header that is in none of these networks.
+    /// client-address-header selects the header.
     #[arg(long, env = "TOLLGATE_TRUST_PROXY", value_name = "CIDR", value_parser = parse_argument::<IpNet>, value_delimiter = ',')]
     pub(crate) trust_proxy: Vec<IpNet>,
+    /// The header of trusted proxies that names the client: x-forwarded-for, forwarded, x-real-ip
+    /// or another one with an address or a list of addresses [default: x-forwarded-for or
+    /// forwarded]
+    ///
+    /// A proxy that writes one header passes others on as the client wrote them. By default either
+    /// counts when it is alone, and a request in which both name different clients gets 400.
+    #[arg(long, env = "TOLLGATE_CLIENT_ADDRESS_HEADER", value_name = "NAME", value_parser = parse_argument::<HeaderName>)]
+    pub(crate) client_address_header: Option<HeaderName>,
     /// Redis or Valkey that shares the limits with other instances, instead of memory
     ///
     /// redis://[user][:password@]host[:port][/database], rediss:// with TLS, unix:///path,

@@ -5,6 +5,7 @@
 
 mod client;
 mod connections;
+mod cors;
 mod file;
 mod quota;
 mod redis;
@@ -20,6 +21,7 @@ pub(crate) use self::settings::settings;
 pub(crate) use self::{
     client::Client,
     connections::ConnectionLimits,
+    cors::Cors,
     redis::Redis,
     routes::{Route, RouteQuota},
     rules::MAX_RULES,

@@ -16,7 +16,6 @@ pub(crate) use self::{
     config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
     decision::LimitDecision,
     limiter::Limiter,
-    price::Price,
     pricing::Pricing,
     route_limits::RouteLimits,
 };

@@ -1,17 +1,21 @@
 //! Processing of a request: endpoint, client identity, price, decision, then handler or upstream.
 
+mod cors;
 mod outcome;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
+
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 
+use self::cors::{decides_by, preflight_outcome, with_cors};
 pub(crate) use self::outcome::{HeadResult, NextStep, Outcome};
 use crate::{
     app::{App, Caller},
     endpoint::{self, Endpoint},
     handlers::{self, BodyHandler},
-    limit::{Charge, LimitDecision, PendingCharge, Price},
+    limit::{Charge, LimitDecision, PendingCharge},
     metrics::{Reason, RouteCounters},
     proxy::Gateway,
     request::{
@@ -38,7 +42,8 @@ struct Decided<'a> {
 /// Processes a request head as far as possible without waiting.
 #[inline]
 pub(crate) fn process<B: Body>(app: &App, request: &Request<B>, caller: &Caller) -> HeadResult {
-    let charge = match charge(app, request, caller) {
+    let canonical = OnceCell::new();
+    let charge = match charge(app, request, caller, &canonical) {
         Ok(charge) => charge,
         Err(outcome) => return HeadResult::Done(outcome),
     };
@@ -110,6 +115,7 @@ pub(crate) async fn finish<B: Body + Unpin>(
 }
 
 /// Determines the charge of a request. An error is the outcome of a request that is not charged.
+/// `canonical` stores the canonical spelling of an API key.
 #[allow(
     clippy::result_large_err,
     reason = "boxing would allocate on the hot path"
@@ -119,18 +125,21 @@ fn charge<'a, B: Body>(
     app: &'a App,
     request: &'a Request<B>,
     caller: &Caller,
+    canonical: &'a OnceCell<String>,
 ) -> Result<Charge<'a>, Outcome> {
     let (method, path) = (request.method(), request.uri().path());
     let endpoint = match &app.gateway {
         None => Endpoint::of(method, path),
-        Some(gateway) => match validation::validate(request) {
-            Ok(()) => gateway_endpoint(gateway, method, path),
-            Err(error) => {
-                tracing::debug!(peer = %caller.peer.address, cost = 0, outcome = "malformed", error, "request");
-                let response = response::error(StatusCode::BAD_REQUEST, error);
-                return Err(Outcome::respond(response::closing(response)));
+        Some(gateway) => {
+            match validation::validate(request, |name| decides_by(app, caller, name)) {
+                Ok(()) => gateway_endpoint(gateway, method, path),
+                Err(error) => {
+                    tracing::debug!(peer = %caller.peer.address, cost = 0, outcome = "malformed", error, "request");
+                    let response = response::error(StatusCode::BAD_REQUEST, error);
+                    return Err(Outcome::respond(response::closing(response)));
+                }
             }
-        },
+        }
     };
     match endpoint {
         Endpoint::Health => {
@@ -155,7 +164,8 @@ fn charge<'a, B: Body>(
             let denial = access.and_then(|access| access.denial(caller.peer, request));
             Err(denial.map_or_else(|| body_outcome(endpoint, path), Outcome::respond))
         }
-        _ => client_charge(app, endpoint, request, caller),
+        _ => client_charge(app, endpoint, request, caller, canonical)
+            .map_err(|outcome| with_cors(app, request.headers(), outcome)),
     }
 }
 
@@ -197,7 +207,8 @@ fn next_step(endpoint: Endpoint, path: &str) -> NextStep {
     }
 }
 
-/// Determines client and price of a request to a limited endpoint.
+/// Determines price and client of a request to a limited endpoint. An exempt request needs no
+/// identity.
 #[allow(
     clippy::result_large_err,
     reason = "boxing would allocate on the hot path"
@@ -208,64 +219,80 @@ fn client_charge<'a, B: Body>(
     endpoint: Endpoint,
     request: &'a Request<B>,
     caller: &Caller,
+    canonical: &'a OnceCell<String>,
 ) -> Result<Charge<'a>, Outcome> {
     let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
-    let client = match app.clients.identify(caller.peer, headers) {
-        Ok(client) => client,
-        Err(error) => {
-            tracing::debug!(peer = %caller.peer.address, %method, path, cost = 0, outcome = ?error, "request");
-            let (reason, message) = match error {
-                IdentifyError::MissingKey => (Reason::NoKey, "API key required"),
-                IdentifyError::UnknownKey => (Reason::UnknownKey, "unknown API key"),
-            };
-            app.pricing
-                .price(method, path, endpoint)
-                .counters
-                .add(reason);
-            return Err(Outcome::respond(response::unauthorized_client(message)));
-        }
+    let original = original_request(endpoint, headers, caller)?;
+    let price = match &original {
+        Some(original) => app.pricing.original_price(method, path, original),
+        None => app.pricing.price(method, path, endpoint),
     };
-    let price = if endpoint == Endpoint::Auth {
-        auth_price(app, method, path, headers, caller)?
-    } else {
-        app.pricing.price(method, path, endpoint)
+    let count_exempt = || {
+        price.counters.add(Reason::Exempt);
+        tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "Exempt", "request");
     };
-    let counters = price.counters;
-    Charge::new(endpoint, client, price).ok_or_else(|| {
-        counters.add(Reason::Exempt);
-        tracing::debug!(client = %app.clients.redacted(client), %method, path, cost = 0, outcome = "Exempt", "request");
-        let (status, body) = handlers::demo::content(app, endpoint, headers, caller, client);
-        Outcome {
+    if let Some(cors) = &app.cors
+        && cors.is_preflight(
+            original.as_ref().map_or(method, OriginalRequest::method),
+            request,
+        )
+    {
+        count_exempt();
+        return Err(preflight_outcome(cors, endpoint, headers));
+    }
+    let Some(fee) = price.fee else {
+        count_exempt();
+        let (status, body) = handlers::demo::content(app, endpoint, headers, caller, None);
+        return Err(Outcome {
             response: response::json(status, body),
             next: next_step(endpoint, path),
+        });
+    };
+    match app.clients.identify(caller.peer, headers, canonical) {
+        Ok(client) => Ok(Charge::new(endpoint, client, fee, price)),
+        Err(error) => {
+            tracing::debug!(peer = %caller.peer.address, %method, path, cost = 0, outcome = ?error, "request");
+            Err(Outcome::respond(unidentified(error, price.counters)))
         }
-    })
+    }
 }
 
-/// Returns the price of a request to `/auth`: that of the original request if a trusted proxy sent
-/// it.
+/// Response to a request whose client is unknown.
+fn unidentified(error: IdentifyError, counters: &RouteCounters) -> Response {
+    let (reason, message) = match error {
+        IdentifyError::MissingKey => (Reason::NoKey, "API key required"),
+        IdentifyError::KeyTooLong => (Reason::NoKey, "API key: expected at most 1024 bytes"),
+        IdentifyError::UnknownKey => (Reason::UnknownKey, "unknown API key"),
+        IdentifyError::ConflictingHeaders => {
+            let message = "X-Forwarded-For and Forwarded name different clients";
+            return response::error(StatusCode::BAD_REQUEST, message);
+        }
+    };
+    counters.add(reason);
+    response::unauthorized_client(message)
+}
+
+/// Returns the original request behind `/auth` if a trusted proxy sent it.
 #[allow(
     clippy::result_large_err,
     reason = "boxing would allocate on the hot path"
 )]
-fn auth_price<'a>(
-    app: &'a App,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
+fn original_request<'a>(
+    endpoint: Endpoint,
+    headers: &'a HeaderMap,
     caller: &Caller,
-) -> Result<Price<'a>, Outcome> {
+) -> Result<Option<OriginalRequest<'a>>, Outcome> {
+    if endpoint != Endpoint::Auth {
+        return Ok(None);
+    }
     if !caller.peer.is_trusted() {
         original::warn_if_untrusted_proxy(caller.peer.address, headers);
-        return Ok(app.pricing.price(method, path, Endpoint::Auth));
+        return Ok(None);
     }
-    match OriginalRequest::parse(headers) {
-        Ok(original) => Ok(app.pricing.original_price(method, path, &original)),
-        Err(name) => Err(Outcome::respond(response::bad_request(
-            name.as_str(),
-            "expected one well-formed value",
-        ))),
-    }
+    OriginalRequest::parse(headers).map(Some).map_err(|name| {
+        let response = response::bad_request(name.as_str(), "expected one well-formed value");
+        Outcome::respond(response)
+    })
 }
 
 /// Outcome of a request with a decision.
@@ -294,22 +321,24 @@ fn decided_outcome<B>(
         Outcome::respond(response::refused(app.header_style, &decision, headers))
     } else if let Endpoint::Upstream(index) = endpoint {
         let limit_headers = LimitHeaders::new(app.header_style, decision, fallback);
-        return Outcome {
+        let outcome = Outcome {
             response: Response::default(),
             next: NextStep::Proxy(index, limit_headers),
         };
+        return with_cors(app, headers, outcome);
     } else {
-        let (status, body) = handlers::demo::content(app, endpoint, headers, caller, client);
+        let (status, body) = handlers::demo::content(app, endpoint, headers, caller, Some(client));
         Outcome {
             response: response::limited(app.header_style, status, body, &decision),
             next: next_step(endpoint, path),
         }
     };
-    match fallback {
+    let outcome = match fallback {
         None => outcome,
         Some(policy) => Outcome {
             response: response::with_fallback(outcome.response, policy),
             ..outcome
         },
-    }
+    };
+    with_cors(app, headers, outcome)
 }

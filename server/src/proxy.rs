@@ -99,6 +99,7 @@ impl Gateway {
                 parts.version,
                 context.max_body_bytes,
                 context.body_timeout,
+                Arc::clone(context.forwarded.rules()),
             ))
             .await?
         };
@@ -138,7 +139,7 @@ impl Gateway {
         };
         // Otherwise hyper would keep the version of the upstream's protocol.
         *response.version_mut() = Version::HTTP_11;
-        context.limit_headers.write(response.headers_mut());
+        context.limit_headers.write_upstream(response.headers_mut());
         Ok(ProxyResponse { response, is_early })
     }
 }

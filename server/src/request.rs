@@ -3,7 +3,8 @@
 pub(crate) mod access;
 pub(crate) mod body;
 pub(crate) mod client_id;
-mod headers;
+pub(crate) mod header_rules;
+pub(crate) mod headers;
 pub(crate) mod json;
 pub(crate) mod original;
 pub(crate) mod path;

@@ -1,5 +1,7 @@
 //! Responses of the server: bodies, and headers of rate limits.
 
+mod cors;
+
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -14,14 +16,19 @@ use tollgate::{
     tower::{HeaderStyle, Refusal, WITHOUT_REDIS},
 };
 
+pub(crate) use self::cors::{Cors, CorsHeaders, PREFLIGHT_HEADERS};
+
 /// Response whose body is in memory.
 pub(crate) type Response = hyper::Response<Full<Bytes>>;
 
-/// Rate limit headers of a response that an upstream sends. Empty for exempt requests.
-#[derive(Clone, Copy, Debug, Default)]
+/// Rate limit headers of a response that an upstream sends, which exempt requests lack, and its CORS
+/// headers.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LimitHeaders {
     decision: Option<(HeaderStyle, Decision)>,
     fallback: Option<&'static str>,
+    /// Boxed, since most servers have no CORS settings.
+    cors: Option<Box<CorsHeaders>>,
 }
 
 impl LimitHeaders {
@@ -36,11 +43,32 @@ impl LimitHeaders {
         LimitHeaders {
             decision: Some((style, decision)),
             fallback,
+            cors: None,
         }
     }
 
-    /// Writes the headers. They replace rate limit headers of the upstream.
+    /// Adds CORS headers.
+    pub(crate) fn set_cors(&mut self, cors: CorsHeaders) {
+        self.cors = Some(Box::new(cors));
+    }
+
+    /// Writes the headers of a response of this server.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        self.write_limits(headers);
+        if let Some(cors) = &self.cors {
+            cors.write(headers);
+        }
+    }
+
+    /// Writes the headers of the upstream's response. They replace its rate limit headers.
+    pub(crate) fn write_upstream(&self, headers: &mut HeaderMap) {
+        self.write_limits(headers);
+        if let Some(cors) = &self.cors {
+            cors.write_upstream(headers);
+        }
+    }
+
+    fn write_limits(&self, headers: &mut HeaderMap) {
         if let Some((style, decision)) = &self.decision {
             style.overwrite(decision, headers);
         }

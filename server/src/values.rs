@@ -13,8 +13,8 @@ mod time;
 mod upstream;
 
 pub(crate) use self::{
-    choice::{Check, OnRedisError, RedisMode},
-    http::Path,
+    choice::{Check, OnRedisError, Preflight, RedisMode},
+    http::{Origin, Path, is_same_variable},
     number::{Fraction, MaxClients, Whole},
     parse::{
         Table, optional, optional_list, optional_table, parse_argument, present, required, tables,

@@ -126,6 +126,8 @@ impl Client {
                 }
                 response.body = self.unread.drain(..length).collect();
             }
+            // No content.
+            None if response.status == 204 => {}
             None if response.header("transfer-encoding").is_some() => {
                 return Err(invalid("chunked body: expected Content-Length"));
             }

@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, path::Path as FilePath};
 
-use hyper::Method;
+use hyper::{Method, header::HeaderName};
 use ipnet::IpNet;
 use serde::{
     Deserialize, Deserializer,
@@ -12,9 +12,9 @@ use tollgate::{Quota, tower::HeaderStyle};
 
 use super::client::Client;
 use crate::values::{
-    Check, Fraction, MaxClients, OnRedisError, Path, Period, Rate, RedisMode, RedisPrefix,
-    RedisTimeout, RedisUrl, Seconds, Secret, Table, Timeout, Tokens, UpstreamUrl, Whole, optional,
-    optional_list, optional_table, present, required, tables,
+    Check, Fraction, MaxClients, OnRedisError, Origin, Path, Period, Preflight, Rate, RedisMode,
+    RedisPrefix, RedisTimeout, RedisUrl, Seconds, Secret, Table, Timeout, Tokens, UpstreamUrl,
+    Whole, optional, optional_list, optional_table, present, required, tables,
 };
 
 /// All keys of the file. `tokens` and `time` are those of the API-key system's settings file.
@@ -37,6 +37,12 @@ pub(crate) struct File {
     pub(crate) time: Option<Seconds>,
     #[serde(default, deserialize_with = "optional_list", alias = "trust-proxy")]
     pub(crate) trust_proxy: Option<Vec<IpNet>>,
+    #[serde(
+        default,
+        deserialize_with = "optional",
+        alias = "client-address-header"
+    )]
+    pub(crate) client_address_header: Option<HeaderName>,
     #[serde(default, deserialize_with = "optional", alias = "admin-token")]
     pub(crate) admin_token: Option<Secret>,
     #[serde(default, deserialize_with = "optional")]
@@ -79,6 +85,8 @@ pub(crate) struct File {
     pub(crate) max_clients: Option<MaxClients>,
     #[serde(default, deserialize_with = "optional_table")]
     pub(crate) connections: Option<Connections>,
+    #[serde(default, deserialize_with = "optional_table")]
+    pub(crate) cors: Option<Cors>,
 }
 
 /// `refill = { every = "1h", mode = "interval" }`, or greedy: `{ tokens = 5, every = "1s" }`.
@@ -189,6 +197,22 @@ pub(crate) struct Gateway {
     pub(crate) max_requests: Option<Whole<1, 1_000_000>>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) tunnel_timeout: Option<Timeout<100>>,
+    #[serde(default, deserialize_with = "optional_list")]
+    pub(crate) pass_headers: Option<Vec<HeaderName>>,
+}
+
+/// Cross-origin requests of browsers.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cors {
+    #[serde(default, deserialize_with = "optional_list")]
+    pub(crate) origins: Option<Vec<Origin>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) preflight: Option<Preflight>,
+    #[serde(default)]
+    pub(crate) credentials: bool,
+    #[serde(default, deserialize_with = "optional", alias = "max-age")]
+    pub(crate) max_age: Option<Timeout<0>>,
 }
 
 /// Limits of client connections.

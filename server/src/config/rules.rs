@@ -2,7 +2,7 @@
 
 use tollgate::Quota;
 
-use super::{file, quota};
+use super::{client::Client, file, quota};
 
 /// Maximum number of rules. A rule costs about 800 bytes, and every change copies the list.
 pub(crate) const MAX_RULES: usize = 10_000;
@@ -15,7 +15,7 @@ pub(crate) struct Rule {
 }
 
 /// Validates the rules of the file.
-pub(super) fn merge(given: Vec<file::Rule>) -> Result<Vec<Rule>, String> {
+pub(super) fn merge(given: Vec<file::Rule>, client: &Client) -> Result<Vec<Rule>, String> {
     if given.len() > MAX_RULES {
         return Err(format!(
             "rules: expected at most {MAX_RULES}, got {}",
@@ -26,7 +26,7 @@ pub(super) fn merge(given: Vec<file::Rule>) -> Result<Vec<Rule>, String> {
         let quota = quota::of_rule(&rule);
         Ok(Rule {
             quota: quota.map_err(|error| format!("rules[{index}].{error}"))?,
-            client_id: rule.client_id,
+            client_id: client.canonical(rule.client_id),
         })
     };
     given.into_iter().enumerate().map(rule).collect()

@@ -5,12 +5,14 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
 };
 
+use hyper::header::HeaderName;
 use ipnet::IpNet;
 use tollgate::{Quota, tower::HeaderStyle};
 
 use super::{
     client::Client,
     connections::ConnectionLimits,
+    cors::Cors,
     file::File,
     quota,
     redis::Redis,
@@ -29,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) quota: Quota,
     pub(crate) trust_proxy: Vec<IpNet>,
+    /// Header of trusted proxies that names the client; `None`: `X-Forwarded-For` and `Forwarded`.
+    pub(crate) client_address_header: Option<HeaderName>,
     pub(crate) admin_token: Option<Secret>,
     pub(crate) check: Check,
     pub(crate) check_token: Option<Secret>,
@@ -43,7 +47,11 @@ pub(crate) struct Settings {
     pub(crate) redis: Option<Redis>,
     /// Upstreams of allowed requests; `None`: this server's own handlers respond.
     pub(crate) gateway: Option<Gateway>,
+    /// Request headers that a gateway passes on although it removes them by default.
+    pub(crate) pass_headers: Vec<HeaderName>,
     pub(crate) connections: ConnectionLimits,
+    /// `None`: no other origins are allowed.
+    pub(crate) cors: Option<Cors>,
 }
 
 impl Settings {
@@ -63,12 +71,23 @@ impl Settings {
         let redis = Redis::merge(&flags, &file)?;
         let connections = ConnectionLimits::merge(file.connections, gateway.is_some());
         let client = file.client.unwrap_or(Client::Ip);
-        if client == Client::Ip && file.api_keys.is_some() {
-            return Err(
-                "api_keys: expected client = { header = \"X-API-Key\" } beside it, got client = \"ip\""
-                    .to_owned(),
-            );
+        let api_keys = client.api_keys(file.api_keys)?;
+        let trust_proxy = match flags.trust_proxy {
+            flags if flags.is_empty() => file.trust_proxy.unwrap_or_default(),
+            flags => flags,
+        };
+        let client_address_header = flags.client_address_header.or(file.client_address_header);
+        if let (Some(header), true) = (&client_address_header, trust_proxy.is_empty()) {
+            return Err(format!(
+                "client_address_header: expected trust_proxy beside it, got {header} alone"
+            ));
         }
+        let pass_headers = file.gateway.and_then(|gateway| gateway.pass_headers);
+        let pass_headers = client.pass_headers(
+            client_address_header.as_ref(),
+            pass_headers.unwrap_or_default(),
+        )?;
+        let cors = file.cors.map(|cors| Cors::merge(cors, gateway.is_some()));
         let check = flags.check.or(file.check).unwrap_or_default();
         let check_token = flags.check_token.or(file.check_token);
         if check == Check::Open && check_token.is_some() {
@@ -82,26 +101,24 @@ impl Settings {
                 .or(file.listen)
                 .unwrap_or((Ipv4Addr::LOCALHOST, 8000).into()),
             quota,
-            trust_proxy: match flags.trust_proxy {
-                flags if flags.is_empty() => file.trust_proxy.unwrap_or_default(),
-                flags => flags,
-            },
+            trust_proxy,
+            client_address_header,
             admin_token: flags.admin_token.or(file.admin_token),
             check,
             check_token,
             headers: flags.headers.or(file.headers).unwrap_or_default(),
-            client,
-            api_keys: file
-                .api_keys
-                .map(|keys| keys.into_iter().map(Secret::into_string).collect()),
+            api_keys,
             routes: routes::merge(file.routes, gateway.is_some())?,
-            rules: rules::merge(file.rules)?,
+            rules: rules::merge(file.rules, &client)?,
+            client,
             // The value's type bounds it to 128.
             ipv6_prefix: file.ipv6_prefix.map_or(64, |prefix| prefix.get() as u8),
             max_clients: file.max_clients.map_or(1_000_000, |clients| clients.size()),
             redis,
             gateway,
+            pass_headers,
             connections,
+            cors: cors.transpose()?,
         })
     }
 

@@ -79,6 +79,7 @@ pub(super) async fn update_rule(app: &App, body: &[u8]) -> Response {
         Ok(Table(rule)) => rule,
         Err(error) => return error.response(),
     };
+    let client_id = app.clients.canonical(&client_id);
     let client = match app.clients.parse(&client_id) {
         Ok(client) => client,
         Err(error) => return bad_request("client_id", &error),
@@ -101,6 +102,7 @@ pub(super) async fn remove_rule(app: &App, encoded: &str) -> Response {
     let Some(client_id) = percent_decoded(encoded) else {
         return bad_request("client_id", "expected percent-encoded UTF-8");
     };
+    let client_id = app.clients.canonical(&client_id);
     let client = match app.clients.parse(&client_id) {
         Ok(client) => client,
         Err(error) => return bad_request("client_id", &error),

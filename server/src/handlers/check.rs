@@ -57,7 +57,12 @@ pub(super) async fn response(app: &App, body: &[u8]) -> Response {
         json::parse(body).map(|Table(item)| vec![item])
     };
     match items {
-        Ok(items) => decide_all(app, &items, is_list).await,
+        Ok(mut items) => {
+            for item in &mut items {
+                item.key = app.clients.canonical(&item.key).into_owned();
+            }
+            decide_all(app, &items, is_list).await
+        }
         Err(error) => error.response(),
     }
 }

@@ -11,20 +11,21 @@ use crate::{
     response::{self, Response},
 };
 
-/// Returns status and body of the response to an allowed request.
+/// Returns status and body of the response to an allowed request. `client` is `None` for an exempt
+/// request.
 #[inline]
 pub(crate) fn content(
     app: &App,
     endpoint: Endpoint,
     headers: &HeaderMap,
     caller: &Caller,
-    client: ClientId<'_>,
+    client: Option<ClientId<'_>>,
 ) -> (StatusCode, Bytes) {
     let text = match endpoint {
         Endpoint::Root => {
             let address = match client {
-                ClientId::Address { address, .. } => address,
-                ClientId::Key(_) | ClientId::CheckKey(_) => {
+                Some(ClientId::Address { address, .. }) => address,
+                Some(ClientId::Key(_) | ClientId::CheckKey(_)) | None => {
                     app.clients.address(caller.peer, headers)
                 }
             };

@@ -223,7 +223,11 @@ impl PendingRequest {
         let context = ForwardContext {
             max_body_bytes: app.connection_limits.max_body_bytes as u64,
             body_timeout: app.connection_limits.body_timeout,
-            forwarded: ForwardedHeaders::new(caller.hop(), app.clients.trusted()),
+            forwarded: ForwardedHeaders::new(
+                caller.hop(),
+                app.clients.trusted(),
+                &app.header_rules,
+            ),
             limit_headers: &limit_headers,
             connection_permit: permit,
         };

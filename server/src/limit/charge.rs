@@ -24,25 +24,21 @@ pub(crate) struct Charge<'a> {
 }
 
 impl<'a> Charge<'a> {
-    /// Returns `None` for an exempt request.
+    /// Creates the charge of a request that is not exempt: `fee` is that of `price`.
     #[inline]
     pub(crate) fn new(
         endpoint: Endpoint,
         client: ClientId<'a>,
+        fee: Fee<'a>,
         price: Price<'a>,
-    ) -> Option<Charge<'a>> {
-        let Price {
-            fee,
-            more,
-            counters,
-        } = price;
-        Some(Charge {
+    ) -> Charge<'a> {
+        Charge {
             endpoint,
             client,
-            fee: fee?,
-            more,
-            counters,
-        })
+            fee,
+            more: price.more,
+            counters: price.counters,
+        }
     }
 
     /// Decides without waiting. Returns `None` when the decision needs Redis or several buckets:

@@ -1,11 +1,11 @@
 //! `X-Forwarded-*` and `Forwarded` headers of requests to an upstream.
 //!
 //! `X-Forwarded-For` and `Forwarded` carry the same chain, so that an upstream finds the same
-//! client in either header, as [`TrustedProxies`] does. Forwarding headers of an untrusted peer are
-//! removed. The chain of a trusted proxy is continued in both headers, even if the proxy wrote only
-//! one of them.
+//! client in either header, as [`TrustedProxies`] does. Headers of an untrusted peer that name a
+//! client are removed. The chain of a trusted proxy is continued in both headers, even if the proxy
+//! wrote only one of them, or another header.
 
-use std::{fmt::Write, net::IpAddr};
+use std::{fmt::Write, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use hyper::{
@@ -14,7 +14,9 @@ use hyper::{
 };
 use tollgate::tower::TrustedProxies;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+use crate::request::header_rules::HeaderRules;
+
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -57,22 +59,40 @@ impl Hop {
 pub(crate) struct ForwardedHeaders<'a> {
     hop: &'a Hop,
     trusted: &'a TrustedProxies,
+    rules: &'a Arc<HeaderRules>,
 }
 
 impl<'a> ForwardedHeaders<'a> {
     /// Forwarding headers that add `hop` to the chain of a peer that `trusted` contains.
-    pub(crate) fn new(hop: &'a Hop, trusted: &'a TrustedProxies) -> ForwardedHeaders<'a> {
-        ForwardedHeaders { hop, trusted }
+    pub(crate) fn new(
+        hop: &'a Hop,
+        trusted: &'a TrustedProxies,
+        rules: &'a Arc<HeaderRules>,
+    ) -> ForwardedHeaders<'a> {
+        ForwardedHeaders {
+            hop,
+            trusted,
+            rules,
+        }
     }
 
-    /// Replaces the forwarding headers of a request. `host` is the host that the client requested.
+    /// Rules for the other headers and for trailers.
+    pub(super) fn rules(&self) -> &'a Arc<HeaderRules> {
+        self.rules
+    }
+
+    /// Replaces the forwarding headers of a request, and removes the headers that do not pass.
+    /// `host` is the host that the client requested.
     pub(super) fn write(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
+        let is_trusted =
+            self.trusted.trusts(self.hop.peer) && self.trusted.named_client(headers).is_ok();
+        self.rules.apply(headers, is_trusted);
         headers.reserve(4);
-        if headers.keys().any(is_forwarding_header) {
+        if is_trusted {
             self.continue_chain(headers, host);
         } else {
-            insert(headers, X_FORWARDED_FOR, self.hop.address.clone());
-            insert(headers, FORWARDED, self.hop.forwarded_element(host));
+            insert(headers, &X_FORWARDED_FOR, self.hop.address.clone());
+            insert(headers, &FORWARDED, self.hop.forwarded_element(host));
         }
         headers
             .entry(X_FORWARDED_PROTO)
@@ -84,52 +104,37 @@ impl<'a> ForwardedHeaders<'a> {
         }
     }
 
-    /// Appends the hop to the chain of a trusted peer; starts a new chain for an untrusted one.
+    /// Appends the hop to the chain of a trusted peer. A header that does not count may be the
+    /// client's own, and is replaced.
     fn continue_chain(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
-        remove_forwarding_headers(headers, self.trusted.trusts_headers(self.hop.peer, headers));
-        let (x_forwarded_for, forwarded) = (
-            joined(headers, &X_FORWARDED_FOR),
-            joined(headers, &FORWARDED),
-        );
-        let (x_forwarded_for, forwarded) = match (x_forwarded_for, forwarded) {
-            (None, None) => (Vec::new(), Vec::new()),
-            (Some(chain), None) => (chain, converted(headers, write_element)),
-            (None, Some(chain)) => (converted(headers, |text, hop| write!(text, "{hop}")), chain),
-            (Some(x_chain), Some(chain)) => (x_chain, chain),
+        let counted = |name| match self.trusted.header() {
+            Some(header) if header != name => None,
+            _ => joined(headers, name),
         };
+        let x_forwarded_for = counted(&X_FORWARDED_FOR)
+            .unwrap_or_else(|| self.converted(headers, |text, hop| write!(text, "{hop}")));
+        let forwarded =
+            counted(&FORWARDED).unwrap_or_else(|| self.converted(headers, write_element));
         let x_forwarded_for = appended(x_forwarded_for, &self.hop.address);
         let forwarded = appended(forwarded, &self.hop.forwarded_element(host));
-        insert(headers, X_FORWARDED_FOR, x_forwarded_for);
-        insert(headers, FORWARDED, forwarded);
+        insert(headers, &X_FORWARDED_FOR, x_forwarded_for);
+        insert(headers, &FORWARDED, forwarded);
     }
-}
 
-/// Removes the forwarding headers of an untrusted peer. Spellings with `_` for `-` are removed even
-/// if the peer is trusted.
-fn remove_forwarding_headers(headers: &mut HeaderMap, trusted: bool) {
-    let removed = headers
-        .keys()
-        .filter(|name| is_forwarding_header(name) && (!trusted || name.as_str().contains('_')));
-    for name in removed.cloned().collect::<Vec<_>>() {
-        headers.remove(name);
+    /// Chain of the header that counts, written in the syntax of another one by `write`.
+    fn converted(
+        &self,
+        headers: &HeaderMap,
+        write: impl Fn(&mut String, IpAddr) -> std::fmt::Result,
+    ) -> Vec<u8> {
+        let hops = self.trusted.hops(headers);
+        hops.into_iter().fold(Vec::new(), |chain, hop| {
+            let mut text = String::new();
+            // Writing to a String cannot fail.
+            let _ = write(&mut text, hop);
+            appended(chain, text.as_bytes())
+        })
     }
-}
-
-/// Returns true if the header states where a request came from. Many frameworks treat `_` in a
-/// header name as `-`.
-fn is_forwarding_header(name: &HeaderName) -> bool {
-    const EXACT: [&str; 3] = ["forwarded", "x-real-ip", "x-client-ip"];
-    let name = name.as_str().as_bytes();
-    let equals = |known: &str, name: &[u8]| {
-        let mut bytes = name.iter().zip(known.as_bytes());
-        name.len() == known.len()
-            && bytes.all(|(byte, known)| byte == known || (*byte, *known) == (b'_', b'-'))
-    };
-    let starts_with = |known: &str| {
-        name.get(..known.len())
-            .is_some_and(|prefix| equals(known, prefix))
-    };
-    starts_with("x-forwarded-") || EXACT.iter().any(|known| equals(known, name))
 }
 
 /// All lines of a header joined to one list.
@@ -140,21 +145,6 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
         .map(HeaderValue::as_bytes)
         .collect();
     (!lines.is_empty()).then(|| lines.join(&b", "[..]))
-}
-
-/// Chain of the header that the request has, converted to the syntax of the other one by `write`.
-fn converted(
-    headers: &HeaderMap,
-    write: impl Fn(&mut String, IpAddr) -> std::fmt::Result,
-) -> Vec<u8> {
-    TrustedProxies::hops(headers)
-        .into_iter()
-        .fold(Vec::new(), |chain, hop| {
-            let mut text = String::new();
-            // Writing to a String cannot fail.
-            let _ = write(&mut text, hop);
-            appended(chain, text.as_bytes())
-        })
 }
 
 fn appended(mut chain: Vec<u8>, element: &[u8]) -> Vec<u8> {
@@ -173,7 +163,7 @@ fn write_element(text: &mut String, hop: IpAddr) -> std::fmt::Result {
     }
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: impl Into<Bytes>) {
+fn insert(headers: &mut HeaderMap, name: &HeaderName, value: impl Into<Bytes>) {
     // The value consists of received header values and literals, so it is always valid.
     if let Ok(value) = HeaderValue::from_maybe_shared(value.into()) {
         headers.insert(name, value);

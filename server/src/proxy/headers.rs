@@ -8,7 +8,10 @@ use hyper::{
 };
 
 use super::forwarded::ForwardedHeaders;
-use crate::values::{Scheme, UpstreamUrl};
+use crate::{
+    request::headers::tokens,
+    values::{Scheme, UpstreamUrl},
+};
 
 /// Converts a client's request head to the one sent to the upstream at `url`. `upgrade`: the
 /// request is a WebSocket handshake.
@@ -119,17 +122,6 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
             | "transfer-encoding"
             | "upgrade"
     )
-}
-
-/// Elements of all lines of a list header.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(name).iter();
-    lines.flat_map(|value| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .map(<[u8]>::trim_ascii)
-    })
 }
 
 /// Returns true if a list header contains this token, compared without regard to case.

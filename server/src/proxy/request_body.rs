@@ -19,7 +19,7 @@ use hyper::{
 use tokio::time::{Instant, Sleep};
 
 use super::error::ProxyError;
-use crate::request::body::BodyError;
+use crate::request::{body::BodyError, header_rules::HeaderRules};
 
 /// Minimum transfer rate: this many received bytes extend the time budget by one second.
 const MIN_BYTES_PER_SECOND: u64 = 1000;
@@ -35,6 +35,8 @@ struct StreamingBody {
     remaining: u64,
     budget: WaitBudget,
     progress: Arc<UploadProgress>,
+    /// Rules for trailers.
+    header_rules: Arc<HeaderRules>,
 }
 
 /// Progress of a request body, observed by the task that waits for the response.
@@ -82,6 +84,7 @@ impl RequestBody {
         version: Version,
         max_bytes: u64,
         timeout: Duration,
+        header_rules: Arc<HeaderRules>,
     ) -> Result<RequestBody, ProxyError> {
         if body.size_hint().lower() > max_bytes {
             return Err(ProxyError::RequestBody(BodyError::TooLarge));
@@ -92,6 +95,7 @@ impl RequestBody {
             remaining: max_bytes,
             budget: WaitBudget::new(timeout),
             progress: Arc::default(),
+            header_rules,
         });
         if version != Version::HTTP_2 {
             let first = streaming.frame().await.transpose();
@@ -199,8 +203,12 @@ impl Body for StreamingBody {
 }
 
 impl StreamingBody {
-    /// Counts a frame against the size limit and extends the time budget by its length.
-    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+    /// Counts a frame against the size limit and extends the time budget by its length. Trailers
+    /// lose the fields that do not pass.
+    fn count(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        if let Some(trailers) = frame.trailers_mut() {
+            self.header_rules.apply_to_trailers(trailers);
+        }
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         self.remaining = self
             .remaining

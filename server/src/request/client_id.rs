@@ -2,16 +2,18 @@
 
 use std::{
     borrow::Cow,
+    cell::OnceCell,
     collections::HashSet,
     fmt::{self, Write},
     hash::{BuildHasher, Hash, Hasher, RandomState},
     net::{IpAddr, SocketAddr},
+    sync::Once,
 };
 
-use hyper::{HeaderMap, header::HeaderName};
-use tollgate::tower::{Ipv6Prefix, TrustedProxies};
+use hyper::HeaderMap;
+use tollgate::tower::{ConflictingHeaders, HeaderKey, Ipv6Prefix, TrustedProxies};
 
-use super::headers::single_header_value;
+use super::header_rules::is_client_header;
 use crate::config::{Client, Settings};
 
 /// Identifies the client of a request.
@@ -21,13 +23,16 @@ pub(crate) struct ClientIdentifier {
     ipv6_prefix: Ipv6Prefix,
     /// Hasher for keys in the log, seeded per process.
     redaction: RandomState,
+    /// Warnings that are logged once per configuration.
+    unnamed_client: Once,
+    conflicting_headers: Once,
 }
 
 /// Source of client identities.
 enum Source {
     Address,
     Key {
-        header: HeaderName,
+        header: HeaderKey,
         /// Accepted keys; `None` accepts every key.
         allowed: Option<HashSet<String>>,
     },
@@ -68,14 +73,15 @@ const MAX_ADDRESS_LENGTH: usize = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".len(
 /// Prefix of the names of [`ClientId::CheckKey`]. No address begins with it.
 const CHECK_PREFIX: &str = "check:";
 
-/// Maximum size in bytes of a key in `POST /check`, which bounds the memory of stored names.
-const MAX_CHECK_KEY: usize = 1024;
-
 /// Reasons a request has no client identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdentifyError {
     MissingKey,
+    /// The key is longer than [`HeaderKey::MAX_LENGTH`].
+    KeyTooLong,
     UnknownKey,
+    /// The forwarding headers of a trusted proxy name different clients.
+    ConflictingHeaders,
 }
 
 impl ClientIdentifier {
@@ -83,15 +89,21 @@ impl ClientIdentifier {
         let source = match &settings.client {
             Client::Ip => Source::Address,
             Client::Header(header) => Source::Key {
-                header: header.clone(),
+                header: HeaderKey::new(header.clone()),
                 allowed: settings.api_keys.clone(),
             },
         };
+        let trusted: TrustedProxies = settings.trust_proxy.iter().copied().collect();
         ClientIdentifier {
             source,
-            trusted: settings.trust_proxy.iter().copied().collect(),
+            trusted: match &settings.client_address_header {
+                Some(header) => trusted.with_header(header.clone()),
+                None => trusted,
+            },
             ipv6_prefix: Ipv6Prefix::new(settings.ipv6_prefix),
             redaction: RandomState::new(),
+            unnamed_client: Once::new(),
+            conflicting_headers: Once::new(),
         }
     }
 
@@ -109,22 +121,57 @@ impl ClientIdentifier {
         &self.trusted
     }
 
-    /// Returns the identity of the client that sent a request.
+    /// Returns true if this header of a peer decides about the identity of a client. `name` is in
+    /// any case.
+    pub(crate) fn decides_by(&self, peer: Peer, name: &[u8]) -> bool {
+        let is = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
+        let is_key = match &self.source {
+            Source::Address => false,
+            Source::Key { header, .. } => is(header.name().as_str()),
+        };
+        let names_client = || {
+            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+            is_client_header(&name)
+                || self
+                    .trusted
+                    .header()
+                    .is_some_and(|own| own.as_str() == name)
+        };
+        is_key || peer.trusted && names_client()
+    }
+
+    /// Returns the identity of the client that sent a request. `canonical` stores a key that is
+    /// spelled in another way than the usual one.
     #[inline]
     pub(crate) fn identify<'a>(
         &self,
         peer: Peer,
         headers: &'a HeaderMap,
+        canonical: &'a OnceCell<String>,
     ) -> Result<ClientId<'a>, IdentifyError> {
         match &self.source {
             Source::Address if peer.trusted => {
-                Ok(self.address_id(self.trusted.client(peer.address, headers)))
+                Ok(self.address_id(self.forwarded_client(peer, headers)?))
             }
             Source::Address => Ok(self.address_id(peer.address)),
             Source::Key { header, allowed } => {
-                let key = single_header_value(headers, header)
-                    .filter(|key| !key.is_empty())
-                    .ok_or(IdentifyError::MissingKey)?;
+                if peer.trusted {
+                    self.forwarded_client(peer, headers)?;
+                }
+                let key: &str = match header.value(headers) {
+                    Some(Cow::Borrowed(key)) => key,
+                    Some(Cow::Owned(key)) => canonical.get_or_init(|| key),
+                    None => {
+                        let value = headers.get(header.name());
+                        let is_long =
+                            value.is_some_and(|value| value.len() > HeaderKey::MAX_LENGTH);
+                        return Err(if is_long {
+                            IdentifyError::KeyTooLong
+                        } else {
+                            IdentifyError::MissingKey
+                        });
+                    }
+                };
                 let is_allowed = allowed.as_ref().is_none_or(|allowed| allowed.contains(key));
                 is_allowed
                     .then_some(ClientId::Key(key))
@@ -133,23 +180,52 @@ impl ClientIdentifier {
         }
     }
 
-    /// Returns the client's address for the body of `GET /`.
+    /// Returns the client's address for the body of `GET /`: the peer's when a trusted proxy names
+    /// no client, or several.
     pub(crate) fn address(&self, peer: Peer, headers: &HeaderMap) -> IpAddr {
-        if peer.trusted {
-            self.trusted.client(peer.address, headers)
-        } else {
-            peer.address
+        self.trusted
+            .client(peer.address, headers)
+            .unwrap_or(peer.address)
+    }
+
+    /// Returns the client that a trusted proxy names, or the proxy itself when it names none.
+    fn forwarded_client(&self, peer: Peer, headers: &HeaderMap) -> Result<IpAddr, IdentifyError> {
+        match self.trusted.named_client(headers) {
+            Ok(Some(client)) => Ok(client),
+            Ok(None) => {
+                self.unnamed_client.call_once(|| {
+                    tracing::warn!(proxy = %peer.address, "trusted proxy names no client; its clients count as one, set client_address_header to the header that it writes");
+                });
+                Ok(peer.address)
+            }
+            Err(ConflictingHeaders) => {
+                self.conflicting_headers.call_once(|| {
+                    tracing::warn!(proxy = %peer.address, "forwarding headers name different clients; such requests get 400, set client_address_header to the header that the proxy writes");
+                });
+                Err(IdentifyError::ConflictingHeaders)
+            }
         }
     }
 
+    /// Returns the canonical spelling of a client id from the configuration, the admin API or
+    /// `POST /check`. An invalid id is returned as it is.
+    pub(crate) fn canonical<'a>(&self, client_id: &'a str) -> Cow<'a, str> {
+        match &self.source {
+            Source::Address => None,
+            Source::Key { header, .. } => header.normalize(client_id),
+        }
+        .unwrap_or(Cow::Borrowed(client_id))
+    }
+
     /// Returns the identity for a key in `POST /check`: the client with this API key, or a
-    /// [`ClientId::CheckKey`] when clients are identified by address.
+    /// [`ClientId::CheckKey`] when clients are identified by address. The key is
+    /// [canonical](ClientIdentifier::canonical).
     ///
     /// # Errors
     /// The expected value.
     pub(crate) fn for_check_key<'a>(&self, key: &'a str) -> Result<ClientId<'a>, &'static str> {
         match &self.source {
-            _ if key.is_empty() || key.len() > MAX_CHECK_KEY => {
+            _ if key.is_empty() || key.len() > HeaderKey::MAX_LENGTH => {
                 Err("expected a string of 1 to 1024 bytes")
             }
             Source::Address => Ok(ClientId::CheckKey(key)),
@@ -161,7 +237,8 @@ impl ClientIdentifier {
         }
     }
 
-    /// Parses a client id from the configuration or the admin API.
+    /// Parses a [canonical](ClientIdentifier::canonical) client id from the configuration or the
+    /// admin API.
     ///
     /// # Errors
     /// The id and the expected value.
@@ -174,12 +251,14 @@ impl ClientIdentifier {
                     .ok()
                     .map(|address| self.address_id(address.to_canonical())),
             },
-            Source::Key { .. } => (!client_id.is_empty()).then_some(ClientId::Key(client_id)),
+            Source::Key { ref header, .. } => header
+                .normalize(client_id)
+                .map(|_| ClientId::Key(client_id)),
         };
         id.ok_or_else(|| {
             let expected = match self.source {
                 Source::Address => "an IP address, or check: followed by a key of POST /check",
-                Source::Key { .. } => "an API key",
+                Source::Key { .. } => "an API key of 1 to 1024 bytes",
             };
             format!("expected {expected}, got {client_id:?}")
         })

@@ -5,6 +5,20 @@ use hyper::{
     header::{HeaderName, HeaderValue},
 };
 
+/// Elements of all lines of a list header.
+pub(crate) fn tokens<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).iter();
+    lines.flat_map(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+    })
+}
+
 /// Returns the value of a header that occurs exactly once and is visible ASCII.
 #[inline]
 pub(super) fn single_header_value<'a>(

@@ -40,6 +40,16 @@ impl<'a> OriginalRequest<'a> {
     }
 }
 
+impl OriginalRequest<'_> {
+    /// Returns the only method of the original request, or GET when there is none or several.
+    pub(crate) fn method(&self) -> &Method {
+        match self.methods.as_slice() {
+            [method, others @ ..] if others.iter().all(|other| other == method) => method,
+            _ => &Method::GET,
+        }
+    }
+}
+
 /// Warns once per process about an untrusted peer whose requests carry forwarding headers. All
 /// clients behind such a proxy share the proxy's bucket.
 pub(crate) fn warn_if_untrusted_proxy(peer: IpAddr, headers: &HeaderMap) {

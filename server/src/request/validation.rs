@@ -3,18 +3,35 @@
 //! Server and upstream must agree on a request's target and on its end. hyper rejects most
 //! ambiguous requests already: conflicting lengths, folded lines, a last transfer coding other than
 //! `chunked`.
+//!
+//! The upstream must also receive the headers that this server decided by, which a client could
+//! remove on the way by naming them in `Connection`.
 
 use hyper::{
     Request, Version,
-    header::{HOST, TRANSFER_ENCODING},
+    header::{CONNECTION, HOST, TRANSFER_ENCODING},
     http::uri::Authority,
 };
 
-/// Rejects a request that an upstream might parse differently. An error is the message for the
+use super::headers::tokens;
+
+/// Rejects a request that an upstream might parse differently. `decides_by` returns true for the
+/// name of a header that this server decides by, in any case. An error is the message for the
 /// client.
 #[inline]
-pub(crate) fn validate<B>(request: &Request<B>) -> Result<(), &'static str> {
+pub(crate) fn validate<B>(
+    request: &Request<B>,
+    decides_by: impl Fn(&[u8]) -> bool,
+) -> Result<(), &'static str> {
     let headers = request.headers();
+    if let Some(authority) = request.uri().authority()
+        && authority.as_str().contains('@')
+    {
+        return Err("request target: expected a host without user info");
+    }
+    if tokens(headers, &CONNECTION).any(decides_by) {
+        return Err("Connection: expected no header that identifies the client");
+    }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next()
         && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
@@ -51,7 +68,53 @@ mod tests {
             .fold(Request::get("/"), |request, (name, value)| {
                 request.header(*name, *value)
             });
-        validate(&request.body(()).unwrap()).is_err()
+        validate(&request.body(()).unwrap(), |name| {
+            name.eq_ignore_ascii_case(b"x-api-key")
+        })
+        .is_err()
+    }
+
+    #[test]
+    fn connection_names_no_header_that_decides() {
+        for value in ["close", "keep-alive, Upgrade", "", "x-api-key2"] {
+            assert!(
+                !is_rejected(&[("host", "a"), ("connection", value)]),
+                "{value}"
+            );
+        }
+        for value in ["X-API-Key", "close, x-api-key", "close,x-api-key ,te"] {
+            assert!(
+                is_rejected(&[("host", "a"), ("connection", value)]),
+                "{value}"
+            );
+        }
+        let lines = [
+            ("host", "a"),
+            ("connection", "close"),
+            ("connection", "X-Api-Key"),
+        ];
+        assert!(is_rejected(&lines));
+    }
+
+    #[test]
+    fn target_has_no_user_info() {
+        for (target, is_rejected) in [
+            ("http://host/", false),
+            ("http://user@host/", true),
+            ("http://user:pw@host/", true),
+            ("http://@host/", true),
+            ("/user:pw@host", false),
+        ] {
+            let request = Request::get(target)
+                .header("host", "host")
+                .body(())
+                .unwrap();
+            assert_eq!(
+                validate(&request, |_| false).is_err(),
+                is_rejected,
+                "{target}"
+            );
+        }
     }
 
     #[test]

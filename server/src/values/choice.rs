@@ -30,6 +30,30 @@ impl Value for Check {
     }
 }
 
+/// Handling of CORS preflights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Preflight {
+    /// The server responds itself.
+    #[default]
+    Answer,
+    /// The upstream responds.
+    Pass,
+}
+
+impl Value for Preflight {
+    fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("answer or pass")
+    }
+
+    fn from_text(text: &str) -> Option<Preflight> {
+        match text {
+            "answer" => Some(Preflight::Answer),
+            "pass" => Some(Preflight::Pass),
+            _ => None,
+        }
+    }
+}
+
 impl Value for HeaderStyle {
     fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("x, draft or both")

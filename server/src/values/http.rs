@@ -6,7 +6,11 @@ use std::{
     str::FromStr,
 };
 
-use hyper::{Method, header::HeaderName};
+use hyper::{
+    Method,
+    header::HeaderName,
+    http::uri::{Authority, Scheme},
+};
 use ipnet::IpNet;
 
 use super::parse::Value;
@@ -52,6 +56,47 @@ impl Value for Method {
         Method::from_str(text)
             .ok()
             .filter(|_| text.chars().all(|c| c.is_ascii_uppercase() || c == '-'))
+    }
+}
+
+/// Returns true if CGI, WSGI and PHP read both header names, in lower case, as one variable: all
+/// characters but letters and digits are alike.
+pub(crate) fn is_same_variable(one: &str, other: &str) -> bool {
+    one.len() == other.len()
+        && one.bytes().zip(other.bytes()).all(|(one, other)| {
+            one == other || !one.is_ascii_alphanumeric() && !other.is_ascii_alphanumeric()
+        })
+}
+
+/// Origin of web pages, as browsers send it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Any,
+    Exact(String),
+}
+
+impl Value for Origin {
+    fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an origin in lower case without a path, such as https://app.example, or *")
+    }
+
+    fn from_text(text: &str) -> Option<Origin> {
+        if text == "*" {
+            return Some(Origin::Any);
+        }
+        let (scheme, authority) = text.split_once("://")?;
+        // Browsers leave out the default port.
+        let default_port = match scheme {
+            "http" => ":80",
+            "https" => ":443",
+            _ => "\0",
+        };
+        let is_valid = authority.parse::<Authority>().is_ok()
+            && scheme.parse::<Scheme>().is_ok()
+            && !text.contains('@')
+            && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+            && !authority.ends_with(default_port);
+        is_valid.then(|| Origin::Exact(text.to_owned()))
     }
 }
 

@@ -43,7 +43,7 @@ fn plain(text: &str) -> String {
 }
 
 /// Key, its value as a flag and in the environment, and the parts that the line must contain.
-const BAD_VALUES: [(&str, &str, &[&str]); 22] = [
+const BAD_VALUES: [(&str, &str, &[&str]); 23] = [
     ("capacity", "0", &["0", "4294967295"]),
     ("capacity", "-1", &["-1", "4294967295"]),
     ("capacity", "1.5", &["1.5", "4294967295"]),
@@ -66,6 +66,7 @@ const BAD_VALUES: [(&str, &str, &[&str]); 22] = [
     ("listen", "127.0.0.1:99999", &["127.0.0.1:99999"]),
     ("trust-proxy", "10.0.0.0/33", &["10.0.0.0/33"]),
     ("trust-proxy", "proxy.example", &["proxy.example"]),
+    ("client-address-header", "a b", &["a b", "header"]),
 ];
 
 #[test]
@@ -199,6 +200,61 @@ fn an_invalid_value_in_a_toml_file_ends_the_start() {
         ),
         ("trust_proxy = [7]", &["trust_proxy", "7"]),
         ("admin_token = 7", &["admin_token", "7"]),
+        (
+            "client_address_header = \"x-real-ip\"",
+            &["client_address_header", "trust_proxy", "x-real-ip"],
+        ),
+        (
+            "client_address_header = \"a b\"\ntrust_proxy = [\"10.0.0.0/8\"]",
+            &["client_address_header", "a b"],
+        ),
+        ("[cors]", &["cors.origins", "none"]),
+        ("[cors]\norigins = []", &["cors.origins", "none"]),
+        (
+            "[cors]\norigins = [\"https://app.example/\"]",
+            &["cors.origins", "https://app.example/"],
+        ),
+        (
+            "[cors]\norigins = [\"https://App.example\"]",
+            &["cors.origins", "lower case"],
+        ),
+        (
+            "[cors]\norigins = [\"https://app.example:443\"]",
+            &["cors.origins", "443"],
+        ),
+        ("[cors]\norigins = [\"null\"]", &["cors.origins", "null"]),
+        (
+            "[cors]\norigins = [\"*\", \"https://app.example\"]",
+            &["cors.origins", "alone"],
+        ),
+        (
+            "[cors]\norigins = [\"*\"]\ncredentials = true",
+            &["cors.credentials", "false"],
+        ),
+        (
+            "[cors]\norigins = [\"*\"]\npreflight = \"pass\"",
+            &["cors.preflight", "pass", "answer"],
+        ),
+        (
+            "[cors]\norigins = [\"*\"]\npreflight = \"drop\"",
+            &["cors.preflight", "drop", "answer or pass"],
+        ),
+        (
+            "[cors]\norigins = [\"*\"]\nmethods = [\"GET\"]",
+            &["methods", "origins"],
+        ),
+        (
+            "client = { header = \"X-API-Key\" }\nupstream = \"http://127.0.0.1:1\"\n[gateway]\npass_headers = [\"a_b\", \"x_api_key\"]",
+            &["gateway.pass_headers[1]", "x_api_key"],
+        ),
+        (
+            "upstream = \"http://127.0.0.1:1\"\n[gateway]\npass_headers = [\"X_Forwarded_For\"]",
+            &["gateway.pass_headers[0]", "x_forwarded_for"],
+        ),
+        (
+            "client = { header = \"Authorization\" }\napi_keys = [\"Bearer a b\"]",
+            &["api_keys[0]", "one word", "not shown"],
+        ),
         ("ipv6_prefix = 129", &["ipv6_prefix", "129", "128"]),
         ("ipv6_prefix = -1", &["ipv6_prefix", "-1", "128"]),
         ("client = \"name\"", &["client", "name", "ip"]),

@@ -174,6 +174,7 @@ fn every_alternative_in_the_sample_loads() {
         choose(
             &[
                 "trust_proxy = ",
+                "client_address_header = ",
                 "admin_token = ",
                 "check_token = ",
                 "ipv6_prefix = ",
@@ -214,7 +215,13 @@ fn every_alternative_in_the_sample_loads() {
                 "max_idle",
                 "max_requests",
                 "tunnel_",
+                "pass_headers",
             ],
+            &[],
+            &mut chosen,
+        ),
+        choose(
+            &["[cors]", "origins", "preflight", "credentials", "max_age"],
             &[],
             &mut chosen,
         ),

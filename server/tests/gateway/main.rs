@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod client_headers;
+mod cors;
 mod failures;
 mod forwarded;
 mod http2;

@@ -251,3 +251,65 @@ fn rule_of_a_key_with_special_characters_is_removed_by_its_encoded_name() {
     assert_eq!(client.delete(path).status, 200);
     assert_eq!(with_key(&mut client, "team/one 100%").limit(), 3);
 }
+
+#[test]
+fn spellings_of_authorization_share_a_bucket() {
+    for list in ["", "api_keys = ['bearer abc', 'Basic YTpi']\n"] {
+        let text = format!(
+            "capacity = 10\nrefill_rate = 0.001\nclient = {{ header = 'Authorization' }}\n{list}"
+        );
+        let server = Launch::new().config("keys.toml", &text).start();
+        let mut client = server.client();
+        let spellings = ["Bearer abc", "bearer abc", "Bearer  abc", "BEARER\tabc"];
+        for (count, value) in spellings.into_iter().enumerate() {
+            let response = client.get_with("/", &[("Authorization", value)]);
+            assert_eq!(response.status, 200, "{value:?}");
+            assert_eq!(response.remaining(), 9 - count as u64, "{value:?}");
+        }
+        for value in ["Bearer abc def", "Basic YTp!i", "Basic YTpi="] {
+            let response = client.get_with("/", &[("Authorization", value)]);
+            assert_eq!(response.status, 401, "{value:?}");
+        }
+        let rule = r#"{"client_id": "BEARER abc", "capacity": 50, "refill_rate": 0.001}"#;
+        assert_eq!(client.post("/admin/update-rule", rule).status, 200);
+        let response = client.get_with("/", &[("Authorization", "bearer abc")]);
+        assert_eq!(response.limit(), 50);
+    }
+}
+
+#[test]
+fn keys_above_1024_bytes_get_401() {
+    let text = "capacity = 3\nrefill_rate = 0.001\nclient = { header = \"X-API-Key\" }\n";
+    let server = Launch::new().config("keys.toml", text).start();
+    let mut client = server.client();
+    assert_eq!(with_key(&mut client, &"k".repeat(1024)).status, 200);
+    for length in [1025, 15_000] {
+        let response = with_key(&mut client, &"k".repeat(length));
+        assert_eq!(response.status, 401, "{length}");
+        assert!(response.text().contains("1024"), "{}", response.text());
+    }
+    let id = "k".repeat(1025);
+    let rule = format!(r#"{{"client_id": "{id}", "capacity": 5, "refill_rate": 1}}"#);
+    assert_eq!(client.post("/admin/update-rule", &rule).status, 400);
+}
+
+#[test]
+fn exempt_routes_need_no_key() {
+    let text = format!(
+        "{LISTED}\n[[routes]]\npath = '/public/*'\nexempt = true\n[[routes]]\npath = '/'\nexempt = true\n"
+    );
+    let server = Launch::new().config("keys.toml", &text).start();
+    let mut client = server.client();
+    for _ in 0..5 {
+        assert_eq!(
+            client.get("/public/a").status,
+            404,
+            "allowed, and not found"
+        );
+        let root = client.get("/");
+        assert_eq!((root.status, root.from().as_str()), (200, "127.0.0.1"));
+        assert_eq!(root.header("X-RateLimit-Limit"), None);
+        assert_eq!(with_key(&mut client, "mallory").status, 200);
+    }
+    assert_eq!(client.get("/api/data").status, 401);
+}

@@ -214,6 +214,77 @@ fn malformed_header_never_yields_another_clients_address() {
 }
 
 #[test]
+fn headers_that_name_different_clients_get_400_without_a_charge() {
+    let server = behind_proxies();
+    let mut proxy = server.client();
+    for forwarded in ["for=198.51.100.9", "for=unknown", "", "garbage"] {
+        let headers = [("X-Forwarded-For", "203.0.113.1"), ("Forwarded", forwarded)];
+        let response = proxy.get_with("/", &headers);
+        assert_eq!(response.status, 400, "{forwarded}");
+        assert_eq!(response.header("X-RateLimit-Limit"), None);
+    }
+    for client in ["203.0.113.1", "198.51.100.9"] {
+        let headers = [
+            ("X-Forwarded-For", client),
+            ("Forwarded", &format!("for={client};proto=https")),
+        ];
+        let response = proxy.get_with("/", &headers);
+        assert_eq!(response.from(), client, "both name one client");
+        assert_eq!(response.remaining(), 999);
+    }
+    assert_eq!(proxy.get("/").remaining(), 999, "nor was the proxy charged");
+    server.wait_for_log("client_address_header");
+    let log = server.stderr();
+    assert_eq!(log.matches("name different clients").count(), 1, "{log}");
+}
+
+#[test]
+fn configured_header_names_the_client() {
+    let chosen = |header: &str| {
+        let flags = [
+            "--trust-proxy",
+            "127.0.0.1",
+            "--client-address-header",
+            header,
+        ];
+        Server::start(&flags)
+    };
+    let headers = [
+        ("X-Forwarded-For", "203.0.113.1"),
+        ("Forwarded", "for=203.0.113.2"),
+        ("X-Real-IP", "203.0.113.3"),
+        ("CF-Connecting-IP", "2001:db8::4"),
+    ];
+    for (header, client) in [
+        ("x-forwarded-for", "203.0.113.1"),
+        ("Forwarded", "203.0.113.2"),
+        ("X-Real-IP", "203.0.113.3"),
+        ("cf-connecting-ip", "2001:db8::4"),
+        ("true-client-ip", "127.0.0.1"),
+    ] {
+        let server = chosen(header);
+        assert_eq!(client_address(&mut server.client(), &headers), client);
+        let mut stranger = server.client_from("127.0.0.2");
+        assert_eq!(client_address(&mut stranger, &headers), "127.0.0.2");
+    }
+}
+
+#[test]
+fn trusted_proxy_that_names_no_client_is_logged_once() {
+    let server = behind_proxies();
+    let mut proxy = server.client();
+    for _ in 0..3 {
+        assert_eq!(client_address(&mut proxy, &[]), "127.0.0.1");
+    }
+    server.wait_for_log("trusted proxy names no client");
+    let headers = [("X-Forwarded-For", "203.0.113.1")];
+    assert_eq!(client_address(&mut proxy, &headers), "203.0.113.1");
+    assert_eq!(server.get("/").status, 200);
+    let log = server.stderr();
+    assert_eq!(log.matches("names no client").count(), 1, "{log}");
+}
+
+#[test]
 fn when_all_addresses_are_trusted_the_client_is_one_of_them() {
     let server = behind_proxies();
     let from = client_address(

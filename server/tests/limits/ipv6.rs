@@ -66,6 +66,29 @@ fn ipv6_prefix_length_is_configurable() {
 }
 
 #[test]
+fn addresses_that_embed_an_ipv4_address_are_the_ipv4_client() {
+    let server = behind_a_proxy();
+    let embeddings = [
+        "64:ff9b::192.0.2.1",
+        "::ffff:0:192.0.2.1",
+        "2002:c000:201::1",
+        "2002:c000:201:ffff::2",
+        "2001:0:4136:e378:8000:63bf:3fff:fdfe",
+    ];
+    for (count, address) in embeddings.into_iter().enumerate() {
+        assert_eq!(remaining(&server, address), 999 - count as u64, "{address}");
+    }
+    assert_eq!(remaining(&server, "192.0.2.1"), 994);
+    assert_eq!(remaining(&server, "64:ff9b::192.0.2.2"), 999);
+    assert_eq!(remaining(&server, "64:ff9b:1::192.0.2.3"), 999);
+    assert_eq!(
+        remaining(&server, "64:ff9b:1::192.0.2.4"),
+        999,
+        "a local NAT64"
+    );
+}
+
+#[test]
 fn ipv4_mapped_address_is_the_ipv4_client() {
     let server = behind_a_proxy();
     assert_eq!(remaining(&server, "::ffff:192.0.2.1"), 999);

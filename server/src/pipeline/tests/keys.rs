@@ -105,3 +105,30 @@ fn rules_identify_clients_by_key() {
         (4, 98)
     );
 }
+
+#[test]
+fn exempt_requests_and_preflights_need_no_key() {
+    let toml = format!(
+        "{SETTINGS}\ntrust_proxy = ['127.0.0.1']\nroutes = [{{ path = '/open', exempt = true }}]\n\
+         cors = {{ origins = ['https://app.example'] }}"
+    );
+    let server = TestServer::new(&toml);
+    let origin = ("origin", "https://app.example");
+    assert_eq!(server.get("/open").status, StatusCode::NOT_FOUND);
+    let auth = |method: &str, path: &str| {
+        let request = Request::get("/auth")
+            .header("x-original-method", method)
+            .header("x-original-uri", path)
+            .header(origin.0, origin.1)
+            .header("access-control-request-method", "PUT");
+        server.send(request, "")
+    };
+    assert_eq!(auth("GET", "/open").status, StatusCode::OK);
+    assert_eq!(auth("OPTIONS", "/other").status, StatusCode::OK);
+    let refused = auth("GET", "/other");
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        refused.header("access-control-allow-origin"),
+        Some(origin.1)
+    );
+}

@@ -1,0 +1,47 @@
+//! Requests from pages of other origins.
+
+use hyper::{HeaderMap, StatusCode, header::HeaderName};
+
+use super::outcome::{NextStep, Outcome};
+use crate::{
+    app::{App, Caller},
+    endpoint::Endpoint,
+    response::{self, Cors, LimitHeaders, Response},
+};
+
+/// Returns true if the server decides about requests by the header of this name.
+pub(super) fn decides_by(app: &App, caller: &Caller, name: &[u8]) -> bool {
+    let is = |known: &HeaderName| known.as_str().as_bytes().eq_ignore_ascii_case(name);
+    app.clients.decides_by(caller.peer, name)
+        || app.cors.is_some() && response::PREFLIGHT_HEADERS.iter().any(is)
+}
+
+/// Adds the CORS headers of the settings to the response.
+#[inline]
+pub(super) fn with_cors(app: &App, request: &HeaderMap, mut outcome: Outcome) -> Outcome {
+    if let Some(cors) = &app.cors {
+        let headers = cors.headers(request);
+        match &mut outcome.next {
+            NextStep::Proxy(_, limit_headers) => limit_headers.set_cors(headers),
+            NextStep::Respond | NextStep::ReadBody(_) => {
+                headers.write(outcome.response.headers_mut());
+            }
+        }
+    }
+    outcome
+}
+
+/// Outcome of a preflight. A proxy in front of `/auth` forwards it to the upstream itself.
+pub(super) fn preflight_outcome(cors: &Cors, endpoint: Endpoint, headers: &HeaderMap) -> Outcome {
+    match endpoint {
+        Endpoint::Auth => Outcome::respond(response::fixed(
+            StatusCode::OK,
+            r#"{"message": "Access granted"}"#,
+        )),
+        Endpoint::Upstream(index) if !cors.answers() => Outcome {
+            response: Response::default(),
+            next: NextStep::Proxy(index, LimitHeaders::default()),
+        },
+        _ => Outcome::respond(cors.preflight_response(headers)),
+    }
+}
