@@ -63,6 +63,31 @@ fn a_reload_applies_to_the_next_request_on_open_connections() {
 }
 
 #[test]
+fn a_reload_changes_the_client_address_header_and_the_allowed_origins() {
+    let trusted = format!("{QUOTA}trust_proxy = ['127.0.0.1']\n");
+    let reloaded = Reloaded::start(&trusted, &[]);
+    let mut client = reloaded.server.client();
+    let headers = [
+        ("X-Forwarded-For", "203.0.113.1"),
+        ("X-Real-IP", "203.0.113.2"),
+        ("Origin", "https://app.example"),
+    ];
+    let before = client.get_with("/", &headers);
+    assert_eq!(before.from(), "203.0.113.1");
+    assert_eq!(before.header("Access-Control-Allow-Origin"), None);
+    let line = reloaded.reload(&format!(
+        "{trusted}client_address_header = 'x-real-ip'\ncors = {{ origins = ['https://app.example'] }}"
+    ));
+    assert!(!line.contains("ignored"), "{line}");
+    let after = client.get_with("/", &headers);
+    assert_eq!(after.from(), "203.0.113.2");
+    assert_eq!(
+        after.header("Access-Control-Allow-Origin"),
+        Some("https://app.example")
+    );
+}
+
+#[test]
 fn a_reload_adds_and_removes_api_keys() {
     let file = |keys| format!("{QUOTA}client = {{ header = 'X-API-Key' }}\napi_keys = {keys}");
     let reloaded = Reloaded::start(&file("['first', 'second']"), &[]);

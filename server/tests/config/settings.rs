@@ -153,6 +153,27 @@ fn trusted_proxies_come_from_flags_the_environment_or_the_file() {
 }
 
 #[test]
+fn the_client_address_header_follows_the_same_order() {
+    let file = "trust_proxy = [\"127.0.0.1\"]\nclient_address_header = \"x-real-ip\"\n";
+    let launch = || Launch::new().config("a.toml", file);
+    let environment = |launch: Launch| launch.env("TOLLGATE_CLIENT_ADDRESS_HEADER", "Forwarded");
+    let flags = ["--client-address-header", "CF-Connecting-IP"];
+    for (launch, client) in [
+        (launch(), "192.0.2.1"),
+        (environment(launch()), "192.0.2.2"),
+        (environment(launch()).args(&flags), "192.0.2.3"),
+    ] {
+        let headers = [
+            ("X-Real-IP", "192.0.2.1"),
+            ("Forwarded", "for=192.0.2.2"),
+            ("CF-Connecting-IP", "192.0.2.3"),
+        ];
+        let server = launch.start();
+        assert_eq!(server.client().get_with("/", &headers).from(), client);
+    }
+}
+
+#[test]
 fn a_port_in_use_is_a_clear_error() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
