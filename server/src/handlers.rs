@@ -6,6 +6,8 @@ pub(crate) mod demo;
 pub(crate) mod health;
 pub(crate) mod metrics;
 
+use std::pin::Pin;
+
 use crate::{
     app::App,
     endpoint::{self, Endpoint},
@@ -61,12 +63,19 @@ impl BodyHandler {
 
     /// Responds once the body has been read. `response` is the response to the request head.
     pub(crate) async fn respond(self, app: &App, response: Response, data: &[u8]) -> Response {
-        match self {
-            BodyHandler::Submit => demo::submit(response, data),
-            BodyHandler::UpdateConfig => admin::update_config(app, data).await,
-            BodyHandler::UpdateRule => admin::update_rule(app, data).await,
-            BodyHandler::RemoveRule(client_id) => admin::remove_rule(app, &client_id).await,
-            BodyHandler::Check => check::response(app, data).await,
-        }
+        // Boxed: every request with a body pays for moving this future.
+        let responding: Pin<Box<dyn Future<Output = Response> + Send + '_>> = match self {
+            BodyHandler::Submit => return demo::submit(response, data),
+            BodyHandler::Check => match check::respond_now(app, data) {
+                Some(response) => return response,
+                None => Box::pin(check::response(app, data)),
+            },
+            BodyHandler::UpdateConfig => Box::pin(admin::update_config(app, data)),
+            BodyHandler::UpdateRule => Box::pin(admin::update_rule(app, data)),
+            BodyHandler::RemoveRule(client_id) => {
+                Box::pin(async move { admin::remove_rule(app, &client_id).await })
+            }
+        };
+        responding.await
     }
 }

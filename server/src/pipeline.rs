@@ -5,7 +5,12 @@ mod outcome;
 #[cfg(test)]
 mod tests;
 
-use std::cell::OnceCell;
+use std::{
+    cell::OnceCell,
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+};
 
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 
@@ -103,15 +108,28 @@ pub(crate) async fn finish<B: Body + Unpin>(
         None if response.status().is_client_error() => (MAX_DRAINED_BYTES.min(limit), false),
         None => (limit, false),
     };
-    let reading = body::read(body, max_bytes, keep);
-    let result = tokio::time::timeout(app.connection_limits.body_timeout, reading)
-        .await
-        .unwrap_or(Err(BodyError::Timeout));
+    let mut reading = pin!(body::read(body, max_bytes, keep));
+    // Most bodies arrive with the head and need no timer.
+    let result = match poll_once(reading.as_mut()).await {
+        Some(result) => result,
+        None => tokio::time::timeout(app.connection_limits.body_timeout, reading)
+            .await
+            .unwrap_or(Err(BodyError::Timeout)),
+    };
     match (result, handler) {
         (Ok(data), Some(handler)) => (handler.respond(app, response, &data).await, None),
         (Ok(_), None) => (response, None),
         (Err(error), _) => (response::closing(error.apply(response)), Some(error)),
     }
+}
+
+/// Polls a future once. Returns `None` if it is not ready.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Determines the charge of a request. An error is the outcome of a request that is not charged.

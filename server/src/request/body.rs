@@ -69,7 +69,10 @@ pub(crate) async fn read<B: Body + Unpin>(
         return Err(BodyError::TooLarge);
     }
     let (mut data, mut length) = (Vec::new(), 0_usize);
-    while let Some(frame) = body.frame().await {
+    // A body of known length has ended with its last byte: no further frame is awaited.
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
         let Ok(mut chunk) = frame.map_err(|_| BodyError::Interrupted)?.into_data() else {
             continue;
         };
