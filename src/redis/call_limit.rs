@@ -16,7 +16,7 @@ use std::{
 use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
-use super::refusal::Refusal;
+use super::{refusal::Refusal, script::TakeReply};
 
 /// Maximum number of calls in flight for one key: a quarter of those of the whole limiter.
 pub(super) const MAX_IN_FLIGHT: u32 = 64;
@@ -66,7 +66,8 @@ pub(super) struct CallPermit<'a> {
 enum CallResult {
     /// The call failed, or its caller was cancelled.
     Unknown,
-    Allowed,
+    /// Reply that took tokens or requested none, and the time of its arrival.
+    Allowed(TakeReply, u64),
     Refused(Refusal),
 }
 
@@ -135,7 +136,12 @@ impl CallLimit {
         key: &[u8],
         decide: impl FnOnce(&Refusal) -> Option<T>,
     ) -> Option<T> {
-        self.lock(key).keys.get(key)?.refusal.as_ref().and_then(decide)
+        self.lock(key)
+            .keys
+            .get(key)?
+            .refusal
+            .as_ref()
+            .and_then(decide)
     }
 
     /// Drops the refusal of the key, and those of its calls in flight: its bucket got tokens other
@@ -164,7 +170,10 @@ impl CallLimit {
         };
         entry.in_flight -= 1;
         match result {
-            CallResult::Allowed => {
+            CallResult::Allowed(reply, received) => {
+                entry.refusal = entry
+                    .refusal
+                    .and_then(|refusal| refusal.updated(&reply, received));
                 entry.limit = (entry.limit + 1).min(MAX_IN_FLIGHT);
                 for _ in entry.in_flight..entry.limit {
                     entry.changed.notify_one();
@@ -172,9 +181,12 @@ impl CallLimit {
             }
             CallResult::Refused(refusal) => {
                 entry.limit = 1;
-                let newer = |old: &Refusal| refusal.supersedes(old);
-                if entry.credits == credits && entry.refusal.as_ref().is_none_or(newer) {
-                    entry.refusal = Some(refusal);
+                // Otherwise tokens were added since the call was sent.
+                if entry.credits == credits {
+                    let covers_more = entry.refusal.filter(|old| !refusal.supersedes(old));
+                    let updated = covers_more
+                        .and_then(|old| old.updated(refusal.reply(), refusal.received()));
+                    entry.refusal = Some(updated.unwrap_or(refusal));
                 }
                 entry.changed.notify_waiters();
             }
@@ -232,9 +244,9 @@ impl Entry {
 }
 
 impl CallPermit<'_> {
-    /// Ends the call: the tokens were taken, or none were requested.
-    pub(super) fn allowed(mut self) {
-        self.result = CallResult::Allowed;
+    /// Ends the call: the tokens were taken, or none were requested. The reply arrived at `received`.
+    pub(super) fn allowed(mut self, reply: TakeReply, received: u64) {
+        self.result = CallResult::Allowed(reply, received);
     }
 
     /// Ends the call: Redis refused, as described by `refusal`.
@@ -247,5 +259,141 @@ impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
         let result = mem::replace(&mut self.result, CallResult::Unknown);
         self.calls.end(self.key, self.credits, result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{task::JoinSet, time::timeout};
+
+    use super::*;
+
+    const MILLI: u64 = 1_000_000;
+
+    fn reply(micros: u64) -> TakeReply {
+        TakeReply {
+            taken: false,
+            micros,
+            spent: 0,
+            stamp: 0,
+            incarnation: 1,
+            rebased: false,
+        }
+    }
+
+    fn refusal(cost: u32, now: u64) -> Refusal {
+        Refusal::new(cost, reply(now / 1000), now, now)
+    }
+
+    async fn permit<'a>(calls: &'a CallLimit, key: &'a [u8]) -> CallPermit<'a> {
+        let permit = calls.permit(key, |_| None::<()>).await;
+        permit.unwrap()
+    }
+
+    /// Number of permits that the key has at once.
+    async fn free(calls: &CallLimit, key: &[u8]) -> usize {
+        let mut permits = Vec::new();
+        while let Ok(permit) = timeout(Duration::ZERO, permit(calls, key)).await {
+            permits.push(permit);
+        }
+        permits.len()
+    }
+
+    #[tokio::test]
+    async fn limit_grows_with_allowed_calls_and_a_refusal_ends_the_growth() {
+        let calls = CallLimit::for_many_keys();
+        let held = permit(&calls, b"key").await;
+        assert_eq!(
+            (free(&calls, b"key").await, free(&calls, b"other").await),
+            (0, 1)
+        );
+        held.allowed(reply(1), 1);
+        assert_eq!(free(&calls, b"key").await, 1, "an idle key begins anew");
+
+        let mut held = vec![permit(&calls, b"key").await];
+        for _ in 0..200 {
+            let next = held.pop().unwrap();
+            next.allowed(reply(1), 1);
+            // Never idle meanwhile, after the first.
+            while let Ok(next) = timeout(Duration::ZERO, permit(&calls, b"key")).await {
+                held.push(next);
+            }
+        }
+        assert!(held.len() <= MAX_IN_FLIGHT as usize, "{}", held.len());
+        held.pop().unwrap().refused(refusal(1, MILLI));
+        while held.len() > 1 {
+            drop(held.pop());
+            assert_eq!(free(&calls, b"key").await, 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn refusal_answers_all_waiters_that_it_covers() {
+        let calls = Arc::new(CallLimit::for_many_keys());
+        let held = permit(&calls, b"key").await;
+        let mut waiters = JoinSet::new();
+        for cost in [5, 1, 5, 1, 5] {
+            let calls = Arc::clone(&calls);
+            waiters.spawn(async move {
+                let covers = |refusal: Option<&Refusal>| {
+                    let refusal = *refusal?;
+                    (cost >= 5).then_some(refusal)
+                };
+                match calls.permit(b"key", covers).await {
+                    Ok(permit) => {
+                        permit.allowed(reply(2000), 2 * MILLI);
+                        false
+                    }
+                    Err(_) => true,
+                }
+            });
+        }
+        tokio::task::yield_now().await;
+        held.refused(refusal(5, MILLI));
+        let answered = waiters.join_all().await;
+        assert_eq!(answered.iter().filter(|answered| **answered).count(), 3);
+    }
+
+    #[tokio::test]
+    async fn refusal_of_a_call_from_before_a_refund_is_not_remembered() {
+        let calls = CallLimit::for_many_keys();
+        let remembers = |key| calls.with_refusal(key, |_| Some(())).is_some();
+        permit(&calls, b"key").await.refused(refusal(1, MILLI));
+        assert!(remembers(b"key"));
+        calls.on_credited(b"key");
+        assert!(!remembers(b"key"));
+        let before = permit(&calls, b"key").await;
+        calls.on_credited(b"key");
+        before.refused(refusal(1, MILLI));
+        assert!(!remembers(b"key"));
+    }
+
+    #[tokio::test]
+    async fn memory_is_bounded_and_expired_refusals_make_room() {
+        let calls = CallLimit::new(1, 10);
+        for key in 0..1000_u32 {
+            let key = key.to_le_bytes();
+            permit(&calls, &key).await.refused(refusal(1, MILLI));
+        }
+        let count = || calls.lock(b"").keys.len();
+        assert_eq!(count(), 10);
+        let later = 500 * MILLI;
+        permit(&calls, b"late").await.refused(refusal(1, later));
+        assert_eq!(count(), 1);
+        assert!(calls.with_refusal(b"late", |_| Some(())).is_some());
+    }
+
+    #[tokio::test]
+    async fn cancelled_waiters_leave_nothing_behind() {
+        let calls = CallLimit::for_many_keys();
+        let held = permit(&calls, b"key").await;
+        for _ in 0..10 {
+            assert_eq!(free(&calls, b"key").await, 0);
+        }
+        drop(held);
+        assert!(calls.lock(b"key").keys.is_empty());
+        assert_eq!(free(&calls, b"key").await, 1);
     }
 }

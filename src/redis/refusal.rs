@@ -1,7 +1,11 @@
 //! Refusal of Redis, remembered for a short time.
 
 use super::script::TakeReply;
-use crate::{attempt::Attempt, decision::Decision, state::{Layout, State}};
+use crate::{
+    attempt::Attempt,
+    decision::Decision,
+    state::{Layout, State},
+};
 
 /// Nanoseconds that a refusal is remembered: at most ten calls a second for a refused key. Another
 /// process may refund tokens or reset the bucket meanwhile.
@@ -30,9 +34,23 @@ impl Refusal {
         }
     }
 
+    pub(super) fn reply(&self) -> &TakeReply {
+        &self.reply
+    }
+
     /// Time of this process at which the reply arrived.
     pub(super) fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Updates the bucket after another reply, such as one that took fewer tokens than were refused.
+    /// `None`: the order of the two is unknown, because the reply is of an earlier time.
+    pub(super) fn updated(self, reply: &TakeReply, received: u64) -> Option<Refusal> {
+        (reply.micros >= self.reply.micros).then_some(Refusal {
+            reply: *reply,
+            received,
+            ..self
+        })
     }
 
     /// Whether the refusal is remembered at this time.
@@ -131,6 +149,22 @@ mod tests {
             );
             assert_eq!(retry_after(RECEIVED + 20 * MILLI), None, "{quota}");
         }
+    }
+
+    #[test]
+    fn later_reply_updates_the_bucket_and_not_the_expiry() {
+        let layout = layout(Quota::per_day(10));
+        let (old, new) = (refusal(&layout, 5, 2), refusal(&layout, 1, 0));
+        let received = RECEIVED + MILLI;
+        let updated = old.updated(new.reply(), received).unwrap();
+        let decide = |now| updated.decide(&layout, now, 5);
+        assert_eq!(decide(received).unwrap().remaining(), 0);
+        assert!(decide(SENT + 100 * MILLI).is_none());
+        let earlier = TakeReply {
+            micros: 0,
+            ..*new.reply()
+        };
+        assert!(old.updated(&earlier, received).is_none());
     }
 
     #[test]

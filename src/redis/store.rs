@@ -111,10 +111,11 @@ impl Store {
         };
         let permit = namespace.calls.permit(key, decide).await?;
         let (reply, sent) = self.send_take(namespace, key, cost).await.ok_or(None)?;
+        let received = self.clock.nanos();
         if reply.taken || cost == 0 {
-            permit.allowed();
+            permit.allowed(reply, received);
         } else {
-            permit.refused(Refusal::new(cost, reply, sent, self.clock.nanos()));
+            permit.refused(Refusal::new(cost, reply, sent, received));
         }
         Ok(reply)
     }

@@ -233,10 +233,7 @@ impl Comparison {
             self.reference = self.new_bucket();
         }
         self.reference.reset(&self.layout, self.now);
-        assert_eq!(
-            (reply[0], reply[2], reply[4]),
-            (1, 0, incarnation)
-        );
+        assert_eq!((reply[0], reply[2], reply[4]), (1, 0, incarnation));
     }
 }
 
