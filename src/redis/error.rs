@@ -79,8 +79,9 @@ impl RedisError {
 }
 
 /// Texts of a missing permission inside a script or at the setup of a connection.
-const DENIALS: [&str; 3] = [
+const DENIALS: [&str; 4] = [
     "NOPERM",
+    "ACL failure in script",
     "has no permissions to",
     // Redis 6.
     "The user executing the script can't",

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use test_support::redis::RedisServer;
-use tollgate::{DecisionSource, ManualClock, Quota, RedisLimiter, RedisLimiterBuilder};
+use tollgate::{ManualClock, Quota, RedisLimiter, RedisLimiterBuilder};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const WINDOW: Duration = Duration::from_secs(4);
@@ -92,25 +92,4 @@ async fn reading_a_bucket_from_the_future_rebases_it() {
     assert_eq!(limiter.available("key").await, 0);
     clock.advance(Duration::from_secs(3));
     assert_eq!(limiter.available("key").await, 3);
-}
-
-/// A lease from before the step would keep its token from other processes for an hour.
-#[tokio::test]
-async fn lease_from_before_a_step_ends() {
-    let server = RedisServer::start();
-    let quota = Quota::per_day(10);
-    // One token may be out on lease.
-    let builder = || RedisLimiter::builder(&server.url(), quota).lease(0.1);
-    let (crashed, _) = connect(builder(), quota).await;
-    let (survivor, clock) = connect(builder(), quota).await;
-    let lease = crashed.try_acquire("key", 1).await;
-    assert_eq!(lease.source(), DecisionSource::Lease);
-    clock.set(9 * HOUR);
-    let mut sources = Vec::new();
-    for _ in 0..5 {
-        sources.push(survivor.try_acquire("key", 1).await.source());
-        clock.advance(Duration::from_secs(1));
-    }
-    assert_eq!(sources[0], DecisionSource::Redis);
-    assert_eq!(sources[4], DecisionSource::Lease, "{sources:?}");
 }
