@@ -9,22 +9,29 @@
 //!
 //! **Small.** A bucket is 20 bytes, and is deleted when it is full. The deletion loses its stamp,
 //! so each bucket has an *incarnation*, a random number that a decision records. A decision of an
-//! earlier incarnation, from before the bucket was full, reset or lost, refunds nothing to a later
-//! one. As a further consequence, only a bucket that is not full withstands a clock that steps back
-//! and forward again: a full bucket is deleted, and its successor is full, which is the maximum.
+//! earlier incarnation, from before the bucket was full, reset, lost or rebased, refunds nothing to
+//! a later one.
+//!
+//! **No lock-out.** A stamp that is far ahead of the server's clock is rebased to it, since the
+//! clock has stepped back: see `clock.lua`.
+//!
+//! **Bounded load.** The calls in flight are bounded, in total and per key ([`call_limit`]), and a
+//! refusal is remembered for a short time ([`refusal`]).
 //!
 //! **Fast on request.** In lease mode a process takes tokens in batches and spends them from
 //! memory: see `lease` for the protocol and its bound, and `lease::driver` for its messages.
 //!
-//! **Bounded latency.** A request waits for Redis at most once, for at most the timeout. Then the
-//! [`breaker`] is open, all requests are decided from memory as [`RedisFallback`] says, and a
-//! background probe detects the end of the outage.
+//! **Bounded latency.** A call waits for its reply for at most the timeout. An error, or a check
+//! that fails after a timeout, opens the [`breaker`]. Then all requests are decided from memory as
+//! [`RedisFallback`] says, and a background probe detects the end of the outage. Time in the
+//! process's own queue is no failure of Redis.
 //!
 //! Modules, each depending only on those above it:
 //!
-//! - `error`, `tls`, `topology`, `batch`, `script`, `client`: the Redis client. Only these, and
+//! - `error`, `tls`, `topology`, `batch`, `script`, `reply_timeout`, `client`: the Redis client. Only these, and
 //!   single calls in `store`, `settings_sync` and `subscription`, use the redis crate.
 //! - `script_quota`: a quota as the scripts read it. `lease`: the lease protocol, without I/O.
+//! - `bucket_name`: bounded names of buckets. `refusal`, `call_limit`: load of a key on Redis.
 //! - `keyspace`, `settings`: names of keys, and the shared settings.
 //! - `breaker`, `sharded_counter`, `health`, `fallback`: outages.
 //! - `store`: bucket operations in Redis. `lease::driver`: decisions from leases.
@@ -35,6 +42,8 @@
 
 mod batch;
 mod breaker;
+mod bucket_name;
+mod call_limit;
 mod client;
 mod decision;
 mod error;
@@ -45,6 +54,8 @@ mod keyspace;
 mod lease;
 mod probe;
 mod queue;
+mod refusal;
+mod reply_timeout;
 mod script;
 mod script_quota;
 mod settings;
@@ -109,7 +120,8 @@ use crate::{
 /// default if the application has installed none. The user and the password of a Sentinel URL are
 /// those of the master.
 ///
-/// These permissions suffice for a user of the server, here with the prefix `tollgate`:
+/// A user of the server needs these permissions, here with the prefix `tollgate`. Without one of
+/// them, except `+subscribe`, [`RedisLimiterBuilder::connect`] fails:
 ///
 /// ```text
 /// ACL SETUSER limiter on >password ~tollgate:* &tollgate:* +eval +evalsha +time +type +get +set +setrange +del +persist
@@ -119,17 +131,19 @@ use crate::{
 /// # Exact mode and lease mode
 ///
 /// In **exact mode**, the default, Redis makes every decision: one round trip each, and the limit
-/// is never exceeded. In **lease mode** ([`RedisLimiterBuilder::lease`]) a process takes tokens of
+/// is never exceeded. Only a refusal is remembered: for at most 100 ms, never past its
+/// [`retry_after`](crate::Decision::retry_after), and for its cost and higher ones. So a flood for a
+/// key without tokens costs Redis at most ten calls per second. A refund, a reset or a rule made by
+/// this process ends it at once; one made by another process within 100 ms. In **lease mode** ([`RedisLimiterBuilder::lease`]) a process takes tokens of
 /// a key in batches and spends them from its own memory, hundreds of times as fast. The batch size
-/// follows the demand for the key. A refusal is remembered, so an attack costs Redis at most ten
-/// calls per second and key. Exact mode suits limits where every request counts (logins, payments,
+/// follows the demand for the key. Exact mode suits limits where every request counts (logins, payments,
 /// small quotas). Lease mode suits keys with more requests than Redis should serve.
 ///
 /// | | exact mode | lease mode |
 /// | --- | --- | --- |
 /// | allowed in any time `t`, at most | `capacity + refill(t)` | `capacity + refill(t) + ⌊fraction × capacity⌋` |
 /// | allowed since a bucket was new, at most | `capacity + refill(t)` | `capacity + refill(t)` |
-/// | refused although tokens are available | never | while other processes hold them: at most `⌊fraction × capacity⌋`, for at most 2 s |
+/// | refused although tokens are available | for at most 100 ms after a refund or reset by another process | while other processes hold them: at most `⌊fraction × capacity⌋`, for at most 2 s |
 /// | lost in a crash of a process | the requests in flight | the tokens on lease: at most `⌊fraction × capacity⌋` per key |
 /// | [`Decision::remaining`](crate::Decision::remaining) | the tokens in the bucket | the tokens in the bucket at the last reply, without the refill since, plus those that the process holds |
 /// | [`RedisLimiter::refund`] | gives back the tokens still owed | for decisions from a lease: only until the next message about the key |
@@ -144,7 +158,9 @@ use crate::{
 /// # Guarantees
 ///
 /// In exact mode, all processes together are allowed at most the capacity plus the refill in any
-/// period, on the server's clock, which may step back. The resolution of time is a microsecond, or
+/// period, on the server's clock. If that clock steps back, at most one extra capacity is allowed
+/// per key and step, and no key is locked out: see [`RedisLimiterBuilder::clock_tolerance`]. The
+/// resolution of time is a microsecond, or
 /// what 52 bits leave for 34 years of refill: 256 ns at 10⁹ tokens per second. Time starts on 1
 /// January 2025 and stops 2³⁰ s later, in January 2059: buckets do not refill after that.
 ///
@@ -154,13 +170,24 @@ use crate::{
 /// # Outages
 ///
 /// A decision never fails with an error. [`SharedDecision::source`] names its source, and
-/// [`RedisFallback`] is the policy while Redis is unavailable. Each request waits for at most the
-/// timeout. After the first timeout no request waits, until Redis is available again. A request
-/// that timed out may still be charged in Redis when a hung server resumes: too many tokens, never
+/// [`RedisFallback`] is the policy while Redis is unavailable. A call waits for its reply for at most
+/// the timeout; then the fallback decides that request. One timeout is no outage: a check follows,
+/// and if it fails as well, no request waits until Redis is available again. An error is an outage
+/// at once. A request that timed out may still be charged in Redis when a hung server resumes: too many tokens, never
 /// too few.
+///
+/// At most 256 calls of a limiter are in flight, and at most 64 of one key. Further calls wait in a
+/// queue of the process, which is no failure of Redis. A call for which other keys leave no room
+/// within the timeout is decided by the fallback.
 ///
 /// Tokens on lease are spent first, as long as their lease lasts, and a refusal is remembered as
 /// long: for at most 2 s.
+///
+/// # Keys
+///
+/// A key of up to 64 bytes is part of its bucket's name in Redis. A longer key, or one with a brace,
+/// is replaced by its SHA-256 hash, so that clients can neither fill the server's memory nor choose
+/// the slot of their bucket in a cluster.
 ///
 /// # Shared settings
 ///
@@ -201,8 +228,8 @@ impl RedisLimiter {
     /// [`RedisLimiterBuilder::connect`].
     ///
     /// # Errors
-    /// When the URL is invalid, or the server denies access. An unreachable server is no error: the
-    /// limiter connects later.
+    /// When the URL is invalid, the server denies access or lacks the database, or the user lacks a
+    /// permission. An unreachable server is no error: the limiter connects later.
     pub async fn connect(url: &str, quota: Quota) -> Result<RedisLimiter, RedisError> {
         RedisLimiter::builder(url, quota).connect().await
     }
@@ -230,6 +257,7 @@ impl RedisLimiter {
             connections: 2,
             max_keys: 100_000,
             clock: Clock::Process,
+            clock_tolerance: Duration::from_secs(1),
             lease: None,
         }
     }
@@ -455,12 +483,14 @@ pub struct RedisLimiterBuilder {
     connections: usize,
     max_keys: usize,
     clock: Clock,
+    clock_tolerance: Duration,
     lease: Option<f64>,
 }
 
 impl RedisLimiterBuilder {
-    /// Sets the maximum time that a request waits for Redis, once. Default: 50 ms. After a timeout
-    /// [`RedisFallback`] decides, for this request and all others, until Redis is available again.
+    /// Sets the maximum time that a call waits for the reply of Redis. Default: 50 ms. After a
+    /// timeout [`RedisFallback`] decides, and if a check times out as well, it decides all requests
+    /// until Redis is available again.
     pub fn timeout(self, timeout: Duration) -> Self {
         RedisLimiterBuilder { timeout, ..self }
     }
@@ -512,6 +542,21 @@ impl RedisLimiterBuilder {
         RedisLimiterBuilder { max_keys, ..self }
     }
 
+    /// Sets the time by which a bucket may be ahead of the server's clock. Default: 1 s.
+    ///
+    /// A server's clock may step back, for example when it is corrected or after a failover. A
+    /// bucket that is at most this far ahead decides as of its own time, and does not refill until
+    /// the clock has caught up. A bucket that is further ahead is rebased to the clock: what was
+    /// spent stays spent, and earlier decisions refund nothing.
+    /// A step back allows at most one extra capacity per key: the refill of the time that the clock
+    /// counts twice. [`RedisStats::rebased`] counts such buckets.
+    pub fn clock_tolerance(self, clock_tolerance: Duration) -> Self {
+        RedisLimiterBuilder {
+            clock_tolerance,
+            ..self
+        }
+    }
+
     /// Replaces the server's clock by a manual one, for tests. Its zero is 1 January 2025. Buckets
     /// do not expire with a manual clock.
     pub fn clock(self, clock: ManualClock) -> Self {
@@ -523,11 +568,12 @@ impl RedisLimiterBuilder {
 
     /// Connects, and starts the background tasks on the current tokio runtime.
     ///
-    /// A server that is unreachable or lacks the database is no error: the limiter starts with
-    /// [`RedisFallback`], logs the reason through `tracing`, and [`RedisStats::up`] is `false`.
+    /// A server that is unreachable is no error: the limiter starts with [`RedisFallback`], logs the
+    /// reason through `tracing`, and [`RedisStats::up`] is `false`.
     ///
     /// # Errors
-    /// When the URL is invalid, the server denies access, the share of [`RedisFallback::Local`] or
+    /// When the URL is invalid, the server denies access or lacks the database, the user lacks a
+    /// permission of the scripts, the share of [`RedisFallback::Local`] or
     /// the fraction of lease mode is not above 0 and at most 1, or the table of local keys cannot
     /// be built.
     ///
@@ -548,11 +594,14 @@ impl RedisLimiterBuilder {
         let topology = Topology::parse(&self.url)?;
         let fallback = Fallback::new(self.on_error, self.quota, self.max_keys, &self.clock)?;
         let client = Client::new(topology, self.connections, self.timeout);
-        let store = Store::new(client, Keyspace::new(self.prefix, lease), self.clock);
+        let keyspace = Keyspace::new(self.prefix, self.clock_tolerance, lease);
+        let store = Store::new(client, keyspace, self.clock);
         let inner = Arc::new(Inner::new(store, fallback, self.quota));
         match inner.recover().await {
             Ok(()) => {}
-            Err(error @ (RedisError::Url(_) | RedisError::Denied(_))) => return Err(error),
+            Err(
+                error @ (RedisError::Url(_) | RedisError::Denied(_) | RedisError::NoDatabase(_)),
+            ) => return Err(error),
             Err(error) => tracing::warn!(%error, "Redis unavailable at start; fallback decides"),
         }
         let mut tasks = JoinSet::new();
@@ -577,6 +626,7 @@ impl fmt::Debug for RedisLimiterBuilder {
             .field("prefix", &self.prefix)
             .field("connections", &self.connections)
             .field("max_keys", &self.max_keys)
+            .field("clock_tolerance", &self.clock_tolerance)
             .field("lease", &self.lease)
             .finish_non_exhaustive()
     }

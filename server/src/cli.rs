@@ -16,8 +16,8 @@ use ipnet::IpNet;
 use tollgate::tower::HeaderStyle;
 
 use crate::values::{
-    Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Secret,
-    Timeout, Tokens, UpstreamUrl, Whole, parse_argument,
+    Check, ClockTolerance, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout,
+    RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole, parse_argument,
 };
 
 const FILE_HELP: &str = r#"The configuration file (TOML or JSON, by its file name extension) accepts all of the settings above and more.
@@ -40,7 +40,8 @@ An unknown key is an error.
   redis_mode = "exact"                        # or "lease": memory speed, with up to lease_fraction beyond the capacity
   lease_fraction = 0.1                        # maximum fraction of the capacity on lease, over all instances
   redis_prefix = "tollgate"                   # instances with the same prefix share limits and rules
-  redis_timeout = "50ms"                      # how long a request waits for Redis, once; at most 10s
+  redis_timeout = "50ms"                      # how long a call waits for the reply of Redis; at most 10s
+  redis_clock_tolerance = "1s"                # buckets further ahead of Redis's clock are rebased to it; at most 60s
   on_redis_error = "local"                    # or "open" (allow all requests), or "closed" (503)
   local_share = 1.0                           # with "local": each instance's fraction of the quota
   client = "ip"                               # or { header = "X-API-Key" }
@@ -171,10 +172,14 @@ pub(crate) struct Serve {
     /// memory speed [default: exact]
     #[arg(long, env = "TOLLGATE_REDIS_MODE", value_name = "MODE", value_parser = parse_argument::<RedisMode>)]
     pub(crate) redis_mode: Option<RedisMode>,
-    /// How long a request waits for Redis, once; then on-redis-error applies until Redis is back
-    /// [default: 50ms]
+    /// How long a call waits for the reply of Redis; then on-redis-error applies to the request, and
+    /// to all others if a check times out as well [default: 50ms]
     #[arg(long, env = "TOLLGATE_REDIS_TIMEOUT", value_name = "TIME", value_parser = parse_argument::<RedisTimeout>, allow_hyphen_values = true)]
     pub(crate) redis_timeout: Option<RedisTimeout>,
+    /// Time by which buckets may be ahead of Redis's clock; those further ahead, after the clock has
+    /// stepped back, are rebased to it [default: 1s]
+    #[arg(long, env = "TOLLGATE_REDIS_CLOCK_TOLERANCE", value_name = "TIME", value_parser = parse_argument::<ClockTolerance>, allow_hyphen_values = true)]
+    pub(crate) redis_clock_tolerance: Option<ClockTolerance>,
     /// Prefix of all keys in Redis; instances with the same prefix share limits [default: tollgate]
     #[arg(long, env = "TOLLGATE_REDIS_PREFIX", value_name = "TEXT", value_parser = parse_argument::<RedisPrefix>)]
     pub(crate) redis_prefix: Option<RedisPrefix>,

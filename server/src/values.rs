@@ -22,6 +22,6 @@ pub(crate) use self::{
     quota::{Period, Rate, Seconds, Tokens},
     redis::{RedisPrefix, RedisUrl},
     secret::Secret,
-    time::{RedisTimeout, Timeout},
+    time::{ClockTolerance, RedisTimeout, Timeout},
     upstream::{Scheme, UpstreamUrl},
 };

@@ -1,7 +1,7 @@
 //! Circuit breaker as a state machine without a clock and without I/O.
 //!
-//! One failure opens it: the failed request has waited for a whole timeout, and one such wait is
-//! enough. One successful probe closes it. Every transition increments a version, so a request that
+//! One failure opens it: an error, or a timeout after which a check failed as well. One successful
+//! probe closes it. Every transition increments a version, so a request that
 //! began before the last transition changes nothing: its failure describes an earlier state of
 //! Redis.
 

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use super::{
     batch::BatchedConnection,
     error::RedisError,
+    reply_timeout::within,
     script::Call,
     tls,
     topology::{self, Topology},
@@ -43,7 +44,8 @@ pub(super) struct Client {
     /// `None` before the first connect.
     connections: Vec<RwLock<Option<Connection>>>,
     next: AtomicUsize,
-    timeout: Duration,
+    /// Time to wait for a reply.
+    pub(super) timeout: Duration,
 }
 
 impl Client {
@@ -73,7 +75,7 @@ impl Client {
     /// Calls a script. The timeout covers both round trips if the server does not know the script.
     pub(super) async fn call(&self, call: &Call<'_>) -> Result<Value, RedisError> {
         let mut connection = self.connection()?;
-        with_timeout(self.timeout, async {
+        within(self.timeout, async {
             let reply = match connection.send(call.by_hash()).await {
                 Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                     connection.send(&call.by_source()).await
@@ -88,7 +90,7 @@ impl Client {
     /// Sends a command, within the timeout.
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
         let mut connection = self.connection()?;
-        with_timeout(self.timeout, async {
+        within(self.timeout, async {
             let reply = connection.send(command).await;
             reply.map_err(RedisError::from_client)
         })

@@ -9,8 +9,8 @@ local BASE = 33554432 -- 2^25
 local LONGEST = 1073741824000 -- milliseconds: the longest expiry; a bucket that is full only after the horizon is kept until then
 local floor, min, max = math.floor, math.min, math.max
 
-local unit, capacity, window, units_per_tick, tick_ms, last_tick, m0, m1, m2, m3, m4, m5, m6 =
-  struct.unpack('<ddddddddddddd', ARGV[1])
+local unit, capacity, window, units_per_tick, tick_ms, last_tick, tolerance, m0, m1, m2, m3, m4, m5, m6 =
+  struct.unpack('<dddddddddddddd', ARGV[1])
 
 local manual = tonumber(ARGV[4])
 local micros = manual
@@ -34,3 +34,9 @@ if micros < END then
   now = low * m6 + high * m5 + carry + high * m6 * BASE
 end
 
+-- Returns whether a stamp is so far ahead that the clock has stepped back, and the bucket has to be rebased: its stamp becomes
+-- now, and what was spent stays. Otherwise it would be empty until the clock has caught up. It also becomes another incarnation,
+-- because the refill since an earlier decision is unknown. A step back costs at most one capacity: what the clock counts twice.
+local function is_ahead(stamp)
+  return stamp - now > tolerance
+end

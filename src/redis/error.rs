@@ -27,6 +27,8 @@ pub enum RedisError {
     Unreachable(String),
     /// The server rejected the user name or the password, or the user lacks a permission.
     Denied(String),
+    /// The server has no database with the number in the URL.
+    NoDatabase(String),
     /// The server accepts no writes: it is a replica or loads its data, or the cluster has no
     /// server for the key.
     NotReady(String),
@@ -61,6 +63,11 @@ impl RedisError {
             }
             // An error inside a script arrives as a plain error that quotes the original one.
             _ if text.contains("OOM command not allowed") => RedisError::OutOfMemory(text),
+            // So does an error of the commands that set up a connection.
+            _ if DENIALS.iter().any(|denial| text.contains(denial)) => RedisError::Denied(text),
+            _ if NO_DATABASE.iter().any(|reason| text.contains(reason)) => {
+                RedisError::NoDatabase(text)
+            }
             _ => RedisError::Failed(text),
         }
     }
@@ -70,6 +77,21 @@ impl RedisError {
         RedisError::Failed(error.to_string())
     }
 }
+
+/// Texts of a missing permission inside a script or at the setup of a connection.
+const DENIALS: [&str; 4] = [
+    "NOPERM",
+    "ACL failure in script",
+    "has no permissions to",
+    // Redis 6.
+    "The user executing the script can't",
+];
+
+/// Texts of a database that does not exist.
+const NO_DATABASE: [&str; 2] = [
+    "DB index is out of range",
+    "SELECT is not allowed in cluster mode",
+];
 
 fn is_not_ready(kind: ServerErrorKind) -> bool {
     use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
@@ -94,6 +116,7 @@ impl fmt::Display for RedisError {
             RedisError::Timeout(time) => write!(f, "Redis timed out: no reply within {time:?}"),
             RedisError::Unreachable(reason) => write!(f, "Redis is unreachable: {reason}"),
             RedisError::Denied(reason) => write!(f, "Redis denies access: {reason}"),
+            RedisError::NoDatabase(reason) => write!(f, "Redis lacks the database: {reason}"),
             RedisError::NotReady(reason) => write!(f, "Redis accepts no writes: {reason}"),
             RedisError::OutOfMemory(reason) => write!(f, "Redis is out of memory: {reason}"),
             RedisError::Failed(reason) => write!(f, "Redis returned an error: {reason}"),

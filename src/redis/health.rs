@@ -2,7 +2,7 @@
 //! line.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -27,6 +27,10 @@ pub struct RedisStats {
     pub failures: u64,
     /// Outages: transitions from available to unavailable.
     pub outages: u64,
+    /// Buckets that were further in the future than the
+    /// [tolerance](super::RedisLimiterBuilder::clock_tolerance), because the server's clock had
+    /// stepped back, and were rebased.
+    pub rebased: u64,
 }
 
 /// Circuit breaker and counters, shared by all clones of a limiter.
@@ -36,11 +40,22 @@ pub(super) struct Health {
     lease: ShardedCounter,
     fallback: ShardedCounter,
     failures: AtomicU64,
+    rebased: AtomicU64,
     /// Redis key of the bucket whose request failed. The probe has to succeed there: in a cluster,
     /// other keys may be available.
     failed_bucket: Mutex<Vec<u8>>,
-    /// Wakes the probe task when the breaker opens.
-    opened: Notify,
+    /// First timeout that is not checked yet.
+    suspicion: Mutex<Option<Suspicion>>,
+    /// Wakes the probe task when the breaker opens, or after a timeout.
+    troubled: Notify,
+}
+
+/// Timeout of a request: an outage, unless Redis replies to a check.
+#[derive(Clone, Debug)]
+pub(super) struct Suspicion {
+    pub(super) observed: Breaker,
+    /// Redis key of the bucket of the request, if it had one.
+    pub(super) bucket: Option<Vec<u8>>,
 }
 
 impl Health {
@@ -51,8 +66,10 @@ impl Health {
             lease: ShardedCounter::default(),
             fallback: ShardedCounter::default(),
             failures: AtomicU64::new(0),
+            rebased: AtomicU64::new(0),
             failed_bucket: Mutex::default(),
-            opened: Notify::new(),
+            suspicion: Mutex::default(),
+            troubled: Notify::new(),
         }
     }
 
@@ -67,9 +84,9 @@ impl Health {
         !self.breaker().is_open()
     }
 
-    /// Waits until the breaker opens.
-    pub(super) async fn opened(&self) {
-        self.opened.notified().await;
+    /// Waits until the breaker opens, or a request times out.
+    pub(super) async fn troubled(&self) {
+        self.troubled.notified().await;
     }
 
     pub(super) fn count_redis(&self) {
@@ -86,8 +103,12 @@ impl Health {
         self.fallback.increment();
     }
 
-    /// Records a failed request and opens the breaker. `bucket` is the Redis key of its bucket, if
-    /// it had one.
+    pub(super) fn count_rebased(&self) {
+        self.rebased.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records a failed request. `bucket` is the Redis key of its bucket, if it had one. An error
+    /// opens the breaker. A timeout is checked first: one late reply is no outage.
     pub(super) fn record_failure(
         &self,
         observed: Breaker,
@@ -95,6 +116,38 @@ impl Health {
         error: &RedisError,
     ) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+        if !matches!(error, RedisError::Timeout(_)) {
+            self.open(observed, bucket, error);
+        } else if self.breaker() == observed {
+            let mut suspicion = self.suspicion();
+            if suspicion.is_none() {
+                let bucket = bucket.map(<[u8]>::to_vec);
+                *suspicion = Some(Suspicion { observed, bucket });
+                self.troubled.notify_one();
+            }
+        }
+    }
+
+    /// Returns the timeout to check.
+    pub(super) fn suspected(&self) -> Option<Suspicion> {
+        self.suspicion().clone()
+    }
+
+    /// Records the result of a check: Redis replied, or the breaker opens.
+    pub(super) fn record_check(&self, suspicion: &Suspicion, result: Result<(), RedisError>) {
+        if let Err(error) = result {
+            self.open(suspicion.observed, suspicion.bucket.as_deref(), &error);
+        }
+        *self.suspicion() = None;
+    }
+
+    fn suspicion(&self) -> MutexGuard<'_, Option<Suspicion>> {
+        self.suspicion
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, observed: Breaker, bucket: Option<&[u8]>, error: &RedisError) {
         if let Some(open) = self.breaker().on_failure(observed)
             && self.transition(observed, open)
         {
@@ -103,7 +156,7 @@ impl Health {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner) = bucket.unwrap_or_default().to_vec();
             tracing::warn!(%error, "Redis unavailable; fallback decides");
-            self.opened.notify_one();
+            self.troubled.notify_one();
         }
     }
 
@@ -133,6 +186,7 @@ impl Health {
             failures: self.failures.load(Ordering::Relaxed),
             // The initial open state is no outage.
             outages: breaker.openings() - 1,
+            rebased: self.rebased.load(Ordering::Relaxed),
         }
     }
 

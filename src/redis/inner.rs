@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::sleep;
 
 use super::{
+    bucket_name::bounded,
     decision::{DecisionSource, SharedDecision},
     error::RedisError,
     fallback::Fallback,
@@ -50,20 +51,17 @@ impl Inner {
     /// while Redis is unavailable. `None`: Redis has to be asked.
     #[inline]
     pub(super) fn try_acquire_now(&self, key: &[u8], cost: u32) -> Option<SharedDecision> {
-        if self.store.keyspace.lease.is_some() {
-            let settings = self.settings.load();
-            let namespace = settings.namespace(key);
-            if let Some(keys) = &namespace.keys
-                && let Some(decision) = self.leases.try_take(namespace, keys, key, cost)
-            {
-                return Some(decision);
-            }
+        let (settings, name) = (self.settings.load(), bounded(key));
+        let namespace = settings.namespace(key);
+        if let Some(keys) = &namespace.keys
+            && let Some(decision) = self.leases.try_take(namespace, keys, &name, cost)
+        {
+            return Some(decision);
         }
-        if self.store.health.admit().is_some() {
-            None
-        } else {
-            Some(self.fall_back(key, cost))
+        if !self.store.health.is_up() {
+            return Some(self.fall_back(key, cost));
         }
+        self.store.remembered(namespace, &name, cost)
     }
 
     /// Decides, with at most one request to Redis.
@@ -72,9 +70,10 @@ impl Inner {
             return decision;
         }
         let namespace = Arc::clone(self.settings.load().namespace(key));
+        let name = bounded(key);
         let decision = match &namespace.keys {
-            Some(keys) => self.leases.take(&namespace, keys, key, cost).await,
-            None => self.store.take(&namespace, key, cost).await,
+            Some(keys) => self.leases.take(&namespace, keys, &name, cost).await,
+            None => self.store.take(&namespace, &name, cost).await,
         };
         decision.unwrap_or_else(|| self.fall_back(key, cost))
     }
@@ -93,13 +92,14 @@ impl Inner {
             DecisionSource::Redis => {
                 let settings = self.settings.load_full();
                 self.store
-                    .refund(settings.namespace(key), key, decision)
+                    .refund(settings.namespace(key), &bounded(key), decision)
                     .await
             }
             DecisionSource::Local => self.fallback.refund(key, decision.decision()),
             DecisionSource::Lease => {
                 let settings = self.settings.load();
-                self.leases.unspend(settings.namespace(key), key, decision)
+                self.leases
+                    .unspend(settings.namespace(key), &bounded(key), decision)
             }
             DecisionSource::Open | DecisionSource::Closed => false,
         }
@@ -109,7 +109,9 @@ impl Inner {
     pub(super) async fn reset(&self, key: &[u8]) -> Result<(), RedisError> {
         self.fallback.reset(key);
         let settings = self.settings.load_full();
-        self.store.reset(settings.namespace(key), key).await
+        self.store
+            .reset(settings.namespace(key), &bounded(key))
+            .await
     }
 
     /// Reconnects, synchronises the settings, and closes the breaker if all of it succeeds.

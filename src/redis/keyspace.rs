@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{
+    bucket_name::bucket_name,
+    call_limit::CallLimit,
     lease::{
         keys::Keys,
         protocol::{Limits, Settings as LeaseSettings},
@@ -53,16 +55,25 @@ pub(super) struct Keyspace {
     prefix: String,
     /// Name of the settings hash, and of the channel on which changes are published.
     pub(super) settings: Vec<u8>,
+    /// Name of a key that exists only while the permissions are checked.
+    pub(super) scratch: Vec<u8>,
+    /// See [`ScriptQuota::new`].
+    clock_tolerance: Duration,
     /// `None`: exact mode.
     pub(super) lease: Option<LeaseOptions>,
 }
 
 impl Keyspace {
-    pub(super) fn new(prefix: String, lease: Option<LeaseOptions>) -> Keyspace {
-        let settings = format!("{prefix}:settings").into_bytes();
+    pub(super) fn new(
+        prefix: String,
+        clock_tolerance: Duration,
+        lease: Option<LeaseOptions>,
+    ) -> Keyspace {
         Keyspace {
+            settings: format!("{prefix}:settings").into_bytes(),
+            scratch: format!("{prefix}:rights").into_bytes(),
             prefix,
-            settings,
+            clock_tolerance,
             lease,
         }
     }
@@ -86,6 +97,9 @@ pub(super) struct Namespace {
     pub(super) prefix: Vec<u8>,
     /// Keys with tokens on lease, if this quota is leased.
     pub(super) keys: Option<Keys>,
+    /// Calls in flight and remembered refusals. A changed quota has a new namespace, so it drops
+    /// them.
+    pub(super) calls: CallLimit,
 }
 
 impl Namespace {
@@ -95,21 +109,31 @@ impl Namespace {
         since: u64,
         default_since: u64,
     ) -> Namespace {
-        let Keyspace { prefix, lease, .. } = keyspace;
+        let Keyspace {
+            prefix,
+            lease,
+            clock_tolerance,
+            ..
+        } = keyspace;
         // Buckets of lease mode have names of their own: the scripts of exact mode know nothing of
         // the leases stored beside them.
         let mode = if lease.is_some() { "l" } else { "" };
         // A rule's name contains the version of the default: replacing the default makes the rules'
         // buckets full as well.
-        let (name, max_keys) = if since == default_since {
+        let (name, max_keys, calls) = if since == default_since {
             (
                 format!("{prefix}:{mode}{since:x}:"),
                 lease.as_ref().map_or(0, |lease| lease.max_keys),
+                CallLimit::for_many_keys(),
             )
         } else {
-            (format!("{prefix}:{mode}{default_since:x}.{since:x}:"), 1)
+            (
+                format!("{prefix}:{mode}{default_since:x}.{since:x}:"),
+                1,
+                CallLimit::for_one_key(),
+            )
         };
-        let limit = ScriptQuota::new(quota);
+        let limit = ScriptQuota::new(quota, *clock_tolerance);
         let keys = lease
             .as_ref()
             .and_then(|lease| lease.keys(&limit, max_keys));
@@ -118,11 +142,12 @@ impl Namespace {
             since,
             prefix: name.into_bytes(),
             keys,
+            calls,
         }
     }
 
-    /// Returns the name of a key's bucket in Redis.
+    /// Returns the name of the bucket of a [`bounded`](super::bucket_name::bounded) key.
     pub(super) fn bucket(&self, key: &[u8]) -> Vec<u8> {
-        [&self.prefix, key].concat()
+        bucket_name(&self.prefix, key)
     }
 }

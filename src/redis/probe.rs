@@ -1,4 +1,5 @@
-//! Background task: probes during an outage, and polls of the shared settings otherwise.
+//! Background task: probes during an outage, checks after a timeout, and polls of the shared
+//! settings otherwise.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +11,7 @@ use super::inner::Inner;
 /// long.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Probes or polls, forever.
+/// Probes, checks or polls, forever.
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut failed_probes = 0;
     loop {
@@ -23,7 +24,9 @@ pub(super) async fn run(inner: Arc<Inner>) {
                 }
                 Err(_) => failed_probes + 1,
             };
-        } else if timeout(POLL_INTERVAL, inner.store.health.opened())
+        } else if let Some(suspicion) = inner.store.health.suspected() {
+            inner.store.check(&suspicion).await;
+        } else if timeout(POLL_INTERVAL, inner.store.health.troubled())
             .await
             .is_err()
         {

@@ -35,6 +35,10 @@ pub(super) static PROBE: LuaScript = LuaScript {
     source: include_str!("probe.lua"),
     script: LazyLock::new(|| load(&PROBE)),
 };
+pub(super) static RIGHTS: LuaScript = LuaScript {
+    source: include_str!("rights.lua"),
+    script: LazyLock::new(|| load(&RIGHTS)),
+};
 pub(super) static SETTINGS: LuaScript = LuaScript {
     source: include_str!("settings.lua"),
     script: LazyLock::new(|| load(&SETTINGS)),
@@ -104,17 +108,20 @@ pub(super) struct TakeReply {
     pub(super) spent: u64,
     pub(super) stamp: u64,
     pub(super) incarnation: u64,
+    /// The stamp was ahead of the server's clock, and was rebased.
+    pub(super) rebased: bool,
 }
 
 impl TakeReply {
     pub(super) fn read(reply: Value) -> Result<TakeReply, RedisError> {
-        let (taken, micros, spent, stamp, incarnation) = read(reply)?;
+        let (taken, micros, spent, stamp, incarnation, rebased) = read(reply)?;
         Ok(TakeReply {
             taken,
             micros,
             spent,
             stamp,
             incarnation,
+            rebased,
         })
     }
 }

@@ -1,6 +1,9 @@
 //! Quota in the form that the scripts read: units and ticks as doubles.
 
+use std::time::Duration;
+
 use crate::{
+    duration::saturating_nanos,
     quota::Quota,
     state::{Layout, ScaledQuota},
 };
@@ -15,12 +18,13 @@ const DIGITS: usize = 7;
 pub(super) struct ScriptQuota {
     pub(super) quota: Quota,
     pub(super) layout: Layout,
-    /// Argument for `struct.unpack('<ddddddddddddd', ...)`.
+    /// Argument for `struct.unpack('<dddddddddddddd', ...)`.
     pub(super) packed: Vec<u8>,
 }
 
 impl ScriptQuota {
-    pub(super) fn new(quota: Quota) -> ScriptQuota {
+    /// Packs a quota. A stamp that is more than `tolerance` ahead of the server's clock is rebased.
+    pub(super) fn new(quota: Quota, tolerance: Duration) -> ScriptQuota {
         let layout = quota.unpacked_layout();
         let ScaledQuota {
             capacity,
@@ -35,6 +39,7 @@ impl ScriptQuota {
             (1_u64 << tick_bits) as f64,
             tick_nanos(&layout) / 1e6,
             layout.last_tick() as f64,
+            layout.tick(saturating_nanos(tolerance)) as f64,
         ];
         let digits = ticks_per_micro(&layout).map(f64::from);
         let packed = numbers

@@ -17,23 +17,24 @@ local EPOCH = 1735689600
 local settings, channel, known, verb = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local stored = tonumber(redis.call('HGET', settings, 'version') or '0')
 
-local function publish(version)
-  local text = string.format('%.0f', version)
-  redis.call('HSET', settings, 'version', text)
-  redis.call('PUBLISH', channel, text)
-  return text
-end
-
 local function newer()
   local time = redis.call('TIME')
   local micros = (time[1] - EPOCH) * 1000000 + time[2]
   return math.max(micros, stored + 1, known + 1)
 end
 
+-- Publishes a version and writes it with other fields. A script that fails halfway keeps what it has written, for example if the
+-- user lacks a permission. So the message comes first, and there is one write. Subscribers read the settings after the script.
+local function write(version, ...)
+  local text = string.format('%.0f', version)
+  redis.call('PUBLISH', channel, text)
+  redis.call('HSET', settings, 'version', text, ...)
+  return version
+end
+
 local function set_default(quota, start)
   local version = newer()
-  redis.call('HSET', settings, 'default', quota, 'since', string.format('%.0f', version), 'start', start)
-  return publish(version)
+  return write(version, 'default', quota, 'since', string.format('%.0f', version), 'start', start)
 end
 
 if verb == 'start' then
@@ -42,26 +43,34 @@ if verb == 'start' then
   if stored > 0 and (same or redis.call('HGET', settings, 'start') ~= '1') then
     return stored
   end
-  return tonumber(set_default(ARGV[4], '1'))
+  return set_default(ARGV[4], '1')
 elseif verb == 'replace' then
-  return tonumber(set_default(ARGV[4], '0'))
+  return set_default(ARGV[4], '0')
 elseif verb == 'rule' then
   local version = newer()
-  redis.call('HSET', settings, 'rule:' .. ARGV[4], string.format('%.0f', version) .. ' ' .. ARGV[5])
-  return tonumber(publish(version))
+  return write(version, 'rule:' .. ARGV[4], string.format('%.0f', version) .. ' ' .. ARGV[5])
 elseif verb == 'unrule' then
-  if redis.call('HDEL', settings, 'rule:' .. ARGV[4]) == 0 then
+  local rule = 'rule:' .. ARGV[4]
+  if not redis.call('HGET', settings, rule) then
     return 0
   end
-  return tonumber(publish(newer()))
+  redis.call('HDEL', settings, '') -- There is no such field: this only checks the permission.
+  local version = write(newer())
+  redis.call('HDEL', settings, rule)
+  return version
 elseif verb == 'restore' then
   -- After a loss of data, every instance offers its settings, and the newest version wins.
   if stored < known then
+    if stored > 0 then
+      redis.call('HSET', settings, 'version', string.format('%.0f', stored)) -- The same: this only checks the permission.
+    end
+    redis.call('PUBLISH', channel, string.format('%.0f', known))
     redis.call('DEL', settings)
+    redis.call('HSET', settings, 'version', string.format('%.0f', known))
     for field = 4, #ARGV, 2 do
       redis.call('HSET', settings, ARGV[field], ARGV[field + 1])
     end
-    return tonumber(publish(known))
+    return known
   end
   return stored
 end

@@ -1,4 +1,5 @@
-//! Bucket operations in Redis: one script call each, guarded by the circuit breaker.
+//! Bucket operations in Redis: one script call each, guarded by the circuit breaker and by a
+//! bound on the calls in flight.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -6,15 +7,17 @@ use std::{
 };
 
 use redis::Value;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 
 use super::{
+    call_limit,
     client::Client,
     decision::{DecisionSource, SharedDecision},
     error::RedisError,
-    health::Health,
+    health::{Health, Suspicion},
     keyspace::{Keyspace, Namespace},
-    script::{Call, LEASE, PROBE, REFUND, TAKE, TakeReply, read},
+    refusal::Refusal,
+    script::{Call, LEASE, PROBE, REFUND, RIGHTS, TAKE, TakeReply, read},
 };
 use crate::{
     attempt::Attempt,
@@ -28,6 +31,10 @@ const INCARNATION_MASK: u64 = (1 << 48) - 1;
 /// Microseconds until the horizon, where time stands still; `clock.lua` has the same number.
 const HORIZON_MICROS: u64 = (1 << 30) * 1_000_000;
 
+/// Maximum number of calls in flight: about 4 ms of a server's time, far below a timeout, and
+/// enough for 100,000 calls a second at 2 ms each.
+const MAX_IN_FLIGHT: usize = 4 * call_limit::MAX_IN_FLIGHT as usize;
+
 /// Buckets in Redis.
 pub(super) struct Store {
     pub(super) client: Client,
@@ -38,6 +45,8 @@ pub(super) struct Store {
     /// Runtime of the background tasks and messages.
     pub(super) runtime: Handle,
     incarnations: Incarnations,
+    /// Permits for calls in flight.
+    permits: Semaphore,
 }
 
 /// Generator of incarnation numbers: seeded per process, so that two processes are unlikely to draw
@@ -66,27 +75,86 @@ impl Store {
             clock,
             runtime: Handle::current(),
             incarnations: Incarnations::default(),
+            permits: Semaphore::new(MAX_IN_FLIGHT),
         }
     }
 
-    /// Takes `cost` tokens. `None`: Redis is unavailable.
+    /// Takes `cost` tokens, within the key's limit of calls. `None`: Redis is unavailable.
     pub(super) async fn take(
         &self,
         namespace: &Namespace,
         key: &[u8],
         cost: u32,
     ) -> Option<SharedDecision> {
-        let reply = self.send_take(namespace, key, cost).await?;
-        Some(self.decision(namespace, cost, reply))
+        match self.take_within_limit(namespace, key, cost).await {
+            Ok(reply) => Some(self.decision(namespace, cost, reply)),
+            Err(decided) => decided,
+        }
     }
 
-    /// Sends the call that takes tokens. `None`: Redis is unavailable.
+    /// Takes `cost` tokens, within the key's limit of calls.
+    ///
+    /// # Errors
+    /// Without a reply of Redis: the decision of a remembered refusal, or `None` while Redis is
+    /// unavailable.
+    pub(super) async fn take_within_limit(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        cost: u32,
+    ) -> Result<TakeReply, Option<SharedDecision>> {
+        let decide = |refusal: Option<&Refusal>| {
+            if !self.health.is_up() {
+                return Some(None);
+            }
+            self.repeat(namespace, refusal?, cost).map(Some)
+        };
+        let permit = namespace.calls.permit(key, decide).await?;
+        let (reply, sent) = self.send_take(namespace, key, cost).await.ok_or(None)?;
+        let received = self.clock.nanos();
+        if reply.taken || cost == 0 {
+            permit.allowed(reply, received);
+        } else {
+            permit.refused(Refusal::new(cost, reply, sent, received));
+        }
+        Ok(reply)
+    }
+
+    /// Decides from a remembered refusal of the key, if there is one that covers the cost.
+    pub(super) fn remembered(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        cost: u32,
+    ) -> Option<SharedDecision> {
+        let repeat = |refusal: &Refusal| self.repeat(namespace, refusal, cost);
+        namespace.calls.with_refusal(key, repeat)
+    }
+
+    fn repeat(
+        &self,
+        namespace: &Namespace,
+        refusal: &Refusal,
+        cost: u32,
+    ) -> Option<SharedDecision> {
+        let decision = refusal.decide(&namespace.limit.layout, self.clock.nanos(), cost)?;
+        self.health.count_lease();
+        Some(SharedDecision {
+            decision,
+            source: DecisionSource::Lease,
+            incarnation: 0,
+            epoch: 0,
+        })
+    }
+
+    /// Sends the call that takes tokens. Returns the reply, and the time at which the call was
+    /// sent. `None`: Redis is unavailable.
     pub(super) async fn send_take(
         &self,
         namespace: &Namespace,
         key: &[u8],
         cost: u32,
-    ) -> Option<TakeReply> {
+    ) -> Option<(TakeReply, u64)> {
         let bucket = namespace.bucket(key);
         let call = if self.keyspace.lease.is_some() {
             self.lease_call(namespace, &bucket, "take")
@@ -98,7 +166,15 @@ impl Store {
                 .number(self.incarnations.draw());
             self.manual_micros().into_iter().fold(call, Call::number)
         };
-        self.call(&call, TakeReply::read).await
+        let (reply, sent) = self.timed_call(&call, TakeReply::read).await?;
+        self.count_rebased(reply.rebased);
+        Some((reply, sent))
+    }
+
+    pub(super) fn count_rebased(&self, rebased: bool) {
+        if rebased {
+            self.health.count_rebased();
+        }
     }
 
     /// Counts a reply as a decision of Redis and converts it.
@@ -159,50 +235,81 @@ impl Store {
             let call = self.lease_call(namespace, &bucket, "refund");
             let call = arguments.into_iter().fold(call, Call::number);
             let reply = self.call(&call, TakeReply::read).await;
-            reply.map(|reply| reply.taken)
+            reply.map(|reply| {
+                self.count_rebased(reply.rebased);
+                reply.taken
+            })
         } else {
             let call = Call::new(&REFUND, &bucket).bytes(&namespace.limit.packed);
             let call = arguments.into_iter().fold(call, Call::number);
             self.call(&call, read).await
         };
-        let refunded = refunded.unwrap_or(false);
-        if refunded {
-            forget_refusals(namespace, key);
-        }
-        refunded
+        // Also without a reply: the tokens may have been given back.
+        forget_refusals(namespace, key);
+        refunded.unwrap_or(false)
     }
 
     /// Makes a bucket full. The next bucket with the same name is another incarnation.
     pub(super) async fn reset(&self, namespace: &Namespace, key: &[u8]) -> Result<(), RedisError> {
         let bucket = namespace.bucket(key);
-        if let Some(lease) = &self.keyspace.lease {
+        let reset = if let Some(lease) = &self.keyspace.lease {
             let call = self
                 .lease_call(namespace, &bucket, "reset")
                 .number(lease.lifetime_micros());
-            self.client.call(&call).await.and_then(TakeReply::read)?;
+            let reply = self.client.call(&call).await.and_then(TakeReply::read);
+            reply.map(|reply| self.count_rebased(reply.rebased))
         } else {
-            let _: u64 = read(self.client.send(redis::cmd("DEL").arg(bucket)).await?)?;
-        }
+            let reply = self.client.send(redis::cmd("DEL").arg(bucket)).await;
+            reply.and_then(read::<u64>).map(drop)
+        };
+        // Also after an error: the bucket may have been reset.
         forget_refusals(namespace, key);
-        Ok(())
+        reset
     }
 
-    /// Calls a script. A failure opens the breaker. `None`: Redis is unavailable.
+    /// Calls a script. `None`: Redis is unavailable, or other calls leave no room for this one
+    /// within the timeout.
     pub(super) async fn call<T>(
         &self,
         call: &Call<'_>,
         read: impl FnOnce(Value) -> Result<T, RedisError>,
     ) -> Option<T> {
+        Some(self.timed_call(call, read).await?.0)
+    }
+
+    /// Like [`Store::call`], and returns the time at which the call was sent. Time before that is
+    /// no failure of Redis.
+    async fn timed_call<T>(
+        &self,
+        call: &Call<'_>,
+        read: impl FnOnce(Value) -> Result<T, RedisError>,
+    ) -> Option<(T, u64)> {
+        self.health.admit()?;
+        let acquired = timeout(self.client.timeout, self.permits.acquire()).await;
+        let _permit = acquired.ok()?.ok()?;
         let observed = self.health.admit()?;
+        let sent = self.clock.nanos();
         let reply = self.client.call(call).await.and_then(read);
         reply
             .inspect_err(|error| self.health.record_failure(observed, Some(call.key), error))
+            .map(|reply| (reply, sent))
             .ok()
     }
 
-    /// Reconnects, and checks that the bucket that failed last is writable, or else the settings.
+    /// Checks after a timeout whether Redis replies, and opens the breaker if it does not.
+    pub(super) async fn check(&self, suspicion: &Suspicion) {
+        let key = suspicion.bucket.as_deref();
+        let key = key.unwrap_or(&self.keyspace.settings);
+        let reply = self.client.call(&Call::new(&PROBE, key)).await;
+        self.health.record_check(suspicion, reply.map(drop));
+    }
+
+    /// Reconnects, and checks the permissions, and that the bucket that failed last is writable, or
+    /// else the settings.
     pub(super) async fn probe(&self) -> Result<(), RedisError> {
         self.client.connect().await?;
+        let rights = Call::new(&RIGHTS, &self.keyspace.scratch).bytes(&self.keyspace.settings);
+        self.client.call(&rights).await?;
         let failed = self.health.failed_bucket();
         let key = if failed.is_empty() {
             self.keyspace.settings.as_slice()
@@ -216,6 +323,7 @@ impl Store {
 
 /// Tokens were added to the bucket: a refused request may pass now.
 fn forget_refusals(namespace: &Namespace, key: &[u8]) {
+    namespace.calls.on_credited(key);
     if let Some(keys) = &namespace.keys {
         keys.with(key, |key| key.on_credited());
     }

@@ -21,6 +21,8 @@ const CENTURY: u64 = 36_525 * 86_400 * 1_000_000_000;
 /// Microseconds until the horizon, where time stands still.
 const END: u64 = (1 << 30) * 1_000_000;
 const BUCKET: &[u8] = b"bucket";
+/// Time by which a stamp may be ahead.
+const TOLERANCE: Duration = Duration::from_secs(1);
 
 /// One step on a bucket.
 #[derive(Clone, Debug)]
@@ -91,6 +93,10 @@ struct Both<'a> {
     limit: ScriptQuota,
     state: State,
     charges: Vec<(State, u64)>,
+    /// Incarnation of the stored bucket. `None`: no bucket is stored.
+    incarnation: Option<u64>,
+    /// Number of calls, which also numbers the incarnations.
+    calls: u64,
     connection: &'a mut Connection,
 }
 
@@ -98,6 +104,14 @@ impl Both<'_> {
     fn take(&mut self, micros: u64, cost: u32) -> Result<(), TestCaseError> {
         let layout = &self.limit.layout;
         let (tick, units) = (layout.tick(micros * 1000), layout.units(cost));
+        self.calls += 1;
+        let tolerance = layout.tick(TOLERANCE.as_nanos() as u64);
+        let rebased = self.state.stamp.saturating_sub(tick) > tolerance;
+        if rebased {
+            self.state.stamp = tick;
+            self.incarnation = Some(self.calls);
+            self.charges.clear();
+        }
         let settled = layout.refill_to(self.state, tick);
         let possible = cost > 0 && cost <= layout.capacity_tokens();
         let charged = possible
@@ -107,11 +121,15 @@ impl Both<'_> {
             self.state = charged;
             self.charges.push((charged, units));
         }
+        let incarnation = self.incarnation.unwrap_or(self.calls);
+        if charged.is_some() {
+            self.incarnation = Some(incarnation);
+        }
         let State { spent, stamp } = charged.unwrap_or(settled);
         let call = Call::new(&TAKE, BUCKET)
             .bytes(&self.limit.packed)
             .number(cost.into())
-            .number(7)
+            .number(self.calls)
             .number(micros);
         let taken = TakeReply::read(call.by_source().query(self.connection).unwrap()).unwrap();
         prop_assert_eq!(
@@ -121,7 +139,8 @@ impl Both<'_> {
                 micros,
                 spent,
                 stamp,
-                incarnation: 7
+                incarnation,
+                rebased
             }
         );
         Ok(())
@@ -143,7 +162,7 @@ impl Both<'_> {
         let refunded = self.limit.layout.refund(self.state, charged, units);
         let call = Call::new(&REFUND, BUCKET)
             .bytes(&self.limit.packed)
-            .number(7)
+            .number(self.incarnation.unwrap_or(0))
             .number(charged.stamp)
             .number(units);
         let refunded_by_script: bool = call.by_source().query(self.connection).unwrap();
@@ -198,9 +217,11 @@ fn scripts_match_the_transitions_of_state() {
         redis::cmd("DEL").arg(BUCKET).exec(connection).unwrap();
         let state = State { spent: 0, stamp: 0 };
         let mut both = Both {
-            limit: ScriptQuota::new(quota),
+            limit: ScriptQuota::new(quota, TOLERANCE),
             state,
             charges: Vec::new(),
+            incarnation: None,
+            calls: 0,
             connection,
         };
         steps.iter().try_for_each(|step| both.play(step))
@@ -222,7 +243,7 @@ fn newest_restored_settings_win() {
         .unwrap()
         .get_connection()
         .unwrap();
-    let keyspace = Keyspace::new("tollgate".to_owned(), None);
+    let keyspace = Keyspace::new("tollgate".to_owned(), TOLERANCE, None);
     let mut versions: Vec<u64> = Vec::new();
     for version in [5, 9, 7] {
         let mut settings = Settings::initial(&keyspace, Quota::per_day(version as u32));

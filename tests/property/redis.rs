@@ -33,7 +33,13 @@ impl Target for Bucket<'_> {
     fn take(&self, now: Duration, cost: u32) -> SharedDecision {
         self.clock.set(now);
         let decision = self.runtime.block_on(self.limiter.try_acquire("key", cost));
-        assert_eq!(decision.source(), DecisionSource::Redis);
+        // A refusal may be remembered.
+        let source = decision.source();
+        assert!(
+            source == DecisionSource::Redis
+                || decision.is_refused() && source == DecisionSource::Lease,
+            "{source:?}"
+        );
         decision
     }
 
@@ -126,6 +132,8 @@ fn a_bucket_in_redis_decides_like_the_reference() {
     let builder = RedisLimiter::builder(&server.url(), Quota::per_second(1));
     let connecting = builder
         .timeout(Duration::from_secs(10))
+        // Time goes anywhere here: the reference never rebases.
+        .clock_tolerance(Duration::MAX)
         .clock(clock.clone())
         .connect();
     let limiter = runtime.block_on(connecting).unwrap();
@@ -148,5 +156,128 @@ fn a_bucket_in_redis_decides_like_the_reference() {
             panic!("{why}\nfrom {start}: {quota:?} {calls:#?}")
         }
         other => other.unwrap(),
+    }
+}
+
+/// Event in the life of a bucket whose server has a clock that steps.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Take(u32),
+    /// True time passes, in milliseconds.
+    Pass(u64),
+    /// The clock steps back, by more than the tolerance or less.
+    Back(u64),
+    /// The clock is corrected to the true time.
+    Correct,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (1..=5_u32).prop_map(Step::Take),
+        4 => (1..3_000_u64).prop_map(Step::Pass),
+        1 => (1..5_000_u64).prop_map(Step::Back),
+        1 => (5_000..90_000_000_u64).prop_map(Step::Back),
+        1 => Just(Step::Correct),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// Plays steps on one key and checks after each that no more is admitted than the clock's own
+/// refill, nor than the true refill and one capacity per step back; and that no client waits longer
+/// than for a whole refill.
+fn play(
+    runtime: &Runtime,
+    limiter: &RedisLimiter,
+    clock: &ManualClock,
+    key: &str,
+    quota: Quota,
+    steps: &[Step],
+) -> Result<(), TestCaseError> {
+    const TOLERANCE: u64 = 1000;
+    let capacity = u64::from(quota.capacity());
+    let period = quota.period().as_millis() as u64;
+    let refill = |millis: u64| {
+        if quota.is_interval() {
+            millis / period * capacity
+        } else {
+            (millis * quota.tokens()).div_ceil(period)
+        }
+    };
+    let full_refill = if quota.is_interval() {
+        period
+    } else {
+        (capacity * period).div_ceil(quota.tokens())
+    };
+    let begin = 10_000_000_000_u64;
+    let (mut now, mut lag, mut steps_back) = (begin, 0, 0);
+    // Time that the clock has counted forward.
+    let (mut forward, mut admitted) = (0, 0);
+    for step in steps {
+        match *step {
+            Step::Pass(millis) => {
+                now += millis;
+                forward += millis;
+            }
+            Step::Back(millis) => {
+                lag += millis;
+                steps_back += 1;
+            }
+            Step::Correct => forward += std::mem::take(&mut lag),
+            Step::Take(cost) => {
+                clock.set(Duration::from_millis(now - lag));
+                let decision = runtime.block_on(limiter.try_acquire(key, cost));
+                if decision.is_allowed() {
+                    admitted += u64::from(cost);
+                } else if let Some(wait) = decision.retry_after() {
+                    let most = full_refill + TOLERANCE + 1;
+                    prop_assert!(wait.as_millis() as u64 <= most, "{decision}: {wait:?}");
+                }
+            }
+        }
+        prop_assert!(
+            admitted <= capacity + refill(forward),
+            "{admitted} in {forward} ms of the clock"
+        );
+        prop_assert!(
+            admitted <= capacity * (1 + steps_back) + refill(now - begin),
+            "{admitted} in {} ms with {steps_back} steps back",
+            now - begin
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn clock_steps_admit_at_most_a_capacity_each_and_lock_nothing_out() {
+    let (server, runtime, clock) = (
+        RedisServer::start(),
+        Runtime::new().unwrap(),
+        ManualClock::new(),
+    );
+    for (prefix, quota) in [
+        ("greedy", Quota::per_second(2).with_capacity(8)),
+        ("interval", Quota::interval(8, Duration::from_secs(4))),
+    ] {
+        let connecting = RedisLimiter::builder(&server.url(), quota)
+            .prefix(prefix)
+            .timeout(Duration::from_secs(10))
+            .clock(clock.clone())
+            .connect();
+        let limiter = runtime.block_on(connecting).unwrap();
+        let config = ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        let keys = std::cell::Cell::new(0);
+        let played = TestRunner::new(config).run(&steps(), |steps| {
+            keys.set(keys.get() + 1);
+            let key = keys.get().to_string();
+            play(&runtime, &limiter, &clock, &key, quota, &steps)
+        });
+        match played {
+            Err(TestError::Fail(why, steps)) => panic!("{why}\n{quota}: {steps:?}"),
+            other => other.unwrap(),
+        }
+        assert!(limiter.stats().rebased > 0);
     }
 }

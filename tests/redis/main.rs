@@ -9,12 +9,15 @@
 
 mod acquire;
 mod buckets;
+mod clock_steps;
+mod flood;
 mod lease_outages;
 mod leases;
 mod log;
 mod network;
 mod outages;
 mod own_rustls;
+mod rights;
 mod settings;
 #[cfg(feature = "redis-tls")]
 mod tls;

@@ -12,9 +12,9 @@ use tollgate::{Quota, tower::HeaderStyle};
 
 use super::client::Client;
 use crate::values::{
-    Check, Fraction, MaxClients, OnRedisError, Origin, Path, Period, Preflight, Rate, RedisMode,
-    RedisPrefix, RedisTimeout, RedisUrl, Seconds, Secret, Table, Timeout, Tokens, UpstreamUrl,
-    Whole, optional, optional_list, optional_table, present, required, tables,
+    Check, ClockTolerance, Fraction, MaxClients, OnRedisError, Origin, Path, Period, Preflight,
+    Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Seconds, Secret, Table, Timeout, Tokens,
+    UpstreamUrl, Whole, optional, optional_list, optional_table, present, required, tables,
 };
 
 /// All keys of the file. `tokens` and `time` are those of the API-key system's settings file.
@@ -57,6 +57,12 @@ pub(crate) struct File {
     pub(crate) redis_mode: Option<RedisMode>,
     #[serde(default, deserialize_with = "optional", alias = "redis-timeout")]
     pub(crate) redis_timeout: Option<RedisTimeout>,
+    #[serde(
+        default,
+        deserialize_with = "optional",
+        alias = "redis-clock-tolerance"
+    )]
+    pub(crate) redis_clock_tolerance: Option<ClockTolerance>,
     #[serde(default, deserialize_with = "optional", alias = "redis-prefix")]
     pub(crate) redis_prefix: Option<RedisPrefix>,
     #[serde(default, deserialize_with = "optional", alias = "on-redis-error")]

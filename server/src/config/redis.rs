@@ -17,6 +17,8 @@ pub(crate) struct Redis {
     pub(crate) url: RedisUrl,
     pub(crate) prefix: String,
     pub(crate) timeout: Duration,
+    /// Time by which a bucket may be ahead of the clock of Redis.
+    pub(crate) clock_tolerance: Duration,
     pub(crate) on_error: RedisFallback,
     /// Fraction of a capacity that may be out on lease; `None`: every request asks Redis.
     pub(crate) lease_fraction: Option<f64>,
@@ -28,6 +30,7 @@ impl Redis {
         let mode = flags.redis_mode.or(file.redis_mode);
         let prefix = flags.redis_prefix.as_ref().or(file.redis_prefix.as_ref());
         let timeout = flags.redis_timeout.or(file.redis_timeout);
+        let tolerance = flags.redis_clock_tolerance.or(file.redis_clock_tolerance);
         let on_error = flags.on_redis_error.or(file.on_redis_error);
         let share = flags.local_share.or(file.local_share);
         let fraction = flags.lease_fraction.or(file.lease_fraction);
@@ -35,6 +38,7 @@ impl Redis {
             ("redis_mode", mode.is_some()),
             ("redis_prefix", prefix.is_some()),
             ("redis_timeout", timeout.is_some()),
+            ("redis_clock_tolerance", tolerance.is_some()),
             ("on_redis_error", on_error.is_some()),
             ("local_share", share.is_some()),
             ("lease_fraction", fraction.is_some()),
@@ -62,6 +66,7 @@ impl Redis {
                 .cloned()
                 .map_or_else(|| "tollgate".to_owned(), RedisPrefix::into_string),
             timeout: timeout.map_or(Duration::from_millis(50), |timeout| timeout.get()),
+            clock_tolerance: tolerance.map_or(Duration::from_secs(1), |time| time.get()),
             on_error: match on_error {
                 OnRedisError::Local => RedisFallback::Local {
                     share: share.map_or(1.0, |share| share.get()),

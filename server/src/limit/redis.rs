@@ -31,7 +31,8 @@ impl SharedLimiter {
         let RedisUrl(url) = &redis.url;
         let builder = RedisLimiter::builder(url, quota)
             .prefix(&redis.prefix)
-            .timeout(redis.timeout);
+            .timeout(redis.timeout)
+            .clock_tolerance(redis.clock_tolerance);
         let builder = builder.on_error(redis.on_error).max_keys(max_clients);
         let builder = redis
             .lease_fraction

@@ -123,7 +123,7 @@ impl Snapshot {
         counters(
             to,
             "redis_lease_decisions",
-            "Decisions made from leased tokens",
+            "Decisions made from leased tokens or a remembered refusal",
             redis,
             |stats| stats.lease,
         )?;
@@ -142,7 +142,9 @@ impl Snapshot {
             "Number of Redis outages",
             redis,
             |stats| stats.outages,
-        )
+        )?;
+        let help = "Buckets rebased to the clock of Redis after it stepped back";
+        counters(to, "redis_rebased", help, redis, |stats| stats.rebased)
     }
 }
 

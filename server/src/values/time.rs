@@ -14,6 +14,9 @@ pub(crate) struct Timeout<const MIN_MS: u64, const MAX_MS: u64 = DAY_MS>(Duratio
 /// which would mean 50 seconds.
 pub(crate) type RedisTimeout = Timeout<1, 10_000>;
 
+/// Time by which a bucket may be ahead of the clock of Redis. Clients may be refused for as long.
+pub(crate) type ClockTolerance = Timeout<1, 60_000>;
+
 impl<const MIN_MS: u64, const MAX_MS: u64> Timeout<MIN_MS, MAX_MS> {
     pub(crate) fn get(self) -> Duration {
         self.0

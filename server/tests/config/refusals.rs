@@ -97,6 +97,14 @@ fn an_invalid_flag_ends_the_start() {
             &["--redis-timeout", "0", "1 ms"],
         ),
         (
+            &[redis[0], redis[1], "--redis-clock-tolerance=61s"],
+            &["--redis-clock-tolerance", "61s", "60 s"],
+        ),
+        (
+            &["--redis-clock-tolerance=2s"],
+            &["redis_clock_tolerance", "redis"],
+        ),
+        (
             &[redis[0], redis[1], "--on-redis-error=panic"],
             &["--on-redis-error", "panic", "local, open or closed"],
         ),

@@ -193,6 +193,7 @@ fn every_alternative_in_the_sample_loads() {
                 "redis_mode = \"exact",
                 "redis_prefix",
                 "redis_timeout",
+                "redis_clock_tolerance",
                 "on_redis",
                 "local_share",
             ],

@@ -15,7 +15,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use flight::Flight;
 use redis::Value;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::task::JoinHandle;
 
 use super::{
     key::Key,
@@ -102,25 +102,11 @@ impl LeaseDriver {
         if cost == 0 {
             return self.read_available(namespace, keys, name).await;
         }
-        let observed = self.store.health.admit()?;
+        self.store.health.admit()?;
         let Some(key) = keys.get_or_insert(self.store.clock.nanos(), name) else {
             return self.store.take(namespace, name, cost).await;
         };
-        let taken = timeout(
-            keys.timeout(),
-            self.take_or_wait(namespace, keys, &key, cost),
-        )
-        .await;
-        taken.unwrap_or_else(|_| {
-            // The failure is recorded here: the awaited message may have been in flight for less
-            // than the timeout.
-            self.store.health.record_failure(
-                observed,
-                Some(&namespace.bucket(name)),
-                &RedisError::Timeout(keys.timeout()),
-            );
-            None
-        })
+        self.take_or_wait(namespace, keys, &key, cost).await
     }
 
     async fn take_or_wait(
@@ -208,7 +194,9 @@ impl LeaseDriver {
         let held = keys
             .with(name, |key| key.leased(self.store.clock.nanos()))
             .unwrap_or(0);
-        let mut reply = self.store.send_take(namespace, name, 0).await?;
+        let reply = self.store.take_within_limit(namespace, name, 0).await;
+        // A refusal covers no cost of 0, so without a reply Redis is unavailable.
+        let mut reply = reply.ok()?;
         reply.spent = reply
             .spent
             .saturating_sub(namespace.limit.layout.units(held));
@@ -258,9 +246,12 @@ impl LeaseDriver {
             .chain(numbers)
             .chain([limits.lifetime_micros]);
         let call = numbers.fold(call, Call::number);
-        self.store
+        let (reply, rebased) = self
+            .store
             .call(&call, |reply| read_reply(request, reply))
-            .await?
+            .await?;
+        self.store.count_rebased(rebased);
+        reply
     }
 
     /// Takes tokens from the bucket itself, and reports the result to the key under `seq`.
@@ -272,7 +263,7 @@ impl LeaseDriver {
         cost: u32,
     ) -> Option<TakeReply> {
         let mut flight = Flight::new(key, seq);
-        let reply = self.store.send_take(namespace, key.name(), cost).await?;
+        let (reply, _) = self.store.send_take(namespace, key.name(), cost).await?;
         let state = State {
             spent: reply.spent,
             stamp: reply.stamp,
@@ -313,22 +304,20 @@ impl LeaseDriver {
     }
 }
 
-/// Reads the reply to a request. `None`: a later request was answered already.
-fn read_reply(request: &LeaseRequest, reply: Value) -> Result<Option<LeaseReply>, RedisError> {
-    let (answered, now, spent, stamp, _incarnation, granted, kept): (
-        bool,
-        u64,
-        u64,
-        u64,
-        u64,
-        u32,
-        u32,
-    ) = read(reply)?;
-    Ok(answered.then_some(LeaseReply {
+/// Reads the reply to a request, and whether the bucket was rebased. `None`: a later request was
+/// answered already.
+fn read_reply(
+    request: &LeaseRequest,
+    reply: Value,
+) -> Result<(Option<LeaseReply>, bool), RedisError> {
+    type Reply = (bool, u64, u64, u64, u64, bool, u32, u32);
+    let (answered, now, spent, stamp, _incarnation, rebased, granted, kept): Reply = read(reply)?;
+    let reply = answered.then_some(LeaseReply {
         seq: request.seq,
         granted,
         kept,
         now,
         state: State { spent, stamp },
-    }))
+    });
+    Ok((reply, rebased))
 }

@@ -11,7 +11,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use foldhash::fast::RandomState;
@@ -69,11 +68,6 @@ impl Keys {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    /// Returns the time after which a message without a reply counts as lost.
-    pub(crate) fn timeout(&self) -> Duration {
-        Duration::from_nanos(self.settings.timeout_nanos)
     }
 
     /// Calls `f` with the key, if the table has it.

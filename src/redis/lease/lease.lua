@@ -15,7 +15,8 @@
 --
 -- Returns 1 or 0 (ask: the request is not older than one that was answered; take: the tokens were
 -- taken; refund: units were credited; reset: always 1), the time in microseconds, the units spent,
--- the stamp, the incarnation; for ask also the tokens granted and kept.
+-- the stamp, the incarnation, 1 or 0 (rebased or not, see clock.lua); for ask also the tokens granted
+-- and kept.
 --
 -- All numbers are integers below 2^53, so that doubles are exact. A bucket has 20 bytes, as in
 -- take.lua, and 43 bytes per lease: holder, seq, tokens, unacked, refundable, unacked refundable,
@@ -24,7 +25,7 @@
 local MAX_LEASES = 32
 local HEAD, LEASE, LEASE_BYTES = '>I6I7I7', '>I7I7I4I4I7I7I7', 43
 
-local incarnation, spent, stamp, leases = tonumber(ARGV[3]), 0, now, {}
+local incarnation, spent, stamp, leases, rebased = tonumber(ARGV[3]), 0, now, {}, 0
 local stored = redis.call('GET', KEYS[1])
 if stored then
   incarnation, spent, stamp = struct.unpack(HEAD, stored)
@@ -106,16 +107,21 @@ local function write(lifetime)
   redis.call('SET', KEYS[1], table.concat(parts), 'PX', ms)
 end
 
+if is_ahead(stamp) then
+  incarnation, stamp, rebased = tonumber(ARGV[3]), now, 1
+  write(0)
+end
+
 local command = ARGV[2]
 if command == 'take' then
   local cost = ARGV[5] * unit
   local found, at = settled()
   if cost == 0 or found + cost > capacity then
-    return { 0, micros, found, at, incarnation }
+    return { 0, micros, found, at, incarnation, rebased }
   end
   charge(cost)
   write(0)
-  return { 1, micros, spent, stamp, incarnation }
+  return { 1, micros, spent, stamp, incarnation, rebased }
 elseif command == 'refund' then
   local sold, charged = tonumber(ARGV[6]), tonumber(ARGV[7])
   local credited_units = 0
@@ -127,15 +133,15 @@ elseif command == 'refund' then
     end
   end
   if credited_units <= 0 then
-    return { 0, micros, spent, stamp, incarnation }
+    return { 0, micros, spent, stamp, incarnation, rebased }
   end
   credit(min(credited_units, spent), 0)
   write(0)
-  return { 1, micros, spent, stamp, incarnation }
+  return { 1, micros, spent, stamp, incarnation, rebased }
 elseif command == 'reset' then
   if #leases == 0 then
     redis.call('DEL', KEYS[1])
-    return { 1, micros, 0, now, incarnation }
+    return { 1, micros, 0, now, incarnation, rebased }
   end
   -- A new incarnation, so that earlier decisions are not refunded.
   incarnation, spent, stamp = tonumber(ARGV[3]), 0, max(now, min(stamp + 1, last_tick))
@@ -143,7 +149,7 @@ elseif command == 'reset' then
     lease.refundable, lease.unacked_refundable = 0, 0
   end
   write(tonumber(ARGV[5]))
-  return { 1, micros, spent, stamp, incarnation }
+  return { 1, micros, spent, stamp, incarnation, rebased }
 end
 
 local holder, seq, acked = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -151,20 +157,27 @@ local kept, returned = tonumber(ARGV[8]), tonumber(ARGV[9])
 local need, want = tonumber(ARGV[10]), tonumber(ARGV[11])
 local max_leased, lifetime = tonumber(ARGV[12]), tonumber(ARGV[13])
 
-local own
+-- A lease that ends later than a lease from now is from before a step back of the clock.
+local own, shortened
 for index, lease in ipairs(leases) do
   if lease.holder == holder then
     own = index
   end
+  if lease.expiry > micros + lifetime then
+    lease.expiry, shortened = micros + lifetime, true
+  end
+end
+if shortened then
+  write(lifetime)
 end
 
 local kept_now = 0
 if own then
   local lease = leases[own]
   if seq == lease.seq then
-    return { 1, micros, spent, stamp, incarnation, lease.unacked, lease.tokens - lease.unacked }
+    return { 1, micros, spent, stamp, incarnation, rebased, lease.unacked, lease.tokens - lease.unacked }
   elseif seq < lease.seq then
-    return { 0, micros, spent, stamp, incarnation, 0, 0 }
+    return { 0, micros, spent, stamp, incarnation, rebased, 0, 0 }
   end
   -- A reply that had not arrived when this request was sent is never used.
   local abandoned = acked == lease.seq and 0 or lease.unacked
@@ -232,4 +245,4 @@ if own or granted > 0 then
   }
   write(lifetime)
 end
-return { 1, micros, spent, stamp, incarnation, granted, kept_now }
+return { 1, micros, spent, stamp, incarnation, rebased, granted, kept_now }

@@ -122,7 +122,7 @@ mod tests {
             Quota::per_day(3),
             Quota::interval(10, Duration::from_millis(1234)),
         ] {
-            let limit = ScriptQuota::new(quota);
+            let limit = ScriptQuota::new(quota, Duration::from_secs(1));
             let (_, key) = key_of(&limit);
             for retry in [1, 128_000_000, 1_234_567_891, 3_600_000_000_000] {
                 let decision = refused(&limit, &key, 0, 3, retry);
@@ -150,7 +150,10 @@ mod tests {
 
     #[test]
     fn remaining_is_the_last_seen_bucket_plus_the_lease() {
-        let limit = ScriptQuota::new(Quota::per_second(1).with_capacity(10));
+        let limit = ScriptQuota::new(
+            Quota::per_second(1).with_capacity(10),
+            Duration::from_secs(1),
+        );
         let (keys, key) = key_of(&limit);
         assert_eq!(allowed(&limit, &key, 0, 1, 3).remaining(), 3);
         key.observe_bucket(

@@ -36,6 +36,8 @@ pub(in crate::redis::lease) struct LeasedBucket {
     pub(super) state: State,
     /// Ordered by the time of their last request, the oldest first.
     pub(super) leases: Vec<Lease>,
+    /// Ticks by which the stamp may be ahead of the clock.
+    tolerance: u64,
 }
 
 /// Tokens that one holder has on lease.
@@ -58,12 +60,29 @@ pub(super) struct Lease {
 }
 
 impl LeasedBucket {
-    /// Creates the bucket of a new key: full, without leases.
+    /// Creates the bucket of a new key: full, without leases, and never rebased.
     pub(super) fn new() -> LeasedBucket {
+        LeasedBucket::with_tolerance(u64::MAX)
+    }
+
+    /// Creates the bucket of a new key, whose stamp may be `tolerance` ticks ahead of the clock.
+    pub(super) fn with_tolerance(tolerance: u64) -> LeasedBucket {
         LeasedBucket {
             state: State { spent: 0, stamp: 0 },
             leases: Vec::new(),
+            tolerance,
         }
+    }
+
+    /// Rebases a bucket whose stamp is too far ahead, as `clock.lua` explains. Returns whether it
+    /// was, and is another incarnation now.
+    pub(super) fn rebase(&mut self, layout: &Layout, now: u64) -> bool {
+        let tick = tick_at_micros(layout, now);
+        let is_ahead = self.state.stamp.saturating_sub(tick) > self.tolerance;
+        if is_ahead {
+            self.state.stamp = tick;
+        }
+        is_ahead
     }
 
     /// Handles a request. `None` if it is older than a request that was answered already: then
@@ -75,6 +94,11 @@ impl LeasedBucket {
         now: u64,
         request: &LeaseRequest,
     ) -> Option<LeaseReply> {
+        self.rebase(layout, now);
+        // A lease that ends later than a lease from now is from before a step back of the clock.
+        for lease in &mut self.leases {
+            lease.expiry = lease.expiry.min(now + limits.lifetime_micros);
+        }
         let found = self
             .leases
             .iter()
@@ -111,6 +135,7 @@ impl LeasedBucket {
     /// Takes tokens from the bucket itself. Returns the state after the charge, or the state that
     /// refused it.
     pub(super) fn take(&mut self, layout: &Layout, now: u64, cost: u32) -> Result<State, State> {
+        self.rebase(layout, now);
         let settled = layout.refill_to(self.state, tick_at_micros(layout, now));
         if cost > layout.remaining(settled.spent) {
             return Err(settled);
@@ -132,6 +157,7 @@ impl LeasedBucket {
 
     /// Fills the bucket. Tokens on lease stay out, and are not credited when they are returned.
     pub(super) fn reset(&mut self, layout: &Layout, now: u64) {
+        self.rebase(layout, now);
         self.state = layout.reset(self.state, tick_at_micros(layout, now)).0;
         self.leases
             .iter_mut()

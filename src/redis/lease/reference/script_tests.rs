@@ -21,6 +21,7 @@ use crate::{
 };
 
 const START: u64 = 50_000_000_000_000;
+const TOLERANCE: Duration = Duration::from_secs(1);
 const LIMITS: Limits = Limits {
     max_leased: 40,
     lifetime_micros: 500_000,
@@ -87,6 +88,8 @@ struct Comparison {
     /// Incarnation of the existing bucket, and of the next one.
     incarnation: u64,
     next_incarnation: u64,
+    /// Number of calls that rebased the bucket.
+    rebased: u64,
 }
 
 impl Comparison {
@@ -103,7 +106,14 @@ impl Comparison {
             .arg(arguments);
         let reply: Vec<u64> = command.query_async(&mut self.connection).await.unwrap();
         self.incarnation = reply[4];
+        self.rebased += reply[5];
+        // A bucket that is rebased or reset next is another incarnation.
+        self.next_incarnation += 1;
         reply
+    }
+
+    fn new_bucket(&self) -> LeasedBucket {
+        LeasedBucket::with_tolerance(self.layout.tick(TOLERANCE.as_nanos() as u64))
     }
 
     /// Compares the leases stored on the server with those of the reference.
@@ -155,7 +165,7 @@ impl Comparison {
             stamp: reply[3],
         });
         let expected = expected.map(|reply| (reply.granted, reply.kept, self.settled(reply.state)));
-        let found = (reply[0] == 1).then(|| (reply[5] as u32, reply[6] as u32, state));
+        let found = (reply[0] == 1).then(|| (reply[6] as u32, reply[7] as u32, state));
         assert_eq!(found, expected, "{request:?} at {} of {before:?}", self.now);
     }
 
@@ -204,7 +214,10 @@ impl Comparison {
         let reply = self
             .script("refund", &[incarnation, sold.stamp, charged])
             .await;
-        let refunded = incarnation == current && self.reference.refund(&self.layout, sold, charged);
+        let rebased = self.reference.rebase(&self.layout, self.now);
+        let refunded = !rebased
+            && incarnation == current
+            && self.reference.refund(&self.layout, sold, charged);
         assert_eq!(
             (reply[0] == 1, reply[2]),
             (refunded, self.reference.state.spent),
@@ -213,17 +226,14 @@ impl Comparison {
     }
 
     async fn reset(&mut self) {
-        self.next_incarnation += 1;
+        let incarnation = self.next_incarnation;
         let reply = self.script("reset", &[LIMITS.lifetime_micros]).await;
         if self.reference.leases.is_empty() {
             // The bucket is deleted, and with it the stamp.
-            self.reference = LeasedBucket::new();
+            self.reference = self.new_bucket();
         }
         self.reference.reset(&self.layout, self.now);
-        assert_eq!(
-            (reply[0], reply[2], reply[4]),
-            (1, 0, self.next_incarnation)
-        );
+        assert_eq!((reply[0], reply[2], reply[4]), (1, 0, incarnation));
     }
 }
 
@@ -281,12 +291,14 @@ async fn the_script_matches_the_reference() {
             .with_debt(0)
     };
     let window = Quota::interval(100, Duration::from_secs(1)).with_debt(0);
+    let mut rebased = 0;
     for round in 0..40 {
         let mut random = Random::new(round);
         let quota = [greedy(7, 60), greedy(50, 100), greedy(1000, 400), window][round as usize % 4];
-        let ScriptQuota { layout, packed, .. } = ScriptQuota::new(quota);
+        let ScriptQuota { layout, packed, .. } = ScriptQuota::new(quota, TOLERANCE);
         let (connection, key) = (connection.clone(), format!("key {round}"));
-        let reference = LeasedBucket::new();
+        let tolerance = layout.tick(TOLERANCE.as_nanos() as u64);
+        let reference = LeasedBucket::with_tolerance(tolerance);
         let mut comparison = Comparison {
             connection,
             key,
@@ -296,6 +308,7 @@ async fn the_script_matches_the_reference() {
             now: START,
             incarnation: 0,
             next_incarnation: 77,
+            rebased: 0,
         };
         // A few holders, or more than there is room for.
         let (holders, length) = if round % 5 == 0 { (60, 400) } else { (4, 100) };
@@ -316,6 +329,7 @@ async fn the_script_matches_the_reference() {
                     }
                 }
                 2 if random.chance(20) => comparison.reset().await,
+                2 if random.chance(10) => comparison.now -= random.below(20_000_000),
                 2 => comparison.now -= random.below(100_000),
                 _ => {
                     comparison
@@ -327,5 +341,7 @@ async fn the_script_matches_the_reference() {
             let max = if random.chance(10) { 1_000_000 } else { 30_000 };
             comparison.now += random.log_uniform(max);
         }
+        rebased += comparison.rebased;
     }
+    assert!(rebased > 0, "no clock step was far enough");
 }
