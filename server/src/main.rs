@@ -10,6 +10,7 @@ mod http;
 mod limit;
 mod log;
 mod metrics;
+mod outage;
 mod pipeline;
 mod proxy;
 mod reload;

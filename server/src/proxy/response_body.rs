@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{
     sync::OwnedSemaphorePermit,
+    task::coop,
     time::{Instant, Sleep},
 };
 
@@ -83,7 +84,11 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        // Each frame counts against the task's cooperative budget: thousands of small chunks in one
+        // buffer must not delay the other connections of this worker.
+        let budget = ready!(coop::poll_proceed(cx));
         if let Poll::Ready(frame) = self.poll_body(cx) {
+            budget.made_progress();
             self.is_waiting = false;
             match frame {
                 None => self
