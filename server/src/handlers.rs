@@ -15,9 +15,11 @@ use crate::{
 /// Maximum size of a request body to the admin API and `POST /check`.
 const MAX_ADMIN_BYTES: usize = 64 * 1024;
 
-/// Handler that needs the request body, or runs once the body has been read.
+/// Handler that needs the request body, or has to be awaited and runs once the body has been read.
 #[derive(Clone, Debug)]
 pub(crate) enum BodyHandler {
+    /// The body is ignored.
+    Metrics,
     /// Echoes the body.
     Submit,
     UpdateConfig,
@@ -32,6 +34,7 @@ impl BodyHandler {
     #[inline]
     pub(crate) fn of(endpoint: Endpoint, path: &str) -> Option<BodyHandler> {
         match endpoint {
+            Endpoint::Metrics => Some(BodyHandler::Metrics),
             Endpoint::Submit => Some(BodyHandler::Submit),
             Endpoint::UpdateConfig => Some(BodyHandler::UpdateConfig),
             Endpoint::UpdateRule => Some(BodyHandler::UpdateRule),
@@ -50,18 +53,19 @@ impl BodyHandler {
             BodyHandler::UpdateConfig | BodyHandler::UpdateRule | BodyHandler::Check => {
                 MAX_ADMIN_BYTES.min(limit)
             }
-            BodyHandler::Submit | BodyHandler::RemoveRule(_) => limit,
+            BodyHandler::Metrics | BodyHandler::Submit | BodyHandler::RemoveRule(_) => limit,
         }
     }
 
     /// Returns true if the handler uses the body.
     pub(crate) fn needs_data(&self) -> bool {
-        !matches!(self, BodyHandler::RemoveRule(_))
+        !matches!(self, BodyHandler::Metrics | BodyHandler::RemoveRule(_))
     }
 
     /// Responds once the body has been read. `response` is the response to the request head.
     pub(crate) async fn respond(self, app: &App, response: Response, data: &[u8]) -> Response {
         match self {
+            BodyHandler::Metrics => metrics::response(app).await,
             BodyHandler::Submit => demo::submit(response, data),
             BodyHandler::UpdateConfig => admin::update_config(app, data).await,
             BodyHandler::UpdateRule => admin::update_rule(app, data).await,
