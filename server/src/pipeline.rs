@@ -8,6 +8,7 @@ mod tests;
 use std::cell::OnceCell;
 
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
+use tollgate::tower::Refusal;
 
 use self::cors::{decides_by, preflight_outcome, with_cors};
 pub(crate) use self::outcome::{HeadResult, NextStep, Outcome};
@@ -81,20 +82,21 @@ pub(crate) async fn resolve<B: Body>(
     decided_outcome(app, request, caller, &decided)
 }
 
-/// Reads the body and completes the response.
+/// Reads the body and completes the response. Returns it, and false if a part of the body is
+/// unread.
 ///
 /// A body without a handler is read as well, so that the connection can be reused, unless the
-/// client expects a `100 Continue` that it does not get.
+/// client `awaits_response` before it sends the body.
 pub(crate) async fn finish<B: Body + Unpin>(
     app: &App,
     outcome: Outcome,
     body: B,
-    expects_continue: bool,
-) -> (Response, Option<BodyError>) {
+    awaits_response: bool,
+) -> (Response, bool) {
     let Outcome { response, next } = outcome;
     let handler = match next {
         NextStep::ReadBody(handler) => Some(handler),
-        NextStep::Respond if expects_continue => return (response, None),
+        NextStep::Respond if awaits_response => return (response::closing(response), false),
         NextStep::Respond | NextStep::Proxy(..) => None,
     };
     let limit = app.connection_limits.max_body_bytes;
@@ -108,9 +110,9 @@ pub(crate) async fn finish<B: Body + Unpin>(
         .await
         .unwrap_or(Err(BodyError::Timeout));
     match (result, handler) {
-        (Ok(data), Some(handler)) => (handler.respond(app, response, &data).await, None),
-        (Ok(_), None) => (response, None),
-        (Err(error), _) => (response::closing(error.apply(response)), Some(error)),
+        (Ok(data), Some(handler)) => (handler.respond(app, response, &data).await, true),
+        (Ok(_), None) => (response, true),
+        (Err(error), _) => (response::closing(error.apply(response)), false),
     }
 }
 
@@ -317,7 +319,13 @@ fn decided_outcome<B>(
         remaining = decision.remaining(), fallback, "request"
     );
     let outcome = if decision.is_refused() {
-        Outcome::respond(response::refused(app.header_style, &decision, headers))
+        let refusal = Refusal::new(app.header_style);
+        let refusal = match endpoint {
+            Endpoint::Upstream(_) => refusal,
+            // A proxy that calls `/auth` expects a status of HTTP.
+            _ => refusal.http_only(),
+        };
+        Outcome::respond(response::refused(refusal, &decision, headers))
     } else if let Endpoint::Upstream(index) = endpoint {
         let limit_headers = LimitHeaders::new(app.header_style, decision, fallback);
         let outcome = Outcome {
