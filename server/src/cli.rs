@@ -8,8 +8,9 @@
 use std::{error::Error, ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
-    Args, Parser, Subcommand,
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
 };
 use hyper::{Uri, header::HeaderName};
 use ipnet::IpNet;
@@ -118,6 +119,29 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) serve: Serve,
+}
+
+impl Cli {
+    /// Parses arguments and the environment. A quota among the arguments replaces a capacity and a
+    /// rate of the environment.
+    pub(crate) fn from_arguments(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Cli, clap::Error> {
+        let mut command = Cli::command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        let mut cli =
+            Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        let is_from = |id, source| matches.value_source(id) == Some(source);
+        if is_from("quota", ValueSource::CommandLine) {
+            let serve = &mut cli.serve;
+            let from_environment = |id| is_from(id, ValueSource::EnvVariable);
+            serve.capacity = serve.capacity.filter(|_| !from_environment("capacity"));
+            serve.refill_rate = serve
+                .refill_rate
+                .filter(|_| !from_environment("refill_rate"));
+        }
+        Ok(cli)
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -112,3 +112,74 @@ impl Body for ResponseBody {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::poll_fn,
+        io::{Read, Write},
+        net::TcpListener,
+        sync::Arc,
+        thread,
+    };
+
+    use hyper::Request;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::{
+        config,
+        proxy::{pool::Pool, request_body::RequestBody},
+    };
+
+    const CHUNKS: usize = 5000;
+
+    /// Returns the body of a response with many chunks of one byte, all of which have arrived.
+    async fn body_of_small_chunks() -> ResponseBody {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("upstream = 'http://{}'", listener.local_addr().unwrap());
+        let upstream = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let text = [head, &"1\r\nx\r\n".repeat(CHUNKS), "0\r\n\r\n"].concat();
+            stream.write_all(text.as_bytes()).unwrap();
+        });
+        let gateway = config::settings(&url).gateway.unwrap();
+        let pool = Pool::new(&gateway.upstreams[0].url, &gateway).unwrap();
+        let request = Request::get("/").header("host", "a");
+        let request = request.body(RequestBody::empty()).unwrap();
+        let (response, connection) = pool.send_request(request, false).await.unwrap();
+        upstream.join().unwrap();
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let timeout = Duration::from_secs(60);
+        ResponseBody::new(response.into_body(), Some(connection), timeout, permit)
+    }
+
+    #[tokio::test]
+    async fn small_chunks_yield_to_other_tasks() {
+        let mut body = body_of_small_chunks().await;
+        let (mut total, mut is_end) = (0, false);
+        while !is_end {
+            // The frames of one poll of the task.
+            let mut count = 0;
+            poll_fn(|cx| {
+                loop {
+                    match Pin::new(&mut body).poll_frame(cx) {
+                        Poll::Ready(Some(frame)) => count += frame.map(|_| 1).unwrap(),
+                        Poll::Ready(None) => is_end = true,
+                        Poll::Pending if count == 0 => return Poll::Pending,
+                        Poll::Pending => return Poll::Ready(()),
+                    }
+                    if is_end {
+                        return Poll::Ready(());
+                    }
+                }
+            })
+            .await;
+            assert!(count <= 128, "{count} frames in one poll");
+            total += count;
+        }
+        assert_eq!(total, CHUNKS);
+    }
+}
