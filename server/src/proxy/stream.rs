@@ -16,10 +16,13 @@ use std::{
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 /// Reads of a head that are not counted, since counting copies the bytes. Most heads need one.
-const UNCOUNTED_READS: usize = 2;
+const UNCOUNTED_READS: usize = 1;
 /// Maximum number of bytes of the reads after those.
 const MAX_COUNTED_BYTES: usize = 64 * 1024;
+/// Maximum number of bytes of one of those reads.
 const CHUNK_BYTES: usize = 4 * 1024;
+/// Maximum number of informational responses in one of those reads.
+const MAX_INFORMATIONAL: usize = 16;
 
 /// Bound on the reads before the end of a response head. The task that drives the connection is
 /// the only one that uses it.
@@ -89,11 +92,20 @@ impl<T: Read + Unpin> Read for UpstreamStream<T> {
         let mut chunk = ReadBuf::new(&mut chunk[..length]);
         ready!(Pin::new(inner).poll_read(cx, chunk.unfilled()))?;
         buffer.put_slice(chunk.filled());
-        budget
-            .bytes
-            .store(bytes - chunk.filled().len(), Ordering::Relaxed);
+        // The last of them may be the head that is awaited: only a further read fails.
+        let left = match status_lines(chunk.filled()) {
+            0..=MAX_INFORMATIONAL => bytes - chunk.filled().len(),
+            _ => 0,
+        };
+        budget.bytes.store(left, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
+}
+
+fn status_lines(bytes: &[u8]) -> usize {
+    const BEGIN: &[u8] = b"\nHTTP/1.";
+    let starts = bytes.windows(BEGIN.len());
+    starts.filter(|start| *start == BEGIN).count()
 }
 
 impl<T: Write + Unpin> Write for UpstreamStream<T> {

@@ -369,6 +369,29 @@ fn informational_responses_are_skipped_up_to_a_bound() {
 }
 
 #[test]
+fn a_long_head_in_many_pieces_passes() {
+    let upstream = Upstream::start(|connection| {
+        loop {
+            connection.request()?;
+            connection.send(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n")?;
+            for number in 0..58 {
+                let header = format!("X-{number}: {}\r\n", "HTTP/1.1 ".repeat(110));
+                connection.send(header.as_bytes())?;
+                thread::sleep(Duration::from_millis(1));
+            }
+            connection.send(b"Content-Length: 2\r\n\r\nok")?;
+        }
+    });
+    let server = short_timeouts(&upstream.url(), "");
+    let mut client = server.client();
+    for _ in 0..2 {
+        let response = client.get("/");
+        assert_eq!(response.text(), "ok");
+        assert_eq!(response.header("X-57").map(str::len), Some(989));
+    }
+}
+
+#[test]
 fn a_slow_upstream_does_not_delay_requests_to_another() {
     let slow = Upstream::start(|connection| {
         connection.request()?;
