@@ -102,7 +102,9 @@ pub(crate) async fn finish<B: Body + Unpin>(
     let limit = app.connection_limits.max_body_bytes;
     let (max_bytes, keep) = match &handler {
         Some(handler) => (handler.max_body_bytes(limit), handler.needs_data()),
-        None if response.status().is_client_error() => (MAX_DRAINED_BYTES.min(limit), false),
+        None if !response.status().is_success() || response::is_grpc(&response) => {
+            (MAX_DRAINED_BYTES.min(limit), false)
+        }
         None => (limit, false),
     };
     let reading = body::read(body, max_bytes, keep);

@@ -50,6 +50,18 @@ fn a_refused_upload_reads_its_429() {
 }
 
 #[test]
+fn a_refused_upload_of_grpc_web_reads_its_status() {
+    let upstream = Upstream::with_body("never seen");
+    let server = exhausted(&["--upstream", &upstream.url()]);
+    for length in [5 * MIB, 65 * MIB] {
+        let headers = "Content-Type: application/grpc-web+proto\r\n";
+        let response = upload(server.client(), headers, length).unwrap();
+        let status = (response.status, response.header("grpc-status"));
+        assert_eq!(status, (200, Some("8")), "{length} bytes");
+    }
+}
+
+#[test]
 fn an_upload_above_the_size_limit_reads_its_413() {
     let server = Server::with_capacity(100);
     let response = upload(server.client(), "", 30 * MIB).unwrap();
