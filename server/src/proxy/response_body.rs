@@ -88,12 +88,10 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let budget = ready!(coop::poll_proceed(cx));
-        for _ in 1..FRAME_COST {
+        for _ in 0..FRAME_COST {
             ready!(coop::poll_proceed(cx)).made_progress();
         }
         if let Poll::Ready(frame) = self.poll_body(cx) {
-            budget.made_progress();
             self.is_waiting = false;
             match frame {
                 None => self
