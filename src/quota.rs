@@ -7,6 +7,7 @@ mod rate;
 #[cfg(feature = "serde")]
 mod serde;
 mod text;
+mod units;
 
 use core::time::Duration;
 

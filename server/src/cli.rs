@@ -8,16 +8,18 @@
 use std::{error::Error, ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
-    Args, Parser, Subcommand,
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
 };
 use hyper::{Uri, header::HeaderName};
 use ipnet::IpNet;
-use tollgate::tower::HeaderStyle;
+use tollgate::{Quota, QuotaError, tower::HeaderStyle};
 
 use crate::values::{
-    Check, ClockTolerance, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout,
-    RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole, parse_argument,
+    Check, Client, ClockTolerance, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix,
+    RedisTimeout, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole, parse_argument,
+    parse_list_item,
 };
 
 const FILE_HELP: &str = r#"The configuration file (TOML or JSON, by its file name extension) accepts all of the settings above and more.
@@ -27,7 +29,7 @@ An unknown key is an error.
   refill_rate = 1.0                           # tokens per second; or refill instead:
   refill = { every = "1h", mode = "interval" }   # the whole capacity at once, an hour after the first request
   refill = { every = "1s", tokens = 5 }          # greedy: 5 tokens a second; tokens defaults to the capacity
-  quota = "100/hour, capacity 20"             # instead of capacity and refill
+  quota = "100/hour, capacity 20"             # instead of capacity and refill; or "10r/s burst 20", "1000/month", "10MB/s"
   tokens = 100                                # with time: an interval, as in the API-key system's settings file
   time = 3600                                 # seconds
   trust_proxy = ["10.0.0.0/8"]
@@ -44,7 +46,7 @@ An unknown key is an error.
   redis_clock_tolerance = "1s"                # buckets further ahead of Redis's clock are rebased to it; at most 60s
   on_redis_error = "local"                    # or "open" (allow all requests), or "closed" (503)
   local_share = 1.0                           # with "local": each instance's fraction of the quota
-  client = "ip"                               # or { header = "X-API-Key" }
+  client = "ip"                               # or { header = "X-API-Key" }, or "header:X-API-Key"
   api_keys = ["..."]                          # with a header: the only accepted keys
   ipv6_prefix = 64                            # bits of an IPv6 address that identify a client
   max_clients = 1000000                       # clients with a bucket of their own, 27 bytes each
@@ -52,11 +54,11 @@ An unknown key is an error.
   [[routes]]                                  # a cost, an exemption or a quota, for one method or for all
   method = "GET"
   path = "/api/data"                          # matches every spelling; or "/api/*": /api and all paths below; the longest wins
-  cost = 2                                    # or exempt = true
+  cost = 2                                    # or exempt = true; at most the capacity of the bucket that is charged
   capacity = 100                              # a bucket for this route instead of the client's default; with refill_rate or
-  refill_rate = 0.1                           # refill, or quota instead of both
+  refill_rate = 0.1                           # refill, or quota, or tokens and time
   max_clients = 100000                        # of this route
-  [[rules]]                                   # a client's own quota
+  [[rules]]                                   # a client's own quota, defined as that of a route
   client_id = "192.0.2.7"
   capacity = 50
   refill_rate = 10.0
@@ -121,6 +123,29 @@ pub(crate) struct Cli {
     pub(crate) serve: Serve,
 }
 
+impl Cli {
+    /// Parses arguments and the environment. A quota among the arguments replaces a capacity and a
+    /// rate of the environment.
+    pub(crate) fn from_arguments(
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Cli, clap::Error> {
+        let mut command = Cli::command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        let mut cli =
+            Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        let is_from = |id, source| matches.value_source(id) == Some(source);
+        if is_from("quota", ValueSource::CommandLine) {
+            let serve = &mut cli.serve;
+            let from_environment = |id| is_from(id, ValueSource::EnvVariable);
+            serve.capacity = serve.capacity.filter(|_| !from_environment("capacity"));
+            serve.refill_rate = serve
+                .refill_rate
+                .filter(|_| !from_environment("refill_rate"));
+        }
+        Ok(cli)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Send requests to a server and print the responses; with --concurrency or --duration, run a
@@ -146,6 +171,22 @@ pub(crate) struct Serve {
     /// Tokens refilled per second; 0.5 is one token in 2 s [default: 1]
     #[arg(long, env = "TOLLGATE_REFILL_RATE", value_name = "R", value_parser = parse_argument::<Rate>, allow_hyphen_values = true)]
     pub(crate) refill_rate: Option<Rate>,
+    /// Default quota in one text, such as "100/hour, capacity 20", instead of capacity and
+    /// refill-rate
+    ///
+    /// "10r/s burst 20", "1000 per month", "100 per hour, all at once" or, where costs are bytes,
+    /// "10MB/s". It replaces the whole default quota of the file.
+    #[arg(long, env = "TOLLGATE_QUOTA", value_name = "TEXT", value_parser = quota)]
+    pub(crate) quota: Option<Quota>,
+    /// Identity of a client: ip, or a header such as header:X-API-Key [default: ip]
+    #[arg(long, env = "TOLLGATE_CLIENT", value_name = "SOURCE", value_parser = parse_argument::<Client>)]
+    pub(crate) client: Option<Client>,
+    /// With a header as client: the only accepted keys; repeatable, or separated by commas
+    ///
+    /// Prefer the environment variable: other users of the machine can see flags. A key with a
+    /// comma is set in the file.
+    #[arg(long, env = "TOLLGATE_API_KEYS", value_name = "KEY", value_parser = parse_list_item::<Secret>, value_delimiter = ',', hide_env_values = true)]
+    pub(crate) api_keys: Vec<Secret>,
     /// Network of proxies whose X-Forwarded-For and Forwarded headers are trusted; repeatable, or
     /// separated by commas
     ///
@@ -264,6 +305,14 @@ impl Stress {
     }
 }
 
+/// The error has no name of a field: [`one_line`] adds that of the flag.
+fn quota(text: &str) -> Result<Quota, String> {
+    text.parse().map_err(|error: QuotaError| {
+        let error = error.to_string();
+        error.strip_prefix("quota: ").unwrap_or(&error).to_owned()
+    })
+}
+
 fn url(text: &str) -> Result<Uri, String> {
     let uri = text.parse::<Uri>().ok();
     let is_valid = |uri: &Uri| {
@@ -290,7 +339,7 @@ pub(crate) fn one_line(
         error.source(),
     ) {
         let flag = flag.split(' ').next().unwrap_or(flag);
-        let shown = if ["--admin-token", "--check-token", "--redis"].contains(&flag) {
+        let shown = if ["--admin-token", "--api-keys", "--check-token", "--redis"].contains(&flag) {
             "a value that is not shown".to_owned()
         } else {
             format!("{value:?}")

@@ -3,7 +3,6 @@
 //! Flags take precedence over the environment, the environment over the file, and the file over
 //! the defaults.
 
-mod client;
 mod connections;
 mod cors;
 mod file;
@@ -19,7 +18,6 @@ mod upstream;
 #[cfg(test)]
 pub(crate) use self::settings::settings;
 pub(crate) use self::{
-    client::Client,
     connections::ConnectionLimits,
     cors::Cors,
     redis::Redis,

@@ -17,9 +17,11 @@ use crate::{
 /// Maximum size of a request body to the admin API and `POST /check`.
 const MAX_ADMIN_BYTES: usize = 64 * 1024;
 
-/// Handler that needs the request body, or runs once the body has been read.
+/// Handler that needs the request body, or has to be awaited and runs once the body has been read.
 #[derive(Clone, Debug)]
 pub(crate) enum BodyHandler {
+    /// The body is ignored.
+    Metrics,
     /// Echoes the body.
     Submit,
     UpdateConfig,
@@ -34,6 +36,7 @@ impl BodyHandler {
     #[inline]
     pub(crate) fn of(endpoint: Endpoint, path: &str) -> Option<BodyHandler> {
         match endpoint {
+            Endpoint::Metrics => Some(BodyHandler::Metrics),
             Endpoint::Submit => Some(BodyHandler::Submit),
             Endpoint::UpdateConfig => Some(BodyHandler::UpdateConfig),
             Endpoint::UpdateRule => Some(BodyHandler::UpdateRule),
@@ -52,13 +55,13 @@ impl BodyHandler {
             BodyHandler::UpdateConfig | BodyHandler::UpdateRule | BodyHandler::Check => {
                 MAX_ADMIN_BYTES.min(limit)
             }
-            BodyHandler::Submit | BodyHandler::RemoveRule(_) => limit,
+            BodyHandler::Metrics | BodyHandler::Submit | BodyHandler::RemoveRule(_) => limit,
         }
     }
 
     /// Returns true if the handler uses the body.
     pub(crate) fn needs_data(&self) -> bool {
-        !matches!(self, BodyHandler::RemoveRule(_))
+        !matches!(self, BodyHandler::Metrics | BodyHandler::RemoveRule(_))
     }
 
     /// Responds once the body has been read. `response` is the response to the request head.
@@ -70,6 +73,7 @@ impl BodyHandler {
                 Some(response) => return response,
                 None => Box::pin(check::response(app, data)),
             },
+            BodyHandler::Metrics => Box::pin(metrics::response(app)),
             BodyHandler::UpdateConfig => Box::pin(admin::update_config(app, data)),
             BodyHandler::UpdateRule => Box::pin(admin::update_rule(app, data)),
             BodyHandler::RemoveRule(client_id) => {

@@ -10,6 +10,7 @@ mod http;
 mod limit;
 mod log;
 mod metrics;
+mod outage;
 mod pipeline;
 mod proxy;
 mod reload;
@@ -22,8 +23,6 @@ mod workers;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::cli::{Cli, Command};
 
 /// Under load, glibc's allocator repeatedly returns the memory of headers to the system and requests
@@ -33,7 +32,7 @@ use crate::cli::{Cli, Command};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match Cli::try_parse() {
+    match Cli::from_arguments(std::env::args_os()) {
         Ok(Cli {
             command: Some(Command::Stress(flags)),
             ..

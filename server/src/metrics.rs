@@ -29,6 +29,8 @@ pub(crate) struct Metrics {
     /// By label. Routes that a reload removed stay, so that no counter ever decreases.
     routes: Mutex<BTreeMap<String, Arc<RouteCounters>>>,
     pub(crate) latency: Latency,
+    /// Held while metrics are collected: many requests do not occupy many threads.
+    pub(crate) collecting: Arc<tokio::sync::Mutex<()>>,
     pub(crate) connections: ConnectionCounters,
 }
 

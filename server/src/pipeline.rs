@@ -13,6 +13,7 @@ use std::{
 };
 
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
+use tollgate::tower::Refusal;
 
 use self::cors::{decides_by, preflight_outcome, with_cors};
 pub(crate) use self::outcome::{HeadResult, NextStep, Outcome};
@@ -86,26 +87,29 @@ pub(crate) async fn resolve<B: Body>(
     decided_outcome(app, request, caller, &decided)
 }
 
-/// Reads the body and completes the response.
+/// Reads the body and completes the response. Returns it, and false if a part of the body is
+/// unread.
 ///
 /// A body without a handler is read as well, so that the connection can be reused, unless the
-/// client expects a `100 Continue` that it does not get.
+/// client `awaits_response` before it sends the body.
 pub(crate) async fn finish<B: Body + Unpin>(
     app: &App,
     outcome: Outcome,
     body: B,
-    expects_continue: bool,
-) -> (Response, Option<BodyError>) {
+    awaits_response: bool,
+) -> (Response, bool) {
     let Outcome { response, next } = outcome;
     let handler = match next {
         NextStep::ReadBody(handler) => Some(handler),
-        NextStep::Respond if expects_continue => return (response, None),
+        NextStep::Respond if awaits_response => return (response::closing(response), false),
         NextStep::Respond | NextStep::Proxy(..) => None,
     };
     let limit = app.connection_limits.max_body_bytes;
     let (max_bytes, keep) = match &handler {
         Some(handler) => (handler.max_body_bytes(limit), handler.needs_data()),
-        None if response.status().is_client_error() => (MAX_DRAINED_BYTES.min(limit), false),
+        None if !response.status().is_success() || response::is_grpc(&response) => {
+            (MAX_DRAINED_BYTES.min(limit), false)
+        }
         None => (limit, false),
     };
     let mut reading = pin!(body::read(body, max_bytes, keep));
@@ -117,9 +121,9 @@ pub(crate) async fn finish<B: Body + Unpin>(
             .unwrap_or(Err(BodyError::Timeout)),
     };
     match (result, handler) {
-        (Ok(data), Some(handler)) => (handler.respond(app, response, &data).await, None),
-        (Ok(_), None) => (response, None),
-        (Err(error), _) => (response::closing(error.apply(response)), Some(error)),
+        (Ok(data), Some(handler)) => (handler.respond(app, response, &data).await, true),
+        (Ok(_), None) => (response, true),
+        (Err(error), _) => (response::closing(error.apply(response)), false),
     }
 }
 
@@ -203,7 +207,6 @@ fn gateway_endpoint(gateway: &Gateway, method: &Method, path: &str) -> Endpoint 
 
 fn admin_outcome(app: &App, endpoint: Endpoint, path: &str) -> Outcome {
     match endpoint {
-        Endpoint::Metrics => Outcome::respond(handlers::metrics::response(app)),
         Endpoint::GetConfig => Outcome::respond(handlers::admin::get_config(app)),
         _ => body_outcome(endpoint, path),
     }
@@ -336,7 +339,13 @@ fn decided_outcome<B>(
         remaining = decision.remaining(), fallback, "request"
     );
     let outcome = if decision.is_refused() {
-        Outcome::respond(response::refused(app.header_style, &decision, headers))
+        let refusal = Refusal::new(app.header_style);
+        let refusal = match endpoint {
+            Endpoint::Upstream(_) => refusal,
+            // A proxy that calls `/auth` expects a status of HTTP.
+            _ => refusal.http_only(),
+        };
+        Outcome::respond(response::refused(refusal, &decision, headers))
     } else if let Endpoint::Upstream(index) = endpoint {
         let limit_headers = LimitHeaders::new(app.header_style, decision, fallback);
         let outcome = Outcome {

@@ -7,6 +7,7 @@ mod headers;
 mod pool;
 mod request_body;
 mod response_body;
+mod stream;
 mod tunnel;
 mod upstream;
 mod waker;
@@ -110,6 +111,9 @@ impl Gateway {
             upstream.url(),
             &context.forwarded,
         );
+        if !body.is_end_stream() && body.size_hint().exact().is_none() {
+            headers::announce_chunks(&mut parts);
+        }
         let UpstreamResponse {
             response,
             connection,

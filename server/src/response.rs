@@ -204,12 +204,16 @@ pub(crate) fn limited(
 }
 
 /// Response to a refused request: 429 with the time until the same request is allowed, if there is
-/// one, or 503 when the decision was unavailable.
-pub(crate) fn refused(style: HeaderStyle, decision: &Decision, request: &HeaderMap) -> Response {
-    Refusal::new(style)
-        .http_only()
+/// one, or 503 when the decision was unavailable; or the status of gRPC for both.
+pub(crate) fn refused(refusal: Refusal, decision: &Decision, request: &HeaderMap) -> Response {
+    refusal
         .response(decision, request)
         .map(|text| Full::new(text.into()))
+}
+
+/// Returns true if the response carries a status of gRPC.
+pub(crate) fn is_grpc(response: &Response) -> bool {
+    response.headers().contains_key("grpc-status")
 }
 
 #[cfg(test)]

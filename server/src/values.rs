@@ -3,6 +3,7 @@
 //! Flags, environment variables, the configuration file and JSON request bodies share them.
 
 mod choice;
+mod client;
 mod http;
 mod number;
 mod parse;
@@ -14,10 +15,12 @@ mod upstream;
 
 pub(crate) use self::{
     choice::{Check, OnRedisError, Preflight, RedisMode},
+    client::Client,
     http::{Origin, Path, is_same_variable},
     number::{Fraction, MaxClients, Whole},
     parse::{
-        Table, optional, optional_list, optional_table, parse_argument, present, required, tables,
+        Table, optional, optional_list, optional_table, parse_argument, parse_list_item, present,
+        required, tables,
     },
     quota::{Period, Rate, Seconds, Tokens},
     redis::{RedisPrefix, RedisUrl},

@@ -45,6 +45,77 @@ fn equivalent_texts_parse_to_equal_quotas() {
 }
 
 #[test]
+fn texts_of_other_limiters_parse() {
+    let day = Duration::from_secs(86_400);
+    let per = |tokens, period| Quota::new(tokens, tokens.into(), period).unwrap();
+    let same = [
+        // nginx: limit_req_zone, limit_req.
+        ("10r/s", Quota::per_second(10)),
+        ("30r/m", Quota::per_minute(30)),
+        ("10r/s burst=20", Quota::per_second(10).with_capacity(20)),
+        // flask-limiter.
+        ("10 per hour", Quota::per_hour(10)),
+        ("10/hr", Quota::per_hour(10)),
+        ("10 / 2 hrs", per(10, Duration::from_secs(7200))),
+        ("1/5minutes", per(1, Duration::from_secs(300))),
+        ("5/15mins", per(5, Duration::from_secs(900))),
+        ("100 per 1 day", Quota::per_day(100)),
+        ("1000/week", per(1000, day * 7)),
+        ("5 per 2 weeks", per(5, day * 14)),
+        ("1000/month", per(1000, day * 30)),
+        ("1000/3 months", per(1000, day * 90)),
+        ("1/year", per(1, day * 365)),
+        // Traefik: average, period, burst.
+        ("100/1m, burst 50", Quota::per_minute(100).with_capacity(50)),
+        // governor: per_second(50), allow_burst(100).
+        (
+            "50 per second, burst 100",
+            Quota::per_second(50).with_capacity(100),
+        ),
+        // bucket4j: capacity(100), refillGreedy(10, 1 minute), refillIntervally(10, 1 hour).
+        (
+            "10 tokens per 1 minute, capacity 100",
+            Quota::per_minute(10).with_capacity(100),
+        ),
+        (
+            "10 tokens per 1 hour, all at once",
+            Quota::interval(10, Duration::from_secs(3600)),
+        ),
+        ("10 requests/sec", Quota::per_second(10)),
+        ("10req/secs", Quota::per_second(10)),
+        // Any case.
+        ("10R/S", Quota::per_second(10)),
+        (
+            "10 PER Minute, Burst 5",
+            Quota::per_minute(10).with_capacity(5),
+        ),
+        (
+            "3 Per Hour, All At Once",
+            Quota::interval(3, Duration::from_secs(3600)),
+        ),
+        // Bytes.
+        ("10MB/s", Quota::per_second(10_000_000)),
+        ("10 mb per second", Quota::per_second(10_000_000)),
+        (
+            "1.5MB/s, burst 2MiB",
+            Quota::per_second(1_500_000).with_capacity(2 << 20),
+        ),
+        ("64KiB/s", Quota::per_second(64 << 10)),
+        ("500 bytes/min", Quota::per_minute(500)),
+        (
+            "1.5kB per hour all at once",
+            Quota::interval(1500, Duration::from_secs(3600)),
+        ),
+        ("1GB/s", Quota::per_second(1_000_000_000)),
+    ];
+    for (text, quota) in same {
+        assert_eq!(text.parse(), Ok(quota), "{text}");
+        let formatted = quota.to_string();
+        assert_eq!(formatted.parse(), Ok(quota), "{text}: {formatted}");
+    }
+}
+
+#[test]
 fn syntax_errors_state_position_and_expectation() {
     let cases = [
         (
@@ -55,12 +126,27 @@ fn syntax_errors_state_position_and_expectation() {
         ("5", "expected '/' or 'per' at position 1"),
         (
             "5/fortnight",
-            "expected a unit (ns, us, ms, s, min, h, d) at position 2",
+            "expected a unit (ns, us, ms, s, min, h, d, week, month, year) at position 2",
         ),
         (
-            "5/s, burst 9",
-            "expected 'capacity N', 'debt N' or 'all at once', each once at position 5",
+            "5/s, bursts",
+            "expected a whole number in range at position 10",
         ),
+        (
+            "5/s nodelay",
+            "expected 'capacity N' (or 'burst N'), 'debt N' or 'all at once', each once at position 4",
+        ),
+        ("5/s, capacity 1, burst 2", "each once"),
+        ("5rps", "expected '/' or 'per' at position 1"),
+        ("5MB", "expected '/' or 'per' at position 3"),
+        (
+            "5/s, capacity 5GB",
+            "expected a whole number in range at position 14",
+        ),
+        ("99999999999GB/s", "at most 18446744073709551615 tokens"),
+        ("5GB/s", "a capacity, since the default"),
+        ("5GB/s, burst 1GB", "rate: expected at most 1000000000"),
+        ("5/weeks2", "expected ',' or the end"),
         (
             "5/s, capacity 4294967296",
             "expected a whole number in range at position 14",

@@ -2,7 +2,7 @@
 
 use core::{fmt, str::FromStr};
 
-use super::{DAY, HOUR, Kind, MAX_PERIOD_NANOS, MINUTE, Quota, QuotaError, SECOND, rate};
+use super::{DAY, HOUR, Kind, MAX_PERIOD_NANOS, MINUTE, Quota, QuotaError, SECOND, rate, units};
 
 /// Units of a period: name without a count, name after a count, length in nanoseconds.
 const UNITS: [(&str, &str, u64); 7] = [
@@ -48,23 +48,36 @@ impl fmt::Debug for Quota {
 }
 
 /// Parses texts such as `5/s`, `0.5 per second`, `100/hour, capacity 20`, `1/36525d`, `100 per
-/// hour, all at once` and `10/min, debt 500`.
+/// hour, all at once` and `10/min, debt 500`, in any case.
 ///
-/// The number before `/` or `per` may have decimals, which are exact. A period is `h`, `2h` or `1h
-/// 30min`. Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d` and their names, singular or plural.
-/// The default capacity is the number itself, rounded up.
+/// The number before `/` or `per` may have decimals, which are exact. It may be followed by what is
+/// counted, such as `r` or `requests`, or by a unit of bytes, for limiters whose costs are bytes:
+/// `kB`, `MB` and `GB` are powers of 1000, `KiB`, `MiB` and `GiB` are powers of 1024.
+///
+/// A period is `h`, `2h` or `1h 30min`. Units are `ns`, `us`, `ms`, `s`, `min`, `h`, `d`, `week`,
+/// `month` (30 days), `year` (365 days), their names and usual abbreviations, singular or plural.
+///
+/// The default capacity is the number itself, rounded up. `burst` is another word for `capacity`;
+/// the commas between options are optional, as is `=` after their names.
+///
+/// ```
+/// use tollgate::Quota;
+///
+/// assert_eq!("10r/s burst=20".parse(), Ok(Quota::per_second(10).with_capacity(20)));
+/// assert_eq!("10MB/s".parse(), Ok(Quota::per_second(10_000_000)));
+/// ```
 impl FromStr for Quota {
     type Err = QuotaError;
 
     fn from_str(text: &str) -> Result<Quota, QuotaError> {
         let mut input = Cursor::new(text);
-        let (mantissa, decimals) = input.decimal()?;
+        let (mantissa, decimals) = input.amount()?;
         if !input.take("/") && !input.take("per") {
             return Err(input.expected("'/' or 'per'"));
         }
         let period_nanos = input.period_nanos()?;
         let mut options = Options::default();
-        while input.take(",") {
+        while input.take(",") || input.next_is(u8::is_ascii_alphabetic) {
             options.read(&mut input)?;
         }
         input.end("',' or the end")?;
@@ -82,10 +95,12 @@ struct Options {
 
 impl Options {
     fn read(&mut self, input: &mut Cursor<'_>) -> Result<(), QuotaError> {
-        if input.take("capacity") && self.capacity.is_none() {
-            self.capacity = Some(input.integer()?);
-        } else if input.take("debt") && self.debt.is_none() {
-            self.debt = Some(input.integer()?);
+        if self.capacity.is_none() && (input.take("capacity") || input.take("burst")) {
+            input.take("=");
+            self.capacity = Some(input.tokens()?);
+        } else if self.debt.is_none() && input.take("debt") {
+            input.take("=");
+            self.debt = Some(input.tokens()?);
         } else if self.at_once.is_none()
             && input.take("all")
             && input.take("at")
@@ -93,7 +108,9 @@ impl Options {
         {
             self.at_once = Some(input.at);
         } else {
-            return Err(input.expected("'capacity N', 'debt N' or 'all at once', each once"));
+            return Err(
+                input.expected("'capacity N' (or 'burst N'), 'debt N' or 'all at once', each once")
+            );
         }
         Ok(())
     }
@@ -186,11 +203,70 @@ impl<'a> Cursor<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    /// Skips `word`, in any case, if it is next.
     fn take(&mut self, word: &str) -> bool {
         self.peek();
-        let found = self.text.as_bytes()[self.at..].starts_with(word.as_bytes());
+        let next = self.text.as_bytes()[self.at..].get(..word.len());
+        let found = next.is_some_and(|next| next.eq_ignore_ascii_case(word.as_bytes()));
         self.at += if found { word.len() } else { 0 };
         found
+    }
+
+    /// Returns true if the next byte is one of these.
+    fn next_is(&mut self, is_one: impl Fn(&u8) -> bool) -> bool {
+        self.peek().is_some_and(|byte| is_one(&byte))
+    }
+
+    /// Skips the letters that are next and returns them.
+    fn word(&mut self) -> &'a str {
+        self.peek();
+        let start = self.at;
+        let letters = self.text.as_bytes()[start..].iter();
+        self.at += letters
+            .take_while(|byte| byte.is_ascii_alphabetic())
+            .count();
+        &self.text[start..self.at]
+    }
+
+    /// Skips the unit of a number of tokens, if there is one, and returns its value in tokens.
+    fn counted(&mut self) -> u64 {
+        self.peek();
+        let start = self.at;
+        units::counted(self.word()).unwrap_or_else(|| {
+            self.at = start;
+            1
+        })
+    }
+
+    /// Parses the number of tokens per period and its unit; returns all digits as one integer, and
+    /// the number of decimals.
+    fn amount(&mut self) -> Result<(u64, u32), QuotaError> {
+        let start = self.at;
+        let (mantissa, decimals) = self.decimal()?;
+        let product = mantissa.checked_mul(self.counted());
+        let (mut mantissa, mut decimals) = (
+            product.ok_or(QuotaError::Syntax {
+                at: start,
+                expected: "at most 18446744073709551615 tokens",
+            })?,
+            decimals,
+        );
+        // 1.5MB are a whole number of tokens.
+        while decimals > 0 && mantissa.is_multiple_of(10) {
+            (mantissa, decimals) = (mantissa / 10, decimals - 1);
+        }
+        Ok((mantissa, decimals))
+    }
+
+    /// Parses a whole number of tokens and its unit.
+    fn tokens(&mut self) -> Result<u32, QuotaError> {
+        self.peek();
+        let error = self.expected("a whole number in range");
+        let number: u32 = self.integer()?;
+        let product = u64::from(number).checked_mul(self.counted());
+        product
+            .and_then(|tokens| u32::try_from(tokens).ok())
+            .ok_or(error)
     }
 
     fn digits(&mut self) -> &'a str {
@@ -245,11 +321,11 @@ impl<'a> Cursor<'a> {
 
     /// Parses a unit, or counts with units: `h`, `2h`, `1h 30min`.
     pub(super) fn period_nanos(&mut self) -> Result<u128, QuotaError> {
-        if !self.at_digit() {
+        if !self.next_is(u8::is_ascii_digit) {
             return Ok(u128::from(self.unit()?));
         }
         let mut nanos = 0_u128;
-        while self.at_digit() {
+        while self.next_is(u8::is_ascii_digit) {
             let count: u64 = self.integer()?;
             nanos = nanos.saturating_add(u128::from(count) * u128::from(self.unit()?));
         }
@@ -265,34 +341,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn at_digit(&mut self) -> bool {
-        self.peek().is_some_and(|byte| byte.is_ascii_digit())
-    }
-
     fn unit(&mut self) -> Result<u64, QuotaError> {
         self.peek();
         let start = self.at;
-        while self
-            .text
-            .as_bytes()
-            .get(self.at)
-            .is_some_and(u8::is_ascii_alphabetic)
-        {
-            self.at += 1;
-        }
-        let nanos = match &self.text[start..self.at] {
-            "ns" => 1,
-            "us" => 1_000,
-            "ms" => 1_000_000,
-            "s" | "sec" | "second" | "seconds" => SECOND,
-            "m" | "min" | "minute" | "minutes" => MINUTE,
-            "h" | "hour" | "hours" => HOUR,
-            "d" | "day" | "days" => DAY,
-            _ => {
-                self.at = start;
-                return Err(self.expected("a unit (ns, us, ms, s, min, h, d)"));
-            }
-        };
-        Ok(nanos)
+        units::nanos(self.word()).ok_or_else(|| {
+            self.at = start;
+            self.expected("a unit (ns, us, ms, s, min, h, d, week, month, year)")
+        })
     }
 }

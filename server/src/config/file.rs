@@ -10,11 +10,11 @@ use serde::{
 };
 use tollgate::{Quota, tower::HeaderStyle};
 
-use super::client::Client;
 use crate::values::{
-    Check, ClockTolerance, Fraction, MaxClients, OnRedisError, Origin, Path, Period, Preflight,
-    Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Seconds, Secret, Table, Timeout, Tokens,
-    UpstreamUrl, Whole, optional, optional_list, optional_table, present, required, tables,
+    Check, Client, ClockTolerance, Fraction, MaxClients, OnRedisError, Origin, Path, Period,
+    Preflight, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Seconds, Secret, Table,
+    Timeout, Tokens, UpstreamUrl, Whole, optional, optional_list, optional_table, present,
+    required, tables,
 };
 
 /// All keys of the file. `tokens` and `time` are those of the API-key system's settings file.
@@ -161,6 +161,10 @@ pub(crate) struct Route {
     #[serde(default, deserialize_with = "quota")]
     pub(crate) quota: Option<Quota>,
     #[serde(default, deserialize_with = "optional")]
+    pub(crate) tokens: Option<Tokens>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) time: Option<Seconds>,
+    #[serde(default, deserialize_with = "optional")]
     pub(crate) max_clients: Option<MaxClients>,
 }
 
@@ -169,10 +173,18 @@ pub(crate) struct Route {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
     pub(crate) client_id: String,
-    #[serde(deserialize_with = "required")]
-    pub(crate) capacity: Tokens,
-    #[serde(deserialize_with = "required")]
-    pub(crate) refill_rate: Rate,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) capacity: Option<Tokens>,
+    #[serde(default, deserialize_with = "optional", alias = "refill-rate")]
+    pub(crate) refill_rate: Option<Rate>,
+    #[serde(default, deserialize_with = "optional_table")]
+    pub(crate) refill: Option<Refill>,
+    #[serde(default, deserialize_with = "quota")]
+    pub(crate) quota: Option<Quota>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) tokens: Option<Tokens>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) time: Option<Seconds>,
 }
 
 /// Upstream of the paths below a prefix.

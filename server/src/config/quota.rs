@@ -1,14 +1,17 @@
 //! The one reader of quotas in the configuration: of the default, of a route and of a rule.
 //!
 //! A quota is written as `capacity` with `refill_rate` or `refill`, as `tokens` with `time`, or as
-//! `quota`. Each place has its own subset of these keys; [`Keys`] is their union.
+//! `quota`. Every place takes all of these keys.
 
 use std::time::Duration;
 
 use tollgate::{Quota, QuotaError};
 
 use super::file::{File, Mode, Refill, Route, Rule};
-use crate::values::{Rate, Tokens};
+use crate::{
+    cli::Serve,
+    values::{Rate, Tokens},
+};
 
 const DEFAULT_CAPACITY: u32 = 10;
 const DEFAULT_RATE: f64 = 1.0;
@@ -22,7 +25,7 @@ const COMPLETE: [&[&str]; 4] = [
 ];
 
 /// The keys of a file, or of a table in it, that define a quota.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Keys {
     capacity: Option<Tokens>,
     refill_rate: Option<Rate>,
@@ -43,13 +46,10 @@ enum RefillSource {
     Quota(Quota),
 }
 
-/// Reads the default quota. Flags override the file; the rate of a flag is greedy, also when the
-/// file's refill is an interval. Defaults complete a lone `capacity`, `refill_rate` or `refill`.
-pub(super) fn of_default(
-    file: &File,
-    capacity: Option<Tokens>,
-    rate: Option<Rate>,
-) -> Result<Quota, String> {
+/// Reads the default quota. Flags override the file: a quota all of its keys, a capacity or a rate
+/// one of them. The rate of a flag is greedy, also when the file's refill is an interval. Defaults
+/// complete a lone `capacity`, `refill_rate` or `refill`.
+pub(super) fn of_default(file: &File, flags: &Serve) -> Result<Quota, String> {
     let keys = Keys {
         capacity: file.capacity,
         refill_rate: file.refill_rate,
@@ -62,7 +62,18 @@ pub(super) fn of_default(
         [] | ["capacity" | "refill_rate" | "refill"] => {}
         _ => keys.check_complete()?,
     }
-    keys.read(capacity, rate)
+    match (flags.quota, flags.capacity, flags.refill_rate) {
+        (None, capacity, rate) => keys.read(capacity, rate),
+        (Some(quota), None, None) => Ok(quota),
+        (Some(_), capacity, _) => Err(format!(
+            "quota: expected no other flag or variable of the default quota, got {} beside it",
+            if capacity.is_some() {
+                "capacity"
+            } else {
+                "refill_rate"
+            }
+        )),
+    }
 }
 
 /// Reads a route's own quota. No part of it comes from the default. `None`: the route has no quota
@@ -73,7 +84,8 @@ pub(super) fn of_route(route: &Route) -> Result<Option<Quota>, String> {
         refill_rate: route.refill_rate,
         refill: route.refill,
         quota: route.quota,
-        ..Keys::default()
+        tokens: route.tokens,
+        time: route.time.map(|time| time.get()),
     };
     if keys.names().is_empty() {
         return Ok(None);
@@ -82,13 +94,17 @@ pub(super) fn of_route(route: &Route) -> Result<Option<Quota>, String> {
     keys.read(None, None).map(Some)
 }
 
-/// Reads a rule's quota.
+/// Reads a rule's quota. No part of it comes from the default.
 pub(super) fn of_rule(rule: &Rule) -> Result<Quota, String> {
     let keys = Keys {
-        capacity: Some(rule.capacity),
-        refill_rate: Some(rule.refill_rate),
-        ..Keys::default()
+        capacity: rule.capacity,
+        refill_rate: rule.refill_rate,
+        refill: rule.refill,
+        quota: rule.quota,
+        tokens: rule.tokens,
+        time: rule.time.map(|time| time.get()),
     };
+    keys.check_complete()?;
     keys.read(None, None)
 }
 
@@ -164,10 +180,15 @@ impl Keys {
             ["tokens"] => Err("time: expected with tokens, got none".to_owned()),
             ["time"] => Err("tokens: expected with time, got none".to_owned()),
             names if COMPLETE.contains(&names) => Ok(()),
-            names => Err(format!(
-                "{}: expected one definition: capacity with refill_rate or refill, or tokens with time, or quota",
-                names.join(", ")
-            )),
+            names => {
+                let given = match names {
+                    [] => "quota".to_owned(),
+                    names => names.join(", "),
+                };
+                Err(format!(
+                    "{given}: expected one definition: capacity with refill_rate or refill, or tokens with time, or quota"
+                ))
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use hyper::Method;
 use tollgate::Quota;
 
-use super::{file, quota};
+use super::{file, quota, rules::Rule};
 use crate::endpoint;
 
 /// Cost, quota or exemption of the requests to a path, of one method or of all. A route for GET
@@ -98,6 +98,22 @@ pub(super) fn merge(given: Vec<file::Route>, is_gateway: bool) -> Result<Vec<Rou
         routes.push(route);
     }
     Ok(routes)
+}
+
+/// Checks that the cost of every route fits into the bucket that it is charged to: at least into
+/// that of one client with a rule.
+pub(super) fn check_costs(routes: &[Route], default: Quota, rules: &[Rule]) -> Result<(), String> {
+    let rules = rules.iter().map(|rule| rule.quota.capacity());
+    let capacity = rules.fold(default.capacity(), u32::max);
+    let costs = routes.iter().enumerate();
+    let mut costs = costs.filter(|(_, route)| route.own_quota.is_none());
+    match costs.find(|(_, route)| route.cost.is_some_and(|cost| cost > capacity)) {
+        None => Ok(()),
+        Some((index, route)) => Err(format!(
+            "routes[{index}].cost: expected at most {capacity}, the largest capacity of the default quota and the rules, got {}; or give the route a quota of its own",
+            route.cost.unwrap_or_default()
+        )),
+    }
 }
 
 fn own_quota(given: &file::Route) -> Result<Option<RouteQuota>, String> {

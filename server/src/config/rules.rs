@@ -2,7 +2,8 @@
 
 use tollgate::Quota;
 
-use super::{client::Client, file, quota};
+use super::{file, quota};
+use crate::values::Client;
 
 /// Maximum number of rules. A rule costs about 800 bytes, and every change copies the list.
 pub(crate) const MAX_RULES: usize = 10_000;

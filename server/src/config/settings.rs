@@ -10,7 +10,6 @@ use ipnet::IpNet;
 use tollgate::{Quota, tower::HeaderStyle};
 
 use super::{
-    client::Client,
     connections::ConnectionLimits,
     cors::Cors,
     file::File,
@@ -22,7 +21,7 @@ use super::{
 };
 use crate::{
     cli::Serve,
-    values::{Check, Secret},
+    values::{Check, Client, Secret},
 };
 
 /// All settings, validated.
@@ -66,12 +65,19 @@ impl Settings {
     }
 
     pub(super) fn merge(flags: Serve, file: File) -> Result<Settings, String> {
-        let quota = quota::of_default(&file, flags.capacity, flags.refill_rate)?;
+        let quota = quota::of_default(&file, &flags)?;
         let gateway = Gateway::merge(&flags, &file)?;
         let redis = Redis::merge(&flags, &file)?;
         let connections = ConnectionLimits::merge(file.connections, gateway.is_some());
-        let client = file.client.unwrap_or(Client::Ip);
-        let api_keys = client.api_keys(file.api_keys)?;
+        let client = flags.client.or(file.client).unwrap_or(Client::Ip);
+        let api_keys = match flags.api_keys {
+            flags if flags.is_empty() => file.api_keys,
+            flags => Some(flags),
+        };
+        let api_keys = client.api_keys(api_keys)?;
+        let rules = rules::merge(file.rules, &client)?;
+        let routes = routes::merge(file.routes, gateway.is_some())?;
+        routes::check_costs(&routes, quota, &rules)?;
         let trust_proxy = match flags.trust_proxy {
             flags if flags.is_empty() => file.trust_proxy.unwrap_or_default(),
             flags => flags,
@@ -108,8 +114,8 @@ impl Settings {
             check_token,
             headers: flags.headers.or(file.headers).unwrap_or_default(),
             api_keys,
-            routes: routes::merge(file.routes, gateway.is_some())?,
-            rules: rules::merge(file.rules, &client)?,
+            routes,
+            rules,
             client,
             // The value's type bounds it to 128.
             ipv6_prefix: file.ipv6_prefix.map_or(64, |prefix| prefix.get() as u8),

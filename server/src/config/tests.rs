@@ -6,11 +6,13 @@ use clap::Parser;
 use tollgate::Quota;
 
 use super::{
-    client::Client,
     file,
     settings::{Settings, settings},
 };
-use crate::cli::{Cli, one_line};
+use crate::{
+    cli::{Cli, one_line},
+    values::Client,
+};
 
 fn error(toml: &str) -> String {
     match file::from_toml(toml)
@@ -70,6 +72,19 @@ fn a_quota_is_defined_in_one_of_several_ways() {
         ),
         ("tokens = 100\ntime = 3600", hourly),
         (
+            "quota = '10r/s burst 20'",
+            Quota::per_second(10).with_capacity(20),
+        ),
+        ("quota = '10MB/s'", Quota::per_second(10_000_000)),
+        (
+            "capacity = 9\nrefill = { every = '1month' }",
+            "9/30d".parse().unwrap(),
+        ),
+        (
+            "capacity = 9\nrefill = { every = '1h 30min' }",
+            "9/90min".parse().unwrap(),
+        ),
+        (
             "tokens = 100\ntime = 0.5",
             Quota::interval(100, Duration::from_millis(500)),
         ),
@@ -84,6 +99,105 @@ fn a_quota_is_defined_in_one_of_several_ways() {
             .get(),
         Duration::from_secs(3600)
     );
+}
+
+#[test]
+fn a_rule_and_a_route_take_every_quota_that_the_default_takes() {
+    for keys in [
+        "capacity = 100\nrefill_rate = 0.5",
+        "capacity = 100\nrefill-rate = 0.5",
+        "capacity = 100\nrefill = { every = '1h', mode = 'interval' }",
+        "capacity = 9\nrefill = { tokens = 5, every = 1 }",
+        "quota = '100/hour, capacity 20'",
+        "quota = { capacity = 10, refill_rate = 0.5 }",
+        "tokens = 100\ntime = 3600",
+    ] {
+        let rule = settings(&format!("[[rules]]\nclient_id = '192.0.2.7'\n{keys}")).rules;
+        let route = settings(&format!("[[routes]]\npath = '/'\n{keys}")).routes;
+        let default = settings(keys).quota;
+        assert_eq!(rule[0].quota, default, "{keys}");
+        assert_eq!(route[0].own_quota.unwrap().quota, default, "{keys}");
+    }
+}
+
+#[test]
+fn quota_client_and_api_keys_have_flags() {
+    for toml in [
+        "",
+        "capacity = 3\nrefill_rate = 2",
+        "quota = '9/day'",
+        "tokens = 5\ntime = 60",
+    ] {
+        assert_eq!(
+            with_flags(toml, &["--quota", "10r/s burst=20"]).quota,
+            Quota::per_second(10).with_capacity(20),
+            "{toml}"
+        );
+    }
+    let keyed = with_flags(
+        "client = 'ip'",
+        &[
+            "--client",
+            "header:X-API-Key",
+            "--api-keys",
+            "a b, c",
+            "--api-keys=d",
+        ],
+    );
+    assert_eq!(
+        keyed.client,
+        settings("client = { header = 'x-api-key' }").client
+    );
+    assert_eq!(keyed.client, settings("client = 'header:X-API-Key'").client);
+    let keys = ["a b", "c", "d"].map(str::to_owned);
+    assert_eq!(keyed.api_keys, Some(keys.into_iter().collect()));
+    let by_address = with_flags("client = { header = 'X-API-Key' }", &["--client", "ip"]);
+    assert_eq!(by_address.client, Client::Ip);
+
+    let beside = |flag| {
+        let serve = Cli::parse_from(["tollgate", "--quota", "5/s", flag, "1"]).serve;
+        Settings::merge(serve, file::File::default()).unwrap_err()
+    };
+    assert_eq!(
+        beside("--capacity"),
+        "quota: expected no other flag or variable of the default quota, got capacity beside it"
+    );
+    assert!(beside("--refill-rate").ends_with("got refill_rate beside it"));
+}
+
+#[test]
+fn a_cost_that_no_bucket_can_pay_is_refused() {
+    let fits = |toml: &str| assert_eq!(settings(toml).routes.len(), 1, "{toml}");
+    let route = "[[routes]]\npath = '/a'\ncost = 11";
+    fits(&format!("capacity = 11\n{route}"));
+    fits(&format!("quota = '11/day'\n{route}"));
+    // One client can use the route.
+    fits(&format!(
+        "{route}\n[[rules]]\nclient_id = '192.0.2.7'\nquota = '11/day'"
+    ));
+    let line = error(route);
+    assert_eq!(
+        line,
+        "routes[0].cost: expected at most 10, the largest capacity of the default quota and the rules, got 11; or give the route a quota of its own"
+    );
+    let line = error(&format!(
+        "[[routes]]\npath = '/'\nexempt = true\n{route}\n[[rules]]\nclient_id = '192.0.2.7'\nquota = '5/s'"
+    ));
+    assert!(
+        line.starts_with("routes[1].cost: expected at most 10,"),
+        "{line}"
+    );
+    let error = with_capacity_flag(route, "5");
+    assert!(
+        error.starts_with("routes[0].cost: expected at most 5,"),
+        "{error}"
+    );
+}
+
+/// Returns the error of a file with `--capacity`.
+fn with_capacity_flag(toml: &str, capacity: &str) -> String {
+    let serve = Cli::parse_from(["tollgate", "--capacity", capacity]).serve;
+    Settings::merge(serve, file::from_toml(toml).unwrap()).unwrap_err()
 }
 
 #[test]
@@ -226,6 +340,19 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
             &["rules[0].capacity", "`0`"],
         ),
         (
+            "[[rules]]\nclient_id = 'x'",
+            &["rules[0].quota", "one definition"],
+        ),
+        (
+            "[[rules]]\nclient_id = 'x'\ncapacity = 5",
+            &["rules[0].capacity", "refill_rate"],
+        ),
+        (
+            "[[rules]]\nclient_id = 'x'\nquota = '5/fortnight'",
+            &["rules[0].quota", "5/fortnight", "unit"],
+        ),
+        ("client = 'header:'", &["client", "header:", "X-API-Key"]),
+        (
             "capacity = 1\ntokens = 1\ntime = 1",
             &["capacity, tokens, time", "one definition"],
         ),
@@ -295,6 +422,11 @@ fn errors_and_debug_do_not_show_secrets() {
         line.contains("--admin-token") && !line.contains("hush"),
         "{line}"
     );
+    let line = flag_error(&["--api-keys", "good,hu\tsh"]);
+    assert!(
+        line.contains("--api-keys") && !line.contains("sh,") && !line.contains("hu\\t"),
+        "{line}"
+    );
     let debug = format!("{:?}", settings("admin_token = 'hush'").admin_token);
     assert!(!debug.contains("hush"), "{debug}");
 }
@@ -317,6 +449,15 @@ fn an_invalid_flag_is_a_one_line_error() {
             &["--listen", "127.0.0.1", "port"],
         ),
         (&["--burst", "5"], &["--burst"]),
+        (
+            &["--quota", "5"],
+            &["--quota: expected '/' or 'per'", "\"5\""],
+        ),
+        (&["--quota=0/s"], &["--quota", "tokens", "at least 1"]),
+        (
+            &["--client", "cookie:id"],
+            &["--client", "ip or header:", "cookie:id"],
+        ),
         (&["--capacity"], &["--capacity"]),
         (&["stray"], &["stray"]),
         (&["stress", "--interval=-1"], &["--interval", "-1"]),

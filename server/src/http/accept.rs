@@ -4,7 +4,7 @@ use std::{
     io,
     net::{self, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     app::{App, CurrentApp},
     config::ConnectionLimits,
+    outage::Outage,
     workers::Workers,
 };
 
@@ -100,7 +101,7 @@ impl Server {
     }
 
     async fn accept(&self) {
-        let (mut failing, mut full) = (false, false);
+        let (outage, mut full) = (Outage::new(Instant::now()), false);
         loop {
             let free = self.permits.available_permits();
             if free == 0 && !full {
@@ -116,7 +117,9 @@ impl Server {
             };
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    failing = false;
+                    if outage.record_success() {
+                        tracing::info!("accept recovered");
+                    }
                     // The connection moves from this thread's reactor to a worker's. When
                     // deregistering fails, the connection is dropped.
                     if let Ok(stream) = stream.into_std() {
@@ -125,12 +128,10 @@ impl Server {
                 }
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
-                    // Logged once, so that a flood of connections does not become a flood of log
-                    // lines.
-                    if !failing {
-                        tracing::warn!(%error, "accept failed; retrying");
+                    // A flood of connections does not become a flood of log lines.
+                    if let Some(failures) = outage.record_failure(Instant::now()) {
+                        tracing::warn!(%error, failures, "accept failed; retrying");
                     }
-                    failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

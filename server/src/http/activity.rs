@@ -107,9 +107,12 @@ impl Activity {
             .store(self.sent.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// Records that the response ends the connection before the request has been read.
+    /// Records that the response ends the connection before the request has been read. In HTTP/2
+    /// it ends the stream alone.
     pub(super) fn record_unread(&self) {
-        self.unread.store(true, Ordering::Relaxed);
+        if !self.http2.load(Ordering::Relaxed) {
+            self.unread.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn is_unread(&self) -> bool {

@@ -81,7 +81,8 @@ pub(super) async fn serve(
     service: ConnectionService,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let activity = Arc::clone(&service.activity);
-    let stream = Stream::new(TokioIo::new(stream), Arc::clone(&activity));
+    let max_body_bytes = service.current.load().connection_limits.max_body_bytes;
+    let stream = Stream::new(TokioIo::new(stream), Arc::clone(&activity), max_body_bytes);
     match is_gateway {
         false => drive(protocols.serve_connection(stream, service), &activity).await,
         true => {
@@ -191,10 +192,12 @@ impl PendingRequest {
         if let NextStep::Proxy(index, limit_headers) = outcome.next {
             return Box::pin(self.clone().proxy(index, request, limit_headers)).await;
         }
-        let expects_continue = request.headers().contains_key(EXPECT);
-        let (response, error) =
-            pipeline::finish(app, outcome, request.into_body(), expects_continue).await;
-        if error.is_some() {
+        // Over HTTP/2, a gRPC client may wait for the status before it ends its stream.
+        let awaits_response = request.headers().contains_key(EXPECT)
+            || request.version() == Version::HTTP_2 && response::is_grpc(&outcome.response);
+        let (response, is_read) =
+            pipeline::finish(app, outcome, request.into_body(), awaits_response).await;
+        if !is_read {
             activity.record_unread();
         }
         response.map(ResponseBody::Local)

@@ -11,23 +11,29 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 use super::activity::Activity;
 
-/// Maximum number of bytes that are discarded after a response that ended its request early. Closing
-/// a socket with unread bytes resets the connection, and the client may then lose the response.
-const LINGER_BYTES: usize = 4 << 20;
+/// Smallest bound on the bytes that are discarded after a response that ended its request early.
+/// Closing a socket with unread bytes resets the connection, and a client that sends its whole body
+/// before it reads then loses the response.
+const MIN_LINGER_BYTES: usize = 64 << 20;
 
 /// Stream that records reads and writes, and lingers when it closes with an unread request.
 pub(super) struct Stream<T> {
     inner: T,
     activity: Arc<Activity>,
+    /// Maximum number of bytes that are discarded after the write side was closed.
+    linger_bytes: usize,
     /// Bytes discarded since the write side was closed; `None` before.
     discarded: Option<usize>,
 }
 
 impl<T> Stream<T> {
-    pub(super) fn new(inner: T, activity: Arc<Activity>) -> Stream<T> {
+    /// Creates a stream that lingers for a body of `max_body_bytes`, or at least for
+    /// [`MIN_LINGER_BYTES`].
+    pub(super) fn new(inner: T, activity: Arc<Activity>, max_body_bytes: usize) -> Stream<T> {
         Stream {
             inner,
             activity,
+            linger_bytes: max_body_bytes.max(MIN_LINGER_BYTES),
             discarded: None,
         }
     }
@@ -93,8 +99,9 @@ impl<T: Read + Write + Unpin> Write for Stream<T> {
                 this.discarded.insert(0)
             }
         };
-        let mut scratch = [0; 8192];
-        while *discarded < LINGER_BYTES {
+        let mut scratch = [0; 16384];
+        // The socket consumes the task's cooperative budget, so other connections get their turn.
+        while *discarded < this.linger_bytes {
             let mut buffer = ReadBuf::new(&mut scratch);
             ready!(Pin::new(&mut this.inner).poll_read(cx, buffer.unfilled()))?;
             match buffer.filled().len() {

@@ -15,7 +15,7 @@ use super::activity::{Activity, Shutdown, Snapshot};
 use crate::{config::ConnectionLimits, metrics::Metrics};
 
 /// Maximum time that a client may continue to send after a response that ended its request early.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Monitor of all open connections.
 #[derive(Debug)]
@@ -270,6 +270,15 @@ mod tests {
             (60..=61).contains(&closed.unwrap()),
             "bytes of the body do not begin a header: {closed:?}"
         );
+    }
+
+    #[test]
+    fn a_client_may_send_for_30_seconds_after_a_response_that_ended_its_request() {
+        let (monitor, activity, _guard) = monitored(limits());
+        activity.record_header(false);
+        activity.record_lingering();
+        let closed = closed_after(&monitor, &activity, Instant::now());
+        assert!((30..=31).contains(&closed.unwrap()), "{closed:?}");
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use crate::config::{Redis, RouteQuota, Settings};
 const DEFAULT_MAX_CLIENTS: usize = 100_000;
 
 /// Limiters of routes, by label.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct RouteLimits(BTreeMap<String, RouteLimit>);
 
 #[derive(Clone)]

@@ -21,7 +21,11 @@ use hyper::{
 };
 use tokio::task::unconstrained;
 
-use super::{request_body::RequestBody, waker::ConnectionWaker};
+use super::{
+    request_body::RequestBody,
+    stream::{HeadBudget, UpstreamStream},
+    waker::ConnectionWaker,
+};
 use crate::workers;
 
 /// Read buffer size, and the limit on the size of an upstream's response head, in bytes.
@@ -40,6 +44,7 @@ pub(super) struct Connection {
     /// `None` when the connection has ended.
     driver: Option<Driver>,
     waker: Arc<ConnectionWaker>,
+    head_budget: Arc<HeadBudget>,
 }
 
 impl Connection {
@@ -49,10 +54,11 @@ impl Connection {
     ) -> hyper::Result<Connection> {
         // Most requests are small: copying the body behind the head costs less than a vectored
         // write of two buffers.
+        let head_budget = Arc::<HeadBudget>::default();
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER_BYTES)
             .writev(false)
-            .handshake(stream)
+            .handshake(UpstreamStream::new(stream, Arc::clone(&head_budget)))
             .await?;
         let driver: Driver = Box::pin(connection.with_upgrades());
         Ok(Connection {
@@ -60,6 +66,7 @@ impl Connection {
             worker: workers::number(),
             driver: Some(driver),
             waker: Arc::default(),
+            head_budget,
         })
     }
 
@@ -74,18 +81,21 @@ impl Connection {
         &mut self,
         request: Request<RequestBody>,
     ) -> hyper::Result<Response<Incoming>> {
+        self.head_budget.begin();
         // When tokio's cooperative budget runs out, it wakes the waker of the current context. That
         // is the no-op waker below, so the budget must not apply.
         let mut response = pin!(unconstrained(self.sender.send_request(request)));
         let (driver, waker) = (&mut self.driver, &self.waker);
-        poll_fn(|cx| {
+        let response = poll_fn(|cx| {
             drive(driver, waker, cx);
             // Only the driver makes the response progress, and the driver wakes this task.
             response
                 .as_mut()
                 .poll(&mut Context::from_waker(Waker::noop()))
         })
-        .await
+        .await;
+        self.head_budget.end();
+        response
     }
 
     /// Polls the next frame of a response body.

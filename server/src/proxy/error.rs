@@ -34,22 +34,15 @@ pub(crate) enum ProxyError {
 pub(super) enum SendError {
     /// The HTTP/1.1 connection could not be opened.
     Connect(Box<dyn Error + Send + Sync>),
-    Http1(hyper::Error),
+    Http1 {
+        error: hyper::Error,
+        /// True if the connection had already served a request.
+        is_reused: bool,
+    },
     Http2(legacy::Error),
 }
 
 impl ProxyError {
-    /// Returns true if the upstream caused the error.
-    pub(super) fn is_upstream_failure(self) -> bool {
-        matches!(
-            self,
-            ProxyError::ConnectFailed
-                | ProxyError::ConnectTimeout
-                | ProxyError::InvalidResponse
-                | ProxyError::ResponseTimeout
-        )
-    }
-
     /// Response to the client, with the headers of its rate limit.
     pub(crate) fn response(self, limit_headers: &LimitHeaders) -> Response {
         let mut response = response::fixed(StatusCode::OK, "");
@@ -93,7 +86,7 @@ impl ProxyError {
 impl From<&SendError> for ProxyError {
     fn from(error: &SendError) -> ProxyError {
         match error {
-            SendError::Http1(_) => ProxyError::InvalidResponse,
+            SendError::Http1 { .. } => ProxyError::InvalidResponse,
             SendError::Http2(error) if !error.is_connect() => ProxyError::InvalidResponse,
             SendError::Http2(error) if is_timeout(error) => ProxyError::ConnectTimeout,
             SendError::Connect(error) if is_timeout(&**error) => ProxyError::ConnectTimeout,
@@ -103,10 +96,14 @@ impl From<&SendError> for ProxyError {
 }
 
 impl SendError {
-    /// Returns true if the connection closed before any byte of the response arrived.
-    pub(super) fn is_closed_before_response(&self) -> bool {
+    /// Returns true if the request may have met the idle timeout of the upstream: a connection that
+    /// had been idle closed before any byte of the response arrived.
+    pub(super) fn is_stale_connection(&self) -> bool {
         match self {
-            SendError::Http1(error) => {
+            SendError::Http1 {
+                error,
+                is_reused: true,
+            } => {
                 let is_closed = |kind| {
                     matches!(
                         kind,
@@ -121,9 +118,8 @@ impl SendError {
                     || error.is_canceled()
                     || io.is_some_and(|error| is_closed(error.kind()))
             }
-            // No request was sent on a connection that failed to open, and the HTTP/2 client
-            // retries requests that were not processed by itself.
-            SendError::Connect(_) | SendError::Http2(_) => false,
+            // The HTTP/2 client retries requests that were not processed by itself.
+            SendError::Connect(_) | SendError::Http1 { .. } | SendError::Http2(_) => false,
         }
     }
 }
@@ -138,7 +134,7 @@ impl Error for SendError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             SendError::Connect(error) => Some(&**error),
-            SendError::Http1(error) => Some(error),
+            SendError::Http1 { error, .. } => Some(error),
             SendError::Http2(error) => Some(error),
         }
     }

@@ -3,7 +3,9 @@
 
 use hyper::{
     HeaderMap, Uri, Version,
-    header::{CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, TE, UPGRADE, VIA},
+    header::{
+        CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    },
     http::{request, uri::PathAndQuery},
 };
 
@@ -79,6 +81,16 @@ pub(super) fn prepare_request(
         Version::HTTP_11
     };
     parts.extensions.clear();
+}
+
+/// Announces a body of unknown length. Without the header, hyper would drop the body of a GET or
+/// HEAD request. HTTP/2 frames the body itself.
+pub(super) fn announce_chunks(parts: &mut request::Parts) {
+    if parts.version == Version::HTTP_11 {
+        parts
+            .headers
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 /// Removes the headers of an upstream's response that are not meant for the client.

@@ -66,12 +66,15 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Sends a request over an idle connection, or over a new one.
+    /// Sends a request over an idle connection unless `is_retry`, or over a new one.
     pub(super) async fn send_request(
         self: &Arc<Pool>,
         request: Request<RequestBody>,
+        is_retry: bool,
     ) -> Result<(Response<Incoming>, PooledConnection), SendError> {
-        let mut connection = match self.take_idle() {
+        let idle = if is_retry { None } else { self.take_idle() };
+        let is_reused = idle.is_some();
+        let mut connection = match idle {
             Some(connection) => connection,
             // Boxed to keep this future small: most requests reuse a connection.
             None => Box::pin(self.connect()).await.map_err(SendError::Connect)?,
@@ -79,7 +82,7 @@ impl Pool {
         let response = connection
             .send_request(request)
             .await
-            .map_err(SendError::Http1)?;
+            .map_err(|error| SendError::Http1 { error, is_reused })?;
         let pool = Arc::clone(self);
         Ok((response, PooledConnection { connection, pool }))
     }

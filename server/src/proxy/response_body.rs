@@ -11,10 +11,15 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{
     sync::OwnedSemaphorePermit,
+    task::coop,
     time::{Instant, Sleep},
 };
 
 use super::{connection::FrameResult, pool::PooledConnection};
+
+/// Cost of a frame in units of the task's cooperative budget, which is 128 units per poll: one buffer
+/// may hold thousands of small chunks, and they must not delay the other connections of the worker.
+const FRAME_COST: u32 = 4;
 
 /// Response body that fails when the upstream sends no frame for longer than the idle timeout.
 pub(crate) struct ResponseBody {
@@ -83,6 +88,9 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        for _ in 0..FRAME_COST {
+            ready!(coop::poll_proceed(cx)).made_progress();
+        }
         if let Poll::Ready(frame) = self.poll_body(cx) {
             self.is_waiting = false;
             match frame {
@@ -105,5 +113,76 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::poll_fn,
+        io::{Read, Write},
+        net::TcpListener,
+        sync::Arc,
+        thread,
+    };
+
+    use hyper::Request;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::{
+        config,
+        proxy::{pool::Pool, request_body::RequestBody},
+    };
+
+    const CHUNKS: u32 = 5000;
+
+    /// Returns the body of a response with many chunks of one byte, all of which have arrived.
+    async fn body_of_small_chunks() -> ResponseBody {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("upstream = 'http://{}'", listener.local_addr().unwrap());
+        let upstream = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let text = [head, &"1\r\nx\r\n".repeat(CHUNKS as usize), "0\r\n\r\n"].concat();
+            stream.write_all(text.as_bytes()).unwrap();
+        });
+        let gateway = config::settings(&url).gateway.unwrap();
+        let pool = Pool::new(&gateway.upstreams[0].url, &gateway).unwrap();
+        let request = Request::get("/").header("host", "a");
+        let request = request.body(RequestBody::empty()).unwrap();
+        let (response, connection) = pool.send_request(request, false).await.unwrap();
+        upstream.join().unwrap();
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let timeout = Duration::from_secs(60);
+        ResponseBody::new(response.into_body(), Some(connection), timeout, permit)
+    }
+
+    #[tokio::test]
+    async fn small_chunks_yield_to_other_tasks() {
+        let mut body = body_of_small_chunks().await;
+        let (mut total, mut is_end) = (0, false);
+        while !is_end {
+            // The frames of one poll of the task.
+            let mut count = 0;
+            poll_fn(|cx| {
+                loop {
+                    match Pin::new(&mut body).poll_frame(cx) {
+                        Poll::Ready(Some(frame)) => count += frame.map(|_| 1).unwrap(),
+                        Poll::Ready(None) => is_end = true,
+                        Poll::Pending if count == 0 => return Poll::Pending,
+                        Poll::Pending => return Poll::Ready(()),
+                    }
+                    if is_end {
+                        return Poll::Ready(());
+                    }
+                }
+            })
+            .await;
+            assert!(count <= 128 / FRAME_COST, "{count} frames in one poll");
+            total += count;
+        }
+        assert_eq!(total, CHUNKS);
     }
 }

@@ -4,11 +4,8 @@ use std::{
     error::Error,
     io,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use hyper::{Method, Request, Response, body::Incoming};
@@ -28,6 +25,7 @@ use super::{
 };
 use crate::{
     config::{self, UpstreamTimeouts},
+    outage::Outage,
     values::{Scheme, UpstreamUrl},
 };
 
@@ -42,7 +40,7 @@ pub(super) struct Upstream {
     timeouts: UpstreamTimeouts,
     /// Each request in progress and each tunnel holds a permit.
     permits: Arc<Semaphore>,
-    is_failing: AtomicBool,
+    outage: Outage,
 }
 
 enum HttpClient {
@@ -75,7 +73,7 @@ impl Upstream {
             client,
             timeouts: settings.timeouts,
             permits: Arc::new(Semaphore::new(settings.max_requests)),
-            is_failing: AtomicBool::new(false),
+            outage: Outage::new(Instant::now()),
         })
     }
 
@@ -106,24 +104,15 @@ impl Upstream {
             Ok(permit) => permit,
             Err(_) => Box::pin(self.wait_for_permit()).await?,
         };
-        match self.send_with_retry(request, progress).await {
-            Ok((response, connection)) => {
-                if self.is_failing.load(Ordering::Relaxed)
-                    && self.is_failing.swap(false, Ordering::Relaxed)
-                {
-                    tracing::info!(upstream = %self.url, "upstream recovered");
-                }
-                Ok(UpstreamResponse {
-                    response,
-                    connection,
-                    permit,
-                })
-            }
-            Err(error) => {
-                self.log_failure(error, None);
-                Err(error)
-            }
+        let (response, connection) = self.send_with_retry(request, progress).await?;
+        if self.outage.record_success() {
+            tracing::info!(upstream = %self.url, "upstream recovered");
         }
+        Ok(UpstreamResponse {
+            response,
+            connection,
+            permit,
+        })
     }
 
     /// Waits for a permit, at most as long as connecting may take.
@@ -136,9 +125,9 @@ impl Upstream {
             .ok_or(ProxyError::TooManyRequests)
     }
 
-    /// Sends a request, and sends it once more if the connection closed before the response. An
-    /// upstream may close an idle connection just as a request is sent on it. Only requests with a
-    /// safe method and without a body are repeated.
+    /// Sends a request, and sends it once more, on a new connection, if it went out on an idle
+    /// connection that closed before the response: an upstream may close an idle connection just as
+    /// a request is sent on it. Only requests with a safe method and without a body are repeated.
     async fn send_with_retry(
         &self,
         request: Request<RequestBody>,
@@ -147,7 +136,7 @@ impl Upstream {
         let is_safe =
             request.body().is_empty() && matches!(*request.method(), Method::GET | Method::HEAD);
         let retry = is_safe.then(|| clone_without_body(&request));
-        let first = match self.send_with_timeout(request, progress).await? {
+        let first = match self.send_with_timeout(request, progress, false).await? {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
@@ -155,8 +144,8 @@ impl Upstream {
             return Err(ProxyError::RequestBody(error));
         }
         let second = match retry {
-            Some(request) if first.is_closed_before_response() => {
-                Box::pin(self.send_with_timeout(request, None)).await?
+            Some(request) if first.is_stale_connection() => {
+                Box::pin(self.send_with_timeout(request, None, true)).await?
             }
             _ => Err(first),
         };
@@ -168,11 +157,11 @@ impl Upstream {
         })
     }
 
-    /// Logs that the upstream fails: once, not for every request.
+    /// Logs that the upstream fails: once per outage, not for every request.
     fn log_failure(&self, reason: ProxyError, source: Option<&SendError>) {
-        if reason.is_upstream_failure() && !self.is_failing.swap(true, Ordering::Relaxed) {
+        if let Some(failures) = self.outage.record_failure(Instant::now()) {
             let error = source.map(|error| error as &(dyn Error + 'static));
-            tracing::warn!(upstream = %self.url, ?reason, error, "upstream failed");
+            tracing::warn!(upstream = %self.url, ?reason, error, failures, "upstream failed");
         }
     }
 
@@ -182,8 +171,9 @@ impl Upstream {
         &self,
         request: Request<RequestBody>,
         progress: Option<&UploadProgress>,
+        is_retry: bool,
     ) -> Result<Result<ClientResponse, SendError>, ProxyError> {
-        let mut response = pin!(self.client.send(request));
+        let mut response = pin!(self.client.send(request, is_retry));
         let mut frames = 0;
         loop {
             if let Ok(response) = timeout(self.timeouts.response, response.as_mut()).await {
@@ -196,7 +186,11 @@ impl Upstream {
                 {
                     frames = progress.frames()
                 }
-                _ => return Err(ProxyError::ResponseTimeout),
+                _ => {
+                    let error = ProxyError::ResponseTimeout;
+                    self.log_failure(error, None);
+                    return Err(error);
+                }
             }
         }
     }
@@ -232,10 +226,14 @@ impl HttpClient {
         Ok(HttpClient::Http2(Box::new(builder.build(connector))))
     }
 
-    async fn send(&self, request: Request<RequestBody>) -> Result<ClientResponse, SendError> {
+    async fn send(
+        &self,
+        request: Request<RequestBody>,
+        is_retry: bool,
+    ) -> Result<ClientResponse, SendError> {
         match self {
             HttpClient::Http1(pool) => pool
-                .send_request(request)
+                .send_request(request, is_retry)
                 .await
                 .map(|(response, connection)| (response, Some(connection))),
             HttpClient::Http2(client) => match Box::pin(client.request(request)).await {

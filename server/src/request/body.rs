@@ -9,7 +9,7 @@ use hyper::{
     body::{Body, Buf},
 };
 
-use crate::response::Response;
+use crate::response::{self, Response};
 
 /// Reasons a request body was not read to its end. The connection cannot be reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,8 @@ impl BodyError {
     /// A response that already refuses the request stays unchanged. 404 is replaced as well,
     /// because it is the regular response of an unknown endpoint.
     pub(crate) fn apply(self, mut response: Response) -> Response {
-        if response.status().is_client_error() && response.status() != StatusCode::NOT_FOUND {
+        let status = response.status();
+        if !status.is_success() && status != StatusCode::NOT_FOUND || response::is_grpc(&response) {
             return response;
         }
         let (status, body) = match self {
@@ -87,4 +88,18 @@ pub(crate) async fn read<B: Body + Unpin>(
         }
     }
     Ok(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_stays_unchanged() {
+        for (status, expected) in [(200, 413), (404, 413), (400, 400), (429, 429), (503, 503)] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let applied = BodyError::TooLarge.apply(response::fixed(status, "{}"));
+            assert_eq!(applied.status(), expected);
+        }
+    }
 }

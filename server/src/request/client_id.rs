@@ -14,7 +14,7 @@ use hyper::HeaderMap;
 use tollgate::tower::{ConflictingHeaders, HeaderKey, Ipv6Prefix, TrustedProxies};
 
 use super::header_rules::is_client_header;
-use crate::config::{Client, Settings};
+use crate::{config::Settings, values::Client};
 
 /// Identifies the client of a request.
 pub(crate) struct ClientIdentifier {

@@ -10,8 +10,8 @@
 use hyper::{HeaderMap, header::HeaderName};
 
 use crate::{
-    config::{Client, Settings},
-    values::is_same_variable,
+    config::Settings,
+    values::{Client, is_same_variable},
 };
 
 /// Rules for the request headers and trailers that a gateway passes on.

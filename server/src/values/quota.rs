@@ -85,10 +85,19 @@ impl Value for Period {
     }
 
     fn from_text(text: &str) -> Option<Period> {
-        humantime::parse_duration(text)
-            .ok()
-            .and_then(Period::checked)
+        let period = as_in_a_quota(text).or_else(|| humantime::parse_duration(text).ok());
+        period.and_then(Period::checked)
     }
+}
+
+/// Parses a period as the library does in a quota, so that a month has the same length in both. An
+/// `M` is left to humantime, which reads it as a month and not as a minute.
+fn as_in_a_quota(text: &str) -> Option<Duration> {
+    let table = serde_json::json!({"capacity": 1, "refill": {"every": text}});
+    let quota: Option<Quota> = serde_json::from_value(table).ok();
+    quota
+        .filter(|_| !text.contains('M'))
+        .map(|quota| quota.period())
 }
 
 /// A refill period that is a number of seconds; text is not accepted.

@@ -80,7 +80,8 @@ impl Samples {
 #[test]
 fn decisions_are_counted_by_route_and_reason() {
     let file = "capacity = 10\nrefill_rate = 0.001\n[[routes]]\nmethod = 'POST'\npath = '/import'\ncost = 11\n\
-         [[routes]]\npath = '/re\"port\\'\ncost = 1\n[[routes]]\npath = '/api/ping'\nexempt = true\n";
+         [[routes]]\npath = '/re\"port\\'\ncost = 1\n[[routes]]\npath = '/api/ping'\nexempt = true\n\
+         [[rules]]\nclient_id = '203.0.113.9'\nquota = '11/day'\n";
     let server = Launch::new().config("tollgate.toml", file).start();
     let mut client = server.client();
     for _ in 0..12 {

@@ -69,6 +69,59 @@ fn the_refill_rate_follows_the_same_order() {
 }
 
 #[test]
+fn the_quota_follows_the_same_order() {
+    for (name, text) in FILES {
+        let launch = || Launch::new().config(name, text);
+        let limits = |launch: Launch| {
+            let response = launch.start().get("/");
+            (response.limit(), (990..=1000).contains(&response.reset()))
+        };
+        assert_eq!(limits(launch().args(&["--quota", "9/9000s"])), (9, true));
+        assert_eq!(limits(launch().env("TOLLGATE_QUOTA", "9/9000S")), (9, true));
+        let both = || launch().env("TOLLGATE_QUOTA", "8/s, burst 20");
+        assert_eq!(limits(both().args(&["--quota", "9/9000s"])), (9, true));
+        let older = || {
+            launch()
+                .env("TOLLGATE_CAPACITY", "6")
+                .env("TOLLGATE_REFILL_RATE", "5")
+        };
+        assert_eq!(limits(older().args(&["--quota", "9/9000s"])), (9, true));
+        let conflict = older().env("TOLLGATE_QUOTA", "9/9000s").start_error();
+        let conflict = conflict.unwrap();
+        assert_eq!(conflict.code, Some(2));
+        assert!(conflict.stderr.contains("quota: expected no other flag"));
+    }
+}
+
+#[test]
+fn client_and_api_keys_follow_the_same_order() {
+    let launch = || {
+        let file = "client = 'header:X-File-Key'\napi_keys = ['file']\n";
+        Launch::new().config("a.toml", file)
+    };
+    let accepts = |server: &Server, header: &str, key: &str| {
+        let status = server.client().get_with("/", &[(header, key)]).status;
+        assert!([200, 401].contains(&status));
+        status == 200
+    };
+    let file = launch().start();
+    assert!(accepts(&file, "X-File-Key", "file") && !accepts(&file, "X-File-Key", "a"));
+    let environment = || {
+        launch()
+            .env("TOLLGATE_CLIENT", "header:X-API-Key")
+            .env("TOLLGATE_API_KEYS", "a, b c")
+    };
+    let server = environment().start();
+    assert!(accepts(&server, "X-API-Key", "a") && accepts(&server, "X-API-Key", "b c"));
+    assert!(!accepts(&server, "X-API-Key", "file") && !accepts(&server, "X-File-Key", "a"));
+    let flags = ["--client", "header:X-Other", "--api-keys", "d"];
+    let server = environment().args(&flags).start();
+    assert!(accepts(&server, "X-Other", "d") && !accepts(&server, "X-Other", "a"));
+    let none = Launch::new().args(&["--api-keys", "d"]).start_error();
+    assert!(none.unwrap().stderr.contains("api_keys: expected client"));
+}
+
+#[test]
 fn the_environment_may_name_the_file() {
     let launch = Launch::new();
     let path = launch.file(FILES[0].0, FILES[0].1);

@@ -3,6 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -187,9 +189,10 @@ fn a_connection_closed_before_the_response_is_502() {
             "an unsafe request is sent once"
         );
         assert_error(&server.get("/"), 502, "Bad Gateway");
-        assert!(
-            upstream.requests().len() <= 3,
-            "a safe request is sent at most twice"
+        assert_eq!(
+            upstream.requests().len(),
+            2,
+            "a request on a new connection is sent once"
         );
         server.assert_healthy();
     }
@@ -280,6 +283,112 @@ fn a_request_on_a_connection_that_the_upstream_just_closed_is_retried() {
         assert_eq!(server.get("/").status, 200);
     }
     server.assert_healthy();
+}
+
+#[test]
+fn the_second_attempt_does_not_use_another_stale_connection() {
+    let waiting = Arc::new(Barrier::new(4));
+    let first = AtomicUsize::new(0);
+    let upstream = Upstream::start(move |connection| {
+        connection.request()?;
+        // The first four requests need four connections.
+        if first.fetch_add(1, Ordering::SeqCst) < 4 {
+            waiting.wait();
+        }
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+        connection.head().map(drop)
+    });
+    let server = short_timeouts(&upstream.url(), "");
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = server.client();
+            thread::spawn(move || {
+                assert_eq!(client.get("/").status, 200);
+                client
+            })
+        })
+        .collect();
+    let clients = clients.into_iter().map(|client| client.join().unwrap());
+    for mut client in clients.collect::<Vec<_>>() {
+        assert_eq!(client.get("/").status, 200);
+    }
+}
+
+#[test]
+fn alternating_failures_are_logged_once() {
+    let requests = AtomicUsize::new(0);
+    let upstream = Upstream::start(move |connection| {
+        connection.request()?;
+        match requests.fetch_add(1, Ordering::SeqCst) % 2 {
+            0 => Ok(()),
+            _ => connection
+                .send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+        }
+    });
+    let server = short_timeouts(&upstream.url(), "");
+    for _ in 0..20 {
+        // A POST is not repeated.
+        assert_error(&server.post("/", "data"), 502, "Bad Gateway");
+        assert_eq!(server.post("/", "data").status, 200);
+    }
+    let log = server.wait_for_log("upstream recovered");
+    for event in ["upstream failed", "upstream recovered"] {
+        assert_eq!(log.matches(event).count(), 1, "{log}");
+    }
+}
+
+#[test]
+fn informational_responses_are_skipped_up_to_a_bound() {
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+    let upstream = Upstream::responding(&format!(
+        "{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        interim.repeat(4)
+    ));
+    let server = short_timeouts(&upstream.url(), "");
+    let mut client = server.client();
+    for _ in 0..20 {
+        assert_eq!(client.get("/").text(), "ok");
+    }
+
+    let endless = Upstream::start(|connection| {
+        connection.request()?;
+        loop {
+            connection.send(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(500))?;
+        }
+    });
+    let text = format!(
+        "capacity = 1000000\nupstream = '{}'\n[gateway]\nresponse_timeout = '1h'\n",
+        endless.url()
+    );
+    let mut server = Launch::new().config("gateway.toml", &text).start();
+    for number in 1..=3 {
+        assert_error(&server.get("/"), 502, "Bad Gateway");
+        endless.wait_for_closed(number);
+    }
+    server.assert_healthy();
+}
+
+#[test]
+fn a_long_head_in_many_pieces_passes() {
+    let upstream = Upstream::start(|connection| {
+        loop {
+            connection.request()?;
+            connection.send(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n")?;
+            for number in 0..58 {
+                let header = format!("X-{number}: {}\r\n", "HTTP/1.1 ".repeat(110));
+                connection.send(header.as_bytes())?;
+                thread::sleep(Duration::from_millis(1));
+            }
+            connection.send(b"Content-Length: 2\r\n\r\nok")?;
+        }
+    });
+    let server = short_timeouts(&upstream.url(), "");
+    let mut client = server.client();
+    for _ in 0..2 {
+        let response = client.get("/");
+        assert_eq!(response.text(), "ok");
+        assert_eq!(response.header("X-57").map(str::len), Some(989));
+    }
 }
 
 #[test]

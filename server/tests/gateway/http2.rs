@@ -101,6 +101,72 @@ async fn http_2_requests_are_forwarded_as_http_1_1() {
 }
 
 #[tokio::test]
+async fn a_grpc_call_is_refused_with_resource_exhausted() {
+    let (address, heads) = http2_upstream().await;
+    let text = format!("capacity = 1\nrefill_rate = {SLOW}\nupstream = 'h2c://{address}'\n");
+    let mut server = Launch::new().config("gateway.toml", &text).start();
+    let mut sender = client(&server).await;
+    let call = |content_type: &str, body| {
+        Request::post("http://a/grpc.health.v1.Health/Watch")
+            .header("content-type", content_type)
+            .header("te", "trailers")
+            .body(body)
+            .unwrap()
+    };
+    let allowed = sender
+        .send_request(call("application/grpc", full("")))
+        .await
+        .unwrap();
+    assert_eq!(allowed.status(), StatusCode::OK);
+    assert!(!allowed.headers().contains_key("grpc-status"));
+    for content_type in ["application/grpc", "application/grpc+proto"] {
+        // The stream of the client stays open: the status must not wait for its end.
+        let (frames, body) = channel_body();
+        frames.send(Frame::data(Bytes::from("message"))).unwrap();
+        let refused = sender.send_request(call(content_type, body)).await.unwrap();
+        let headers = refused.headers().clone();
+        assert_eq!(refused.status(), StatusCode::OK);
+        assert_eq!(
+            (&headers["grpc-status"], &headers["content-type"]),
+            (&"8".parse().unwrap(), &"application/grpc".parse().unwrap())
+        );
+        let message = headers["grpc-message"].to_str().unwrap();
+        assert!(message.starts_with("Rate limit exceeded"), "{message}");
+        assert_eq!(headers["x-ratelimit-remaining"], "0");
+        assert!(
+            refused
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes()
+                .is_empty()
+        );
+    }
+    let refused = sender
+        .send_request(call("application/json", full("{}")))
+        .await
+        .unwrap();
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(heads.lock().unwrap().len(), 1);
+    server.assert_healthy();
+}
+
+#[tokio::test]
+async fn a_get_with_a_body_of_unknown_length_reaches_the_upstream() {
+    let upstream = Upstream::responding("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let server = Server::gateway(&upstream.url());
+    let mut sender = client(&server).await;
+    let (frames, body) = channel_body();
+    frames.send(Frame::data(Bytes::from("data"))).unwrap();
+    drop(frames);
+    let request = Request::get("http://a/search").body(body).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(upstream.single_request().body, b"data");
+}
+
+#[tokio::test]
 async fn a_stream_reset_by_the_client_cancels_the_request_to_the_upstream() {
     let upstream = Upstream::start(|connection| {
         connection.request()?;

@@ -5,6 +5,25 @@ use test_support::http::encode;
 use test_support::{Client, Launch, SLOW, Server, Upstream};
 
 #[test]
+fn a_chunked_body_reaches_the_upstream_with_any_method() {
+    for method in ["GET", "HEAD", "DELETE", "OPTIONS", "REPORT"] {
+        let upstream = Upstream::responding("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let server = Server::gateway(&upstream.url());
+        let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let mut client = server.client();
+        client
+            .send(format!("{head}5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n").as_bytes())
+            .unwrap();
+        assert_eq!(client.head().unwrap().status, 200, "{method}");
+        assert_eq!(upstream.single_request().body, b"helloyou", "{method}");
+
+        client.send(format!("{head}0\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(client.head().unwrap().status, 200, "{method}");
+        assert_eq!(upstream.requests()[1].body, b"", "{method}");
+    }
+}
+
+#[test]
 fn request_and_response_pass_unmodified() {
     let upstream = Upstream::responding(
         "HTTP/1.1 207 Multi-Status\r\nContent-Type: text/x-odd\r\nX-Own: one\r\nX-Own: two\r\nSet-Cookie: a=b\r\n\

@@ -14,5 +14,6 @@ mod http2;
 mod load;
 mod log;
 mod refusals;
+mod refused_uploads;
 mod responses;
 mod robustness;

@@ -1,13 +1,51 @@
 //! Tests of the admin API: access, updates and rejected updates.
 
+use std::{future::poll_fn, pin::pin, task::Poll};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
-use super::{TestServer, with_method};
-use crate::{app::App, config};
+use super::{TestServer, block_on, with_method};
+use crate::{
+    app::App,
+    config,
+    pipeline::{self, HeadResult},
+};
 
 fn effective_config(server: &TestServer) -> Value {
     server.get("/config").json()
+}
+
+#[test]
+fn metrics_are_collected_on_another_thread() {
+    let server = TestServer::new("");
+    let request = Request::get("/metrics")
+        .body(Full::new(Bytes::new()))
+        .unwrap();
+    let caller = server.app.caller(server.peer);
+    block_on(async {
+        let HeadResult::Done(outcome) = pipeline::process(&server.app, &request, &caller) else {
+            panic!("no decision is awaited");
+        };
+        assert!(
+            !outcome.is_complete(),
+            "the table was scanned on this thread"
+        );
+        let mut finished = pin!(pipeline::finish(
+            &server.app,
+            outcome,
+            request.into_body(),
+            false
+        ));
+        let first = poll_fn(|cx| Poll::Ready(finished.as_mut().poll(cx))).await;
+        assert!(first.is_pending(), "the table was scanned on this thread");
+        let (response, _) = finished.await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(text.starts_with(b"# HELP tollgate_"));
+    });
 }
 
 #[test]

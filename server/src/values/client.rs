@@ -1,4 +1,5 @@
-//! The key `client`: how clients are identified. The settings of the headers that name them.
+//! Source of client identities: the key `client` and its flag. The settings of the headers that name
+//! clients.
 
 use std::{collections::HashSet, fmt};
 
@@ -9,7 +10,11 @@ use serde::{
 };
 use tollgate::tower::HeaderKey;
 
-use crate::values::{Secret, is_same_variable, required};
+use super::{
+    http::is_same_variable,
+    parse::{Value, required},
+    secret::Secret,
+};
 
 /// Source of a client's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +34,7 @@ const WRITTEN: [&str; 5] = [
 
 impl Client {
     /// Returns the canonical spelling of a client id. An invalid one is returned as it is.
-    pub(super) fn canonical(&self, client_id: String) -> String {
+    pub(crate) fn canonical(&self, client_id: String) -> String {
         match self {
             Client::Ip => client_id,
             Client::Header(header) => HeaderKey::new(header.clone())
@@ -39,7 +44,7 @@ impl Client {
     }
 
     /// Validates the keys of the list `api_keys`.
-    pub(super) fn api_keys(
+    pub(crate) fn api_keys(
         &self,
         given: Option<Vec<Secret>>,
     ) -> Result<Option<HashSet<String>>, String> {
@@ -71,7 +76,7 @@ impl Client {
 
     /// Validates the list `gateway.pass_headers`. A header that the upstream reads as one that this
     /// server decides by, or writes, cannot pass.
-    pub(super) fn pass_headers(
+    pub(crate) fn pass_headers(
         &self,
         address_header: Option<&HeaderName>,
         given: Vec<HeaderName>,
@@ -99,6 +104,20 @@ impl Client {
     }
 }
 
+impl Value for Client {
+    fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ip or header:X-API-Key")
+    }
+
+    fn from_text(text: &str) -> Option<Client> {
+        match text.split_once(':') {
+            None => (text == "ip").then_some(Client::Ip),
+            Some(("header", name)) => HeaderName::from_text(name).map(Client::Header),
+            Some(_) => None,
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Client {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Client, D::Error> {
         deserializer.deserialize_any(ClientVisitor)
@@ -111,14 +130,11 @@ impl<'de> de::Visitor<'de> for ClientVisitor {
     type Value = Client;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"ip\" or { header = \"X-API-Key\" }")
+        f.write_str("\"ip\", \"header:X-API-Key\" or { header = \"X-API-Key\" }")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Client, E> {
-        match text {
-            "ip" => Ok(Client::Ip),
-            _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
-        }
+        Client::from_text(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Client, A::Error> {
