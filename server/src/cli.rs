@@ -75,7 +75,8 @@ An unknown key is an error.
   tunnel_timeout = "1h"                       # a WebSocket without traffic is closed
   pass_headers = ["X_Trace", "Client-IP"]     # request headers that are otherwise removed
   [connections]
-  max = 10000                                 # further connections wait until one ends
+  max = 10000                                 # at the limit, idle connections of the largest holder are closed, or new ones wait
+  max_per_address = 100                       # or of an IPv6 /64, trusted proxies exempt; by default unlimited
   header_timeout = "10s"                      # for a whole header, and for the first request
   idle_timeout = "60s"                        # between requests
   body_timeout = "30s"                        # for a body; with an upstream, one more second for each 1000 bytes

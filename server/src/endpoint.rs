@@ -84,6 +84,19 @@ impl Endpoint {
         }
     }
 
+    /// Returns true for the health check and the admin API.
+    pub(crate) fn is_administrative(self) -> bool {
+        matches!(
+            self,
+            Endpoint::Health
+                | Endpoint::Metrics
+                | Endpoint::GetConfig
+                | Endpoint::UpdateConfig
+                | Endpoint::UpdateRule
+                | Endpoint::RemoveRule
+        )
+    }
+
     /// Returns the cost of a request where the configuration sets none.
     #[inline]
     pub(crate) fn default_cost(self) -> u32 {

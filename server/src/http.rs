@@ -2,9 +2,11 @@
 
 mod accept;
 mod activity;
+mod admission;
 mod body;
 mod connection;
+mod connection_permit;
 mod stream;
 mod timeouts;
 
-pub(crate) use self::accept::Server;
+pub(crate) use self::{accept::Server, admission::BEYOND_PERMITS};

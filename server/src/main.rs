@@ -3,6 +3,7 @@
 mod app;
 mod cli;
 mod config;
+mod descriptors;
 mod endpoint;
 mod handlers;
 mod healthcheck;

@@ -39,6 +39,10 @@ pub(crate) struct Metrics {
 pub(crate) struct ConnectionCounters {
     pub(crate) accepted: AtomicU64,
     pub(crate) ended: AtomicU64,
+    /// Idle connections closed in favour of new ones.
+    pub(crate) evicted: AtomicU64,
+    /// Connections closed because their address had its maximum.
+    pub(crate) refused: AtomicU64,
 }
 
 impl Metrics {
@@ -66,6 +70,8 @@ impl Metrics {
             latency: self.latency.totals(),
             accepted,
             open: accepted - ended.min(accepted),
+            evicted: self.connections.evicted.load(Ordering::Relaxed),
+            refused: self.connections.refused.load(Ordering::Relaxed),
             tables,
             redis,
         }

@@ -25,6 +25,7 @@ use crate::{
     metrics::{Reason, RouteCounters},
     proxy::Gateway,
     request::{
+        access,
         body::{self, BodyError},
         client_id::{ClientId, IdentifyError},
         original::{self, OriginalRequest},
@@ -189,6 +190,19 @@ fn charge<'a, B: Body>(
         _ => client_charge(app, endpoint, request, caller, canonical)
             .map_err(|outcome| with_cors(app, request.headers(), outcome)),
     }
+}
+
+/// Returns true if a loopback peer itself, and not a proxy on this machine, sent a request to `/health`
+/// or to the admin API.
+pub(crate) fn is_local_administration<B>(app: &App, request: &Request<B>, caller: &Caller) -> bool {
+    let (method, path) = (request.method(), request.uri().path());
+    let endpoint = match &app.gateway {
+        None => Endpoint::of(method, path),
+        Some(gateway) => gateway_endpoint(gateway, method, path),
+    };
+    endpoint.is_administrative()
+        && caller.peer.address.is_loopback()
+        && !access::is_forwarded(request.headers())
 }
 
 /// Returns the endpoint of a request to a gateway: one of this server's own, or an upstream.

@@ -12,13 +12,12 @@ mod tunnel;
 mod upstream;
 mod waker;
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use hyper::{
     Request, Response, StatusCode, Version,
     body::{Body, Incoming},
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use self::{
     error::ProxyError,
@@ -47,7 +46,7 @@ pub(crate) struct ForwardContext<'a> {
     /// Rate limit headers of the response.
     pub(crate) limit_headers: &'a LimitHeaders,
     /// Permit of the client's connection. A tunnel holds it until it ends.
-    pub(crate) connection_permit: Arc<OwnedSemaphorePermit>,
+    pub(crate) connection_permit: Arc<dyn Any + Send + Sync>,
 }
 
 /// Response of an upstream.

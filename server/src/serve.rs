@@ -10,7 +10,15 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::{app::App, cli::Serve, config::Settings, http::Server, log, reload::Reloader};
+use crate::{
+    app::App,
+    cli::Serve,
+    config::Settings,
+    descriptors::{self, OpenFiles},
+    http::Server,
+    log,
+    reload::Reloader,
+};
 
 /// Runs the server until a signal stops it. An error in the settings is one line, and the exit code
 /// is 2.
@@ -22,6 +30,7 @@ pub(crate) fn run(flags: Serve) -> ExitCode {
         Err(line) => return failed(&line, ExitCode::from(2)),
     };
     log::init(filter);
+    let open_files = descriptors::raise();
     // Connections run on the workers' threads.
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -32,7 +41,7 @@ pub(crate) fn run(flags: Serve) -> ExitCode {
     };
     runtime.block_on(async {
         match App::new(&settings).await {
-            Ok(app) => match serve(flags, settings, app).await {
+            Ok(app) => match serve(flags, settings, app, open_files).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(line) => failed(&line, ExitCode::FAILURE),
             },
@@ -46,7 +55,12 @@ fn failed(line: &str, code: ExitCode) -> ExitCode {
     code
 }
 
-async fn serve(flags: Serve, settings: Settings, app: App) -> Result<(), String> {
+async fn serve(
+    flags: Serve,
+    settings: Settings,
+    app: App,
+    open_files: OpenFiles,
+) -> Result<(), String> {
     // Handlers are installed before the address is printed: a signal after that is not lost.
     let on = |kind| signal(kind).map_err(|error| error.to_string());
     let (mut interrupt, mut terminate) =
@@ -60,14 +74,21 @@ async fn serve(flags: Serve, settings: Settings, app: App) -> Result<(), String>
             "default quota in Redis differs from the configuration; POST /config changes it for all instances"
         );
     }
-    let server = Server::bind(settings.listen, app).map_err(failed)?;
+    let max_connections = open_files.max_connections(&settings);
+    let server = Server::bind(settings.listen, app, max_connections).map_err(failed)?;
     let address = server.address().map_err(failed)?;
     let backend = if settings.redis.is_some() {
         "redis"
     } else {
         "memory"
     };
-    tracing::info!(%address, quota = %effective, rules = settings.rules.len(), backend, "started");
+    let raised_from = open_files
+        .before
+        .filter(|_| open_files.before != open_files.now);
+    tracing::info!(
+        %address, quota = %effective, rules = settings.rules.len(), backend, max_connections,
+        open_files = open_files.now, raised_from, "started"
+    );
     let reload = tokio::spawn(Reloader::new(flags, settings, server.current()).run(hangup));
     // A closed standard output does not stop the server.
     let _ = writeln!(std::io::stdout(), "Listening on http://{address}");

@@ -96,9 +96,18 @@ impl Launch {
     }
 
     /// Sets the limit of open files.
-    pub fn open_files(mut self, limit: u32) -> Launch {
+    pub fn open_files(self, limit: u32) -> Launch {
+        self.ulimit(&format!("-n {limit}"))
+    }
+
+    /// Sets the soft limit of open files.
+    pub fn soft_open_files(self, limit: u32) -> Launch {
+        self.ulimit(&format!("-Sn {limit}"))
+    }
+
+    fn ulimit(mut self, limit: &str) -> Launch {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
+        shell.args(["-c", &format!("ulimit {limit}; exec \"$@\""), "sh"]);
         shell
             .arg(self.command.get_program())
             .args(self.command.get_args());

@@ -11,6 +11,8 @@ const MAX_PROXIED_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionLimits {
     pub(crate) max_connections: usize,
+    /// Of each address that is not a trusted proxy; `None`: no limit but the total.
+    pub(crate) max_per_address: Option<usize>,
     pub(crate) header_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) body_timeout: Duration,
@@ -23,6 +25,7 @@ impl Default for ConnectionLimits {
     fn default() -> ConnectionLimits {
         ConnectionLimits {
             max_connections: 10_000,
+            max_per_address: None,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
@@ -43,6 +46,7 @@ impl ConnectionLimits {
         let given = given.unwrap_or_default();
         ConnectionLimits {
             max_connections: given.max.map_or(default.max_connections, |max| max.size()),
+            max_per_address: given.max_per_address.map(|max| max.size()),
             header_timeout: given
                 .header_timeout
                 .map_or(default.header_timeout, |time| time.get()),

@@ -240,6 +240,8 @@ pub(crate) struct Connections {
     #[serde(default, deserialize_with = "optional")]
     pub(crate) max: Option<Whole<1, 1_000_000>>,
     #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_per_address: Option<Whole<1, 1_000_000>>,
+    #[serde(default, deserialize_with = "optional")]
     pub(crate) header_timeout: Option<Timeout<100>>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) idle_timeout: Option<Timeout<100>>,

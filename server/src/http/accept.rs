@@ -9,18 +9,17 @@ use std::{
 
 use arc_swap::ArcSwap;
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
-use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{
     activity::Activity,
+    admission::{Admission, Admitted, Origin, Permit, PermitLimits},
     connection::{ConnectionService, protocols, serve},
-    timeouts::ConnectionMonitor,
+    connection_permit::ConnectionPermit,
+    timeouts::{ConnectionGuard, ConnectionMonitor},
 };
 use crate::{
-    app::{App, CurrentApp},
+    app::{App, Caller, CurrentApp},
     config::ConnectionLimits,
     outage::Outage,
     workers::Workers,
@@ -43,27 +42,34 @@ pub(crate) struct Server {
     is_gateway: bool,
     protocols: Arc<Builder<TokioExecutor>>,
     monitor: Arc<ConnectionMonitor>,
-    /// One permit for each open connection. Without a free permit, new connections wait in the
-    /// accept queue of the operating system.
-    permits: Arc<Semaphore>,
+    admission: Arc<Admission>,
     workers: Workers,
 }
 
 impl Server {
-    pub(crate) fn bind(address: SocketAddr, app: App) -> io::Result<Server> {
+    /// Binds the listener. `max_connections` takes the place of the configured maximum.
+    pub(crate) fn bind(
+        address: SocketAddr,
+        app: App,
+        max_connections: usize,
+    ) -> io::Result<Server> {
         let (limits, is_gateway, metrics) = (
             app.connection_limits,
             app.gateway.is_some(),
             Arc::clone(&app.metrics),
         );
+        let permits = PermitLimits {
+            max: max_connections,
+            max_per_address: limits.max_per_address,
+        };
         Ok(Server {
             listener: listen(address)?,
             protocols: Arc::new(protocols(&limits, is_gateway)),
             current: Arc::new(ArcSwap::from_pointee(app)),
             limits,
             is_gateway,
-            monitor: ConnectionMonitor::new(limits, metrics),
-            permits: Arc::new(Semaphore::new(limits.max_connections)),
+            monitor: ConnectionMonitor::new(limits, Arc::clone(&metrics)),
+            admission: Admission::new(permits, metrics),
             workers: Workers::start()?,
         })
     }
@@ -101,20 +107,8 @@ impl Server {
     }
 
     async fn accept(&self) {
-        let (outage, mut full) = (Outage::new(Instant::now()), false);
+        let outage = Outage::new(Instant::now());
         loop {
-            let free = self.permits.available_permits();
-            if free == 0 && !full {
-                tracing::warn!(
-                    max = self.limits.max_connections,
-                    "connection limit reached; new connections wait"
-                );
-            }
-            // Logged again only after half of the permits have been free.
-            full = free == 0 || full && free < self.limits.max_connections / 2;
-            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
-                return;
-            };
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     if outage.record_success() {
@@ -123,7 +117,7 @@ impl Server {
                     // The connection moves from this thread's reactor to a worker's. When
                     // deregistering fails, the connection is dropped.
                     if let Ok(stream) = stream.into_std() {
-                        self.spawn(stream, address, permit);
+                        self.admit(stream, address);
                     }
                 }
                 Err(error) if is_connection_error(&error) => {}
@@ -138,32 +132,80 @@ impl Server {
         }
     }
 
-    fn spawn(&self, stream: net::TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
+    /// Serves a connection when it has a permit.
+    fn admit(&self, stream: net::TcpStream, address: SocketAddr) {
+        let app = self.current.load();
+        let peer = app.clients.peer(address);
+        let origin = Origin {
+            network: app.clients.network(peer),
+            is_trusted: peer.is_trusted(),
+            is_loopback: peer.address.is_loopback(),
+        };
+        let activity = Arc::new(Activity::default());
+        let admitted = self.admission.admit(origin, &activity);
+        if let Admitted::Refused = admitted {
+            tracing::debug!(peer = %address, "connection refused: its address has the maximum");
+            return;
+        }
         // A failure only delays responses.
         let _ = stream.set_nodelay(true);
-        let activity = Arc::new(Activity::default());
-        let guard = self.monitor.track(&activity);
-        let (caller, permit) = (
-            Arc::new(self.current.load().caller(address)),
-            Arc::new(permit),
-        );
-        let service = ConnectionService {
-            current: self.current(),
-            caller,
+        let accepted = Accepted {
+            stream,
+            address,
+            origin,
             activity,
-            permit,
+            current: self.current(),
+            caller: Arc::new(app.caller(address)),
+            protocols: Arc::clone(&self.protocols),
+            is_gateway: self.is_gateway,
+            monitor: Arc::clone(&self.monitor),
         };
-        let (protocols, is_gateway) = (Arc::clone(&self.protocols), self.is_gateway);
-        self.workers.spawn(async move {
-            let _guard = guard;
-            let result = match TcpStream::from_std(stream) {
-                Ok(stream) => serve(&protocols, is_gateway, stream, service).await,
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = result {
-                tracing::debug!(peer = %address, error = &*error, "connection ended");
+        match admitted {
+            Admitted::Now(permit) => {
+                // Tracked before a shutdown can begin.
+                let guard = self.monitor.track(&accepted.activity);
+                self.workers.spawn(accepted.serve(permit, guard));
             }
-        });
+            Admitted::Later(waiting) => self.workers.spawn(async move {
+                if let Some(permit) = waiting.granted().await {
+                    let guard = accepted.monitor.track(&accepted.activity);
+                    accepted.serve(permit, guard).await;
+                }
+            }),
+            Admitted::Refused => {}
+        }
+    }
+}
+
+/// Accepted connection.
+struct Accepted {
+    stream: net::TcpStream,
+    address: SocketAddr,
+    origin: Origin,
+    activity: Arc<Activity>,
+    current: CurrentApp,
+    caller: Arc<Caller>,
+    protocols: Arc<Builder<TokioExecutor>>,
+    is_gateway: bool,
+    monitor: Arc<ConnectionMonitor>,
+}
+
+impl Accepted {
+    async fn serve(self, permit: Permit, _guard: ConnectionGuard) {
+        let permit = ConnectionPermit::new(permit, self.origin, &self.activity);
+        let service = ConnectionService {
+            current: self.current,
+            caller: self.caller,
+            activity: self.activity,
+            permit: Arc::new(permit),
+        };
+        let result = match TcpStream::from_std(self.stream) {
+            Ok(stream) => serve(&self.protocols, self.is_gateway, stream, service).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = result {
+            tracing::debug!(peer = %self.address, error = &*error, "connection ended");
+        }
     }
 }
 

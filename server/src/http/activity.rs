@@ -15,6 +15,8 @@ use std::task::Waker;
 #[repr(u8)]
 pub(super) enum Shutdown {
     None,
+    /// Close at once if no request is in progress, else go on.
+    IfIdle,
     /// Finish the requests in flight, then close.
     Graceful,
     /// Close at once.
@@ -44,6 +46,8 @@ pub(super) struct Activity {
     unread: AtomicBool,
     /// The response has been sent, and further bytes from the client are discarded.
     lingering: AtomicBool,
+    /// The connection becomes a tunnel.
+    tunnel: AtomicBool,
     shutdown: AtomicU8,
     waker: OnceLock<Waker>,
 }
@@ -80,17 +84,9 @@ impl Activity {
     }
 
     /// Records that a request reads its body, or waits for an upstream, until the guard is dropped.
-    pub(super) fn reading_body(&self) -> impl Drop + '_ {
-        struct Reading<'a>(&'a Activity);
-        impl Drop for Reading<'_> {
-            fn drop(&mut self) {
-                self.0.reading_bodies.fetch_sub(1, Ordering::Relaxed);
-                // The bytes that arrived belonged to the body.
-                self.0.header_begun.store(false, Ordering::Relaxed);
-            }
-        }
+    pub(super) fn reading_body(self: &Arc<Self>) -> ReadingGuard {
         self.reading_bodies.fetch_add(1, Ordering::Relaxed);
-        Reading(self)
+        ReadingGuard(Arc::clone(self))
     }
 
     /// Records a write. Only the connection's own task calls it. HTTP/2 writes do not count: they
@@ -123,6 +119,25 @@ impl Activity {
         self.lingering.store(true, Ordering::Relaxed);
     }
 
+    /// Records that the connection becomes a tunnel, which has a timeout of its own.
+    pub(super) fn record_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if no request is in progress: none that waits for a decision, its body or an
+    /// upstream, and no response of an upstream. A response of this server that the client has not
+    /// read does not count.
+    pub(super) fn is_idle(&self) -> bool {
+        self.reading_bodies.load(Ordering::Relaxed) == 0
+            && self.streaming.load(Ordering::Relaxed) == 0
+            && !self.tunnel.load(Ordering::Relaxed)
+    }
+
+    /// Returns true after the first request header.
+    pub(super) fn has_requests(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) > 0
+    }
+
     pub(super) fn snapshot(&self) -> Snapshot {
         let streaming = self.streaming.load(Ordering::Relaxed) > 0;
         Snapshot {
@@ -143,18 +158,28 @@ impl Activity {
     pub(super) fn shutdown(&self) -> Shutdown {
         match self.shutdown.load(Ordering::Relaxed) {
             0 => Shutdown::None,
-            1 => Shutdown::Graceful,
+            1 => Shutdown::IfIdle,
+            2 => Shutdown::Graceful,
             _ => Shutdown::Immediate,
         }
     }
 
-    /// Requests a shutdown. A request only ever becomes stricter.
+    /// Requests a shutdown. A request only ever becomes stricter, until it is cancelled.
     pub(super) fn request_shutdown(&self, shutdown: Shutdown) {
         self.shutdown.fetch_max(shutdown as u8, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Cancels a [`Shutdown::IfIdle`].
+    pub(super) fn cancel_eviction(&self) {
+        let (current, new) = (Shutdown::IfIdle as u8, Shutdown::None as u8);
+        // An error is a stricter request, which stays.
+        let _ = self
+            .shutdown
+            .compare_exchange(current, new, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Records that an upstream's response is streamed, until the guard is dropped.
@@ -175,6 +200,17 @@ impl Activity {
             self.waker.get_or_init(|| waker.clone());
             fence(Ordering::SeqCst);
         }
+    }
+}
+
+/// Drop guard of a request that reads its body or waits.
+pub(super) struct ReadingGuard(Arc<Activity>);
+
+impl Drop for ReadingGuard {
+    fn drop(&mut self) {
+        self.0.reading_bodies.fetch_sub(1, Ordering::Relaxed);
+        // The bytes that arrived belonged to the body.
+        self.0.header_begun.store(false, Ordering::Relaxed);
     }
 }
 

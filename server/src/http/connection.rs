@@ -13,17 +13,19 @@ use std::{
 use arc_swap::Guard;
 use http_body_util::Full;
 use hyper::{
-    Request, Response, Version, body::Body, body::Incoming, header::EXPECT, service::Service,
+    Request, Response, StatusCode, Version, body::Body, body::Incoming, header::EXPECT,
+    service::Service,
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulConnection},
 };
-use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
+use tokio::net::TcpStream;
 
 use super::{
-    activity::{Activity, Shutdown},
+    activity::{Activity, ReadingGuard, Shutdown},
     body::ResponseBody,
+    connection_permit::ConnectionPermit,
     stream::Stream,
 };
 use crate::{
@@ -80,28 +82,33 @@ pub(super) async fn serve(
     stream: TcpStream,
     service: ConnectionService,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let activity = Arc::clone(&service.activity);
+    let (activity, permit) = (Arc::clone(&service.activity), Arc::clone(&service.permit));
     let max_body_bytes = service.current.load().connection_limits.max_body_bytes;
     let stream = Stream::new(TokioIo::new(stream), Arc::clone(&activity), max_body_bytes);
     match is_gateway {
-        false => drive(protocols.serve_connection(stream, service), &activity).await,
+        false => {
+            let connection = protocols.serve_connection(stream, service);
+            drive(connection, &activity, &permit).await
+        }
         true => {
-            drive(
-                protocols.serve_connection_with_upgrades(stream, service),
-                &activity,
-            )
-            .await
+            let connection = protocols.serve_connection_with_upgrades(stream, service);
+            drive(connection, &activity, &permit).await
         }
     }
 }
 
-async fn drive<C: GracefulConnection>(connection: C, activity: &Activity) -> Result<(), C::Error> {
+async fn drive<C: GracefulConnection>(
+    connection: C,
+    activity: &Activity,
+    permit: &ConnectionPermit,
+) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
     let mut shutting_down = false;
     std::future::poll_fn(|cx| {
         activity.register(cx.waker());
-        match activity.shutdown() {
-            Shutdown::None => {}
+        let shutdown = activity.shutdown();
+        match shutdown {
+            Shutdown::None | Shutdown::IfIdle => {}
             Shutdown::Graceful if shutting_down => {}
             Shutdown::Graceful => {
                 shutting_down = true;
@@ -109,7 +116,17 @@ async fn drive<C: GracefulConnection>(connection: C, activity: &Activity) -> Res
             }
             Shutdown::Immediate => return Poll::Ready(Ok(())),
         }
-        connection.as_mut().poll(cx)
+        let polled = connection.as_mut().poll(cx);
+        if shutdown != Shutdown::IfIdle {
+            return polled;
+        }
+        // A request that has arrived meanwhile is in progress now.
+        if polled.is_pending() && activity.is_idle() {
+            permit.record_eviction();
+            return Poll::Ready(Ok(()));
+        }
+        permit.refuse_eviction();
+        polled
     })
     .await
 }
@@ -119,8 +136,7 @@ pub(super) struct ConnectionService {
     pub(super) current: CurrentApp,
     pub(super) caller: Arc<Caller>,
     pub(super) activity: Arc<Activity>,
-    /// Released when the connection, and the tunnel that it may become, have ended.
-    pub(super) permit: Arc<OwnedSemaphorePermit>,
+    pub(super) permit: Arc<ConnectionPermit>,
 }
 
 impl Service<Request<Incoming>> for ConnectionService {
@@ -134,6 +150,12 @@ impl Service<Request<Incoming>> for ConnectionService {
         // A request uses one configuration from its head to its response.
         let app = self.current.load();
         let caller = app.refresh(&self.caller);
+        if !self.permit.is_ordinary() && !pipeline::is_local_administration(&app, &request, &caller)
+        {
+            let pending = self.pending(Guard::into_inner(app), caller.into_owned());
+            let reading = self.activity.reading_body();
+            return ResponseFuture::Pending(Box::pin(pending.admit(request, reading)));
+        }
         let result = match pipeline::process(&app, &request, &caller) {
             HeadResult::Done(outcome)
                 if request.body().is_end_stream() && outcome.is_complete() =>
@@ -142,18 +164,28 @@ impl Service<Request<Incoming>> for ConnectionService {
             }
             result => result,
         };
-        let pending = PendingRequest {
-            caller: caller.into_owned(),
-            app: Guard::into_inner(app),
-            activity: Arc::clone(&self.activity),
-            permit: Arc::clone(&self.permit),
-        };
+        let pending = self.pending(Guard::into_inner(app), caller.into_owned());
+        let reading = self.activity.reading_body();
         match result {
             HeadResult::Done(Outcome {
                 next: NextStep::Proxy(index, limit_headers),
                 ..
-            }) => ResponseFuture::Pending(Box::pin(pending.proxy(index, request, limit_headers))),
-            result => ResponseFuture::Pending(Box::pin(pending.respond(result, request))),
+            }) => {
+                let response = pending.proxy(index, request, limit_headers, reading);
+                ResponseFuture::Pending(Box::pin(response))
+            }
+            result => ResponseFuture::Pending(Box::pin(pending.respond(result, request, reading))),
+        }
+    }
+}
+
+impl ConnectionService {
+    fn pending(&self, app: Arc<App>, caller: Arc<Caller>) -> PendingRequest {
+        PendingRequest {
+            app,
+            caller,
+            activity: Arc::clone(&self.activity),
+            permit: Arc::clone(&self.permit),
         }
     }
 }
@@ -164,16 +196,35 @@ struct PendingRequest {
     app: Arc<App>,
     caller: Arc<Caller>,
     activity: Arc<Activity>,
-    /// Released when the connection, and the tunnel that it may become, have ended.
-    permit: Arc<OwnedSemaphorePermit>,
+    permit: Arc<ConnectionPermit>,
 }
 
 impl PendingRequest {
+    /// Responds to the first request that a reserved permit does not cover.
+    async fn admit(
+        self,
+        request: Request<Incoming>,
+        reading: ReadingGuard,
+    ) -> Response<ResponseBody> {
+        if self.permit.exchange().await {
+            let result = pipeline::process(&self.app, &request, &self.caller);
+            return self.respond(result, request, reading).await;
+        }
+        if !request.body().is_end_stream() {
+            self.activity.record_unread();
+        }
+        self.activity.request_shutdown(Shutdown::Graceful);
+        let message = "connection limit reached";
+        let response = response::error(StatusCode::SERVICE_UNAVAILABLE, message);
+        response::closing(response).map(ResponseBody::Local)
+    }
+
     /// Responds to a request that waits for its decision or for its body.
     async fn respond(
         self,
         result: HeadResult,
         request: Request<Incoming>,
+        reading: ReadingGuard,
     ) -> Response<ResponseBody> {
         let PendingRequest {
             app,
@@ -181,7 +232,6 @@ impl PendingRequest {
             activity,
             ..
         } = &self;
-        let _reading = activity.reading_body();
         let outcome = match result {
             HeadResult::Done(outcome) => outcome,
             HeadResult::Pending(charge) => pipeline::resolve(app, &request, caller, charge).await,
@@ -190,7 +240,8 @@ impl PendingRequest {
             return outcome.response.map(ResponseBody::Local);
         }
         if let NextStep::Proxy(index, limit_headers) = outcome.next {
-            return Box::pin(self.clone().proxy(index, request, limit_headers)).await;
+            let response = self.clone().proxy(index, request, limit_headers, reading);
+            return Box::pin(response).await;
         }
         // Over HTTP/2, a gRPC client may wait for the status before it ends its stream.
         let awaits_response = request.headers().contains_key(EXPECT)
@@ -209,6 +260,7 @@ impl PendingRequest {
         index: usize,
         request: Request<Incoming>,
         limit_headers: LimitHeaders,
+        _reading: ReadingGuard,
     ) -> Response<ResponseBody> {
         let PendingRequest {
             app,
@@ -221,7 +273,6 @@ impl PendingRequest {
                 .response(&limit_headers)
                 .map(ResponseBody::Local);
         };
-        let _reading = activity.reading_body();
         let (has_body, permit) = (!request.body().is_end_stream(), Arc::clone(permit));
         let context = ForwardContext {
             max_body_bytes: app.connection_limits.max_body_bytes as u64,
@@ -241,7 +292,10 @@ impl PendingRequest {
                 }
                 response.map(|body| match body {
                     Some(body) => ResponseBody::Upstream(Box::new((body, activity.streaming()))),
-                    None => ResponseBody::Local(Full::default()),
+                    None => {
+                        activity.record_tunnel();
+                        ResponseBody::Local(Full::default())
+                    }
                 })
             }
             Err(error) => {

@@ -21,6 +21,8 @@ pub(crate) struct Snapshot {
     pub(super) latency: latency::Totals,
     pub(super) accepted: u64,
     pub(super) open: u64,
+    pub(super) evicted: u64,
+    pub(super) refused: u64,
     pub(super) tables: PerRoute<KeyedStats>,
     pub(super) redis: PerRoute<RedisStats>,
 }
@@ -160,6 +162,10 @@ impl Collector for Snapshot {
             "Accepted connections",
             self.accepted,
         )?;
+        let help = "Idle connections closed in favour of new ones";
+        counter(to, "connections_evicted", help, self.evicted)?;
+        let help = "Connections closed because their address had its maximum";
+        counter(to, "connections_refused", help, self.refused)?;
         self.tables(to)?;
         self.redis(to)
     }

@@ -70,7 +70,8 @@ fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
         && given.as_bytes().ct_eq(token.as_str().as_bytes()).into()
 }
 
-fn is_forwarded(headers: &HeaderMap) -> bool {
+/// Returns true if a header says that a proxy forwarded the request.
+pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
     const NAMES: [HeaderName; 3] = [
         HeaderName::from_static("forwarded"),
         HeaderName::from_static("x-real-ip"),

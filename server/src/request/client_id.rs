@@ -116,6 +116,11 @@ impl ClientIdentifier {
         }
     }
 
+    /// Returns the network that the peer's connections count for: the address itself for IPv4.
+    pub(crate) fn network(&self, peer: Peer) -> IpAddr {
+        self.ipv6_prefix.network(peer.address)
+    }
+
     /// Proxies whose forwarding headers count.
     pub(crate) fn trusted(&self) -> &TrustedProxies {
         &self.trusted

@@ -320,6 +320,10 @@ fn an_invalid_value_in_a_toml_file_ends_the_start() {
         ("[[rules]]\ncapacity = 5\nrefill_rate = 1.0", &["client_id"]),
         ("[connections]\nmax = 0", &["max", "0", "1"]),
         (
+            "[connections]\nmax_per_address = 0",
+            &["max_per_address", "0", "1"],
+        ),
+        (
             "[connections]\nheader_timeout = \"0s\"",
             &["header_timeout", "0s"],
         ),

@@ -40,7 +40,7 @@ fn connect_clients(server: &Server) -> Vec<Client> {
 }
 
 /// Raises the limit of open files to what this test and its server need.
-fn raise_open_files_limit() {
+pub(super) fn raise_open_files_limit() {
     let limit = getrlimit(Resource::Nofile);
     let needed = limit.maximum.map_or(20_000, |maximum| maximum.min(20_000));
     assert!(

@@ -13,6 +13,7 @@ mod failures;
 mod forwarded;
 mod http2;
 mod idle_clients;
+mod open_files;
 mod proxy;
 mod smuggling;
 mod streaming;

@@ -168,7 +168,8 @@ fn a_tunnel_holds_a_connection_permit_until_it_is_idle_for_too_long() {
     let mut server = Launch::new().config("gateway.toml", &text).start();
     let mut tunnels = [open_tunnel(&server), open_tunnel(&server)];
     let mut next = server.client();
-    next.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+    // Forwarded: a health check of this machine would get a reserved permit.
+    next.send(b"GET /health HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n")
         .unwrap();
     next.stream
         .set_read_timeout(Some(Duration::from_millis(700)))

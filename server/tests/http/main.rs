@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod admission;
 mod connection_limits;
 mod fuzz;
 mod headers;
