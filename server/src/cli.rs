@@ -5,6 +5,8 @@
     reason = "documentation comments are help texts, in which brackets mark optional parts"
 )]
 
+mod environment;
+
 use std::{error::Error, ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
@@ -15,9 +17,10 @@ use hyper::{Uri, header::HeaderName};
 use ipnet::IpNet;
 use tollgate::tower::HeaderStyle;
 
+pub(crate) use self::environment::parse;
 use crate::values::{
     Check, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Secret,
-    Timeout, Tokens, UpstreamUrl, Whole, parse_argument,
+    Timeout, Tokens, UpstreamUrl, Whole, parse_argument, parse_list_item,
 };
 
 const FILE_HELP: &str = r#"The configuration file (TOML or JSON, by its file name extension) accepts all of the settings above and more.
@@ -150,7 +153,7 @@ pub(crate) struct Serve {
     ///
     /// The client is the rightmost address in the header that is in none of these networks.
     /// client-address-header selects the header.
-    #[arg(long, env = "TOLLGATE_TRUST_PROXY", value_name = "CIDR", value_parser = parse_argument::<IpNet>, value_delimiter = ',')]
+    #[arg(long, env = "TOLLGATE_TRUST_PROXY", value_name = "CIDR", value_parser = parse_list_item::<IpNet>, value_delimiter = ',')]
     pub(crate) trust_proxy: Vec<IpNet>,
     /// The header of trusted proxies that names the client: x-forwarded-for, forwarded, x-real-ip
     /// or another one with an address or a list of addresses [default: x-forwarded-for or

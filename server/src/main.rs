@@ -22,8 +22,6 @@ mod workers;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::cli::{Cli, Command};
 
 /// Under load, glibc's allocator repeatedly returns the memory of headers to the system and requests
@@ -33,7 +31,7 @@ use crate::cli::{Cli, Command};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match Cli::try_parse() {
+    match cli::parse::<Cli>(std::env::args_os()) {
         Ok(Cli {
             command: Some(Command::Stress(flags)),
             ..

@@ -17,7 +17,8 @@ pub(crate) use self::{
     http::{Origin, Path, is_same_variable},
     number::{Fraction, MaxClients, Whole},
     parse::{
-        Table, optional, optional_list, optional_table, parse_argument, present, required, tables,
+        Table, optional, optional_list, optional_table, parse_argument, parse_list_item, present,
+        required, tables,
     },
     quota::{Period, Rate, Seconds, Tokens},
     redis::{RedisPrefix, RedisUrl},

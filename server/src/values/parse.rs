@@ -47,6 +47,11 @@ pub(crate) fn parse_argument<T: Value>(text: &str) -> Result<T, String> {
         .ok_or_else(|| format!("expected {}", Expected::<T>(PhantomData)))
 }
 
+/// Parses an item of a list that commas separate. Spaces around it are ignored.
+pub(crate) fn parse_list_item<T: Value>(text: &str) -> Result<T, String> {
+    parse_argument(text.trim())
+}
+
 /// Deserializes a required key. For `deserialize_with`, as are the functions below.
 pub(crate) fn required<'de, T: Value, D: Deserializer<'de>>(
     deserializer: D,
