@@ -14,7 +14,7 @@ use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Quota, tower::Head
 use crate::{
     config::{ConnectionLimits, Settings},
     limit::{ConfiguredLimits, EffectiveConfig, Limiter, Pricing, RouteLimits},
-    metrics::Metrics,
+    metrics::{Metrics, PerRoute},
     proxy::{Gateway, Hop},
     request::{
         access::Access,
@@ -216,6 +216,16 @@ impl App {
     /// Returns the effective default quota.
     pub(crate) fn quota(&self) -> Quota {
         self.limiter.quota()
+    }
+
+    /// Returns the default limiter, which has no label, and those of routes.
+    pub(crate) fn limiters(&self) -> PerRoute<Arc<Limiter>> {
+        let routes = self.route_limits.limiters();
+        let routes = routes.map(|(label, limiter)| (Some(label.to_owned()), Arc::clone(limiter)));
+        [(None, Arc::clone(&self.limiter))]
+            .into_iter()
+            .chain(routes)
+            .collect()
     }
 
     /// Returns whether Redis is available to all limiters, or `None` without Redis.

@@ -25,6 +25,8 @@ pub(crate) enum BodyHandler {
     /// Removes the rule of a client, whose id is percent-encoded. The body is ignored.
     RemoveRule(String),
     Check,
+    /// Reports the metrics. The body is ignored.
+    Metrics,
 }
 
 impl BodyHandler {
@@ -36,6 +38,7 @@ impl BodyHandler {
             Endpoint::UpdateConfig => Some(BodyHandler::UpdateConfig),
             Endpoint::UpdateRule => Some(BodyHandler::UpdateRule),
             Endpoint::Check => Some(BodyHandler::Check),
+            Endpoint::Metrics => Some(BodyHandler::Metrics),
             Endpoint::RemoveRule => {
                 let client_id = endpoint::rule_client_id(path)?;
                 Some(BodyHandler::RemoveRule(client_id.to_owned()))
@@ -50,13 +53,13 @@ impl BodyHandler {
             BodyHandler::UpdateConfig | BodyHandler::UpdateRule | BodyHandler::Check => {
                 MAX_ADMIN_BYTES.min(limit)
             }
-            BodyHandler::Submit | BodyHandler::RemoveRule(_) => limit,
+            BodyHandler::Submit | BodyHandler::RemoveRule(_) | BodyHandler::Metrics => limit,
         }
     }
 
     /// Returns true if the handler uses the body.
     pub(crate) fn needs_data(&self) -> bool {
-        !matches!(self, BodyHandler::RemoveRule(_))
+        !matches!(self, BodyHandler::RemoveRule(_) | BodyHandler::Metrics)
     }
 
     /// Responds once the body has been read. `response` is the response to the request head.
@@ -67,6 +70,7 @@ impl BodyHandler {
             BodyHandler::UpdateRule => admin::update_rule(app, data).await,
             BodyHandler::RemoveRule(client_id) => admin::remove_rule(app, &client_id).await,
             BodyHandler::Check => check::response(app, data).await,
+            BodyHandler::Metrics => metrics::response(app).await,
         }
     }
 }

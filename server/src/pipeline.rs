@@ -185,7 +185,6 @@ fn gateway_endpoint(gateway: &Gateway, method: &Method, path: &str) -> Endpoint 
 
 fn admin_outcome(app: &App, endpoint: Endpoint, path: &str) -> Outcome {
     match endpoint {
-        Endpoint::Metrics => Outcome::respond(handlers::metrics::response(app)),
         Endpoint::GetConfig => Outcome::respond(handlers::admin::get_config(app)),
         _ => body_outcome(endpoint, path),
     }
