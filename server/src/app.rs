@@ -154,8 +154,8 @@ impl App {
                 .map_err(|error| format!("rules[{index}].client_id: {error}"))?;
             if !names.insert(client.name().into_owned()) {
                 return Err(format!(
-                    "rules[{index}].client_id: expected each client once, got {:?} again",
-                    rule.client_id
+                    "rules[{index}].client_id: expected each client once, got {} again",
+                    self.clients.shown_name(rule.client_id.clone())
                 ));
             }
             rules.push((client, rule.quota));
@@ -206,11 +206,17 @@ impl App {
         self.route_limits.close().await;
     }
 
-    /// Returns the effective limits, including those of routes.
+    /// Returns the effective limits.
     pub(crate) fn effective_config(&self) -> EffectiveConfig {
-        self.limiter
-            .effective_config()
+        self.shown(self.limiter.effective_config())
+    }
+
+    /// Returns limits in the form in which they are shown: with those of routes, and without API
+    /// keys.
+    pub(crate) fn shown(&self, config: EffectiveConfig) -> EffectiveConfig {
+        config
             .with_routes(self.route_limits.quotas())
+            .with_names(|name| self.clients.shown_name(name))
     }
 
     /// Returns the effective default quota.

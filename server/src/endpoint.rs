@@ -146,6 +146,14 @@ pub(crate) fn default_cost(method: &Method, path: &str) -> u32 {
     Endpoint::of(method, path).default_cost()
 }
 
+/// Returns the form of a path for the log: without a client id, which may be an API key.
+pub(crate) fn logged_path(path: &str) -> &str {
+    match path.find(RULE_PREFIX) {
+        Some(at) => &path[..at + RULE_PREFIX.len()],
+        None => path,
+    }
+}
+
 /// Returns the percent-encoded client id of a `DELETE /admin/rule/{client_id}`.
 pub(crate) fn rule_client_id(path: &str) -> Option<&str> {
     path.strip_prefix(RULE_PREFIX)
@@ -159,6 +167,18 @@ mod tests {
     fn counter_index_is_the_position_in_counted() {
         for (index, endpoint) in Endpoint::COUNTED.into_iter().enumerate() {
             assert_eq!(endpoint.counter_index(), index, "{endpoint:?}");
+        }
+    }
+
+    #[test]
+    fn logged_paths_end_before_a_client_id() {
+        for (path, logged) in [
+            ("/admin/rule/secret", "/admin/rule/"),
+            ("/_t/admin/rule/secret", "/_t/admin/rule/"),
+            ("/admin/rules", "/admin/rules"),
+            ("/", "/"),
+        ] {
+            assert_eq!(logged_path(path), logged);
         }
     }
 

@@ -156,7 +156,7 @@ fn charge<'a, B: Body>(
                 None => admin_outcome(app, endpoint, path),
             };
             let status = outcome.response.status().as_u16();
-            tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "admin", status, "request");
+            tracing::debug!(client = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = "admin", status, "request");
             Err(outcome)
         }
         Endpoint::Check => {
@@ -228,7 +228,7 @@ fn client_charge<'a, B: Body>(
     };
     let count_exempt = || {
         price.counters.add(Reason::Exempt);
-        tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "Exempt", "request");
+        tracing::debug!(client = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = "Exempt", "request");
     };
     if let Some(cors) = &app.cors
         && cors.is_preflight(
@@ -250,7 +250,7 @@ fn client_charge<'a, B: Body>(
     match app.clients.identify(caller.peer, headers, canonical) {
         Ok(client) => Ok(Charge::new(endpoint, client, fee, price)),
         Err(error) => {
-            tracing::debug!(peer = %caller.peer.address, %method, path, cost = 0, outcome = ?error, "request");
+            tracing::debug!(peer = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = ?error, "request");
             Err(Outcome::respond(unidentified(error, price.counters)))
         }
     }
@@ -313,7 +313,7 @@ fn decided_outcome<B>(
     counters.record(&decision);
     let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
     tracing::debug!(
-        client = %app.clients.redacted(client), %method, path, cost, outcome = ?decision.outcome(),
+        client = %app.clients.redacted(client), %method, path = endpoint::logged_path(path), cost, outcome = ?decision.outcome(),
         remaining = decision.remaining(), fallback, "request"
     );
     let outcome = if decision.is_refused() {

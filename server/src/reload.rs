@@ -77,6 +77,7 @@ impl Reloader {
                 tracing::warn!(key, "token removed");
             }
         }
+        new.log_warnings();
         self.settings = new;
         Ok(ignored)
     }

@@ -68,6 +68,7 @@ async fn serve(flags: Serve, settings: Settings, app: App) -> Result<(), String>
         "memory"
     };
     tracing::info!(%address, quota = %effective, rules = settings.rules.len(), backend, "started");
+    settings.log_warnings();
     let reload = tokio::spawn(Reloader::new(flags, settings, server.current()).run(hangup));
     // A closed standard output does not stop the server.
     let _ = writeln!(std::io::stdout(), "Listening on http://{address}");

@@ -22,6 +22,9 @@ use crate::{Client, Response, TEST_TIMEOUT, eventually};
 /// Refill rate of one token in 1000 seconds, which is longer than any test runs.
 pub const SLOW: &str = "0.001";
 
+/// Admin token of servers that need one.
+pub const ADMIN_TOKEN: &str = "admin token of the tests";
+
 /// Path of the server's binary, which cargo builds beside the tests of its package.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap();

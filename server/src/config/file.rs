@@ -237,6 +237,16 @@ pub(crate) struct Connections {
 }
 
 impl File {
+    /// Returns true if the file contains tokens, API keys or a password.
+    pub(super) fn has_secrets(&self) -> bool {
+        let has_keys = matches!(self.client, Some(Client::Header(_))) && !self.rules.is_empty()
+            || self.api_keys.as_ref().is_some_and(|keys| !keys.is_empty());
+        has_keys
+            || self.admin_token.is_some()
+            || self.check_token.is_some()
+            || self.redis.as_ref().is_some_and(RedisUrl::has_password)
+    }
+
     /// Reads a file as TOML or JSON, by its file name extension.
     pub(crate) fn read(path: &FilePath) -> Result<File, String> {
         let parse = match path.extension().and_then(|extension| extension.to_str()) {

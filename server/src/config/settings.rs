@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashSet,
+    fs,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
 };
 
 use hyper::header::HeaderName;
@@ -52,17 +55,24 @@ pub(crate) struct Settings {
     pub(crate) connections: ConnectionLimits,
     /// `None`: no other origins are allowed.
     pub(crate) cors: Option<Cors>,
+    /// Configuration file that contains secrets and that all users of the machine can read.
+    exposed_file: Option<PathBuf>,
 }
 
 impl Settings {
     /// Reads the file that the flags or the environment name, and merges it with them. An error is
     /// one line.
     pub(crate) fn load(flags: Serve) -> Result<Settings, String> {
-        let file = flags
-            .config
+        let path = flags.config.clone();
+        let file = path
             .as_deref()
             .map_or_else(|| Ok(File::default()), File::read)?;
-        Settings::merge(flags, file)
+        let is_exposed = |path: &PathBuf| file.has_secrets() && is_readable_by_all(path);
+        let exposed_file = path.filter(is_exposed);
+        Ok(Settings {
+            exposed_file,
+            ..Settings::merge(flags, file)?
+        })
     }
 
     pub(super) fn merge(flags: Serve, file: File) -> Result<Settings, String> {
@@ -119,7 +129,16 @@ impl Settings {
             pass_headers,
             connections,
             cors: cors.transpose()?,
+            exposed_file: None,
         })
+    }
+
+    /// Logs what works but should not stay as it is.
+    pub(crate) fn log_warnings(&self) {
+        if let Some(file) = &self.exposed_file {
+            let file = file.display();
+            tracing::warn!(%file, "file with secrets is readable by all users; chmod 600 it");
+        }
     }
 
     /// Copies from the current settings those that only a restart changes. Returns the keys whose
@@ -173,6 +192,11 @@ impl Settings {
         }
         ignored
     }
+}
+
+fn is_readable_by_all(path: &Path) -> bool {
+    const READ_BY_OTHERS: u32 = 0o004;
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & READ_BY_OTHERS != 0)
 }
 
 /// Returns the settings of a TOML file, without flags.

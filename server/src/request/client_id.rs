@@ -264,6 +264,15 @@ impl ClientIdentifier {
         })
     }
 
+    /// Returns the form in which `GET /config` shows the name of a client: API keys are hashed as in
+    /// the log.
+    pub(crate) fn shown_name(&self, name: String) -> String {
+        match self.source {
+            Source::Address => name,
+            Source::Key { .. } => self.redacted(ClientId::Key(&name)).to_string(),
+        }
+    }
+
     /// Returns the form of a client id for the log, where keys are hashed.
     pub(crate) fn redacted<'a>(&'a self, id: ClientId<'a>) -> RedactedClientId<'a> {
         RedactedClientId {
@@ -348,7 +357,7 @@ impl fmt::Display for RedactedClientId<'_> {
         match self.id {
             ClientId::Address { address, .. } => address.fmt(f),
             ClientId::Key(key) | ClientId::CheckKey(key) => {
-                write!(f, "key#{:08x}", self.redaction.hash_one(key) as u32)
+                write!(f, "key#{:016x}", self.redaction.hash_one(key))
             }
         }
     }

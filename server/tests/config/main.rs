@@ -12,4 +12,5 @@ mod file;
 mod gateway;
 mod refusals;
 mod reload;
+mod secrets;
 mod settings;
