@@ -3,6 +3,7 @@
 //! Flags take precedence over the environment, the environment over the file, and the file over
 //! the defaults.
 
+mod admin;
 mod client;
 mod connections;
 mod cors;
@@ -19,6 +20,7 @@ mod upstream;
 #[cfg(test)]
 pub(crate) use self::settings::settings;
 pub(crate) use self::{
+    admin::Tokenless,
     client::Client,
     connections::ConnectionLimits,
     cors::Cors,

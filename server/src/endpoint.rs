@@ -84,6 +84,19 @@ impl Endpoint {
         }
     }
 
+    /// Returns true for the admin API and `/metrics`, which are guarded alike.
+    #[inline]
+    pub(crate) fn is_admin(self) -> bool {
+        matches!(
+            self,
+            Endpoint::Metrics
+                | Endpoint::GetConfig
+                | Endpoint::UpdateConfig
+                | Endpoint::UpdateRule
+                | Endpoint::RemoveRule
+        )
+    }
+
     /// Returns the cost of a request where the configuration sets none.
     #[inline]
     pub(crate) fn default_cost(self) -> u32 {
@@ -129,16 +142,10 @@ impl Endpoint {
     }
 }
 
-/// Returns true if requests to the path are never limited and never forwarded to an upstream.
+/// Returns true if the path is that of an own endpoint that a gateway serves as well.
 #[inline]
 pub(crate) fn is_reserved(path: &str) -> bool {
     [HEALTH, METRICS, CONFIG].contains(&path) || path.starts_with(ADMIN_PREFIX)
-}
-
-/// Returns true if requests to the path are never limited. Only reserved paths stay unlimited in a
-/// gateway: its upstream may serve `/check`.
-pub(crate) fn is_unlimited(path: &str, is_gateway: bool) -> bool {
-    is_reserved(path) || path == CHECK && !is_gateway
 }
 
 /// Returns the default cost of requests to this server itself.

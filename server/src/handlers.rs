@@ -9,6 +9,7 @@ pub(crate) mod metrics;
 use crate::{
     app::App,
     endpoint::{self, Endpoint},
+    request::client_id::OwnedClientId,
     response::Response,
 };
 
@@ -24,7 +25,9 @@ pub(crate) enum BodyHandler {
     UpdateRule,
     /// Removes the rule of a client, whose id is percent-encoded. The body is ignored.
     RemoveRule(String),
-    Check,
+    /// The client to which unknown API keys are charged; `None`: the request has shown that it may
+    /// ask.
+    Check(Option<OwnedClientId>),
     /// Reports the metrics. The body is ignored.
     Metrics,
 }
@@ -37,7 +40,7 @@ impl BodyHandler {
             Endpoint::Submit => Some(BodyHandler::Submit),
             Endpoint::UpdateConfig => Some(BodyHandler::UpdateConfig),
             Endpoint::UpdateRule => Some(BodyHandler::UpdateRule),
-            Endpoint::Check => Some(BodyHandler::Check),
+            Endpoint::Check => Some(BodyHandler::Check(None)),
             Endpoint::Metrics => Some(BodyHandler::Metrics),
             Endpoint::RemoveRule => {
                 let client_id = endpoint::rule_client_id(path)?;
@@ -50,7 +53,7 @@ impl BodyHandler {
     /// Returns the maximum size of the body in bytes, where `limit` is the configured one.
     pub(crate) fn max_body_bytes(&self, limit: usize) -> usize {
         match self {
-            BodyHandler::UpdateConfig | BodyHandler::UpdateRule | BodyHandler::Check => {
+            BodyHandler::UpdateConfig | BodyHandler::UpdateRule | BodyHandler::Check(_) => {
                 MAX_ADMIN_BYTES.min(limit)
             }
             BodyHandler::Submit | BodyHandler::RemoveRule(_) | BodyHandler::Metrics => limit,
@@ -69,7 +72,7 @@ impl BodyHandler {
             BodyHandler::UpdateConfig => admin::update_config(app, data).await,
             BodyHandler::UpdateRule => admin::update_rule(app, data).await,
             BodyHandler::RemoveRule(client_id) => admin::remove_rule(app, &client_id).await,
-            BodyHandler::Check => check::response(app, data).await,
+            BodyHandler::Check(client) => check::response(app, client.as_ref(), data).await,
             BodyHandler::Metrics => metrics::response(app).await,
         }
     }

@@ -4,6 +4,7 @@ mod accept;
 mod activity;
 mod body;
 mod connection;
+mod listener;
 mod stream;
 mod timeouts;
 

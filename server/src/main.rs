@@ -11,6 +11,7 @@ mod limit;
 mod log;
 mod metrics;
 mod pipeline;
+mod placement;
 mod proxy;
 mod reload;
 mod request;

@@ -4,6 +4,7 @@
 //! number is therefore bounded, and they identify no client.
 
 mod counters;
+mod credentials;
 mod latency;
 mod openmetrics;
 
@@ -17,11 +18,12 @@ use std::{
 
 use tollgate::{KeyedStats, RedisStats};
 
-use self::latency::Latency;
 pub(crate) use self::{
     counters::{Reason, RouteCounters},
+    credentials::Credential,
     openmetrics::{PerRoute, Snapshot},
 };
+use self::{credentials::CredentialFailures, latency::Latency};
 
 /// Counters of the process. They survive configuration reloads.
 #[derive(Debug, Default)]
@@ -29,6 +31,7 @@ pub(crate) struct Metrics {
     /// By label. Routes that a reload removed stay, so that no counter ever decreases.
     routes: Mutex<BTreeMap<String, Arc<RouteCounters>>>,
     pub(crate) latency: Latency,
+    pub(crate) credentials: CredentialFailures,
     pub(crate) connections: ConnectionCounters,
 }
 
@@ -62,6 +65,7 @@ impl Metrics {
         Snapshot {
             routes,
             latency: self.latency.totals(),
+            credentials: self.credentials.totals(),
             accepted,
             open: accepted - ended.min(accepted),
             tables,

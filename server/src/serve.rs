@@ -60,18 +60,24 @@ async fn serve(flags: Serve, settings: Settings, app: App) -> Result<(), String>
             "default quota in Redis differs from the configuration; POST /config changes it for all instances"
         );
     }
-    let server = Server::bind(settings.listen, app).map_err(failed)?;
+    let mut server = Server::bind(settings.listen, app).map_err(failed)?;
+    if let Some(listen) = &settings.admin.listen {
+        let bound = server.bind_admin(listen);
+        bound.map_err(|error| format!("--admin-listen: {listen}: {error}"))?;
+    }
     let address = server.address().map_err(failed)?;
     let backend = if settings.redis.is_some() {
         "redis"
     } else {
         "memory"
     };
-    tracing::info!(%address, quota = %effective, rules = settings.rules.len(), backend, "started");
+    let admin_address = server.admin_address().map_err(failed)?;
+    let open = settings.open_endpoints(admin_address).to_string();
+    tracing::info!(%address, quota = %effective, rules = settings.rules.len(), backend, open, "started");
     settings.log_warnings();
     let reload = tokio::spawn(Reloader::new(flags, settings, server.current()).run(hangup));
     // A closed standard output does not stop the server.
-    let _ = writeln!(std::io::stdout(), "Listening on http://{address}");
+    let _ = writeln!(std::io::stdout(), "Listening on http://{address} ({open})");
     let (stopping, stop) = oneshot::channel();
     tokio::spawn(async move {
         // The receiver is gone when the server has already ended.

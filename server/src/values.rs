@@ -2,6 +2,7 @@
 //!
 //! Flags, environment variables, the configuration file and JSON request bodies share them.
 
+mod admin_address;
 mod choice;
 mod http;
 mod number;
@@ -13,6 +14,7 @@ mod time;
 mod upstream;
 
 pub(crate) use self::{
+    admin_address::{AdminAddress, socket_path},
     choice::{Check, OnRedisError, Preflight, RedisMode},
     http::{Origin, Path, is_same_variable},
     number::{Fraction, MaxClients, Whole},

@@ -12,9 +12,9 @@ use tollgate::{Quota, tower::HeaderStyle};
 
 use super::client::Client;
 use crate::values::{
-    Check, Fraction, MaxClients, OnRedisError, Origin, Path, Period, Preflight, Rate, RedisMode,
-    RedisPrefix, RedisTimeout, RedisUrl, Seconds, Secret, Table, Timeout, Tokens, UpstreamUrl,
-    Whole, optional, optional_list, optional_table, present, required, tables,
+    AdminAddress, Check, Fraction, MaxClients, OnRedisError, Origin, Path, Period, Preflight, Rate,
+    RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Seconds, Secret, Table, Timeout, Tokens,
+    UpstreamUrl, Whole, optional, optional_list, optional_table, present, required, tables,
 };
 
 /// All keys of the file. `tokens` and `time` are those of the API-key system's settings file.
@@ -45,6 +45,8 @@ pub(crate) struct File {
     pub(crate) client_address_header: Option<HeaderName>,
     #[serde(default, deserialize_with = "optional", alias = "admin-token")]
     pub(crate) admin_token: Option<Secret>,
+    #[serde(default, deserialize_with = "optional", alias = "admin-listen")]
+    pub(crate) admin_listen: Option<AdminAddress>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) check: Option<Check>,
     #[serde(default, deserialize_with = "optional", alias = "check-token")]
@@ -197,6 +199,8 @@ pub(crate) struct Gateway {
     pub(crate) max_requests: Option<Whole<1, 1_000_000>>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) tunnel_timeout: Option<Timeout<100>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) own_prefix: Option<Path>,
     #[serde(default, deserialize_with = "optional_list")]
     pub(crate) pass_headers: Option<Vec<HeaderName>>,
 }

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use tollgate::{Quota, tower::HeaderStyle};
 
 use super::{
+    admin::{Admin, OpenEndpoints, Tokenless},
     client::Client,
     connections::ConnectionLimits,
     cors::Cors,
@@ -21,12 +22,9 @@ use super::{
     redis::Redis,
     routes::{self, Route},
     rules::{self, Rule},
-    upstream::Gateway,
+    upstream::{self, Gateway},
 };
-use crate::{
-    cli::Serve,
-    values::{Check, Secret},
-};
+use crate::{cli::Serve, placement::Placement, values::AdminAddress};
 
 /// All settings, validated.
 #[derive(Debug)]
@@ -36,9 +34,7 @@ pub(crate) struct Settings {
     pub(crate) trust_proxy: Vec<IpNet>,
     /// Header of trusted proxies that names the client; `None`: `X-Forwarded-For` and `Forwarded`.
     pub(crate) client_address_header: Option<HeaderName>,
-    pub(crate) admin_token: Option<Secret>,
-    pub(crate) check: Check,
-    pub(crate) check_token: Option<Secret>,
+    pub(crate) admin: Admin,
     pub(crate) headers: HeaderStyle,
     pub(crate) client: Client,
     pub(crate) api_keys: Option<HashSet<String>>,
@@ -77,7 +73,17 @@ impl Settings {
 
     pub(super) fn merge(flags: Serve, file: File) -> Result<Settings, String> {
         let quota = quota::of_default(&file, flags.capacity, flags.refill_rate)?;
-        let gateway = Gateway::merge(&flags, &file)?;
+        let admin = Admin::merge(&flags, &file)?;
+        let has_upstream =
+            flags.upstream.is_some() || file.upstream.is_some() || !file.upstreams.is_empty();
+        let own_prefix = upstream::own_prefix(&file)?;
+        if admin.listen.is_some() && !own_prefix.is_empty() {
+            return Err(format!(
+                "gateway.own_prefix: expected no admin_listen beside it, which moves all of this server's endpoints, got {own_prefix}"
+            ));
+        }
+        let placement = admin.placement(has_upstream.then_some(own_prefix));
+        let gateway = Gateway::merge(&flags, &file, &placement)?;
         let redis = Redis::merge(&flags, &file)?;
         let connections = ConnectionLimits::merge(file.connections, gateway.is_some());
         let client = file.client.unwrap_or(Client::Ip);
@@ -98,14 +104,7 @@ impl Settings {
             pass_headers.unwrap_or_default(),
         )?;
         let cors = file.cors.map(|cors| Cors::merge(cors, gateway.is_some()));
-        let check = flags.check.or(file.check).unwrap_or_default();
-        let check_token = flags.check_token.or(file.check_token);
-        if check == Check::Open && check_token.is_some() {
-            return Err(
-                "check_token: expected check = \"guarded\" beside it, got \"open\"".to_owned(),
-            );
-        }
-        Ok(Settings {
+        let settings = Settings {
             listen: flags
                 .listen
                 .or(file.listen)
@@ -113,12 +112,10 @@ impl Settings {
             quota,
             trust_proxy,
             client_address_header,
-            admin_token: flags.admin_token.or(file.admin_token),
-            check,
-            check_token,
+            admin,
             headers: flags.headers.or(file.headers).unwrap_or_default(),
             api_keys,
-            routes: routes::merge(file.routes, gateway.is_some())?,
+            routes: routes::merge(file.routes, &placement)?,
             rules: rules::merge(file.rules, &client)?,
             client,
             // The value's type bounds it to 128.
@@ -130,14 +127,46 @@ impl Settings {
             connections,
             cors: cors.transpose()?,
             exposed_file: None,
-        })
+        };
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// Returns whether the settings are safe together. An error is one line.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        self.admin.validate(self.listen, self.gateway.is_some())
     }
 
     /// Logs what works but should not stay as it is.
     pub(crate) fn log_warnings(&self) {
+        self.admin.warn_about_short_tokens();
         if let Some(file) = &self.exposed_file {
             let file = file.display();
             tracing::warn!(%file, "file with secrets is readable by all users; chmod 600 it");
+        }
+    }
+
+    /// Returns the ports and paths of this server's own endpoints.
+    pub(crate) fn placement(&self) -> Placement {
+        let gateway = self.gateway.as_ref();
+        self.admin
+            .placement(gateway.map(|gateway| gateway.own_prefix.as_str()))
+    }
+
+    /// Returns the requests without a token that have access to guarded endpoints without one.
+    pub(crate) fn tokenless(&self) -> Tokenless {
+        let is_plain_demo = AdminAddress::Tcp(self.listen).is_local()
+            && self.gateway.is_none()
+            && self.trust_proxy.is_empty();
+        self.admin.tokenless(is_plain_demo)
+    }
+
+    /// Returns the text of the start line, where `address` is that of the admin listener.
+    pub(crate) fn open_endpoints(&self, address: Option<AdminAddress>) -> OpenEndpoints<'_> {
+        OpenEndpoints {
+            admin: &self.admin,
+            tokenless: self.tokenless(),
+            address,
         }
     }
 
@@ -153,6 +182,9 @@ impl Settings {
         };
         if differs("listen", self.listen != current.listen) {
             self.listen = current.listen;
+        }
+        if differs("admin_listen", self.admin.listen != current.admin.listen) {
+            self.admin.listen = current.admin.listen.clone();
         }
         // The table of clients stays, so an entry must mean the same client before and after.
         if differs("client", self.client != current.client)

@@ -295,7 +295,7 @@ fn errors_and_debug_do_not_show_secrets() {
         line.contains("--admin-token") && !line.contains("hush"),
         "{line}"
     );
-    let debug = format!("{:?}", settings("admin_token = 'hush'").admin_token);
+    let debug = format!("{:?}", settings("admin_token = 'hush'").admin);
     assert!(!debug.contains("hush"), "{debug}");
 }
 

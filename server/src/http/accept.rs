@@ -1,41 +1,35 @@
 //! The listener: accepting connections, and graceful shutdown.
 
-use std::{
-    io,
-    net::{self, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 use super::{
     activity::Activity,
     connection::{ConnectionService, protocols, serve},
+    listener::{AdminListener, Socket, listen, retried},
     timeouts::ConnectionMonitor,
 };
 use crate::{
     app::{App, CurrentApp},
     config::ConnectionLimits,
+    placement::Port,
+    values::AdminAddress,
     workers::Workers,
 };
 
-/// The pause after an accept that failed for lack of a resource, such as file descriptors, which
-/// the next connection that ends releases.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// Length of the accept queue; the operating system may reduce it. A client that finds the queue
-/// full retries after a second.
-const BACKLOG: u32 = 4096;
+/// Maximum number of connections to the admin listener, apart from those of the public port.
+const MAX_ADMIN_CONNECTIONS: usize = 1024;
 
 /// The server on its listening socket.
 pub(crate) struct Server {
     listener: TcpListener,
+    admin: Option<AdminPort>,
     current: CurrentApp,
     limits: ConnectionLimits,
     /// Connections may be upgraded to tunnels.
@@ -48,7 +42,16 @@ pub(crate) struct Server {
     workers: Workers,
 }
 
+/// The listener of the admin endpoints.
+struct AdminPort {
+    listener: AdminListener,
+    protocols: Arc<Builder<TokioExecutor>>,
+    /// One permit for each open connection.
+    permits: Arc<Semaphore>,
+}
+
 impl Server {
+    /// Listens on the public port.
     pub(crate) fn bind(address: SocketAddr, app: App) -> io::Result<Server> {
         let (limits, is_gateway, metrics) = (
             app.connection_limits,
@@ -57,6 +60,7 @@ impl Server {
         );
         Ok(Server {
             listener: listen(address)?,
+            admin: None,
             protocols: Arc::new(protocols(&limits, is_gateway)),
             current: Arc::new(ArcSwap::from_pointee(app)),
             limits,
@@ -65,6 +69,22 @@ impl Server {
             permits: Arc::new(Semaphore::new(limits.max_connections)),
             workers: Workers::start()?,
         })
+    }
+
+    /// Listens for requests to the admin endpoints.
+    pub(crate) fn bind_admin(&mut self, address: &AdminAddress) -> io::Result<()> {
+        self.admin = Some(AdminPort {
+            listener: AdminListener::bind(address)?,
+            protocols: Arc::new(protocols(&self.limits, false)),
+            permits: Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS)),
+        });
+        Ok(())
+    }
+
+    /// Returns the address of the admin listener.
+    pub(crate) fn admin_address(&self) -> io::Result<Option<AdminAddress>> {
+        let admin = self.admin.as_ref();
+        admin.map(|admin| admin.listener.address()).transpose()
     }
 
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
@@ -81,17 +101,19 @@ impl Server {
     pub(crate) async fn run(self, stop: impl Future) {
         tokio::select! {
             () = self.accept() => {}
+            () = self.accept_admin() => {}
             () = self.monitor.run() => {}
             _ = stop => {}
         }
         let Server {
             listener,
+            admin,
             current,
             limits,
             monitor,
             ..
         } = self;
-        drop(listener);
+        drop((listener, admin));
         tokio::select! {
             () = monitor.shut_down(limits.shutdown_grace) => {}
             () = monitor.run() => {}
@@ -100,7 +122,7 @@ impl Server {
     }
 
     async fn accept(&self) {
-        let (mut failing, mut full) = (false, false);
+        let mut full = false;
         loop {
             let free = self.permits.available_permits();
             if free == 0 && !full {
@@ -114,36 +136,38 @@ impl Server {
             let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
                 return;
             };
-            match self.listener.accept().await {
-                Ok((stream, address)) => {
-                    failing = false;
-                    // The connection moves from this thread's reactor to a worker's. When
-                    // deregistering fails, the connection is dropped.
-                    if let Ok(stream) = stream.into_std() {
-                        self.spawn(stream, address, permit);
-                    }
-                }
-                Err(error) if is_connection_error(&error) => {}
-                Err(error) => {
-                    // Logged once, so that a flood of connections does not become a flood of log
-                    // lines.
-                    if !failing {
-                        tracing::warn!(%error, "accept failed; retrying");
-                    }
-                    failing = true;
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+            let (stream, address) = retried(|| self.listener.accept()).await;
+            // The connection moves from this thread's reactor to a worker's. When deregistering
+            // fails, the connection is dropped.
+            if let Ok(stream) = stream.into_std() {
+                self.spawn(Socket::Tcp(stream), address, Port::Public, permit);
             }
         }
     }
 
-    fn spawn(&self, stream: net::TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
-        // A failure only delays responses.
-        let _ = stream.set_nodelay(true);
+    /// Accepts connections to the admin listener. They have permits of their own, so that a full
+    /// public port does not shut out an administrator.
+    async fn accept_admin(&self) {
+        let Some(admin) = &self.admin else {
+            return std::future::pending().await;
+        };
+        while let Ok(permit) = Arc::clone(&admin.permits).acquire_owned().await {
+            let (socket, address) = admin.listener.accept().await;
+            if let Ok(socket) = socket {
+                self.spawn(socket, address, Port::Admin, permit);
+            }
+        }
+    }
+
+    fn spawn(&self, socket: Socket, address: SocketAddr, port: Port, permit: OwnedSemaphorePermit) {
+        if let Socket::Tcp(stream) = &socket {
+            // A failure only delays responses.
+            let _ = stream.set_nodelay(true);
+        }
         let activity = Arc::new(Activity::default());
         let guard = self.monitor.track(&activity);
         let (caller, permit) = (
-            Arc::new(self.current.load().caller(address)),
+            Arc::new(self.current.load().caller(address).on(port)),
             Arc::new(permit),
         );
         let service = ConnectionService {
@@ -152,38 +176,15 @@ impl Server {
             activity,
             permit,
         };
-        let (protocols, is_gateway) = (Arc::clone(&self.protocols), self.is_gateway);
+        let (protocols, is_gateway) = match &self.admin {
+            Some(admin) if port == Port::Admin => (Arc::clone(&admin.protocols), false),
+            _ => (Arc::clone(&self.protocols), self.is_gateway),
+        };
         self.workers.spawn(async move {
             let _guard = guard;
-            let result = match TcpStream::from_std(stream) {
-                Ok(stream) => serve(&protocols, is_gateway, stream, service).await,
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = result {
+            if let Err(error) = serve(&protocols, is_gateway, socket, service).await {
                 tracing::debug!(peer = %address, error = &*error, "connection ended");
             }
         });
     }
-}
-
-/// Binds a listener as tokio does, with a longer accept queue.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Returns whether an accept failed because the peer closed the connection, and not because of this
-/// server.
-fn is_connection_error(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    )
 }
