@@ -16,7 +16,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /tollgate /usr/local/bin/tollgate
-# Loopback would be unreachable from outside of the container.
+# Loopback would be unreachable from outside of the container. The admin API needs TOLLGATE_ADMIN_TOKEN or
+# TOLLGATE_ADMIN_LISTEN; with the latter and an upstream, TOLLGATE_HEALTH_URL is the health check's URL there.
 ENV TOLLGATE_LISTEN=0.0.0.0:8000
 EXPOSE 8000
 # nonroot, by number, so that an orchestrator can verify that it is not root.

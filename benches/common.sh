@@ -43,7 +43,7 @@ start() {
     pids="$pids $!"
     echo $! >"$folder/$server.pid"
     for _ in $(seq 100); do
-        sed -n 's/^Listening on //p' "$folder/$server.out" >"$folder/$server.url"
+        sed -n 's/^Listening on \([^ ]*\).*/\1/p' "$folder/$server.out" >"$folder/$server.url"
         [ ! -s "$folder/$server.url" ] || return 0
         sleep 0.1
     done

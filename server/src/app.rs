@@ -9,19 +9,24 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tollgate::{BuildError, KeyedLimiter, KeyedLimiterBuilder, Quota, tower::HeaderStyle};
+use hyper::HeaderMap;
+use tollgate::{
+    BuildError, KeyedLimiter, KeyedLimiterBuilder, Quota,
+    tower::{HeaderStyle, Refusal},
+};
 
 use crate::{
     config::{ConnectionLimits, Settings},
-    limit::{ConfiguredLimits, EffectiveConfig, Limiter, Pricing, RouteLimits},
-    metrics::Metrics,
+    limit::{ConfiguredLimits, EffectiveConfig, FailureLimit, Limiter, Pricing, RouteLimits},
+    metrics::{Credential, Metrics, PerRoute},
+    placement::{Placement, Port},
     proxy::{Gateway, Hop},
     request::{
         access::Access,
         client_id::{ClientId, ClientIdentifier, Peer},
         header_rules::HeaderRules,
     },
-    response::{self, Cors},
+    response::{self, Cors, Response},
     values::Check,
 };
 
@@ -36,12 +41,15 @@ pub(crate) struct App {
     pub(crate) header_rules: Arc<HeaderRules>,
     /// `None`: no other origins are allowed.
     pub(crate) cors: Option<Arc<Cors>>,
+    pub(crate) placement: Placement,
     /// `None`: the server responds to allowed requests itself.
     pub(crate) gateway: Option<Arc<Gateway>>,
     pub(crate) pricing: Pricing,
     pub(crate) admin_access: Access,
     /// Access to `POST /check`; `None`: open to all clients.
     pub(crate) check_access: Option<Access>,
+    /// Limit of wrong tokens and unknown API keys.
+    pub(crate) failures: Arc<FailureLimit>,
     /// Style of rate limit headers.
     pub(crate) header_style: HeaderStyle,
     /// Default limiter, with the rules of clients.
@@ -57,6 +65,7 @@ pub(crate) struct App {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) peer: Peer,
+    pub(crate) port: Port,
     /// The peer in forwarding headers, computed at the first forwarded request.
     hop: OnceLock<Hop>,
     /// Body of `GET /` for the peer's own address.
@@ -66,10 +75,23 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Changes the port of the connection.
+    pub(crate) fn on(self, port: Port) -> Caller {
+        Caller { port, ..self }
+    }
+
     /// Returns the peer in the form of forwarding headers.
     pub(crate) fn hop(&self) -> &Hop {
         self.hop.get_or_init(|| Hop::new(self.peer.address))
     }
+}
+
+/// State that a reload carries over.
+struct Carried {
+    failures: Arc<FailureLimit>,
+    metrics: Arc<Metrics>,
+    /// Number of reloads so far.
+    generation: u64,
 }
 
 impl App {
@@ -106,8 +128,11 @@ impl App {
             Arc::new(limiter),
             route_limits,
             gateway.map(Arc::new),
-            Arc::default(),
-            0,
+            Carried {
+                failures: Arc::new(FailureLimit::new()?),
+                metrics: Arc::default(),
+                generation: 0,
+            },
         );
         app.limiter
             .apply_initial_rules(app.rules(settings)?)
@@ -121,10 +146,17 @@ impl App {
         limiter: Arc<Limiter>,
         route_limits: RouteLimits,
         gateway: Option<Arc<Gateway>>,
-        metrics: Arc<Metrics>,
-        generation: u64,
+        carried: Carried,
     ) -> App {
+        let Carried {
+            failures,
+            metrics,
+            generation,
+        } = carried;
+        let (admin, tokenless) = (&settings.admin, settings.tokenless());
         App {
+            placement: settings.placement(),
+            failures,
             clients: ClientIdentifier::new(settings),
             header_rules: Arc::new(HeaderRules::new(settings)),
             cors: settings
@@ -133,7 +165,7 @@ impl App {
                 .map(|cors| Cors::new(cors, settings.headers)),
             gateway,
             pricing: Pricing::new(settings, &metrics, &route_limits),
-            admin_access: Access::new("the admin API", settings.admin_token.clone()),
+            admin_access: Access::new("the admin API", admin.token.clone(), tokenless),
             check_access: check_access(settings),
             header_style: settings.headers,
             limiter,
@@ -154,8 +186,8 @@ impl App {
                 .map_err(|error| format!("rules[{index}].client_id: {error}"))?;
             if !names.insert(client.name().into_owned()) {
                 return Err(format!(
-                    "rules[{index}].client_id: expected each client once, got {:?} again",
-                    rule.client_id
+                    "rules[{index}].client_id: expected each client once, got {} again",
+                    self.clients.shown_name(rule.client_id.clone())
                 ));
             }
             rules.push((client, rule.quota));
@@ -195,9 +227,32 @@ impl App {
             Arc::clone(&self.limiter),
             route_limits,
             gateway,
-            Arc::clone(&self.metrics),
-            self.generation + 1,
+            Carried {
+                failures: Arc::clone(&self.failures),
+                metrics: Arc::clone(&self.metrics),
+                generation: self.generation + 1,
+            },
         ))
+    }
+
+    /// Charges a wrong token or an unknown API key to a client's address. Returns 429 when the
+    /// address has had too many of them.
+    pub(crate) fn limited_failure(
+        &self,
+        client: ClientId<'_>,
+        credential: Credential,
+        request: &HeaderMap,
+    ) -> Option<Response> {
+        let decision = self.failures.charge(&client);
+        let is_limited = decision.is_refused();
+        self.metrics.credentials.add(credential, is_limited);
+        is_limited.then(|| {
+            response::refused(
+                Refusal::new(self.header_style).http_only(),
+                &decision,
+                request,
+            )
+        })
     }
 
     /// Returns leased tokens to Redis after the last request.
@@ -206,16 +261,32 @@ impl App {
         self.route_limits.close().await;
     }
 
-    /// Returns the effective limits, including those of routes.
+    /// Returns the effective limits.
     pub(crate) fn effective_config(&self) -> EffectiveConfig {
-        self.limiter
-            .effective_config()
+        self.shown(self.limiter.effective_config())
+    }
+
+    /// Returns limits in the form in which they are shown: with those of routes, and without API
+    /// keys.
+    pub(crate) fn shown(&self, config: EffectiveConfig) -> EffectiveConfig {
+        config
             .with_routes(self.route_limits.quotas())
+            .with_names(|name| self.clients.shown_name(name))
     }
 
     /// Returns the effective default quota.
     pub(crate) fn quota(&self) -> Quota {
         self.limiter.quota()
+    }
+
+    /// Returns the default limiter, which has no label, and those of routes.
+    pub(crate) fn limiters(&self) -> PerRoute<Arc<Limiter>> {
+        let routes = self.route_limits.limiters();
+        let routes = routes.map(|(label, limiter)| (Some(label.to_owned()), Arc::clone(limiter)));
+        [(None, Arc::clone(&self.limiter))]
+            .into_iter()
+            .chain(routes)
+            .collect()
     }
 
     /// Returns whether Redis is available to all limiters, or `None` without Redis.
@@ -224,11 +295,12 @@ impl App {
         Some(default && self.route_limits.redis_stats().all(|(_, stats)| stats.up))
     }
 
-    /// Returns the caller of a new connection.
+    /// Returns the caller of a new connection to the public port.
     pub(crate) fn caller(&self, address: SocketAddr) -> Caller {
         let peer = self.clients.peer(address);
         Caller {
             peer,
+            port: Port::Public,
             hop: OnceLock::new(),
             granted: response::granted(peer.address),
             generation: self.generation,
@@ -253,10 +325,8 @@ impl App {
 
 /// The admin token grants access to `POST /check` as well.
 fn check_access(settings: &Settings) -> Option<Access> {
-    let tokens = settings
-        .check_token
-        .iter()
-        .chain(&settings.admin_token)
-        .cloned();
-    (settings.check == Check::Guarded).then(|| Access::new("POST /check", tokens))
+    let admin = &settings.admin;
+    let tokens = admin.check_token.iter().chain(&admin.token).cloned();
+    (admin.check == Check::Guarded)
+        .then(|| Access::new("POST /check", tokens, settings.tokenless()))
 }

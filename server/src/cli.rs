@@ -5,7 +5,9 @@
     reason = "documentation comments are help texts, in which brackets mark optional parts"
 )]
 
-use std::{error::Error, ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+mod environment;
+
+use std::{error::Error, ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
     Args, CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -16,10 +18,11 @@ use hyper::{Uri, header::HeaderName};
 use ipnet::IpNet;
 use tollgate::{Quota, QuotaError, tower::HeaderStyle};
 
+pub(crate) use self::environment::parse;
 use crate::values::{
-    Check, Client, ClockTolerance, Fraction, OnRedisError, Rate, RedisMode, RedisPrefix,
-    RedisTimeout, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole, parse_argument,
-    parse_list_item,
+    AdminAddress, Check, Client, ClockTolerance, Fraction, OnRedisError, Rate, RedisMode,
+    RedisPrefix, RedisTimeout, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole,
+    parse_argument, parse_list_item, socket_path,
 };
 
 const FILE_HELP: &str = r#"The configuration file (TOML or JSON, by its file name extension) accepts all of the settings above and more.
@@ -34,6 +37,7 @@ An unknown key is an error.
   time = 3600                                 # seconds
   trust_proxy = ["10.0.0.0/8"]
   client_address_header = "x-forwarded-for"   # or "forwarded", "x-real-ip"...: the only header of trusted proxies that counts
+  admin_listen = "127.0.0.1:9000"             # the admin API, /metrics and /check there only; or "unix:/path/to/socket"
   admin_token = "..."
   check = "guarded"                           # POST /check needs a token; or "open": it does not
   check_token = "..."                         # token of POST /check; the admin token is accepted as well
@@ -74,6 +78,7 @@ An unknown key is an error.
   max_requests = 1000                         # concurrent requests; further ones wait for connect_timeout, then get 503
   tunnel_timeout = "1h"                       # a WebSocket without traffic is closed
   pass_headers = ["X_Trace", "Client-IP"]     # request headers that are otherwise removed
+  own_prefix = "/_tollgate"                   # moves /health, /metrics, /config, /admin/ and /check below this path
   [connections]
   max = 10000                                 # at the limit, idle connections of the largest holder are closed, or new ones wait
   max_per_address = 100                       # or of an IPv6 /64, trusted proxies exempt; by default unlimited
@@ -99,7 +104,9 @@ Other services call POST /check {"key": "alice", "cost": 4} (cost defaults to 1;
 key is one of those; else keys are separate from clients, and check:alice is the client_id of the key's rule. nginx (auth_request),
 Traefik and Caddy (forward-auth) call /auth, which responds with 200 or 429 as the request itself would get: when the peer is in
 trust_proxy, X-Original-URI or X-Forwarded-Uri gives the request's path, and X-Original-Method or X-Forwarded-Method its method.
-A gateway proxies /check and /auth to its upstreams.
+A gateway proxies /check and /auth to its upstreams; it serves /check itself on admin_listen and below own_prefix.
+
+A wrong token or an unknown API key costs one of 10 failures a minute of a client address; more get 429. Correct ones are always accepted.
 
 GET /metrics, with the same access as the admin API, reports to Prometheus the decisions by route and reason, their latency, and
 the occupancy of the table. It names no client.
@@ -107,7 +114,7 @@ the occupancy of the table. It names no client.
 SIGHUP reloads the file: limits, rules, routes, upstreams, keys, tokens, headers, trusted proxies with their header, and CORS
 settings change for the next request.
 Buckets keep their tokens unless the default quota changed, or that of the route. Changes by an administrator stay unless the file
-changes the same rule. An invalid file changes nothing, and the log says why. listen, client, ipv6_prefix, max_clients,
+changes the same rule. An invalid file changes nothing, and the log says why. listen, admin_listen, client, ipv6_prefix, max_clients,
 connections, the presence of an upstream and the Redis settings need a restart. The default quota shared in Redis changes by
 POST /config only.
 
@@ -193,7 +200,7 @@ pub(crate) struct Serve {
     ///
     /// The client is the rightmost address in the header that is in none of these networks.
     /// client-address-header selects the header.
-    #[arg(long, env = "TOLLGATE_TRUST_PROXY", value_name = "CIDR", value_parser = parse_argument::<IpNet>, value_delimiter = ',')]
+    #[arg(long, env = "TOLLGATE_TRUST_PROXY", value_name = "CIDR", value_parser = parse_list_item::<IpNet>, value_delimiter = ',')]
     pub(crate) trust_proxy: Vec<IpNet>,
     /// The header of trusted proxies that names the client: x-forwarded-for, forwarded, x-real-ip
     /// or another one with an address or a list of addresses [default: x-forwarded-for or
@@ -240,18 +247,25 @@ pub(crate) struct Serve {
     /// Gateway: allowed requests are proxied there, instead of the built-in endpoints
     ///
     /// http://host[:port], https://host[:port], or h2c://host[:port] for HTTP/2 without TLS.
-    /// /health, /metrics, /config and /admin/ remain endpoints of this server. Several upstreams,
-    /// by path, are set in the file.
+    /// /health, /metrics, /config and /admin/ remain endpoints of this server, unless --admin-listen
+    /// or gateway.own_prefix moves them. Several upstreams, by path, are set in the file.
     #[arg(long, env = "TOLLGATE_UPSTREAM", value_name = "URL", value_parser = parse_argument::<UpstreamUrl>)]
     pub(crate) upstream: Option<UpstreamUrl>,
-    /// Token of the admin API, sent as Authorization: Bearer TOKEN; without it, the admin API
-    /// accepts only requests from this machine
+    /// Separate address for the admin API, /metrics and /check: host:port or unix:/path/to/socket;
+    /// without an admin token, a loopback address or a socket
     ///
+    /// They leave the public port. /health is on both, with an upstream on this one only.
+    #[arg(long, env = "TOLLGATE_ADMIN_LISTEN", value_name = "ADDR", value_parser = parse_argument::<AdminAddress>)]
+    pub(crate) admin_listen: Option<AdminAddress>,
+    /// Token of the admin API, sent as Authorization: Bearer TOKEN; without it, the admin API
+    /// is closed, except on --admin-listen and on a loopback address without upstream and proxies
+    ///
+    /// At least 16 characters, fewer only on a loopback address without upstream.
     /// Prefer the environment variable: other users of the machine can see flags.
     #[arg(long, env = "TOLLGATE_ADMIN_TOKEN", value_name = "TOKEN", value_parser = parse_argument::<Secret>, hide_env_values = true)]
     pub(crate) admin_token: Option<Secret>,
-    /// Access to POST /check: guarded (needs a token; when none is configured, only this machine)
-    /// or open [default: guarded]
+    /// Access to POST /check: guarded (needs a token; without one, as the admin API) or open
+    /// [default: guarded]
     #[arg(long, env = "TOLLGATE_CHECK", value_name = "ACCESS", value_parser = parse_argument::<Check>)]
     pub(crate) check: Option<Check>,
     /// Token of POST /check, sent as Authorization: Bearer TOKEN; the admin token is accepted as
@@ -290,12 +304,29 @@ pub(crate) struct Stress {
 /// Flags of the health check.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Health {
-    /// URL of the health endpoint
-    #[arg(long, env = "TOLLGATE_HEALTH_URL", default_value = "http://127.0.0.1:8000/health", value_parser = url)]
-    pub(crate) url: Uri,
+    /// URL of the health endpoint, or unix:/path/to/socket of --admin-listen
+    #[arg(long, env = "TOLLGATE_HEALTH_URL", default_value = "http://127.0.0.1:8000/health", value_parser = health_url)]
+    pub(crate) url: HealthUrl,
     /// Timeout of the response, in seconds or as 500ms
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_argument::<Timeout<1>>)]
     pub(crate) timeout: Timeout<1>,
+}
+
+/// Address of a server whose health is checked.
+#[derive(Clone, Debug)]
+pub(crate) enum HealthUrl {
+    Http(Uri),
+    /// Path of a Unix socket.
+    Socket(PathBuf),
+}
+
+impl fmt::Display for HealthUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HealthUrl::Http(url) => url.fmt(f),
+            HealthUrl::Socket(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 impl Stress {
@@ -312,6 +343,15 @@ fn quota(text: &str) -> Result<Quota, String> {
         let error = error.to_string();
         error.strip_prefix("quota: ").unwrap_or(&error).to_owned()
     })
+}
+
+fn health_url(text: &str) -> Result<HealthUrl, String> {
+    match socket_path(text) {
+        Some(path) => Ok(HealthUrl::Socket(path.to_owned())),
+        None => url(text)
+            .map(HealthUrl::Http)
+            .map_err(|expected| format!("{expected} or unix:/path/to/socket")),
+    }
 }
 
 fn url(text: &str) -> Result<Uri, String> {

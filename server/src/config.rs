@@ -3,6 +3,7 @@
 //! Flags take precedence over the environment, the environment over the file, and the file over
 //! the defaults.
 
+mod admin;
 mod connections;
 mod cors;
 mod file;
@@ -18,6 +19,7 @@ mod upstream;
 #[cfg(test)]
 pub(crate) use self::settings::settings;
 pub(crate) use self::{
+    admin::Tokenless,
     connections::ConnectionLimits,
     cors::Cors,
     redis::Redis,

@@ -4,7 +4,10 @@ use std::thread;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::{config::Settings, http::BEYOND_PERMITS};
+use crate::{
+    config::Settings,
+    http::{BEYOND_PERMITS, MAX_ADMIN_CONNECTIONS},
+};
 
 /// Descriptors of the process itself: standard streams, listener, configuration and DNS files.
 const OWN: u64 = 32;
@@ -75,7 +78,12 @@ fn own(settings: &Settings) -> u64 {
         Some(_) => 1 + settings.routes.len() as u64,
         None => 0,
     };
-    OWN + PER_WORKER * workers + PER_REDIS_LIMITER * limiters + BEYOND_PERMITS as u64
+    let admin = match settings.admin.listen {
+        Some(_) => MAX_ADMIN_CONNECTIONS + BEYOND_PERMITS,
+        None => 0,
+    };
+    let connections = BEYOND_PERMITS + admin;
+    OWN + PER_WORKER * workers + PER_REDIS_LIMITER * limiters + connections as u64
 }
 
 /// Returns the number of connections that fit. When there are not even descriptors enough for all

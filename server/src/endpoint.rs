@@ -84,12 +84,12 @@ impl Endpoint {
         }
     }
 
-    /// Returns true for the health check and the admin API.
-    pub(crate) fn is_administrative(self) -> bool {
+    /// Returns true for the admin API and `/metrics`, which are guarded alike.
+    #[inline]
+    pub(crate) fn is_admin(self) -> bool {
         matches!(
             self,
-            Endpoint::Health
-                | Endpoint::Metrics
+            Endpoint::Metrics
                 | Endpoint::GetConfig
                 | Endpoint::UpdateConfig
                 | Endpoint::UpdateRule
@@ -142,21 +142,23 @@ impl Endpoint {
     }
 }
 
-/// Returns true if requests to the path are never limited and never forwarded to an upstream.
+/// Returns true if the path is that of an own endpoint that a gateway serves as well.
 #[inline]
 pub(crate) fn is_reserved(path: &str) -> bool {
     [HEALTH, METRICS, CONFIG].contains(&path) || path.starts_with(ADMIN_PREFIX)
 }
 
-/// Returns true if requests to the path are never limited. Only reserved paths stay unlimited in a
-/// gateway: its upstream may serve `/check`.
-pub(crate) fn is_unlimited(path: &str, is_gateway: bool) -> bool {
-    is_reserved(path) || path == CHECK && !is_gateway
-}
-
 /// Returns the default cost of requests to this server itself.
 pub(crate) fn default_cost(method: &Method, path: &str) -> u32 {
     Endpoint::of(method, path).default_cost()
+}
+
+/// Returns the form of a path for the log: without a client id, which may be an API key.
+pub(crate) fn logged_path(path: &str) -> &str {
+    match path.find(RULE_PREFIX) {
+        Some(at) => &path[..at + RULE_PREFIX.len()],
+        None => path,
+    }
 }
 
 /// Returns the percent-encoded client id of a `DELETE /admin/rule/{client_id}`.
@@ -172,6 +174,18 @@ mod tests {
     fn counter_index_is_the_position_in_counted() {
         for (index, endpoint) in Endpoint::COUNTED.into_iter().enumerate() {
             assert_eq!(endpoint.counter_index(), index, "{endpoint:?}");
+        }
+    }
+
+    #[test]
+    fn logged_paths_end_before_a_client_id() {
+        for (path, logged) in [
+            ("/admin/rule/secret", "/admin/rule/"),
+            ("/_t/admin/rule/secret", "/_t/admin/rule/"),
+            ("/admin/rules", "/admin/rules"),
+            ("/", "/"),
+        ] {
+            assert_eq!(logged_path(path), logged);
         }
     }
 

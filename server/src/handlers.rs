@@ -11,6 +11,7 @@ use std::pin::Pin;
 use crate::{
     app::App,
     endpoint::{self, Endpoint},
+    request::client_id::OwnedClientId,
     response::Response,
 };
 
@@ -20,15 +21,17 @@ const MAX_ADMIN_BYTES: usize = 64 * 1024;
 /// Handler that needs the request body, or has to be awaited and runs once the body has been read.
 #[derive(Clone, Debug)]
 pub(crate) enum BodyHandler {
-    /// The body is ignored.
-    Metrics,
     /// Echoes the body.
     Submit,
     UpdateConfig,
     UpdateRule,
     /// Removes the rule of a client, whose id is percent-encoded. The body is ignored.
     RemoveRule(String),
-    Check,
+    /// The client to which unknown API keys are charged; `None`: the request has shown that it may
+    /// ask.
+    Check(Option<OwnedClientId>),
+    /// Reports the metrics. The body is ignored.
+    Metrics,
 }
 
 impl BodyHandler {
@@ -36,11 +39,11 @@ impl BodyHandler {
     #[inline]
     pub(crate) fn of(endpoint: Endpoint, path: &str) -> Option<BodyHandler> {
         match endpoint {
-            Endpoint::Metrics => Some(BodyHandler::Metrics),
             Endpoint::Submit => Some(BodyHandler::Submit),
             Endpoint::UpdateConfig => Some(BodyHandler::UpdateConfig),
             Endpoint::UpdateRule => Some(BodyHandler::UpdateRule),
-            Endpoint::Check => Some(BodyHandler::Check),
+            Endpoint::Check => Some(BodyHandler::Check(None)),
+            Endpoint::Metrics => Some(BodyHandler::Metrics),
             Endpoint::RemoveRule => {
                 let client_id = endpoint::rule_client_id(path)?;
                 Some(BodyHandler::RemoveRule(client_id.to_owned()))
@@ -52,7 +55,7 @@ impl BodyHandler {
     /// Returns the maximum size of the body in bytes, where `limit` is the configured one.
     pub(crate) fn max_body_bytes(&self, limit: usize) -> usize {
         match self {
-            BodyHandler::UpdateConfig | BodyHandler::UpdateRule | BodyHandler::Check => {
+            BodyHandler::UpdateConfig | BodyHandler::UpdateRule | BodyHandler::Check(_) => {
                 MAX_ADMIN_BYTES.min(limit)
             }
             BodyHandler::Metrics | BodyHandler::Submit | BodyHandler::RemoveRule(_) => limit,
@@ -69,9 +72,9 @@ impl BodyHandler {
         // Boxed: every request with a body pays for moving this future.
         let responding: Pin<Box<dyn Future<Output = Response> + Send + '_>> = match self {
             BodyHandler::Submit => return demo::submit(response, data),
-            BodyHandler::Check => match check::respond_now(app, data) {
+            BodyHandler::Check(client) => match check::respond_now(app, data) {
                 Some(response) => return response,
-                None => Box::pin(check::response(app, data)),
+                None => Box::pin(async move { check::response(app, client.as_ref(), data).await }),
             },
             BodyHandler::Metrics => Box::pin(metrics::response(app)),
             BodyHandler::UpdateConfig => Box::pin(admin::update_config(app, data)),

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use hyper::StatusCode;
 use tokio::time::timeout;
 
-use crate::{cli::Health, stress::client::Target};
+use crate::{
+    cli::{Health, HealthUrl},
+    stress::client::Target,
+};
 
 /// Runs the check once and prints the response. An error is one line, with exit code 1.
 pub(crate) fn run(flags: &Health) -> ExitCode {
@@ -30,7 +33,10 @@ pub(crate) fn run(flags: &Health) -> ExitCode {
 /// Returns the body of a healthy server's response.
 async fn check(flags: &Health) -> Result<String, String> {
     let exchange = async {
-        let target = Target::new(&flags.url)?;
+        let target = match &flags.url {
+            HealthUrl::Http(url) => Target::new(url)?,
+            HealthUrl::Socket(path) => Target::on_socket(path, "/health"),
+        };
         target.connect().await?.get(&target).await
     };
     match timeout(flags.timeout.get(), exchange).await {

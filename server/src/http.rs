@@ -6,7 +6,11 @@ mod admission;
 mod body;
 mod connection;
 mod connection_permit;
+mod listener;
 mod stream;
 mod timeouts;
 
-pub(crate) use self::{accept::Server, admission::BEYOND_PERMITS};
+pub(crate) use self::{
+    accept::{MAX_ADMIN_CONNECTIONS, Server},
+    admission::BEYOND_PERMITS,
+};

@@ -3,6 +3,7 @@
 mod charge;
 mod config;
 mod decision;
+mod failures;
 mod limiter;
 mod memory;
 mod price;
@@ -15,6 +16,7 @@ pub(crate) use self::{
     charge::{Charge, PendingCharge},
     config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
     decision::LimitDecision,
+    failures::FailureLimit,
     limiter::Limiter,
     pricing::Pricing,
     route_limits::RouteLimits,

@@ -13,6 +13,7 @@ mod log;
 mod metrics;
 mod outage;
 mod pipeline;
+mod placement;
 mod proxy;
 mod reload;
 mod request;
@@ -33,7 +34,7 @@ use crate::cli::{Cli, Command};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match Cli::from_arguments(std::env::args_os()) {
+    match cli::parse::<Cli>(std::env::args_os()) {
         Ok(Cli {
             command: Some(Command::Stress(flags)),
             ..

@@ -4,6 +4,7 @@
 //! number is therefore bounded, and they identify no client.
 
 mod counters;
+mod credentials;
 mod latency;
 mod openmetrics;
 
@@ -17,11 +18,12 @@ use std::{
 
 use tollgate::{KeyedStats, RedisStats};
 
-use self::latency::Latency;
 pub(crate) use self::{
     counters::{Reason, RouteCounters},
+    credentials::Credential,
     openmetrics::{PerRoute, Snapshot},
 };
+use self::{credentials::CredentialFailures, latency::Latency};
 
 /// Counters of the process. They survive configuration reloads.
 #[derive(Debug, Default)]
@@ -29,8 +31,7 @@ pub(crate) struct Metrics {
     /// By label. Routes that a reload removed stay, so that no counter ever decreases.
     routes: Mutex<BTreeMap<String, Arc<RouteCounters>>>,
     pub(crate) latency: Latency,
-    /// Held while metrics are collected: many requests do not occupy many threads.
-    pub(crate) collecting: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) credentials: CredentialFailures,
     pub(crate) connections: ConnectionCounters,
 }
 
@@ -68,6 +69,7 @@ impl Metrics {
         Snapshot {
             routes,
             latency: self.latency.totals(),
+            credentials: self.credentials.totals(),
             accepted,
             open: accepted - ended.min(accepted),
             evicted: self.connections.evicted.load(Ordering::Relaxed),

@@ -22,10 +22,11 @@ use crate::{
     endpoint::{self, Endpoint},
     handlers::{self, BodyHandler},
     limit::{Charge, LimitDecision, PendingCharge},
-    metrics::{Reason, RouteCounters},
+    metrics::{Credential, Reason, RouteCounters},
+    placement::{Placement, Port},
     proxy::Gateway,
     request::{
-        access,
+        access::{self, Access, Denial},
         body::{self, BodyError},
         client_id::{ClientId, IdentifyError},
         original::{self, OriginalRequest},
@@ -152,10 +153,17 @@ fn charge<'a, B: Body>(
 ) -> Result<Charge<'a>, Outcome> {
     let (method, path) = (request.method(), request.uri().path());
     let endpoint = match &app.gateway {
-        None => Endpoint::of(method, path),
+        _ if caller.port == Port::Admin => match Placement::on_admin_port(method, path) {
+            Endpoint::NotFound => return Err(Outcome::respond(response::not_found())),
+            endpoint => endpoint,
+        },
+        None => app
+            .placement
+            .on_public_port(method, path)
+            .unwrap_or(Endpoint::NotFound),
         Some(gateway) => {
             match validation::validate(request, |name| decides_by(app, caller, name)) {
-                Ok(()) => gateway_endpoint(gateway, method, path),
+                Ok(()) => gateway_endpoint(app, gateway, method, path),
                 Err(error) => {
                     tracing::debug!(peer = %caller.peer.address, cost = 0, outcome = "malformed", error, "request");
                     let response = response::error(StatusCode::BAD_REQUEST, error);
@@ -174,17 +182,22 @@ fn charge<'a, B: Body>(
         | Endpoint::UpdateConfig
         | Endpoint::UpdateRule
         | Endpoint::RemoveRule => {
-            let outcome = match app.admin_access.denial(caller.peer, request) {
+            let access = (&app.admin_access, Credential::AdminToken);
+            let outcome = match denial(app, access, caller, request) {
                 Some(denial) => Outcome::respond(denial),
                 None => admin_outcome(app, endpoint, path),
             };
             let status = outcome.response.status().as_u16();
-            tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "admin", status, "request");
+            tracing::debug!(client = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = "admin", status, "request");
             Err(outcome)
         }
         Endpoint::Check => {
-            let access = app.check_access.as_ref();
-            let denial = access.and_then(|access| access.denial(caller.peer, request));
+            let Some(access) = &app.check_access else {
+                let client = app.clients.by_address(caller.peer, request.headers());
+                let handler = BodyHandler::Check(Some(client.into_owned()));
+                return Err(Outcome::read_body(handler));
+            };
+            let denial = denial(app, (access, Credential::CheckToken), caller, request);
             Err(denial.map_or_else(|| body_outcome(endpoint, path), Outcome::respond))
         }
         _ => client_charge(app, endpoint, request, caller, canonical)
@@ -196,20 +209,22 @@ fn charge<'a, B: Body>(
 /// or to the admin API.
 pub(crate) fn is_local_administration<B>(app: &App, request: &Request<B>, caller: &Caller) -> bool {
     let (method, path) = (request.method(), request.uri().path());
-    let endpoint = match &app.gateway {
-        None => Endpoint::of(method, path),
-        Some(gateway) => gateway_endpoint(gateway, method, path),
+    let endpoint = match caller.port {
+        Port::Admin => Some(Placement::on_admin_port(method, path)),
+        Port::Public => app.placement.on_public_port(method, path),
     };
-    endpoint.is_administrative()
+    endpoint.is_some_and(|own| own == Endpoint::Health || own.is_admin())
         && caller.peer.address.is_loopback()
         && !access::is_forwarded(request.headers())
 }
 
 /// Returns the endpoint of a request to a gateway: one of this server's own, or an upstream.
 #[inline]
-fn gateway_endpoint(gateway: &Gateway, method: &Method, path: &str) -> Endpoint {
+fn gateway_endpoint(app: &App, gateway: &Gateway, method: &Method, path: &str) -> Endpoint {
+    if let Some(own) = app.placement.on_public_port(method, path) {
+        return own;
+    }
     match *method {
-        _ if endpoint::is_reserved(path) => Endpoint::of(method, path),
         // CONNECT would open a tunnel to a target of the client's choice, and TRACE would echo
         // headers that the client must not see.
         Method::CONNECT | Method::TRACE => Endpoint::NotFound,
@@ -219,10 +234,35 @@ fn gateway_endpoint(gateway: &Gateway, method: &Method, path: &str) -> Endpoint 
     }
 }
 
+/// Returns the response to a request without access. A wrong token costs the client's address a
+/// failure, and more of them than allowed get 429.
+fn denial<B>(
+    app: &App,
+    (access, credential): (&Access, Credential),
+    caller: &Caller,
+    request: &Request<B>,
+) -> Option<Response> {
+    let denial = access.check(caller.peer, request).err()?;
+    let limited = (denial == Denial::WrongToken)
+        .then(|| limited_failure(app, caller, credential, request.headers()));
+    limited.flatten().or_else(|| Some(access.denied(denial)))
+}
+
+/// Charges a failed credential to the client's address. Returns 429 when that has had too many.
+fn limited_failure(
+    app: &App,
+    caller: &Caller,
+    credential: Credential,
+    headers: &HeaderMap,
+) -> Option<Response> {
+    let client = app.clients.by_address(caller.peer, headers);
+    app.limited_failure(client, credential, headers)
+}
+
 fn admin_outcome(app: &App, endpoint: Endpoint, path: &str) -> Outcome {
     match endpoint {
         Endpoint::GetConfig => Outcome::respond(handlers::admin::get_config(app)),
-        _ => body_outcome(endpoint, path),
+        _ => body_outcome(endpoint, app.placement.own_path(path).unwrap_or(path)),
     }
 }
 
@@ -264,7 +304,7 @@ fn client_charge<'a, B: Body>(
     };
     let count_exempt = || {
         price.counters.add(Reason::Exempt);
-        tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "Exempt", "request");
+        tracing::debug!(client = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = "Exempt", "request");
     };
     if let Some(cors) = &app.cors
         && cors.is_preflight(
@@ -286,8 +326,11 @@ fn client_charge<'a, B: Body>(
     match app.clients.identify(caller.peer, headers, canonical) {
         Ok(client) => Ok(Charge::new(endpoint, client, fee, price)),
         Err(error) => {
-            tracing::debug!(peer = %caller.peer.address, %method, path, cost = 0, outcome = ?error, "request");
-            Err(Outcome::respond(unidentified(error, price.counters)))
+            tracing::debug!(peer = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = ?error, "request");
+            let limited = (error == IdentifyError::UnknownKey)
+                .then(|| limited_failure(app, caller, Credential::ApiKey, headers));
+            let response = unidentified(error, price.counters);
+            Err(Outcome::respond(limited.flatten().unwrap_or(response)))
         }
     }
 }
@@ -349,7 +392,7 @@ fn decided_outcome<B>(
     counters.record(&decision);
     let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
     tracing::debug!(
-        client = %app.clients.redacted(client), %method, path, cost, outcome = ?decision.outcome(),
+        client = %app.clients.redacted(client), %method, path = endpoint::logged_path(path), cost, outcome = ?decision.outcome(),
         remaining = decision.remaining(), fallback, "request"
     );
     let outcome = if decision.is_refused() {

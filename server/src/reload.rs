@@ -63,6 +63,8 @@ impl Reloader {
         }
         let mut new = Settings::load(self.flags.clone())?;
         let ignored = new.retain_restart_only(&self.settings);
+        // The addresses that stay may not be those of the file.
+        new.validate()?;
         let app = self
             .current
             .load_full()
@@ -70,13 +72,18 @@ impl Reloader {
             .await?;
         self.current.store(Arc::new(app));
         for (key, old, new) in [
-            ("admin_token", &self.settings.admin_token, &new.admin_token),
-            ("check_token", &self.settings.check_token, &new.check_token),
+            ("admin_token", &self.settings.admin.token, &new.admin.token),
+            (
+                "check_token",
+                &self.settings.admin.check_token,
+                &new.admin.check_token,
+            ),
         ] {
             if old.is_some() && new.is_none() {
                 tracing::warn!(key, "token removed");
             }
         }
+        new.log_warnings();
         self.settings = new;
         Ok(ignored)
     }

@@ -83,6 +83,14 @@ pub(crate) fn fixed(status: StatusCode, body: &'static str) -> Response {
     json(status, Bytes::from_static(body.as_bytes()))
 }
 
+/// Body of 404 for an unknown endpoint.
+pub(crate) const NOT_FOUND: &[u8] = br#"{"error": "Not Found"}"#;
+
+/// 404 for an unknown endpoint.
+pub(crate) fn not_found() -> Response {
+    json(StatusCode::NOT_FOUND, Bytes::from_static(NOT_FOUND))
+}
+
 /// JSON response.
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Response {
     let mut response = Response::new(Full::new(body));

@@ -75,7 +75,11 @@ async fn serve(
         );
     }
     let max_connections = open_files.max_connections(&settings);
-    let server = Server::bind(settings.listen, app, max_connections).map_err(failed)?;
+    let mut server = Server::bind(settings.listen, app, max_connections).map_err(failed)?;
+    if let Some(listen) = &settings.admin.listen {
+        let bound = server.bind_admin(listen);
+        bound.map_err(|error| format!("--admin-listen: {listen}: {error}"))?;
+    }
     let address = server.address().map_err(failed)?;
     let backend = if settings.redis.is_some() {
         "redis"
@@ -85,13 +89,16 @@ async fn serve(
     let raised_from = open_files
         .before
         .filter(|_| open_files.before != open_files.now);
+    let admin_address = server.admin_address().map_err(failed)?;
+    let open = settings.open_endpoints(admin_address).to_string();
     tracing::info!(
-        %address, quota = %effective, rules = settings.rules.len(), backend, max_connections,
+        %address, quota = %effective, rules = settings.rules.len(), backend, open, max_connections,
         open_files = open_files.now, raised_from, "started"
     );
+    settings.log_warnings();
     let reload = tokio::spawn(Reloader::new(flags, settings, server.current()).run(hangup));
     // A closed standard output does not stop the server.
-    let _ = writeln!(std::io::stdout(), "Listening on http://{address}");
+    let _ = writeln!(std::io::stdout(), "Listening on http://{address} ({open})");
     let (stopping, stop) = oneshot::channel();
     tokio::spawn(async move {
         // The receiver is gone when the server has already ended.

@@ -2,6 +2,7 @@
 //!
 //! Flags, environment variables, the configuration file and JSON request bodies share them.
 
+mod admin_address;
 mod choice;
 mod client;
 mod http;
@@ -14,6 +15,7 @@ mod time;
 mod upstream;
 
 pub(crate) use self::{
+    admin_address::{AdminAddress, socket_path},
     choice::{Check, OnRedisError, Preflight, RedisMode},
     client::Client,
     http::{Origin, Path, is_same_variable},

@@ -30,7 +30,7 @@ use std::{
 #[cfg(feature = "server")]
 pub use self::{
     http::{Client, Response},
-    server::{Launch, SLOW, Server},
+    server::{ADMIN_TOKEN, AS_ADMIN, Launch, SLOW, Server},
     upstream::Upstream,
 };
 

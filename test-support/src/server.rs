@@ -22,6 +22,11 @@ use crate::{Client, Response, TEST_TIMEOUT, eventually};
 /// Refill rate of one token in 1000 seconds, which is longer than any test runs.
 pub const SLOW: &str = "0.001";
 
+/// Admin token of servers that need one.
+pub const ADMIN_TOKEN: &str = "admin token of the tests";
+/// Header with [`ADMIN_TOKEN`].
+pub const AS_ADMIN: [(&str, &str); 1] = [("Authorization", "Bearer admin token of the tests")];
+
 /// Path of the server's binary, which cargo builds beside the tests of its package.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().unwrap();
@@ -143,6 +148,8 @@ impl Launch {
         let server = Server {
             child,
             address,
+            admin_address: None,
+            start_line: String::new(),
             stderr,
             stderr_reader: Some(stderr_reader),
             _directory: self.directory,
@@ -161,6 +168,10 @@ impl Launch {
             };
             if let Some(address) = address_in(&line) {
                 server.address = address;
+                server.admin_address = line
+                    .split_once("admin API: ")
+                    .and_then(|(_, rest)| address_in(rest));
+                server.start_line = line;
                 return server;
             }
         }
@@ -200,6 +211,10 @@ pub struct StartError {
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// Address of `--admin-listen`, if the server listens there.
+    pub admin_address: Option<SocketAddr>,
+    /// Line on stdout that announced the addresses.
+    pub start_line: String,
     stderr: Arc<Mutex<String>>,
     stderr_reader: Option<JoinHandle<()>>,
     _directory: TempDir,
@@ -231,6 +246,14 @@ impl Server {
     /// Opens a connection from 127.0.0.1.
     pub fn client(&self) -> Client {
         Client::connect(self.address, None)
+    }
+
+    /// Opens a connection to the admin listener.
+    pub fn admin(&self) -> Client {
+        Client::connect(
+            self.admin_address.expect("the server has --admin-listen"),
+            None,
+        )
     }
 
     /// Opens a connection from the address `source`.
@@ -315,7 +338,7 @@ impl Drop for Server {
 fn address_in(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("http://")?;
     let end = rest
-        .find(|c: char| c.is_whitespace() || c == '/')
+        .find(|c: char| c.is_whitespace() || "/,)".contains(c))
         .unwrap_or(rest.len());
     rest[..end].parse().ok()
 }

@@ -11,9 +11,9 @@ use serde::{
 use tollgate::{Quota, tower::HeaderStyle};
 
 use crate::values::{
-    Check, Client, ClockTolerance, Fraction, MaxClients, OnRedisError, Origin, Path, Period,
-    Preflight, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Seconds, Secret, Table,
-    Timeout, Tokens, UpstreamUrl, Whole, optional, optional_list, optional_table, present,
+    AdminAddress, Check, Client, ClockTolerance, Fraction, MaxClients, OnRedisError, Origin, Path,
+    Period, Preflight, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Seconds, Secret,
+    Table, Timeout, Tokens, UpstreamUrl, Whole, optional, optional_list, optional_table, present,
     required, tables,
 };
 
@@ -45,6 +45,8 @@ pub(crate) struct File {
     pub(crate) client_address_header: Option<HeaderName>,
     #[serde(default, deserialize_with = "optional", alias = "admin-token")]
     pub(crate) admin_token: Option<Secret>,
+    #[serde(default, deserialize_with = "optional", alias = "admin-listen")]
+    pub(crate) admin_listen: Option<AdminAddress>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) check: Option<Check>,
     #[serde(default, deserialize_with = "optional", alias = "check-token")]
@@ -215,6 +217,8 @@ pub(crate) struct Gateway {
     pub(crate) max_requests: Option<Whole<1, 1_000_000>>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) tunnel_timeout: Option<Timeout<100>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) own_prefix: Option<Path>,
     #[serde(default, deserialize_with = "optional_list")]
     pub(crate) pass_headers: Option<Vec<HeaderName>>,
 }
@@ -257,6 +261,16 @@ pub(crate) struct Connections {
 }
 
 impl File {
+    /// Returns true if the file contains tokens, API keys or a password.
+    pub(super) fn has_secrets(&self) -> bool {
+        let has_keys = matches!(self.client, Some(Client::Header(_))) && !self.rules.is_empty()
+            || self.api_keys.as_ref().is_some_and(|keys| !keys.is_empty());
+        has_keys
+            || self.admin_token.is_some()
+            || self.check_token.is_some()
+            || self.redis.as_ref().is_some_and(RedisUrl::has_password)
+    }
+
     /// Reads a file as TOML or JSON, by its file name extension.
     pub(crate) fn read(path: &FilePath) -> Result<File, String> {
         let parse = match path.extension().and_then(|extension| extension.to_str()) {

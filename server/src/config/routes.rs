@@ -6,7 +6,7 @@ use hyper::Method;
 use tollgate::Quota;
 
 use super::{file, quota, rules::Rule};
-use crate::endpoint;
+use crate::{endpoint, placement::Placement};
 
 /// Cost, quota or exemption of the requests to a path, of one method or of all. A route for GET
 /// applies to HEAD as well.
@@ -47,7 +47,7 @@ impl Route {
 }
 
 /// Validates the routes of the file.
-pub(super) fn merge(given: Vec<file::Route>, is_gateway: bool) -> Result<Vec<Route>, String> {
+pub(super) fn merge(given: Vec<file::Route>, placement: &Placement) -> Result<Vec<Route>, String> {
     let mut seen = HashSet::new();
     let mut routes = Vec::new();
     for (index, given) in given.into_iter().enumerate() {
@@ -78,7 +78,7 @@ pub(super) fn merge(given: Vec<file::Route>, is_gateway: bool) -> Result<Vec<Rou
             _ => {}
         }
         let (method, path) = (given.method, given.path.into_string());
-        check_path(&path, is_gateway)
+        check_path(&path, placement)
             .map_err(|expected| format!("routes[{index}].path: expected {expected}, got {path}"))?;
         if !seen.insert((method.clone(), path.clone())) {
             return Err(format!(
@@ -92,7 +92,7 @@ pub(super) fn merge(given: Vec<file::Route>, is_gateway: bool) -> Result<Vec<Rou
             cost,
             own_quota,
         };
-        if !is_gateway {
+        if placement.gateway_prefix.is_none() {
             check_upload(&route).map_err(|error| format!("routes[{index}].{error}"))?;
         }
         routes.push(route);
@@ -128,8 +128,8 @@ fn own_quota(given: &file::Route) -> Result<Option<RouteQuota>, String> {
 }
 
 /// The error is the allowed paths: the text after "expected".
-fn check_path(path: &str, is_gateway: bool) -> Result<(), &'static str> {
-    if endpoint::is_unlimited(path, is_gateway) {
+fn check_path(path: &str, placement: &Placement) -> Result<(), &'static str> {
+    if placement.is_unlimited(path) {
         return Err("a path that can be limited");
     }
     // In other positions a star would be literal, but look like a wildcard.

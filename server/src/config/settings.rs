@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashSet,
+    fs,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
 };
 
 use hyper::header::HeaderName;
@@ -10,6 +13,7 @@ use ipnet::IpNet;
 use tollgate::{Quota, tower::HeaderStyle};
 
 use super::{
+    admin::{Admin, OpenEndpoints, Tokenless},
     connections::ConnectionLimits,
     cors::Cors,
     file::File,
@@ -17,11 +21,12 @@ use super::{
     redis::Redis,
     routes::{self, Route},
     rules::{self, Rule},
-    upstream::Gateway,
+    upstream::{self, Gateway},
 };
 use crate::{
     cli::Serve,
-    values::{Check, Client, Secret},
+    placement::Placement,
+    values::{AdminAddress, Client},
 };
 
 /// All settings, validated.
@@ -32,9 +37,7 @@ pub(crate) struct Settings {
     pub(crate) trust_proxy: Vec<IpNet>,
     /// Header of trusted proxies that names the client; `None`: `X-Forwarded-For` and `Forwarded`.
     pub(crate) client_address_header: Option<HeaderName>,
-    pub(crate) admin_token: Option<Secret>,
-    pub(crate) check: Check,
-    pub(crate) check_token: Option<Secret>,
+    pub(crate) admin: Admin,
     pub(crate) headers: HeaderStyle,
     pub(crate) client: Client,
     pub(crate) api_keys: Option<HashSet<String>>,
@@ -51,22 +54,39 @@ pub(crate) struct Settings {
     pub(crate) connections: ConnectionLimits,
     /// `None`: no other origins are allowed.
     pub(crate) cors: Option<Cors>,
+    /// Configuration file that contains secrets and that all users of the machine can read.
+    exposed_file: Option<PathBuf>,
 }
 
 impl Settings {
     /// Reads the file that the flags or the environment name, and merges it with them. An error is
     /// one line.
     pub(crate) fn load(flags: Serve) -> Result<Settings, String> {
-        let file = flags
-            .config
+        let path = flags.config.clone();
+        let file = path
             .as_deref()
             .map_or_else(|| Ok(File::default()), File::read)?;
-        Settings::merge(flags, file)
+        let is_exposed = |path: &PathBuf| file.has_secrets() && is_readable_by_all(path);
+        let exposed_file = path.filter(is_exposed);
+        Ok(Settings {
+            exposed_file,
+            ..Settings::merge(flags, file)?
+        })
     }
 
     pub(super) fn merge(flags: Serve, file: File) -> Result<Settings, String> {
         let quota = quota::of_default(&file, &flags)?;
-        let gateway = Gateway::merge(&flags, &file)?;
+        let admin = Admin::merge(&flags, &file)?;
+        let has_upstream =
+            flags.upstream.is_some() || file.upstream.is_some() || !file.upstreams.is_empty();
+        let own_prefix = upstream::own_prefix(&file)?;
+        if admin.listen.is_some() && !own_prefix.is_empty() {
+            return Err(format!(
+                "gateway.own_prefix: expected no admin_listen beside it, which moves all of this server's endpoints, got {own_prefix}"
+            ));
+        }
+        let placement = admin.placement(has_upstream.then_some(own_prefix));
+        let gateway = Gateway::merge(&flags, &file, &placement)?;
         let redis = Redis::merge(&flags, &file)?;
         let connections = ConnectionLimits::merge(file.connections, gateway.is_some());
         let client = flags.client.or(file.client).unwrap_or(Client::Ip);
@@ -76,7 +96,7 @@ impl Settings {
         };
         let api_keys = client.api_keys(api_keys)?;
         let rules = rules::merge(file.rules, &client)?;
-        let routes = routes::merge(file.routes, gateway.is_some())?;
+        let routes = routes::merge(file.routes, &placement)?;
         routes::check_costs(&routes, quota, &rules)?;
         let trust_proxy = match flags.trust_proxy {
             flags if flags.is_empty() => file.trust_proxy.unwrap_or_default(),
@@ -94,14 +114,7 @@ impl Settings {
             pass_headers.unwrap_or_default(),
         )?;
         let cors = file.cors.map(|cors| Cors::merge(cors, gateway.is_some()));
-        let check = flags.check.or(file.check).unwrap_or_default();
-        let check_token = flags.check_token.or(file.check_token);
-        if check == Check::Open && check_token.is_some() {
-            return Err(
-                "check_token: expected check = \"guarded\" beside it, got \"open\"".to_owned(),
-            );
-        }
-        Ok(Settings {
+        let settings = Settings {
             listen: flags
                 .listen
                 .or(file.listen)
@@ -109,9 +122,7 @@ impl Settings {
             quota,
             trust_proxy,
             client_address_header,
-            admin_token: flags.admin_token.or(file.admin_token),
-            check,
-            check_token,
+            admin,
             headers: flags.headers.or(file.headers).unwrap_or_default(),
             api_keys,
             routes,
@@ -125,7 +136,48 @@ impl Settings {
             pass_headers,
             connections,
             cors: cors.transpose()?,
-        })
+            exposed_file: None,
+        };
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// Returns whether the settings are safe together. An error is one line.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        self.admin.validate(self.listen, self.gateway.is_some())
+    }
+
+    /// Logs what works but should not stay as it is.
+    pub(crate) fn log_warnings(&self) {
+        self.admin.warn_about_short_tokens();
+        if let Some(file) = &self.exposed_file {
+            let file = file.display();
+            tracing::warn!(%file, "file with secrets is readable by all users; chmod 600 it");
+        }
+    }
+
+    /// Returns the ports and paths of this server's own endpoints.
+    pub(crate) fn placement(&self) -> Placement {
+        let gateway = self.gateway.as_ref();
+        self.admin
+            .placement(gateway.map(|gateway| gateway.own_prefix.as_str()))
+    }
+
+    /// Returns the requests without a token that have access to guarded endpoints without one.
+    pub(crate) fn tokenless(&self) -> Tokenless {
+        let is_plain_demo = AdminAddress::Tcp(self.listen).is_local()
+            && self.gateway.is_none()
+            && self.trust_proxy.is_empty();
+        self.admin.tokenless(is_plain_demo)
+    }
+
+    /// Returns the text of the start line, where `address` is that of the admin listener.
+    pub(crate) fn open_endpoints(&self, address: Option<AdminAddress>) -> OpenEndpoints<'_> {
+        OpenEndpoints {
+            admin: &self.admin,
+            tokenless: self.tokenless(),
+            address,
+        }
     }
 
     /// Copies from the current settings those that only a restart changes. Returns the keys whose
@@ -140,6 +192,9 @@ impl Settings {
         };
         if differs("listen", self.listen != current.listen) {
             self.listen = current.listen;
+        }
+        if differs("admin_listen", self.admin.listen != current.admin.listen) {
+            self.admin.listen = current.admin.listen.clone();
         }
         // The table of clients stays, so an entry must mean the same client before and after.
         if differs("client", self.client != current.client)
@@ -179,6 +234,11 @@ impl Settings {
         }
         ignored
     }
+}
+
+fn is_readable_by_all(path: &Path) -> bool {
+    const READ_BY_OTHERS: u32 = 0o004;
+    fs::metadata(path).is_ok_and(|file| file.permissions().mode() & READ_BY_OTHERS != 0)
 }
 
 /// Returns the settings of a TOML file, without flags.

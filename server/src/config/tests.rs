@@ -427,7 +427,7 @@ fn errors_and_debug_do_not_show_secrets() {
         line.contains("--api-keys") && !line.contains("sh,") && !line.contains("hu\\t"),
         "{line}"
     );
-    let debug = format!("{:?}", settings("admin_token = 'hush'").admin_token);
+    let debug = format!("{:?}", settings("admin_token = 'hush'").admin);
     assert!(!debug.contains("hush"), "{debug}");
 }
 

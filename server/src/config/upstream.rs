@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashSet, time::Duration};
 
 use super::file::{self, File};
-use crate::{cli::Serve, endpoint, values::UpstreamUrl};
+use crate::{cli::Serve, placement::Placement, values::UpstreamUrl};
 
 /// Settings of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) struct Gateway {
     pub(crate) max_idle: usize,
     /// Maximum number of concurrent requests and tunnels to each upstream.
     pub(crate) max_requests: usize,
+    /// Prefix of the paths of this server's own endpoints; empty: none.
+    pub(crate) own_prefix: String,
 }
 
 /// An upstream and the prefix of its paths.
@@ -40,9 +42,13 @@ pub(crate) struct UpstreamTimeouts {
 
 impl Gateway {
     /// `None`: there is no upstream.
-    pub(super) fn merge(flags: &Serve, file: &File) -> Result<Option<Gateway>, String> {
+    pub(super) fn merge(
+        flags: &Serve,
+        file: &File,
+        placement: &Placement,
+    ) -> Result<Option<Gateway>, String> {
         let root = flags.upstream.as_ref().or(file.upstream.as_ref()).cloned();
-        let upstreams = upstreams(root, &file.upstreams)?;
+        let upstreams = upstreams(root, &file.upstreams, placement)?;
         if upstreams.is_empty() {
             return match file.gateway {
                 Some(_) => {
@@ -69,11 +75,32 @@ impl Gateway {
             timeouts,
             max_idle: given.max_idle.map_or(256, |max| max.size()),
             max_requests: given.max_requests.map_or(1000, |max| max.size()),
+            own_prefix: own_prefix(file)?.to_owned(),
         }))
     }
 }
 
-fn upstreams(root: Option<UpstreamUrl>, given: &[file::Upstream]) -> Result<Vec<Upstream>, String> {
+/// Returns the prefix of own endpoints in a gateway; empty if the file sets none.
+pub(super) fn own_prefix(file: &File) -> Result<&str, String> {
+    let given = file
+        .gateway
+        .as_ref()
+        .and_then(|gateway| gateway.own_prefix.as_ref());
+    let prefix = given.map_or("", |prefix| prefix.as_str());
+    // In a request, the path of an endpoint follows the prefix literally.
+    if given.is_some() && (prefix.ends_with('/') || prefix.contains(['*', '%'])) {
+        return Err(format!(
+            "gateway.own_prefix: expected a path without * and % that does not end with /, such as /_tollgate, got {prefix}"
+        ));
+    }
+    Ok(prefix)
+}
+
+fn upstreams(
+    root: Option<UpstreamUrl>,
+    given: &[file::Upstream],
+    placement: &Placement,
+) -> Result<Vec<Upstream>, String> {
     let mut upstreams: Vec<_> = root
         .into_iter()
         .map(|url| Upstream {
@@ -87,7 +114,7 @@ fn upstreams(root: Option<UpstreamUrl>, given: &[file::Upstream]) -> Result<Vec<
         .collect();
     for (index, upstream) in given.iter().enumerate() {
         let prefix = upstream.prefix.as_str();
-        let expected = if endpoint::is_reserved(prefix) {
+        let expected = if placement.own_path(prefix).is_some() {
             "a path that is not this server's own"
         } else if prefix.contains('*') {
             "a path such as /api, without a *"

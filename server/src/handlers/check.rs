@@ -5,7 +5,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use tollgate::{Decision, tower};
 
@@ -13,8 +13,9 @@ use crate::{
     app::App,
     endpoint::Endpoint,
     limit::LimitDecision,
+    metrics::Credential,
     request::{
-        client_id::ClientId,
+        client_id::{ClientId, OwnedClientId},
         json::{self, JsonError},
     },
     response::{self, Response},
@@ -71,7 +72,8 @@ pub(super) fn respond_now(app: &App, body: &[u8]) -> Option<Response> {
         return None;
     }
     let PlainItem { key, cost } = serde_json::from_slice(body).ok()?;
-    let (client, cost) = (app.clients.for_check_key(key).ok()?, cost.get());
+    let key = app.clients.canonical(key);
+    let (client, cost) = (app.clients.for_check_key(&key).ok()?, cost.get());
     let deciding = || app.limiter.try_acquire(&client, cost);
     let decided = app.metrics.latency.sampled(deciding)?;
     let view = view(app, client, cost, &decided);
@@ -83,22 +85,31 @@ pub(super) fn respond_now(app: &App, body: &[u8]) -> Option<Response> {
 }
 
 /// Responds with the decisions about the items of a body.
-pub(super) async fn response(app: &App, body: &[u8]) -> Response {
+///
+/// Unknown API keys are charged to `client` as failed credentials, so that an open `/check` is no
+/// way to guess keys.
+pub(super) async fn response(app: &App, client: Option<&OwnedClientId>, body: &[u8]) -> Response {
     let is_list = body.trim_ascii_start().first() == Some(&b'[');
     let items = if is_list {
         parse_list(body)
     } else {
         json::parse(body).map(|Table(item)| vec![item])
     };
-    match items {
-        Ok(mut items) => {
-            for item in &mut items {
-                item.key = app.clients.canonical(&item.key).into_owned();
-            }
-            decide_all(app, &items, is_list).await
-        }
-        Err(error) => error.response(),
+    let mut items = match items {
+        Ok(items) => items,
+        Err(error) => return error.response(),
+    };
+    for item in &mut items {
+        item.key = app.clients.canonical(&item.key).into_owned();
     }
+    if let Some(client) = client
+        && items.iter().any(|item| !app.clients.accepts_key(&item.key))
+        && let Some(limited) =
+            app.limited_failure(client.as_ref(), Credential::ApiKey, &HeaderMap::new())
+    {
+        return limited;
+    }
+    decide_all(app, &items, is_list).await
 }
 
 fn parse_list(body: &[u8]) -> Result<Vec<Item>, JsonError> {

@@ -44,7 +44,7 @@ pub(crate) fn content(
         _ => {
             return (
                 StatusCode::NOT_FOUND,
-                Bytes::from_static(br#"{"error": "Not Found"}"#),
+                Bytes::from_static(response::NOT_FOUND),
             );
         }
     };

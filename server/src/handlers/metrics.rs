@@ -3,53 +3,44 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
+use tokio::{sync::Semaphore, task};
 
 use crate::{
     app::App,
-    limit::{Limiter, RouteLimits},
-    metrics::{Metrics, PerRoute},
+    limit::Limiter,
+    metrics::PerRoute,
     response::{self, Response},
 };
 
-/// Response with all metrics, including the statistics of the limiters. They are collected on a
-/// thread of their own, because counting the buckets of a table visits all of its slots.
-pub(crate) async fn response(app: &App) -> Response {
-    let (metrics, default, routes) = (
-        Arc::clone(&app.metrics),
-        Arc::clone(&app.limiter),
-        app.route_limits.clone(),
-    );
-    let permit = Arc::clone(&metrics.collecting).lock_owned().await;
-    let collecting = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        text(&metrics, &default, &routes)
-    });
-    match collecting.await {
-        Ok(text) => response::metrics(text),
-        Err(error) => {
-            tracing::error!(%error, "collecting metrics failed");
-            response::error(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "collecting metrics failed",
-            )
-        }
-    }
+/// Permit to scan the tables. Scans at the same time would only slow one another down.
+static SCAN: Semaphore = Semaphore::const_new(1);
+
+/// Response with all metrics, including the statistics of the limiters.
+///
+/// The statistics of a table read every slot: tens of milliseconds for millions of clients. They run
+/// on a thread of their own, since the connections of a worker would wait that long.
+pub(super) async fn response(app: &App) -> Response {
+    let limiters = app.limiters();
+    let scanned = {
+        // The semaphore is never closed.
+        let _permit = SCAN.acquire().await;
+        let limiters = limiters.clone();
+        task::spawn_blocking(move || stats(&limiters, Limiter::table_stats)).await
+    };
+    let Ok(tables) = scanned else {
+        return response::error(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
+    };
+    let redis = stats(&limiters, Limiter::redis_stats);
+    response::metrics(app.metrics.snapshot(tables, redis).encode())
 }
 
-fn text(metrics: &Metrics, default: &Limiter, routes: &RouteLimits) -> String {
-    let snapshot = metrics.snapshot(
-        per_route(default.table_stats(), routes.table_stats()),
-        per_route(default.redis_stats(), routes.redis_stats()),
-    );
-    snapshot.encode()
-}
-
-/// Statistics of the default limiter, which has no label, followed by those of routes.
-fn per_route<'a, T>(default: Option<T>, routes: impl Iterator<Item = (&'a str, T)>) -> PerRoute<T> {
-    let routes = routes.map(|(label, stats)| (Some(label.to_owned()), stats));
-    default
-        .map(|stats| (None, stats))
-        .into_iter()
-        .chain(routes)
+/// Returns the statistics of the limiters that have them.
+fn stats<T>(
+    limiters: &PerRoute<Arc<Limiter>>,
+    stats: impl Fn(&Limiter) -> Option<T>,
+) -> PerRoute<T> {
+    limiters
+        .iter()
+        .filter_map(|(label, limiter)| Some((label.clone(), stats(limiter)?)))
         .collect()
 }

@@ -1,53 +1,53 @@
-//! The listener: accepting connections, and graceful shutdown.
+//! Accepting connections at the listeners, and graceful shutdown.
 
-use std::{
-    io,
-    net::{self, SocketAddr},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpListener;
 
 use super::{
     activity::Activity,
     admission::{Admission, Admitted, Origin, Permit, PermitLimits},
     connection::{ConnectionService, protocols, serve},
     connection_permit::ConnectionPermit,
+    listener::{AdminListener, Socket, listen, retried},
     timeouts::{ConnectionGuard, ConnectionMonitor},
 };
 use crate::{
     app::{App, Caller, CurrentApp},
     config::ConnectionLimits,
     outage::Outage,
+    placement::Port,
+    values::AdminAddress,
     workers::Workers,
 };
 
-/// The pause after an accept that failed for lack of a resource, such as file descriptors, which
-/// the next connection that ends releases.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Maximum number of connections to the admin listener, apart from those of the public port.
+pub(crate) const MAX_ADMIN_CONNECTIONS: usize = 1024;
 
-/// Length of the accept queue; the operating system may reduce it. A client that finds the queue
-/// full retries after a second.
-const BACKLOG: u32 = 4096;
-
-/// The server on its listening socket.
+/// The server on its listening sockets.
 pub(crate) struct Server {
     listener: TcpListener,
+    public: Service,
+    admin: Option<(AdminListener, Service)>,
     current: CurrentApp,
     limits: ConnectionLimits,
-    /// Connections may be upgraded to tunnels.
-    is_gateway: bool,
-    protocols: Arc<Builder<TokioExecutor>>,
     monitor: Arc<ConnectionMonitor>,
-    admission: Arc<Admission>,
     workers: Workers,
 }
 
+/// Service of the connections to one port.
+struct Service {
+    port: Port,
+    protocols: Arc<Builder<TokioExecutor>>,
+    /// Connections may be upgraded to tunnels.
+    is_gateway: bool,
+    admission: Arc<Admission>,
+}
+
 impl Server {
-    /// Binds the listener. `max_connections` takes the place of the configured maximum.
+    /// Listens on the public port. `max_connections` takes the place of the configured maximum.
     pub(crate) fn bind(
         address: SocketAddr,
         app: App,
@@ -64,14 +64,42 @@ impl Server {
         };
         Ok(Server {
             listener: listen(address)?,
-            protocols: Arc::new(protocols(&limits, is_gateway)),
+            public: Service {
+                port: Port::Public,
+                protocols: Arc::new(protocols(&limits, is_gateway)),
+                is_gateway,
+                admission: Admission::new(permits, Arc::clone(&metrics)),
+            },
+            admin: None,
             current: Arc::new(ArcSwap::from_pointee(app)),
             limits,
-            is_gateway,
-            monitor: ConnectionMonitor::new(limits, Arc::clone(&metrics)),
-            admission: Admission::new(permits, metrics),
+            monitor: ConnectionMonitor::new(limits, metrics),
             workers: Workers::start()?,
         })
+    }
+
+    /// Listens for requests to the admin endpoints. Their connections have permits of their own, so
+    /// that a full public port does not shut out an administrator.
+    pub(crate) fn bind_admin(&mut self, address: &AdminAddress) -> io::Result<()> {
+        let permits = PermitLimits {
+            max: MAX_ADMIN_CONNECTIONS,
+            max_per_address: None,
+        };
+        let metrics = Arc::clone(&self.current.load().metrics);
+        let service = Service {
+            port: Port::Admin,
+            protocols: Arc::new(protocols(&self.limits, false)),
+            is_gateway: false,
+            admission: Admission::new(permits, metrics),
+        };
+        self.admin = Some((AdminListener::bind(address)?, service));
+        Ok(())
+    }
+
+    /// Returns the address of the admin listener.
+    pub(crate) fn admin_address(&self) -> io::Result<Option<AdminAddress>> {
+        let admin = self.admin.as_ref();
+        admin.map(|(listener, _)| listener.address()).transpose()
     }
 
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
@@ -88,17 +116,19 @@ impl Server {
     pub(crate) async fn run(self, stop: impl Future) {
         tokio::select! {
             () = self.accept() => {}
+            () = self.accept_admin() => {}
             () = self.monitor.run() => {}
             _ = stop => {}
         }
         let Server {
             listener,
+            admin,
             current,
             limits,
             monitor,
             ..
         } = self;
-        drop(listener);
+        drop((listener, admin));
         tokio::select! {
             () = monitor.shut_down(limits.shutdown_grace) => {}
             () = monitor.run() => {}
@@ -109,31 +139,30 @@ impl Server {
     async fn accept(&self) {
         let outage = Outage::new(Instant::now());
         loop {
-            match self.listener.accept().await {
-                Ok((stream, address)) => {
-                    if outage.record_success() {
-                        tracing::info!("accept recovered");
-                    }
-                    // The connection moves from this thread's reactor to a worker's. When
-                    // deregistering fails, the connection is dropped.
-                    if let Ok(stream) = stream.into_std() {
-                        self.admit(stream, address);
-                    }
-                }
-                Err(error) if is_connection_error(&error) => {}
-                Err(error) => {
-                    // A flood of connections does not become a flood of log lines.
-                    if let Some(failures) = outage.record_failure(Instant::now()) {
-                        tracing::warn!(%error, failures, "accept failed; retrying");
-                    }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+            let (stream, address) = retried(&outage, || self.listener.accept()).await;
+            // The connection moves from this thread's reactor to a worker's. When deregistering
+            // fails, the connection is dropped.
+            if let Ok(stream) = stream.into_std() {
+                self.admit(&self.public, Socket::Tcp(stream), address);
+            }
+        }
+    }
+
+    async fn accept_admin(&self) {
+        let Some((listener, service)) = &self.admin else {
+            return std::future::pending().await;
+        };
+        let outage = Outage::new(Instant::now());
+        loop {
+            let (socket, address) = listener.accept(&outage).await;
+            if let Ok(socket) = socket {
+                self.admit(service, socket, address);
             }
         }
     }
 
     /// Serves a connection when it has a permit.
-    fn admit(&self, stream: net::TcpStream, address: SocketAddr) {
+    fn admit(&self, service: &Service, socket: Socket, address: SocketAddr) {
         let app = self.current.load();
         let peer = app.clients.peer(address);
         let origin = Origin {
@@ -142,22 +171,24 @@ impl Server {
             is_loopback: peer.address.is_loopback(),
         };
         let activity = Arc::new(Activity::default());
-        let admitted = self.admission.admit(origin, &activity);
+        let admitted = service.admission.admit(origin, &activity);
         if let Admitted::Refused = admitted {
             tracing::debug!(peer = %address, "connection refused: its address has the maximum");
             return;
         }
-        // A failure only delays responses.
-        let _ = stream.set_nodelay(true);
+        if let Socket::Tcp(stream) = &socket {
+            // A failure only delays responses.
+            let _ = stream.set_nodelay(true);
+        }
         let accepted = Accepted {
-            stream,
+            socket,
             address,
             origin,
             activity,
             current: self.current(),
-            caller: Arc::new(app.caller(address)),
-            protocols: Arc::clone(&self.protocols),
-            is_gateway: self.is_gateway,
+            caller: Arc::new(app.caller(address).on(service.port)),
+            protocols: Arc::clone(&service.protocols),
+            is_gateway: service.is_gateway,
             monitor: Arc::clone(&self.monitor),
         };
         match admitted {
@@ -179,7 +210,7 @@ impl Server {
 
 /// Accepted connection.
 struct Accepted {
-    stream: net::TcpStream,
+    socket: Socket,
     address: SocketAddr,
     origin: Origin,
     activity: Arc<Activity>,
@@ -199,34 +230,9 @@ impl Accepted {
             activity: self.activity,
             permit: Arc::new(permit),
         };
-        let result = match TcpStream::from_std(self.stream) {
-            Ok(stream) => serve(&self.protocols, self.is_gateway, stream, service).await,
-            Err(error) => Err(error.into()),
-        };
+        let result = serve(&self.protocols, self.is_gateway, self.socket, service).await;
         if let Err(error) = result {
             tracing::debug!(peer = %self.address, error = &*error, "connection ended");
         }
     }
-}
-
-/// Binds a listener as tokio does, with a longer accept queue.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Returns whether an accept failed because the peer closed the connection, and not because of this
-/// server.
-fn is_connection_error(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    )
 }

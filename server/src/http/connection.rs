@@ -20,12 +20,16 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulConnection},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
 
 use super::{
     activity::{Activity, ReadingGuard, Shutdown},
     body::ResponseBody,
     connection_permit::ConnectionPermit,
+    listener::Socket,
     stream::Stream,
 };
 use crate::{
@@ -75,11 +79,30 @@ pub(super) fn protocols(limits: &ConnectionLimits, is_gateway: bool) -> Builder<
     builder
 }
 
-/// Serves a connection until it ends, or until the monitor requests its shutdown.
+/// Serves the connection of a socket on this worker.
 pub(super) async fn serve(
     protocols: &Builder<TokioExecutor>,
     is_gateway: bool,
-    stream: TcpStream,
+    socket: Socket,
+    service: ConnectionService,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    match socket {
+        Socket::Tcp(stream) => {
+            let stream = TcpStream::from_std(stream)?;
+            serve_stream(protocols, is_gateway, stream, service).await
+        }
+        Socket::Unix(stream) => {
+            let stream = UnixStream::from_std(stream)?;
+            serve_stream(protocols, is_gateway, stream, service).await
+        }
+    }
+}
+
+/// Serves a connection until it ends, or until the monitor requests its shutdown.
+async fn serve_stream(
+    protocols: &Builder<TokioExecutor>,
+    is_gateway: bool,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     service: ConnectionService,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (activity, permit) = (Arc::clone(&service.activity), Arc::clone(&service.permit));

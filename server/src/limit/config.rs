@@ -120,6 +120,15 @@ impl EffectiveConfig {
         }
     }
 
+    /// Renames the clients of rules.
+    pub(crate) fn with_names(self, name: impl Fn(String) -> String) -> EffectiveConfig {
+        let rules = self.rules.into_iter();
+        EffectiveConfig {
+            rules: rules.map(|(client, quota)| (name(client), quota)).collect(),
+            ..self
+        }
+    }
+
     /// Adds the quotas of routes.
     pub(crate) fn with_routes(self, routes: BTreeMap<String, QuotaView>) -> EffectiveConfig {
         EffectiveConfig { routes, ..self }

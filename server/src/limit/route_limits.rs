@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::task::JoinSet;
-use tollgate::{KeyedLimiter, KeyedStats, Quota, RedisStats};
+use tollgate::{KeyedLimiter, Quota, RedisStats};
 
 use super::{config::QuotaView, limiter::Limiter};
 use crate::config::{Redis, RouteQuota, Settings};
@@ -70,34 +70,29 @@ impl RouteLimits {
 
     /// Returns the effective quotas by label.
     pub(crate) fn quotas(&self) -> BTreeMap<String, QuotaView> {
-        self.iter()
+        self.limiters()
             .map(|(label, limiter)| (label.to_owned(), limiter.quota().into()))
             .collect()
     }
 
-    /// Returns the statistics of the tables in memory.
-    pub(crate) fn table_stats(&self) -> impl Iterator<Item = (&str, KeyedStats)> {
-        self.iter()
-            .filter_map(|(label, limiter)| Some((label, limiter.table_stats()?)))
+    /// Returns the limiters by label.
+    pub(crate) fn limiters(&self) -> impl Iterator<Item = (&str, &Arc<Limiter>)> {
+        self.0
+            .iter()
+            .map(|(label, limit)| (label.as_str(), &limit.limiter))
     }
 
     /// Returns the statistics of the limiters in Redis.
     pub(crate) fn redis_stats(&self) -> impl Iterator<Item = (&str, RedisStats)> {
-        self.iter()
+        self.limiters()
             .filter_map(|(label, limiter)| Some((label, limiter.redis_stats()?)))
     }
 
     /// Returns leased tokens to Redis before the process exits.
     pub(crate) async fn close(&self) {
-        for (_, limiter) in self.iter() {
+        for (_, limiter) in self.limiters() {
             limiter.close().await;
         }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&str, &Limiter)> {
-        self.0
-            .iter()
-            .map(|(label, limit)| (label.as_str(), &*limit.limiter))
     }
 }
 

@@ -12,13 +12,14 @@ use tollgate::{KeyedStats, RedisStats};
 
 use super::{
     counters::{self, Reason},
-    latency,
+    credentials, latency,
 };
 
 /// Values of all metrics at one moment.
 pub(crate) struct Snapshot {
     pub(super) routes: Vec<(String, counters::Totals)>,
     pub(super) latency: latency::Totals,
+    pub(super) credentials: credentials::Totals,
     pub(super) accepted: u64,
     pub(super) open: u64,
     pub(super) evicted: u64,
@@ -73,6 +74,17 @@ impl Snapshot {
         let latency::Totals { buckets, seconds } = &self.latency;
         let count = buckets.iter().map(|(_, count)| count).sum();
         histogram.encode_histogram::<[(&str, &str); 0]>(*seconds, count, buckets, None)
+    }
+
+    fn credentials(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Wrong tokens and unknown API keys; limited: refused with 429";
+        let mut family =
+            to.encode_descriptor("credential_failures", help, None, MetricType::Counter)?;
+        for ([credential, outcome], total) in &self.credentials {
+            let labels = [("credential", *credential), ("outcome", *outcome)];
+            ConstCounter::new(*total).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 
     fn tables(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -155,6 +167,7 @@ impl Collector for Snapshot {
         let to = &mut encoder;
         self.routes(to)?;
         self.latency(to)?;
+        self.credentials(to)?;
         gauge(to, "connections_open", "Open connections", self.open)?;
         counter(
             to,

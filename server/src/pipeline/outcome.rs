@@ -1,9 +1,11 @@
 //! Outcome of processing a request head.
 
+use hyper::StatusCode;
+
 use crate::{
     handlers::BodyHandler,
     limit::PendingCharge,
-    response::{LimitHeaders, Response},
+    response::{self, LimitHeaders, Response},
 };
 
 /// Result of processing a request head without waiting.
@@ -36,6 +38,14 @@ impl Outcome {
         Outcome {
             response,
             next: NextStep::Respond,
+        }
+    }
+
+    /// Outcome whose response is that of the handler.
+    pub(super) fn read_body(handler: BodyHandler) -> Outcome {
+        Outcome {
+            response: response::fixed(StatusCode::OK, ""),
+            next: NextStep::ReadBody(handler),
         }
     }
 

@@ -1,9 +1,11 @@
 //! Access control of the admin API and other guarded endpoints.
 //!
-//! With tokens, a request must carry one of them. Without tokens, only a loopback peer that sent
-//! the request directly has access. Web pages in a browser on this machine connect from loopback as
-//! well, so signs of a browser deny access too: an `Origin` header, or a `Host` that is neither an
-//! IP address nor localhost (DNS rebinding).
+//! With tokens, a request must carry one of them. Without tokens, only a direct request from this
+//! machine has access, and only where no proxy is expected: a proxy on this machine connects from
+//! loopback too, and need not add a forwarding header. Web pages in a browser on this machine also
+//! connect from loopback, so signs of a browser deny access: an `Origin` header, a `Sec-Fetch-Site`
+//! header (unless the user typed the address), or a `Host` that is neither an IP address nor
+//! localhost (DNS rebinding). A page cannot connect to a Unix socket.
 
 use std::net::IpAddr;
 
@@ -15,47 +17,84 @@ use subtle::ConstantTimeEq;
 
 use super::{client_id::Peer, headers::single_header_value};
 use crate::{
+    config::Tokenless,
     response::{self, Response},
     values::Secret,
 };
+
+/// Set by browsers: the relation between the page that sends a request and its target.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Access rule of a guarded resource.
 #[derive(Debug)]
 pub(crate) struct Access {
     /// Name of the resource in error messages.
     resource: &'static str,
-    /// Accepted bearer tokens. Without any, access is limited to direct loopback requests.
+    /// Accepted bearer tokens.
     tokens: Vec<Secret>,
+    /// Requests that have access when there is no token.
+    tokenless: Tokenless,
+}
+
+/// Reasons a request has no access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denial {
+    MissingToken,
+    WrongToken,
+    /// No token is configured, and the request is not a direct one from this machine.
+    Forbidden(&'static str),
 }
 
 impl Access {
-    pub(crate) fn new(resource: &'static str, tokens: impl IntoIterator<Item = Secret>) -> Access {
+    pub(crate) fn new(
+        resource: &'static str,
+        tokens: impl IntoIterator<Item = Secret>,
+        tokenless: Tokenless,
+    ) -> Access {
         Access {
             resource,
             tokens: tokens.into_iter().collect(),
+            tokenless,
         }
     }
 
-    /// Returns the response that denies access, 401 or 403, or `None` if the request has access.
-    pub(crate) fn denial<B>(&self, peer: Peer, request: &Request<B>) -> Option<Response> {
+    /// Returns whether the request has access.
+    pub(crate) fn check<B>(&self, peer: Peer, request: &Request<B>) -> Result<(), Denial> {
         let headers = request.headers();
         if !self.tokens.is_empty() {
-            let has_access = self.tokens.iter().any(|token| has_token(headers, token));
-            return (!has_access).then(|| response::unauthorized(self.resource));
+            return match self.tokens.iter().any(|token| has_token(headers, token)) {
+                true => Ok(()),
+                false if headers.contains_key(AUTHORIZATION) => Err(Denial::WrongToken),
+                false => Err(Denial::MissingToken),
+            };
         }
-        let requirement = if !peer.address.is_loopback() {
-            "accepts requests from loopback addresses only, unless a token is configured"
-        } else if is_forwarded(headers) {
-            "accepts direct requests only, unless a token is configured"
-        } else if headers.contains_key(ORIGIN) || !has_local_host(headers, request.uri()) {
-            "accepts no requests from web pages, unless a token is configured"
-        } else {
-            return None;
-        };
-        Some(response::error(
-            StatusCode::FORBIDDEN,
-            &format!("{} {requirement}", self.resource),
-        ))
+        let is_from_page = || is_from_page(headers) || !has_local_host(headers, request.uri());
+        Err(Denial::Forbidden(match self.tokenless {
+            Tokenless::Refused => {
+                "requires a token (--admin-token) or a listener of its own (--admin-listen)"
+            }
+            Tokenless::Loopback if !peer.address.is_loopback() => {
+                "accepts requests from loopback addresses only, unless a token is configured"
+            }
+            _ if is_forwarded(headers) => {
+                "accepts direct requests only, unless a token is configured"
+            }
+            Tokenless::Loopback if is_from_page() => {
+                "accepts no requests from web pages, unless a token is configured"
+            }
+            Tokenless::Loopback | Tokenless::Socket => return Ok(()),
+        }))
+    }
+
+    /// Returns the response to a request without access: 401 or 403.
+    pub(crate) fn denied(&self, denial: Denial) -> Response {
+        match denial {
+            Denial::MissingToken | Denial::WrongToken => response::unauthorized(self.resource),
+            Denial::Forbidden(requirement) => response::error(
+                StatusCode::FORBIDDEN,
+                &format!("{} {requirement}", self.resource),
+            ),
+        }
     }
 }
 
@@ -68,6 +107,12 @@ fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
     };
     scheme.eq_ignore_ascii_case("Bearer")
         && given.as_bytes().ct_eq(token.as_str().as_bytes()).into()
+}
+
+/// Returns true if a web page sent the request.
+fn is_from_page(headers: &HeaderMap) -> bool {
+    let sites = headers.get_all(SEC_FETCH_SITE);
+    headers.contains_key(ORIGIN) || sites.iter().any(|site| site != "none")
 }
 
 /// Returns true if a header says that a proxy forwarded the request.

@@ -265,8 +265,38 @@ impl ClientIdentifier {
                 Source::Address => "an IP address, or check: followed by a key of POST /check",
                 Source::Key { .. } => "an API key of 1 to 1024 bytes",
             };
-            format!("expected {expected}, got {client_id:?}")
+            match self.source {
+                Source::Address => format!("expected {expected}, got {client_id:?}"),
+                // It may be a key with a mistake.
+                Source::Key { .. } => format!("expected {expected}, got a value that is not shown"),
+            }
         })
+    }
+
+    /// Returns true if requests with this API key are accepted.
+    pub(crate) fn accepts_key(&self, key: &str) -> bool {
+        match &self.source {
+            Source::Key {
+                allowed: Some(allowed),
+                ..
+            } => allowed.contains(key),
+            Source::Address | Source::Key { .. } => true,
+        }
+    }
+
+    /// Returns the client address of a request as an identity, also when clients are identified by
+    /// API key.
+    pub(crate) fn by_address(&self, peer: Peer, headers: &HeaderMap) -> ClientId<'static> {
+        self.address_id(self.address(peer, headers))
+    }
+
+    /// Returns the form in which `GET /config` shows the name of a client: API keys are hashed as in
+    /// the log.
+    pub(crate) fn shown_name(&self, name: String) -> String {
+        match self.source {
+            Source::Address => name,
+            Source::Key { .. } => self.redacted(ClientId::Key(&name)).to_string(),
+        }
     }
 
     /// Returns the form of a client id for the log, where keys are hashed.
@@ -353,7 +383,7 @@ impl fmt::Display for RedactedClientId<'_> {
         match self.id {
             ClientId::Address { address, .. } => address.fmt(f),
             ClientId::Key(key) | ClientId::CheckKey(key) => {
-                write!(f, "key#{:08x}", self.redaction.hash_one(key) as u32)
+                write!(f, "key#{:016x}", self.redaction.hash_one(key))
             }
         }
     }

@@ -47,7 +47,7 @@ pub(crate) fn parse_argument<T: Value>(text: &str) -> Result<T, String> {
         .ok_or_else(|| format!("expected {}", Expected::<T>(PhantomData)))
 }
 
-/// Parses an element of a comma-separated list; spaces around it do not count.
+/// Parses an item of a list that commas separate. Spaces around it are ignored.
 pub(crate) fn parse_list_item<T: Value>(text: &str) -> Result<T, String> {
     parse_argument(text.trim())
 }
@@ -70,8 +70,8 @@ pub(crate) fn optional<'de, T: Value, D: Deserializer<'de>>(
 pub(crate) fn optional_list<'de, T: Value, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<T>>, D::Error> {
-    let list = Vec::deserialize(deserializer)?;
-    Ok(Some(list.into_iter().map(|Parsed(value)| value).collect()))
+    let list = deserializer.deserialize_any(ListVisitor(PhantomData))?;
+    Ok(Some(list))
 }
 
 /// Deserializes an optional table.
@@ -155,12 +155,7 @@ impl<'de, T: Value> de::Visitor<'de> for ValueVisitor<T> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        let shown = if T::SECRET {
-            Unexpected::Other("a value that is not shown")
-        } else {
-            Unexpected::Str(text)
-        };
-        T::from_text(text).ok_or_else(|| rejected::<T, E>(shown))
+        T::from_text(text).ok_or_else(|| rejected::<T, E>(shown::<T>(text)))
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<T, E> {
@@ -177,6 +172,38 @@ impl<'de, T: Value> de::Visitor<'de> for ValueVisitor<T> {
 
     fn visit_map<A: de::MapAccess<'de>>(self, _table: A) -> Result<T, A::Error> {
         Err(rejected::<T, A::Error>(Unexpected::Other("a table")))
+    }
+}
+
+/// Visitor of a list. A derived `Deserialize` would show a secret that stands in place of the list.
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Value> de::Visitor<'de> for ListVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Parsed(value)) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(values)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+        Err(E::invalid_type(shown::<T>(text), &self))
+    }
+}
+
+/// Returns the form of a text in errors.
+fn shown<T: Value>(text: &str) -> Unexpected<'_> {
+    if T::SECRET {
+        Unexpected::Other("a value that is not shown")
+    } else {
+        Unexpected::Str(text)
     }
 }
 

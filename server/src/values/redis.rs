@@ -10,6 +10,19 @@ use super::parse::Value;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RedisUrl(pub(crate) String);
 
+impl RedisUrl {
+    /// Returns true if the URL holds a password.
+    pub(crate) fn has_password(&self) -> bool {
+        let authority = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        let is_socket = authority.starts_with('/');
+        !is_socket
+            && authority
+                .rsplit_once('@')
+                .is_some_and(|(user, _)| user.contains(':'))
+            || self.0.contains("pass=")
+    }
+}
+
 impl Value for RedisUrl {
     const SECRET: bool = true;
 
@@ -58,6 +71,26 @@ impl Value for RedisPrefix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_found() {
+        for (url, has_password) in [
+            ("redis://:pw@127.0.0.1:6379/0", true),
+            ("rediss://user:pw@host", true),
+            ("redis+cluster://user:pw@one,two", true),
+            ("unix:///run/redis.sock?user=a&pass=b", true),
+            ("redis://user@host:6379", false),
+            ("redis://host:6379/0", false),
+            ("redis+sentinel://one:26379,two/main", false),
+            ("unix:///run/re:dis@.sock", false),
+        ] {
+            assert_eq!(
+                RedisUrl(url.to_owned()).has_password(),
+                has_password,
+                "{url}"
+            );
+        }
+    }
 
     #[test]
     fn accepts_the_urls_of_the_library() {

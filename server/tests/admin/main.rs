@@ -9,6 +9,9 @@
 
 mod changes;
 mod check;
+mod guessing;
+mod listener;
 mod metrics;
+mod open;
 mod race;
 mod refusals;

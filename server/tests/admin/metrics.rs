@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rustix::process::Signal;
 use test_support::redis::RedisServer;
-use test_support::{Launch, SLOW, Server, Upstream, eventually};
+use test_support::{ADMIN_TOKEN, AS_ADMIN, Launch, SLOW, Server, Upstream, eventually};
 
 /// Samples by name and labels.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ struct Samples(BTreeMap<String, f64>);
 
 impl Samples {
     fn of(server: &Server) -> Samples {
-        let response = server.get("/metrics");
+        let response = server.client().get_with("/metrics", &AS_ADMIN);
         assert_eq!(response.status, 200, "{}", response.text());
         let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         assert_eq!(
@@ -329,7 +329,7 @@ fn redis_state_and_fallback_decisions_are_reported() {
 fn gateway_serves_metrics_itself_and_counts_by_upstream() {
     let upstream = Upstream::with_body("mine");
     let file = format!(
-        "upstream = '{0}'\nupstreams = [{{ prefix = '/api', url = '{0}' }}]",
+        "admin_token = '{ADMIN_TOKEN}'\nupstream = '{0}'\nupstreams = [{{ prefix = '/api', url = '{0}' }}]",
         upstream.url()
     );
     let server = Launch::new().config("tollgate.toml", &file).start();

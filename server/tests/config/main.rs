@@ -7,8 +7,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod environment;
 mod file;
 mod gateway;
 mod refusals;
 mod reload;
+mod secrets;
 mod settings;

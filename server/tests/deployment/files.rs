@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fs, process::Command};
 
 use serde_json::Value;
-use test_support::{Launch, Server};
+use test_support::{ADMIN_TOKEN, AS_ADMIN, Launch, Server};
 
 fn file(name: &str) -> String {
     fs::read_to_string(format!("{}/../{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -175,6 +175,7 @@ fn every_alternative_in_the_sample_loads() {
             &[
                 "trust_proxy = ",
                 "client_address_header = ",
+                "admin_listen = ",
                 "admin_token = ",
                 "check_token = ",
                 "ipv6_prefix = ",
@@ -218,6 +219,7 @@ fn every_alternative_in_the_sample_loads() {
                 "max_requests",
                 "tunnel_",
                 "pass_headers",
+                "own_prefix",
             ],
             &[],
             &mut chosen,
@@ -231,10 +233,18 @@ fn every_alternative_in_the_sample_loads() {
     for text in variants {
         // Port 1 has no server: a Redis of this machine must not be used.
         let text = text.replace("redis://127.0.0.1/", "redis://127.0.0.1:1/");
-        Launch::new()
-            .config("tollgate.toml", &text)
-            .start()
-            .assert_healthy();
+        // Another process may listen on the port of the sample.
+        let text = text.replace(
+            "admin_listen = \"127.0.0.1:9000\"",
+            "admin_listen = \"127.0.0.1:0\"",
+        );
+        let mut server = Launch::new().config("tollgate.toml", &text).start();
+        // The prefix moves the health check.
+        if text.lines().any(|line| line.starts_with("own_prefix")) {
+            assert_eq!(server.get("/_tollgate/health").status, 200);
+        } else {
+            server.assert_healthy();
+        }
     }
     let sample = sample();
     let alternatives = sample
@@ -251,8 +261,10 @@ fn every_alternative_in_the_sample_loads() {
 fn the_gateway_of_the_compose_file_loads() {
     let server = Launch::new()
         .config("gateway.toml", &file("deploy/gateway.toml"))
+        .args(&["--admin-token", ADMIN_TOKEN])
         .start();
-    assert_eq!(server.get("/config").json()["capacity"], 20);
+    let config = server.client().get_with("/config", &AS_ADMIN);
+    assert_eq!(config.json()["capacity"], 20);
 }
 
 /// The binary ignores unknown environment variables, so a misspelt one would go unnoticed.

@@ -2,7 +2,7 @@
 //! forwarded.
 
 use test_support::http::encode;
-use test_support::{Client, Launch, SLOW, Server, Upstream};
+use test_support::{ADMIN_TOKEN, AS_ADMIN, Client, Launch, SLOW, Server, Upstream};
 
 #[test]
 fn a_chunked_body_reaches_the_upstream_with_any_method() {
@@ -227,21 +227,19 @@ fn the_longest_prefix_wins() {
 fn endpoints_of_the_server_are_not_forwarded() {
     let upstream = Upstream::with_body("upstream");
     let text = format!(
-        "capacity = 5\nrefill_rate = {SLOW}\n[[upstreams]]\nprefix = '/api'\nurl = '{}'\n",
+        "capacity = 5\nrefill_rate = {SLOW}\nadmin_token = '{ADMIN_TOKEN}'\n\
+         [[upstreams]]\nprefix = '/api'\nurl = '{}'\n",
         upstream.url()
     );
     let server = Launch::new().config("gateway.toml", &text).start();
     assert_eq!(server.get("/health").json()["status"], "ok");
-    assert_eq!(server.get("/config").json()["capacity"], 5);
-    assert_eq!(
-        server
-            .post(
-                "/admin/update-rule",
-                r#"{"client_id": "192.0.2.7", "capacity": 1, "refill_rate": 1}"#
-            )
-            .status,
-        200
-    );
+    let config = server.client().get_with("/config", &AS_ADMIN);
+    assert_eq!(config.json()["capacity"], 5);
+    let rule = r#"{"client_id": "192.0.2.7", "capacity": 1, "refill_rate": 1}"#;
+    let set = server
+        .client()
+        .request("POST", "/admin/update-rule", &AS_ADMIN, rule);
+    assert_eq!(set.status, 200);
     for path in ["/", "/nothing", "/apis", "/admin/"] {
         let response = server.get(path);
         assert_eq!(

@@ -121,3 +121,51 @@ fn a_request_cannot_forge_log_lines() {
         "{log}"
     );
 }
+
+#[test]
+fn no_level_of_the_log_and_no_configuration_shows_api_keys() {
+    let text = r#"
+        client = { header = "X-API-Key" }
+        api_keys = ["first-secret-key", "second-secret-key"]
+        [[rules]]
+        client_id = "first-secret-key"
+        capacity = 50
+        refill_rate = 1
+    "#;
+    let server = Launch::new()
+        .config("a.toml", text)
+        .env("TOLLGATE_LOG", "trace")
+        .start();
+    let mut client = server.client();
+    for path in ["/", "/nothing", "/auth"] {
+        client.get_with(path, &[("X-API-Key", "first-secret-key")]);
+    }
+    client.get_with("/", &[("X-API-Key", "third-secret-key")]);
+    let rule = r#"{"client_id": "second-secret-key", "capacity": 60, "refill_rate": 1}"#;
+    assert_eq!(client.post("/admin/update-rule", rule).status, 200);
+    let body = r#"{"key": "second-secret-key"}"#;
+    assert_eq!(client.post("/check", body).status, 200);
+    let config = client.get("/config").text();
+    assert_eq!(
+        client.delete("/admin/rule/second-secret-key").status,
+        200,
+        "a rule is removed by the key itself"
+    );
+    client.request("PUT", "/admin/rule/second-secret-key", &[], "");
+    let changed = client.post("/config", r#"{"capacity": 7}"#).text();
+    client.get("/last");
+    let log = server.wait_for_log("/last");
+    for text in [&log, &config, &changed] {
+        assert!(!text.contains("secret-key"), "{text}");
+    }
+    let rules: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let rules = rules["rules"].as_object().unwrap();
+    assert_eq!(rules.len(), 2, "{config}");
+    for (name, rule) in rules {
+        assert!(name.starts_with("key#"), "{config}");
+        assert!(
+            log.contains(name) || rule["capacity"] == 60,
+            "{name}: {log}"
+        );
+    }
+}

@@ -1,12 +1,14 @@
 //! IPv6 clients are identified by network, IPv4 clients by address, also when IPv4-mapped.
 
-use test_support::{Launch, SLOW, Server};
+use test_support::{ADMIN_TOKEN, AS_ADMIN, Launch, SLOW, Server};
 
 /// Starts a server that trusts 127.0.0.1.
 fn behind_a_proxy() -> Server {
     Server::start(&[
         "--trust-proxy",
         "127.0.0.1/32",
+        "--admin-token",
+        ADMIN_TOKEN,
         "--capacity",
         "1000",
         "--refill-rate",
@@ -105,7 +107,9 @@ fn dual_stack_socket_identifies_ipv4_clients() {
     let launch = Launch::new()
         .listen(Some("[::]:0"))
         .args(&["--refill-rate", SLOW]);
-    let mut server = launch.args(&["--trust-proxy", "127.0.0.4/32"]).start();
+    let admin = ["--admin-token", ADMIN_TOKEN];
+    let launch = launch.args(&["--trust-proxy", "127.0.0.4/32"]).args(&admin);
+    let mut server = launch.start();
     server.address = ([127, 0, 0, 1], server.address.port()).into();
     for client in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
         let response = server.client_from(client).get("/");
@@ -114,11 +118,8 @@ fn dual_stack_socket_identifies_ipv4_clients() {
             (client, 9)
         );
     }
-    assert_eq!(
-        server.get("/config").status,
-        200,
-        "a mapped loopback address is loopback"
-    );
+    let config = |server: &Server| server.client().get_with("/config", &AS_ADMIN).status;
+    assert_eq!(config(&server), 200);
     let forwarded = [("X-Forwarded-For", "203.0.113.1")];
     assert_eq!(
         server
@@ -129,18 +130,22 @@ fn dual_stack_socket_identifies_ipv4_clients() {
     );
     server.address = (std::net::Ipv6Addr::LOCALHOST, server.address.port()).into();
     assert_eq!(server.get("/").from(), "::1");
-    assert_eq!(server.get("/config").status, 200);
+    assert_eq!(config(&server), 200);
 }
 
 #[test]
 fn rule_for_an_ipv6_client_applies_to_its_network() {
     let server = behind_a_proxy();
     let rule = r#"{"client_id": "2001:db8:0:1::5", "capacity": 50, "refill_rate": 0.001}"#;
-    assert_eq!(server.post("/admin/update-rule", rule).status, 200);
+    let set = server
+        .client()
+        .request("POST", "/admin/update-rule", &AS_ADMIN, rule);
+    assert_eq!(set.status, 200);
     assert_eq!(remaining(&server, "2001:db8:0:1::5"), 49);
     assert_eq!(remaining(&server, "2001:db8:0:1::6"), 48);
     assert_eq!(remaining(&server, "2001:db8:0:2::5"), 999);
-    let taken_back = server.client().delete("/admin/rule/2001:db8:0:1::5");
+    let path = "/admin/rule/2001:db8:0:1::5";
+    let taken_back = server.client().request("DELETE", path, &AS_ADMIN, "");
     assert_eq!(taken_back.status, 200);
     assert!(remaining(&server, "2001:db8:0:1::5") > 50);
 }
@@ -148,10 +153,12 @@ fn rule_for_an_ipv6_client_applies_to_its_network() {
 #[test]
 fn server_listens_on_ipv6_loopback_and_trusts_it() {
     let args = ["--refill-rate", SLOW, "--trust-proxy", "::1/128"];
-    let server = Launch::new().listen(Some("[::1]:0")).args(&args).start();
+    let launch = Launch::new().listen(Some("[::1]:0")).args(&args);
+    let server = launch.args(&["--admin-token", ADMIN_TOKEN]).start();
     let mut client = server.client();
     assert_eq!(client.get("/").from(), "::1");
-    assert_eq!(client.post("/config", r#"{"capacity": 20}"#).status, 200);
+    let changed = client.request("POST", "/config", &AS_ADMIN, r#"{"capacity": 20}"#);
+    assert_eq!(changed.status, 200);
     assert_eq!(client.get("/").limit(), 20);
     let forwarded = [("X-Forwarded-For", "203.0.113.1")];
     assert_eq!(client.get_with("/", &forwarded).from(), "203.0.113.1");

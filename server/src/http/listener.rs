@@ -1,0 +1,163 @@
+//! Listening sockets: of the public port, and of the admin endpoints, which may be a Unix socket.
+
+use std::{
+    fs, io,
+    net::{self, Ipv4Addr, SocketAddr},
+    os::unix::{
+        self,
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket};
+
+use crate::{outage::Outage, values::AdminAddress};
+
+/// The pause after an accept that failed for lack of a resource, such as file descriptors, which
+/// the next connection that ends releases.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Length of the accept queue; the operating system may reduce it. A client that finds the queue
+/// full retries after a second.
+const BACKLOG: u32 = 4096;
+
+/// Socket of a connection. It moves from the reactor of the accepting thread to a worker's.
+pub(super) enum Socket {
+    Tcp(net::TcpStream),
+    Unix(unix::net::UnixStream),
+}
+
+/// Listener of the admin endpoints.
+pub(super) enum AdminListener {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+impl AdminListener {
+    pub(super) fn bind(address: &AdminAddress) -> io::Result<AdminListener> {
+        match address {
+            AdminAddress::Tcp(address) => listen(*address).map(AdminListener::Tcp),
+            AdminAddress::Unix(path) => {
+                let (listener, file) = listen_on_file(path)?;
+                Ok(AdminListener::Unix(listener, file))
+            }
+        }
+    }
+
+    /// Returns the address, with the port that the system picked.
+    pub(super) fn address(&self) -> io::Result<AdminAddress> {
+        match self {
+            AdminListener::Tcp(listener) => listener.local_addr().map(AdminAddress::Tcp),
+            AdminListener::Unix(_, file) => Ok(AdminAddress::Unix(file.path.clone())),
+        }
+    }
+
+    /// Accepts the next connection. The peer of a Unix socket counts as a loopback address.
+    pub(super) async fn accept(&self, outage: &Outage) -> (io::Result<Socket>, SocketAddr) {
+        match self {
+            AdminListener::Tcp(listener) => {
+                let (stream, address) = retried(outage, || listener.accept()).await;
+                (stream.into_std().map(Socket::Tcp), address)
+            }
+            AdminListener::Unix(listener, _) => {
+                let (stream, _) = retried(outage, || listener.accept()).await;
+                let address = (Ipv4Addr::LOCALHOST, 0).into();
+                (stream.into_std().map(Socket::Unix), address)
+            }
+        }
+    }
+}
+
+/// Accepts a connection, however often that fails.
+pub(super) async fn retried<T, F: Future<Output = io::Result<T>>>(
+    outage: &Outage,
+    accept: impl Fn() -> F,
+) -> T {
+    loop {
+        match accept().await {
+            Ok(accepted) => {
+                if outage.record_success() {
+                    tracing::info!("accept recovered");
+                }
+                return accepted;
+            }
+            Err(error) if is_connection_error(&error) => {}
+            Err(error) => {
+                // A flood of connections does not become a flood of log lines.
+                if let Some(failures) = outage.record_failure(Instant::now()) {
+                    tracing::warn!(%error, failures, "accept failed; retrying");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Returns whether an accept failed because the peer closed the connection, and not because of this
+/// server.
+fn is_connection_error(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+/// Binds a listener as tokio does, with a longer accept queue.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Listens on a Unix socket that only this user can connect to.
+fn listen_on_file(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    remove_stale(path)?;
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    let file = SocketFile {
+        path: path.to_owned(),
+        inode: fs::symlink_metadata(path)?.ino(),
+    };
+    // Before listen, no connection is accepted, so the permissions of the umask are never used.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok((socket.listen(BACKLOG)?, file))
+}
+
+/// Removes the file of a socket whose process ended without doing so. Other files stay, and binding
+/// then fails.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if !is_socket {
+        return Ok(());
+    }
+    match unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// File of a listening Unix socket; removed on drop.
+pub(super) struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // The file may be that of a server that was started meanwhile.
+        let is_own = fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode);
+        if is_own {
+            // A file that stays is removed by the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
