@@ -1,103 +1,228 @@
-//! Interpretations of request paths.
+//! Readings of request paths.
 //!
-//! Servers interpret a path differently: some decode `%2F` before they split the path into
-//! segments, some treat `\` as `/`, some drop empty segments, some resolve `..` before they decode
-//! or after, and all that in every combination. The upstream's interpretation is unknown, so a path
-//! has several readings, and a limit that must not be bypassed by an alternative spelling applies
-//! to all of them. Two differences are not covered: letter case, and path parameters after `;`.
+//! Servers read a path differently: some decode `%2F` before they split the path into segments,
+//! some treat `\` as `/`, some merge slashes, some resolve `..` before they decode or after, some
+//! remove path parameters, and all that in every combination and repeatedly. The upstream's habits
+//! are unknown, so a path has several readings, and a limit that must not be bypassed by an
+//! alternative spelling applies to all of them. docs/server.md lists the habits.
+//!
+//! A reading is a list of segments. Most habits change how a segment is spelled and not which
+//! segments there are, so all readings share the segments, which one pass over the path finds, with
+//! their names decoded to the end. Readings differ in the segments that `..` removes, and in the
+//! segments before a script. A path with more than [`MAX_READINGS`] is rejected.
 
-use std::borrow::Cow;
+mod decode;
+mod segments;
+
+use std::{borrow::Cow, fmt};
 
 use percent_encoding::percent_decode_str;
 
-/// Returns the distinct readings of a path, or none when all servers read it literally.
-pub(crate) fn readings(path: &str) -> Vec<String> {
-    let mut readings = Vec::new();
-    if !path.contains(['%', '\\']) && !path.contains("//") && !path.contains("/.") {
-        return readings;
-    }
-    let mut add = |reading| {
-        if !readings.contains(&reading) {
-            readings.push(reading);
+pub(crate) use self::segments::Segment;
+use self::segments::{Habits, Kind, MAX_SEGMENTS, Segments};
+
+/// Maximum number of readings of a path.
+const MAX_READINGS: usize = 8;
+
+/// A path, split into segments, with all of its readings.
+pub(crate) struct ParsedPath<'a> {
+    /// The path, decoded to the end.
+    text: Cow<'a, [u8]>,
+    segments: Segments,
+    /// Indices of the segments of each reading. Empty when the only reading has all of them.
+    readings: Vec<Vec<u8>>,
+    is_canonical: bool,
+}
+
+/// Reason to reject a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PathError {
+    Segments,
+    Readings,
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PathError::Segments => write!(f, "expected at most {MAX_SEGMENTS} segments"),
+            PathError::Readings => write!(
+                f,
+                "expected a path that servers read in at most {MAX_READINGS} ways"
+            ),
         }
-    };
-    for slashes in SLASHES {
-        for merges in [false, true] {
-            for resolves in [false, true] {
-                add(normalized(&slashes.decode(path), merges, resolves));
+    }
+}
+
+impl<'a> ParsedPath<'a> {
+    pub(crate) fn parse(path: &'a str) -> Result<ParsedPath<'a>, PathError> {
+        let decoded = decode::decode(path);
+        let segments = Segments::new(&decoded)?;
+        let readings = segments.readings()?;
+        let is_canonical = decoded.is_canonical && segments.is_canonical();
+        Ok(ParsedPath {
+            text: decoded.text,
+            segments,
+            readings,
+            is_canonical,
+        })
+    }
+
+    pub(crate) fn reading_count(&self) -> usize {
+        self.readings.len().max(1)
+    }
+
+    /// Returns the segments of a reading.
+    pub(crate) fn reading(&self, index: usize) -> impl Iterator<Item = &Segment> {
+        let all = &self.segments.list;
+        let some = self.readings.get(index);
+        (0..some.map_or(all.len(), Vec::len))
+            .filter_map(move |at| all.get(some.map_or(at, |some| usize::from(some[at]))))
+    }
+
+    pub(crate) fn name(&self, segment: &Segment) -> &[u8] {
+        &self.text[segment.name.clone()]
+    }
+
+    /// Returns true if all servers read the same segments and the same names.
+    pub(crate) fn is_canonical(&self) -> bool {
+        self.is_canonical
+    }
+
+    /// Returns true if some server removes a part of a name.
+    pub(crate) fn is_stripped(&self) -> bool {
+        self.segments.is_stripped
+    }
+
+    pub(crate) fn has_trailing_slash(&self) -> bool {
+        self.segments.trailing.is_some()
+    }
+
+    /// Returns true if servers that ignore letter case may read another path.
+    pub(crate) fn has_uppercase(&self) -> bool {
+        let is_uppercase = |byte: &u8| byte.is_ascii_uppercase() || !byte.is_ascii();
+        self.text.iter().any(is_uppercase)
+    }
+}
+
+impl Segments {
+    fn is_canonical(&self) -> bool {
+        let is_plain = |segment: &Segment| {
+            segment.kind == Kind::Name && segment.separator == 0 && !segment.may_end
+        };
+        self.list.iter().all(is_plain) && self.trailing.unwrap_or(0) == 0
+    }
+
+    /// Returns all readings, or none if the only one has all segments.
+    fn readings(&self) -> Result<Vec<Vec<u8>>, PathError> {
+        let has_parents = self.list.iter().any(|segment| segment.kind == Kind::Parent);
+        let mut readings = Readings(self.starts());
+        if readings.0.len() > MAX_READINGS {
+            return Err(PathError::Readings);
+        }
+        if !has_parents && readings.0.len() == 1 {
+            return Ok(Vec::new());
+        }
+        if has_parents {
+            let habits = self
+                .list
+                .iter()
+                .fold(self.trailing.unwrap_or(0), |all, segment| {
+                    all | segment.separator
+                        | if segment.kind == Kind::Name {
+                            0
+                        } else {
+                            segment.habits
+                        }
+                });
+            // Each habit doubles the number of readings.
+            if habits.count_ones() > MAX_READINGS.ilog2() {
+                return Err(PathError::Readings);
+            }
+            // A path may pass through several servers. Each reads what the one before made of it.
+            let mut next = 0;
+            while let Some(reading) = readings.0.get(next).cloned() {
+                for subset in subsets(habits) {
+                    readings.add(self.resolve(&reading, subset))?;
+                }
+                next += 1;
             }
         }
+        Ok(readings.0)
     }
-    // Some servers resolve dot segments before they decode.
-    for raw in [path.to_owned(), path.replace('\\', "/")] {
-        for merges in [false, true] {
-            let normalized = normalized(&raw, merges, true);
-            SLASHES
-                .iter()
-                .for_each(|slashes| add(slashes.decode(&normalized)));
+
+    /// Returns the readings before dot segments are resolved: all segments, those after a host as
+    /// in `//host/path`, and those after each script, which some frameworks route by the rest of
+    /// the path.
+    fn starts(&self) -> Vec<Vec<u8>> {
+        let all = || 0..self.list.len();
+        // There are at most 64 segments.
+        let from = |start: usize| (start..self.list.len()).map(|index| index as u8).collect();
+        let mut starts = vec![from(0)];
+        let is_empty = |index: &usize| self.list[*index].name.is_empty();
+        if all().take(1).any(|first| is_empty(&first))
+            && let Some(host) = all().find(|index| !is_empty(index))
+        {
+            starts.push(from(host + 1));
         }
+        starts.extend(
+            all()
+                .filter(|index| self.list[*index].is_script)
+                .map(|script| from(script + 1)),
+        );
+        starts
     }
-    readings
-}
 
-/// Characters that separate segments in addition to `/`.
-#[derive(Clone, Copy)]
-struct Slashes {
-    encoded: bool,
-    backslash: bool,
-}
-
-const SLASHES: [Slashes; 4] = [
-    Slashes {
-        encoded: false,
-        backslash: false,
-    },
-    Slashes {
-        encoded: true,
-        backslash: false,
-    },
-    Slashes {
-        encoded: false,
-        backslash: true,
-    },
-    Slashes {
-        encoded: true,
-        backslash: true,
-    },
-];
-
-impl Slashes {
-    /// Decodes a path. A `%2F` that is no separator stays encoded, and so does a malformed percent
-    /// sign.
-    fn decode(self, path: &str) -> String {
-        let path = if self.encoded {
-            Cow::Borrowed(path)
-        } else {
-            path.replace("%2f", "%252F").replace("%2F", "%252F").into()
-        };
-        let text = percent_decode_str(&path).decode_utf8_lossy();
-        if self.backslash {
-            text.replace('\\', "/")
-        } else {
-            text.into_owned()
+    /// Resolves dot segments as a server with these habits does.
+    fn resolve(&self, reading: &[u8], habits: Habits) -> Vec<u8> {
+        let has = |needed: Habits| needed & !habits == 0;
+        let segment = |index: u8| &self.list[usize::from(index)];
+        let mut resolved = Vec::with_capacity(reading.len());
+        for (at, &index) in reading.iter().enumerate() {
+            let after = reading
+                .get(at + 1)
+                .map_or(self.trailing.unwrap_or(0), |&next| segment(next).separator);
+            let this = segment(index);
+            let is_whole = (at == 0 || has(this.separator)) && has(after);
+            match this.kind {
+                Kind::Parent if is_whole && has(this.habits) => {
+                    // Segments without a separator between them are one to this server.
+                    while let Some(removed) = resolved.pop() {
+                        if has(segment(removed).separator) {
+                            break;
+                        }
+                    }
+                }
+                Kind::Droppable if is_whole && has(this.habits) => {}
+                _ => resolved.push(index),
+            }
         }
+        resolved
     }
 }
 
-/// Normalizes a path: `merges` drops empty segments, `resolves` resolves `.` and `..`.
-fn normalized(path: &str, merges: bool, resolves: bool) -> String {
-    let mut segments = Vec::new();
-    let mut rest = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
-    while let Some(segment) = rest.next() {
-        match segment {
-            // An empty last segment is the trailing slash.
-            "" if merges && rest.peek().is_some() => {}
-            "." if resolves => {}
-            ".." if resolves => drop(segments.pop()),
-            segment => segments.push(segment),
+/// Distinct readings.
+struct Readings(Vec<Vec<u8>>);
+
+impl Readings {
+    fn add(&mut self, reading: Vec<u8>) -> Result<(), PathError> {
+        if !self.0.contains(&reading) {
+            if self.0.len() >= MAX_READINGS {
+                return Err(PathError::Readings);
+            }
+            self.0.push(reading);
         }
+        Ok(())
     }
-    format!("/{}", segments.join("/"))
+}
+
+/// Returns all subsets of a set.
+fn subsets(set: Habits) -> impl Iterator<Item = Habits> {
+    let mut next = Some(set);
+    std::iter::from_fn(move || {
+        let subset = next?;
+        next = subset.checked_sub(1).map(|below| below & set);
+        Some(subset)
+    })
 }
 
 /// Decodes percent-encoded UTF-8. Unlike in paths, a malformed percent sign is an error: `None`.
@@ -108,70 +233,4 @@ pub(crate) fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
         return None;
     }
     percent_decode_str(text).decode_utf8().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn readings_cover_all_interpretations() {
-        for (path, expected) in [
-            ("//", &["//", "/"][..]),
-            ("/a//b", &["/a//b", "/a/b"]),
-            ("/a/./b/", &["/a/./b/", "/a/b/"]),
-            ("/a/../../b", &["/a/../../b", "/b"]),
-            ("/%61%2fb", &["/a%2Fb", "/a/b"]),
-            ("/a/%2e%2E/b", &["/a/../b", "/b"]),
-            ("/a\\b", &["/a\\b", "/a/b"]),
-            ("/a/..%2fb", &["/a/..%2Fb", "/a/../b", "/b"]),
-            ("/a//../b", &["/a//../b", "/a/b", "/a/../b", "/b"]),
-            // Both the reading of nginx and the reading of browsers.
-            (
-                "/a/x%5Cy%2F..%2Fb",
-                &[
-                    "/a/x\\y%2F..%2Fb",
-                    "/a/x\\y/../b",
-                    "/a/b",
-                    "/a/x/y%2F..%2Fb",
-                    "/a/x/y/../b",
-                    "/a/x/b",
-                ],
-            ),
-            (
-                "/a/x%2Fy\\..\\b",
-                &[
-                    "/a/x%2Fy\\..\\b",
-                    "/a/x/y\\..\\b",
-                    "/a/x%2Fy/../b",
-                    "/a/b",
-                    "/a/x/y/../b",
-                    "/a/x/b",
-                ],
-            ),
-            ("/a/../b/%2e%2e/c", &["/a/../b/../c", "/c", "/b/../c"]),
-            ("/%zz/../b", &["/%zz/../b", "/b"]),
-            ("/%ff/%2e%2e/b", &["/\u{fffd}/../b", "/b"]),
-            ("/%", &["/%"]),
-        ] {
-            assert_eq!(readings(path), expected, "{path}");
-        }
-        for path in ["/", "/a/b", "/a.b/", "*", ""] {
-            assert_eq!(readings(path), [""; 0], "{path}");
-        }
-    }
-
-    #[test]
-    fn malformed_percent_encoding_is_rejected() {
-        for (text, expected) in [
-            ("a%2eb%2E", Some("a.b.")),
-            ("%c3%a9", Some("é")),
-            ("", Some("")),
-        ] {
-            assert_eq!(percent_decoded(text).as_deref(), expected, "{text}");
-        }
-        for text in ["%", "a%2", "%zz", "%2", "%ff", "%%41"] {
-            assert_eq!(percent_decoded(text), None, "{text}");
-        }
-    }
 }
