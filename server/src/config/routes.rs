@@ -142,8 +142,11 @@ fn check_path(path: &str, is_gateway: bool) -> Result<(), String> {
             "expected a path without the placeholder {placeholder} (/* after a path covers all paths below), got {path}"
         ));
     }
-    // Every request to it would be rejected.
+    // Requests to it would be rejected, or charged to the route of the path without them.
     match ParsedPath::parse(parent) {
+        Ok(parsed) if parsed.has_parents() => {
+            Err(format!("expected a path without .. segments, got {path}"))
+        }
         Ok(_) => Ok(()),
         Err(error) => Err(format!("{error}, got {path}")),
     }

@@ -150,12 +150,11 @@ impl<'a> Matches<'a, '_> {
                 self.add_covering(trie, covering);
                 added = Some(covering);
             }
-            if segment.is_droppable() {
-                continue;
-            }
-            match trie.child(node, self.parsed.name(segment)) {
-                Some(child) => node = child,
-                None => return self.add_covering(trie, covering),
+            if !segment.is_droppable() {
+                match trie.child(node, self.parsed.name(segment)) {
+                    Some(child) => node = child,
+                    None => return self.add_covering(trie, covering),
+                }
             }
             if segment.may_end() {
                 self.add_end(trie, node, covering);

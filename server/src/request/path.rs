@@ -14,7 +14,7 @@
 mod decode;
 mod segments;
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, ops::Range};
 
 use percent_encoding::percent_decode_str;
 
@@ -88,6 +88,11 @@ impl<'a> ParsedPath<'a> {
         self.is_canonical
     }
 
+    /// Returns true if some server takes a segment for `..`.
+    pub(crate) fn has_parents(&self) -> bool {
+        self.segments.has_parents()
+    }
+
     /// Returns true if some server removes a part of a name.
     pub(crate) fn is_stripped(&self) -> bool {
         self.segments.is_stripped
@@ -99,8 +104,14 @@ impl<'a> ParsedPath<'a> {
 
     /// Returns true if servers that ignore letter case may read another path.
     pub(crate) fn has_uppercase(&self) -> bool {
-        let is_uppercase = |byte: &u8| byte.is_ascii_uppercase() || !byte.is_ascii();
-        self.text.iter().any(is_uppercase)
+        let is_uppercase = |byte: u8| byte.is_ascii_uppercase() | !byte.is_ascii();
+        let count = |block: &[u8]| {
+            block
+                .iter()
+                .map(|&byte| u8::from(is_uppercase(byte)))
+                .sum::<u8>()
+        };
+        self.text.chunks(32).any(|block| count(block) > 0)
     }
 }
 
@@ -112,10 +123,14 @@ impl Segments {
         self.list.iter().all(is_plain) && self.trailing.unwrap_or(0) == 0
     }
 
+    fn has_parents(&self) -> bool {
+        self.list.iter().any(|segment| segment.kind == Kind::Parent)
+    }
+
     /// Returns all readings, or none if the only one has all segments.
     fn readings(&self) -> Result<Vec<Vec<u8>>, PathError> {
-        let has_parents = self.list.iter().any(|segment| segment.kind == Kind::Parent);
-        let mut readings = Readings(self.starts());
+        let has_parents = self.has_parents();
+        let mut readings = Readings(self.starts(has_parents));
         if readings.0.len() > MAX_READINGS {
             return Err(PathError::Readings);
         }
@@ -151,24 +166,34 @@ impl Segments {
     }
 
     /// Returns the readings before dot segments are resolved: all segments, those after a host as
-    /// in `//host/path`, and those after each script, which some frameworks route by the rest of
-    /// the path.
-    fn starts(&self) -> Vec<Vec<u8>> {
-        let all = || 0..self.list.len();
+    /// in `//host/path`, those after each script, which some frameworks route by the rest of the
+    /// path, and those before the end of the path for some server.
+    fn starts(&self, has_parents: bool) -> Vec<Vec<u8>> {
+        let length = self.list.len();
         // There are at most 64 segments.
-        let from = |start: usize| (start..self.list.len()).map(|index| index as u8).collect();
-        let mut starts = vec![from(0)];
-        let is_empty = |index: &usize| self.list[*index].name.is_empty();
-        if all().take(1).any(|first| is_empty(&first))
-            && let Some(host) = all().find(|index| !is_empty(index))
+        let reading = |range: Range<usize>| range.map(|index| index as u8).collect();
+        let mut starts = vec![reading(0..length)];
+        let is_named = |segment: &Segment| !segment.name.is_empty();
+        if self.list.first().is_some_and(|first| !is_named(first))
+            && let Some(host) = self.list.iter().position(is_named)
         {
-            starts.push(from(host + 1));
+            // A host ends at a separator, which may have to be `/` itself.
+            let after = |end: &usize| self.list.get(*end).is_none_or(|next| next.separator == 0);
+            let last = (host + 1..length).find(after).unwrap_or(length);
+            starts.extend((host + 1..=last).map(|end| reading(end..length)));
+            if self.list[host].may_end {
+                starts.push(Vec::new());
+            }
         }
-        starts.extend(
-            all()
-                .filter(|index| self.list[*index].is_script)
-                .map(|script| from(script + 1)),
-        );
+        for (index, segment) in self.list.iter().enumerate() {
+            if segment.is_script {
+                starts.push(reading(index + 1..length));
+            }
+            // Without dot segments, this is the beginning of another reading.
+            if segment.may_end && has_parents {
+                starts.push(reading(0..index + 1));
+            }
+        }
         starts
     }
 
@@ -178,9 +203,11 @@ impl Segments {
         let segment = |index: u8| &self.list[usize::from(index)];
         let mut resolved = Vec::with_capacity(reading.len());
         for (at, &index) in reading.iter().enumerate() {
-            let after = reading
-                .get(at + 1)
-                .map_or(self.trailing.unwrap_or(0), |&next| segment(next).separator);
+            let after = match reading.get(at + 1) {
+                Some(&next) => segment(next).separator,
+                None if usize::from(index) + 1 == self.list.len() => self.trailing.unwrap_or(0),
+                None => 0,
+            };
             let this = segment(index);
             let is_whole = (at == 0 || has(this.separator)) && has(after);
             match this.kind {

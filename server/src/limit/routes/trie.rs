@@ -45,32 +45,28 @@ impl Trie {
         }
     }
 
-    /// Adds a route, under all readings of its path.
+    /// Adds a route, under the literal reading of its path.
     pub(super) fn add(&mut self, route: &Route) -> Result<(), PathError> {
         let parent = route.configured.wildcard_parent();
         let path = parent.unwrap_or(&route.configured.path);
         let parsed = ParsedPath::parse(path)?;
-        for reading in 0..parsed.reading_count() {
-            let mut node = 0;
-            let names = parsed.reading(reading);
-            for segment in names.filter(|segment| !segment.is_droppable()) {
-                node = self.child_or_new(node, parsed.name(segment));
-            }
-            let spellings = match parent {
-                Some(_) => &mut self.nodes[node].covering,
-                None => &mut self.nodes[node].exact,
-            };
-            let known = spellings.iter().position(|known| *known.path == *path);
-            let position = known.unwrap_or_else(|| {
-                spellings.push(Spelling {
-                    path: path.into(),
-                    has_trailing_slash: parsed.has_trailing_slash(),
-                    is_stripped: parsed.is_stripped(),
-                    routes: Vec::new(),
-                });
-                spellings.len() - 1
-            });
-            spellings[position].routes.push(route.clone());
+        let names = parsed
+            .reading(0)
+            .filter(|segment| !segment.is_droppable())
+            .map(|segment| parsed.name(segment));
+        let node = names.fold(0, |node, name| self.child_or_new(node, name));
+        let spellings = match parent {
+            Some(_) => &mut self.nodes[node].covering,
+            None => &mut self.nodes[node].exact,
+        };
+        match spellings.iter_mut().find(|known| *known.path == *path) {
+            Some(known) => known.routes.push(route.clone()),
+            None => spellings.push(Spelling {
+                path: path.into(),
+                has_trailing_slash: parsed.has_trailing_slash(),
+                is_stripped: parsed.is_stripped(),
+                routes: vec![route.clone()],
+            }),
         }
         Ok(())
     }

@@ -111,14 +111,29 @@ impl Segments {
             text.first() == Some(&b'/') && escapes.peek().is_none_or(|next| next.position > 0),
         );
         let mut open = Open::new(start, 0);
-        for (index, &byte) in text.iter().enumerate().skip(start) {
+        let mut at = start;
+        loop {
+            // After the cut, only the end of the segment matters.
+            let found = match open.cut {
+                None => find(&text[at..], is_special),
+                Some(_) => find(&text[at..], is_separator),
+            };
+            let index = found.map_or(text.len(), |found| at + found);
+            while let Some(escape) = escapes.next_if(|escape| escape.position < index) {
+                open.add(escape);
+            }
+            let Some(&byte) = text.get(index) else { break };
+            at = index + 1;
             let escape = escapes.next_if(|escape| escape.position == index);
             match separator(byte, escape) {
                 Some(separator) => {
                     segments.push(text, &open, index, Some(separator))?;
-                    open = Open::new(index + 1, separator);
+                    open = Open::new(at, separator);
                 }
-                None => open.add(index, byte, escape),
+                None => {
+                    escape.into_iter().for_each(|escape| open.add(escape));
+                    open.cut = Some(index);
+                }
             }
         }
         if open.start < text.len() {
@@ -190,19 +205,36 @@ impl Open {
         }
     }
 
-    #[inline]
-    fn add(&mut self, index: usize, byte: u8, escape: Option<Escape>) {
-        if self.cut.is_some() {
-            return;
-        }
-        if let Some(escape) = escape {
+    fn add(&mut self, escape: Escape) {
+        if self.cut.is_none() {
             self.has_escape = true;
             self.habits |= DECODES_DOTS | twice(escape);
         }
-        if matches!(byte, b';' | b'?' | b'#' | 0) {
-            self.cut = Some(index);
-        }
     }
+}
+
+/// Finds the first byte with a property. Bytes without it are skipped in blocks.
+fn find(text: &[u8], is_found: impl Fn(u8) -> bool) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let count = |block: &[u8]| {
+        block
+            .iter()
+            .map(|&byte| u8::from(is_found(byte)))
+            .sum::<u8>()
+    };
+    let has_none = |block: &&[u8]| count(block) == 0;
+    let start = BLOCK * text.chunks_exact(BLOCK).take_while(has_none).count();
+    let rest = text[start..].iter().position(|&byte| is_found(byte));
+    rest.map(|position| start + position)
+}
+
+fn is_separator(byte: u8) -> bool {
+    (byte == b'/') | (byte == b'\\')
+}
+
+/// Returns true for a separator, and for a character that ends the path for some server.
+fn is_special(byte: u8) -> bool {
+    is_separator(byte) | (byte == b';') | (byte == b'?') | (byte == b'#') | (byte == 0)
 }
 
 /// Returns the habits that make the character a separator, or `None` if it never is one.
