@@ -51,6 +51,7 @@ An unknown key is an error.
   ipv6_prefix = 64                            # bits of an IPv6 address that identify a client
   max_clients = 1000000                       # clients with a bucket of their own, 27 bytes each
   upstream = "http://127.0.0.1:9000"          # gateway: allowed requests are proxied there; or https://, or h2c://
+  case_sensitive_paths = false                # true: upstreams tell /API from /api, and routes do as well
   [[routes]]                                  # a cost, an exemption or a quota, for one method or for all
   method = "GET"
   path = "/api/data"                          # matches every spelling; or "/api/*": /api and all paths below; the longest wins

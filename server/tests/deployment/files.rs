@@ -178,6 +178,7 @@ fn every_alternative_in_the_sample_loads() {
                 "admin_token = ",
                 "check_token = ",
                 "ipv6_prefix = ",
+                "case_sensitive_paths = ",
             ],
             &[],
             &mut chosen,
