@@ -61,7 +61,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "paths.toml"
         config.write_text(CONFIG)
-        server = subprocess.Popen([BINARY, "--config", config], stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen(
+            [BINARY, "--config", config], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         try:
             host, port = server.stdout.readline().split()[-1].removeprefix("http://").split(":")
             address = (host, int(port))
