@@ -2,14 +2,12 @@
 #![no_main]
 #![allow(dead_code)]
 
-mod request {
-    #[path = "../../../../server/src/request/path.rs"]
-    pub(crate) mod path;
-}
+#[path = "../../server/src/request/path.rs"]
+mod path;
 
 use libfuzzer_sys::fuzz_target;
 
-use crate::request::path::ParsedPath;
+use crate::path::ParsedPath;
 
 fuzz_target!(|path: &str| {
     let Ok(parsed) = ParsedPath::parse(path) else {
@@ -23,7 +21,6 @@ fuzz_target!(|path: &str| {
             assert!(!name.contains(&b'/') && !name.contains(&b'\\'));
         }
     }
-    // Decoding to the end leaves nothing to decode.
     if parsed.is_canonical() {
         assert!(!parsed.has_parents() && !path.contains("//") && !path.contains(';'));
     }

@@ -7,50 +7,18 @@
 //! read differently. A path with only one reading that is spelled exactly like a route is charged
 //! by that route alone, and only then an exemption applies.
 
+mod route;
 mod trie;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use hyper::Method;
 
+pub(super) use self::route::Route;
 use self::trie::{Spelling, Trie};
-use super::{
-    limiter::Limiter,
-    price::{Fee, Price},
-};
-use crate::{
-    config,
-    metrics::RouteCounters,
-    request::path::{ParsedPath, PathError, Segment},
-};
-
-/// Configured route with its counters, and its limiter if it has its own.
-#[derive(Clone)]
-pub(super) struct Route {
-    pub(super) configured: config::Route,
-    pub(super) counters: Arc<RouteCounters>,
-    pub(super) limiter: Option<Arc<Limiter>>,
-}
-
-impl Route {
-    /// Returns the price of a request to the route. A route without a cost keeps the cost of
-    /// `default`.
-    fn price<'a>(&'a self, default: &Price<'a>) -> Price<'a> {
-        let default_cost = default.fee.map_or(1, |fee| fee.cost);
-        let fee = Fee {
-            limiter: self.limiter.as_ref(),
-            cost: self.configured.cost.unwrap_or(default_cost),
-        };
-        Price {
-            fee: (!self.configured.exempt).then_some(fee),
-            more: Vec::new(),
-            counters: &self.counters,
-        }
-    }
-}
+use super::price::Price;
+use crate::request::path::{ParsedPath, PathError, Segment};
 
 /// Configured routes by path.
 #[derive(Default)]

@@ -14,15 +14,12 @@
 mod decode;
 mod segments;
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, ops::Range};
 
 use percent_encoding::percent_decode_str;
 
-pub(crate) use self::segments::Segment;
-use self::segments::{Habits, Kind, MAX_SEGMENTS, Segments};
-
-/// Maximum number of readings of a path.
-const MAX_READINGS: usize = 8;
+use self::segments::{Habits, Kind, MAX_READINGS, Segments};
+pub(crate) use self::segments::{PathError, Segment};
 
 /// A path, split into segments, with all of its readings.
 pub(crate) struct ParsedPath<'a> {
@@ -32,25 +29,6 @@ pub(crate) struct ParsedPath<'a> {
     /// Indices of the segments of each reading. Empty when the only reading has all of them.
     readings: Vec<Vec<u8>>,
     is_canonical: bool,
-}
-
-/// Reason to reject a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PathError {
-    Segments,
-    Readings,
-}
-
-impl fmt::Display for PathError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PathError::Segments => write!(f, "expected at most {MAX_SEGMENTS} segments"),
-            PathError::Readings => write!(
-                f,
-                "expected a path that servers read in at most {MAX_READINGS} ways"
-            ),
-        }
-    }
 }
 
 impl<'a> ParsedPath<'a> {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use hyper::Method;
 
-use super::Route;
+use super::route::Route;
 use crate::request::path::{ParsedPath, PathError};
 
 /// Routes by the segments of their paths.

@@ -1,14 +1,33 @@
 //! Segments of a path, and what a server must do to read each of them.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
-use super::{
-    PathError,
-    decode::{Decoded, Escape},
-};
+use super::decode::{Decoded, Escape};
 
 /// Maximum number of segments.
-pub(super) const MAX_SEGMENTS: usize = 64;
+const MAX_SEGMENTS: usize = 64;
+
+/// Maximum number of readings of a path.
+pub(super) const MAX_READINGS: usize = 8;
+
+/// Reason to reject a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PathError {
+    Segments,
+    Readings,
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PathError::Segments => write!(f, "expected at most {MAX_SEGMENTS} segments"),
+            PathError::Readings => write!(
+                f,
+                "expected a path that servers read in at most {MAX_READINGS} ways"
+            ),
+        }
+    }
+}
 
 /// Set of habits in which servers differ.
 pub(super) type Habits = u8;
