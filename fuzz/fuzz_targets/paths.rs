@@ -2,12 +2,15 @@
 #![no_main]
 #![allow(dead_code)]
 
-#[path = "../../server/src/request/path.rs"]
-mod path;
+// An inline module sets the folder of the modules in it.
+#[path = "../../server/src/request"]
+mod request {
+    pub(crate) mod path;
+}
 
 use libfuzzer_sys::fuzz_target;
 
-use crate::path::ParsedPath;
+use crate::request::path::ParsedPath;
 
 fuzz_target!(|path: &str| {
     let Ok(parsed) = ParsedPath::parse(path) else {
