@@ -10,7 +10,7 @@ mod environment;
 use std::{error::Error, ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
-    Args, CommandFactory, FromArgMatches, Parser, Subcommand,
+    Args, FromArgMatches, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
@@ -18,7 +18,6 @@ use hyper::{Uri, header::HeaderName};
 use ipnet::IpNet;
 use tollgate::{Quota, QuotaError, tower::HeaderStyle};
 
-pub(crate) use self::environment::parse;
 use crate::values::{
     AdminAddress, Check, Client, ClockTolerance, Fraction, OnRedisError, Rate, RedisMode,
     RedisPrefix, RedisTimeout, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole,
@@ -55,6 +54,7 @@ An unknown key is an error.
   ipv6_prefix = 64                            # bits of an IPv6 address that identify a client
   max_clients = 1000000                       # clients with a bucket of their own, 27 bytes each
   upstream = "http://127.0.0.1:9000"          # gateway: allowed requests are proxied there; or https://, or h2c://
+  case_sensitive_paths = false                # true: upstreams tell /API from /api, and routes do as well
   [[routes]]                                  # a cost, an exemption or a quota, for one method or for all
   method = "GET"
   path = "/api/data"                          # matches every spelling; or "/api/*": /api and all paths below; the longest wins
@@ -137,7 +137,7 @@ impl Cli {
     pub(crate) fn from_arguments(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Cli, clap::Error> {
-        let mut command = Cli::command();
+        let mut command = environment::command::<Cli>();
         let matches = command.try_get_matches_from_mut(arguments)?;
         let mut cli =
             Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;

@@ -34,7 +34,7 @@ use crate::cli::{Cli, Command};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match cli::parse::<Cli>(std::env::args_os()) {
+    match Cli::from_arguments(std::env::args_os()) {
         Ok(Cli {
             command: Some(Command::Stress(flags)),
             ..

@@ -30,6 +30,7 @@ use crate::{
         body::{self, BodyError},
         client_id::{ClientId, IdentifyError},
         original::{self, OriginalRequest},
+        path::PathError,
         validation,
     },
     response::{self, LimitHeaders, Response},
@@ -221,16 +222,17 @@ pub(crate) fn is_local_administration<B>(app: &App, request: &Request<B>, caller
 /// Returns the endpoint of a request to a gateway: one of this server's own, or an upstream.
 #[inline]
 fn gateway_endpoint(app: &App, gateway: &Gateway, method: &Method, path: &str) -> Endpoint {
+    // CONNECT would open a tunnel to a target of the client's choice, and TRACE would echo headers
+    // that the client must not see. Some servers ignore the letter case of methods.
+    let is_rejected = |rejected: &Method| method.as_str().eq_ignore_ascii_case(rejected.as_str());
     if let Some(own) = app.placement.on_public_port(method, path) {
-        return own;
-    }
-    match *method {
-        // CONNECT would open a tunnel to a target of the client's choice, and TRACE would echo
-        // headers that the client must not see.
-        Method::CONNECT | Method::TRACE => Endpoint::NotFound,
-        _ => gateway
+        own
+    } else if [Method::CONNECT, Method::TRACE].iter().any(is_rejected) {
+        Endpoint::NotFound
+    } else {
+        gateway
             .select(path)
-            .map_or(Endpoint::NotFound, Endpoint::Upstream),
+            .map_or(Endpoint::NotFound, Endpoint::Upstream)
     }
 }
 
@@ -302,6 +304,7 @@ fn client_charge<'a, B: Body>(
         Some(original) => app.pricing.original_price(method, path, original),
         None => app.pricing.price(method, path, endpoint),
     };
+    let price = price.map_err(|error| path_outcome(path, caller, error))?;
     let count_exempt = || {
         price.counters.add(Reason::Exempt);
         tracing::debug!(client = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = "Exempt", "request");
@@ -371,6 +374,13 @@ fn original_request<'a>(
         let response = response::bad_request(name.as_str(), "expected one well-formed value");
         Outcome::respond(response)
     })
+}
+
+/// Outcome of a request whose route is uncertain.
+#[cold]
+fn path_outcome(path: &str, caller: &Caller, error: PathError) -> Outcome {
+    tracing::debug!(peer = %caller.peer.address, path, cost = 0, outcome = "malformed", %error, "request");
+    Outcome::respond(response::bad_request("path", &error.to_string()))
 }
 
 /// Outcome of a request with a decision.

@@ -85,6 +85,8 @@ pub(crate) struct File {
     pub(crate) api_keys: Option<Vec<Secret>>,
     #[serde(default, deserialize_with = "tables")]
     pub(crate) routes: Vec<Route>,
+    #[serde(default)]
+    pub(crate) case_sensitive_paths: bool,
     #[serde(default, deserialize_with = "tables")]
     pub(crate) rules: Vec<Rule>,
     #[serde(default, deserialize_with = "optional")]

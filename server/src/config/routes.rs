@@ -6,7 +6,7 @@ use hyper::Method;
 use tollgate::Quota;
 
 use super::{file, quota, rules::Rule};
-use crate::{endpoint, placement::Placement};
+use crate::{endpoint, placement::Placement, request::path::ParsedPath};
 
 /// Cost, quota or exemption of the requests to a path, of one method or of all. A route for GET
 /// applies to HEAD as well.
@@ -78,8 +78,7 @@ pub(super) fn merge(given: Vec<file::Route>, placement: &Placement) -> Result<Ve
             _ => {}
         }
         let (method, path) = (given.method, given.path.into_string());
-        check_path(&path, placement)
-            .map_err(|expected| format!("routes[{index}].path: expected {expected}, got {path}"))?;
+        check_path(&path, placement).map_err(|error| format!("routes[{index}].path: {error}"))?;
         if !seen.insert((method.clone(), path.clone())) {
             return Err(format!(
                 "routes[{index}]: expected each method and path once, got {path} again"
@@ -127,16 +126,47 @@ fn own_quota(given: &file::Route) -> Result<Option<RouteQuota>, String> {
     }
 }
 
-/// The error is the allowed paths: the text after "expected".
-fn check_path(path: &str, placement: &Placement) -> Result<(), &'static str> {
+fn check_path(path: &str, placement: &Placement) -> Result<(), String> {
     if placement.is_unlimited(path) {
-        return Err("a path that can be limited");
+        return Err(format!("expected a path that can be limited, got {path}"));
     }
+    let parent = path.strip_suffix("/*").unwrap_or(path);
     // In other positions a star would be literal, but look like a wildcard.
-    if path.strip_suffix("/*").unwrap_or(path).contains('*') {
-        return Err("a * only after the last /, as in /api/*");
+    if parent.contains('*') {
+        return Err(format!(
+            "expected a * only after the last /, as in /api/*, got {path}"
+        ));
     }
-    Ok(())
+    if let Some(placeholder) = placeholder(parent) {
+        return Err(format!(
+            "expected a path without the placeholder {placeholder} (/* after a path covers all paths below), got {path}"
+        ));
+    }
+    // Requests to it would be rejected, or charged to the route of the path without them.
+    match ParsedPath::parse(parent) {
+        Ok(parsed) if parsed.has_parents() => {
+            Err(format!("expected a path without .. segments, got {path}"))
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{error}, got {path}")),
+    }
+}
+
+/// Returns the first segment that is a placeholder to other servers: `{id}`, `<id>` or `:id`.
+fn placeholder(path: &str) -> Option<&str> {
+    path.split('/').find(|segment| {
+        let is_enclosed = |[open, close]: [char; 2]| {
+            let end = segment
+                .find(open)
+                .map(|start| segment[start..].contains(close));
+            end.unwrap_or(false)
+        };
+        let named = segment.strip_prefix(':');
+        [['{', '}'], ['<', '>']].into_iter().any(is_enclosed)
+            || named.is_some_and(|name| {
+                name.starts_with(|first: char| first.is_alphabetic() || first == '_')
+            })
+    })
 }
 
 /// Checks that an upload, which costs more than 1, fits into the route's capacity.

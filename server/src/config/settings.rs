@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) client: Client,
     pub(crate) api_keys: Option<HashSet<String>>,
     pub(crate) routes: Vec<Route>,
+    /// Upstreams tell `/A` from `/a`.
+    pub(crate) case_sensitive_paths: bool,
     pub(crate) rules: Vec<Rule>,
     pub(crate) ipv6_prefix: u8,
     pub(crate) max_clients: usize,
@@ -126,6 +128,7 @@ impl Settings {
             headers: flags.headers.or(file.headers).unwrap_or_default(),
             api_keys,
             routes,
+            case_sensitive_paths: file.case_sensitive_paths,
             rules,
             client,
             // The value's type bounds it to 128.

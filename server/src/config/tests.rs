@@ -280,6 +280,30 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
             &["routes[0].path", "/api*", "as in /api/*"],
         ),
         (
+            "[[routes]]\npath = '/users/{id}'\ncost = 1",
+            &["routes[0].path", "{id}", "/*", "/users/{id}"],
+        ),
+        (
+            "[[routes]]\npath = '/v1/{a}/x-{b:[0-9]+}/*'\ncost = 1",
+            &["routes[0].path", "placeholder {a}"],
+        ),
+        (
+            "[[routes]]\npath = '/users/:id/posts'\ncost = 1",
+            &["routes[0].path", "placeholder :id", "/users/:id/posts"],
+        ),
+        (
+            "[[routes]]\npath = '/users/<int:id>'\ncost = 1",
+            &["routes[0].path", "placeholder <int:id>"],
+        ),
+        (
+            "[[routes]]\npath = '/a/..;/%2e%2e//..%2f..%5cb'\ncost = 1",
+            &["routes[0].path", "at most 8 ways", "%5cb"],
+        ),
+        (
+            "case_sensitive_paths = 'no'",
+            &["case_sensitive_paths", "no", "boolean"],
+        ),
+        (
             "[[routes]]\npath = '/admin/*'\ncost = 1",
             &["routes[0].path", "/admin/*", "limited"],
         ),
@@ -397,6 +421,14 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
         r#"{"refill": ["greedy", 1, "1s"]}"#,
     ] {
         assert!(file::from_json(json).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn a_colon_may_stand_in_a_path() {
+    for path in ["/v1/users:batchGet", "/b:1", "/a/:", "/a/:1/x"] {
+        let routes = settings(&format!("[[routes]]\npath = '{path}'\ncost = 2")).routes;
+        assert_eq!(routes[0].path, path);
     }
 }
 

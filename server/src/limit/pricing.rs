@@ -13,7 +13,7 @@ use crate::{
     config::Settings,
     endpoint::Endpoint,
     metrics::{Metrics, RouteCounters},
-    request::original::OriginalRequest,
+    request::{original::OriginalRequest, path::PathError},
 };
 
 /// Prices of all requests under a configuration.
@@ -43,7 +43,7 @@ impl Pricing {
             .map(|upstream| metrics.route(&upstream.prefix))
             .collect();
         Pricing {
-            routes: Routes::new(routes),
+            routes: Routes::new(routes, settings.case_sensitive_paths),
             endpoints: Endpoint::COUNTED.map(|endpoint| metrics.route(endpoint.label())),
             upstreams,
         }
@@ -51,10 +51,15 @@ impl Pricing {
 
     /// Returns the price of a request.
     #[inline]
-    pub(crate) fn price(&self, method: &Method, path: &str, endpoint: Endpoint) -> Price<'_> {
+    pub(crate) fn price(
+        &self,
+        method: &Method,
+        path: &str,
+        endpoint: Endpoint,
+    ) -> Result<Price<'_>, PathError> {
         let default = Price::new(endpoint.default_cost(), self.counters(endpoint));
         if self.routes.is_empty() {
-            default
+            Ok(default)
         } else {
             self.routes.price(method, path, &default)
         }
@@ -67,18 +72,19 @@ impl Pricing {
         method: &Method,
         path: &str,
         original: &OriginalRequest<'_>,
-    ) -> Price<'_> {
+    ) -> Result<Price<'_>, PathError> {
         let OriginalRequest { methods, paths } = original;
         let methods = methods.iter().chain(methods.is_empty().then_some(method));
         let paths = || {
             let given = paths.iter().map(|path| &**path);
             given.chain(paths.is_empty().then_some(path))
         };
-        let prices =
+        let mut prices =
             methods.flat_map(|method| paths().map(|path| self.price(method, path, Endpoint::Auth)));
-        prices
-            .reduce(Price::combine)
-            .unwrap_or_else(|| self.price(method, path, Endpoint::Auth))
+        let first = prices
+            .next()
+            .unwrap_or_else(|| self.price(method, path, Endpoint::Auth))?;
+        prices.try_fold(first, |price, other| Ok(price.combine(other?)))
     }
 
     /// Returns the counters of requests that no configured route matches.

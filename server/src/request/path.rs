@@ -1,103 +1,233 @@
-//! Interpretations of request paths.
+//! Readings of request paths.
 //!
-//! Servers interpret a path differently: some decode `%2F` before they split the path into
-//! segments, some treat `\` as `/`, some drop empty segments, some resolve `..` before they decode
-//! or after, and all that in every combination. The upstream's interpretation is unknown, so a path
-//! has several readings, and a limit that must not be bypassed by an alternative spelling applies
-//! to all of them. Two differences are not covered: letter case, and path parameters after `;`.
+//! Servers read a path differently: some decode `%2F` before they split the path into segments,
+//! some treat `\` as `/`, some merge slashes, some resolve `..` before they decode or after, some
+//! remove path parameters, and all that in every combination and repeatedly. The upstream's habits
+//! are unknown, so a path has several readings, and a limit that must not be bypassed by an
+//! alternative spelling applies to all of them. docs/server.md lists the habits.
+//!
+//! A reading is a list of segments. Most habits change how a segment is spelled and not which
+//! segments there are, so all readings share the segments, which one pass over the path finds, with
+//! their names decoded to the end. Readings differ in the segments that `..` removes, and in the
+//! segments before a script. A path with more than [`MAX_READINGS`] is rejected.
 
-use std::borrow::Cow;
+mod decode;
+mod segments;
+
+use std::{borrow::Cow, ops::Range};
 
 use percent_encoding::percent_decode_str;
 
-/// Returns the distinct readings of a path, or none when all servers read it literally.
-pub(crate) fn readings(path: &str) -> Vec<String> {
-    let mut readings = Vec::new();
-    if !path.contains(['%', '\\']) && !path.contains("//") && !path.contains("/.") {
-        return readings;
+use self::segments::{Habits, Kind, MAX_READINGS, Segments};
+pub(crate) use self::segments::{PathError, Segment};
+
+/// A path, split into segments, with all of its readings.
+pub(crate) struct ParsedPath<'a> {
+    /// The path, decoded to the end.
+    text: Cow<'a, [u8]>,
+    segments: Segments,
+    /// Indices of the segments of each reading. Empty when the only reading has all of them.
+    readings: Vec<Vec<u8>>,
+    is_canonical: bool,
+}
+
+impl<'a> ParsedPath<'a> {
+    pub(crate) fn parse(path: &'a str) -> Result<ParsedPath<'a>, PathError> {
+        let decoded = decode::decode(path);
+        let segments = Segments::new(&decoded)?;
+        let readings = segments.readings()?;
+        let is_canonical = decoded.is_canonical && segments.is_canonical();
+        Ok(ParsedPath {
+            text: decoded.text,
+            segments,
+            readings,
+            is_canonical,
+        })
     }
-    let mut add = |reading| {
-        if !readings.contains(&reading) {
-            readings.push(reading);
+
+    pub(crate) fn reading_count(&self) -> usize {
+        self.readings.len().max(1)
+    }
+
+    /// Returns the segments of a reading.
+    pub(crate) fn reading(&self, index: usize) -> impl Iterator<Item = &Segment> {
+        let all = &self.segments.list;
+        let some = self.readings.get(index);
+        (0..some.map_or(all.len(), Vec::len))
+            .filter_map(move |at| all.get(some.map_or(at, |some| usize::from(some[at]))))
+    }
+
+    pub(crate) fn name(&self, segment: &Segment) -> &[u8] {
+        &self.text[segment.name.clone()]
+    }
+
+    /// Returns true if all servers read the same segments and the same names.
+    pub(crate) fn is_canonical(&self) -> bool {
+        self.is_canonical
+    }
+
+    /// Returns true if some server takes a segment for `..`.
+    pub(crate) fn has_parents(&self) -> bool {
+        self.segments.has_parents()
+    }
+
+    /// Returns true if some server removes a part of a name.
+    pub(crate) fn is_stripped(&self) -> bool {
+        self.segments.is_stripped
+    }
+
+    pub(crate) fn has_trailing_slash(&self) -> bool {
+        self.segments.trailing.is_some()
+    }
+
+    /// Returns true if servers that ignore letter case may read another path.
+    pub(crate) fn has_uppercase(&self) -> bool {
+        let is_uppercase = |byte: u8| byte.is_ascii_uppercase() | !byte.is_ascii();
+        let count = |block: &[u8]| {
+            block
+                .iter()
+                .map(|&byte| u8::from(is_uppercase(byte)))
+                .sum::<u8>()
+        };
+        self.text.chunks(32).any(|block| count(block) > 0)
+    }
+}
+
+impl Segments {
+    fn is_canonical(&self) -> bool {
+        let is_plain = |segment: &Segment| {
+            segment.kind == Kind::Name && segment.separator == 0 && !segment.may_end
+        };
+        self.list.iter().all(is_plain) && self.trailing.unwrap_or(0) == 0
+    }
+
+    fn has_parents(&self) -> bool {
+        self.list.iter().any(|segment| segment.kind == Kind::Parent)
+    }
+
+    /// Returns all readings, or none if the only one has all segments.
+    fn readings(&self) -> Result<Vec<Vec<u8>>, PathError> {
+        let has_parents = self.has_parents();
+        let mut readings = Readings(self.starts(has_parents));
+        if readings.0.len() > MAX_READINGS {
+            return Err(PathError::Readings);
         }
-    };
-    for slashes in SLASHES {
-        for merges in [false, true] {
-            for resolves in [false, true] {
-                add(normalized(&slashes.decode(path), merges, resolves));
+        if !has_parents && readings.0.len() == 1 {
+            return Ok(Vec::new());
+        }
+        if has_parents {
+            let habits = self
+                .list
+                .iter()
+                .fold(self.trailing.unwrap_or(0), |all, segment| {
+                    all | segment.separator
+                        | if segment.kind == Kind::Name {
+                            0
+                        } else {
+                            segment.habits
+                        }
+                });
+            // Each habit doubles the number of readings.
+            if habits.count_ones() > MAX_READINGS.ilog2() {
+                return Err(PathError::Readings);
+            }
+            // A path may pass through several servers. Each reads what the one before made of it.
+            let mut next = 0;
+            while let Some(reading) = readings.0.get(next).cloned() {
+                for subset in subsets(habits) {
+                    readings.add(self.resolve(&reading, subset))?;
+                }
+                next += 1;
             }
         }
+        Ok(readings.0)
     }
-    // Some servers resolve dot segments before they decode.
-    for raw in [path.to_owned(), path.replace('\\', "/")] {
-        for merges in [false, true] {
-            let normalized = normalized(&raw, merges, true);
-            SLASHES
-                .iter()
-                .for_each(|slashes| add(slashes.decode(&normalized)));
+
+    /// Returns the readings before dot segments are resolved: all segments, those after a host as
+    /// in `//host/path`, those after each script, which some frameworks route by the rest of the
+    /// path, and those before the end of the path for some server.
+    fn starts(&self, has_parents: bool) -> Vec<Vec<u8>> {
+        let length = self.list.len();
+        // There are at most 64 segments.
+        let reading = |range: Range<usize>| range.map(|index| index as u8).collect();
+        let mut starts = vec![reading(0..length)];
+        let is_named = |segment: &Segment| !segment.name.is_empty();
+        if self.list.first().is_some_and(|first| !is_named(first))
+            && let Some(host) = self.list.iter().position(is_named)
+        {
+            // A host ends at a separator, which may have to be `/` itself.
+            let after = |end: &usize| self.list.get(*end).is_none_or(|next| next.separator == 0);
+            let last = (host + 1..length).find(after).unwrap_or(length);
+            starts.extend((host + 1..=last).map(|end| reading(end..length)));
+            if self.list[host].may_end {
+                starts.push(Vec::new());
+            }
         }
+        for (index, segment) in self.list.iter().enumerate() {
+            if segment.is_script {
+                starts.push(reading(index + 1..length));
+            }
+            // Without dot segments, this is the beginning of another reading.
+            if segment.may_end && has_parents {
+                starts.push(reading(0..index + 1));
+            }
+        }
+        starts
     }
-    readings
+
+    /// Resolves dot segments as a server with these habits does.
+    fn resolve(&self, reading: &[u8], habits: Habits) -> Vec<u8> {
+        let has = |needed: Habits| needed & !habits == 0;
+        let segment = |index: u8| &self.list[usize::from(index)];
+        let mut resolved = Vec::with_capacity(reading.len());
+        for (at, &index) in reading.iter().enumerate() {
+            let after = match reading.get(at + 1) {
+                Some(&next) => segment(next).separator,
+                None if usize::from(index) + 1 == self.list.len() => self.trailing.unwrap_or(0),
+                None => 0,
+            };
+            let this = segment(index);
+            let is_whole = (at == 0 || has(this.separator)) && has(after);
+            match this.kind {
+                Kind::Parent if is_whole && has(this.habits) => {
+                    // Segments without a separator between them are one to this server.
+                    while let Some(removed) = resolved.pop() {
+                        if has(segment(removed).separator) {
+                            break;
+                        }
+                    }
+                }
+                Kind::Droppable if is_whole && has(this.habits) => {}
+                _ => resolved.push(index),
+            }
+        }
+        resolved
+    }
 }
 
-/// Characters that separate segments in addition to `/`.
-#[derive(Clone, Copy)]
-struct Slashes {
-    encoded: bool,
-    backslash: bool,
-}
+/// Distinct readings.
+struct Readings(Vec<Vec<u8>>);
 
-const SLASHES: [Slashes; 4] = [
-    Slashes {
-        encoded: false,
-        backslash: false,
-    },
-    Slashes {
-        encoded: true,
-        backslash: false,
-    },
-    Slashes {
-        encoded: false,
-        backslash: true,
-    },
-    Slashes {
-        encoded: true,
-        backslash: true,
-    },
-];
-
-impl Slashes {
-    /// Decodes a path. A `%2F` that is no separator stays encoded, and so does a malformed percent
-    /// sign.
-    fn decode(self, path: &str) -> String {
-        let path = if self.encoded {
-            Cow::Borrowed(path)
-        } else {
-            path.replace("%2f", "%252F").replace("%2F", "%252F").into()
-        };
-        let text = percent_decode_str(&path).decode_utf8_lossy();
-        if self.backslash {
-            text.replace('\\', "/")
-        } else {
-            text.into_owned()
+impl Readings {
+    fn add(&mut self, reading: Vec<u8>) -> Result<(), PathError> {
+        if !self.0.contains(&reading) {
+            if self.0.len() >= MAX_READINGS {
+                return Err(PathError::Readings);
+            }
+            self.0.push(reading);
         }
+        Ok(())
     }
 }
 
-/// Normalizes a path: `merges` drops empty segments, `resolves` resolves `.` and `..`.
-fn normalized(path: &str, merges: bool, resolves: bool) -> String {
-    let mut segments = Vec::new();
-    let mut rest = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
-    while let Some(segment) = rest.next() {
-        match segment {
-            // An empty last segment is the trailing slash.
-            "" if merges && rest.peek().is_some() => {}
-            "." if resolves => {}
-            ".." if resolves => drop(segments.pop()),
-            segment => segments.push(segment),
-        }
-    }
-    format!("/{}", segments.join("/"))
+/// Returns all subsets of a set.
+fn subsets(set: Habits) -> impl Iterator<Item = Habits> {
+    let mut next = Some(set);
+    std::iter::from_fn(move || {
+        let subset = next?;
+        next = subset.checked_sub(1).map(|below| below & set);
+        Some(subset)
+    })
 }
 
 /// Decodes percent-encoded UTF-8. Unlike in paths, a malformed percent sign is an error: `None`.
@@ -108,70 +238,4 @@ pub(crate) fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
         return None;
     }
     percent_decode_str(text).decode_utf8().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn readings_cover_all_interpretations() {
-        for (path, expected) in [
-            ("//", &["//", "/"][..]),
-            ("/a//b", &["/a//b", "/a/b"]),
-            ("/a/./b/", &["/a/./b/", "/a/b/"]),
-            ("/a/../../b", &["/a/../../b", "/b"]),
-            ("/%61%2fb", &["/a%2Fb", "/a/b"]),
-            ("/a/%2e%2E/b", &["/a/../b", "/b"]),
-            ("/a\\b", &["/a\\b", "/a/b"]),
-            ("/a/..%2fb", &["/a/..%2Fb", "/a/../b", "/b"]),
-            ("/a//../b", &["/a//../b", "/a/b", "/a/../b", "/b"]),
-            // Both the reading of nginx and the reading of browsers.
-            (
-                "/a/x%5Cy%2F..%2Fb",
-                &[
-                    "/a/x\\y%2F..%2Fb",
-                    "/a/x\\y/../b",
-                    "/a/b",
-                    "/a/x/y%2F..%2Fb",
-                    "/a/x/y/../b",
-                    "/a/x/b",
-                ],
-            ),
-            (
-                "/a/x%2Fy\\..\\b",
-                &[
-                    "/a/x%2Fy\\..\\b",
-                    "/a/x/y\\..\\b",
-                    "/a/x%2Fy/../b",
-                    "/a/b",
-                    "/a/x/y/../b",
-                    "/a/x/b",
-                ],
-            ),
-            ("/a/../b/%2e%2e/c", &["/a/../b/../c", "/c", "/b/../c"]),
-            ("/%zz/../b", &["/%zz/../b", "/b"]),
-            ("/%ff/%2e%2e/b", &["/\u{fffd}/../b", "/b"]),
-            ("/%", &["/%"]),
-        ] {
-            assert_eq!(readings(path), expected, "{path}");
-        }
-        for path in ["/", "/a/b", "/a.b/", "*", ""] {
-            assert_eq!(readings(path), [""; 0], "{path}");
-        }
-    }
-
-    #[test]
-    fn malformed_percent_encoding_is_rejected() {
-        for (text, expected) in [
-            ("a%2eb%2E", Some("a.b.")),
-            ("%c3%a9", Some("é")),
-            ("", Some("")),
-        ] {
-            assert_eq!(percent_decoded(text).as_deref(), expected, "{text}");
-        }
-        for text in ["%", "a%2", "%zz", "%2", "%ff", "%%41"] {
-            assert_eq!(percent_decoded(text), None, "{text}");
-        }
-    }
 }

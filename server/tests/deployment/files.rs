@@ -180,6 +180,7 @@ fn every_alternative_in_the_sample_loads() {
                 "check_token = ",
                 "ipv6_prefix = ",
                 "max_per_address = ",
+                "case_sensitive_paths = ",
             ],
             &[],
             &mut chosen,
