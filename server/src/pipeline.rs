@@ -5,17 +5,18 @@ mod outcome;
 #[cfg(test)]
 mod tests;
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, sync::Arc};
 
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 
 use self::cors::{decides_by, preflight_outcome, with_cors};
-pub(crate) use self::outcome::{HeadResult, NextStep, Outcome};
+pub(crate) use self::outcome::{HeadResult, NextStep, Outcome, ProxyStep};
 use crate::{
     app::{App, Caller},
     endpoint::{self, Endpoint},
     handlers::{self, BodyHandler},
     limit::{Charge, LimitDecision, PendingCharge},
+    memory::ConnectionMemory,
     metrics::{Reason, RouteCounters},
     proxy::Gateway,
     request::{
@@ -84,12 +85,14 @@ pub(crate) async fn resolve<B: Body>(
 /// Reads the body and completes the response.
 ///
 /// A body without a handler is read as well, so that the connection can be reused, unless the
-/// client expects a `100 Continue` that it does not get.
+/// client expects a `100 Continue` that it does not get. A body that a handler needs counts against
+/// `memory`.
 pub(crate) async fn finish<B: Body + Unpin>(
     app: &App,
     outcome: Outcome,
     body: B,
     expects_continue: bool,
+    memory: &Arc<ConnectionMemory>,
 ) -> (Response, Option<BodyError>) {
     let Outcome { response, next } = outcome;
     let handler = match next {
@@ -103,7 +106,8 @@ pub(crate) async fn finish<B: Body + Unpin>(
         None if response.status().is_client_error() => (MAX_DRAINED_BYTES.min(limit), false),
         None => (limit, false),
     };
-    let reading = body::read(body, max_bytes, keep);
+    let mut kept = keep.then(|| memory.reservation());
+    let reading = body::read(body, max_bytes, kept.as_mut());
     let result = tokio::time::timeout(app.connection_limits.body_timeout, reading)
         .await
         .unwrap_or(Err(BodyError::Timeout));
@@ -201,10 +205,28 @@ fn body_outcome(endpoint: Endpoint, path: &str) -> Outcome {
 
 #[inline]
 fn next_step(endpoint: Endpoint, path: &str) -> NextStep {
-    match endpoint {
-        Endpoint::Upstream(index) => NextStep::Proxy(index, LimitHeaders::default()),
-        _ => BodyHandler::of(endpoint, path).map_or(NextStep::Respond, NextStep::ReadBody),
-    }
+    BodyHandler::of(endpoint, path).map_or(NextStep::Respond, NextStep::ReadBody)
+}
+
+/// Returns the step that forwards a request, or `None` if its endpoint is no upstream.
+#[inline]
+fn proxy_step(
+    app: &App,
+    endpoint: Endpoint,
+    client: Option<ClientId<'_>>,
+    headers: &HeaderMap,
+    caller: &Caller,
+    limit_headers: LimitHeaders,
+) -> Option<NextStep> {
+    let (Endpoint::Upstream(upstream), Some(gateway)) = (endpoint, &app.gateway) else {
+        return None;
+    };
+    let client = app.clients.bounded_by(client, caller.peer, headers);
+    Some(NextStep::Proxy(ProxyStep {
+        upstream,
+        client: gateway.client_key(client),
+        limit_headers,
+    }))
 }
 
 /// Determines price and client of a request to a limited endpoint. An exempt request needs no
@@ -238,14 +260,30 @@ fn client_charge<'a, B: Body>(
         )
     {
         count_exempt();
-        return Err(preflight_outcome(cors, endpoint, headers));
+        let pass = proxy_step(
+            app,
+            endpoint,
+            None,
+            headers,
+            caller,
+            LimitHeaders::default(),
+        );
+        return Err(preflight_outcome(cors, endpoint, headers, pass));
     }
     let Some(fee) = price.fee else {
         count_exempt();
         let (status, body) = handlers::demo::content(app, endpoint, headers, caller, None);
         return Err(Outcome {
             response: response::json(status, body),
-            next: next_step(endpoint, path),
+            next: proxy_step(
+                app,
+                endpoint,
+                None,
+                headers,
+                caller,
+                LimitHeaders::default(),
+            )
+            .unwrap_or_else(|| next_step(endpoint, path)),
         });
     };
     match app.clients.identify(caller.peer, headers, canonical) {
@@ -319,11 +357,13 @@ fn decided_outcome<B>(
     );
     let outcome = if decision.is_refused() {
         Outcome::respond(response::refused(app.header_style, &decision, headers))
-    } else if let Endpoint::Upstream(index) = endpoint {
-        let limit_headers = LimitHeaders::new(app.header_style, decision, fallback);
+    } else if matches!(endpoint, Endpoint::Upstream(_))
+        && let limit_headers = LimitHeaders::new(app.header_style, decision, fallback)
+        && let Some(next) = proxy_step(app, endpoint, Some(client), headers, caller, limit_headers)
+    {
         let outcome = Outcome {
             response: Response::default(),
-            next: NextStep::Proxy(index, limit_headers),
+            next,
         };
         return with_cors(app, headers, outcome);
     } else {

@@ -69,7 +69,7 @@ impl Settings {
         let quota = quota::of_default(&file, flags.capacity, flags.refill_rate)?;
         let gateway = Gateway::merge(&flags, &file)?;
         let redis = Redis::merge(&flags, &file)?;
-        let connections = ConnectionLimits::merge(file.connections, gateway.is_some());
+        let connections = ConnectionLimits::merge(file.connections, gateway.is_some())?;
         let client = file.client.unwrap_or(Client::Ip);
         let api_keys = client.api_keys(file.api_keys)?;
         let trust_proxy = match flags.trust_proxy {

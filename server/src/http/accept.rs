@@ -8,15 +8,15 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 use super::{
-    activity::Activity,
-    connection::{ConnectionService, protocols, serve},
+    connection::{ConnectionService, serve},
     timeouts::ConnectionMonitor,
 };
 use crate::{
@@ -33,6 +33,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// full retries after a second.
 const BACKLOG: u32 = 4096;
 
+/// Number of bytes that the operating system buffers for a connection beyond those in flight. A
+/// larger buffer would hide for minutes that a slow client reads.
+#[cfg(target_os = "linux")]
+const MAX_UNSENT_BYTES: u32 = 64 * 1024;
+
 /// The server on its listening socket.
 pub(crate) struct Server {
     listener: TcpListener,
@@ -40,7 +45,6 @@ pub(crate) struct Server {
     limits: ConnectionLimits,
     /// Connections may be upgraded to tunnels.
     is_gateway: bool,
-    protocols: Arc<Builder<TokioExecutor>>,
     monitor: Arc<ConnectionMonitor>,
     /// One permit for each open connection. Without a free permit, new connections wait in the
     /// accept queue of the operating system.
@@ -57,7 +61,6 @@ impl Server {
         );
         Ok(Server {
             listener: listen(address)?,
-            protocols: Arc::new(protocols(&limits, is_gateway)),
             current: Arc::new(ArcSwap::from_pointee(app)),
             limits,
             is_gateway,
@@ -140,23 +143,23 @@ impl Server {
     fn spawn(&self, stream: net::TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit) {
         // A failure only delays responses.
         let _ = stream.set_nodelay(true);
-        let activity = Arc::new(Activity::default());
-        let guard = self.monitor.track(&activity);
         let (caller, permit) = (
             Arc::new(self.current.load().caller(address)),
             Arc::new(permit),
         );
+        let activity = self.monitor.activity(caller.peer.is_trusted());
+        let guard = self.monitor.track(&activity, caller.peer.address);
         let service = ConnectionService {
             current: self.current(),
             caller,
             activity,
             permit,
         };
-        let (protocols, is_gateway) = (Arc::clone(&self.protocols), self.is_gateway);
+        let (limits, is_gateway) = (self.limits, self.is_gateway);
         self.workers.spawn(async move {
             let _guard = guard;
             let result = match TcpStream::from_std(stream) {
-                Ok(stream) => serve(&protocols, is_gateway, stream, service).await,
+                Ok(stream) => serve(&limits, is_gateway, stream, service).await,
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = result {
@@ -174,6 +177,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         TcpSocket::new_v6()?
     };
     socket.set_reuseaddr(true)?;
+    // Accepted connections inherit it. Without it only the stall clock is less exact.
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(&socket).set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

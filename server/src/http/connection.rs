@@ -16,7 +16,7 @@ use hyper::{
     Request, Response, Version, body::Body, body::Incoming, header::EXPECT, service::Service,
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulConnection},
 };
 use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
@@ -24,14 +24,15 @@ use tokio::{net::TcpStream, sync::OwnedSemaphorePermit};
 use super::{
     activity::{Activity, Shutdown},
     body::ResponseBody,
+    executor::StreamExecutor,
     stream::Stream,
 };
 use crate::{
     app::{App, Caller, CurrentApp},
     config::ConnectionLimits,
-    pipeline::{self, HeadResult, NextStep, Outcome},
+    pipeline::{self, HeadResult, NextStep, Outcome, ProxyStep},
     proxy::{ForwardContext, ForwardedHeaders, ProxyError, ProxyResponse},
-    response::{self, LimitHeaders},
+    response,
 };
 
 /// Maximum number of concurrent HTTP/2 streams of a connection.
@@ -42,12 +43,18 @@ const MAX_RESETS: usize = 20;
 /// HTTP/2 flow-control windows in bytes: of a stream, and of the connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Maximum number of bytes that h2 buffers for a stream whose client does not read.
+const STREAM_SEND_BUFFER: usize = 64 * 1024;
 /// HTTP/2 ping interval and timeout. A peer that vanished is detected within twice this time.
 const PING: Duration = Duration::from_secs(20);
 
-/// Returns the protocol settings of all connections.
-pub(super) fn protocols(limits: &ConnectionLimits, is_gateway: bool) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+/// Returns the protocol settings of a connection.
+fn protocols(
+    limits: &ConnectionLimits,
+    is_gateway: bool,
+    executor: StreamExecutor,
+) -> Builder<StreamExecutor> {
+    let mut builder = Builder::new(executor);
     builder
         .http1()
         // The monitor enforces the header timeout.
@@ -68,6 +75,7 @@ pub(super) fn protocols(limits: &ConnectionLimits, is_gateway: bool) -> Builder<
         .max_pending_accept_reset_streams(MAX_RESETS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(STREAM_SEND_BUFFER)
         // The value's type bounds it to 1 MiB.
         .max_header_list_size(limits.max_header_bytes as u32);
     builder
@@ -75,12 +83,14 @@ pub(super) fn protocols(limits: &ConnectionLimits, is_gateway: bool) -> Builder<
 
 /// Serves a connection until it ends, or until the monitor requests its shutdown.
 pub(super) async fn serve(
-    protocols: &Builder<TokioExecutor>,
+    limits: &ConnectionLimits,
     is_gateway: bool,
     stream: TcpStream,
     service: ConnectionService,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let activity = Arc::clone(&service.activity);
+    let executor = StreamExecutor::new(Arc::clone(&activity));
+    let protocols = protocols(limits, is_gateway, executor);
     let stream = Stream::new(TokioIo::new(stream), Arc::clone(&activity));
     match is_gateway {
         false => drive(protocols.serve_connection(stream, service), &activity).await,
@@ -137,7 +147,8 @@ impl Service<Request<Incoming>> for ConnectionService {
             HeadResult::Done(outcome)
                 if request.body().is_end_stream() && outcome.is_complete() =>
             {
-                return ResponseFuture::Ready(outcome.response);
+                let memory = self.activity.memory();
+                return ResponseFuture::Ready(ResponseBody::local(outcome.response, memory));
             }
             result => result,
         };
@@ -149,9 +160,9 @@ impl Service<Request<Incoming>> for ConnectionService {
         };
         match result {
             HeadResult::Done(Outcome {
-                next: NextStep::Proxy(index, limit_headers),
+                next: NextStep::Proxy(step),
                 ..
-            }) => ResponseFuture::Pending(Box::pin(pending.proxy(index, request, limit_headers))),
+            }) => ResponseFuture::Pending(Box::pin(pending.proxy(step, request))),
             result => ResponseFuture::Pending(Box::pin(pending.respond(result, request))),
         }
     }
@@ -186,27 +197,29 @@ impl PendingRequest {
             HeadResult::Pending(charge) => pipeline::resolve(app, &request, caller, charge).await,
         };
         if request.body().is_end_stream() && outcome.is_complete() {
-            return outcome.response.map(ResponseBody::Local);
+            return ResponseBody::local(outcome.response, activity.memory());
         }
-        if let NextStep::Proxy(index, limit_headers) = outcome.next {
-            return Box::pin(self.clone().proxy(index, request, limit_headers)).await;
+        if let NextStep::Proxy(step) = outcome.next {
+            return Box::pin(self.clone().proxy(step, request)).await;
         }
         let expects_continue = request.headers().contains_key(EXPECT);
+        let memory = activity.memory();
+        let body = request.into_body();
         let (response, error) =
-            pipeline::finish(app, outcome, request.into_body(), expects_continue).await;
+            pipeline::finish(app, outcome, body, expects_continue, memory).await;
         if error.is_some() {
             activity.record_unread();
         }
-        response.map(ResponseBody::Local)
+        ResponseBody::local(response, memory)
     }
 
     /// Responds with the upstream's response, or with an error when there is none.
-    async fn proxy(
-        self,
-        index: usize,
-        request: Request<Incoming>,
-        limit_headers: LimitHeaders,
-    ) -> Response<ResponseBody> {
+    async fn proxy(self, step: ProxyStep, request: Request<Incoming>) -> Response<ResponseBody> {
+        let ProxyStep {
+            upstream,
+            client,
+            limit_headers,
+        } = step;
         let PendingRequest {
             app,
             caller,
@@ -216,13 +229,15 @@ impl PendingRequest {
         let Some(gateway) = &app.gateway else {
             return ProxyError::ConnectFailed
                 .response(&limit_headers)
-                .map(ResponseBody::Local);
+                .map(ResponseBody::Small);
         };
         let _reading = activity.reading_body();
         let (has_body, permit) = (!request.body().is_end_stream(), Arc::clone(permit));
         let context = ForwardContext {
             max_body_bytes: app.connection_limits.max_body_bytes as u64,
             body_timeout: app.connection_limits.body_timeout,
+            stall_timeout: app.connection_limits.stall_timeout,
+            client,
             forwarded: ForwardedHeaders::new(
                 caller.hop(),
                 app.clients.trusted(),
@@ -231,14 +246,14 @@ impl PendingRequest {
             limit_headers: &limit_headers,
             connection_permit: permit,
         };
-        match gateway.forward(index, request, context).await {
+        match gateway.forward(upstream, request, context).await {
             Ok(ProxyResponse { response, is_early }) => {
                 if is_early {
                     activity.record_unread();
                 }
                 response.map(|body| match body {
-                    Some(body) => ResponseBody::Upstream(Box::new((body, activity.streaming()))),
-                    None => ResponseBody::Local(Full::default()),
+                    Some(body) => ResponseBody::upstream(body, activity.streaming()),
+                    None => ResponseBody::Small(Full::default()),
                 })
             }
             Err(error) => {
@@ -251,7 +266,7 @@ impl PendingRequest {
                 } else {
                     response
                 }
-                .map(ResponseBody::Local)
+                .map(ResponseBody::Small)
             }
         }
     }
@@ -260,7 +275,7 @@ impl PendingRequest {
 /// Future of a response. Most responses need only the request's header and are ready at once: they
 /// need no allocation.
 pub(super) enum ResponseFuture {
-    Ready(response::Response),
+    Ready(Response<ResponseBody>),
     Pending(Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>),
     Done,
 }
@@ -273,7 +288,7 @@ impl Future for ResponseFuture {
             return response.as_mut().poll(cx).map(Ok);
         }
         match mem::replace(&mut *self, ResponseFuture::Done) {
-            ResponseFuture::Ready(response) => Poll::Ready(Ok(response.map(ResponseBody::Local))),
+            ResponseFuture::Ready(response) => Poll::Ready(Ok(response)),
             // A future that has completed is not polled again.
             ResponseFuture::Pending(_) | ResponseFuture::Done => Poll::Pending,
         }

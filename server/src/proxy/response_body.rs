@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{connection::FrameResult, pool::PooledConnection};
+use super::{client_slots::ClientSlot, connection::FrameResult, pool::PooledConnection};
 
 /// Response body that fails when the upstream sends no frame for longer than the idle timeout.
 pub(crate) struct ResponseBody {
@@ -24,8 +24,11 @@ pub(crate) struct ResponseBody {
     idle_timeout: Duration,
     is_waiting: bool,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Permit of [`Upstream`](super::upstream::Upstream), held until the body is dropped.
-    _permit: OwnedSemaphorePermit,
+    /// Permit of [`Upstream`](super::upstream::Upstream), released at the end of the body. A client
+    /// that does not read the rest occupies no slot of the upstream.
+    permit: Option<OwnedSemaphorePermit>,
+    /// Slot of the client, held until the body is dropped.
+    _slot: ClientSlot,
 }
 
 impl ResponseBody {
@@ -34,6 +37,7 @@ impl ResponseBody {
         connection: Option<PooledConnection>,
         idle_timeout: Duration,
         permit: OwnedSemaphorePermit,
+        slot: ClientSlot,
     ) -> ResponseBody {
         let mut body = ResponseBody {
             body,
@@ -41,18 +45,26 @@ impl ResponseBody {
             idle_timeout,
             is_waiting: false,
             timer: None,
-            _permit: permit,
+            permit: Some(permit),
+            _slot: slot,
         };
         body.release_at_end();
         body
     }
 
     fn release_at_end(&mut self) {
-        if self.body.is_end_stream()
-            && let Some(connection) = self.connection.take()
-        {
+        if self.body.is_end_stream() {
+            self.release();
+        }
+    }
+
+    /// Returns the connection to its pool, and then the permit, so that the next request finds the
+    /// connection.
+    fn release(&mut self) {
+        if let Some(connection) = self.connection.take() {
             connection.release();
         }
+        self.permit = None;
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<FrameResult>> {
@@ -86,11 +98,7 @@ impl Body for ResponseBody {
         if let Poll::Ready(frame) = self.poll_body(cx) {
             self.is_waiting = false;
             match frame {
-                None => self
-                    .connection
-                    .take()
-                    .map(PooledConnection::release)
-                    .unwrap_or_default(),
+                None => self.release(),
                 Some(_) => self.release_at_end(),
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));

@@ -16,3 +16,4 @@ mod log;
 mod refusals;
 mod responses;
 mod robustness;
+mod unread;

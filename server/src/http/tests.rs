@@ -1,0 +1,226 @@
+//! Stall clocks and timeouts of whole connections, in virtual time.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::{Request, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::Instant,
+};
+
+use super::{
+    connection::{ConnectionService, serve},
+    timeouts::ConnectionMonitor,
+};
+use crate::{app::App, config};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Starts an upstream and returns its address.
+async fn upstream<F: Future<Output = io::Result<()>> + Send + 'static>(
+    respond: impl Fn(TcpStream, String) -> F + Clone + Send + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let respond = respond.clone();
+            tokio::spawn(async move {
+                let head = head(&mut stream).await;
+                let _ = respond(stream, head).await;
+            });
+        }
+    });
+    address
+}
+
+/// Reads up to the empty line after a head.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Starts a gateway with the default timeouts in this runtime.
+async fn gateway(upstream: SocketAddr) -> SocketAddr {
+    let toml = format!("capacity = 100\nupstream = 'http://{upstream}'");
+    let app = App::new(&config::settings(&toml)).await.unwrap();
+    let limits = app.connection_limits;
+    let monitor = ConnectionMonitor::new(limits, Arc::clone(&app.metrics));
+    let current = Arc::new(ArcSwap::from_pointee(app));
+    let permits = Arc::new(Semaphore::new(100));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn({
+        let monitor = Arc::clone(&monitor);
+        async move { monitor.run().await }
+    });
+    tokio::spawn(async move {
+        loop {
+            let (stream, peer) = listener.accept().await.unwrap();
+            let activity = monitor.activity(false);
+            let guard = monitor.track(&activity, peer.ip());
+            let permit = Arc::clone(&permits).acquire_owned().await.unwrap();
+            let service = ConnectionService {
+                caller: Arc::new(current.load().caller(peer)),
+                current: Arc::clone(&current),
+                activity,
+                permit: Arc::new(permit),
+            };
+            tokio::spawn(async move {
+                let _guard = guard;
+                let _ = serve(&limits, true, stream, service).await;
+            });
+        }
+    });
+    address
+}
+
+const EVENTS: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+const SWITCHING: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const HANDSHAKE: &[u8] =
+    b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+/// Is silent for five minutes before every event.
+async fn silent(mut stream: TcpStream, head: String) -> io::Result<()> {
+    let is_tunnel = head.starts_with("GET /tunnel");
+    stream
+        .write_all(if is_tunnel { SWITCHING } else { EVENTS })
+        .await?;
+    for _ in 0..2 {
+        tokio::time::sleep(5 * MINUTE).await;
+        let event: &[u8] = if is_tunnel {
+            b"event"
+        } else {
+            b"5\r\nevent\r\n"
+        };
+        stream.write_all(event).await?;
+    }
+    std::future::pending().await
+}
+
+/// Reads until the bytes end with `expected`.
+async fn expect(stream: &mut TcpStream, expected: &[u8]) {
+    let mut read = Vec::new();
+    while !read.ends_with(expected) {
+        read.push(stream.read_u8().await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_stream_and_a_tunnel_outlive_minutes_of_silence() {
+    {
+        let address = gateway(upstream(silent).await).await;
+        let begin = Instant::now();
+        let mut events = TcpStream::connect(address).await.unwrap();
+        events
+            .write_all(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        let mut tunnel = TcpStream::connect(address).await.unwrap();
+        tunnel.write_all(HANDSHAKE).await.unwrap();
+        for stream in [&mut events, &mut tunnel] {
+            head(stream).await;
+        }
+        for number in 1..=2 {
+            expect(&mut events, b"event\r\n").await;
+            expect(&mut tunnel, b"event").await;
+            let elapsed = begin.elapsed();
+            assert!(elapsed >= number * 5 * MINUTE, "{elapsed:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_stream_over_http_2_outlives_minutes_of_silence() {
+    {
+        let address = gateway(upstream(silent).await).await;
+        let begin = Instant::now();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut sender, connection) =
+            http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("http://a/events").body(Empty::new()).unwrap();
+        let mut body = sender.send_request(request).await.unwrap().into_body();
+        for number in 1..=2 {
+            let frame = body.frame().await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), "event");
+            let elapsed = begin.elapsed();
+            assert!(elapsed >= number * 5 * MINUTE, "{elapsed:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_tunnel_ends_after_the_tunnel_timeout() {
+    {
+        let address = gateway(
+            upstream(|mut stream, _| async move {
+                stream.write_all(SWITCHING).await?;
+                std::future::pending().await
+            })
+            .await,
+        )
+        .await;
+        let begin = Instant::now();
+        let mut tunnel = TcpStream::connect(address).await.unwrap();
+        tunnel.write_all(HANDSHAKE).await.unwrap();
+        head(&mut tunnel).await;
+        assert_eq!(tunnel.read(&mut [0]).await.unwrap(), 0);
+        let elapsed = begin.elapsed();
+        assert!(
+            (60 * MINUTE..=121 * MINUTE).contains(&elapsed),
+            "{elapsed:?}"
+        );
+    }
+}
+
+/// Sends without an end.
+async fn flood(mut stream: TcpStream, head: String) -> io::Result<()> {
+    let is_tunnel = head.starts_with("GET /tunnel");
+    let head: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n";
+    stream
+        .write_all(if is_tunnel { SWITCHING } else { head })
+        .await?;
+    loop {
+        stream.write_all(&[b'x'; 100_000]).await?;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_loses_its_response_and_its_tunnel() {
+    for request in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], HANDSHAKE] {
+        {
+            let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
+            let upstream = upstream(move |stream, head| {
+                let ended = ended.clone();
+                async move {
+                    let result = flood(stream, head).await;
+                    ended.send(()).unwrap();
+                    result
+                }
+            })
+            .await;
+            let address = gateway(upstream).await;
+            let begin = Instant::now();
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(request).await.unwrap();
+            end.recv().await.unwrap();
+            let elapsed = begin.elapsed().as_secs();
+            assert!((29..=35).contains(&elapsed), "{elapsed} s");
+        }
+    }
+}
