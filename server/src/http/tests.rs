@@ -3,10 +3,6 @@
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::{Request, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -21,6 +17,8 @@ use super::{
 use crate::{app::App, config};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// Five minutes, and no multiple of the interval of HTTP/2 pings.
+const SILENCE: Duration = Duration::from_secs(307);
 
 /// Starts an upstream and returns its address.
 async fn upstream<F: Future<Output = io::Result<()>> + Send + 'static>(
@@ -99,7 +97,7 @@ async fn silent(mut stream: TcpStream, head: String) -> io::Result<()> {
         .write_all(if is_tunnel { SWITCHING } else { EVENTS })
         .await?;
     for _ in 0..2 {
-        tokio::time::sleep(5 * MINUTE).await;
+        tokio::time::sleep(SILENCE).await;
         let event: &[u8] = if is_tunnel {
             b"event"
         } else {
@@ -120,72 +118,80 @@ async fn expect(stream: &mut TcpStream, expected: &[u8]) {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_stream_and_a_tunnel_outlive_minutes_of_silence() {
-    {
-        let address = gateway(upstream(silent).await).await;
-        let begin = Instant::now();
-        let mut events = TcpStream::connect(address).await.unwrap();
-        events
-            .write_all(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await
-            .unwrap();
-        let mut tunnel = TcpStream::connect(address).await.unwrap();
-        tunnel.write_all(HANDSHAKE).await.unwrap();
-        for stream in [&mut events, &mut tunnel] {
-            head(stream).await;
-        }
-        for number in 1..=2 {
-            expect(&mut events, b"event\r\n").await;
-            expect(&mut tunnel, b"event").await;
-            let elapsed = begin.elapsed();
-            assert!(elapsed >= number * 5 * MINUTE, "{elapsed:?}");
-        }
+    let address = gateway(upstream(silent).await).await;
+    let begin = Instant::now();
+    let mut events = TcpStream::connect(address).await.unwrap();
+    events
+        .write_all(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let mut tunnel = TcpStream::connect(address).await.unwrap();
+    tunnel.write_all(HANDSHAKE).await.unwrap();
+    for stream in [&mut events, &mut tunnel] {
+        head(stream).await;
     }
+    for number in 1..=2 {
+        expect(&mut events, b"event\r\n").await;
+        expect(&mut tunnel, b"event").await;
+        let elapsed = begin.elapsed();
+        assert!(elapsed >= number * SILENCE, "{elapsed:?}");
+    }
+}
+
+/// Reads an HTTP/2 frame: its type, its flags and its payload.
+async fn frame(stream: &mut TcpStream) -> (u8, u8, Vec<u8>) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+    stream.read_exact(&mut payload).await.unwrap();
+    (head[3], head[4], payload)
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_event_stream_over_http_2_outlives_minutes_of_silence() {
-    {
-        let address = gateway(upstream(silent).await).await;
-        let begin = Instant::now();
-        let stream = TcpStream::connect(address).await.unwrap();
-        let (mut sender, connection) =
-            http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stream))
-                .await
-                .unwrap();
-        tokio::spawn(connection);
-        let request = Request::get("http://a/events").body(Empty::new()).unwrap();
-        let mut body = sender.send_request(request).await.unwrap().into_body();
-        for number in 1..=2 {
-            let frame = body.frame().await.unwrap().unwrap();
-            assert_eq!(frame.into_data().unwrap(), "event");
-            let elapsed = begin.elapsed();
-            assert!(elapsed >= number * 5 * MINUTE, "{elapsed:?}");
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    // HEADERS of stream 1 with END_STREAM and END_HEADERS: GET http://a/events.
+    const HEADERS: &[u8] = b"\0\0\x0e\x01\x05\0\0\0\x01\x82\x86\x04\x07/events\x01\x01a";
+    let (ping, data) = (6, 0);
+    let address = gateway(upstream(silent).await).await;
+    let begin = Instant::now();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(PREFACE).await.unwrap();
+    stream.write_all(HEADERS).await.unwrap();
+    loop {
+        let (kind, flags, payload) = frame(&mut stream).await;
+        if kind == ping && flags == 0 {
+            let pong = [b"\0\0\x08\x06\x01\0\0\0\0", &payload[..]].concat();
+            stream.write_all(&pong).await.unwrap();
+        } else if kind == data {
+            assert_eq!(payload, b"event");
+            break;
         }
     }
+    let elapsed = begin.elapsed();
+    assert!(elapsed >= SILENCE, "{elapsed:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_tunnel_ends_after_the_tunnel_timeout() {
-    {
-        let address = gateway(
-            upstream(|mut stream, _| async move {
-                stream.write_all(SWITCHING).await?;
-                std::future::pending().await
-            })
-            .await,
-        )
-        .await;
-        let begin = Instant::now();
-        let mut tunnel = TcpStream::connect(address).await.unwrap();
-        tunnel.write_all(HANDSHAKE).await.unwrap();
-        head(&mut tunnel).await;
-        assert_eq!(tunnel.read(&mut [0]).await.unwrap(), 0);
-        let elapsed = begin.elapsed();
-        assert!(
-            (60 * MINUTE..=121 * MINUTE).contains(&elapsed),
-            "{elapsed:?}"
-        );
-    }
+    let address = gateway(
+        upstream(|mut stream, _| async move {
+            stream.write_all(SWITCHING).await?;
+            std::future::pending().await
+        })
+        .await,
+    )
+    .await;
+    let begin = Instant::now();
+    let mut tunnel = TcpStream::connect(address).await.unwrap();
+    tunnel.write_all(HANDSHAKE).await.unwrap();
+    head(&mut tunnel).await;
+    assert_eq!(tunnel.read(&mut [0]).await.unwrap(), 0);
+    let elapsed = begin.elapsed();
+    assert!(
+        (60 * MINUTE..=121 * MINUTE).contains(&elapsed),
+        "{elapsed:?}"
+    );
 }
 
 /// Sends without an end.
@@ -203,24 +209,22 @@ async fn flood(mut stream: TcpStream, head: String) -> io::Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_loses_its_response_and_its_tunnel() {
     for request in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], HANDSHAKE] {
-        {
-            let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
-            let upstream = upstream(move |stream, head| {
-                let ended = ended.clone();
-                async move {
-                    let result = flood(stream, head).await;
-                    ended.send(()).unwrap();
-                    result
-                }
-            })
-            .await;
-            let address = gateway(upstream).await;
-            let begin = Instant::now();
-            let mut client = TcpStream::connect(address).await.unwrap();
-            client.write_all(request).await.unwrap();
-            end.recv().await.unwrap();
-            let elapsed = begin.elapsed().as_secs();
-            assert!((29..=35).contains(&elapsed), "{elapsed} s");
-        }
+        let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
+        let upstream = upstream(move |stream, head| {
+            let ended = ended.clone();
+            async move {
+                let result = flood(stream, head).await;
+                ended.send(()).unwrap();
+                result
+            }
+        })
+        .await;
+        let address = gateway(upstream).await;
+        let begin = Instant::now();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(request).await.unwrap();
+        end.recv().await.unwrap();
+        let elapsed = begin.elapsed().as_secs();
+        assert!((29..=35).contains(&elapsed), "{elapsed} s");
     }
 }
