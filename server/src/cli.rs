@@ -76,7 +76,9 @@ An unknown key is an error.
   keep_alive = "30s"                          # how long an idle connection is kept
   max_idle = 256                              # idle connections
   max_requests = 1000                         # concurrent requests; further ones wait for connect_timeout, then get 503
-  tunnel_timeout = "1h"                       # a WebSocket without traffic is closed
+  max_concurrent_per_client = 250             # default: a quarter of max_requests; further ones wait likewise, then get 429
+  max_tunnels_per_client = 250                # how many of these may be WebSockets; further ones get 429
+  tunnel_timeout = "1h"                       # a WebSocket without traffic is closed; also a silent event stream
   pass_headers = ["X_Trace", "Client-IP"]     # request headers that are otherwise removed
   own_prefix = "/_tollgate"                   # moves /health, /metrics, /config, /admin/ and /check below this path
   [connections]
@@ -84,10 +86,13 @@ An unknown key is an error.
   max_per_address = 100                       # or of an IPv6 /64, trusted proxies exempt; by default unlimited
   header_timeout = "10s"                      # for a whole header, and for the first request
   idle_timeout = "60s"                        # between requests
-  body_timeout = "30s"                        # for a body; with an upstream, one more second for each 1000 bytes
+  body_timeout = "30s"                        # for a body; with an upstream, below 1000 bytes per second over this time
+  stall_timeout = "30s"                       # for a response that the client takes at less than 1000 bytes per second
   shutdown_grace = "10s"                      # for the requests in flight at SIGINT or SIGTERM
   max_header_bytes = 16384
   max_body_bytes = 1048576                    # with an upstream 67108864: bodies are streamed, not buffered
+  max_unread_bytes = 268435456                # memory of bodies that clients have not taken, of all connections
+  max_unread_bytes_per_connection = 8388608
   [cors]                                      # pages of other origins may read the responses
   origins = ["https://app.example"]           # or ["*"]
   preflight = "answer"                        # or "pass", to the upstream; neither needs a key nor costs a token

@@ -6,9 +6,13 @@ mod admission;
 mod body;
 mod connection;
 mod connection_permit;
+mod executor;
 mod listener;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod timeouts;
+mod unread;
 
 pub(crate) use self::{
     accept::{MAX_ADMIN_CONNECTIONS, Server},

@@ -9,6 +9,7 @@ use std::{
     cell::OnceCell,
     future::poll_fn,
     pin::{Pin, pin},
+    sync::Arc,
     task::Poll,
 };
 
@@ -16,12 +17,13 @@ use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 use tollgate::tower::Refusal;
 
 use self::cors::{decides_by, preflight_outcome, with_cors};
-pub(crate) use self::outcome::{HeadResult, NextStep, Outcome};
+pub(crate) use self::outcome::{HeadResult, NextStep, Outcome, ProxyStep};
 use crate::{
     app::{App, Caller},
     endpoint::{self, Endpoint},
     handlers::{self, BodyHandler},
     limit::{Charge, LimitDecision, PendingCharge},
+    memory::ConnectionMemory,
     metrics::{Credential, Reason, RouteCounters},
     placement::{Placement, Port},
     proxy::Gateway,
@@ -94,12 +96,14 @@ pub(crate) async fn resolve<B: Body>(
 /// unread.
 ///
 /// A body without a handler is read as well, so that the connection can be reused, unless the
-/// client `awaits_response` before it sends the body.
+/// client `awaits_response` before it sends the body. A body that a handler needs counts against
+/// `memory`.
 pub(crate) async fn finish<B: Body + Unpin>(
     app: &App,
     outcome: Outcome,
     body: B,
     awaits_response: bool,
+    memory: &Arc<ConnectionMemory>,
 ) -> (Response, bool) {
     let Outcome { response, next } = outcome;
     let handler = match next {
@@ -115,7 +119,8 @@ pub(crate) async fn finish<B: Body + Unpin>(
         }
         None => (limit, false),
     };
-    let mut reading = pin!(body::read(body, max_bytes, keep));
+    let mut kept = keep.then(|| memory.reservation());
+    let mut reading = pin!(body::read(body, max_bytes, kept.as_mut()));
     // Most bodies arrive with the head and need no timer.
     let result = match poll_once(reading.as_mut()).await {
         Some(result) => result,
@@ -278,10 +283,28 @@ fn body_outcome(endpoint: Endpoint, path: &str) -> Outcome {
 
 #[inline]
 fn next_step(endpoint: Endpoint, path: &str) -> NextStep {
-    match endpoint {
-        Endpoint::Upstream(index) => NextStep::Proxy(index, LimitHeaders::default()),
-        _ => BodyHandler::of(endpoint, path).map_or(NextStep::Respond, NextStep::ReadBody),
-    }
+    BodyHandler::of(endpoint, path).map_or(NextStep::Respond, NextStep::ReadBody)
+}
+
+/// Returns the step that forwards a request, or `None` if its endpoint is no upstream.
+#[inline]
+fn proxy_step(
+    app: &App,
+    endpoint: Endpoint,
+    client: Option<ClientId<'_>>,
+    headers: &HeaderMap,
+    caller: &Caller,
+    limit_headers: LimitHeaders,
+) -> Option<NextStep> {
+    let (Endpoint::Upstream(upstream), Some(gateway)) = (endpoint, &app.gateway) else {
+        return None;
+    };
+    let client = app.clients.bounded_by(client, caller.peer, headers);
+    Some(NextStep::Proxy(ProxyStep {
+        upstream,
+        client: gateway.client_key(client),
+        limit_headers,
+    }))
 }
 
 /// Determines price and client of a request to a limited endpoint. An exempt request needs no
@@ -316,14 +339,30 @@ fn client_charge<'a, B: Body>(
         )
     {
         count_exempt();
-        return Err(preflight_outcome(cors, endpoint, headers));
+        let pass = proxy_step(
+            app,
+            endpoint,
+            None,
+            headers,
+            caller,
+            LimitHeaders::default(),
+        );
+        return Err(preflight_outcome(cors, endpoint, headers, pass));
     }
     let Some(fee) = price.fee else {
         count_exempt();
         let (status, body) = handlers::demo::content(app, endpoint, headers, caller, None);
         return Err(Outcome {
             response: response::json(status, body),
-            next: next_step(endpoint, path),
+            next: proxy_step(
+                app,
+                endpoint,
+                None,
+                headers,
+                caller,
+                LimitHeaders::default(),
+            )
+            .unwrap_or_else(|| next_step(endpoint, path)),
         });
     };
     match app.clients.identify(caller.peer, headers, canonical) {
@@ -413,11 +452,13 @@ fn decided_outcome<B>(
             _ => refusal.http_only(),
         };
         Outcome::respond(response::refused(refusal, &decision, headers))
-    } else if let Endpoint::Upstream(index) = endpoint {
-        let limit_headers = LimitHeaders::new(app.header_style, decision, fallback);
+    } else if matches!(endpoint, Endpoint::Upstream(_))
+        && let limit_headers = LimitHeaders::new(app.header_style, decision, fallback)
+        && let Some(next) = proxy_step(app, endpoint, Some(client), headers, caller, limit_headers)
+    {
         let outcome = Outcome {
             response: Response::default(),
-            next: NextStep::Proxy(index, limit_headers),
+            next,
         };
         return with_cors(app, headers, outcome);
     } else {

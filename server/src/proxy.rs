@@ -1,5 +1,6 @@
 //! Reverse proxy: forwards allowed requests to an upstream and streams the response back.
 
+mod client_slots;
 mod connection;
 mod error;
 mod forwarded;
@@ -12,7 +13,7 @@ mod tunnel;
 mod upstream;
 mod waker;
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, hash::Hash, sync::Arc, time::Duration};
 
 use hyper::{
     Request, Response, StatusCode, Version,
@@ -20,12 +21,15 @@ use hyper::{
 };
 
 pub(crate) use self::{
+    client_slots::ClientKey,
     error::ProxyError,
     forwarded::{ForwardedHeaders, Hop},
     response_body::ResponseBody,
 };
 use self::{
+    client_slots::{ClientSlot, ClientSlots},
     request_body::RequestBody,
+    tunnel::Tunnel,
     upstream::{Upstream, UpstreamResponse},
 };
 use crate::{config, response::LimitHeaders};
@@ -34,14 +38,19 @@ use crate::{config, response::LimitHeaders};
 pub(crate) struct Gateway {
     /// Longer prefixes before shorter ones.
     upstreams: Vec<Upstream>,
+    clients: Arc<ClientSlots>,
 }
 
 /// Values that forwarding a request takes from the connection and from the effective configuration.
 pub(crate) struct ForwardContext<'a> {
     /// Maximum size of the request body, in bytes.
     pub(crate) max_body_bytes: u64,
-    /// Initial time budget for receiving the request body.
+    /// Allowance of the stall clock for the request body.
     pub(crate) body_timeout: Duration,
+    /// Allowance of the stall clock for a tunnel.
+    pub(crate) stall_timeout: Duration,
+    /// Client whose share of the slots the request counts against.
+    pub(crate) client: ClientKey,
     pub(crate) forwarded: ForwardedHeaders<'a>,
     /// Rate limit headers of the response.
     pub(crate) limit_headers: &'a LimitHeaders,
@@ -67,7 +76,30 @@ impl Gateway {
         let upstreams = settings.upstreams.iter().map(new);
         Ok(Gateway {
             upstreams: upstreams.collect::<Result<_, _>>()?,
+            clients: ClientSlots::new(
+                settings.max_concurrent_per_client,
+                settings.max_tunnels_per_client,
+            ),
         })
+    }
+
+    /// Returns the key of a client in the shares of slots.
+    pub(crate) fn client_key(&self, client: impl Hash) -> ClientKey {
+        self.clients.key(client)
+    }
+
+    async fn client_slot(
+        &self,
+        client: ClientKey,
+        is_tunnel: bool,
+        timeout: Duration,
+    ) -> Result<ClientSlot, ProxyError> {
+        let slot = if is_tunnel {
+            self.clients.try_acquire_tunnel(client)
+        } else {
+            self.clients.acquire(client, timeout).await
+        };
+        slot.ok_or(ProxyError::TooManyOfClient)
     }
 
     /// Returns the index of the upstream with the longest matching prefix.
@@ -89,6 +121,10 @@ impl Gateway {
             return Err(ProxyError::ConnectFailed);
         };
         let upgrade = tunnel::requested_upgrade(&mut request);
+        let timeouts = upstream.timeouts();
+        let slot = self
+            .client_slot(context.client, upgrade.is_some(), timeouts.connect)
+            .await?;
         let (mut parts, body) = request.into_parts();
         let body = if upgrade.is_some() || body.is_end_stream() {
             RequestBody::empty()
@@ -121,13 +157,15 @@ impl Gateway {
             .send(Request::from_parts(parts, body), progress.as_deref())
             .await?;
         let is_early = progress.is_some_and(|progress| !progress.is_complete());
-        let timeouts = upstream.timeouts();
         let mut response = match (upgrade, response.status()) {
             (Some(client), StatusCode::SWITCHING_PROTOCOLS) => {
-                let permits = (context.connection_permit, permit);
-                let (mut parts, ()) =
-                    tunnel::spawn(client, response, connection, timeouts.tunnel, permits)
-                        .into_parts();
+                let tunnel = Tunnel {
+                    connection,
+                    idle_timeout: timeouts.tunnel,
+                    stall_timeout: context.stall_timeout,
+                    permits: (context.connection_permit, permit, slot),
+                };
+                let (mut parts, ()) = tunnel.spawn(client, response).into_parts();
                 headers::prepare_response(&mut parts.headers, true);
                 Response::from_parts(parts, None)
             }
@@ -136,7 +174,13 @@ impl Gateway {
             _ => {
                 let (mut parts, body) = response.into_parts();
                 headers::prepare_response(&mut parts.headers, false);
-                let body = ResponseBody::new(body, connection, timeouts.idle, permit);
+                // An event stream may be silent for as long as a tunnel.
+                let idle_timeout = if headers::is_event_stream(&parts.headers) {
+                    timeouts.idle.max(timeouts.tunnel)
+                } else {
+                    timeouts.idle
+                };
+                let body = ResponseBody::new(body, connection, idle_timeout, permit, slot);
                 Response::from_parts(parts, Some(body))
             }
         };

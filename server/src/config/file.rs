@@ -218,6 +218,10 @@ pub(crate) struct Gateway {
     #[serde(default, deserialize_with = "optional")]
     pub(crate) max_requests: Option<Whole<1, 1_000_000>>,
     #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_concurrent_per_client: Option<Whole<1, 1_000_000>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_tunnels_per_client: Option<Whole<0, 1_000_000>>,
+    #[serde(default, deserialize_with = "optional")]
     pub(crate) tunnel_timeout: Option<Timeout<100>>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) own_prefix: Option<Path>,
@@ -254,12 +258,18 @@ pub(crate) struct Connections {
     #[serde(default, deserialize_with = "optional")]
     pub(crate) body_timeout: Option<Timeout<100>>,
     #[serde(default, deserialize_with = "optional")]
+    pub(crate) stall_timeout: Option<Timeout<100>>,
+    #[serde(default, deserialize_with = "optional")]
     pub(crate) shutdown_grace: Option<Timeout<0>>,
     /// The minimum is hyper's smallest buffer, 8 KiB.
     #[serde(default, deserialize_with = "optional")]
     pub(crate) max_header_bytes: Option<Whole<8192, 1_048_576>>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) max_body_bytes: Option<Whole<0, 1_073_741_824>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_unread_bytes: Option<Whole<1_048_576, 1_099_511_627_776>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_unread_bytes_per_connection: Option<Whole<1_048_576, 1_099_511_627_776>>,
 }
 
 impl File {

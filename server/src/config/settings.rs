@@ -90,7 +90,7 @@ impl Settings {
         let placement = admin.placement(has_upstream.then_some(own_prefix));
         let gateway = Gateway::merge(&flags, &file, &placement)?;
         let redis = Redis::merge(&flags, &file)?;
-        let connections = ConnectionLimits::merge(file.connections, gateway.is_some());
+        let connections = ConnectionLimits::merge(file.connections, gateway.is_some())?;
         let client = flags.client.or(file.client).unwrap_or(Client::Ip);
         let api_keys = match flags.api_keys {
             flags if flags.is_empty() => file.api_keys,

@@ -17,6 +17,10 @@ pub(crate) struct Gateway {
     pub(crate) max_requests: usize,
     /// Prefix of the paths of this server's own endpoints; empty: none.
     pub(crate) own_prefix: String,
+    /// Maximum number of concurrent requests and tunnels of a client, to all upstreams together.
+    pub(crate) max_concurrent_per_client: usize,
+    /// Maximum number of these that are tunnels.
+    pub(crate) max_tunnels_per_client: usize,
 }
 
 /// An upstream and the prefix of its paths.
@@ -70,11 +74,19 @@ impl Gateway {
                 .tunnel_timeout
                 .map_or(seconds(3600), |time| time.get()),
         };
+        let max_requests = given.max_requests.map_or(1000, |max| max.size());
+        let max_concurrent_per_client = given
+            .max_concurrent_per_client
+            .map_or((max_requests / 4).max(1), |max| max.size());
         Ok(Some(Gateway {
             upstreams,
             timeouts,
             max_idle: given.max_idle.map_or(256, |max| max.size()),
-            max_requests: given.max_requests.map_or(1000, |max| max.size()),
+            max_requests,
+            max_concurrent_per_client,
+            max_tunnels_per_client: given
+                .max_tunnels_per_client
+                .map_or(max_concurrent_per_client, |max| max.size()),
             own_prefix: own_prefix(file)?.to_owned(),
         }))
     }

@@ -3,13 +3,12 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
-use hyper_util::{rt::TokioExecutor, server::conn::auto::Builder};
 use tokio::net::TcpListener;
 
 use super::{
     activity::Activity,
     admission::{Admission, Admitted, Origin, Permit, PermitLimits},
-    connection::{ConnectionService, protocols, serve},
+    connection::{ConnectionService, serve},
     connection_permit::ConnectionPermit,
     listener::{AdminListener, Socket, listen, retried},
     timeouts::{ConnectionGuard, ConnectionMonitor},
@@ -40,7 +39,6 @@ pub(crate) struct Server {
 /// Service of the connections to one port.
 struct Service {
     port: Port,
-    protocols: Arc<Builder<TokioExecutor>>,
     /// Connections may be upgraded to tunnels.
     is_gateway: bool,
     admission: Arc<Admission>,
@@ -66,7 +64,6 @@ impl Server {
             listener: listen(address)?,
             public: Service {
                 port: Port::Public,
-                protocols: Arc::new(protocols(&limits, is_gateway)),
                 is_gateway,
                 admission: Admission::new(permits, Arc::clone(&metrics)),
             },
@@ -88,7 +85,6 @@ impl Server {
         let metrics = Arc::clone(&self.current.load().metrics);
         let service = Service {
             port: Port::Admin,
-            protocols: Arc::new(protocols(&self.limits, false)),
             is_gateway: false,
             admission: Admission::new(permits, metrics),
         };
@@ -170,7 +166,7 @@ impl Server {
             is_trusted: peer.is_trusted(),
             is_loopback: peer.address.is_loopback(),
         };
-        let activity = Arc::new(Activity::default());
+        let activity = self.monitor.activity(peer.is_trusted());
         let admitted = service.admission.admit(origin, &activity);
         if let Admitted::Refused = admitted {
             tracing::debug!(peer = %address, "connection refused: its address has the maximum");
@@ -187,19 +183,21 @@ impl Server {
             activity,
             current: self.current(),
             caller: Arc::new(app.caller(address).on(service.port)),
-            protocols: Arc::clone(&service.protocols),
+            limits: self.limits,
             is_gateway: service.is_gateway,
             monitor: Arc::clone(&self.monitor),
         };
         match admitted {
             Admitted::Now(permit) => {
                 // Tracked before a shutdown can begin.
-                let guard = self.monitor.track(&accepted.activity);
+                let guard = self.monitor.track(&accepted.activity, peer.address);
                 self.workers.spawn(accepted.serve(permit, guard));
             }
             Admitted::Later(waiting) => self.workers.spawn(async move {
                 if let Some(permit) = waiting.granted().await {
-                    let guard = accepted.monitor.track(&accepted.activity);
+                    let guard = accepted
+                        .monitor
+                        .track(&accepted.activity, accepted.caller.peer.address);
                     accepted.serve(permit, guard).await;
                 }
             }),
@@ -216,7 +214,7 @@ struct Accepted {
     activity: Arc<Activity>,
     current: CurrentApp,
     caller: Arc<Caller>,
-    protocols: Arc<Builder<TokioExecutor>>,
+    limits: ConnectionLimits,
     is_gateway: bool,
     monitor: Arc<ConnectionMonitor>,
 }
@@ -230,7 +228,7 @@ impl Accepted {
             activity: self.activity,
             permit: Arc::new(permit),
         };
-        let result = serve(&self.protocols, self.is_gateway, self.socket, service).await;
+        let result = serve(&self.limits, self.is_gateway, self.socket, service).await;
         if let Err(error) = result {
             tracing::debug!(peer = %self.address, error = &*error, "connection ended");
         }

@@ -6,9 +6,12 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence},
+    atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
 use std::task::Waker;
+
+use super::unread::UnreadStreams;
+use crate::memory::ConnectionMemory;
 
 /// Shutdown that the monitor requests of a connection, from the mildest to the strictest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +32,20 @@ pub(super) enum Shutdown {
 /// again soon. `shutdown` and `waker` are a pair. The monitor stores the shutdown before it loads
 /// the waker; the task stores its waker before it loads the shutdown. The fences between prevent
 /// that both loads miss the other side's store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Activity {
     /// Requests whose header has been read.
     requests: AtomicU64,
-    /// Requests that read their body or wait for an upstream. They have timeouts of their own.
-    reading_bodies: AtomicU32,
-    /// Responses of an upstream that are not yet sent to the end.
-    streaming: AtomicU32,
-    /// Writes, and body chunks of an upstream.
-    sent: AtomicU64,
+    /// Requests that read their body, wait for an upstream or stream its response. They have
+    /// timeouts of their own.
+    in_progress: AtomicU32,
+    /// Bytes written to the socket.
+    written: AtomicU64,
+    /// Bytes that the socket does not accept, because the client does not read.
+    blocked: AtomicUsize,
+    /// HTTP/2 streams with unread bytes.
+    unread_streams: UnreadStreams,
+    memory: Arc<ConnectionMemory>,
     /// Bytes have arrived since the last header was complete.
     header_begun: AtomicBool,
     http2: AtomicBool,
@@ -57,16 +64,43 @@ pub(super) struct Activity {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Snapshot {
     pub(super) requests: u64,
-    pub(super) reading_body: bool,
-    pub(super) streaming: bool,
-    /// 0 unless `streaming`: other responses fit into the send buffer of the operating system.
-    pub(super) sent: u64,
+    pub(super) in_progress: bool,
     pub(super) header_begun: bool,
     pub(super) http2: bool,
     pub(super) lingering: bool,
 }
 
 impl Activity {
+    pub(super) fn new(memory: Arc<ConnectionMemory>) -> Activity {
+        let (requests, in_progress, written, blocked) = Default::default();
+        let (header_begun, http2, unread, lingering) = Default::default();
+        let (unread_streams, shutdown, waker) = Default::default();
+        let tunnel = AtomicBool::new(false);
+        Activity {
+            requests,
+            in_progress,
+            written,
+            blocked,
+            unread_streams,
+            memory,
+            header_begun,
+            http2,
+            unread,
+            lingering,
+            tunnel,
+            shutdown,
+            waker,
+        }
+    }
+
+    pub(super) fn memory(&self) -> &Arc<ConnectionMemory> {
+        &self.memory
+    }
+
+    pub(super) fn unread_streams(&self) -> &UnreadStreams {
+        &self.unread_streams
+    }
+
     pub(super) fn record_read(&self) {
         self.header_begun.store(true, Ordering::Relaxed);
     }
@@ -85,22 +119,30 @@ impl Activity {
 
     /// Records that a request reads its body, or waits for an upstream, until the guard is dropped.
     pub(super) fn reading_body(self: &Arc<Self>) -> ReadingGuard {
-        self.reading_bodies.fetch_add(1, Ordering::Relaxed);
+        self.in_progress.fetch_add(1, Ordering::Relaxed);
         ReadingGuard(Arc::clone(self))
     }
 
-    /// Records a write. Only the connection's own task calls it. HTTP/2 writes do not count: they
-    /// may be replies to the client's own frames.
+    /// Records a write of `written` bytes, after which the socket does not accept `blocked` more.
+    /// Only the connection's own task calls it.
     #[inline]
-    pub(super) fn record_write(&self) {
-        if !self.http2.load(Ordering::Relaxed) {
-            self.record_sent();
+    pub(super) fn record_write(&self, written: usize, blocked: usize) {
+        let total = self.written.load(Ordering::Relaxed) + written as u64;
+        self.written.store(total, Ordering::Relaxed);
+        let before = self.blocked.load(Ordering::Relaxed);
+        if before != blocked {
+            self.blocked.store(blocked, Ordering::Relaxed);
+            self.memory.add(blocked);
+            self.memory.release(before);
         }
     }
 
-    fn record_sent(&self) {
-        self.sent
-            .store(self.sent.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    /// Returns the bytes that were written to the socket, and those that it does not accept.
+    pub(super) fn writes(&self) -> (u64, usize) {
+        (
+            self.written.load(Ordering::Relaxed),
+            self.blocked.load(Ordering::Relaxed),
+        )
     }
 
     /// Records that the response ends the connection before the request has been read. In HTTP/2
@@ -128,9 +170,7 @@ impl Activity {
     /// upstream, and no response of an upstream. A response of this server that the client has not
     /// read does not count.
     pub(super) fn is_idle(&self) -> bool {
-        self.reading_bodies.load(Ordering::Relaxed) == 0
-            && self.streaming.load(Ordering::Relaxed) == 0
-            && !self.tunnel.load(Ordering::Relaxed)
+        self.in_progress.load(Ordering::Relaxed) == 0 && !self.tunnel.load(Ordering::Relaxed)
     }
 
     /// Returns true after the first request header.
@@ -139,16 +179,9 @@ impl Activity {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let streaming = self.streaming.load(Ordering::Relaxed) > 0;
         Snapshot {
-            streaming,
-            sent: if streaming {
-                self.sent.load(Ordering::Relaxed)
-            } else {
-                0
-            },
             requests: self.requests.load(Ordering::Relaxed),
-            reading_body: self.reading_bodies.load(Ordering::Relaxed) > 0,
+            in_progress: self.in_progress.load(Ordering::Relaxed) > 0,
             header_begun: self.header_begun.load(Ordering::Relaxed),
             http2: self.http2.load(Ordering::Relaxed),
             lingering: self.lingering.load(Ordering::Relaxed),
@@ -184,11 +217,8 @@ impl Activity {
 
     /// Records that an upstream's response is streamed, until the guard is dropped.
     pub(super) fn streaming(self: &Arc<Self>) -> StreamingGuard {
-        self.streaming.fetch_add(1, Ordering::Relaxed);
-        StreamingGuard {
-            activity: Arc::clone(self),
-            waiting: false,
-        }
+        self.in_progress.fetch_add(1, Ordering::Relaxed);
+        StreamingGuard(Arc::clone(self))
     }
 
     /// Registers the task that [`Activity::request_shutdown`] wakes. The task loads the shutdown
@@ -208,36 +238,24 @@ pub(super) struct ReadingGuard(Arc<Activity>);
 
 impl Drop for ReadingGuard {
     fn drop(&mut self) {
-        self.0.reading_bodies.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_progress.fetch_sub(1, Ordering::Relaxed);
         // The bytes that arrived belonged to the body.
         self.0.header_begun.store(false, Ordering::Relaxed);
     }
 }
 
-/// Drop guard of a response that is streamed from an upstream.
-pub(super) struct StreamingGuard {
-    activity: Arc<Activity>,
-    waiting: bool,
-}
-
-impl StreamingGuard {
-    /// Records whether the response waits for the upstream's next chunk, or has received it.
-    pub(super) fn set_waiting(&mut self, waiting: bool) {
-        match (self.waiting, waiting) {
-            (false, true) => drop(self.activity.reading_bodies.fetch_add(1, Ordering::Relaxed)),
-            (true, false) => drop(self.activity.reading_bodies.fetch_sub(1, Ordering::Relaxed)),
-            _ => {}
-        }
-        self.waiting = waiting;
-        if !waiting {
-            self.activity.record_sent();
-        }
+/// The memory of the connection's blocked bytes ends with the connection.
+impl Drop for Activity {
+    fn drop(&mut self) {
+        self.memory.release(*self.blocked.get_mut());
     }
 }
 
+/// Drop guard of a response that is streamed from an upstream.
+pub(super) struct StreamingGuard(Arc<Activity>);
+
 impl Drop for StreamingGuard {
     fn drop(&mut self) {
-        self.set_waiting(false);
-        self.activity.streaming.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_progress.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -17,7 +17,7 @@ use hyper::{
     service::Service,
 };
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulConnection},
 };
 use tokio::{
@@ -29,15 +29,16 @@ use super::{
     activity::{Activity, ReadingGuard, Shutdown},
     body::ResponseBody,
     connection_permit::ConnectionPermit,
+    executor::StreamExecutor,
     listener::Socket,
     stream::Stream,
 };
 use crate::{
     app::{App, Caller, CurrentApp},
     config::ConnectionLimits,
-    pipeline::{self, HeadResult, NextStep, Outcome},
+    pipeline::{self, HeadResult, NextStep, Outcome, ProxyStep},
     proxy::{ForwardContext, ForwardedHeaders, ProxyError, ProxyResponse},
-    response::{self, LimitHeaders},
+    response,
 };
 
 /// Maximum number of concurrent HTTP/2 streams of a connection.
@@ -48,12 +49,18 @@ const MAX_RESETS: usize = 20;
 /// HTTP/2 flow-control windows in bytes: of a stream, and of the connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Maximum number of bytes that h2 buffers for a stream whose client does not read.
+const STREAM_SEND_BUFFER: usize = 64 * 1024;
 /// HTTP/2 ping interval and timeout. A peer that vanished is detected within twice this time.
 const PING: Duration = Duration::from_secs(20);
 
-/// Returns the protocol settings of all connections.
-pub(super) fn protocols(limits: &ConnectionLimits, is_gateway: bool) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+/// Returns the protocol settings of a connection.
+fn protocols(
+    limits: &ConnectionLimits,
+    is_gateway: bool,
+    executor: StreamExecutor,
+) -> Builder<StreamExecutor> {
+    let mut builder = Builder::new(executor);
     builder
         .http1()
         // The monitor enforces the header timeout.
@@ -74,6 +81,7 @@ pub(super) fn protocols(limits: &ConnectionLimits, is_gateway: bool) -> Builder<
         .max_pending_accept_reset_streams(MAX_RESETS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(STREAM_SEND_BUFFER)
         // The value's type bounds it to 1 MiB.
         .max_header_list_size(limits.max_header_bytes as u32);
     builder
@@ -81,7 +89,7 @@ pub(super) fn protocols(limits: &ConnectionLimits, is_gateway: bool) -> Builder<
 
 /// Serves the connection of a socket on this worker.
 pub(super) async fn serve(
-    protocols: &Builder<TokioExecutor>,
+    limits: &ConnectionLimits,
     is_gateway: bool,
     socket: Socket,
     service: ConnectionService,
@@ -89,23 +97,28 @@ pub(super) async fn serve(
     match socket {
         Socket::Tcp(stream) => {
             let stream = TcpStream::from_std(stream)?;
-            serve_stream(protocols, is_gateway, stream, service).await
+            serve_stream(limits, is_gateway, stream, service).await
         }
         Socket::Unix(stream) => {
             let stream = UnixStream::from_std(stream)?;
-            serve_stream(protocols, is_gateway, stream, service).await
+            serve_stream(limits, is_gateway, stream, service).await
         }
     }
 }
 
 /// Serves a connection until it ends, or until the monitor requests its shutdown.
 async fn serve_stream(
-    protocols: &Builder<TokioExecutor>,
+    limits: &ConnectionLimits,
     is_gateway: bool,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     service: ConnectionService,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (activity, permit) = (Arc::clone(&service.activity), Arc::clone(&service.permit));
+    let protocols = protocols(
+        limits,
+        is_gateway,
+        StreamExecutor::new(Arc::clone(&activity)),
+    );
     let max_body_bytes = service.current.load().connection_limits.max_body_bytes;
     let stream = Stream::new(TokioIo::new(stream), Arc::clone(&activity), max_body_bytes);
     match is_gateway {
@@ -183,7 +196,8 @@ impl Service<Request<Incoming>> for ConnectionService {
             HeadResult::Done(outcome)
                 if request.body().is_end_stream() && outcome.is_complete() =>
             {
-                return ResponseFuture::Ready(outcome.response);
+                let memory = self.activity.memory();
+                return ResponseFuture::Ready(ResponseBody::local(outcome.response, memory));
             }
             result => result,
         };
@@ -191,10 +205,10 @@ impl Service<Request<Incoming>> for ConnectionService {
         let reading = self.activity.reading_body();
         match result {
             HeadResult::Done(Outcome {
-                next: NextStep::Proxy(index, limit_headers),
+                next: NextStep::Proxy(step),
                 ..
             }) => {
-                let response = pending.proxy(index, request, limit_headers, reading);
+                let response = pending.proxy(step, request, reading);
                 ResponseFuture::Pending(Box::pin(response))
             }
             result => ResponseFuture::Pending(Box::pin(pending.respond(result, request, reading))),
@@ -239,7 +253,7 @@ impl PendingRequest {
         self.activity.request_shutdown(Shutdown::Graceful);
         let message = "connection limit reached";
         let response = response::error(StatusCode::SERVICE_UNAVAILABLE, message);
-        response::closing(response).map(ResponseBody::Local)
+        response::closing(response).map(ResponseBody::Small)
     }
 
     /// Responds to a request that waits for its decision or for its body.
@@ -260,31 +274,36 @@ impl PendingRequest {
             HeadResult::Pending(charge) => pipeline::resolve(app, &request, caller, charge).await,
         };
         if request.body().is_end_stream() && outcome.is_complete() {
-            return outcome.response.map(ResponseBody::Local);
+            return ResponseBody::local(outcome.response, activity.memory());
         }
-        if let NextStep::Proxy(index, limit_headers) = outcome.next {
-            let response = self.clone().proxy(index, request, limit_headers, reading);
-            return Box::pin(response).await;
+        if let NextStep::Proxy(step) = outcome.next {
+            return Box::pin(self.clone().proxy(step, request, reading)).await;
         }
         // Over HTTP/2, a gRPC client may wait for the status before it ends its stream.
         let awaits_response = request.headers().contains_key(EXPECT)
             || request.version() == Version::HTTP_2 && response::is_grpc(&outcome.response);
+        let memory = activity.memory();
+        let body = request.into_body();
         let (response, is_read) =
-            pipeline::finish(app, outcome, request.into_body(), awaits_response).await;
+            pipeline::finish(app, outcome, body, awaits_response, memory).await;
         if !is_read {
             activity.record_unread();
         }
-        response.map(ResponseBody::Local)
+        ResponseBody::local(response, memory)
     }
 
     /// Responds with the upstream's response, or with an error when there is none.
     async fn proxy(
         self,
-        index: usize,
+        step: ProxyStep,
         request: Request<Incoming>,
-        limit_headers: LimitHeaders,
         _reading: ReadingGuard,
     ) -> Response<ResponseBody> {
+        let ProxyStep {
+            upstream,
+            client,
+            limit_headers,
+        } = step;
         let PendingRequest {
             app,
             caller,
@@ -294,12 +313,14 @@ impl PendingRequest {
         let Some(gateway) = &app.gateway else {
             return ProxyError::ConnectFailed
                 .response(&limit_headers)
-                .map(ResponseBody::Local);
+                .map(ResponseBody::Small);
         };
         let (has_body, permit) = (!request.body().is_end_stream(), Arc::clone(permit));
         let context = ForwardContext {
             max_body_bytes: app.connection_limits.max_body_bytes as u64,
             body_timeout: app.connection_limits.body_timeout,
+            stall_timeout: app.connection_limits.stall_timeout,
+            client,
             forwarded: ForwardedHeaders::new(
                 caller.hop(),
                 app.clients.trusted(),
@@ -308,16 +329,16 @@ impl PendingRequest {
             limit_headers: &limit_headers,
             connection_permit: permit,
         };
-        match gateway.forward(index, request, context).await {
+        match gateway.forward(upstream, request, context).await {
             Ok(ProxyResponse { response, is_early }) => {
                 if is_early {
                     activity.record_unread();
                 }
                 response.map(|body| match body {
-                    Some(body) => ResponseBody::Upstream(Box::new((body, activity.streaming()))),
+                    Some(body) => ResponseBody::upstream(body, activity.streaming()),
                     None => {
                         activity.record_tunnel();
-                        ResponseBody::Local(Full::default())
+                        ResponseBody::Small(Full::default())
                     }
                 })
             }
@@ -331,7 +352,7 @@ impl PendingRequest {
                 } else {
                     response
                 }
-                .map(ResponseBody::Local)
+                .map(ResponseBody::Small)
             }
         }
     }
@@ -340,7 +361,7 @@ impl PendingRequest {
 /// Future of a response. Most responses need only the request's header and are ready at once: they
 /// need no allocation.
 pub(super) enum ResponseFuture {
-    Ready(response::Response),
+    Ready(Response<ResponseBody>),
     Pending(Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>),
     Done,
 }
@@ -353,7 +374,7 @@ impl Future for ResponseFuture {
             return response.as_mut().poll(cx).map(Ok);
         }
         match mem::replace(&mut *self, ResponseFuture::Done) {
-            ResponseFuture::Ready(response) => Poll::Ready(Ok(response.map(ResponseBody::Local))),
+            ResponseFuture::Ready(response) => Poll::Ready(Ok(response)),
             // A future that has completed is not polled again.
             ResponseFuture::Pending(_) | ResponseFuture::Done => Poll::Pending,
         }

@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket};
 
 use crate::{outage::Outage, values::AdminAddress};
@@ -22,6 +24,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Length of the accept queue; the operating system may reduce it. A client that finds the queue
 /// full retries after a second.
 const BACKLOG: u32 = 4096;
+
+/// Number of bytes that the operating system buffers for a connection beyond those in flight. A
+/// larger buffer would hide for minutes that a slow client reads.
+#[cfg(target_os = "linux")]
+const MAX_UNSENT_BYTES: u32 = 64 * 1024;
 
 /// Socket of a connection. It moves from the reactor of the accepting thread to a worker's.
 pub(super) enum Socket {
@@ -113,6 +120,9 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         TcpSocket::new_v6()?
     };
     socket.set_reuseaddr(true)?;
+    // Accepted connections inherit it. Without it only the stall clock is less exact.
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(&socket).set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

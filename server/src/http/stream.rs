@@ -37,6 +37,25 @@ impl<T> Stream<T> {
             discarded: None,
         }
     }
+
+    /// Records a write, and fails if the client leaves too many bytes unread: pipelined requests
+    /// whose responses have no body are not held back by flow control.
+    #[inline]
+    fn record_write(&self, result: &Poll<io::Result<usize>>, offered: usize) -> io::Result<()> {
+        let written = match result {
+            Poll::Ready(Ok(written)) => *written,
+            Poll::Ready(Err(_)) => return Ok(()),
+            Poll::Pending => 0,
+        };
+        let blocked = offered - written;
+        self.activity.record_write(written, blocked);
+        if blocked > self.activity.memory().max() {
+            return Err(io::Error::other(
+                "unread responses exceed the memory of the connection",
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl<T: Read + Unpin> Read for Stream<T> {
@@ -60,9 +79,7 @@ impl<T: Read + Write + Unpin> Write for Stream<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        if result.is_ready() {
-            self.activity.record_write();
-        }
+        self.record_write(&result, bytes.len())?;
         result
     }
 
@@ -80,9 +97,8 @@ impl<T: Read + Write + Unpin> Write for Stream<T> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
-        if result.is_ready() {
-            self.activity.record_write();
-        }
+        let offered = parts.iter().map(|part| part.len()).sum();
+        self.record_write(&result, offered)?;
         result
     }
 

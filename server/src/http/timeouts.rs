@@ -1,7 +1,9 @@
-//! Connection timeouts: closes slow and idle connections, and shuts all down gracefully.
+//! Connection timeouts: closes slow, stalled and idle connections, and shuts all down gracefully.
 
 use std::{
     collections::HashMap,
+    mem,
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +14,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 use super::activity::{Activity, Shutdown, Snapshot};
-use crate::{config::ConnectionLimits, metrics::Metrics};
+use crate::{config::ConnectionLimits, memory::TotalMemory, metrics::Metrics, stall::StallClock};
 
 /// Maximum time that a client may continue to send after a response that ended its request early.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,20 +28,29 @@ pub(super) struct ConnectionMonitor {
     /// Notified when the last connection ends during shutdown.
     empty: Notify,
     metrics: Arc<Metrics>,
+    memory: Arc<TotalMemory>,
 }
 
 #[derive(Debug, Default)]
 struct Connections {
     shutting_down: bool,
+    last_sweep: Option<Instant>,
     open: HashMap<u64, MonitoredConnection>,
 }
 
 #[derive(Debug)]
 struct MonitoredConnection {
     activity: Arc<Activity>,
+    /// The client's IPv4 address, or its IPv6 /64.
+    network: IpAddr,
     last: Snapshot,
     /// Time of the last sweep that saw progress.
     last_progress: Instant,
+    /// Bytes written to the socket, up to the last sweep.
+    written: u64,
+    /// At the last sweep the client did not read.
+    was_blocked: bool,
+    clock: StallClock,
 }
 
 impl ConnectionMonitor {
@@ -51,16 +62,37 @@ impl ConnectionMonitor {
             connections,
             empty,
             metrics,
+            memory: TotalMemory::new(limits.max_unread_bytes),
         })
     }
 
-    /// Monitors a new connection until the guard is dropped.
-    pub(super) fn track(self: &Arc<Self>, activity: &Arc<Activity>) -> ConnectionGuard {
+    /// Returns the activity of a new connection. The connection of a trusted proxy carries many
+    /// clients, so it may hold a quarter of the total.
+    pub(super) fn activity(&self, is_trusted: bool) -> Arc<Activity> {
+        let own = self.limits.max_unread_bytes_per_connection;
+        let max = if is_trusted {
+            own.max(self.limits.max_unread_bytes / 4)
+        } else {
+            own
+        };
+        Arc::new(Activity::new(self.memory.connection(max)))
+    }
+
+    /// Monitors a new connection of a client with this address until the guard is dropped.
+    pub(super) fn track(
+        self: &Arc<Self>,
+        activity: &Arc<Activity>,
+        address: IpAddr,
+    ) -> ConnectionGuard {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let connection = MonitoredConnection {
             activity: Arc::clone(activity),
+            network: network(address),
             last: Snapshot::default(),
             last_progress: Instant::now(),
+            written: 0,
+            was_blocked: false,
+            clock: StallClock::new(self.limits.stall_timeout),
         };
         self.metrics
             .connections
@@ -79,20 +111,80 @@ impl ConnectionMonitor {
 
     /// Sweeps over all connections periodically. Never returns.
     pub(super) async fn run(&self) {
-        let shortest = self.limits.header_timeout.min(self.limits.idle_timeout);
+        let limits = &self.limits;
+        let shortest = limits
+            .header_timeout
+            .min(limits.idle_timeout)
+            .min(limits.stall_timeout);
         let pause = (shortest / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
         loop {
-            tokio::time::sleep(pause).await;
-            self.sweep(Instant::now());
+            tokio::select! {
+                () = tokio::time::sleep(pause) => self.sweep(Instant::now()),
+                () = self.memory.exhausted() => self.release_memory(),
+            }
         }
     }
 
-    /// Closes the connections that have timed out.
+    /// Closes the connections that have timed out, and resets stalled streams.
     fn sweep(&self, now: Instant) {
-        for connection in self.lock().open.values_mut() {
-            if connection.has_timed_out(now, &self.limits) {
+        let mut connections = self.lock();
+        let last = connections.last_sweep.replace(now).unwrap_or(now);
+        let elapsed = now.duration_since(last);
+        for connection in connections.open.values_mut() {
+            let is_stalled = connection.is_stalled(elapsed);
+            let streams = connection
+                .activity
+                .unread_streams()
+                .sweep(elapsed, self.limits.stall_timeout);
+            let is_waiting = connection.was_blocked || streams.has_unread;
+            if is_stalled
+                || streams.must_close
+                || connection.has_timed_out(now, &self.limits, is_waiting)
+            {
                 connection.activity.request_shutdown(Shutdown::Immediate);
             }
+        }
+    }
+
+    /// Closes connections of the client that holds most of the memory, those that hold most first.
+    fn release_memory(&self) {
+        let mut excess = self.memory.excess();
+        let connections = self.lock();
+        let mut holders: HashMap<IpAddr, (usize, Vec<_>)> = HashMap::new();
+        for connection in connections.open.values() {
+            let used = connection.activity.memory().used();
+            if used == 0 {
+                continue;
+            }
+            if connection.activity.shutdown() == Shutdown::Immediate {
+                // Its memory is about to be released.
+                excess = excess.saturating_sub(used);
+                continue;
+            }
+            let (total, held) = holders.entry(connection.network).or_default();
+            *total += used;
+            held.push((used, &connection.activity));
+        }
+        let mut holders: Vec<_> = holders.into_values().collect();
+        holders.sort_unstable_by_key(|(total, _)| *total);
+        let mut closed = 0_usize;
+        while excess > 0
+            && let Some((_, mut held)) = holders.pop()
+        {
+            held.sort_unstable_by_key(|(used, _)| *used);
+            while excess > 0
+                && let Some((used, activity)) = held.pop()
+            {
+                activity.request_shutdown(Shutdown::Immediate);
+                excess = excess.saturating_sub(used);
+                closed += 1;
+            }
+        }
+        if closed > 0 {
+            tracing::debug!(
+                closed,
+                "unread responses reach max_unread_bytes; connections closed"
+            );
         }
     }
 
@@ -126,10 +218,21 @@ impl ConnectionMonitor {
 }
 
 impl MonitoredConnection {
-    /// Returns whether the connection has made no progress for longer than its timeout.
-    fn has_timed_out(&mut self, now: Instant, limits: &ConnectionLimits) -> bool {
+    /// Returns whether the client has not read what was written to the socket. Time counts when the
+    /// socket was blocked at its begin and at its end.
+    fn is_stalled(&mut self, elapsed: Duration) -> bool {
+        let (written, blocked) = self.activity.writes();
+        let transferred = written - mem::replace(&mut self.written, written);
+        let was_blocked = mem::replace(&mut self.was_blocked, blocked > 0);
+        self.clock.credit(transferred);
+        was_blocked && blocked > 0 && self.clock.spend(elapsed)
+    }
+
+    /// Returns whether the connection has made no progress for longer than its timeout. A response
+    /// that waits for the client has the stall clock instead.
+    fn has_timed_out(&mut self, now: Instant, limits: &ConnectionLimits, is_waiting: bool) -> bool {
         let current = self.activity.snapshot();
-        if current != self.last || current.reading_body {
+        if current != self.last || current.in_progress || is_waiting {
             (self.last, self.last_progress) = (current, now);
             return false;
         }
@@ -137,10 +240,6 @@ impl MonitoredConnection {
             Snapshot {
                 lingering: true, ..
             } => LINGER_TIMEOUT,
-            // The client does not read the response.
-            Snapshot {
-                streaming: true, ..
-            } => limits.idle_timeout,
             // An idle HTTP/2 connection receives frames other than requests, which set
             // `header_begun`.
             Snapshot {
@@ -156,6 +255,14 @@ impl MonitoredConnection {
             _ => limits.header_timeout,
         };
         now.duration_since(self.last_progress) >= timeout
+    }
+}
+
+/// Returns the address of an IPv4 client, or the /64 of an IPv6 client.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
     }
 }
 
@@ -184,16 +291,18 @@ impl Drop for ConnectionGuard {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn monitored(
         limits: ConnectionLimits,
     ) -> (Arc<ConnectionMonitor>, Arc<Activity>, ConnectionGuard) {
-        let (monitor, activity) = (
-            ConnectionMonitor::new(limits, Arc::default()),
-            Arc::new(Activity::default()),
-        );
-        let guard = monitor.track(&activity);
+        let monitor = ConnectionMonitor::new(limits, Arc::default());
+        let activity = monitor.activity(false);
+        let guard = monitor.track(&activity, ADDRESS);
         (monitor, activity, guard)
     }
 
@@ -201,6 +310,7 @@ mod tests {
         ConnectionLimits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(30),
             ..ConnectionLimits::default()
         }
     }
@@ -281,6 +391,72 @@ mod tests {
         assert!((30..=31).contains(&closed.unwrap()), "{closed:?}");
     }
 
+    #[test]
+    fn a_client_that_does_not_read_is_closed_after_the_stall_timeout() {
+        let (monitor, activity, _guard) = monitored(limits());
+        activity.record_header(false);
+        activity.record_write(1000, 500);
+        let closed = closed_after(&monitor, &activity, Instant::now());
+        assert!((30..=31).contains(&closed.unwrap()), "{closed:?}");
+    }
+
+    #[test]
+    fn a_client_that_reads_slowly_is_not_closed_above_the_minimum_rate() {
+        for (rate, is_closed) in [(1001, false), (500, true)] {
+            let (monitor, activity, _guard) = monitored(limits());
+            activity.record_header(false);
+            let start = Instant::now();
+            let closed = (0..1000).find(|seconds| {
+                activity.record_write(rate, 500);
+                monitor.sweep(start + Duration::from_secs(*seconds));
+                activity.shutdown() == Shutdown::Immediate
+            });
+            assert_eq!(closed.is_some(), is_closed, "{rate} bytes per second");
+            assert!(closed.is_none_or(|seconds| (59..=60).contains(&seconds)));
+        }
+    }
+
+    #[test]
+    fn a_response_that_waits_for_a_silent_upstream_is_not_idle() {
+        let (monitor, activity, _guard) = monitored(limits());
+        activity.record_header(false);
+        let streaming = activity.streaming();
+        assert_eq!(closed_after(&monitor, &activity, Instant::now()), None);
+        drop(streaming);
+    }
+
+    #[test]
+    fn the_client_that_holds_most_memory_loses_its_connections() {
+        let monitor = ConnectionMonitor::new(
+            ConnectionLimits {
+                max_unread_bytes: 1000,
+                ..limits()
+            },
+            Arc::default(),
+        );
+        let connect = |address: &str, bytes| {
+            let activity = monitor.activity(false);
+            let guard = monitor.track(&activity, address.parse().unwrap());
+            let reservation = activity.memory().try_reserve(bytes).unwrap();
+            (activity, guard, reservation)
+        };
+        let single = connect("192.0.2.1", 300);
+        let many: Vec<_> = (1..=6)
+            .map(|last| connect(&format!("2001:db8::{last}"), 100 + last))
+            .collect();
+        monitor.release_memory();
+        let closed = |activity: &Activity| activity.shutdown() == Shutdown::Immediate;
+        assert!(
+            !closed(&single.0),
+            "the largest connection, but not the largest holder"
+        );
+        let closed: Vec<_> = many.iter().map(|held| closed(&held.0)).collect();
+        assert_eq!(closed, [false, false, false, false, false, true]);
+        assert!(single.0.memory().try_reserve(200).is_none());
+        drop(many);
+        assert!(single.0.memory().try_reserve(200).is_some());
+    }
+
     #[tokio::test]
     async fn a_graceful_shutdown_waits_for_the_last_connection() {
         let (monitor, activity, guard) = monitored(limits());
@@ -295,8 +471,8 @@ mod tests {
         assert!(!shutting_down.is_finished());
         drop(guard);
         shutting_down.await.unwrap();
-        let late = Arc::new(Activity::default());
-        let _guard = monitor.track(&late);
+        let late = monitor.activity(false);
+        let _guard = monitor.track(&late, ADDRESS);
         assert_eq!(
             late.shutdown(),
             Shutdown::Graceful,

@@ -6,7 +6,7 @@ use super::outcome::{NextStep, Outcome};
 use crate::{
     app::{App, Caller},
     endpoint::Endpoint,
-    response::{self, Cors, LimitHeaders, Response},
+    response::{self, Cors, Response},
 };
 
 /// Returns true if the server decides about requests by the header of this name.
@@ -22,7 +22,7 @@ pub(super) fn with_cors(app: &App, request: &HeaderMap, mut outcome: Outcome) ->
     if let Some(cors) = &app.cors {
         let headers = cors.headers(request);
         match &mut outcome.next {
-            NextStep::Proxy(_, limit_headers) => limit_headers.set_cors(headers),
+            NextStep::Proxy(step) => step.limit_headers.set_cors(headers),
             NextStep::Respond | NextStep::ReadBody(_) => {
                 headers.write(outcome.response.headers_mut());
             }
@@ -32,16 +32,23 @@ pub(super) fn with_cors(app: &App, request: &HeaderMap, mut outcome: Outcome) ->
 }
 
 /// Outcome of a preflight. A proxy in front of `/auth` forwards it to the upstream itself.
-pub(super) fn preflight_outcome(cors: &Cors, endpoint: Endpoint, headers: &HeaderMap) -> Outcome {
-    match endpoint {
-        Endpoint::Auth => Outcome::respond(response::fixed(
+pub(super) fn preflight_outcome(
+    cors: &Cors,
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+    pass: Option<NextStep>,
+) -> Outcome {
+    if endpoint == Endpoint::Auth {
+        return Outcome::respond(response::fixed(
             StatusCode::OK,
             r#"{"message": "Access granted"}"#,
-        )),
-        Endpoint::Upstream(index) if !cors.answers() => Outcome {
+        ));
+    }
+    match pass.filter(|_| !cors.answers()) {
+        Some(next) => Outcome {
             response: Response::default(),
-            next: NextStep::Proxy(index, LimitHeaders::default()),
+            next,
         },
-        _ => Outcome::respond(cors.preflight_response(headers)),
+        None => Outcome::respond(cors.preflight_response(headers)),
     }
 }

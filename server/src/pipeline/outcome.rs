@@ -5,6 +5,7 @@ use hyper::StatusCode;
 use crate::{
     handlers::BodyHandler,
     limit::PendingCharge,
+    proxy::ClientKey,
     response::{self, LimitHeaders, Response},
 };
 
@@ -28,8 +29,19 @@ pub(crate) enum NextStep {
     Respond,
     /// The handler replaces or completes the response once the body has been read.
     ReadBody(BodyHandler),
-    /// The upstream with this index sends the response, to which the headers are added.
-    Proxy(usize, LimitHeaders),
+    /// The upstream sends the response.
+    Proxy(ProxyStep),
+}
+
+/// Step that forwards a request to an upstream.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyStep {
+    /// Index of the upstream.
+    pub(crate) upstream: usize,
+    /// Client whose share of the upstream's slots the request takes from.
+    pub(crate) client: ClientKey,
+    /// Headers that are added to the response.
+    pub(crate) limit_headers: LimitHeaders,
 }
 
 impl Outcome {

@@ -6,7 +6,7 @@ mod limits;
 mod pending;
 mod routes;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -15,7 +15,12 @@ use serde_json::Value;
 use tollgate::{KeyedLimiter, ManualClock};
 
 use super::HeadResult;
-use crate::{app::App, config, pipeline};
+use crate::{
+    app::App,
+    config,
+    memory::{ConnectionMemory, TotalMemory},
+    pipeline,
+};
 
 /// Server at its start.
 struct TestServer {
@@ -98,7 +103,8 @@ fn send(
             HeadResult::Done(outcome) => outcome,
             HeadResult::Pending(charge) => pipeline::resolve(app, &request, &caller, charge).await,
         };
-        let (response, _) = pipeline::finish(app, outcome, request.into_body(), false).await;
+        let (body, memory) = (request.into_body(), unbounded_memory());
+        let (response, _) = pipeline::finish(app, outcome, body, false, &memory).await;
         let (parts, body) = response.into_parts();
         TestResponse {
             status: parts.status,
@@ -106,6 +112,10 @@ fn send(
             body: body.collect().await.unwrap().to_bytes(),
         }
     })
+}
+
+fn unbounded_memory() -> Arc<ConnectionMemory> {
+    TotalMemory::new(usize::MAX).connection(usize::MAX)
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {

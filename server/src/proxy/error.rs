@@ -25,6 +25,8 @@ pub(crate) enum ProxyError {
     ResponseTimeout,
     /// The limit on concurrent requests to the upstream is reached.
     TooManyRequests,
+    /// The client holds its share of the concurrent requests and tunnels.
+    TooManyOfClient,
     /// The client's request body failed.
     RequestBody(BodyError),
 }
@@ -65,11 +67,15 @@ impl ProxyError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many concurrent requests to the upstream",
             ),
+            ProxyError::TooManyOfClient => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many concurrent requests of this client",
+            ),
             ProxyError::RequestBody(error) => {
                 return response::closing(error.apply(response));
             }
         };
-        if self == ProxyError::TooManyRequests {
+        if let ProxyError::TooManyRequests | ProxyError::TooManyOfClient = self {
             response.headers_mut().insert(RETRY_AFTER, 1.into());
         }
         let error = status.canonical_reason().unwrap_or("Error");

@@ -4,7 +4,8 @@
 use hyper::{
     HeaderMap, Uri, Version,
     header::{
-        CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+        CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+        UPGRADE, VIA,
     },
     http::{request, uri::PathAndQuery},
 };
@@ -134,6 +135,15 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
             | "transfer-encoding"
             | "upgrade"
     )
+}
+
+/// Returns true if the response is a stream of server-sent events.
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    let essence = headers.get(CONTENT_TYPE).and_then(|value| {
+        let text = value.to_str().ok()?;
+        text.split(';').next()
+    });
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
 /// Returns true if a list header contains this token, compared without regard to case.

@@ -16,13 +16,12 @@ use hyper::{
     Version,
     body::{Body, Frame, Incoming, SizeHint},
 };
-use tokio::time::{Instant, Sleep};
 
 use super::error::ProxyError;
-use crate::request::{body::BodyError, header_rules::HeaderRules};
-
-/// Minimum transfer rate: this many received bytes extend the time budget by one second.
-const MIN_BYTES_PER_SECOND: u64 = 1000;
+use crate::{
+    request::{body::BodyError, header_rules::HeaderRules},
+    stall::StallTimer,
+};
 
 /// Request body for an upstream; `None` is an empty body.
 pub(super) struct RequestBody(Option<Box<StreamingBody>>);
@@ -33,7 +32,7 @@ struct StreamingBody {
     first: Option<Frame<Bytes>>,
     /// Bytes that may still arrive.
     remaining: u64,
-    budget: WaitBudget,
+    stall: StallTimer,
     progress: Arc<UploadProgress>,
     /// Rules for trailers.
     header_rules: Arc<HeaderRules>,
@@ -93,7 +92,7 @@ impl RequestBody {
             body,
             first: None,
             remaining: max_bytes,
-            budget: WaitBudget::new(timeout),
+            stall: StallTimer::new(timeout),
             progress: Arc::default(),
             header_rules,
         });
@@ -158,14 +157,16 @@ impl Body for StreamingBody {
         let this = &mut *self;
         let result = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => {
-                this.budget.pause();
+                let length = |frame: &Frame<Bytes>| frame.data_ref().map_or(0, Bytes::len) as u64;
+                let received = frame.as_ref().and_then(|frame| frame.as_ref().ok());
+                this.stall.transferred(received.map_or(0, length));
                 frame.map(|frame| this.count(frame.map_err(|_| BodyError::Interrupted)?))
             }
             Poll::Pending => {
                 this.progress
                     .is_waiting_for_client
                     .store(true, Ordering::Relaxed);
-                ready!(this.budget.poll_exhausted(cx));
+                ready!(this.stall.poll_stalled(cx));
                 Some(Err(BodyError::Timeout))
             }
         };
@@ -203,8 +204,7 @@ impl Body for StreamingBody {
 }
 
 impl StreamingBody {
-    /// Counts a frame against the size limit and extends the time budget by its length. Trailers
-    /// lose the fields that do not pass.
+    /// Counts a frame against the size limit. Trailers lose the fields that do not pass.
     fn count(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
         if let Some(trailers) = frame.trailers_mut() {
             self.header_rules.apply_to_trailers(trailers);
@@ -214,53 +214,6 @@ impl StreamingBody {
             .remaining
             .checked_sub(length)
             .ok_or(BodyError::TooLarge)?;
-        self.budget.extend(length);
         Ok(frame)
-    }
-}
-
-/// Budget for the total time spent waiting for the client.
-///
-/// Only waits for the client count: a body that trickles in forever must time out, and a body that
-/// waits for a slow upstream must not.
-struct WaitBudget {
-    remaining: Duration,
-    waiting_since: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl WaitBudget {
-    fn new(remaining: Duration) -> WaitBudget {
-        WaitBudget {
-            remaining,
-            waiting_since: None,
-            timer: None,
-        }
-    }
-
-    fn extend(&mut self, bytes: u64) {
-        self.remaining +=
-            Duration::from_nanos(bytes.saturating_mul(1_000_000_000 / MIN_BYTES_PER_SECOND));
-    }
-
-    /// Ends a wait and subtracts its duration.
-    fn pause(&mut self) {
-        if let Some(since) = self.waiting_since.take() {
-            self.remaining = self.remaining.saturating_sub(since.elapsed());
-        }
-    }
-
-    /// Starts or continues a wait; ready when the budget is exhausted.
-    fn poll_exhausted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let remaining = self.remaining;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(remaining)));
-        if self.waiting_since.is_none() {
-            let now = Instant::now();
-            self.waiting_since = Some(now);
-            timer.as_mut().reset(now + remaining);
-        }
-        timer.as_mut().poll(cx)
     }
 }

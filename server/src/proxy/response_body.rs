@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{connection::FrameResult, pool::PooledConnection};
+use super::{client_slots::ClientSlot, connection::FrameResult, pool::PooledConnection};
 
 /// Cost of a frame in units of the task's cooperative budget, which is 128 units per poll: one buffer
 /// may hold thousands of small chunks, and they must not delay the other connections of the worker.
@@ -29,8 +29,11 @@ pub(crate) struct ResponseBody {
     idle_timeout: Duration,
     is_waiting: bool,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Permit of [`Upstream`](super::upstream::Upstream), held until the body is dropped.
-    _permit: OwnedSemaphorePermit,
+    /// Permit of [`Upstream`](super::upstream::Upstream), released at the end of the body. A client
+    /// that does not read the rest occupies no slot of the upstream.
+    permit: Option<OwnedSemaphorePermit>,
+    /// Slot of the client, held until the body is dropped.
+    _slot: ClientSlot,
 }
 
 impl ResponseBody {
@@ -39,6 +42,7 @@ impl ResponseBody {
         connection: Option<PooledConnection>,
         idle_timeout: Duration,
         permit: OwnedSemaphorePermit,
+        slot: ClientSlot,
     ) -> ResponseBody {
         let mut body = ResponseBody {
             body,
@@ -46,18 +50,26 @@ impl ResponseBody {
             idle_timeout,
             is_waiting: false,
             timer: None,
-            _permit: permit,
+            permit: Some(permit),
+            _slot: slot,
         };
         body.release_at_end();
         body
     }
 
     fn release_at_end(&mut self) {
-        if self.body.is_end_stream()
-            && let Some(connection) = self.connection.take()
-        {
+        if self.body.is_end_stream() {
+            self.release();
+        }
+    }
+
+    /// Returns the connection to its pool, and then the permit, so that the next request finds the
+    /// connection.
+    fn release(&mut self) {
+        if let Some(connection) = self.connection.take() {
             connection.release();
         }
+        self.permit = None;
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<FrameResult>> {
@@ -94,11 +106,7 @@ impl Body for ResponseBody {
         if let Poll::Ready(frame) = self.poll_body(cx) {
             self.is_waiting = false;
             match frame {
-                None => self
-                    .connection
-                    .take()
-                    .map(PooledConnection::release)
-                    .unwrap_or_default(),
+                None => self.release(),
                 Some(_) => self.release_at_end(),
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
@@ -132,7 +140,7 @@ mod tests {
     use super::*;
     use crate::{
         config,
-        proxy::{pool::Pool, request_body::RequestBody},
+        proxy::{client_slots::ClientSlots, pool::Pool, request_body::RequestBody},
     };
 
     const CHUNKS: u32 = 5000;
@@ -156,7 +164,15 @@ mod tests {
         upstream.join().unwrap();
         let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
         let timeout = Duration::from_secs(60);
-        ResponseBody::new(response.into_body(), Some(connection), timeout, permit)
+        let slots = ClientSlots::new(1, 0);
+        let slot = slots.acquire(slots.key(0), timeout).await.unwrap();
+        ResponseBody::new(
+            response.into_body(),
+            Some(connection),
+            timeout,
+            permit,
+            slot,
+        )
     }
 
     #[tokio::test]

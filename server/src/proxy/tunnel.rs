@@ -1,5 +1,5 @@
-//! WebSocket tunnels: after the handshake, bytes are copied both ways until one side closes or the
-//! idle timeout expires.
+//! WebSocket tunnels: after the handshake, bytes are copied both ways until one side closes, the idle
+//! timeout expires, or the client stops reading.
 
 use std::{
     io,
@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
 use super::{headers::contains_token, pool::PooledConnection};
+use crate::stall::StallTimer;
 
 /// Returns the client's side of the tunnel if the request is a WebSocket handshake. Other protocols
 /// are not offered: requests inside an HTTP/2 tunnel would bypass the rate limit.
@@ -33,35 +34,45 @@ pub(super) fn requested_upgrade<B: Body>(request: &mut Request<B>) -> Option<OnU
     is_websocket.then(|| upgrade::on(request))
 }
 
-/// Spawns a task that connects both sides once the client has received the response. `permits` are
-/// released when the tunnel ends.
-pub(super) fn spawn<B>(
-    client: OnUpgrade,
-    mut response: Response<B>,
-    connection: Option<PooledConnection>,
-    idle_timeout: Duration,
-    permits: impl Send + 'static,
-) -> Response<()> {
-    let upstream = upgrade::on(&mut response);
-    tokio::spawn(async move {
-        let _permits = permits;
-        if let Some(pooled) = connection {
-            pooled.connection.finish().await;
-        }
-        let Ok((client, upstream)) = tokio::try_join!(client, upstream) else {
-            return;
-        };
-        let reads = AtomicU64::new(0);
-        let (mut client, mut upstream) = (
-            CountingStream::new(client, &reads),
-            CountingStream::new(upstream, &reads),
-        );
-        tokio::select! {
-            result = copy_bidirectional(&mut client, &mut upstream) => tracing::debug!(?result, "tunnel ended"),
-            () = idle(&reads, idle_timeout) => tracing::debug!(?idle_timeout, "tunnel closed: idle timeout expired"),
-        }
-    });
-    response.map(|_| ())
+/// Tunnel between a client and an upstream.
+pub(super) struct Tunnel<P> {
+    pub(super) connection: Option<PooledConnection>,
+    /// Maximum time without a byte in either direction.
+    pub(super) idle_timeout: Duration,
+    /// Allowance of the stall clock for a client that does not read.
+    pub(super) stall_timeout: Duration,
+    /// Released when the tunnel ends.
+    pub(super) permits: P,
+}
+
+impl<P: Send + 'static> Tunnel<P> {
+    /// Spawns a task that connects both sides once the client has received the response.
+    pub(super) fn spawn<B>(self, client: OnUpgrade, mut response: Response<B>) -> Response<()> {
+        let upstream = upgrade::on(&mut response);
+        tokio::spawn(async move {
+            let Tunnel {
+                connection,
+                idle_timeout,
+                stall_timeout,
+                permits: _permits,
+            } = self;
+            if let Some(pooled) = connection {
+                pooled.connection.finish().await;
+            }
+            let Ok((client, upstream)) = tokio::try_join!(client, upstream) else {
+                return;
+            };
+            let reads = AtomicU64::new(0);
+            let stall = StallTimer::new(stall_timeout);
+            let mut client = TunnelStream::new(client, &reads, Some(stall));
+            let mut upstream = TunnelStream::new(upstream, &reads, None);
+            tokio::select! {
+                result = copy_bidirectional(&mut client, &mut upstream) => tracing::debug!(?result, "tunnel ended"),
+                () = idle(&reads, idle_timeout) => tracing::debug!(?idle_timeout, "tunnel closed: idle timeout expired"),
+            }
+        });
+        response.map(|_| ())
+    }
 }
 
 /// Completes after no byte was read for between one and two idle timeouts.
@@ -77,21 +88,28 @@ async fn idle(reads: &AtomicU64, timeout: Duration) {
 }
 
 /// One side of a tunnel; counts its reads.
-struct CountingStream<'a> {
+struct TunnelStream<'a> {
     inner: TokioIo<upgrade::Upgraded>,
     reads: &'a AtomicU64,
+    /// Ends the tunnel when this side does not read. `None`: the upstream may take its time.
+    stall: Option<StallTimer>,
 }
 
-impl<'a> CountingStream<'a> {
-    fn new(inner: upgrade::Upgraded, reads: &'a AtomicU64) -> CountingStream<'a> {
-        CountingStream {
+impl<'a> TunnelStream<'a> {
+    fn new(
+        inner: upgrade::Upgraded,
+        reads: &'a AtomicU64,
+        stall: Option<StallTimer>,
+    ) -> TunnelStream<'a> {
+        TunnelStream {
             inner: TokioIo::new(inner),
             reads,
+            stall,
         }
     }
 }
 
-impl AsyncRead for CountingStream<'_> {
+impl AsyncRead for TunnelStream<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -103,13 +121,27 @@ impl AsyncRead for CountingStream<'_> {
     }
 }
 
-impl AsyncWrite for CountingStream<'_> {
+impl AsyncWrite for TunnelStream<'_> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let this = &mut *self;
+        let result = Pin::new(&mut this.inner).poll_write(cx, bytes);
+        if let Some(stall) = &mut this.stall {
+            match &result {
+                Poll::Ready(written) => {
+                    let written = written.as_ref().map_or(0, |written| *written as u64);
+                    stall.transferred(written);
+                }
+                Poll::Pending => {
+                    ready!(stall.poll_stalled(cx));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        }
+        result
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -32,6 +32,10 @@ use crate::{
 /// Interval and timeout of HTTP/2 keep-alive pings: a dead upstream is detected within twice this.
 const PING: Duration = Duration::from_secs(20);
 
+/// HTTP/2 flow-control window of a response, in bytes. The window of the connection has room for
+/// `max_requests` of them, so that responses whose clients do not read do not hold back others.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
 /// Server that requests with a path prefix are forwarded to.
 pub(super) struct Upstream {
     prefix: String,
@@ -196,6 +200,18 @@ impl Upstream {
     }
 }
 
+/// Returns the flow-control window of a connection with `max_requests` responses, in bytes.
+fn connection_window(max_requests: usize) -> u32 {
+    /// The maximum of RFC 9113.
+    const MAX: u32 = (1 << 31) - 1;
+    let requests = u32::try_from(max_requests).unwrap_or(MAX);
+    // One more for the responses that end.
+    requests
+        .saturating_add(1)
+        .saturating_mul(STREAM_WINDOW)
+        .min(MAX)
+}
+
 /// Clones a request whose body is empty.
 fn clone_without_body(request: &Request<RequestBody>) -> Request<RequestBody> {
     let mut clone = Request::new(RequestBody::empty());
@@ -222,6 +238,8 @@ impl HttpClient {
             .http2_only(true)
             .http2_keep_alive_interval(PING)
             .http2_keep_alive_timeout(PING)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .http2_initial_connection_window_size(connection_window(settings.max_requests))
             .set_host(false);
         Ok(HttpClient::Http2(Box::new(builder.build(connector))))
     }

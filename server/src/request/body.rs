@@ -9,7 +9,10 @@ use hyper::{
     body::{Body, Buf},
 };
 
-use crate::response::{self, Response};
+use crate::{
+    memory::Reservation,
+    response::{self, Response},
+};
 
 /// Reasons a request body was not read to its end. The connection cannot be reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub(crate) enum BodyError {
     Timeout,
     /// The connection failed, or the body was malformed.
     Interrupted,
+    /// The memory that the connection, or all connections, may hold does not suffice for the body.
+    OutOfMemory,
 }
 
 impl BodyError {
@@ -40,6 +45,10 @@ impl BodyError {
                 r#"{"error": "Request Timeout"}"#,
             ),
             BodyError::Interrupted => (StatusCode::BAD_REQUEST, r#"{"error": "Bad Request"}"#),
+            BodyError::OutOfMemory => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                r#"{"error": "Service Unavailable"}"#,
+            ),
         };
         *response.status_mut() = status;
         *response.body_mut() = Full::new(Bytes::from_static(body.as_bytes()));
@@ -53,18 +62,19 @@ impl fmt::Display for BodyError {
             BodyError::TooLarge => "request body too large",
             BodyError::Timeout => "request body timed out",
             BodyError::Interrupted => "request body interrupted",
+            BodyError::OutOfMemory => "request body exceeds the memory of the connection",
         })
     }
 }
 
 impl std::error::Error for BodyError {}
 
-/// Reads a body of at most `max_bytes`. Unless `keep`, the data is discarded and the result is
-/// empty.
+/// Reads a body of at most `max_bytes`. Without `memory` to keep it in, the data is discarded and
+/// the result is empty.
 pub(crate) async fn read<B: Body + Unpin>(
     mut body: B,
     max_bytes: usize,
-    keep: bool,
+    mut memory: Option<&mut Reservation>,
 ) -> Result<Vec<u8>, BodyError> {
     if body.size_hint().lower() > max_bytes as u64 {
         return Err(BodyError::TooLarge);
@@ -81,7 +91,13 @@ pub(crate) async fn read<B: Body + Unpin>(
         if length > max_bytes {
             return Err(BodyError::TooLarge);
         }
-        while keep && chunk.has_remaining() {
+        let Some(memory) = memory.as_deref_mut() else {
+            continue;
+        };
+        if !memory.try_grow(chunk.remaining()) {
+            return Err(BodyError::OutOfMemory);
+        }
+        while chunk.has_remaining() {
             let count = chunk.chunk().len();
             data.extend_from_slice(chunk.chunk());
             chunk.advance(count);

@@ -222,6 +222,21 @@ impl ClientIdentifier {
         .unwrap_or(Cow::Borrowed(client_id))
     }
 
+    /// Returns the identity that bounds a client's concurrent requests: its key if `api_keys` lists
+    /// it, else its address. A client could otherwise invent keys to get more of a bound. Exempt
+    /// requests have no client identity.
+    pub(crate) fn bounded_by<'a>(
+        &self,
+        client: Option<ClientId<'a>>,
+        peer: Peer,
+        headers: &HeaderMap,
+    ) -> ClientId<'a> {
+        let is_invented = matches!(&self.source, Source::Key { allowed: None, .. });
+        client
+            .filter(|_| !is_invented)
+            .unwrap_or_else(|| self.address_id(self.address(peer, headers)))
+    }
+
     /// Returns the identity for a key in `POST /check`: the client with this API key, or a
     /// [`ClientId::CheckKey`] when clients are identified by address. The key is
     /// [canonical](ClientIdentifier::canonical).

@@ -127,6 +127,14 @@ fn the_error_of_an_invalid_file_names_the_key_and_the_allowed_values() {
             &["gateway.max_requests", "`0`", "from 1 to 1000000"],
         ),
         (
+            "max_concurrent_per_client = 0",
+            &["gateway.max_concurrent_per_client", "`0`", "from 1"],
+        ),
+        (
+            "max_tunnels_per_client = -1",
+            &["gateway.max_tunnels_per_client", "`-1`", "from 0"],
+        ),
+        (
             "tunnel_timeout = '1ms'",
             &["gateway.tunnel_timeout", "1ms", "100 ms"],
         ),

@@ -341,6 +341,30 @@ fn an_invalid_value_in_a_toml_file_ends_the_start() {
             &["max_header_bytes", "0"],
         ),
         (
+            "[connections]\nstall_timeout = \"0s\"",
+            &["stall_timeout", "0s"],
+        ),
+        (
+            "[connections]\nmax_unread_bytes = 1000",
+            &["connections.max_unread_bytes", "1000", "1048576"],
+        ),
+        (
+            "[connections]\nmax_unread_bytes_per_connection = 2000000",
+            &[
+                "connections.max_unread_bytes_per_connection",
+                "expected at least 8388608",
+                "2000000",
+            ],
+        ),
+        (
+            "[connections]\nmax_unread_bytes = 2000000",
+            &[
+                "connections.max_unread_bytes",
+                "expected at least 8388608",
+                "2000000",
+            ],
+        ),
+        (
             "[connections]\ntimeout = \"1s\"",
             &["timeout", "header_timeout"],
         ),

@@ -218,6 +218,8 @@ fn every_alternative_in_the_sample_loads() {
                 "keep_alive",
                 "max_idle",
                 "max_requests",
+                "max_concurrent_per_client",
+                "max_tunnels_per_client",
                 "tunnel_",
                 "pass_headers",
                 "own_prefix",

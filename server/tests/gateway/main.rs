@@ -8,6 +8,7 @@
 )]
 
 mod client_headers;
+mod client_share;
 mod cors;
 mod failures;
 mod forwarded;

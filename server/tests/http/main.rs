@@ -18,3 +18,4 @@ mod refusals;
 mod refused_uploads;
 mod responses;
 mod robustness;
+mod unread;

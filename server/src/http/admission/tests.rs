@@ -2,6 +2,7 @@ use super::{
     super::activity::{Activity, Shutdown},
     *,
 };
+use crate::memory::TotalMemory;
 
 const LARGE: [u8; 4] = [192, 0, 2, 1];
 const SMALL: [u8; 4] = [192, 0, 2, 2];
@@ -53,7 +54,8 @@ fn trusted(address: [u8; 4]) -> Origin {
 }
 
 fn request(admission: &Arc<Admission>, origin: Origin) -> (Admitted, Arc<Activity>) {
-    let activity = Arc::new(Activity::default());
+    let memory = TotalMemory::new(usize::MAX).connection(usize::MAX);
+    let activity = Arc::new(Activity::new(memory));
     (admission.admit(origin, &activity), activity)
 }
 

@@ -247,7 +247,8 @@ fn size_limit_applies_to_bodies_of_unknown_length() {
             else {
                 panic!("a decision in memory is pending");
             };
-            let finished = pipeline::finish(&server.app, outcome, request.into_body(), false);
+            let (body, memory) = (request.into_body(), super::unbounded_memory());
+            let finished = pipeline::finish(&server.app, outcome, body, false, &memory);
             let (response, is_read) = super::block_on(finished);
             assert_eq!(
                 (response.status(), is_read),
