@@ -20,13 +20,16 @@ const SHARDS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClientKey(u64);
 
+/// Clients that hold or await slots, of one part of all keys.
+type Shard = Mutex<HashMap<ClientKey, Client>>;
+
 /// Slots of all clients.
 #[derive(Debug)]
 pub(super) struct ClientSlots {
     max: usize,
     max_tunnels: usize,
     hasher: RandomState,
-    shards: Box<[CachePadded<Mutex<HashMap<ClientKey, Client>>>]>,
+    shards: Box<[CachePadded<Shard>]>,
 }
 
 /// Slots that a client holds, and its requests that wait for one.

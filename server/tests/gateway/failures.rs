@@ -400,7 +400,7 @@ fn a_slow_upstream_does_not_delay_requests_to_another() {
     let fast = Upstream::with_body("fast");
     let text = format!(
         "capacity = 1000000\nupstream = '{}'\n[[upstreams]]\nprefix = '/slow'\nurl = '{}'\n\
-         [gateway]\nmax_requests = 4\nconnect_timeout = '300ms'\n",
+         [gateway]\nmax_requests = 4\nmax_concurrent_per_client = 100\nconnect_timeout = '300ms'\n",
         fast.url(),
         slow.url()
     );

@@ -63,7 +63,7 @@ fn idle_clients_do_not_delay_others_and_their_resources_are_released() {
     raise_open_files_limit();
     let upstream = Upstream::with_body("hello");
     let text = format!(
-        "capacity = 1000000\nrefill_rate = {SLOW}\nupstream = '{}'\n[connections]\nidle_timeout = '10m'\n",
+        "capacity = 1000000\nrefill_rate = {SLOW}\nupstream = '{}'\n[connections]\nidle_timeout = '10m'\nheader_timeout = '10m'\n",
         upstream.url()
     );
     let mut server = Launch::new().config("gateway.toml", &text).start();

@@ -369,10 +369,8 @@ fn case_matters_where_the_configuration_says_so() {
 
 #[test]
 fn longest_prefix_differs_between_servers_that_fold_case_and_others() {
-    let file = format!(
-        "refill_rate = 0.001\n[[routes]]\npath = '/api/*'\ncost = 5\n[[routes]]\npath = '/api/Free/*'\ncost = 1"
-    );
-    let server = TestServer::new(&file);
+    let file = "refill_rate = 0.001\n[[routes]]\npath = '/api/*'\ncost = 5\n[[routes]]\npath = '/api/Free/*'\ncost = 1";
+    let server = TestServer::new(file);
     assert_eq!(limit_and_remaining(&server, "/api/Free/x"), (10, 9));
     assert_eq!(limit_and_remaining(&server, "/api/free/x"), (10, 4));
 }
