@@ -1,4 +1,4 @@
-//! Counters of the server, and their encoding for `GET /metrics`.
+//! Metrics: their names and values, encoded in the OpenMetrics text format, which Prometheus reads.
 //!
 //! Labels are names from the configuration and fixed names, never values that a client chose. Their
 //! number is therefore bounded, and they identify no client.
@@ -6,81 +6,284 @@
 mod counters;
 mod credentials;
 mod latency;
-mod openmetrics;
+mod process;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::{fmt, sync::atomic::Ordering};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
 };
-
 use tollgate::{KeyedStats, RedisStats};
 
 pub(crate) use self::{
     counters::{Reason, RouteCounters},
     credentials::Credential,
-    openmetrics::{PerRoute, Snapshot},
+    process::Metrics,
 };
-use self::{credentials::CredentialFailures, latency::Latency};
 
-/// Counters of the process. They survive configuration reloads.
-#[derive(Debug, Default)]
-pub(crate) struct Metrics {
-    /// By label. Routes that a reload removed stay, so that no counter ever decreases.
-    routes: Mutex<BTreeMap<String, Arc<RouteCounters>>>,
-    pub(crate) latency: Latency,
-    pub(crate) credentials: CredentialFailures,
-    pub(crate) connections: ConnectionCounters,
+/// Values of all metrics at one moment.
+pub(crate) struct Snapshot {
+    routes: Vec<(String, counters::Totals)>,
+    latency: latency::Totals,
+    credentials: credentials::Totals,
+    accepted: u64,
+    open: u64,
+    evicted: u64,
+    refused: u64,
+    tables: PerRoute<KeyedStats>,
+    redis: PerRoute<RedisStats>,
 }
 
-/// Numbers of connections since the start.
-#[derive(Debug, Default)]
-pub(crate) struct ConnectionCounters {
-    pub(crate) accepted: AtomicU64,
-    pub(crate) ended: AtomicU64,
-    /// Idle connections closed in favour of new ones.
-    pub(crate) evicted: AtomicU64,
-    /// Connections closed because their address had its maximum.
-    pub(crate) refused: AtomicU64,
-}
+/// Statistics of the default limits (`None`) and, by label, of the routes that have limits of their
+/// own.
+pub(crate) type PerRoute<T> = Vec<(Option<String>, T)>;
 
-impl Metrics {
-    /// Returns the counters of the route with this label.
-    pub(crate) fn route(&self, label: &str) -> Arc<RouteCounters> {
-        Arc::clone(self.lock().entry(label.to_owned()).or_default())
-    }
-
+impl Snapshot {
     /// Reads all counters. `tables` and `redis` are the statistics of the limiters.
-    pub(crate) fn snapshot(
-        &self,
+    pub(crate) fn new(
+        metrics: &Metrics,
         tables: PerRoute<KeyedStats>,
         redis: PerRoute<RedisStats>,
     ) -> Snapshot {
-        let routes = self
+        let routes = metrics
             .lock()
             .iter()
             .map(|(label, counters)| (label.clone(), counters.totals()))
             .collect();
         // `ended` is read first, so that it never exceeds `accepted`.
-        let ended = self.connections.ended.load(Ordering::Acquire);
-        let accepted = self.connections.accepted.load(Ordering::Acquire);
+        let ended = metrics.connections.ended.load(Ordering::Acquire);
+        let accepted = metrics.connections.accepted.load(Ordering::Acquire);
         Snapshot {
             routes,
-            latency: self.latency.totals(),
-            credentials: self.credentials.totals(),
+            latency: metrics.latency.totals(),
+            credentials: metrics.credentials.totals(),
             accepted,
             open: accepted - ended.min(accepted),
-            evicted: self.connections.evicted.load(Ordering::Relaxed),
-            refused: self.connections.refused.load(Ordering::Relaxed),
+            evicted: metrics.connections.evicted.load(Ordering::Relaxed),
+            refused: metrics.connections.refused.load(Ordering::Relaxed),
             tables,
             redis,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<RouteCounters>>> {
-        // A panic cannot leave the map inconsistent, so a poisoned lock is usable.
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Encodes the metrics as text.
+    pub(crate) fn encode(self) -> String {
+        let (mut registry, mut text) = (Registry::with_prefix("tollgate"), String::new());
+        registry.register_collector(Box::new(self));
+        // Writing to a String cannot fail.
+        let _ = text::encode(&mut text, &registry);
+        text
     }
+
+    fn routes(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Decisions by route and reason";
+        let mut family = to.encode_descriptor("decisions", help, None, MetricType::Counter)?;
+        for (route, totals) in &self.routes {
+            for (reason, total) in Reason::ALL
+                .into_iter()
+                .zip(*totals)
+                .filter(|(_, total)| *total > 0)
+            {
+                let decision = if reason.is_allowed() {
+                    "allowed"
+                } else {
+                    "refused"
+                };
+                let labels = [
+                    ("route", route.as_str()),
+                    ("decision", decision),
+                    ("reason", reason.name()),
+                ];
+                ConstCounter::new(total).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn latency(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Latency of decisions: all decisions in Redis, and a sample of those in memory";
+        let mut histogram =
+            to.encode_descriptor("decision_seconds", help, None, MetricType::Histogram)?;
+        let latency::Totals { buckets, seconds } = &self.latency;
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        histogram.encode_histogram::<[(&str, &str); 0]>(*seconds, count, buckets, None)
+    }
+
+    fn credentials(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Wrong tokens and unknown API keys; limited: refused with 429";
+        let mut family =
+            to.encode_descriptor("credential_failures", help, None, MetricType::Counter)?;
+        for ([credential, outcome], total) in &self.credentials {
+            let labels = [("credential", *credential), ("outcome", *outcome)];
+            ConstCounter::new(*total).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn tables(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let tables = &self.tables;
+        gauges(
+            to,
+            "table_live",
+            "Clients whose bucket is not full",
+            tables,
+            |stats| stats.live as u64,
+        )?;
+        gauges(
+            to,
+            "table_slots",
+            "Maximum number of buckets",
+            tables,
+            |stats| stats.slots as u64,
+        )?;
+        gauges(
+            to,
+            "table_bytes",
+            "Memory used by the buckets, in bytes",
+            tables,
+            |stats| stats.bytes as u64,
+        )?;
+        let help = "Clients evicted before their bucket was full, since the limit last changed";
+        counters(to, "table_evicted_early", help, tables, |stats| {
+            stats.evicted_early
+        })?;
+        let help = "Requests refused because the table was full, since the limit last changed";
+        counters(to, "table_saturated", help, tables, |stats| stats.saturated)
+    }
+
+    fn redis(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let redis = &self.redis;
+        gauges(
+            to,
+            "redis_up",
+            "1 while Redis is available, 0 while on-redis-error decides",
+            redis,
+            |stats| stats.up.into(),
+        )?;
+        counters(
+            to,
+            "redis_decisions",
+            "Decisions made by Redis",
+            redis,
+            |stats| stats.redis,
+        )?;
+        counters(
+            to,
+            "redis_lease_decisions",
+            "Decisions made from leased tokens or a remembered refusal",
+            redis,
+            |stats| stats.lease,
+        )?;
+        counters(
+            to,
+            "redis_fallback_decisions",
+            "Decisions made by the fallback without Redis",
+            redis,
+            |stats| stats.fallback,
+        )?;
+        let help = "Requests to Redis that failed";
+        counters(to, "redis_failures", help, redis, |stats| stats.failures)?;
+        counters(
+            to,
+            "redis_outages",
+            "Number of Redis outages",
+            redis,
+            |stats| stats.outages,
+        )?;
+        let help = "Buckets rebased to the clock of Redis after it stepped back";
+        counters(to, "redis_rebased", help, redis, |stats| stats.rebased)
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let to = &mut encoder;
+        self.routes(to)?;
+        self.latency(to)?;
+        self.credentials(to)?;
+        gauge(to, "connections_open", "Open connections", self.open)?;
+        counter(
+            to,
+            "connections_accepted",
+            "Accepted connections",
+            self.accepted,
+        )?;
+        let help = "Idle connections closed in favour of new ones";
+        counter(to, "connections_evicted", help, self.evicted)?;
+        let help = "Connections closed because their address had its maximum";
+        counter(to, "connections_refused", help, self.refused)?;
+        self.tables(to)?;
+        self.redis(to)
+    }
+}
+
+/// Required by [`Collector`].
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").finish_non_exhaustive()
+    }
+}
+
+fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstGauge::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
+fn counter(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstCounter::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Counter)?)
+}
+
+fn gauges<T>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    stats: &PerRoute<T>,
+    value: impl Fn(&T) -> u64,
+) -> fmt::Result {
+    per_route(
+        to,
+        (name, help, MetricType::Gauge),
+        stats,
+        |encoder, stats| encoder.encode_gauge(&value(stats)),
+    )
+}
+
+fn counters<T>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    stats: &PerRoute<T>,
+    value: impl Fn(&T) -> u64,
+) -> fmt::Result {
+    per_route(
+        to,
+        (name, help, MetricType::Counter),
+        stats,
+        |encoder, stats| encoder.encode_counter::<NoLabelSet, _, u64>(&value(stats), None),
+    )
+}
+
+/// Encodes a metric of the default limits and of routes; nothing if there are none.
+fn per_route<T>(
+    to: &mut DescriptorEncoder<'_>,
+    (name, help, kind): (&str, &str, MetricType),
+    stats: &PerRoute<T>,
+    encode: impl Fn(&mut MetricEncoder<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    if stats.is_empty() {
+        return Ok(());
+    }
+    let mut family = to.encode_descriptor(name, help, None, kind)?;
+    for (label, stats) in stats {
+        match label {
+            None => encode(&mut family, stats)?,
+            Some(label) => encode(
+                &mut family.encode_family(&[("route", label.as_str())])?,
+                stats,
+            )?,
+        }
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Processing of a request: endpoint, client identity, price, decision, then handler or upstream.
 
+mod charge;
 mod cors;
 mod outcome;
 #[cfg(test)]
@@ -13,27 +14,28 @@ use std::{
     task::Poll,
 };
 
-use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
+use hyper::{Request, body::Body};
 use tollgate::tower::Refusal;
 
-use self::cors::{decides_by, preflight_outcome, with_cors};
-pub(crate) use self::outcome::{HeadResult, NextStep, Outcome, ProxyStep};
+use self::{
+    charge::charge,
+    cors::with_cors,
+    outcome::{next_step, proxy_step},
+};
+pub(crate) use self::{
+    charge::is_local_administration,
+    outcome::{HeadResult, NextStep, Outcome, ProxyStep},
+};
 use crate::{
     app::{App, Caller},
     endpoint::{self, Endpoint},
-    handlers::{self, BodyHandler},
-    limit::{Charge, LimitDecision, PendingCharge},
+    handlers,
+    limit::{LimitDecision, PendingCharge},
     memory::ConnectionMemory,
-    metrics::{Credential, Reason, RouteCounters},
-    placement::{Placement, Port},
-    proxy::Gateway,
+    metrics::RouteCounters,
     request::{
-        access::{self, Access, Denial},
         body::{self, BodyError},
-        client_id::{ClientId, IdentifyError},
-        original::{self, OriginalRequest},
-        path::PathError,
-        validation,
+        client_id::ClientId,
     },
     response::{self, LimitHeaders, Response},
 };
@@ -142,284 +144,6 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
         Poll::Pending => Poll::Ready(None),
     })
     .await
-}
-
-/// Determines the charge of a request. An error is the outcome of a request that is not charged.
-/// `canonical` stores the canonical spelling of an API key.
-#[allow(
-    clippy::result_large_err,
-    reason = "boxing would allocate on the hot path"
-)]
-#[inline]
-fn charge<'a, B: Body>(
-    app: &'a App,
-    request: &'a Request<B>,
-    caller: &Caller,
-    canonical: &'a OnceCell<String>,
-) -> Result<Charge<'a>, Outcome> {
-    let (method, path) = (request.method(), request.uri().path());
-    let endpoint = match &app.gateway {
-        _ if caller.port == Port::Admin => match Placement::on_admin_port(method, path) {
-            Endpoint::NotFound => return Err(Outcome::respond(response::not_found())),
-            endpoint => endpoint,
-        },
-        None => app
-            .placement
-            .on_public_port(method, path)
-            .unwrap_or(Endpoint::NotFound),
-        Some(gateway) => {
-            match validation::validate(request, |name| decides_by(app, caller, name)) {
-                Ok(()) => gateway_endpoint(app, gateway, method, path),
-                Err(error) => {
-                    tracing::debug!(peer = %caller.peer.address, cost = 0, outcome = "malformed", error, "request");
-                    let response = response::error(StatusCode::BAD_REQUEST, error);
-                    return Err(Outcome::respond(response::closing(response)));
-                }
-            }
-        }
-    };
-    match endpoint {
-        Endpoint::Health => {
-            tracing::debug!(client = %caller.peer.address, %method, path, cost = 0, outcome = "health", "request");
-            Err(Outcome::respond(handlers::health::response(app)))
-        }
-        Endpoint::Metrics
-        | Endpoint::GetConfig
-        | Endpoint::UpdateConfig
-        | Endpoint::UpdateRule
-        | Endpoint::RemoveRule => {
-            let access = (&app.admin_access, Credential::AdminToken);
-            let outcome = match denial(app, access, caller, request) {
-                Some(denial) => Outcome::respond(denial),
-                None => admin_outcome(app, endpoint, path),
-            };
-            let status = outcome.response.status().as_u16();
-            tracing::debug!(client = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = "admin", status, "request");
-            Err(outcome)
-        }
-        Endpoint::Check => {
-            let Some(access) = &app.check_access else {
-                let client = app.clients.by_address(caller.peer, request.headers());
-                let handler = BodyHandler::Check(Some(client.into_owned()));
-                return Err(Outcome::read_body(handler));
-            };
-            let denial = denial(app, (access, Credential::CheckToken), caller, request);
-            Err(denial.map_or_else(|| body_outcome(endpoint, path), Outcome::respond))
-        }
-        _ => client_charge(app, endpoint, request, caller, canonical)
-            .map_err(|outcome| with_cors(app, request.headers(), outcome)),
-    }
-}
-
-/// Returns true if a loopback peer itself, and not a proxy on this machine, sent a request to `/health`
-/// or to the admin API.
-pub(crate) fn is_local_administration<B>(app: &App, request: &Request<B>, caller: &Caller) -> bool {
-    let (method, path) = (request.method(), request.uri().path());
-    let endpoint = match caller.port {
-        Port::Admin => Some(Placement::on_admin_port(method, path)),
-        Port::Public => app.placement.on_public_port(method, path),
-    };
-    endpoint.is_some_and(|own| own == Endpoint::Health || own.is_admin())
-        && caller.peer.address.is_loopback()
-        && !access::is_forwarded(request.headers())
-}
-
-/// Returns the endpoint of a request to a gateway: one of this server's own, or an upstream.
-#[inline]
-fn gateway_endpoint(app: &App, gateway: &Gateway, method: &Method, path: &str) -> Endpoint {
-    // CONNECT would open a tunnel to a target of the client's choice, and TRACE would echo headers
-    // that the client must not see. Some servers ignore the letter case of methods.
-    let is_rejected = |rejected: &Method| method.as_str().eq_ignore_ascii_case(rejected.as_str());
-    if let Some(own) = app.placement.on_public_port(method, path) {
-        own
-    } else if [Method::CONNECT, Method::TRACE].iter().any(is_rejected) {
-        Endpoint::NotFound
-    } else {
-        gateway
-            .select(path)
-            .map_or(Endpoint::NotFound, Endpoint::Upstream)
-    }
-}
-
-/// Returns the response to a request without access. A wrong token costs the client's address a
-/// failure, and more of them than allowed get 429.
-fn denial<B>(
-    app: &App,
-    (access, credential): (&Access, Credential),
-    caller: &Caller,
-    request: &Request<B>,
-) -> Option<Response> {
-    let denial = access.check(caller.peer, request).err()?;
-    let limited = (denial == Denial::WrongToken)
-        .then(|| limited_failure(app, caller, credential, request.headers()));
-    limited.flatten().or_else(|| Some(access.denied(denial)))
-}
-
-/// Charges a failed credential to the client's address. Returns 429 when that has had too many.
-fn limited_failure(
-    app: &App,
-    caller: &Caller,
-    credential: Credential,
-    headers: &HeaderMap,
-) -> Option<Response> {
-    let client = app.clients.by_address(caller.peer, headers);
-    app.limited_failure(client, credential, headers)
-}
-
-fn admin_outcome(app: &App, endpoint: Endpoint, path: &str) -> Outcome {
-    match endpoint {
-        Endpoint::GetConfig => Outcome::respond(handlers::admin::get_config(app)),
-        _ => body_outcome(endpoint, app.placement.own_path(path).unwrap_or(path)),
-    }
-}
-
-/// Outcome of an endpoint whose handler provides the whole response.
-fn body_outcome(endpoint: Endpoint, path: &str) -> Outcome {
-    Outcome {
-        response: response::fixed(StatusCode::OK, ""),
-        next: next_step(endpoint, path),
-    }
-}
-
-#[inline]
-fn next_step(endpoint: Endpoint, path: &str) -> NextStep {
-    BodyHandler::of(endpoint, path).map_or(NextStep::Respond, NextStep::ReadBody)
-}
-
-/// Returns the step that forwards a request, or `None` if its endpoint is no upstream.
-#[inline]
-fn proxy_step(
-    app: &App,
-    endpoint: Endpoint,
-    client: Option<ClientId<'_>>,
-    headers: &HeaderMap,
-    caller: &Caller,
-    limit_headers: LimitHeaders,
-) -> Option<NextStep> {
-    let (Endpoint::Upstream(upstream), Some(gateway)) = (endpoint, &app.gateway) else {
-        return None;
-    };
-    let client = app.clients.bounded_by(client, caller.peer, headers);
-    Some(NextStep::Proxy(ProxyStep {
-        upstream,
-        client: gateway.client_key(client),
-        limit_headers,
-    }))
-}
-
-/// Determines price and client of a request to a limited endpoint. An exempt request needs no
-/// identity.
-#[allow(
-    clippy::result_large_err,
-    reason = "boxing would allocate on the hot path"
-)]
-#[inline]
-fn client_charge<'a, B: Body>(
-    app: &'a App,
-    endpoint: Endpoint,
-    request: &'a Request<B>,
-    caller: &Caller,
-    canonical: &'a OnceCell<String>,
-) -> Result<Charge<'a>, Outcome> {
-    let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
-    let original = original_request(endpoint, headers, caller)?;
-    let price = match &original {
-        Some(original) => app.pricing.original_price(method, path, original),
-        None => app.pricing.price(method, path, endpoint),
-    };
-    let price = price.map_err(|error| path_outcome(path, caller, error))?;
-    let count_exempt = || {
-        price.counters.add(Reason::Exempt);
-        tracing::debug!(client = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = "Exempt", "request");
-    };
-    if let Some(cors) = &app.cors
-        && cors.is_preflight(
-            original.as_ref().map_or(method, OriginalRequest::method),
-            request,
-        )
-    {
-        count_exempt();
-        let pass = proxy_step(
-            app,
-            endpoint,
-            None,
-            headers,
-            caller,
-            LimitHeaders::default(),
-        );
-        return Err(preflight_outcome(cors, endpoint, headers, pass));
-    }
-    let Some(fee) = price.fee else {
-        count_exempt();
-        let (status, body) = handlers::demo::content(app, endpoint, headers, caller, None);
-        return Err(Outcome {
-            response: response::json(status, body),
-            next: proxy_step(
-                app,
-                endpoint,
-                None,
-                headers,
-                caller,
-                LimitHeaders::default(),
-            )
-            .unwrap_or_else(|| next_step(endpoint, path)),
-        });
-    };
-    match app.clients.identify(caller.peer, headers, canonical) {
-        Ok(client) => Ok(Charge::new(endpoint, client, fee, price)),
-        Err(error) => {
-            tracing::debug!(peer = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = ?error, "request");
-            let limited = (error == IdentifyError::UnknownKey)
-                .then(|| limited_failure(app, caller, Credential::ApiKey, headers));
-            let response = unidentified(error, price.counters);
-            Err(Outcome::respond(limited.flatten().unwrap_or(response)))
-        }
-    }
-}
-
-/// Response to a request whose client is unknown.
-fn unidentified(error: IdentifyError, counters: &RouteCounters) -> Response {
-    let (reason, message) = match error {
-        IdentifyError::MissingKey => (Reason::NoKey, "API key required"),
-        IdentifyError::KeyTooLong => (Reason::NoKey, "API key: expected at most 1024 bytes"),
-        IdentifyError::UnknownKey => (Reason::UnknownKey, "unknown API key"),
-        IdentifyError::ConflictingHeaders => {
-            let message = "X-Forwarded-For and Forwarded name different clients";
-            return response::error(StatusCode::BAD_REQUEST, message);
-        }
-    };
-    counters.add(reason);
-    response::unauthorized_client(message)
-}
-
-/// Returns the original request behind `/auth` if a trusted proxy sent it.
-#[allow(
-    clippy::result_large_err,
-    reason = "boxing would allocate on the hot path"
-)]
-fn original_request<'a>(
-    endpoint: Endpoint,
-    headers: &'a HeaderMap,
-    caller: &Caller,
-) -> Result<Option<OriginalRequest<'a>>, Outcome> {
-    if endpoint != Endpoint::Auth {
-        return Ok(None);
-    }
-    if !caller.peer.is_trusted() {
-        original::warn_if_untrusted_proxy(caller.peer.address, headers);
-        return Ok(None);
-    }
-    OriginalRequest::parse(headers).map(Some).map_err(|name| {
-        let response = response::bad_request(name.as_str(), "expected one well-formed value");
-        Outcome::respond(response)
-    })
-}
-
-/// Outcome of a request whose route is uncertain.
-#[cold]
-fn path_outcome(path: &str, caller: &Caller, error: PathError) -> Outcome {
-    tracing::debug!(peer = %caller.peer.address, path, cost = 0, outcome = "malformed", %error, "request");
-    Outcome::respond(response::bad_request("path", &error.to_string()))
 }
 
 /// Outcome of a request with a decision.

@@ -62,7 +62,7 @@ impl Reloader {
             ));
         }
         let mut new = Settings::load(self.flags.clone())?;
-        let ignored = new.retain_restart_only(&self.settings);
+        let ignored = retain_restart_only(&mut new, &self.settings);
         // The addresses that stay may not be those of the file.
         new.validate()?;
         let app = self
@@ -87,4 +87,59 @@ impl Reloader {
         self.settings = new;
         Ok(ignored)
     }
+}
+
+/// Copies from the current settings those that only a restart changes, to the new ones. Returns the keys whose
+/// new value is therefore ignored.
+fn retain_restart_only(new: &mut Settings, current: &Settings) -> Vec<&'static str> {
+    let mut ignored = Vec::new();
+    let mut differs = |key, differs: bool| {
+        if differs {
+            ignored.push(key);
+        }
+        differs
+    };
+    if differs("listen", new.listen != current.listen) {
+        new.listen = current.listen;
+    }
+    if differs("admin_listen", new.admin.listen != current.admin.listen) {
+        new.admin.listen = current.admin.listen.clone();
+    }
+    // The table of clients stays, so an entry must mean the same client before and after.
+    if differs("client", new.client != current.client)
+        | differs("ipv6_prefix", new.ipv6_prefix != current.ipv6_prefix)
+    {
+        (new.client, new.ipv6_prefix) = (current.client.clone(), current.ipv6_prefix);
+        // The new ones name clients of the other kind.
+        (new.api_keys, new.rules) = (current.api_keys.clone(), current.rules.clone());
+    }
+    if differs("max_clients", new.max_clients != current.max_clients) {
+        new.max_clients = current.max_clients;
+    }
+    if differs("redis", new.redis != current.redis) {
+        new.redis = current.redis.clone();
+    }
+    // Connections are set up with or without support for upgrades.
+    let kind_differs = differs(
+        "upstream",
+        new.gateway.is_some() != current.gateway.is_some(),
+    );
+    if kind_differs {
+        new.gateway = current.gateway.clone();
+    }
+    // Their defaults depend on whether there is an upstream.
+    if kind_differs || differs("connections", new.connections != current.connections) {
+        new.connections = current.connections;
+    }
+    // Instances share the default quota in Redis: one instance's file does not change it, but
+    // POST /config does.
+    if new.redis.is_some()
+        && differs(
+            "capacity and refill (shared: POST /config changes them)",
+            new.quota != current.quota,
+        )
+    {
+        new.quota = current.quota;
+    }
+    ignored
 }

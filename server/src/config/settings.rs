@@ -182,61 +182,6 @@ impl Settings {
             address,
         }
     }
-
-    /// Copies from the current settings those that only a restart changes. Returns the keys whose
-    /// new value is therefore ignored.
-    pub(crate) fn retain_restart_only(&mut self, current: &Settings) -> Vec<&'static str> {
-        let mut ignored = Vec::new();
-        let mut differs = |key, differs: bool| {
-            if differs {
-                ignored.push(key);
-            }
-            differs
-        };
-        if differs("listen", self.listen != current.listen) {
-            self.listen = current.listen;
-        }
-        if differs("admin_listen", self.admin.listen != current.admin.listen) {
-            self.admin.listen = current.admin.listen.clone();
-        }
-        // The table of clients stays, so an entry must mean the same client before and after.
-        if differs("client", self.client != current.client)
-            | differs("ipv6_prefix", self.ipv6_prefix != current.ipv6_prefix)
-        {
-            (self.client, self.ipv6_prefix) = (current.client.clone(), current.ipv6_prefix);
-            // The new ones name clients of the other kind.
-            (self.api_keys, self.rules) = (current.api_keys.clone(), current.rules.clone());
-        }
-        if differs("max_clients", self.max_clients != current.max_clients) {
-            self.max_clients = current.max_clients;
-        }
-        if differs("redis", self.redis != current.redis) {
-            self.redis = current.redis.clone();
-        }
-        // Connections are set up with or without support for upgrades.
-        let kind_differs = differs(
-            "upstream",
-            self.gateway.is_some() != current.gateway.is_some(),
-        );
-        if kind_differs {
-            self.gateway = current.gateway.clone();
-        }
-        // Their defaults depend on whether there is an upstream.
-        if kind_differs || differs("connections", self.connections != current.connections) {
-            self.connections = current.connections;
-        }
-        // Instances share the default quota in Redis: one instance's file does not change it, but
-        // POST /config does.
-        if self.redis.is_some()
-            && differs(
-                "capacity and refill (shared: POST /config changes them)",
-                self.quota != current.quota,
-            )
-        {
-            self.quota = current.quota;
-        }
-        ignored
-    }
 }
 
 fn is_readable_by_all(path: &Path) -> bool {

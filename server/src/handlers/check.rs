@@ -66,7 +66,7 @@ fn one() -> NonZeroU32 {
 /// decision needs no request to Redis.
 ///
 /// Returns `None`, with nothing charged, in any other case, such as that of a malformed body: see
-/// [`response`].
+/// [`response()`].
 pub(super) fn respond_now(app: &App, body: &[u8]) -> Option<Response> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return None;

@@ -8,7 +8,7 @@ use tokio::{sync::Semaphore, task};
 use crate::{
     app::App,
     limit::Limiter,
-    metrics::PerRoute,
+    metrics::{PerRoute, Snapshot},
     response::{self, Response},
 };
 
@@ -31,7 +31,7 @@ pub(super) async fn response(app: &App) -> Response {
         return response::error(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
     };
     let redis = stats(&limiters, Limiter::redis_stats);
-    response::metrics(app.metrics.snapshot(tables, redis).encode())
+    response::metrics(Snapshot::new(&app.metrics, tables, redis).encode())
 }
 
 /// Returns the statistics of the limiters that have them.

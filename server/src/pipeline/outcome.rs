@@ -1,11 +1,14 @@
 //! Outcome of processing a request head.
 
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 
 use crate::{
+    app::{App, Caller},
+    endpoint::Endpoint,
     handlers::BodyHandler,
     limit::PendingCharge,
     proxy::ClientKey,
+    request::client_id::ClientId,
     response::{self, LimitHeaders, Response},
 };
 
@@ -65,4 +68,30 @@ impl Outcome {
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.next, NextStep::Respond)
     }
+}
+
+#[inline]
+pub(super) fn next_step(endpoint: Endpoint, path: &str) -> NextStep {
+    BodyHandler::of(endpoint, path).map_or(NextStep::Respond, NextStep::ReadBody)
+}
+
+/// Returns the step that forwards a request, or `None` if its endpoint is no upstream.
+#[inline]
+pub(super) fn proxy_step(
+    app: &App,
+    endpoint: Endpoint,
+    client: Option<ClientId<'_>>,
+    headers: &HeaderMap,
+    caller: &Caller,
+    limit_headers: LimitHeaders,
+) -> Option<NextStep> {
+    let (Endpoint::Upstream(upstream), Some(gateway)) = (endpoint, &app.gateway) else {
+        return None;
+    };
+    let client = app.clients.bounded_by(client, caller.peer, headers);
+    Some(NextStep::Proxy(ProxyStep {
+        upstream,
+        client: gateway.client_key(client),
+        limit_headers,
+    }))
 }

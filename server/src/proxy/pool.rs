@@ -1,4 +1,4 @@
-//! Pool of idle HTTP/1.1 connections to one upstream, with the idle timeout.
+//! Pool of idle connections to one upstream. `gateway.keep_alive` bounds their idle time.
 
 use std::{
     error::Error,

@@ -1,0 +1,41 @@
+//! Counters of the process.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+};
+
+use super::{counters::RouteCounters, credentials::CredentialFailures, latency::Latency};
+
+/// Counters of the process. They survive configuration reloads.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    /// By label. Routes that a reload removed stay, so that no counter ever decreases.
+    routes: Mutex<BTreeMap<String, Arc<RouteCounters>>>,
+    pub(crate) latency: Latency,
+    pub(crate) credentials: CredentialFailures,
+    pub(crate) connections: ConnectionCounters,
+}
+
+/// Numbers of connections since the start.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionCounters {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) ended: AtomicU64,
+    /// Idle connections closed in favour of new ones.
+    pub(crate) evicted: AtomicU64,
+    /// Connections closed because their address had its maximum.
+    pub(crate) refused: AtomicU64,
+}
+
+impl Metrics {
+    /// Returns the counters of the route with this label.
+    pub(crate) fn route(&self, label: &str) -> Arc<RouteCounters> {
+        Arc::clone(self.lock().entry(label.to_owned()).or_default())
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<RouteCounters>>> {
+        // A panic cannot leave the map inconsistent, so a poisoned lock is usable.
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
