@@ -4,7 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod health;
-pub(crate) mod metrics;
+pub(crate) mod scrape;
 
 use std::pin::Pin;
 
@@ -76,7 +76,7 @@ impl BodyHandler {
                 Some(response) => return response,
                 None => Box::pin(async move { check::response(app, client.as_ref(), data).await }),
             },
-            BodyHandler::Metrics => Box::pin(metrics::response(app)),
+            BodyHandler::Metrics => Box::pin(scrape::response(app)),
             BodyHandler::UpdateConfig => Box::pin(admin::update_config(app, data)),
             BodyHandler::UpdateRule => Box::pin(admin::update_rule(app, data)),
             BodyHandler::RemoveRule(client_id) => {

@@ -1,4 +1,4 @@
-//! Handler of `GET /metrics`.
+//! Handler of `GET /metrics`, which Prometheus scrapes.
 
 use std::sync::Arc;
 
