@@ -119,7 +119,7 @@ impl MutexMap {
 }
 
 struct Limiters {
-    ours: KeyedLimiter,
+    ours: KeyedLimiter<IpAddr>,
     governor: Padded<Governor<std::hash::RandomState>>,
     governor_foldhash: Padded<Governor<RandomState>>,
     mutex: Padded<MutexMap>,

@@ -46,11 +46,12 @@ impl Queue for Ours {
             .reserve_at(Duration::from_millis(now), cost as u32, Duration::MAX)
             .ok()
             .ok()?;
-        Some((decision, decision.wait().as_millis() as u64))
+        let wait = decision.wait().as_millis() as u64;
+        Some((decision, wait))
     }
 
     fn leave(&mut self, _now: u64, place: tollgate::Decision) {
-        self.0.refund(place);
+        self.0.refund(place).expect("made by this bucket");
     }
 }
 

@@ -27,7 +27,7 @@ use load::{Load, Measured};
 use spin::spin;
 use test_support::redis::RedisServer;
 use tokio::runtime::{Builder, Runtime};
-use tollgate::{KeyedLimiter, Quota, RedisLimiter, RedisLimiterBuilder, SharedDecision};
+use tollgate::{Decision, KeyedLimiter, Quota, RedisLimiter, RedisLimiterBuilder};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Rounds of a second.
@@ -197,7 +197,7 @@ fn apart<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Blocks a thread outside of any runtime on a future.
-fn ask(limiter: &RedisLimiter, key: &[u8]) -> SharedDecision {
+fn ask(limiter: &RedisLimiter, key: &[u8]) -> Decision {
     let at_once = limiter.try_acquire_at_once(key, 1);
     at_once.unwrap_or_else(|| waiting().block_on(limiter.try_acquire(key, 1)))
 }

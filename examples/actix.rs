@@ -6,7 +6,7 @@
 //! Run `cargo run -p tollgate-examples --example actix`, then `curl -i http://127.0.0.1:3000/`
 //! repeatedly.
 
-use std::{env, io};
+use std::{env, io, net::IpAddr};
 
 use actix_web::{
     App, Error, HttpResponse, HttpServer,
@@ -22,7 +22,7 @@ use tollgate::{
 };
 
 async fn limit<B: MessageBody>(
-    limiter: web::Data<KeyedLimiter>,
+    limiter: web::Data<KeyedLimiter<IpAddr>>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
@@ -62,7 +62,7 @@ fn add_headers(from: &http::HeaderMap, headers: &mut HeaderMap) {
 
 async fn serve(address: String) -> io::Result<()> {
     // All workers share one limiter.
-    let limiter = web::Data::new(KeyedLimiter::new(
+    let limiter = web::Data::new(KeyedLimiter::<IpAddr>::new(
         Quota::per_hour(60).with_capacity(10),
         100_000,
     ));

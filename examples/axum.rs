@@ -13,10 +13,10 @@ use axum::{
     routing::{get, post},
 };
 use tokio::net::TcpListener;
-use tollgate::{Decision, Quota, tower::RateLimitLayer};
+use tollgate::{DecisionView, Quota, tower::RateLimitLayer};
 
 /// Reports the remaining tokens, from the decision that the layer inserts into the request.
-async fn hello(Extension(decision): Extension<Decision>) -> String {
+async fn hello(Extension(decision): Extension<DecisionView>) -> String {
     format!("hello, {} left\n", decision.remaining())
 }
 

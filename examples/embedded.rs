@@ -8,7 +8,7 @@
 
 use std::{collections::VecDeque, thread};
 
-use tollgate::{Bucket, KeyedLimiter, Quota};
+use tollgate::{Bucket, KeyedLimiter, Quota, Refused};
 
 /// Limit of the called service, shared by all tenants.
 static CALLS: Bucket = Bucket::new(Quota::per_second(100).with_capacity(2));
@@ -18,15 +18,19 @@ struct Job {
     number: u32,
 }
 
-/// Calls the service, after a wait when its limit is reached.
-fn call(job: &Job) {
-    while let Err(refused) = CALLS.try_acquire(1).ok() {
-        thread::sleep(refused.retry_after().unwrap_or_default());
+/// Makes `calls` calls of the service, after a wait when its limit is reached.
+///
+/// # Errors
+/// More calls at once than the capacity are never allowed: then no wait helps.
+fn call(job: &Job, calls: u32) -> Result<(), Refused> {
+    while let Err(refused) = CALLS.try_acquire(calls).ok() {
+        thread::sleep(refused.retry_after().ok_or(refused)?);
     }
     println!("{} {}: done", job.tenant, job.number);
+    Ok(())
 }
 
-fn main() {
+fn main() -> Result<(), Refused> {
     let mut queue: VecDeque<Job> = (1..=8)
         .map(|number| Job {
             tenant: "busy",
@@ -42,7 +46,7 @@ fn main() {
     let mut deferred = Vec::new();
     while let Some(job) = queue.pop_front() {
         match tenants.try_acquire(job.tenant, 1).ok() {
-            Ok(_) => call(&job),
+            Ok(_) => call(&job, 1)?,
             Err(refused) => {
                 println!("{} {}: deferred, {refused}", job.tenant, job.number);
                 deferred.push(job);
@@ -50,4 +54,22 @@ fn main() {
         }
     }
     println!("{} jobs were deferred", deferred.len());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate::Outcome;
+
+    use super::*;
+
+    #[test]
+    fn a_cost_above_the_capacity_ends_the_wait() {
+        let job = Job {
+            tenant: "busy",
+            number: 1,
+        };
+        let refused = call(&job, 3).unwrap_err();
+        assert_eq!(refused.outcome(), Outcome::CostAboveCapacity);
+    }
 }

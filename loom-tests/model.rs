@@ -17,7 +17,7 @@ use loom::{
     },
     thread,
 };
-use tollgate::{Bucket, Decision, Quota};
+use tollgate::{Bucket, Decision, DecisionView, Quota};
 
 use crate::{call_order::CallOrder, history};
 
@@ -247,7 +247,23 @@ impl Model {
 #[derive(Clone, Default)]
 struct Log {
     entries: Vec<Entry>,
-    decisions: Vec<Option<Decision>>,
+    decisions: Decisions,
+}
+
+/// Decisions by the number of their call. Those of `before` are shared by all threads, and a refund
+/// takes one. The lock of `std` is no step of a model.
+#[derive(Clone, Default)]
+pub struct Decisions(Vec<std::sync::Arc<Mutex<Option<Decision>>>>);
+
+impl Decisions {
+    pub fn push(&mut self, decision: Option<Decision>) {
+        self.0.push(std::sync::Arc::new(Mutex::new(decision)));
+    }
+
+    pub fn take(&self, number: usize) -> Decision {
+        let decision = self.0[number].lock().unwrap().take();
+        decision.expect("refunds a decision, once")
+    }
 }
 
 impl Log {
@@ -261,9 +277,7 @@ impl Log {
             }
             Call::Refund(number) => (
                 None,
-                CallResult::Refunded(
-                    bucket.refund(self.decisions[number].expect("refunds a decision")),
-                ),
+                CallResult::Refunded(bucket.refund(self.decisions.take(number)).unwrap()),
             ),
             Call::Reset => {
                 bucket.reset_at(at);
@@ -288,7 +302,7 @@ pub fn record_decision(
         true => CallResult::Allowed {
             remaining,
             full_at,
-            used_at: used_at(decision, quota, now),
+            used_at: used_at(decision.view(), quota, now),
         },
         false => CallResult::Refused { remaining, full_at },
     };
@@ -297,7 +311,7 @@ pub fn record_decision(
 
 /// Returns the time at which the tokens may be used: after the wait, or as of the stamp, which is
 /// not before `now`.
-fn used_at(decision: Decision, quota: &Quota, now: u64) -> u64 {
+fn used_at(decision: DecisionView, quota: &Quota, now: u64) -> u64 {
     let full_at = now + ticks(quota, decision.reset_after());
     match ticks(quota, decision.wait()) {
         0 if quota.is_interval() => now.max(full_at - WINDOW),

@@ -26,7 +26,7 @@ use tollgate::{Decision, KeyedLimiter, ManualClock, Outcome, Quota, WhenFull};
 use crate::{
     call_order::CallOrder,
     history,
-    model::{Call, CallResult, Entry, Trace, record_decision, ticks, time},
+    model::{Call, CallResult, Decisions, Entry, Trace, record_decision, ticks, time},
 };
 
 /// A key is its own hash, so that a model controls its sets.
@@ -67,7 +67,7 @@ impl Hasher for IdentityHasher {
 /// Number of calls that a [`TableModel::filler`] makes before the threads start.
 pub const FILLER_CALLS: usize = 3;
 
-pub type Limiter = KeyedLimiter<IdentityHasher>;
+pub type Limiter = KeyedLimiter<Key, IdentityHasher>;
 
 /// Builds a limiter of four slots. The clock is for calls that take no time as an argument.
 pub fn limiter(quota: Quota, when_full: WhenFull, clock: ManualClock) -> Limiter {
@@ -245,7 +245,7 @@ impl TableModel {
 #[derive(Clone, Default)]
 struct Log {
     entries: Vec<(Key, Entry)>,
-    decisions: Vec<Option<Decision>>,
+    decisions: Decisions,
     /// The limiter's clock. A reset reads it before any operation that loom tracks.
     clock: ManualClock,
 }
@@ -265,9 +265,7 @@ impl Log {
             ),
             Call::Refund(number) => (
                 None,
-                CallResult::Refunded(
-                    limiter.refund(&key, self.decisions[number].expect("refunds a decision")),
-                ),
+                CallResult::Refunded(limiter.refund(&key, self.decisions.take(number)).unwrap()),
             ),
             Call::Reset => {
                 self.clock.set(at);

@@ -12,7 +12,7 @@ use loom::{
     },
     thread,
 };
-use tollgate::{Decision, ManualClock, WhenFull};
+use tollgate::{Decision, DecisionView, ManualClock, WhenFull};
 
 use crate::{
     call_order::CallOrder,
@@ -52,7 +52,7 @@ impl Shared {
 
     fn refund(&self, decision: Decision) {
         self.call_order.begin_call();
-        self.limiter.refund(&KEY, decision);
+        self.limiter.refund(&KEY, decision).unwrap();
     }
 
     fn replace(&self) {
@@ -71,8 +71,8 @@ impl Shared {
 /// Runs `change` and `traffic` concurrently on a limiter whose key has taken 1, and checks the
 /// decisions of both.
 fn race(
-    change: impl Fn(&Shared) -> Vec<Decision> + Copy + Send + Sync + 'static,
-    traffic: impl Fn(&Shared, Decision) -> Vec<Decision> + Copy + Send + Sync + 'static,
+    change: impl Fn(&Shared) -> Vec<DecisionView> + Copy + Send + Sync + 'static,
+    traffic: impl Fn(&Shared, Decision) -> Vec<DecisionView> + Copy + Send + Sync + 'static,
 ) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
@@ -83,10 +83,10 @@ fn race(
             let shared = shared.clone();
             move || change(&shared)
         });
-        let mut decisions = vec![first];
+        let mut decisions = vec![first.view()];
         let own = traffic(&shared, first);
         assert!(
-            own.is_sorted_by_key(Decision::limit),
+            own.is_sorted_by_key(DecisionView::limit),
             "back to the old quota: {own:?}"
         );
         decisions.extend(own);
@@ -114,9 +114,9 @@ fn race(
 }
 
 /// The thread that changes the quota decides under the new one.
-fn take_after(shared: &Shared, change: impl Fn(&Shared), cost: u32) -> Vec<Decision> {
+fn take_after(shared: &Shared, change: impl Fn(&Shared), cost: u32) -> Vec<DecisionView> {
     change(shared);
-    let decision = shared.take(cost);
+    let decision = shared.take(cost).view();
     assert_eq!(decision.limit(), NEW);
     vec![decision]
 }
@@ -129,7 +129,7 @@ fn take_after(shared: &Shared, change: impl Fn(&Shared), cost: u32) -> Vec<Decis
 fn a_quota_is_replaced_under_traffic() {
     race(
         |shared| take_after(shared, Shared::replace, 1),
-        |shared, _| vec![shared.take(1), shared.take(2)],
+        |shared, _| vec![shared.take(1).view(), shared.take(2).view()],
     );
 }
 
@@ -144,7 +144,7 @@ fn a_rule_is_set_under_traffic() {
         let take = |cost| shared.limiter.try_acquire_at(NOW, &OTHER, cost);
         assert!(take(2).is_allowed());
         assert_eq!((take(1).is_refused(), take(0).limit()), (true, OLD));
-        vec![shared.take(1), shared.take(2)]
+        vec![shared.take(1).view(), shared.take(2).view()]
     });
 }
 
@@ -164,7 +164,7 @@ fn a_refund_while_a_rule_is_set() {
     race(|shared| take_after(shared, Shared::set_rule, 2), refund);
 }
 
-fn refund(shared: &Shared, first: Decision) -> Vec<Decision> {
+fn refund(shared: &Shared, first: Decision) -> Vec<DecisionView> {
     shared.refund(first);
     vec![]
 }

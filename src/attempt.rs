@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use crate::{
-    decision::{Decision, Outcome},
+    decision::{Decision, DecisionView, Outcome},
     duration::saturating_nanos,
     state::{Layout, State},
 };
@@ -136,13 +136,13 @@ impl<'a> Attempt<'a> {
     /// Returns the decision that charged `units` and left `state`, or charged nothing and found it.
     #[inline]
     pub(crate) fn decision(&self, state: State, units: u64, outcome: Outcome) -> Decision {
-        Decision::new(
+        Decision::new(DecisionView::new(
             self.layout.scaled,
             self.now_nanos,
             self.cost,
             state,
             units,
             outcome,
-        )
+        ))
     }
 }

@@ -6,7 +6,12 @@
 //! word first (acquire). Charges in between are read-modify-writes and continue the release
 //! sequence, so a refund that sees any word newer than the reset sees the bound as well.
 
-use core::{cell::Cell, fmt, time::Duration};
+use core::{
+    cell::Cell,
+    fmt,
+    sync::atomic::{self, AtomicU32},
+    time::Duration,
+};
 
 #[cfg(feature = "tokio")]
 use tokio::time::Instant;
@@ -16,9 +21,10 @@ use crate::clock::process_nanos;
 use crate::{
     attempt::{Attempt, Transition},
     cache_padded::CachePadded,
-    decision::{Decision, Outcome},
+    decision::{Decision, DecisionView, Outcome, RefundError},
     duration::saturating_nanos,
     holes::{Hole, Holes},
+    origin::{self, Origin},
     quota::Quota,
     state::{Layout, State},
     sync::{AtomicU64, Ordering, const_fn},
@@ -61,6 +67,9 @@ pub struct Bucket {
     /// Decisions with an older stamp were made before a reset and are not refundable.
     refundable_from: AtomicU64,
     quota: Quota,
+    /// Identifies the bucket in its decisions. Drawn by the first one, since a constant cannot draw
+    /// a number: 0 until then.
+    number: AtomicU32,
     holes: Holes<4>,
 }
 
@@ -74,6 +83,7 @@ impl Bucket {
                 layout: quota.layout(),
                 refundable_from: AtomicU64::new(0),
                 quota,
+                number: AtomicU32::new(0),
                 holes: Holes::new(),
             }
         }
@@ -174,17 +184,32 @@ impl Bucket {
     /// refunded immediately is given back whole; after a later charge, the refill between the two
     /// charges is subtracted. A reservation ahead of time is given back whole if it is the last in
     /// the queue. From the middle of the queue, its interval goes to the next waiter that needs at
-    /// most as many tokens. **A decision may be refunded once, and only to the bucket that made
-    /// it.**
+    /// most as many tokens.
+    ///
+    /// # Errors
+    /// When another bucket made the decision: then nothing is given back, and the error holds the
+    /// decision. A bucket is identified by a number that its first decision draws, so it keeps its
+    /// identity when it is moved. A `static` is one bucket. A `const` is not: each mention of it
+    /// creates a bucket of its own, so its decisions can be refunded to no other mention.
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
     /// let bucket = Bucket::new(Quota::per_minute(10));
     /// let decision = bucket.try_acquire_at(Duration::ZERO, 4);
-    /// assert!(bucket.refund(decision));
+    /// assert!(bucket.refund(decision)?);
     /// assert_eq!(bucket.available_at(Duration::ZERO), 10);
+    /// # Ok::<(), tollgate::RefundError>(())
     /// ```
-    pub fn refund(&self, decision: Decision) -> bool {
+    pub fn refund(&self, decision: Decision) -> Result<bool, RefundError> {
+        if decision.origin() == self.origin() {
+            Ok(self.refund_charge(&decision))
+        } else {
+            Err(RefundError::new(decision))
+        }
+    }
+
+    /// Undoes a charge that this bucket made; see [`Bucket::refund`].
+    pub(crate) fn refund_charge(&self, decision: &DecisionView) -> bool {
         let (sold, charged) = decision.charge();
         let given = self.update(|state| match self.is_refundable(sold.stamp) {
             true => self.layout.refund(state, sold, charged),
@@ -228,7 +253,7 @@ impl Bucket {
     }
 
     /// Takes `cost` tokens at time `now`, ahead of time if necessary: the caller may use them after
-    /// [`Decision::wait`], which is at most `max_wait`. A caller that no longer needs them passes
+    /// [`DecisionView::wait`], which is at most `max_wait`. A caller that no longer needs them passes
     /// the decision to [`Bucket::refund`].
     ///
     /// `acquire` (feature `tokio`) is built on this method, which also serves other runtimes and
@@ -273,6 +298,26 @@ impl Bucket {
         });
     }
 
+    /// Returns the origin of this bucket's decisions.
+    #[inline(always)]
+    fn origin(&self) -> Origin {
+        let number = match self.number.load(atomic::Ordering::Relaxed) {
+            0 => self.draw_number(),
+            number => number,
+        };
+        Origin::new(number as u64, 0)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn draw_number(&self) -> u32 {
+        let (drawn, relaxed) = (origin::draw(), atomic::Ordering::Relaxed);
+        match self.number.compare_exchange(0, drawn, relaxed, relaxed) {
+            Ok(_) => drawn,
+            Err(number) => number,
+        }
+    }
+
     #[inline]
     pub(crate) const fn layout(&self) -> &Layout {
         &self.layout
@@ -304,7 +349,9 @@ impl Bucket {
                 },
             }
         };
-        attempt.decision(self.layout.unpack(word), charged, outcome)
+        attempt
+            .decision(self.layout.unpack(word), charged, outcome)
+            .with_origin(self.origin())
     }
 
     /// Decides on a reservation: in a hole that an earlier waiter left, or at the end of the queue.
@@ -323,6 +370,7 @@ impl Bucket {
         };
         self.holes
             .sell(0, &attempt, sell)
+            .map(|decision| decision.with_origin(self.origin()))
             .unwrap_or_else(|| self.decide(attempt))
     }
 
@@ -392,11 +440,11 @@ impl Reservable for &Bucket {
         Bucket::reserve(self, cost, max_wait)
     }
 
-    fn refund(self, decision: Decision) -> bool {
-        Bucket::refund(self, decision)
+    fn refund(self, decision: Decision) {
+        self.refund_charge(&decision);
     }
 
-    fn is_reserved(self, decision: Decision) -> bool {
+    fn is_reserved(self, decision: &Decision) -> bool {
         self.is_refundable(decision.charge().0.stamp)
     }
 }

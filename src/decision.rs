@@ -1,12 +1,22 @@
-//! Decision of a rate limiter, and the error form of a refusal.
+//! Decision of a rate limiter, the error form of a refusal, and the error of a misdirected refund.
 
-use core::{fmt, time::Duration};
+#[cfg(feature = "redis")]
+mod source;
+mod view;
 
-use crate::state::{ReserveError, ScaledQuota, State};
+use core::{fmt, ops::Deref, time::Duration};
+
+#[cfg(feature = "redis")]
+pub use source::DecisionSource;
+pub use view::{DecisionView, Outcome};
+
+use crate::origin::Origin;
 
 /// Result of an attempt to acquire tokens.
 ///
-/// A decision stores the raw outcome. Its methods compute times on demand.
+/// A decision dereferences to a [`DecisionView`], which has all of its read-only methods. Beyond
+/// the view, a decision stands for **exactly one charge**, which one call of `refund` gives back.
+/// Therefore it is neither `Copy` nor `Clone`; [`Decision::view`] returns what can be copied.
 ///
 /// ```
 /// use {std::time::Duration, tollgate::{Bucket, Quota}};
@@ -18,124 +28,97 @@ use crate::state::{ReserveError, ScaledQuota, State};
 /// let refused = bucket.try_acquire_at(now, 3);
 /// assert_eq!(refused.to_string(), "refused: cost 3, 2 of 10 left, retry after 200ms");
 /// assert_eq!(refused.retry_after(), Some(Duration::from_millis(200)));
+/// assert!(bucket.refund(decision)?);
+/// # Ok::<(), tollgate::RefundError>(())
 /// ```
-#[derive(Clone, Copy)]
+///
+/// A refund consumes the decision, so a second refund does not compile:
+///
+/// ```compile_fail,E0382
+/// # use {std::time::Duration, tollgate::{Bucket, Quota}};
+/// # let bucket = Bucket::new(Quota::per_second(5));
+/// let decision = bucket.try_acquire_at(Duration::ZERO, 1);
+/// bucket.refund(decision)?;
+/// bucket.refund(decision)?; // use of moved value
+/// # Ok::<(), tollgate::RefundError>(())
+/// ```
+///
+/// Nor does a copy:
+///
+/// ```compile_fail,E0277
+/// fn copy<T: Copy>() {}
+/// copy::<tollgate::Decision>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn clone<T: Clone>() {}
+/// clone::<tollgate::Decision>();
+/// ```
 pub struct Decision {
-    scaled: ScaledQuota,
-    /// State that the charge left, or the interval that it took; for refusals, the state found.
-    state: State,
-    /// Units charged; 0 for refusals.
-    charged: u64,
-    /// Units sold behind this charge: a reservation that fills a hole is not the last in the queue.
-    behind: u64,
-    now_nanos: u64,
-    cost: u32,
-    /// Number of the table or rule that made the decision; see [`Decision::with_origin`].
-    origin: u32,
-    outcome: Outcome,
-}
-
-/// Outcome of an attempt to acquire tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The tokens are taken.
-    Allowed,
-    /// Too few tokens are available now.
-    Refused,
-    /// The cost is above the capacity, so the attempt can never succeed.
-    CostAboveCapacity,
-    /// Waiters have used up the quota's debt. Nothing is taken.
-    DebtExhausted,
-    /// The tokens are available only after the caller's deadline. Nothing is taken.
-    DeadlineTooSoon,
-    /// The table has no room for this key, and is configured to refuse new keys instead of evicting
-    /// known ones.
-    TableFull,
-    /// Redis is unavailable, and the limiter is configured to refuse in that case. The number of
-    /// available tokens is unknown.
-    Unavailable,
+    view: DecisionView,
+    origin: Origin,
 }
 
 impl Decision {
-    /// Returns the decision that charged `charged` units and left `state`, or charged nothing and
-    /// found it.
-    #[inline]
-    pub(crate) const fn new(
-        scaled: ScaledQuota,
-        now_nanos: u64,
-        cost: u32,
-        state: State,
-        charged: u64,
-        outcome: Outcome,
-    ) -> Decision {
+    /// Returns the decision with this view, of an origin that is set later.
+    #[inline(always)]
+    pub(crate) const fn new(view: DecisionView) -> Decision {
         Decision {
-            scaled,
-            state,
-            charged,
-            behind: 0,
-            now_nanos,
-            cost,
-            origin: 0,
-            outcome,
+            view,
+            origin: Origin::new(0, 0),
+        }
+    }
+
+    /// Returns the same decision with this origin.
+    #[inline(always)]
+    pub(crate) const fn with_origin(self, origin: Origin) -> Decision {
+        Decision {
+            view: self.view,
+            origin,
         }
     }
 
     /// Returns the same decision with `behind` units sold behind its charge.
     pub(crate) const fn with_behind(self, behind: u64) -> Decision {
-        Decision { behind, ..self }
+        let mut view = self.view;
+        view.behind = behind;
+        Decision {
+            view,
+            origin: self.origin,
+        }
     }
 
-    /// Converts a decision that charged nothing into the refusal of a caller that needs `cost`
-    /// tokens and has reached its deadline.
-    pub(crate) const fn deadline_refusal(self, cost: u32) -> Refused {
-        let outcome = match self.outcome {
-            Outcome::Unavailable => Outcome::Unavailable,
-            _ if cost > self.limit() => Outcome::CostAboveCapacity,
-            _ => Outcome::DeadlineTooSoon,
-        };
-        Refused(Decision {
-            cost,
-            outcome,
-            ..self
-        })
-    }
-
-    /// Returns the same decision with the number of the table or rule that made it. A refund goes
-    /// to that table or rule only.
+    /// Returns the same decision with this source.
+    #[cfg(feature = "redis")]
     #[inline]
-    pub(crate) const fn with_origin(self, origin: u32) -> Decision {
-        Decision { origin, ..self }
+    pub(crate) const fn with_source(self, source: DecisionSource) -> Decision {
+        let mut view = self.view;
+        view.source = source;
+        Decision {
+            view,
+            origin: self.origin,
+        }
     }
 
-    pub(crate) const fn origin(&self) -> u32 {
+    pub(crate) const fn origin(&self) -> Origin {
         self.origin
     }
 
-    /// Returns the state that the charge left, and the units charged.
-    pub(crate) const fn charge(&self) -> (State, u64) {
-        (self.state, self.charged)
-    }
-
-    /// Returns true when the tokens were taken.
+    /// Returns a read-only copy.
+    ///
+    /// ```
+    /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
+    /// let bucket = Bucket::new(Quota::per_minute(10));
+    /// let decision = bucket.try_acquire_at(Duration::ZERO, 4);
+    /// let view = decision.view();
+    /// assert!(bucket.refund(decision)?);
+    /// assert_eq!(view.remaining(), 6); // as of the decision
+    /// # Ok::<(), tollgate::RefundError>(())
+    /// ```
     #[inline]
     #[must_use]
-    pub const fn is_allowed(&self) -> bool {
-        matches!(self.outcome, Outcome::Allowed)
-    }
-
-    /// Returns true when nothing was taken: the opposite of [`Decision::is_allowed`].
-    #[inline]
-    #[must_use]
-    pub const fn is_refused(&self) -> bool {
-        !self.is_allowed()
-    }
-
-    /// Returns the outcome: allowed, or the reason for the refusal.
-    #[inline]
-    #[must_use]
-    pub const fn outcome(&self) -> Outcome {
-        self.outcome
+    pub const fn view(&self) -> DecisionView {
+        self.view
     }
 
     /// Converts the decision into a `Result`, for use with `?`.
@@ -144,113 +127,40 @@ impl Decision {
     /// When nothing was taken.
     #[inline]
     pub const fn ok(self) -> Result<Decision, Refused> {
-        if self.is_allowed() {
+        if self.view.is_allowed() {
             Ok(self)
         } else {
-            Err(Refused(self))
-        }
-    }
-
-    /// Returns the capacity of the bucket, in tokens.
-    #[doc(alias = "capacity")]
-    #[inline]
-    #[must_use]
-    pub const fn limit(&self) -> u32 {
-        self.scaled.capacity_tokens()
-    }
-
-    /// Returns the requested number of tokens.
-    #[doc(alias = "weight")]
-    #[doc(alias = "permits")]
-    #[inline]
-    #[must_use]
-    pub const fn cost(&self) -> u32 {
-        self.cost
-    }
-
-    /// Returns the number of whole tokens left after this decision.
-    #[inline]
-    #[must_use]
-    pub const fn remaining(&self) -> u32 {
-        self.scaled.remaining(self.bucket_state().spent)
-    }
-
-    /// Returns the time from the decision until an attempt of the same cost is allowed, if no other
-    /// attempt takes tokens. An attempt just before that time is refused; an attempt exactly at it
-    /// is allowed. (A refused attempt to reserve may succeed earlier than that.)
-    ///
-    /// Returns `None` when the attempt was allowed, can never be allowed, or the number of tokens
-    /// is unknown ([`Outcome::Unavailable`]).
-    #[must_use]
-    pub const fn retry_after(&self) -> Option<Duration> {
-        let tick = match self.outcome {
-            Outcome::Allowed | Outcome::CostAboveCapacity | Outcome::Unavailable => return None,
-            Outcome::TableFull => self.scaled.full_at(self.state),
-            Outcome::Refused | Outcome::DebtExhausted | Outcome::DeadlineTooSoon => self
-                .scaled
-                .allowed_at(self.state, self.scaled.units(self.cost)),
-        };
-        self.until(tick)
-    }
-
-    /// Returns the time from the decision until the bucket is full again, if no attempt takes
-    /// tokens; `Duration::MAX` when that is past the horizon of 34 years.
-    #[must_use]
-    pub const fn reset_after(&self) -> Duration {
-        match self.until(self.scaled.full_at(self.bucket_state())) {
-            _ if self.bucket_state().spent == 0 => Duration::ZERO,
-            Some(time) => time,
-            None => Duration::MAX,
-        }
-    }
-
-    /// Returns the time in which an empty bucket becomes full, if no attempt takes tokens: it
-    /// refills `limit()` tokens.
-    ///
-    /// ```
-    /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
-    /// let bucket = Bucket::new(Quota::per_second(5).with_capacity(10));
-    /// assert_eq!(bucket.try_acquire_at(Duration::ZERO, 1).window(), Duration::from_secs(2));
-    /// ```
-    #[must_use]
-    pub const fn window(&self) -> Duration {
-        Duration::from_nanos(self.scaled.window_nanos())
-    }
-
-    /// Returns the time from the decision until the reserved tokens may be used; zero for tokens
-    /// that were available.
-    #[must_use]
-    pub const fn wait(&self) -> Duration {
-        match self.until(self.scaled.ready_at(self.state)) {
-            Some(time) if self.charged > 0 && self.scaled.is_in_debt(self.state) => time,
-            _ => Duration::ZERO,
-        }
-    }
-
-    /// Returns the state of the bucket after the decision, including units sold behind the charge.
-    #[inline]
-    const fn bucket_state(&self) -> State {
-        State {
-            spent: self.state.spent + self.behind,
-            stamp: self.state.stamp,
-        }
-    }
-
-    /// Returns the time from the decision until `tick`, or `None` when it is past the horizon.
-    const fn until(&self, tick: u64) -> Option<Duration> {
-        match self.scaled.nanos_at(tick) {
-            Some(nanos) => Some(Duration::from_nanos(nanos.saturating_sub(self.now_nanos))),
-            None => None,
+            Err(Refused(self.view))
         }
     }
 }
 
-impl From<ReserveError> for Outcome {
-    fn from(error: ReserveError) -> Outcome {
-        match error {
-            ReserveError::DebtExhausted => Outcome::DebtExhausted,
-            ReserveError::DeadlineTooSoon => Outcome::DeadlineTooSoon,
-        }
+impl Deref for Decision {
+    type Target = DecisionView;
+
+    #[inline(always)]
+    fn deref(&self) -> &DecisionView {
+        &self.view
+    }
+}
+
+impl From<Decision> for DecisionView {
+    #[inline]
+    fn from(decision: Decision) -> DecisionView {
+        decision.view
+    }
+}
+
+impl From<Refused> for DecisionView {
+    fn from(refused: Refused) -> DecisionView {
+        refused.0
+    }
+}
+
+/// The view of either side: an acquired decision, or its refusal.
+impl From<Result<Decision, Refused>> for DecisionView {
+    fn from(result: Result<Decision, Refused>) -> DecisionView {
+        result.map_or_else(DecisionView::from, DecisionView::from)
     }
 }
 
@@ -258,44 +168,13 @@ impl From<ReserveError> for Outcome {
 /// 1.2s`.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (cost, remaining, limit) = (self.cost, self.remaining(), self.limit());
-        if self.outcome == Outcome::Unavailable {
-            return write!(f, "refused: cost {cost}, Redis unavailable");
-        }
-        let verdict = if self.is_allowed() {
-            "allowed"
-        } else {
-            "refused"
-        };
-        write!(f, "{verdict}: cost {cost}, {remaining} of {limit} left")?;
-        match self.outcome {
-            Outcome::Allowed if self.wait().is_zero() => return Ok(()),
-            Outcome::Allowed => return write!(f, ", ready after {:?}", self.wait()),
-            Outcome::CostAboveCapacity => return f.write_str(", cost above capacity"),
-            Outcome::Refused | Outcome::Unavailable => {}
-            Outcome::DebtExhausted => f.write_str(", debt exhausted")?,
-            Outcome::DeadlineTooSoon => f.write_str(", deadline too soon")?,
-            Outcome::TableFull => f.write_str(", table full")?,
-        }
-        match self.retry_after() {
-            // The available tokens belong to earlier waiters.
-            Some(Duration::ZERO) => Ok(()),
-            Some(time) => write!(f, ", retry after {time:?}"),
-            None => f.write_str(", no retry within 34 years"),
-        }
+        self.view.fmt(f)
     }
 }
 
 impl fmt::Debug for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Decision")
-            .field("outcome", &self.outcome)
-            .field("cost", &self.cost)
-            .field("remaining", &self.remaining())
-            .field("limit", &self.limit())
-            .field("retry_after", &self.retry_after())
-            .field("reset_after", &self.reset_after())
-            .finish()
+        self.view.debug_as("Decision", f)
     }
 }
 
@@ -313,22 +192,29 @@ impl fmt::Debug for Decision {
 /// assert_eq!(refused.retry_after(), Some(Duration::from_secs(60)));
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Refused(Decision);
+pub struct Refused(DecisionView);
 
 impl Refused {
-    /// Returns the decision.
+    /// Returns the refusal of a caller that needs `cost` tokens and has reached its deadline, after
+    /// a decision that charged nothing.
+    #[cfg(feature = "redis")]
+    pub(crate) fn at_deadline(last: DecisionView, cost: u32) -> Refused {
+        Refused(last.past_deadline(cost))
+    }
+
+    /// Returns a view of the decision.
     #[must_use]
-    pub const fn decision(&self) -> Decision {
+    pub const fn decision(&self) -> DecisionView {
         self.0
     }
 
-    /// Returns the reason; see [`Decision::outcome`].
+    /// Returns the reason; see [`DecisionView::outcome`].
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         self.0.outcome()
     }
 
-    /// Returns the time until a retry is allowed; see [`Decision::retry_after`].
+    /// Returns the time until a retry is allowed; see [`DecisionView::retry_after`].
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after()
@@ -342,3 +228,41 @@ impl fmt::Display for Refused {
 }
 
 impl core::error::Error for Refused {}
+
+/// Error of a refund to another bucket, key or limiter than the one that made the decision. Nothing
+/// was given back.
+///
+/// ```
+/// use {std::time::Duration, tollgate::{Bucket, Quota}};
+/// let [uploads, logins] = [5, 50].map(|rate| Bucket::new(Quota::per_second(rate)));
+/// let decision = uploads.try_acquire_at(Duration::ZERO, 1);
+/// let error = logins.refund(decision).unwrap_err();
+/// assert!(uploads.refund(error.into_decision())?);
+/// # Ok::<(), tollgate::RefundError>(())
+/// ```
+#[derive(Debug)]
+pub struct RefundError(Decision);
+
+impl RefundError {
+    pub(crate) const fn new(decision: Decision) -> RefundError {
+        RefundError(decision)
+    }
+
+    /// Returns the decision, which may still be refunded where it was made.
+    #[must_use]
+    pub fn into_decision(self) -> Decision {
+        self.0
+    }
+}
+
+impl fmt::Display for RefundError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cost = self.0.cost();
+        write!(
+            f,
+            "decision: expected one of this bucket, key and limiter, got one of another, of cost {cost}"
+        )
+    }
+}
+
+impl core::error::Error for RefundError {}

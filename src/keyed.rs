@@ -16,8 +16,10 @@ mod table;
 mod wait;
 
 use std::{
+    borrow::Borrow,
     fmt,
     hash::{BuildHasher, Hash},
+    marker::PhantomData,
     time::Duration,
 };
 
@@ -32,9 +34,10 @@ pub use table::WhenFull;
 
 use crate::{
     bucket::Bucket,
-    clock::{Clock, ManualClock, Time},
-    decision::Decision,
+    clock::{Clock, Time},
+    decision::{Decision, RefundError},
     duration::saturating_nanos,
+    origin,
     quota::Quota,
     sync::{Arc, Ordering, unmodelled::AtomicU32},
 };
@@ -54,11 +57,27 @@ const BATCH: usize = 16;
 ///
 /// let decision = limiter.try_acquire(&client, 3);
 /// println!("{decision}"); // allowed: cost 3, 97 of 100 left
-/// decision.ok()?; // or as a Result, with an error that carries retry_after()
-/// limiter.refund(&client, decision); // undoes this decision
+/// let decision = decision.ok()?; // or as a Result, with an error that carries retry_after()
+/// limiter.refund(&client, decision)?; // undoes this decision
 /// limiter.replace(Quota::per_minute(50)); // from the next call on
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Keys
+///
+/// A limiter has one type of keys, `K`, which the compiler infers from the first use. A key of
+/// another type does not compile, so that a rule for `"5"` cannot miss the client `5_u64`:
+///
+/// ```compile_fail,E0308
+/// # use tollgate::{KeyedLimiter, Quota};
+/// let limiter = KeyedLimiter::new(Quota::per_minute(100), 1000);
+/// limiter.try_acquire(&5_u64, 1).ok()?;
+/// limiter.set_rule("5", Quota::per_minute(200)); // expected `&u64`, found `&str`
+/// # Ok::<(), tollgate::Refused>(())
+/// ```
+///
+/// A field or a `static` names the type: `KeyedLimiter<IpAddr>`, `KeyedLimiter<str>`. A key may
+/// borrow: a `KeyedLimiter<(&'static str, u32)>` takes tuples of any lifetime.
 ///
 /// # Memory and eviction
 ///
@@ -83,15 +102,23 @@ const BATCH: usize = 16;
 /// for some tens of nanoseconds. The first call of a thread, and its first call after a change of
 /// the quota or the rules, fetches the settings under a lock.
 #[doc(alias = "RateLimiter")]
-pub struct KeyedLimiter<S = DefaultHashBuilder> {
+pub struct KeyedLimiter<K: ?Sized, S = DefaultHashBuilder> {
     current: CurrentGeneration,
     clock: Clock,
     hasher: S,
-    /// Next identifier of a table or rule, by which a refund finds the one that made the decision.
+    /// Number of the limiter, spread over 64 bits. With a key's hash it identifies the key's bucket
+    /// in decisions.
+    number: u64,
+    /// Next number of a table or rule, by which a refund finds the one that made the decision.
     next_origin: AtomicU32,
+    keys: KeyType<K>,
 }
 
-impl KeyedLimiter {
+/// Type of the keys, none of which is stored: `Send` and `Sync` whatever the type, and covariant,
+/// so that borrowed keys of any lifetime are keys of one limiter.
+type KeyType<K> = PhantomData<fn() -> *const K>;
+
+impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// Creates a limiter with room for `max_keys` keys that are not full. Zero counts as one.
     ///
     /// # Panics
@@ -103,7 +130,7 @@ impl KeyedLimiter {
         clippy::panic,
         reason = "documented, as for a Vec that cannot allocate"
     )]
-    pub fn new(quota: Quota, max_keys: usize) -> KeyedLimiter {
+    pub fn new(quota: Quota, max_keys: usize) -> KeyedLimiter<K> {
         match KeyedLimiter::builder(quota)
             .max_keys(max_keys.max(1))
             .build()
@@ -115,18 +142,19 @@ impl KeyedLimiter {
 
     /// Creates a builder, to set the clock for tests, the hash function or the policy of a full
     /// table.
-    pub fn builder(quota: Quota) -> KeyedLimiterBuilder {
+    pub fn builder(quota: Quota) -> KeyedLimiterBuilder<K> {
         KeyedLimiterBuilder {
             quota,
             max_keys: 100_000,
-            clock: Clock::Process,
+            clock: Clock::process(),
             when_full: WhenFull::default(),
             hasher: DefaultHashBuilder::default(),
+            keys: PhantomData,
         }
     }
 }
 
-impl<S: BuildHasher> KeyedLimiter<S> {
+impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     /// Takes `cost` tokens from the key's bucket, or none; see
     /// [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
     ///
@@ -140,7 +168,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     #[doc(alias = "check_key")]
     #[inline(always)]
     #[must_use = "the decision states whether the request is allowed"]
-    pub fn try_acquire<K: Hash + ?Sized>(&self, key: &K, cost: u32) -> Decision {
+    pub fn try_acquire(&self, key: &K, cost: u32) -> Decision {
         self.decide(self.hash(key), Time::Now(&self.clock), cost)
     }
 
@@ -148,7 +176,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// caller chooses. Do not mix these calls with calls that read the clock.
     #[inline(always)]
     #[must_use = "the decision states whether the request is allowed"]
-    pub fn try_acquire_at<K: Hash + ?Sized>(&self, now: Duration, key: &K, cost: u32) -> Decision {
+    pub fn try_acquire_at(&self, now: Duration, key: &K, cost: u32) -> Decision {
         self.decide(self.hash(key), Time::At(saturating_nanos(now)), cost)
     }
 
@@ -158,7 +186,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     ///
     /// ```
     /// # use tollgate::{KeyedLimiter, Quota};
-    /// let limiter = KeyedLimiter::new(Quota::per_second(1), 1000);
+    /// let limiter = KeyedLimiter::<str>::new(Quota::per_second(1), 1000);
     /// let mut allowed = Vec::new();
     /// limiter.try_acquire_batch(&[("alice", 1), ("bob", 1), ("alice", 1)], |n, decision| {
     ///     if decision.is_allowed() {
@@ -167,16 +195,16 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// });
     /// assert_eq!(allowed, [0, 1]);
     /// ```
-    pub fn try_acquire_batch<K: Hash>(
+    pub fn try_acquire_batch<Q: Borrow<K>>(
         &self,
-        requests: &[(K, u32)],
+        requests: &[(Q, u32)],
         mut each: impl FnMut(usize, Decision),
     ) {
         let now = Time::At(self.clock.nanos());
         for (chunk_number, chunk) in requests.chunks(BATCH).enumerate() {
             let mut hashes = [0; BATCH];
             for (hash, (key, _)) in hashes.iter_mut().zip(chunk) {
-                *hash = self.hash(key);
+                *hash = self.hash(key.borrow());
             }
             // One generation per chunk.
             let cached = self.current.cached_or_fetched();
@@ -211,7 +239,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// ```
     #[cfg(feature = "tokio")]
     #[must_use = "futures do nothing unless awaited"]
-    pub fn acquire<K: Hash + ?Sized>(
+    pub fn acquire(
         &self,
         key: &K,
         cost: u32,
@@ -225,7 +253,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// Also if the tokens are not available by `deadline`: at once, with nothing taken.
     #[cfg(feature = "tokio")]
     #[must_use = "futures do nothing unless awaited"]
-    pub fn acquire_by<K: Hash + ?Sized>(
+    pub fn acquire_by(
         &self,
         key: &K,
         cost: u32,
@@ -237,25 +265,19 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// Takes `cost` tokens from the key's bucket ahead of time; see
     /// [`Bucket::reserve_at`](crate::Bucket::reserve_at).
     #[must_use = "the decision states whether the request is allowed"]
-    pub fn reserve<K: Hash + ?Sized>(&self, key: &K, cost: u32, max_wait: Duration) -> Decision {
+    pub fn reserve(&self, key: &K, cost: u32, max_wait: Duration) -> Decision {
         self.reserve_hash(self.hash(key), self.clock.nanos(), cost, max_wait)
     }
 
     /// Like [`KeyedLimiter::reserve`], at time `now`.
     #[must_use = "the decision states whether the request is allowed"]
-    pub fn reserve_at<K: Hash + ?Sized>(
-        &self,
-        now: Duration,
-        key: &K,
-        cost: u32,
-        max_wait: Duration,
-    ) -> Decision {
+    pub fn reserve_at(&self, now: Duration, key: &K, cost: u32, max_wait: Duration) -> Decision {
         self.reserve_hash(self.hash(key), saturating_nanos(now), cost, max_wait)
     }
 
     /// Returns the number of whole tokens available in the key's bucket.
     #[must_use]
-    pub fn available<K: Hash + ?Sized>(&self, key: &K) -> u32 {
+    pub fn available(&self, key: &K) -> u32 {
         self.try_acquire(key, 0).remaining()
     }
 
@@ -265,14 +287,22 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// A decision gives nothing back if the quota was replaced since, or if the key's rule was set
     /// or removed, or if the key was reset or evicted early. Keys share the stamps of resets and
     /// evictions, so such an event of another key has the same effect once in a thousand times.
-    pub fn refund<K: Hash + ?Sized>(&self, key: &K, decision: Decision) -> bool {
+    ///
+    /// # Errors
+    /// When the decision was made on another key or by another limiter: then nothing is given back,
+    /// and the error holds the decision.
+    pub fn refund(&self, key: &K, decision: Decision) -> Result<bool, RefundError> {
         let hash = self.hash(key);
-        self.current
-            .with(|generation| generation.bucket(hash).refund(decision))
+        if decision.origin().maker != self.number ^ hash {
+            return Err(RefundError::new(decision));
+        }
+        Ok(self
+            .current
+            .with(|generation| generation.bucket(hash).refund(&decision)))
     }
 
     /// Refills the key's bucket.
-    pub fn reset<K: Hash + ?Sized>(&self, key: &K) {
+    pub fn reset(&self, key: &K) {
         let (hash, now_nanos) = (self.hash(key), self.clock.nanos());
         self.current
             .with(|generation| generation.bucket(hash).reset(now_nanos));
@@ -290,12 +320,12 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// # Panics
     /// If the memory for another table cannot be allocated.
     pub fn replace(&self, quota: Quota) {
-        self.update::<()>(Some(quota), []);
+        self.update_hashes(Some(quota), Vec::new());
     }
 
     /// Returns the key's rule: its own quota, if it has one.
     #[must_use]
-    pub fn rule<K: Hash + ?Sized>(&self, key: &K) -> Option<Quota> {
+    pub fn rule(&self, key: &K) -> Option<Quota> {
         let hash = self.hash(key);
         self.current
             .with(|generation| Some(generation.rule(hash)?.bucket.quota()))
@@ -312,13 +342,13 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     /// assert_eq!((limiter.available("alice"), limiter.available("bob")), (100, 1));
     /// assert!(limiter.remove_rule("alice"));
     /// ```
-    pub fn set_rule<K: Hash + ?Sized>(&self, key: &K, quota: Quota) {
+    pub fn set_rule(&self, key: &K, quota: Quota) {
         self.update_hashes(None, vec![(self.hash(key), Some(quota))]);
     }
 
     /// Removes the key's rule, and returns true when it had one. The key then uses the bucket it
     /// had before.
-    pub fn remove_rule<K: Hash + ?Sized>(&self, key: &K) -> bool {
+    pub fn remove_rule(&self, key: &K) -> bool {
         self.update_hashes(None, vec![(self.hash(key), None)]) > 0
     }
 
@@ -338,11 +368,13 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     ///
     /// # Panics
     /// Like [`KeyedLimiter::replace`], if there is a new default quota.
-    pub fn update<'a, K: Hash + ?Sized + 'a>(
+    pub fn update<'a>(
         &self,
         default: Option<Quota>,
         rules: impl IntoIterator<Item = (&'a K, Option<Quota>)>,
-    ) {
+    ) where
+        K: 'a,
+    {
         self.update_hashes(
             default,
             rules
@@ -369,7 +401,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     }
 
     #[inline]
-    fn hash<K: Hash + ?Sized>(&self, key: &K) -> u64 {
+    fn hash(&self, key: &K) -> u64 {
         self.hasher.hash_one(key)
     }
 
@@ -398,7 +430,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     }
 
     #[cfg(feature = "tokio")]
-    fn waiter<K: Hash + ?Sized>(&self, key: &K) -> wait::KeyWaiter<'_> {
+    fn waiter(&self, key: &K) -> wait::KeyWaiter<'_> {
         wait::KeyWaiter {
             current: &self.current,
             clock: &self.clock,
@@ -439,7 +471,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
                     None => removed += usize::from(rules.remove(&hash).is_some()),
                 }
             }
-            Generation::new(quota, table, origin, rules)
+            Generation::new(quota, self.number, table, origin, rules)
         });
         removed
     }
@@ -468,7 +500,7 @@ impl<S: BuildHasher> KeyedLimiter<S> {
     }
 }
 
-impl<S> fmt::Debug for KeyedLimiter<S> {
+impl<K: ?Sized, S> fmt::Debug for KeyedLimiter<K, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (quota, rules, slots) = self.current.with(|generation| {
             (
@@ -486,17 +518,17 @@ impl<S> fmt::Debug for KeyedLimiter<S> {
 }
 
 /// Builder of a [`KeyedLimiter`]; see [`KeyedLimiter::builder`].
-#[derive(Clone, Debug)]
 #[must_use = "nothing is built before build() is called"]
-pub struct KeyedLimiterBuilder<S = DefaultHashBuilder> {
+pub struct KeyedLimiterBuilder<K: ?Sized, S = DefaultHashBuilder> {
     quota: Quota,
     max_keys: usize,
     clock: Clock,
     when_full: WhenFull,
     hasher: S,
+    keys: KeyType<K>,
 }
 
-impl<S: BuildHasher> KeyedLimiterBuilder<S> {
+impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiterBuilder<K, S> {
     /// Sets the number of keys, not counting full buckets, that the table has room for. The default
     /// is 100,000. Each takes some 27 bytes of memory, which the operating system commits on first
     /// use.
@@ -504,10 +536,11 @@ impl<S: BuildHasher> KeyedLimiterBuilder<S> {
         KeyedLimiterBuilder { max_keys, ..self }
     }
 
-    /// Sets a manual clock, for tests, in place of the process-wide clock.
-    pub fn clock(self, clock: ManualClock) -> Self {
+    /// Sets the clock in place of [`Clock::process`]: [`Clock::monotonic`], or a
+    /// [`ManualClock`](crate::ManualClock) for tests.
+    pub fn clock(self, clock: impl Into<Clock>) -> Self {
         KeyedLimiterBuilder {
-            clock: Clock::Manual(clock),
+            clock: clock.into(),
             ..self
         }
     }
@@ -522,7 +555,7 @@ impl<S: BuildHasher> KeyedLimiterBuilder<S> {
     /// The default is foldhash with a random seed. If an attacker can choose keys freely and time
     /// their decisions, use the standard library's `RandomState` (SipHash), which costs some 9 ns
     /// more.
-    pub fn hasher<T: BuildHasher>(self, hasher: T) -> KeyedLimiterBuilder<T> {
+    pub fn hasher<T: BuildHasher>(self, hasher: T) -> KeyedLimiterBuilder<K, T> {
         let KeyedLimiterBuilder {
             quota,
             max_keys,
@@ -536,6 +569,7 @@ impl<S: BuildHasher> KeyedLimiterBuilder<S> {
             clock,
             when_full,
             hasher,
+            keys: PhantomData,
         }
     }
 
@@ -551,11 +585,11 @@ impl<S: BuildHasher> KeyedLimiterBuilder<S> {
     ///     KeyedLimiter::builder(Quota::per_second(10)).max_keys(5_000).when_full(WhenFull::RefuseNewcomer).build()?;
     /// assert!(limiter.try_acquire("alice", 1).is_allowed());
     ///
-    /// let error = KeyedLimiter::builder(Quota::per_second(10)).max_keys(0).build().unwrap_err();
+    /// let error = KeyedLimiter::<str>::builder(Quota::per_second(10)).max_keys(0).build().unwrap_err();
     /// assert_eq!(error.to_string(), "max_keys: expected 1 to 20615843020, got 0");
     /// # Ok::<(), tollgate::BuildError>(())
     /// ```
-    pub fn build(self) -> Result<KeyedLimiter<S>, BuildError> {
+    pub fn build(self) -> Result<KeyedLimiter<K, S>, BuildError> {
         let max_keys = self.max_keys;
         let sets = sets::sets_for(max_keys).ok_or(BuildError::MaxKeys { max_keys })?;
         let table = Table::new(&self.quota, sets, self.when_full);
@@ -563,12 +597,36 @@ impl<S: BuildHasher> KeyedLimiterBuilder<S> {
             max_keys,
             bytes: sets::bytes_of(sets),
         })?);
-        let generation = Generation::new(self.quota, table, 0, Rules::default());
+        let number = origin::spread(origin::draw());
+        let generation = Generation::new(self.quota, number, table, 0, Rules::default());
         Ok(KeyedLimiter {
             current: CurrentGeneration::new(generation),
             clock: self.clock,
             hasher: self.hasher,
+            number,
             next_origin: AtomicU32::new(1),
+            keys: PhantomData,
         })
+    }
+}
+
+impl<K: ?Sized, S: Clone> Clone for KeyedLimiterBuilder<K, S> {
+    fn clone(&self) -> Self {
+        KeyedLimiterBuilder {
+            hasher: self.hasher.clone(),
+            clock: self.clock.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<K: ?Sized, S> fmt::Debug for KeyedLimiterBuilder<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedLimiterBuilder")
+            .field("quota", &self.quota)
+            .field("max_keys", &self.max_keys)
+            .field("clock", &self.clock)
+            .field("when_full", &self.when_full)
+            .finish_non_exhaustive()
     }
 }

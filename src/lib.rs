@@ -36,7 +36,7 @@
 //! - **No lock, no allocation, no wait** in a decision on a bucket, or on a key that the table
 //!   knows.
 //! - **A refusal writes nothing**: attack traffic costs a load, and scales with cores.
-//! - **Times are exact**: an attempt just before [`Decision::retry_after`] is refused, and an
+//! - **Times are exact**: an attempt just before [`DecisionView::retry_after`] is refused, and an
 //!   attempt exactly at it is allowed.
 //! - **Memory is fixed** when a limiter is created: some 27 bytes a key.
 //!
@@ -90,15 +90,14 @@ mod bucket;
 mod cache_padded;
 #[cfg(feature = "std")]
 mod clock;
-#[cfg(any(feature = "tokio", feature = "tower"))]
+#[cfg(feature = "tokio")]
 mod clock_margin;
-// `Decision::deadline_refusal` has no caller without Redis.
-#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod decision;
 mod duration;
 mod holes;
 #[cfg(feature = "std")]
 mod keyed;
+mod origin;
 // The unpacked layout of the Redis scripts has no other caller.
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod quota;
@@ -115,8 +114,10 @@ mod wait;
 
 pub use bucket::Bucket;
 #[cfg(feature = "std")]
-pub use clock::ManualClock;
-pub use decision::{Decision, Outcome, Refused};
+pub use clock::{Clock, ManualClock};
+#[cfg(feature = "redis")]
+pub use decision::DecisionSource;
+pub use decision::{Decision, DecisionView, Outcome, RefundError, Refused};
 #[cfg(feature = "std")]
 pub use keyed::{
     BuildError, DefaultHashBuilder, DefaultHasher, KeyedLimiter, KeyedLimiterBuilder, KeyedStats,
@@ -124,10 +125,7 @@ pub use keyed::{
 };
 pub use quota::{Quota, QuotaError};
 #[cfg(feature = "redis")]
-pub use redis::{
-    DecisionSource, RedisError, RedisFallback, RedisLimiter, RedisLimiterBuilder, RedisStats,
-    SharedDecision,
-};
+pub use redis::{RedisError, RedisFallback, RedisLimiter, RedisLimiterBuilder, RedisStats};
 
 /// Runs the examples of the README as tests.
 #[cfg(all(doctest, feature = "tokio", feature = "serde"))]

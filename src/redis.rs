@@ -45,7 +45,6 @@ mod breaker;
 mod bucket_name;
 mod call_limit;
 mod client;
-mod decision;
 mod error;
 mod fallback;
 mod health;
@@ -72,7 +71,6 @@ mod wait;
 use std::{fmt, future::Future, mem, sync::Arc, time::Duration};
 
 use client::Client;
-pub use decision::{DecisionSource, SharedDecision};
 pub use error::RedisError;
 use fallback::Fallback;
 pub use fallback::RedisFallback;
@@ -84,8 +82,8 @@ use tokio::{task::JoinSet, time::Instant};
 use topology::Topology;
 
 use crate::{
-    clock::{Clock, ManualClock},
-    decision::Refused,
+    clock::Clock,
+    decision::{Decision, RefundError, Refused},
     quota::Quota,
 };
 
@@ -98,7 +96,7 @@ use crate::{
 /// let limiter = RedisLimiter::connect("redis://127.0.0.1/", Quota::per_second(10)).await?;
 /// let decision = limiter.try_acquire("alice", 1).await;
 /// println!("{decision}"); // allowed: cost 1, 9 of 10 left
-/// limiter.refund("alice", decision).await; // undoes this decision
+/// limiter.refund("alice", decision).await?; // undoes this decision
 /// limiter.replace(Quota::per_second(20)).await?; // for every process
 /// # Ok(()) }
 /// ```
@@ -132,7 +130,7 @@ use crate::{
 ///
 /// In **exact mode**, the default, Redis makes every decision: one round trip each, and the limit
 /// is never exceeded. Only a refusal is remembered: for at most 100 ms, never past its
-/// [`retry_after`](crate::Decision::retry_after), and for its cost and higher ones. So a flood for a
+/// [`retry_after`](crate::DecisionView::retry_after), and for its cost and higher ones. So a flood for a
 /// key without tokens costs Redis at most ten calls per second. A refund, a reset or a rule made by
 /// this process ends it at once; one made by another process within 100 ms. In **lease mode** ([`RedisLimiterBuilder::lease`]) a process takes tokens of
 /// a key in batches and spends them from its own memory, hundreds of times as fast. The batch size
@@ -145,7 +143,7 @@ use crate::{
 /// | allowed since a bucket was new, at most | `capacity + refill(t)` | `capacity + refill(t)` |
 /// | refused although tokens are available | for at most 100 ms after a refund or reset by another process | while other processes hold them: at most `⌊fraction × capacity⌋`, for at most 2 s |
 /// | lost in a crash of a process | the requests in flight | the tokens on lease: at most `⌊fraction × capacity⌋` per key |
-/// | [`Decision::remaining`](crate::Decision::remaining) | the tokens in the bucket | the tokens in the bucket at the last reply, without the refill since, plus those that the process holds |
+/// | [`remaining`](crate::DecisionView::remaining) | the tokens in the bucket | the tokens in the bucket at the last reply, without the refill since, plus those that the process holds |
 /// | [`RedisLimiter::refund`] | gives back the tokens still owed | for decisions from a lease: only until the next message about the key |
 ///
 /// A quota is exact in lease mode too if the fraction of its capacity is less than one token, and
@@ -169,11 +167,12 @@ use crate::{
 ///
 /// # Outages
 ///
-/// A decision never fails with an error. [`SharedDecision::source`] names its source, and
-/// [`RedisFallback`] is the policy while Redis is unavailable. A call waits for its reply for at most
-/// the timeout; then the fallback decides that request. One timeout is no outage: a check follows,
-/// and if it fails as well, no request waits until Redis is available again. An error is an outage
-/// at once. A request that timed out may still be charged in Redis when a hung server resumes: too many tokens, never
+/// A decision never fails with an error. [`DecisionView::source`](crate::DecisionView::source) names
+/// its source, and [`RedisFallback`] is the policy while Redis is unavailable. A call waits for its
+/// reply for at most the timeout; then the fallback decides that request. One timeout is no outage:
+/// a check follows, and if it fails as well, no request waits until Redis is available again. An
+/// error is an outage at once. A request that timed out may still be charged in Redis when a hung
+/// server resumes: too many tokens, never
 /// too few.
 ///
 /// At most 256 calls of a limiter are in flight, and at most 64 of one key. Further calls wait in a
@@ -256,7 +255,7 @@ impl RedisLimiter {
             prefix: "tollgate".to_owned(),
             connections: 2,
             max_keys: 100_000,
-            clock: Clock::Process,
+            clock: Clock::process(),
             clock_tolerance: Duration::from_secs(1),
             lease: None,
         }
@@ -284,11 +283,7 @@ impl RedisLimiter {
     /// capacity is refused as [`Outcome::CostAboveCapacity`](crate::Outcome::CostAboveCapacity). A
     /// refusal writes nothing.
     #[must_use = "a decision says whether the request may proceed"]
-    pub async fn try_acquire(
-        &self,
-        key: &(impl AsRef<[u8]> + ?Sized),
-        cost: u32,
-    ) -> SharedDecision {
+    pub async fn try_acquire(&self, key: &(impl AsRef<[u8]> + ?Sized), cost: u32) -> Decision {
         self.inner.try_acquire(key.as_ref(), cost).await
     }
 
@@ -301,7 +296,7 @@ impl RedisLimiter {
         &self,
         key: &(impl AsRef<[u8]> + ?Sized),
         cost: u32,
-    ) -> Option<SharedDecision> {
+    ) -> Option<Decision> {
         self.inner.try_acquire_now(key.as_ref(), cost)
     }
 
@@ -333,7 +328,7 @@ impl RedisLimiter {
         &'a self,
         key: &'a (impl AsRef<[u8]> + ?Sized),
         cost: u32,
-    ) -> impl Future<Output = Result<SharedDecision, Refused>> + Send + 'a {
+    ) -> impl Future<Output = Result<Decision, Refused>> + Send + 'a {
         wait::acquire(&self.inner, key.as_ref(), cost, None)
     }
 
@@ -352,7 +347,7 @@ impl RedisLimiter {
         key: &'a (impl AsRef<[u8]> + ?Sized),
         cost: u32,
         deadline: Instant,
-    ) -> impl Future<Output = Result<SharedDecision, Refused>> + Send + 'a {
+    ) -> impl Future<Output = Result<Decision, Refused>> + Send + 'a {
         wait::acquire(&self.inner, key.as_ref(), cost, Some(deadline))
     }
 
@@ -374,11 +369,15 @@ impl RedisLimiter {
     /// A decision from before the bucket was full or reset, the quota was replaced, or the key's
     /// rule was set or removed, gives nothing back. Neither does a decision of Redis while Redis is
     /// unavailable.
+    ///
+    /// # Errors
+    /// When the decision was made on another key or by another limiter: then nothing is given back,
+    /// and the error holds the decision.
     pub async fn refund(
         &self,
         key: &(impl AsRef<[u8]> + ?Sized),
-        decision: SharedDecision,
-    ) -> bool {
+        decision: Decision,
+    ) -> Result<bool, RefundError> {
         self.inner.refund(key.as_ref(), decision).await
     }
 
@@ -557,11 +556,14 @@ impl RedisLimiterBuilder {
         }
     }
 
-    /// Replaces the server's clock by a manual one, for tests. Its zero is 1 January 2025. Buckets
-    /// do not expire with a manual clock.
-    pub fn clock(self, clock: ManualClock) -> Self {
+    /// Sets the clock of leases and of the local buckets of the fallback, in place of
+    /// [`Clock::process`]. Decisions of Redis are made on the server's clock.
+    ///
+    /// A [`ManualClock`](crate::ManualClock), for tests, replaces the server's clock as well. Its
+    /// zero is 1 January 2025. Buckets do not expire with a manual clock.
+    pub fn clock(self, clock: impl Into<Clock>) -> Self {
         RedisLimiterBuilder {
-            clock: Clock::Manual(clock),
+            clock: clock.into(),
             ..self
         }
     }

@@ -114,12 +114,12 @@
 //!
 //! # Decision in handlers
 //!
-//! The layer inserts the [`Decision`](crate::Decision) into the request's extensions, so that a
-//! handler can report the remaining tokens:
+//! The layer inserts a [`DecisionView`](crate::DecisionView) into the request's extensions, so that
+//! a handler can report the remaining tokens:
 //!
 //! ```
-//! # use {axum::Extension, tollgate::Decision};
-//! async fn remaining(Extension(decision): Extension<Decision>) -> String {
+//! # use {axum::Extension, tollgate::DecisionView};
+//! async fn remaining(Extension(decision): Extension<DecisionView>) -> String {
 //!     format!("{} of {} left", decision.remaining(), decision.limit())
 //! }
 //! ```
@@ -138,8 +138,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The request's extensions then hold a `SharedDecision` too, which names the source of the
-//! decision. While Redis is unavailable, the limiter's fallback policy decides and the response
+//! The decision in the request's extensions names its source. While Redis is unavailable, the limiter's fallback policy decides and the response
 //! carries `X-RateLimit-Without-Redis`. When the fallback policy is `closed`, requests get 503.
 
 mod client_address;
@@ -154,11 +153,13 @@ mod key;
 mod key_error;
 mod layer;
 mod layer_decision;
+mod limited_request;
 mod media_type;
 mod no_key;
 #[cfg(feature = "redis")]
 mod redis;
 mod refusal;
+mod request_key;
 mod request_limiter;
 mod response_body;
 mod retry_after;
@@ -168,11 +169,13 @@ mod trusted_proxies;
 pub use client_address::PeerAddr;
 pub use future::ResponseFuture;
 pub use header_key::HeaderKey;
-pub use headers::{HeaderStyle, WITHOUT_REDIS};
+pub use headers::{HeaderStyle, PolicyHeaders, WITHOUT_REDIS};
 pub use ipv6_prefix::Ipv6Prefix;
 pub use key::Key;
 pub use layer::RateLimitLayer;
+pub use limited_request::LimitedRequest;
 pub use refusal::Refusal;
+pub use request_key::{KeyMismatch, RequestKey};
 pub use response_body::ResponseBody;
 pub use retry_after::retry_after;
 pub use service::RateLimit;

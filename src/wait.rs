@@ -26,9 +26,9 @@ const FOREVER: Duration = Duration::MAX;
 /// A bucket, or a key of a table, whose tokens can be reserved ahead of time.
 pub(crate) trait Reservable: Copy {
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision;
-    fn refund(self, decision: Decision) -> bool;
+    fn refund(self, decision: Decision);
     /// Returns true when the reservation is still valid: no reset has voided it.
-    fn is_reserved(self, decision: Decision) -> bool;
+    fn is_reserved(self, decision: &Decision) -> bool;
 }
 
 /// Reserves `cost` tokens of `target` and sleeps until they are available.
@@ -41,39 +41,43 @@ pub(crate) async fn acquire(
         let max_wait = deadline.map_or(FOREVER, |deadline| {
             without_margin(deadline.saturating_duration_since(Instant::now()))
         });
+        let decision = target.reserve(cost, max_wait).ok()?;
+        let wait = decision.wait();
+        if wait.is_zero() {
+            return Ok(decision);
+        }
         let reservation = ReservationGuard {
             target,
-            decision: target.reserve(cost, max_wait).ok()?,
+            decision: Some(decision),
         };
-        let wait = reservation.decision.wait();
-        if !wait.is_zero() {
-            sleep(with_margin(wait)).await;
-            if !target.is_reserved(reservation.decision) {
-                // A reset has filled the bucket without this charge, so queue again.
-                continue;
-            }
+        sleep(with_margin(wait)).await;
+        if let Some(decision) = reservation.keep() {
+            return Ok(decision);
         }
-        return Ok(reservation.keep());
+        // A reset has filled the bucket without this charge, so queue again.
     }
 }
 
 /// Drop guard that refunds a reservation unless it is kept.
 struct ReservationGuard<T: Reservable> {
     target: T,
-    decision: Decision,
+    decision: Option<Decision>,
 }
 
 impl<T: Reservable> ReservationGuard<T> {
-    fn keep(self) -> Decision {
-        let decision = self.decision;
-        std::mem::forget(self);
-        decision
+    /// Returns the reservation, if it is still valid.
+    fn keep(mut self) -> Option<Decision> {
+        let target = self.target;
+        self.decision
+            .take_if(|decision| target.is_reserved(decision))
     }
 }
 
 impl<T: Reservable> Drop for ReservationGuard<T> {
     fn drop(&mut self) {
-        self.target.refund(self.decision);
+        if let Some(decision) = self.decision.take() {
+            self.target.refund(decision);
+        }
     }
 }
 

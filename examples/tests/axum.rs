@@ -14,7 +14,7 @@ use axum::{
 use test_support::{Client, Response};
 use tokio::{net::TcpListener, runtime::Runtime};
 use tollgate::{
-    Decision, Quota,
+    DecisionView, Quota,
     tower::{Key, RateLimitLayer, ResponseBody},
 };
 use tower::{Layer, service_fn, util::MapResponseLayer};
@@ -76,7 +76,7 @@ fn per_ip(tokens: u32) -> RateLimitLayer {
         .peer_from(|peer: &ConnectInfo<SocketAddr>| peer.0)
 }
 
-async fn remaining(Extension(decision): Extension<Decision>) -> String {
+async fn remaining(Extension(decision): Extension<DecisionView>) -> String {
     format!("{} left", decision.remaining())
 }
 

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::HeaderMap;
 use tollgate::{
-    BuildError, KeyedLimiter, KeyedLimiterBuilder, Quota,
+    BuildError, Clock, KeyedLimiter, KeyedLimiterBuilder, Quota,
     tower::{HeaderStyle, Refusal},
 };
 
@@ -101,7 +101,10 @@ impl App {
     /// One line that names the setting.
     pub(crate) async fn new(settings: &Settings) -> Result<App, String> {
         let limiter = match &settings.redis {
-            None => App::in_memory(settings, KeyedLimiter::builder(settings.quota))?,
+            None => App::in_memory(
+                settings,
+                KeyedLimiter::builder(settings.quota).clock(Clock::monotonic()),
+            )?,
             Some(redis) => {
                 let limiter = Limiter::in_redis(redis, settings.quota, settings.max_clients).await;
                 limiter.map_err(|error| format!("redis: {error}"))?
@@ -113,7 +116,7 @@ impl App {
     /// Creates the default limiter in memory.
     pub(crate) fn in_memory(
         settings: &Settings,
-        builder: KeyedLimiterBuilder,
+        builder: KeyedLimiterBuilder<ClientId<'static>>,
     ) -> Result<Limiter, String> {
         Limiter::in_memory(builder.max_keys(settings.max_clients))
             .map_err(|error: BuildError| format!("max_clients: {error}"))

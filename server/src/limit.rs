@@ -2,7 +2,6 @@
 
 mod charge;
 mod config;
-mod decision;
 mod failures;
 mod limiter;
 mod memory;
@@ -15,7 +14,6 @@ mod routes;
 pub(crate) use self::{
     charge::{Charge, PendingCharge},
     config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
-    decision::LimitDecision,
     failures::FailureLimit,
     limiter::Limiter,
     pricing::Pricing,

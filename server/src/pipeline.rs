@@ -15,7 +15,7 @@ use std::{
 };
 
 use hyper::{Request, body::Body};
-use tollgate::tower::Refusal;
+use tollgate::{Decision, tower::Refusal};
 
 use self::{
     charge::charge,
@@ -30,7 +30,7 @@ use crate::{
     app::{App, Caller},
     endpoint::{self, Endpoint},
     handlers,
-    limit::{LimitDecision, PendingCharge},
+    limit::PendingCharge,
     memory::ConnectionMemory,
     metrics::RouteCounters,
     request::{
@@ -49,7 +49,7 @@ struct Decided<'a> {
     client: ClientId<'a>,
     cost: u32,
     counters: &'a RouteCounters,
-    decision: LimitDecision,
+    decision: Decision,
 }
 
 /// Processes a request head as far as possible without waiting.
@@ -160,8 +160,9 @@ fn decided_outcome<B>(
         cost,
         counters,
         decision,
-    } = *decided;
-    let (fallback, decision) = (decision.fallback(), decision.decision);
+    } = decided;
+    let (endpoint, client, cost) = (*endpoint, *client, *cost);
+    let (fallback, decision) = (decision.source().without_redis(), decision.view());
     counters.record(&decision);
     let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
     tracing::debug!(

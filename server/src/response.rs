@@ -12,7 +12,7 @@ use hyper::{
 };
 use serde::Serialize;
 use tollgate::{
-    Decision,
+    DecisionView,
     tower::{HeaderStyle, Refusal, WITHOUT_REDIS},
 };
 
@@ -25,7 +25,7 @@ pub(crate) type Response = hyper::Response<Full<Bytes>>;
 /// headers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LimitHeaders {
-    decision: Option<(HeaderStyle, Decision)>,
+    decision: Option<(HeaderStyle, DecisionView)>,
     fallback: Option<&'static str>,
     /// Boxed, since most servers have no CORS settings.
     cors: Option<Box<CorsHeaders>>,
@@ -37,7 +37,7 @@ impl LimitHeaders {
     #[inline]
     pub(crate) fn new(
         style: HeaderStyle,
-        decision: Decision,
+        decision: DecisionView,
         fallback: Option<&'static str>,
     ) -> LimitHeaders {
         LimitHeaders {
@@ -203,7 +203,7 @@ pub(crate) fn limited(
     style: HeaderStyle,
     status: StatusCode,
     body: Bytes,
-    decision: &Decision,
+    decision: &DecisionView,
 ) -> Response {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
@@ -213,7 +213,11 @@ pub(crate) fn limited(
 
 /// Response to a refused request: 429 with the time until the same request is allowed, if there is
 /// one, or 503 when the decision was unavailable; or the status of gRPC for both.
-pub(crate) fn refused(refusal: Refusal, decision: &Decision, request: &HeaderMap) -> Response {
+pub(crate) fn refused(
+    refusal: Refusal<'_>,
+    decision: &DecisionView,
+    request: &HeaderMap,
+) -> Response {
     refusal
         .response(decision, request)
         .map(|text| Full::new(text.into()))

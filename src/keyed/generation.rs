@@ -1,13 +1,14 @@
 //! Generations: immutable snapshots of everything that a decision depends on.
 
 use super::{
-    key_bucket::KeyBucket,
+    key_bucket::{KeyBucket, Place},
     rule::{Rule, Rules},
     table::Table,
 };
 use crate::{
     clock::Time,
     decision::Decision,
+    origin::Origin,
     quota::Quota,
     sync::{
         Arc, Ordering,
@@ -24,6 +25,8 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 pub(super) struct Generation {
     pub(super) number: u64,
     pub(super) quota: Quota,
+    /// Number of the limiter, spread over 64 bits.
+    pub(super) limiter: u64,
     /// Shared with the previous generation if only rules have changed.
     pub(super) table: Arc<Table>,
     /// Identifies the table in the decisions it makes.
@@ -35,6 +38,7 @@ pub(super) struct Generation {
 impl Generation {
     pub(super) fn new(
         quota: Quota,
+        limiter: u64,
         table: Arc<Table>,
         table_origin: u32,
         rules: Rules,
@@ -43,6 +47,7 @@ impl Generation {
         Generation {
             number,
             quota,
+            limiter,
             table,
             table_origin,
             rules,
@@ -56,7 +61,7 @@ impl Generation {
         if self.rules.is_empty()
             && let Some(decision) = self.table.hit(hash, time, cost)
         {
-            return decision.with_origin(self.table_origin);
+            return decision.with_origin(self.origin(hash, self.table_origin));
         }
         self.decide_slow(hash, time, cost)
     }
@@ -71,14 +76,26 @@ impl Generation {
 
     #[inline]
     pub(super) fn bucket(&self, hash: u64) -> KeyBucket<'_> {
-        match self.rule(hash) {
-            Some(rule) => KeyBucket::Rule(rule),
-            None => KeyBucket::Table {
-                table: &self.table,
-                probe: self.table.probe(hash),
-                origin: self.table_origin,
-            },
+        let (origin, place) = match self.rule(hash) {
+            Some(rule) => (rule.origin, Place::Rule(rule)),
+            None => (
+                self.table_origin,
+                Place::Table {
+                    table: &self.table,
+                    probe: self.table.probe(hash),
+                },
+            ),
+        };
+        KeyBucket {
+            origin: self.origin(hash, origin),
+            place,
         }
+    }
+
+    /// Returns the origin of decisions on a key, made by a table or rule with this number.
+    #[inline(always)]
+    pub(super) fn origin(&self, hash: u64, number: u32) -> Origin {
+        Origin::new(self.limiter ^ hash, number.into())
     }
 
     /// Returns the key's rule, if it has one. Most limiters have no rules.

@@ -40,7 +40,7 @@ use super::{
 use crate::{
     attempt::{Attempt, Transition},
     clock::Time,
-    decision::{Decision, Outcome},
+    decision::{Decision, DecisionView, Outcome},
     holes::{Hole, Holes},
     quota::Quota,
     state::{Layout, State},
@@ -258,7 +258,7 @@ impl Table {
     }
 
     /// Undoes a decision. See [`Bucket::refund`](crate::Bucket::refund).
-    pub(super) fn refund(&self, probe: &Probe, decision: Decision) -> bool {
+    pub(super) fn refund(&self, probe: &Probe, decision: &DecisionView) -> bool {
         let (sold, charged) = decision.charge();
         let is_refundable = || self.is_refundable(probe, sold.stamp);
         let given = self.update(probe, |state| {

@@ -23,12 +23,12 @@ impl Reservable for KeyWaiter<'_> {
         })
     }
 
-    fn refund(self, decision: Decision) -> bool {
+    fn refund(self, decision: Decision) {
         self.current
-            .with(|generation| generation.bucket(self.hash).refund(decision))
+            .with(|generation| generation.bucket(self.hash).refund(&decision));
     }
 
-    fn is_reserved(self, decision: Decision) -> bool {
+    fn is_reserved(self, decision: &Decision) -> bool {
         self.current
             .with(|generation| generation.bucket(self.hash).counts(decision))
     }

@@ -2,16 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{
-    decision::{DecisionSource, SharedDecision},
-    error::RedisError,
-    keyspace::Namespace,
-    settings::Settings,
-};
+use super::{error::RedisError, keyspace::Namespace, settings::Settings};
 use crate::{
     attempt::Attempt,
     clock::Clock,
-    decision::{Decision, Outcome},
+    decision::{Decision, DecisionSource, Outcome, RefundError},
     keyed::{BuildError, KeyedLimiter},
     quota::{Kind, MAX_PERIOD_NANOS, Quota},
     state::{Layout, State},
@@ -42,7 +37,10 @@ impl Default for RedisFallback {
 
 /// The policy with its local buckets.
 pub(super) enum Fallback {
-    Local { limiter: KeyedLimiter, share: f64 },
+    Local {
+        limiter: KeyedLimiter<[u8]>,
+        share: f64,
+    },
     Open,
     Closed,
 }
@@ -73,11 +71,11 @@ impl Fallback {
         key: &[u8],
         cost: u32,
         layout: impl FnOnce() -> Layout,
-    ) -> SharedDecision {
+    ) -> Decision {
         match self {
-            Fallback::Local { limiter, .. } => {
-                SharedDecision::from_fallback(limiter.try_acquire(key, cost), DecisionSource::Local)
-            }
+            Fallback::Local { limiter, .. } => limiter
+                .try_acquire(key, cost)
+                .with_source(DecisionSource::Local),
             Fallback::Open => synthetic(&layout(), cost, Outcome::Allowed, DecisionSource::Open),
             Fallback::Closed => synthetic(
                 &layout(),
@@ -89,10 +87,11 @@ impl Fallback {
     }
 
     /// Refunds a decision of a local bucket. Returns whether tokens were given back.
-    pub(super) fn refund(&self, key: &[u8], decision: Decision) -> bool {
+    pub(super) fn refund(&self, key: &[u8], decision: Decision) -> Result<bool, RefundError> {
         match self {
             Fallback::Local { limiter, .. } => limiter.refund(key, decision),
-            Fallback::Open | Fallback::Closed => false,
+            // Made by the fallback of another limiter.
+            Fallback::Open | Fallback::Closed => Err(RefundError::new(decision)),
         }
     }
 
@@ -127,28 +126,24 @@ impl Fallback {
 
 /// Decision of a policy without buckets, as of a full bucket when allowed and of an empty one when
 /// refused.
-fn synthetic(
-    layout: &Layout,
-    cost: u32,
-    outcome: Outcome,
-    source: DecisionSource,
-) -> SharedDecision {
+fn synthetic(layout: &Layout, cost: u32, outcome: Outcome, source: DecisionSource) -> Decision {
     let spent = if outcome == Outcome::Allowed {
         0
     } else {
         layout.capacity
     };
-    let decision =
-        Attempt::immediate(layout, 0, cost).uncharged(State { spent, stamp: 0 }, outcome);
-    SharedDecision::from_fallback(decision, source)
+    Attempt::immediate(layout, 0, cost)
+        .uncharged(State { spent, stamp: 0 }, outcome)
+        .with_source(source)
 }
 
-fn local_limiter(quota: Quota, max_keys: usize, clock: &Clock) -> Result<KeyedLimiter, BuildError> {
+fn local_limiter(
+    quota: Quota,
+    max_keys: usize,
+    clock: &Clock,
+) -> Result<KeyedLimiter<[u8]>, BuildError> {
     let builder = KeyedLimiter::builder(quota).max_keys(max_keys);
-    match clock {
-        Clock::Process => builder.build(),
-        Clock::Manual(clock) => builder.clock(clock.clone()).build(),
-    }
+    builder.clock(clock.clone()).build()
 }
 
 /// Scales a quota down: the capacity is rounded down to at least one token, and the refill is
@@ -200,7 +195,7 @@ mod tests {
                 RedisFallback::Local { share },
                 Quota::per_second(1),
                 10,
-                &Clock::Process,
+                &Clock::process(),
             );
             assert!(matches!(fallback, Err(RedisError::Share(_))), "{share}");
         }

@@ -1,13 +1,13 @@
 //! State shared by all clones of a limiter and by its background tasks. Chooses between lease,
 //! Redis and fallback.
 
-use std::sync::Arc;
+use std::{hash::BuildHasher, sync::Arc};
 
+use foldhash::fast::RandomState;
 use tokio::time::sleep;
 
 use super::{
     bucket_name::bounded,
-    decision::{DecisionSource, SharedDecision},
     error::RedisError,
     fallback::Fallback,
     health::RedisStats,
@@ -17,7 +17,11 @@ use super::{
     settings_sync::SettingsSync,
     store::Store,
 };
-use crate::quota::Quota;
+use crate::{
+    decision::{Decision, DecisionSource, RefundError},
+    origin::{self, Origin},
+    quota::Quota,
+};
 
 pub(super) struct Inner {
     pub(super) store: Arc<Store>,
@@ -25,6 +29,10 @@ pub(super) struct Inner {
     pub(super) queues: WaitQueues,
     leases: LeaseDriver,
     fallback: Arc<Fallback>,
+    /// Number of the limiter, spread over 64 bits. With a key's hash it identifies the key's bucket
+    /// in decisions.
+    number: u64,
+    hasher: RandomState,
 }
 
 impl Inner {
@@ -44,28 +52,31 @@ impl Inner {
             queues: WaitQueues::default(),
             leases,
             fallback,
+            number: origin::spread(origin::draw()),
+            hasher: RandomState::default(),
         }
     }
 
     /// Decides without waiting: from leased tokens, from a remembered refusal, or by the fallback
     /// while Redis is unavailable. `None`: Redis has to be asked.
     #[inline]
-    pub(super) fn try_acquire_now(&self, key: &[u8], cost: u32) -> Option<SharedDecision> {
+    pub(super) fn try_acquire_now(&self, key: &[u8], cost: u32) -> Option<Decision> {
         let (settings, name) = (self.settings.load(), bounded(key));
         let namespace = settings.namespace(key);
         if let Some(keys) = &namespace.keys
             && let Some(decision) = self.leases.try_take(namespace, keys, &name, cost)
         {
-            return Some(decision);
+            return Some(self.with_maker(key, decision));
         }
         if !self.store.health.is_up() {
             return Some(self.fall_back(key, cost));
         }
-        self.store.remembered(namespace, &name, cost)
+        let decision = self.store.remembered(namespace, &name, cost)?;
+        Some(self.with_maker(key, decision))
     }
 
     /// Decides, with at most one request to Redis.
-    pub(super) async fn try_acquire(&self, key: &[u8], cost: u32) -> SharedDecision {
+    pub(super) async fn try_acquire(&self, key: &[u8], cost: u32) -> Decision {
         if let Some(decision) = self.try_acquire_now(key, cost) {
             return decision;
         }
@@ -75,34 +86,66 @@ impl Inner {
             Some(keys) => self.leases.take(&namespace, keys, &name, cost).await,
             None => self.store.take(&namespace, &name, cost).await,
         };
-        decision.unwrap_or_else(|| self.fall_back(key, cost))
+        match decision {
+            Some(decision) => self.with_maker(key, decision),
+            None => self.fall_back(key, cost),
+        }
     }
 
+    /// Adds this limiter and the key to the origin of a decision.
     #[inline]
-    fn fall_back(&self, key: &[u8], cost: u32) -> SharedDecision {
-        self.store.health.count_fallback();
-        self.fallback.decide(key, cost, || {
-            self.settings.load().namespace(key).limit.layout
+    fn with_maker(&self, key: &[u8], decision: Decision) -> Decision {
+        let origin = decision.origin();
+        decision.with_origin(Origin {
+            maker: self.maker(key),
+            ..origin
         })
     }
 
-    /// Undoes a decision where it was made. Returns whether tokens were given back.
-    pub(super) async fn refund(&self, key: &[u8], decision: SharedDecision) -> bool {
+    #[inline]
+    fn maker(&self, key: &[u8]) -> u64 {
+        self.number ^ self.hasher.hash_one(key)
+    }
+
+    #[inline]
+    fn fall_back(&self, key: &[u8], cost: u32) -> Decision {
+        self.store.health.count_fallback();
+        let decision = self.fallback.decide(key, cost, || {
+            self.settings.load().namespace(key).limit.layout
+        });
         match decision.source() {
+            // Its origin is the local limiter.
+            DecisionSource::Local => decision,
+            _ => self.with_maker(key, decision),
+        }
+    }
+
+    /// Undoes a decision where it was made. Returns whether tokens were given back.
+    pub(super) async fn refund(&self, key: &[u8], decision: Decision) -> Result<bool, RefundError> {
+        let source = decision.source();
+        if source == DecisionSource::Local {
+            return self.fallback.refund(key, decision);
+        }
+        if decision.origin().maker != self.maker(key) {
+            return Err(RefundError::new(decision));
+        }
+        Ok(match source {
             DecisionSource::Redis => {
                 let settings = self.settings.load_full();
                 self.store
-                    .refund(settings.namespace(key), &bounded(key), decision)
+                    .refund(settings.namespace(key), &bounded(key), &decision)
                     .await
             }
-            DecisionSource::Local => self.fallback.refund(key, decision.decision()),
             DecisionSource::Lease => {
                 let settings = self.settings.load();
                 self.leases
-                    .unspend(settings.namespace(key), &bounded(key), decision)
+                    .unspend(settings.namespace(key), &bounded(key), &decision)
             }
-            DecisionSource::Open | DecisionSource::Closed => false,
-        }
+            DecisionSource::Memory
+            | DecisionSource::Local
+            | DecisionSource::Open
+            | DecisionSource::Closed => false,
+        })
     }
 
     /// Makes the key's bucket full, in this process and in Redis.

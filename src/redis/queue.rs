@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::MutexGuard;
 
-use super::decision::SharedDecision;
+use crate::decision::DecisionView;
 
 /// Queues of all keys that have waiters.
 #[derive(Default)]
@@ -25,7 +25,7 @@ struct Queue {
     /// Locked by the waiter at the head. The lock is fair: it is granted in the order of requests.
     head: tokio::sync::Mutex<()>,
     /// Last decision that the head received.
-    last_decision: Mutex<Option<SharedDecision>>,
+    last_decision: Mutex<Option<DecisionView>>,
 }
 
 /// Waiter in a key's queue. Leaves the queue when dropped.
@@ -77,7 +77,7 @@ impl Waiter<'_> {
     }
 
     /// Returns the last decision that the head received.
-    pub(super) fn last_decision(&self) -> Option<SharedDecision> {
+    pub(super) fn last_decision(&self) -> Option<DecisionView> {
         *self
             .queue
             .last_decision
@@ -88,7 +88,7 @@ impl Waiter<'_> {
 
 impl Head<'_> {
     /// Publishes a decision to the waiters behind.
-    pub(super) fn publish(&self, decision: SharedDecision) {
+    pub(super) fn publish(&self, decision: DecisionView) {
         *self
             .queue
             .last_decision

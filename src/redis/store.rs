@@ -12,7 +12,6 @@ use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 use super::{
     call_limit,
     client::Client,
-    decision::{DecisionSource, SharedDecision},
     error::RedisError,
     health::{Health, Suspicion},
     keyspace::{Keyspace, Namespace},
@@ -22,7 +21,8 @@ use super::{
 use crate::{
     attempt::Attempt,
     clock::Clock,
-    decision::{Decision, Outcome},
+    decision::{Decision, DecisionSource, Outcome},
+    origin::Origin,
     state::State,
 };
 
@@ -85,7 +85,7 @@ impl Store {
         namespace: &Namespace,
         key: &[u8],
         cost: u32,
-    ) -> Option<SharedDecision> {
+    ) -> Option<Decision> {
         match self.take_within_limit(namespace, key, cost).await {
             Ok(reply) => Some(self.decision(namespace, cost, reply)),
             Err(decided) => decided,
@@ -102,7 +102,7 @@ impl Store {
         namespace: &Namespace,
         key: &[u8],
         cost: u32,
-    ) -> Result<TakeReply, Option<SharedDecision>> {
+    ) -> Result<TakeReply, Option<Decision>> {
         let decide = |refusal: Option<&Refusal>| {
             if !self.health.is_up() {
                 return Some(None);
@@ -126,25 +126,15 @@ impl Store {
         namespace: &Namespace,
         key: &[u8],
         cost: u32,
-    ) -> Option<SharedDecision> {
+    ) -> Option<Decision> {
         let repeat = |refusal: &Refusal| self.repeat(namespace, refusal, cost);
         namespace.calls.with_refusal(key, repeat)
     }
 
-    fn repeat(
-        &self,
-        namespace: &Namespace,
-        refusal: &Refusal,
-        cost: u32,
-    ) -> Option<SharedDecision> {
+    fn repeat(&self, namespace: &Namespace, refusal: &Refusal, cost: u32) -> Option<Decision> {
         let decision = refusal.decide(&namespace.limit.layout, self.clock.nanos(), cost)?;
         self.health.count_lease();
-        Some(SharedDecision {
-            decision,
-            source: DecisionSource::Lease,
-            incarnation: 0,
-            epoch: 0,
-        })
+        Some(decision.with_source(DecisionSource::Lease))
     }
 
     /// Sends the call that takes tokens. Returns the reply, and the time at which the call was
@@ -178,19 +168,11 @@ impl Store {
     }
 
     /// Counts a reply as a decision of Redis and converts it.
-    pub(super) fn decision(
-        &self,
-        namespace: &Namespace,
-        cost: u32,
-        reply: TakeReply,
-    ) -> SharedDecision {
+    pub(super) fn decision(&self, namespace: &Namespace, cost: u32, reply: TakeReply) -> Decision {
         self.health.count_redis();
-        SharedDecision {
-            decision: decision(namespace, cost, reply),
-            source: DecisionSource::Redis,
-            incarnation: reply.incarnation,
-            epoch: 0,
-        }
+        decision(namespace, cost, reply)
+            .with_source(DecisionSource::Redis)
+            .with_origin(Origin::new(0, reply.incarnation))
     }
 
     /// Starts a call on a bucket of lease mode.
@@ -212,10 +194,9 @@ impl Store {
 
     /// Time that replaces the server's clock in tests.
     fn manual_micros(&self) -> Option<u64> {
-        match &self.clock {
-            Clock::Process => None,
-            Clock::Manual(_) => Some((self.clock.nanos() / 1000).min(HORIZON_MICROS)),
-        }
+        self.clock
+            .is_manual()
+            .then(|| (self.clock.nanos() / 1000).min(HORIZON_MICROS))
     }
 
     /// Undoes a decision of Redis. Returns whether tokens were given back.
@@ -223,14 +204,14 @@ impl Store {
         &self,
         namespace: &Namespace,
         key: &[u8],
-        decision: SharedDecision,
+        decision: &Decision,
     ) -> bool {
         let (state, units) = decision.charge();
         if units == 0 {
             return false;
         }
         let bucket = namespace.bucket(key);
-        let arguments = [decision.incarnation, state.stamp, units];
+        let arguments = [decision.origin().incarnation, state.stamp, units];
         let refunded = if self.keyspace.lease.is_some() {
             let call = self.lease_call(namespace, &bucket, "refund");
             let call = arguments.into_iter().fold(call, Call::number);

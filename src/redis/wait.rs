@@ -17,17 +17,14 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{
-    decision::{DecisionSource, SharedDecision},
-    inner::Inner,
-};
+use super::inner::Inner;
 use crate::{
     clock_margin::with_margin,
-    decision::{Outcome, Refused},
+    decision::{Decision, DecisionSource, Outcome, Refused},
 };
 
 /// Result of the wait, or the pause before the next poll.
-type Next = ControlFlow<Result<SharedDecision, Refused>, Duration>;
+type Next = ControlFlow<Result<Decision, Refused>, Duration>;
 
 /// Longest poll interval, so that waiters notice events that make tokens available earlier.
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,9 +37,9 @@ pub(super) async fn acquire(
     key: &[u8],
     cost: u32,
     deadline: Option<Instant>,
-) -> Result<SharedDecision, Refused> {
+) -> Result<Decision, Refused> {
     if cost == 0 {
-        return inner.try_acquire(key, 0).await.into_result();
+        return inner.try_acquire(key, 0).await.ok();
     }
     // Without waiters, no waiter is overtaken. A cost above the capacity takes nothing from them.
     if !inner.queues.has_waiters(key) || cost > capacity(inner, key) {
@@ -59,13 +56,13 @@ pub(super) async fn acquire(
     let Some(head) = head else {
         let last = match waiter.last_decision() {
             Some(last) => last,
-            None => inner.try_acquire(key, 0).await,
+            None => inner.try_acquire(key, 0).await.view(),
         };
-        return Err(last.deadline_refusal(cost));
+        return Err(Refused::at_deadline(last, cost));
     };
     loop {
         let decision = inner.try_acquire(key, cost).await;
-        head.publish(decision);
+        head.publish(decision.view());
         match next(inner, key, decision, deadline) {
             Break(result) => return result,
             Continue(pause) => sleep(pause).await,
@@ -73,14 +70,14 @@ pub(super) async fn acquire(
     }
 }
 
-fn next(inner: &Inner, key: &[u8], decision: SharedDecision, deadline: Option<Instant>) -> Next {
+fn next(inner: &Inner, key: &[u8], decision: Decision, deadline: Option<Instant>) -> Next {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let cost = decision.cost();
     let wait = match decision.outcome() {
         Outcome::Refused => match (decision.retry_after(), left) {
-            (None, Some(_)) => return Break(Err(decision.deadline_refusal(cost))),
+            (None, Some(_)) => return Break(Err(Refused::at_deadline(decision.view(), cost))),
             (Some(wait), Some(left)) if wait > left || left.is_zero() => {
-                return Break(Err(decision.deadline_refusal(cost)));
+                return Break(Err(Refused::at_deadline(decision.view(), cost)));
             }
             (wait, _) => wait.map_or(MAX_INTERVAL, with_margin),
         },
@@ -91,10 +88,10 @@ fn next(inner: &Inner, key: &[u8], decision: SharedDecision, deadline: Option<In
         {
             MAX_INTERVAL
         }
-        _ => return Break(decision.into_result()),
+        _ => return Break(decision.ok()),
     };
     match left {
-        Some(left) if left.is_zero() => Break(decision.into_result()),
+        Some(left) if left.is_zero() => Break(decision.ok()),
         left => Continue(
             wait.clamp(MIN_INTERVAL, MAX_INTERVAL)
                 .min(left.unwrap_or(MAX_INTERVAL)),

@@ -53,8 +53,11 @@ impl TickRatio {
     }
 
     /// Returns the number of whole ticks in `nanos` since the origin, capped at the horizon.
+    ///
+    /// By reference, like the functions below: a copy for the cold ones would be spilled to the
+    /// stack in every decision.
     #[inline]
-    pub(super) const fn ticks(self, nanos: u64) -> u64 {
+    pub(super) const fn ticks(&self, nanos: u64) -> u64 {
         if nanos > HORIZON_NANOS {
             self.ticks_at_horizon()
         } else {
@@ -66,14 +69,14 @@ impl TickRatio {
     /// minimum.
     #[cold]
     #[inline(never)]
-    const fn ticks_at_horizon(self) -> u64 {
+    const fn ticks_at_horizon(&self) -> u64 {
         self.ticks_within(HORIZON_NANOS)
     }
 
     /// The floor is the upper half of a 128-bit product. A decision waits for this number, so there
     /// is no further shift.
     #[inline(always)]
-    const fn ticks_within(self, nanos: u64) -> u64 {
+    const fn ticks_within(&self, nanos: u64) -> u64 {
         let low = (nanos as u128 * self.low as u128) >> 64;
         let ticks = ((nanos as u128 * self.high as u128 + low) >> 64) as u64;
         if self.whole == 0 {
@@ -86,7 +89,7 @@ impl TickRatio {
     /// Out of line: the branch predictor skips it at no cost.
     #[cold]
     #[inline(never)]
-    const fn add_whole(self, ticks: u64, nanos: u64) -> u64 {
+    const fn add_whole(&self, ticks: u64, nanos: u64) -> u64 {
         ticks + nanos * self.whole
     }
 }

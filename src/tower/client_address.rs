@@ -71,6 +71,10 @@ impl ClientAddressResolver {
         self.ipv6_prefix = prefix;
     }
 
+    pub(super) fn ipv6_prefix(&self) -> Ipv6Prefix {
+        self.ipv6_prefix
+    }
+
     /// Returns the client address, truncated to the IPv6 prefix.
     pub(super) fn resolve(&self, request: &Parts) -> Result<IpAddr, KeyError> {
         let extracted = || {

@@ -8,72 +8,72 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Extensions, Request, Response};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    headers::HeaderStyle,
-    layer_decision::LayerDecision,
+    headers::PolicyHeaders,
+    layer_decision::{add_fallback_header, insert_into},
     request_limiter::{PendingDecision, RequestLimiter},
     response_body::ResponseBody,
 };
+use crate::DecisionView;
 
 pin_project! {
     /// Response future of [`RateLimit`](super::RateLimit).
-    pub struct ResponseFuture<S, B>
+    pub struct ResponseFuture<S, Q, R, B = String>
     where
-        S: Service<Request<B>>,
+        S: Service<Request<Q>>,
     {
         #[pin]
-        state: State<S, B>,
+        state: State<S, Q, R, B>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, B>
+    enum State<S, Q, R, B>
     where
-        S: Service<Request<B>>,
+        S: Service<Request<Q>>,
     {
         /// The inner service responds: the request is allowed, or exempt and without a decision.
-        Calling { #[pin] response: S::Future, decided: Option<(LayerDecision, HeaderStyle)> },
+        Calling { #[pin] response: S::Future, decided: Option<(DecisionView, PolicyHeaders<'static>)> },
         /// The limiter has not decided yet.
-        Pending { decision: PendingDecision, call: Option<Box<PendingCall<S, B>>> },
+        Pending { decision: PendingDecision, call: Option<Box<PendingCall<S, Q, B>>> },
         /// The layer responds; the inner service is not called.
-        Complete { response: Option<Box<Response<String>>> },
+        Complete { response: Option<Box<Response<ResponseBody<R, B>>>> },
     }
 }
 
 /// Request that waits for the limiter's decision, and the service to call when it is allowed.
-struct PendingCall<S, B> {
-    request: Request<B>,
+struct PendingCall<S, Q, B> {
+    request: Request<Q>,
     ready: S,
-    limiter: Arc<RequestLimiter>,
+    limiter: Arc<RequestLimiter<B>>,
 }
 
-impl<S: Service<Request<B>>, B> PendingCall<S, B> {
+impl<S: Service<Request<Q>>, Q, B> PendingCall<S, Q, B> {
     /// Calls the inner service or builds the refusal.
-    fn proceed(mut self, decided: LayerDecision, extensions: Extensions) -> State<S, B> {
-        *self.request.extensions_mut() = extensions;
-        if decided.decision.is_allowed() {
-            decided.insert_into(self.request.extensions_mut());
+    fn proceed<R>(mut self, decision: DecisionView) -> State<S, Q, R, B> {
+        if decision.is_allowed() {
+            insert_into(self.request.extensions_mut(), decision);
             return State::Calling {
                 response: self.ready.call(self.request),
-                decided: Some((decided, self.limiter.header_style)),
+                decided: Some((decision, self.limiter.headers())),
             };
         }
         let (head, _) = self.request.into_parts();
         State::Complete {
-            response: Some(Box::new(self.limiter.refuse(&decided, &head))),
+            response: Some(Box::new(self.limiter.refuse(&decision, &head))),
         }
     }
 }
 
-impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
+impl<S: Service<Request<Q>>, Q, R, B> ResponseFuture<S, Q, R, B> {
     pub(super) fn calling(
         response: S::Future,
-        decided: Option<(LayerDecision, HeaderStyle)>,
+        decided: Option<(DecisionView, PolicyHeaders<'static>)>,
     ) -> Self {
         ResponseFuture {
             state: State::Calling { response, decided },
@@ -82,9 +82,9 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
 
     pub(super) fn pending(
         decision: PendingDecision,
-        request: Request<B>,
+        request: Request<Q>,
         ready: S,
-        limiter: Arc<RequestLimiter>,
+        limiter: Arc<RequestLimiter<B>>,
     ) -> Self {
         let call = Some(Box::new(PendingCall {
             request,
@@ -96,7 +96,7 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
         }
     }
 
-    pub(super) fn complete(response: Response<String>) -> Self {
+    pub(super) fn complete(response: Response<ResponseBody<R, B>>) -> Self {
         ResponseFuture {
             state: State::Complete {
                 response: Some(Box::new(response)),
@@ -105,11 +105,11 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
     }
 }
 
-impl<S, B, R> Future for ResponseFuture<S, B>
+impl<S, Q, R, B> Future for ResponseFuture<S, Q, R, B>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<Q>, Response = Response<R>>,
 {
-    type Output = Result<Response<ResponseBody<R>>, S::Error>;
+    type Output = Result<Response<ResponseBody<R, B>>, S::Error>;
 
     #[expect(
         clippy::expect_used,
@@ -121,30 +121,27 @@ where
             match state.as_mut().project() {
                 StateProj::Calling { response, decided } => {
                     let mut response = ready!(response.poll(context))?;
-                    if let Some((decided, style)) = decided {
-                        style.write(&decided.decision, response.headers_mut());
-                        decided.add_fallback_header(response.headers_mut());
+                    if let Some((decision, headers)) = decided {
+                        headers.write(decision, response.headers_mut());
+                        add_fallback_header(decision, response.headers_mut());
                     }
                     return Poll::Ready(Ok(response.map(ResponseBody::from_service)));
                 }
                 StateProj::Pending { decision, call } => {
-                    let (decided, extensions) = ready!(decision.as_mut().poll(context));
-                    let next = call
-                        .take()
-                        .expect("decided once")
-                        .proceed(decided, extensions);
+                    let decision = ready!(decision.as_mut().poll(context));
+                    let next = call.take().expect("decided once").proceed(decision);
                     state.set(next);
                 }
                 StateProj::Complete { response } => {
                     let response = response.take().expect("polled after completion");
-                    return Poll::Ready(Ok(response.map(ResponseBody::from_text)));
+                    return Poll::Ready(Ok(*response));
                 }
             }
         }
     }
 }
 
-impl<S: Service<Request<B>>, B> fmt::Debug for ResponseFuture<S, B> {
+impl<S: Service<Request<Q>>, Q, R, B> fmt::Debug for ResponseFuture<S, Q, R, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Calling { .. } => "calling",

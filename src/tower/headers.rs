@@ -10,9 +10,11 @@ use http::{
 };
 
 use self::decimal::{decimal, whole_seconds};
-pub(super) use self::draft::POLICY_NAME;
 use super::{media_type::JSON, retry_after::retry_after};
-use crate::{Decision, Outcome};
+use crate::{DecisionView, Outcome};
+
+/// Name of a policy that has no other.
+pub(super) const DEFAULT_POLICY: &str = "default";
 
 /// The header `X-RateLimit-Without-Redis`, on responses that were decided without Redis because it
 /// was unavailable. Its value names the fallback policy that decided: `local`, `open` or `closed`.
@@ -63,15 +65,27 @@ pub enum HeaderStyle {
 }
 
 impl HeaderStyle {
+    /// Names the policy that the headers announce. [`HeaderStyle::Draft11`] writes the name; the
+    /// methods of the style itself write `"default"`.
+    ///
+    /// ```
+    /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::HeaderStyle}};
+    /// let decision = Bucket::new(Quota::per_minute(5)).try_acquire_at(Duration::ZERO, 1);
+    /// let mut headers = HeaderMap::new();
+    /// HeaderStyle::Draft11.for_policy("login").write(&decision, &mut headers);
+    /// assert_eq!(headers["ratelimit-policy"], r#""login";q=5;w=60"#);
+    /// ```
+    #[must_use]
+    pub const fn for_policy(self, name: &str) -> PolicyHeaders<'_> {
+        PolicyHeaders { style: self, name }
+    }
+
     /// Adds the headers of a decision that `headers` does not contain yet.
     ///
     /// When no decision was possible ([`Outcome::Unavailable`]), only `Retry-After` is added, with
     /// one second.
-    pub fn write(self, decision: &Decision, headers: &mut HeaderMap) {
-        if self.has_x_ratelimit() && is_known(decision) {
-            x_ratelimit::add(decision, headers);
-        }
-        self.write_draft_and_retry_after(decision, headers);
+    pub fn write(self, decision: &DecisionView, headers: &mut HeaderMap) {
+        self.for_policy(DEFAULT_POLICY).write(decision, headers);
     }
 
     /// Writes the headers of a decision and replaces existing ones, except `Retry-After`.
@@ -87,18 +101,8 @@ impl HeaderStyle {
     /// assert_eq!(upstream["x-ratelimit-limit"], "100");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn overwrite(self, decision: &Decision, headers: &mut HeaderMap) {
-        let names = || {
-            let x_ratelimit = x_ratelimit::NAMES.iter().filter(|_| self.has_x_ratelimit());
-            x_ratelimit.chain(draft::NAMES.iter().filter(|_| self.has_draft()))
-        };
-        // One scan for all names, since most responses have none of them.
-        if headers.keys().any(|name| names().any(|ours| ours == name)) {
-            for name in names() {
-                headers.remove(name);
-            }
-        }
-        self.write(decision, headers);
+    pub fn overwrite(self, decision: &DecisionView, headers: &mut HeaderMap) {
+        self.for_policy(DEFAULT_POLICY).overwrite(decision, headers);
     }
 
     /// Returns all headers of a JSON response: the headers of a decision and `Content-Type`.
@@ -115,14 +119,8 @@ impl HeaderStyle {
     /// assert_eq!(response.headers()["x-ratelimit-remaining"], "99");
     /// ```
     #[must_use]
-    pub fn with_json(self, decision: &Decision) -> HeaderMap {
-        let mut headers = if self.has_x_ratelimit() && is_known(decision) {
-            x_ratelimit::with_json(decision)
-        } else {
-            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))])
-        };
-        self.write_draft_and_retry_after(decision, &mut headers);
-        headers
+    pub fn with_json(self, decision: &DecisionView) -> HeaderMap {
+        self.for_policy(DEFAULT_POLICY).with_json(decision)
     }
 
     fn has_x_ratelimit(self) -> bool {
@@ -132,17 +130,63 @@ impl HeaderStyle {
     pub(super) fn has_draft(self) -> bool {
         matches!(self, HeaderStyle::Draft11 | HeaderStyle::Both)
     }
+}
+
+/// Header fields of a [`HeaderStyle`] for a named policy; see [`HeaderStyle::for_policy`].
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyHeaders<'a> {
+    style: HeaderStyle,
+    name: &'a str,
+}
+
+impl PolicyHeaders<'_> {
+    /// See [`HeaderStyle::write`].
+    pub fn write(self, decision: &DecisionView, headers: &mut HeaderMap) {
+        if self.style.has_x_ratelimit() && is_known(decision) {
+            x_ratelimit::add(decision, headers);
+        }
+        self.write_draft_and_retry_after(decision, headers);
+    }
+
+    /// See [`HeaderStyle::overwrite`].
+    pub fn overwrite(self, decision: &DecisionView, headers: &mut HeaderMap) {
+        let names = || {
+            let x_ratelimit = x_ratelimit::NAMES
+                .iter()
+                .filter(|_| self.style.has_x_ratelimit());
+            x_ratelimit.chain(draft::NAMES.iter().filter(|_| self.style.has_draft()))
+        };
+        // One scan for all names, since most responses have none of them.
+        if headers.keys().any(|name| names().any(|ours| ours == name)) {
+            for name in names() {
+                headers.remove(name);
+            }
+        }
+        self.write(decision, headers);
+    }
+
+    /// See [`HeaderStyle::with_json`].
+    #[must_use]
+    pub fn with_json(self, decision: &DecisionView) -> HeaderMap {
+        let mut headers = if self.style.has_x_ratelimit() && is_known(decision) {
+            x_ratelimit::with_json(decision)
+        } else {
+            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))])
+        };
+        self.write_draft_and_retry_after(decision, &mut headers);
+        headers
+    }
 
     /// Adds the headers that not every style or not every response has.
-    fn write_draft_and_retry_after(self, decision: &Decision, headers: &mut HeaderMap) {
+    fn write_draft_and_retry_after(self, decision: &DecisionView, headers: &mut HeaderMap) {
         let retry_after = if decision.is_allowed() {
             None
         } else {
             retry_after(decision)
         };
         let seconds = retry_after.map(|wait| whole_seconds(wait).max(1));
-        if self.has_draft() && is_known(decision) {
-            draft::add(decision, seconds, headers);
+        if self.style.has_draft() && is_known(decision) {
+            draft::add(decision, self.name, seconds, headers);
         }
         if let Some(seconds) = seconds {
             headers
@@ -153,6 +197,6 @@ impl HeaderStyle {
 }
 
 /// Returns whether a limiter decided, so that the state of the bucket is known.
-fn is_known(decision: &Decision) -> bool {
+fn is_known(decision: &DecisionView) -> bool {
     decision.outcome() != Outcome::Unavailable
 }

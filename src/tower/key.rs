@@ -1,16 +1,16 @@
 //! Key that requests share a bucket by.
 
-use std::{
-    borrow::Cow,
-    fmt::{self, Write},
-    hash::{Hash, Hasher},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use http::{header::HeaderName, request::Parts};
 
-use super::{client_address::ClientAddressResolver, header_key::HeaderKey, key_error::KeyError};
+use super::{
+    client_address::ClientAddressResolver,
+    header_key::HeaderKey,
+    ipv6_prefix::Ipv6Prefix,
+    key_error::KeyError,
+    request_key::{KeyMismatch, RequestKey, Value},
+};
 
 /// Key of a request's bucket: the client address, a header, the path, or a value that a function
 /// returns.
@@ -31,12 +31,7 @@ use super::{client_address::ClientAddressResolver, header_key::HeaderKey, key_er
 /// let limit = RateLimitLayer::new(Quota::per_minute(100), by_user);
 /// ```
 ///
-/// # As a key of a [`KeyedLimiter`](crate::KeyedLimiter)
-///
-/// A limiter that is [shared with the layer](super::RateLimitLayer::with_limiter) sees [`Key::ip`]
-/// as an [`IpAddr`] (for an IPv6 client, the first address of its network) and every other kind as
-/// a `str`. `limiter.set_rule("alice", quota)` therefore sets the quota of the client whose header
-/// is `alice`. A `RedisLimiter` sees all keys as text: `"192.0.2.7"`, `"2001:db8::"`.
+/// The value for one request is a [`RequestKey`], which is also what the rules of a limiter take.
 #[derive(Clone)]
 pub struct Key(Kind);
 
@@ -45,7 +40,8 @@ enum Kind {
     Ip,
     Header(HeaderKey),
     Path,
-    Custom(Arc<KeyFn>),
+    /// Function, and its index among the functions of the key.
+    Custom(Arc<KeyFn>, usize),
     And(Arc<[Key; 2]>),
     Or(Arc<[Key; 2]>),
 }
@@ -101,9 +97,8 @@ impl Key {
     pub fn from_fn<T: fmt::Display>(
         key: impl Fn(&Parts) -> Option<T> + Send + Sync + 'static,
     ) -> Key {
-        Key(Kind::Custom(Arc::new(move |request| {
-            key(request).map(|key| key.to_string())
-        })))
+        let key: Arc<KeyFn> = Arc::new(move |request| key(request).map(|key| key.to_string()));
+        Key(Kind::Custom(key, 0))
     }
 
     /// Both keys combined: one bucket per pair. A request that lacks one of them has no key.
@@ -114,6 +109,7 @@ impl Key {
     /// ```
     #[must_use]
     pub fn and(self, other: Key) -> Key {
+        let other = other.renumbered(self.functions());
         Key(Kind::And(Arc::new([self, other])))
     }
 
@@ -126,7 +122,29 @@ impl Key {
     /// ```
     #[must_use]
     pub fn or(self, other: Key) -> Key {
+        let other = other.renumbered(self.functions());
         Key(Kind::Or(Arc::new([self, other])))
+    }
+
+    /// Number of functions in this key.
+    fn functions(&self) -> usize {
+        match &self.0 {
+            Kind::Custom(..) => 1,
+            Kind::And(keys) | Kind::Or(keys) => keys.iter().map(Key::functions).sum(),
+            Kind::Ip | Kind::Header(_) | Kind::Path => 0,
+        }
+    }
+
+    /// Adds `first` to the indexes of the functions, so that their values differ from those
+    /// of the functions before.
+    fn renumbered(self, first: usize) -> Key {
+        let both = |keys: &[Key; 2]| Arc::new(keys.clone().map(|key| key.renumbered(first)));
+        Key(match self.0 {
+            Kind::Custom(key, index) => Kind::Custom(key, index + first),
+            Kind::And(keys) => Kind::And(both(&keys)),
+            Kind::Or(keys) => Kind::Or(both(&keys)),
+            other => other,
+        })
     }
 
     /// Extracts the key's value from a request.
@@ -134,75 +152,72 @@ impl Key {
         &self,
         request: &'a Parts,
         client_address: &ClientAddressResolver,
-    ) -> Result<KeyValue<'a>, KeyError> {
+    ) -> Result<RequestKey<'a>, KeyError> {
         match &self.0 {
-            Kind::Ip => client_address.resolve(request).map(KeyValue::Address),
+            Kind::Ip => client_address
+                .resolve(request)
+                .map(|address| RequestKey(Value::Address(address))),
             Kind::Header(header) => header
                 .value(&request.headers)
-                .map(KeyValue::Text)
+                .map(|value| RequestKey(Value::Header(header.name().clone(), value)))
                 .ok_or(KeyError::NoKey),
-            Kind::Path => Ok(KeyValue::text(request.uri.path())),
-            Kind::Custom(key) => key(request)
-                .map(|key| KeyValue::Text(key.into()))
+            Kind::Path => Ok(RequestKey::path(request.uri.path())),
+            Kind::Custom(key, index) => key(request)
+                .map(|key| RequestKey::nth_custom(*index, key))
                 .ok_or(KeyError::NoKey),
             Kind::And(keys) => {
-                let [first, second] = [
-                    keys[0].value(request, client_address)?,
-                    keys[1].value(request, client_address)?,
-                ]
-                .map(KeyValue::into_text);
-                // The length prefix keeps a client from moving text across the boundary between the
-                // two values.
-                Ok(KeyValue::Text(
-                    format!("{}:{first}{second}", first.len()).into(),
-                ))
+                let first = keys[0].value(request, client_address)?;
+                Ok(first.and(keys[1].value(request, client_address)?))
             }
-            Kind::Or(keys) => {
-                let mut text = String::from("0:");
-                let value = match keys[0].value(request, client_address) {
-                    // A client could otherwise choose the other key.
-                    Err(KeyError::ConflictingHeaders) => return Err(KeyError::ConflictingHeaders),
-                    Err(KeyError::UnknownPeer | KeyError::NoKey) => {
-                        text.replace_range(..1, "1");
-                        keys[1].value(request, client_address)?
-                    }
-                    Ok(value) => value,
-                };
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{}", value.into_text());
-                Ok(KeyValue::Text(text.into()))
-            }
+            Kind::Or(keys) => match keys[0].value(request, client_address) {
+                // A client could otherwise choose the other key.
+                Err(KeyError::ConflictingHeaders) => Err(KeyError::ConflictingHeaders),
+                Err(KeyError::UnknownPeer | KeyError::NoKey) => {
+                    keys[1].value(request, client_address)
+                }
+                Ok(value) => Ok(value),
+            },
         }
     }
-}
 
-/// Value of a [`Key`] for one request.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum KeyValue<'a> {
-    Address(IpAddr),
-    Text(Cow<'a, str>),
-}
-
-impl<'a> KeyValue<'a> {
-    fn text(text: &'a str) -> KeyValue<'a> {
-        KeyValue::Text(Cow::Borrowed(text))
+    /// Checks that a request can have this key.
+    pub(super) fn verify(
+        &self,
+        key: &RequestKey<'_>,
+        prefix: Ipv6Prefix,
+    ) -> Result<(), KeyMismatch> {
+        if self.has(key, prefix) {
+            return Ok(());
+        }
+        Err(KeyMismatch {
+            expected: format!("{self:?}"),
+            got: key.to_string(),
+        })
     }
 
-    pub(super) fn into_text(self) -> Cow<'a, str> {
-        match self {
-            KeyValue::Address(address) => address.to_string().into(),
-            KeyValue::Text(text) => text,
+    fn has(&self, key: &RequestKey<'_>, prefix: Ipv6Prefix) -> bool {
+        match (&self.0, &key.0) {
+            (Kind::Ip, Value::Address(address)) => prefix.network(*address) == *address,
+            (Kind::Header(own), Value::Header(name, value)) => {
+                own.name() == name && own.normalize(value).as_ref() == Some(value)
+            }
+            (Kind::Path, Value::Path(_)) => true,
+            (Kind::Custom(_, own), Value::Custom(index, _)) => own == index,
+            (Kind::And(keys), Value::Pair(parts)) => {
+                keys[0].has(&parts[0], prefix) && keys[1].has(&parts[1], prefix)
+            }
+            (Kind::Or(keys), _) => keys.iter().any(|alternative| alternative.has(key, prefix)),
+            _ => false,
         }
     }
-}
 
-/// Hashes like the value inside, so that an application that shares the limiter can name the same
-/// key.
-impl Hash for KeyValue<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match self {
-            KeyValue::Address(address) => address.hash(state),
-            KeyValue::Text(text) => text.hash(state),
+    /// Returns true when the kind of a value is not the same for all requests.
+    #[cfg(feature = "redis")]
+    pub(super) fn has_alternatives(&self) -> bool {
+        match &self.0 {
+            Kind::Or(_) => true,
+            Kind::And(keys) => keys.iter().any(Key::has_alternatives),
+            _ => false,
         }
     }
 }
@@ -213,7 +228,7 @@ impl fmt::Debug for Key {
             Kind::Ip => f.write_str("ip"),
             Kind::Header(header) => write!(f, "header {}", header.name()),
             Kind::Path => f.write_str("path"),
-            Kind::Custom(_) => f.write_str("custom function"),
+            Kind::Custom(..) => f.write_str("custom function"),
             Kind::And(keys) => write!(f, "({:?} and {:?})", keys[0], keys[1]),
             Kind::Or(keys) => write!(f, "({:?} or {:?})", keys[0], keys[1]),
         }

@@ -1,8 +1,8 @@
 //! Layer that applies a rate limit, and its options.
 
-use std::{future::Future, mem, net::SocketAddr, sync::Arc};
+use std::{future::Future, hash::BuildHasher, net::SocketAddr, sync::Arc};
 
-use http::{Response, header::HeaderName, request::Parts};
+use http::{Response, header::HeaderName};
 use ipnet::IpNet;
 use tower_layer::Layer;
 
@@ -10,10 +10,12 @@ use super::{
     headers::HeaderStyle,
     ipv6_prefix::Ipv6Prefix,
     key::Key,
+    limited_request::LimitedRequest,
+    request_key::{KeyMismatch, RequestKey},
     request_limiter::{Backend, CheckOutcome, RequestLimiter},
     service::RateLimit,
 };
-use crate::{Decision, KeyedLimiter, Quota};
+use crate::{Clock, DecisionView, KeyedLimiter, Quota};
 
 /// Default capacity, in keys, of the limiter that a layer creates.
 const MAX_KEYS: usize = 100_000;
@@ -33,9 +35,11 @@ const MAX_KEYS: usize = 100_000;
 ///
 /// Clones of a layer and the services that it builds share one limit: a client has one bucket on
 /// all routes of a router.
-#[derive(Clone, Debug)]
-pub struct RateLimitLayer {
-    limiter: Arc<RequestLimiter>,
+///
+/// `B` is the type of the bodies that [`RateLimitLayer::refusal`] builds.
+#[derive(Debug)]
+pub struct RateLimitLayer<B = String> {
+    limiter: Arc<RequestLimiter<B>>,
 }
 
 impl RateLimitLayer {
@@ -69,43 +73,73 @@ impl RateLimitLayer {
     /// Panics when the 2.7 MB of the limiter's table cannot be allocated.
     #[must_use]
     #[track_caller]
+    #[expect(
+        clippy::panic,
+        reason = "documented, as for a Vec that cannot allocate"
+    )]
     pub fn new(quota: Quota, key: Key) -> RateLimitLayer {
-        RateLimitLayer::with_limiter(KeyedLimiter::new(quota, MAX_KEYS), key)
+        let builder = KeyedLimiter::builder(quota).max_keys(MAX_KEYS);
+        // Clients wait by clocks of their own.
+        match builder.clock(Clock::monotonic()).build() {
+            Ok(limiter) => RateLimitLayer::with_limiter(limiter, key),
+            Err(error) => panic!("{error}"),
+        }
     }
 
-    /// Creates a layer that uses the given limiter: one of any size, with a manual clock for tests,
-    /// updated at run time, or shared with other code.
+    /// Creates a layer that uses the given limiter: one of any size, of any hash function, with a
+    /// manual clock for tests, updated at run time, or shared with other code. Its keys are
+    /// [`RequestKey`]s.
+    ///
+    /// Clients wait for `Retry-After` by clocks of their own. The default clock of a limiter may be
+    /// some parts in a million slower, and then refuses a client that waits exactly;
+    /// [`Clock::monotonic`] is not.
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use tollgate::{KeyedLimiter, Quota, tower::{Key, RateLimitLayer}};
+    /// use tollgate::{Clock, KeyedLimiter, Quota, tower::{Key, RateLimitLayer}};
     ///
-    /// let limiter = Arc::new(KeyedLimiter::new(Quota::per_second(10), 1_000_000));
+    /// let builder = KeyedLimiter::builder(Quota::per_second(10)).max_keys(1_000_000);
+    /// let limiter = Arc::new(builder.clock(Clock::monotonic()).build()?);
     /// let layer = RateLimitLayer::with_limiter(limiter.clone(), Key::ip());
     /// limiter.replace(Quota::per_second(20)); // from the next request on
+    /// # Ok::<(), tollgate::BuildError>(())
     /// ```
     #[must_use]
-    pub fn with_limiter(limiter: impl Into<Arc<KeyedLimiter>>, key: Key) -> RateLimitLayer {
+    pub fn with_limiter<S>(
+        limiter: impl Into<Arc<KeyedLimiter<RequestKey<'static>, S>>>,
+        key: Key,
+    ) -> RateLimitLayer
+    where
+        S: BuildHasher + Send + Sync + 'static,
+    {
         RateLimitLayer::with_backend(Backend::Memory(limiter.into()), key)
     }
 
     /// Creates a layer that calls an asynchronous function for each decision. The function gets the
-    /// key, as text, and the cost. The inner service is called when the decision allows it.
+    /// request, whose key is known, and the cost. The inner service is called when the decision
+    /// allows it.
     ///
-    /// With this constructor, requests can wait for tokens instead of being refused (feature
-    /// `tokio`):
+    /// The future returns a [`Decision`](crate::Decision), a [`DecisionView`], or the result of an
+    /// `acquire`. With this constructor, requests can wait for tokens instead of being refused
+    /// (feature `tokio`):
     ///
     /// ```
     /// # #[cfg(feature = "tokio")] {
     /// use std::sync::Arc;
-    /// use tollgate::{KeyedLimiter, Quota, tower::{Key, RateLimitLayer}};
+    /// use tollgate::{KeyedLimiter, Quota, tower::{Key, RateLimitLayer, RequestKey}};
     ///
-    /// let limiter = Arc::new(KeyedLimiter::new(Quota::per_second(10), 100_000));
-    /// let layer = RateLimitLayer::from_fn(Key::ip(), move |key, cost| {
+    /// let limiter = Arc::new(KeyedLimiter::<RequestKey<'static>>::new(Quota::per_second(10), 100_000));
+    /// let layer = RateLimitLayer::from_fn(Key::ip(), move |request, cost| {
     ///     let limiter = limiter.clone();
+    ///     let (key, patient) = (request.key().cloned(), request.headers.contains_key("x-patient"));
+    ///     let key = key.map(RequestKey::into_owned);
     ///     async move {
-    ///         let acquired = limiter.acquire(&key, cost).await;
-    ///         acquired.unwrap_or_else(|refused| refused.decision())
+    ///         let key = key.expect("a request without a key is rejected before");
+    ///         if patient {
+    ///             limiter.acquire(&key, cost).await
+    ///         } else {
+    ///             limiter.try_acquire(&key, cost).ok()
+    ///         }
     ///     }
     /// });
     /// # }
@@ -113,16 +147,16 @@ impl RateLimitLayer {
     #[must_use]
     pub fn from_fn<F>(
         key: Key,
-        decide: impl Fn(String, u32) -> F + Send + Sync + 'static,
+        decide: impl Fn(&LimitedRequest<'_>, u32) -> F + Send + Sync + 'static,
     ) -> RateLimitLayer
     where
-        F: Future<Output = Decision> + Send + 'static,
+        F: Future<Output: Into<DecisionView>> + Send + 'static,
     {
-        let check = move |limiter: &RequestLimiter, request: &mut Parts, cost| {
-            let decision = decide(limiter.key(request)?.into_text().into_owned(), cost);
-            let extensions = mem::take(&mut request.extensions);
+        let check = move |request: &LimitedRequest<'_>, cost| {
+            request.required_key()?;
+            let decision = decide(request, cost);
             Ok(CheckOutcome::Pending(Box::pin(async move {
-                (decision.await.into(), extensions)
+                decision.await.into()
             })))
         };
         let backend = Backend::Custom {
@@ -135,14 +169,15 @@ impl RateLimitLayer {
     /// Creates a limit that processes share through Redis or Valkey (feature `redis`).
     ///
     /// ```no_run
-    /// use tollgate::{Quota, RedisLimiter, tower::{Key, RateLimitLayer}};
+    /// use tollgate::{Quota, RedisLimiter, tower::{Key, RateLimitLayer, RequestKey}};
     ///
-    /// # async fn example() -> Result<(), tollgate::RedisError> {
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// let limiter = RedisLimiter::connect("redis://127.0.0.1/", Quota::per_second(10)).await?;
     /// // And .peer_from(…), as with any other limiter.
     /// let layer = RateLimitLayer::redis(limiter.clone(), Key::ip());
-    /// // A Redis limiter's keys are text, addresses included.
-    /// limiter.set_rule("192.0.2.7", Quota::per_second(100)).await?;
+    /// // A Redis limiter's keys are text, which the layer knows.
+    /// let client = layer.redis_key(&RequestKey::ip("192.0.2.7".parse()?))?;
+    /// limiter.set_rule(&client, Quota::per_second(100)).await?;
     /// # Ok(()) }
     /// ```
     ///
@@ -151,13 +186,13 @@ impl RateLimitLayer {
     /// case [`RedisFallback`](crate::RedisFallback) decides, and the response carries
     /// `X-RateLimit-Without-Redis: local`, `open`, or, with status 503, `closed`.
     ///
-    /// The layer inserts a [`SharedDecision`](crate::SharedDecision) into the request's extensions
-    /// beside the [`Decision`]. It names the source of the decision, for the inner service and for
-    /// a [refusal function](RateLimitLayer::refusal):
+    /// The [`source`](DecisionView::source) of the [`DecisionView`] in the request's extensions names
+    /// the source of the decision, for the inner service and for a
+    /// [refusal function](RateLimitLayer::refusal):
     ///
     /// ```
-    /// # use {axum::Extension, tollgate::{SharedDecision, DecisionSource}};
-    /// async fn handler(Extension(decision): Extension<SharedDecision>) -> String {
+    /// # use {axum::Extension, tollgate::{DecisionSource, DecisionView}};
+    /// async fn handler(Extension(decision): Extension<DecisionView>) -> String {
     ///     let is_unavailable = decision.source() == DecisionSource::Local;
     ///     format!("Redis is unavailable: {is_unavailable}")
     /// }
@@ -175,6 +210,44 @@ impl RateLimitLayer {
         RateLimitLayer {
             limiter: Arc::new(RequestLimiter::new(backend, key)),
         }
+    }
+}
+
+impl<B> RateLimitLayer<B> {
+    /// Returns the key, after checking that a request to this layer can have it: it has the kind of
+    /// the layer's [`Key`], the name of its header, and for an IPv6 client the layer's prefix. A
+    /// rule for any other key would never apply. See [`RequestKey`] for an example.
+    ///
+    /// # Errors
+    /// When no request can have the key.
+    pub fn verify_key<'a>(&self, key: RequestKey<'a>) -> Result<RequestKey<'a>, KeyMismatch> {
+        let check = &self.limiter.check;
+        check.key.verify(&key, check.client_address.ipv6_prefix())?;
+        Ok(key)
+    }
+
+    /// Returns the text by which the [`RedisLimiter`](crate::RedisLimiter) of a layer knows a key.
+    ///
+    /// # Errors
+    /// When no request can have the key, as for [`RateLimitLayer::verify_key`].
+    #[cfg(feature = "redis")]
+    pub fn redis_key(&self, key: &RequestKey<'_>) -> Result<String, KeyMismatch> {
+        let check = &self.limiter.check;
+        check.key.verify(key, check.client_address.ipv6_prefix())?;
+        Ok(key.redis_text(check.key.has_alternatives()))
+    }
+
+    /// Names the policy in the header fields of [`HeaderStyle::Draft11`] and in problem details:
+    /// `"default"` by default. Characters other than printable ASCII are written as underscores.
+    ///
+    /// ```
+    /// # use tollgate::{Quota, tower::{HeaderStyle, RateLimitLayer}};
+    /// let layer = RateLimitLayer::per_ip(Quota::per_minute(5)).headers(HeaderStyle::Draft11).name("login");
+    /// // RateLimit-Policy: "login";q=5;w=60
+    /// ```
+    #[must_use]
+    pub fn name(self, name: &'static str) -> RateLimitLayer<B> {
+        self.configure(|limiter| limiter.policy = name)
     }
 
     /// Sets where the server stores the peer address: in a request extension of the type that the
@@ -197,12 +270,12 @@ impl RateLimitLayer {
     pub fn peer_from<E, A>(
         self,
         address: impl Fn(&E) -> A + Send + Sync + 'static,
-    ) -> RateLimitLayer
+    ) -> RateLimitLayer<B>
     where
         E: Send + Sync + 'static,
         A: Into<Option<SocketAddr>>,
     {
-        self.configure(|limiter| limiter.client_address.set_peer_extractor(address))
+        self.configure(|limiter| limiter.check.client_address.set_peer_extractor(address))
     }
 
     /// Returns a layer for the requests of one connection, which shares this layer's limit and
@@ -225,9 +298,9 @@ impl RateLimitLayer {
     ///
     /// For axum, see the [module](crate::tower).
     #[must_use]
-    pub fn for_peer(&self, peer: SocketAddr) -> RateLimitLayer {
+    pub fn for_peer(&self, peer: SocketAddr) -> RateLimitLayer<B> {
         self.clone()
-            .configure(|limiter| limiter.client_address.set_peer(peer))
+            .configure(|limiter| limiter.check.client_address.set_peer(peer))
     }
 
     /// Sets the networks of trusted proxies, from which `X-Forwarded-For` and `Forwarded` are
@@ -240,9 +313,9 @@ impl RateLimitLayer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn trust_proxies(self, networks: impl IntoIterator<Item = IpNet>) -> RateLimitLayer {
+    pub fn trust_proxies(self, networks: impl IntoIterator<Item = IpNet>) -> RateLimitLayer<B> {
         let networks = networks.into_iter().collect();
-        self.configure(|limiter| limiter.client_address.set_trusted_networks(networks))
+        self.configure(|limiter| limiter.check.client_address.set_trusted_networks(networks))
     }
 
     /// Sets the header of trusted proxies that names the client: `forwarded`, or a header with an
@@ -261,8 +334,8 @@ impl RateLimitLayer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
-    pub fn client_address_header(self, name: HeaderName) -> RateLimitLayer {
-        self.configure(|limiter| limiter.client_address.set_header(name))
+    pub fn client_address_header(self, name: HeaderName) -> RateLimitLayer<B> {
+        self.configure(|limiter| limiter.check.client_address.set_header(name))
     }
 
     /// Sets the number of leading bits of an IPv6 address that identify a client: 64 by default, at
@@ -274,9 +347,9 @@ impl RateLimitLayer {
     /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).ipv6_prefix(56);
     /// ```
     #[must_use]
-    pub fn ipv6_prefix(self, bits: u8) -> RateLimitLayer {
+    pub fn ipv6_prefix(self, bits: u8) -> RateLimitLayer<B> {
         let prefix = Ipv6Prefix::new(bits);
-        self.configure(|limiter| limiter.client_address.set_ipv6_prefix(prefix))
+        self.configure(|limiter| limiter.check.client_address.set_ipv6_prefix(prefix))
     }
 
     /// Sets the cost of a request in tokens: 1 by default. A request that costs 0 is always allowed
@@ -292,14 +365,17 @@ impl RateLimitLayer {
     ///     });
     /// ```
     #[must_use]
-    pub fn cost(self, cost: impl Fn(&Parts) -> u32 + Send + Sync + 'static) -> RateLimitLayer {
-        self.configure(|limiter| limiter.cost = Some(Arc::new(cost)))
+    pub fn cost(
+        self,
+        cost: impl Fn(&LimitedRequest<'_>) -> u32 + Send + Sync + 'static,
+    ) -> RateLimitLayer<B> {
+        self.configure(|limiter| limiter.check.cost = Some(Arc::new(cost)))
     }
 
     /// Exempts the requests for which the function returns `true`; several functions may be added.
     ///
-    /// An exempt request takes no tokens, needs no key, and gets no header and no [`Decision`]
-    /// extension (a handler for both kinds of requests takes an `Option` of it).
+    /// An exempt request takes no tokens, needs no key, and gets no header and no
+    /// [`DecisionView`] extension (a handler for both kinds of requests takes an `Option` of it).
     ///
     /// ```
     /// # use tollgate::{Quota, tower::RateLimitLayer};
@@ -309,9 +385,9 @@ impl RateLimitLayer {
     #[must_use]
     pub fn exempt(
         self,
-        is_exempt: impl Fn(&Parts) -> bool + Send + Sync + 'static,
-    ) -> RateLimitLayer {
-        self.configure(|limiter| limiter.exempt.push(Arc::new(is_exempt)))
+        is_exempt: impl Fn(&LimitedRequest<'_>) -> bool + Send + Sync + 'static,
+    ) -> RateLimitLayer<B> {
+        self.configure(|limiter| limiter.check.exempt.push(Arc::new(is_exempt)))
     }
 
     /// Sets the style of the rate limit headers: [`HeaderStyle::XRateLimit`] by default.
@@ -321,41 +397,64 @@ impl RateLimitLayer {
     /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).headers(HeaderStyle::Draft11);
     /// ```
     #[must_use]
-    pub fn headers(self, style: HeaderStyle) -> RateLimitLayer {
+    pub fn headers(self, style: HeaderStyle) -> RateLimitLayer<B> {
         self.configure(|limiter| limiter.header_style = style)
     }
 
-    /// Sets the response to refused requests, in place of [`Refusal`](super::Refusal)'s. Rate limit
-    /// headers are added unless the response has a header of the same name.
+    /// Sets the response to refused requests, in place of [`Refusal`](super::Refusal)'s. Its body is
+    /// of any type `C`; bodies that the layer generates itself remain texts. Rate limit headers are
+    /// added unless the response has a header of the same name.
     ///
     /// ```
-    /// use http::{Response, StatusCode};
+    /// use axum::response::{IntoResponse, Redirect};
     /// # use tollgate::{Quota, tower::RateLimitLayer};
     /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).refusal(|decision, request| {
-    ///     let text = format!("{} {}: {decision}", request.method, request.uri.path());
-    ///     let mut response = Response::new(text);
-    ///     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    ///     response
+    ///     if request.headers.contains_key("x-program") {
+    ///         format!("{} {}: {decision}", request.method, request.uri.path()).into_response()
+    ///     } else {
+    ///         Redirect::to("/slow-down").into_response()
+    ///     }
     /// });
     /// ```
     #[must_use]
-    pub fn refusal(
+    pub fn refusal<C>(
         self,
-        response: impl Fn(&Decision, &Parts) -> Response<String> + Send + Sync + 'static,
-    ) -> RateLimitLayer {
-        self.configure(|limiter| limiter.refusal = Some(Arc::new(response)))
+        response: impl Fn(&DecisionView, &LimitedRequest<'_>) -> Response<C> + Send + Sync + 'static,
+    ) -> RateLimitLayer<C> {
+        let RequestLimiter {
+            check,
+            header_style,
+            policy,
+            ..
+        } = &*self.limiter;
+        RateLimitLayer {
+            limiter: Arc::new(RequestLimiter {
+                check: check.clone(),
+                refusal: Some(Arc::new(response)),
+                header_style: *header_style,
+                policy,
+            }),
+        }
     }
 
-    fn configure(mut self, set: impl FnOnce(&mut RequestLimiter)) -> RateLimitLayer {
+    fn configure(mut self, set: impl FnOnce(&mut RequestLimiter<B>)) -> RateLimitLayer<B> {
         set(Arc::make_mut(&mut self.limiter));
         self
     }
 }
 
-impl<S> Layer<S> for RateLimitLayer {
-    type Service = RateLimit<S>;
+impl<B> Clone for RateLimitLayer<B> {
+    fn clone(&self) -> Self {
+        RateLimitLayer {
+            limiter: Arc::clone(&self.limiter),
+        }
+    }
+}
 
-    fn layer(&self, inner: S) -> RateLimit<S> {
+impl<S, B> Layer<S> for RateLimitLayer<B> {
+    type Service = RateLimit<S, B>;
+
+    fn layer(&self, inner: S) -> RateLimit<S, B> {
         RateLimit::new(inner, Arc::clone(&self.limiter))
     }
 }

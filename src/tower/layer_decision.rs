@@ -1,11 +1,10 @@
-//! Decision of the layer, annotated with the fallback policy that made it.
+//! Decision of the layer in the extensions of a request and in the headers of a response.
 
 use std::sync::LazyLock;
 
-use http::{Extensions, HeaderMap, header::HeaderValue};
+use http::{Extensions, HeaderMap};
 
-use super::headers::WITHOUT_REDIS;
-use crate::Decision;
+use crate::DecisionView;
 
 /// Empty extensions with capacity for seven entries. A new map has capacity for three, which axum
 /// fills, so inserting the decision would grow it. (`Extensions` does not guarantee that a clone
@@ -20,39 +19,24 @@ static PREALLOCATED: LazyLock<Extensions> = LazyLock::new(|| {
     extensions
 });
 
-/// Decision on a request, and the fallback policy that made it while Redis was unavailable.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LayerDecision {
-    pub(super) decision: Decision,
-    /// Name of the fallback policy; `None` for a decision that did not need one.
-    pub(super) fallback: Option<&'static str>,
+/// Inserts the view of a decision into the extensions of a request, for the inner service.
+#[inline]
+pub(super) fn insert_into(extensions: &mut Extensions, decision: DecisionView) {
+    if extensions.is_empty() {
+        extensions.clone_from(&PREALLOCATED);
+    }
+    extensions.insert(decision);
 }
 
-impl From<Decision> for LayerDecision {
-    #[inline]
-    fn from(decision: Decision) -> LayerDecision {
-        LayerDecision {
-            decision,
-            fallback: None,
-        }
+/// Adds [`WITHOUT_REDIS`](super::headers::WITHOUT_REDIS) to the headers of a response when a
+/// fallback policy decided.
+#[inline]
+pub(super) fn add_fallback_header(decision: &DecisionView, headers: &mut HeaderMap) {
+    #[cfg(feature = "redis")]
+    if let Some(policy) = decision.source().without_redis() {
+        let policy = http::HeaderValue::from_static(policy);
+        headers.insert(super::headers::WITHOUT_REDIS, policy);
     }
-}
-
-impl LayerDecision {
-    /// Inserts the decision into the extensions of a request, for the inner service.
-    #[inline]
-    pub(super) fn insert_into(&self, extensions: &mut Extensions) {
-        if extensions.is_empty() {
-            extensions.clone_from(&PREALLOCATED);
-        }
-        extensions.insert(self.decision);
-    }
-
-    /// Adds [`WITHOUT_REDIS`] to the headers of a response when a fallback policy decided.
-    #[inline]
-    pub(super) fn add_fallback_header(&self, headers: &mut HeaderMap) {
-        if let Some(policy) = self.fallback {
-            headers.insert(WITHOUT_REDIS, HeaderValue::from_static(policy));
-        }
-    }
+    #[cfg(not(feature = "redis"))]
+    let _ = (decision, headers);
 }

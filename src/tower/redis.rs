@@ -1,16 +1,13 @@
 //! Redis backend of the layer.
 
-use std::{io::Write, mem, net::IpAddr, sync::Arc};
-
-use http::request::Parts;
+use std::{io::Write, net::IpAddr, sync::Arc};
 
 use super::{
-    key::KeyValue,
     key_error::KeyError,
-    layer_decision::LayerDecision,
-    request_limiter::{Backend, CheckOutcome, RequestLimiter},
+    limited_request::LimitedRequest,
+    request_limiter::{Backend, CheckOutcome},
 };
-use crate::{RedisLimiter, SharedDecision};
+use crate::RedisLimiter;
 
 /// Length of the longest textual IP address.
 const MAX_ADDRESS_LEN: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len();
@@ -19,46 +16,36 @@ const MAX_ADDRESS_LEN: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".l
 pub(super) fn backend(limiter: RedisLimiter) -> Backend {
     Backend::Custom {
         debug: Arc::new(limiter.clone()),
-        check: Arc::new(move |requests, head, cost| check(&limiter, requests, head, cost)),
+        check: Arc::new(move |request, cost| check(&limiter, request, cost)),
     }
 }
 
 /// Decides at once where that needs no Redis command, else later.
 fn check(
     limiter: &RedisLimiter,
-    requests: &RequestLimiter,
-    head: &mut Parts,
+    request: &LimitedRequest<'_>,
     cost: u32,
 ) -> Result<CheckOutcome, KeyError> {
-    let key = requests.key(head)?;
-    let mut buffer = [0; MAX_ADDRESS_LEN];
-    let key = key_bytes(&key, &mut buffer);
+    let key = request.required_key()?;
+    let (mut buffer, text);
+    let key = match key.address() {
+        // Without an allocation.
+        Some(address) => {
+            buffer = [0; MAX_ADDRESS_LEN];
+            format_address(&mut buffer, address)
+        }
+        None => {
+            text = key.redis_text(request.has_alternatives());
+            text.as_bytes()
+        }
+    };
     if let Some(decision) = limiter.try_acquire_at_once(key, cost) {
-        head.extensions.insert(decision);
-        return Ok(CheckOutcome::Decided(annotated(decision)));
+        return Ok(CheckOutcome::Decided(decision.view()));
     }
     let (limiter, key) = (limiter.clone(), key.to_vec());
-    let mut extensions = mem::take(&mut head.extensions);
     Ok(CheckOutcome::Pending(Box::pin(async move {
-        let decision = limiter.try_acquire(&key, cost).await;
-        extensions.insert(decision);
-        (annotated(decision), extensions)
+        limiter.try_acquire(&key, cost).await.view()
     })))
-}
-
-fn annotated(shared: SharedDecision) -> LayerDecision {
-    LayerDecision {
-        decision: shared.decision(),
-        fallback: shared.source().without_redis(),
-    }
-}
-
-/// Formats a key as text, without an allocation.
-fn key_bytes<'a>(key: &'a KeyValue<'_>, buffer: &'a mut [u8; MAX_ADDRESS_LEN]) -> &'a [u8] {
-    match key {
-        KeyValue::Address(address) => format_address(buffer, *address),
-        KeyValue::Text(text) => text.as_bytes(),
-    }
 }
 
 fn format_address(buffer: &mut [u8; MAX_ADDRESS_LEN], address: IpAddr) -> &[u8] {
@@ -84,7 +71,7 @@ mod tests {
         ] {
             let address: IpAddr = text.parse().unwrap();
             assert_eq!(
-                key_bytes(&KeyValue::Address(address), &mut [0; MAX_ADDRESS_LEN]),
+                format_address(&mut [0; MAX_ADDRESS_LEN], address),
                 text.as_bytes()
             );
         }

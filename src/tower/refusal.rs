@@ -10,10 +10,10 @@ use http::{
 use super::{
     content_negotiation,
     grpc::{self, GrpcStatus},
-    headers::HeaderStyle,
+    headers::{DEFAULT_POLICY, HeaderStyle},
     media_type::{JSON, PROBLEM_JSON},
 };
-use crate::{Decision, Outcome};
+use crate::{DecisionView, Outcome};
 
 /// Builds the response to a refused request: 429, headers and a body.
 ///
@@ -38,19 +38,27 @@ use crate::{Decision, Outcome};
 /// assert!(response.body().starts_with(expected));
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Refusal {
+pub struct Refusal<'a> {
     style: HeaderStyle,
+    policy: &'a str,
     is_http_only: bool,
 }
 
-impl Refusal {
+impl<'a> Refusal<'a> {
     /// Creates a builder of responses with headers of this style.
     #[must_use]
-    pub const fn new(style: HeaderStyle) -> Refusal {
+    pub const fn new(style: HeaderStyle) -> Refusal<'a> {
         Refusal {
             style,
+            policy: DEFAULT_POLICY,
             is_http_only: false,
         }
+    }
+
+    /// Sets the name of the policy that was violated: `"default"` by default.
+    #[must_use]
+    pub const fn policy(self, policy: &'a str) -> Refusal<'a> {
+        Refusal { policy, ..self }
     }
 
     /// Answers gRPC requests with 429 or 503 too, for a proxy that does not speak gRPC itself.
@@ -66,7 +74,7 @@ impl Refusal {
     /// # Ok::<(), http::header::InvalidHeaderValue>(())
     /// ```
     #[must_use]
-    pub const fn http_only(self) -> Refusal {
+    pub const fn http_only(self) -> Refusal<'a> {
         Refusal {
             is_http_only: true,
             ..self
@@ -75,7 +83,7 @@ impl Refusal {
 
     /// Builds the response to a request with the given headers.
     #[must_use]
-    pub fn response(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
+    pub fn response(self, decision: &DecisionView, request: &HeaderMap) -> Response<String> {
         if self.is_http_only || !grpc::is_grpc(request) {
             self.http_response(decision, request)
         } else {
@@ -83,7 +91,7 @@ impl Refusal {
         }
     }
 
-    fn http_response(self, decision: &Decision, request: &HeaderMap) -> Response<String> {
+    fn http_response(self, decision: &DecisionView, request: &HeaderMap) -> Response<String> {
         let is_unavailable = decision.outcome() == Outcome::Unavailable;
         let is_problem = self.style.has_draft()
             && !is_unavailable
@@ -91,7 +99,7 @@ impl Refusal {
         let body = if is_unavailable {
             body::unavailable()
         } else if is_problem {
-            body::problem_json(decision)
+            body::problem_json(decision, self.policy)
         } else {
             body::json(decision)
         };
@@ -101,7 +109,7 @@ impl Refusal {
         } else {
             StatusCode::TOO_MANY_REQUESTS
         };
-        *response.headers_mut() = self.style.with_json(decision);
+        *response.headers_mut() = self.style.for_policy(self.policy).with_json(decision);
         if is_problem {
             response
                 .headers_mut()
@@ -110,13 +118,14 @@ impl Refusal {
         response
     }
 
-    fn grpc_response(self, decision: &Decision) -> Response<String> {
+    fn grpc_response(self, decision: &DecisionView) -> Response<String> {
         let mut response = if decision.outcome() == Outcome::Unavailable {
             grpc::response(GrpcStatus::Unavailable, body::UNAVAILABLE)
         } else {
             grpc::response(GrpcStatus::ResourceExhausted, &body::message(decision))
         };
-        self.style.write(decision, response.headers_mut());
+        let headers = self.style.for_policy(self.policy);
+        headers.write(decision, response.headers_mut());
         response
     }
 }

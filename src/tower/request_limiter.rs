@@ -1,32 +1,45 @@
 //! Limit check of a request, shared by a layer and its services.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, hash::BuildHasher, pin::Pin, sync::Arc};
 
-use http::{Extensions, Response, request::Parts};
+use http::{Response, request::Parts};
 
 use super::{
     client_address::ClientAddressResolver,
-    headers::HeaderStyle,
-    key::{Key, KeyValue},
+    headers::{DEFAULT_POLICY, HeaderStyle, PolicyHeaders},
+    key::Key,
     key_error::KeyError,
-    layer_decision::LayerDecision,
+    layer_decision::add_fallback_header,
+    limited_request::LimitedRequest,
     refusal::Refusal,
+    request_key::RequestKey,
+    response_body::ResponseBody,
 };
-use crate::{Decision, KeyedLimiter};
+use crate::{DecisionView, KeyedLimiter};
 
-/// Future of a decision. It owns the request's extensions meanwhile, and returns them with
-/// everything else that the backend inserts for the inner service.
-pub(super) type PendingDecision = Pin<Box<dyn Future<Output = (LayerDecision, Extensions)> + Send>>;
+/// Future of a decision.
+pub(super) type PendingDecision = Pin<Box<dyn Future<Output = DecisionView> + Send>>;
 
 /// Checks a request for the given number of tokens with another limiter.
 pub(super) type CustomCheck =
-    dyn Fn(&RequestLimiter, &mut Parts, u32) -> Result<CheckOutcome, KeyError> + Send + Sync;
+    dyn Fn(&LimitedRequest<'_>, u32) -> Result<CheckOutcome, KeyError> + Send + Sync;
+
+/// Limiter in memory, with any hasher.
+pub(super) trait MemoryLimiter: fmt::Debug + Send + Sync {
+    fn try_acquire(&self, key: &RequestKey<'_>, cost: u32) -> DecisionView;
+}
+
+impl<S: BuildHasher + Send + Sync> MemoryLimiter for KeyedLimiter<RequestKey<'static>, S> {
+    fn try_acquire(&self, key: &RequestKey<'_>, cost: u32) -> DecisionView {
+        KeyedLimiter::try_acquire(self, key, cost).view()
+    }
+}
 
 /// Limiter that decides on requests.
 #[derive(Clone)]
 pub(super) enum Backend {
     /// Decides synchronously, in memory.
-    Memory(Arc<KeyedLimiter>),
+    Memory(Arc<dyn MemoryLimiter>),
     /// Decides at once or later.
     Custom {
         check: Arc<CustomCheck>,
@@ -35,98 +48,134 @@ pub(super) enum Backend {
 }
 
 /// Cost of a request, in tokens.
-pub(super) type CostFn = dyn Fn(&Parts) -> u32 + Send + Sync;
+pub(super) type CostFn = dyn Fn(&LimitedRequest<'_>) -> u32 + Send + Sync;
 /// Predicate for requests that are not limited.
-pub(super) type ExemptFn = dyn Fn(&Parts) -> bool + Send + Sync;
+pub(super) type ExemptFn = dyn Fn(&LimitedRequest<'_>) -> bool + Send + Sync;
 /// Response to a refused request.
-pub(super) type RefusalFn = dyn Fn(&Decision, &Parts) -> Response<String> + Send + Sync;
+pub(super) type RefusalFn<B> =
+    dyn Fn(&DecisionView, &LimitedRequest<'_>) -> Response<B> + Send + Sync;
 
-/// Checks requests against a limit.
+/// Checks requests against a limit, and refuses with bodies of type `B`.
 ///
 /// Aligned to cache lines of its own: every clone of a service updates the reference count in the
 /// `Arc` around it, and axum clones one for each request.
-#[derive(Clone)]
 #[repr(align(128))]
-pub(super) struct RequestLimiter {
+pub(super) struct RequestLimiter<B> {
+    pub(super) check: RequestCheck,
+    pub(super) refusal: Option<Arc<RefusalFn<B>>>,
+    pub(super) header_style: HeaderStyle,
+    /// Name of the policy in the header fields.
+    pub(super) policy: &'static str,
+}
+
+/// The part of a [`RequestLimiter`] that decides.
+#[derive(Clone)]
+pub(super) struct RequestCheck {
     backend: Backend,
-    key: Key,
+    pub(super) key: Key,
     pub(super) client_address: ClientAddressResolver,
     pub(super) cost: Option<Arc<CostFn>>,
     pub(super) exempt: Vec<Arc<ExemptFn>>,
-    pub(super) refusal: Option<Arc<RefusalFn>>,
-    pub(super) header_style: HeaderStyle,
 }
 
 /// Outcome of checking a request.
 pub(super) enum CheckOutcome {
     /// The request is not limited.
     Exempt,
-    Decided(LayerDecision),
+    Decided(DecisionView),
     /// The decision takes time.
     Pending(PendingDecision),
     NoKey(KeyError),
 }
 
-impl RequestLimiter {
-    pub(super) fn new(backend: Backend, key: Key) -> RequestLimiter {
-        RequestLimiter {
-            backend,
-            key,
-            client_address: ClientAddressResolver::default(),
-            cost: None,
-            exempt: Vec::new(),
-            refusal: None,
-            header_style: HeaderStyle::default(),
-        }
-    }
-
+impl RequestCheck {
     /// Checks a request, and takes its cost when it is allowed.
-    pub(super) fn check(&self, request: &mut Parts) -> CheckOutcome {
-        if self.exempt.iter().any(|is_exempt| is_exempt(request)) {
+    pub(super) fn check(&self, head: &Parts) -> CheckOutcome {
+        let request = self.request(head);
+        if self.exempt.iter().any(|is_exempt| is_exempt(&request)) {
             return CheckOutcome::Exempt;
         }
-        let cost = self.cost.as_ref().map_or(1, |cost| cost(request));
+        let cost = self.cost.as_ref().map_or(1, |cost| cost(&request));
         let outcome = match &self.backend {
-            Backend::Memory(limiter) => self
-                .key(request)
-                .map(|key| CheckOutcome::Decided(limiter.try_acquire(&key, cost).into())),
-            Backend::Custom { check, .. } => check(self, request, cost),
+            Backend::Memory(limiter) => request
+                .required_key()
+                .map(|key| CheckOutcome::Decided(limiter.try_acquire(key, cost))),
+            Backend::Custom { check, .. } => check(&request, cost),
         };
         outcome.unwrap_or_else(CheckOutcome::NoKey)
     }
 
-    /// Key of the bucket that a request takes tokens from.
-    pub(super) fn key<'a>(&self, request: &'a Parts) -> Result<KeyValue<'a>, KeyError> {
-        self.key.value(request, &self.client_address)
-    }
-
-    /// Builds the response to a refused request.
-    pub(super) fn refuse(&self, decided: &LayerDecision, request: &Parts) -> Response<String> {
-        let decision = &decided.decision;
-        let mut response = match &self.refusal {
-            Some(refusal) => {
-                let mut response = refusal(decision, request);
-                self.header_style.write(decision, response.headers_mut());
-                response
-            }
-            None => Refusal::new(self.header_style).response(decision, &request.headers),
-        };
-        decided.add_fallback_header(response.headers_mut());
-        response
+    fn request<'a>(&'a self, head: &'a Parts) -> LimitedRequest<'a> {
+        LimitedRequest::new(head, &self.key, &self.client_address)
     }
 }
 
-impl fmt::Debug for RequestLimiter {
+impl<B> RequestLimiter<B> {
+    pub(super) fn new(backend: Backend, key: Key) -> RequestLimiter<B> {
+        RequestLimiter {
+            check: RequestCheck {
+                backend,
+                key,
+                client_address: ClientAddressResolver::default(),
+                cost: None,
+                exempt: Vec::new(),
+            },
+            refusal: None,
+            header_style: HeaderStyle::default(),
+            policy: DEFAULT_POLICY,
+        }
+    }
+
+    /// Builds the response to a refused request.
+    pub(super) fn refuse<R>(
+        &self,
+        decision: &DecisionView,
+        head: &Parts,
+    ) -> Response<ResponseBody<R, B>> {
+        let mut response = match &self.refusal {
+            Some(refusal) => {
+                let mut response = refusal(decision, &self.check.request(head));
+                self.headers().write(decision, response.headers_mut());
+                response.map(ResponseBody::from_refusal)
+            }
+            None => Refusal::new(self.header_style)
+                .policy(self.policy)
+                .response(decision, &head.headers)
+                .map(ResponseBody::from_text),
+        };
+        add_fallback_header(decision, response.headers_mut());
+        response
+    }
+
+    /// Headers that announce the decisions.
+    pub(super) fn headers(&self) -> PolicyHeaders<'static> {
+        self.header_style.for_policy(self.policy)
+    }
+}
+
+impl<B> Clone for RequestLimiter<B> {
+    fn clone(&self) -> Self {
+        RequestLimiter {
+            check: self.check.clone(),
+            refusal: self.refusal.clone(),
+            header_style: self.header_style,
+            policy: self.policy,
+        }
+    }
+}
+
+impl<B> fmt::Debug for RequestLimiter<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let backend: &dyn fmt::Debug = match &self.backend {
+        let backend: &dyn fmt::Debug = match &self.check.backend {
             Backend::Memory(limiter) => limiter,
             Backend::Custom { debug, .. } => debug,
         };
         f.debug_struct("RequestLimiter")
             .field("backend", backend)
-            .field("key", &self.key)
-            .field("client_address", &self.client_address)
+            .field("key", &self.check.key)
+            .field("client_address", &self.check.client_address)
             .field("header_style", &self.header_style)
+            .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
 }

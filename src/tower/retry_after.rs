@@ -1,18 +1,21 @@
-//! Wait to announce to a client, which is never too short for the client's clock.
+//! Wait to announce to a client.
 
 use std::time::Duration;
 
-use crate::{Decision, Outcome, clock_margin::with_margin};
+use crate::{DecisionView, Outcome};
 
 /// Wait before a retry while Redis is unavailable.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(1);
 
-/// Wait to announce to a client: [`Decision::retry_after`], extended by 61 parts per million
-/// because the client's clock differs from the limiter's, and rounded up to whole microseconds.
+/// Time by which the clock reading of one thread may be behind the decision of another.
+const STALE_READING: Duration = Duration::from_millis(1);
+
+/// Wait to announce to a client: [`DecisionView::retry_after`], rounded up to whole microseconds.
 ///
 /// A client that retries after this wait is allowed, unless another request has taken the tokens
-/// meanwhile. Responses built by [`Refusal`](super::Refusal) announce this wait; the function is
-/// for refusals built otherwise.
+/// meanwhile. The rate of the limiter's clock must follow the client's: that of
+/// [`Clock::monotonic`](crate::Clock::monotonic) does. Responses built by
+/// [`Refusal`](super::Refusal) announce this wait; the function is for refusals built otherwise.
 ///
 /// Returns `None` when the request was allowed or can never be. Returns one second when no decision
 /// was possible ([`Outcome::Unavailable`]).
@@ -23,20 +26,32 @@ const RETRY_UNAVAILABLE: Duration = Duration::from_secs(1);
 /// let allowed = bucket.try_acquire_at(Duration::ZERO, 2);
 /// assert_eq!(tower::retry_after(&allowed), None);
 /// let refused = bucket.try_acquire_at(Duration::ZERO, 1);
-/// assert_eq!(tower::retry_after(&refused), Some(Duration::from_micros(1_000_062)));
+/// assert_eq!(tower::retry_after(&refused), Some(Duration::from_secs(1)));
 /// ```
 #[must_use]
-pub fn retry_after(decision: &Decision) -> Option<Duration> {
+pub fn retry_after(decision: &DecisionView) -> Option<Duration> {
     match decision.outcome() {
         Outcome::Unavailable => Some(RETRY_UNAVAILABLE),
-        _ => decision.retry_after().map(announced),
+        _ => decision
+            .retry_after()
+            .map(|wait| announced(wait, decision.window())),
     }
 }
 
-/// Adds the clock margin, and rounds up to whole microseconds.
-fn announced(wait: Duration) -> Duration {
-    // The margin is rounded down to a nanosecond; one more makes up for it.
-    let micros = (with_margin(wait).as_nanos() + 1).div_ceil(1000);
+/// Returns the time until the bucket is full, as it is announced to a client.
+pub(super) fn reset_after(decision: &DecisionView) -> Duration {
+    announced(decision.reset_after(), decision.window())
+}
+
+/// Rounds up to whole microseconds. A thread that found a bucket as of a later time than its own
+/// reading waits for at most a window from then on.
+fn announced(wait: Duration, window: Duration) -> Duration {
+    let wait = if wait > window && wait - window <= STALE_READING {
+        window
+    } else {
+        wait
+    };
+    let micros = wait.as_nanos().div_ceil(1000);
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }
 
@@ -45,12 +60,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn announced_wait_is_longer_by_61_parts_per_million() {
-        assert_eq!(
-            announced(Duration::from_secs(1000)),
-            Duration::from_micros(1_000_061_036)
-        );
+    fn announced_wait_is_rounded_up_and_has_no_margin() {
+        let announced = |wait| announced(wait, Duration::from_secs(1000));
+        let exact = Duration::from_secs(1000);
+        assert_eq!(announced(exact), exact);
         assert_eq!(announced(Duration::from_nanos(1)), Duration::from_micros(1));
+        assert_eq!(announced(exact + Duration::from_micros(3)), exact);
+        assert!(announced(exact + Duration::from_secs(1)) > exact, "paused");
         assert!(announced(Duration::MAX) > Duration::from_secs(86_400 * 365));
     }
 }

@@ -10,6 +10,7 @@ use tower_service::Service;
 
 use super::{
     future::ResponseFuture,
+    layer_decision::insert_into,
     no_key,
     request_limiter::{CheckOutcome, RequestLimiter},
     response_body::ResponseBody,
@@ -30,44 +31,53 @@ use super::{
 /// ```
 ///
 /// It is ready when the inner service is, and a refused request does not consume that readiness.
-#[derive(Clone, Debug)]
-pub struct RateLimit<S> {
+#[derive(Debug)]
+pub struct RateLimit<S, B = String> {
     inner: S,
-    limiter: Arc<RequestLimiter>,
+    limiter: Arc<RequestLimiter<B>>,
 }
 
-impl<S> RateLimit<S> {
-    pub(super) fn new(inner: S, limiter: Arc<RequestLimiter>) -> RateLimit<S> {
+impl<S, B> RateLimit<S, B> {
+    pub(super) fn new(inner: S, limiter: Arc<RequestLimiter<B>>) -> RateLimit<S, B> {
         RateLimit { inner, limiter }
     }
 }
 
-impl<S, B, R> Service<Request<B>> for RateLimit<S>
+impl<S: Clone, B> Clone for RateLimit<S, B> {
+    fn clone(&self) -> Self {
+        RateLimit {
+            inner: self.inner.clone(),
+            limiter: Arc::clone(&self.limiter),
+        }
+    }
+}
+
+impl<S, Q, R, B> Service<Request<Q>> for RateLimit<S, B>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone,
+    S: Service<Request<Q>, Response = Response<R>> + Clone,
 {
-    type Response = Response<ResponseBody<R>>;
+    type Response = Response<ResponseBody<R, B>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, B>;
+    type Future = ResponseFuture<S, Q, R, B>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        match self.limiter.check(&mut head) {
+        match self.limiter.check.check(&head) {
             CheckOutcome::Exempt => {
                 let response = self.inner.call(Request::from_parts(head, body));
                 ResponseFuture::calling(response, None)
             }
-            CheckOutcome::Decided(decided) if decided.decision.is_allowed() => {
-                decided.insert_into(&mut head.extensions);
+            CheckOutcome::Decided(decision) if decision.is_allowed() => {
+                insert_into(&mut head.extensions, decision);
                 let response = self.inner.call(Request::from_parts(head, body));
-                ResponseFuture::calling(response, Some((decided, self.limiter.header_style)))
+                ResponseFuture::calling(response, Some((decision, self.limiter.headers())))
             }
-            CheckOutcome::Decided(decided) => {
-                ResponseFuture::complete(self.limiter.refuse(&decided, &head))
+            CheckOutcome::Decided(decision) => {
+                ResponseFuture::complete(self.limiter.refuse(&decision, &head))
             }
             CheckOutcome::Pending(decision) => {
                 // Only the instance that was polled ready may be called; its clone must be polled
@@ -81,9 +91,9 @@ where
                     Arc::clone(&self.limiter),
                 )
             }
-            CheckOutcome::NoKey(error) => {
-                ResponseFuture::complete(no_key::response(error, &head.headers))
-            }
+            CheckOutcome::NoKey(error) => ResponseFuture::complete(
+                no_key::response(error, &head.headers).map(ResponseBody::from_text),
+            ),
         }
     }
 }

@@ -4,21 +4,19 @@ mod memory;
 #[cfg(feature = "redis")]
 mod redis;
 
-use std::{ops::Deref, time::Duration};
+use std::time::Duration;
 
-use tollgate::{Decision, ManualClock, Outcome, Quota};
+use tollgate::{Decision, ManualClock, Outcome, Quota, RefundError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Limiter under test.
 #[allow(async_fn_in_trait, reason = "implemented by these tests only")]
 pub(crate) trait Backend: Sized {
-    type Decision: Copy + Deref<Target = Decision>;
-
     async fn with_clock(quota: Quota, clock: ManualClock) -> Self;
-    async fn try_acquire(&self, key: &str, cost: u32) -> Self::Decision;
+    async fn try_acquire(&self, key: &str, cost: u32) -> Decision;
     async fn available(&self, key: &str) -> u32;
-    async fn refund(&self, key: &str, decision: Self::Decision) -> bool;
+    async fn refund(&self, key: &str, decision: Decision) -> Result<bool, RefundError>;
     async fn reset(&self, key: &str);
     async fn replace(&self, quota: Quota);
     async fn set_rule(&self, key: &str, quota: Quota);
@@ -152,7 +150,7 @@ pub(crate) async fn replacing_the_quota_resets_all_keys<B: Backend>() {
     assert_eq!(limiter.quota(), Quota::per_second(3));
     assert!(limiter.try_acquire("a", 2).await.is_allowed());
     assert!(
-        !limiter.refund("a", decision).await,
+        !limiter.refund("a", decision).await.unwrap(),
         "a decision from before the change gives nothing back"
     );
     assert_eq!(limiter.available("a").await, 1);
@@ -180,12 +178,17 @@ pub(crate) async fn a_refund_undoes_one_decision<B: Backend>() {
     for quota in [Quota::per_second(10), Quota::interval(10, SECOND)] {
         let (limiter, _) = limiter::<B>(quota).await;
         let decision = limiter.try_acquire("a", 4).await;
-        assert!(!limiter.refund("b", decision).await, "another key");
-        assert!(limiter.refund("a", decision).await);
+        let error = limiter.refund("b", decision).await.unwrap_err();
+        let decision = error.into_decision();
+        let (another, _) = self::limiter::<B>(quota).await;
+        let error = another.refund("a", decision).await.unwrap_err();
+        let decision = error.into_decision();
+        assert_eq!(limiter.available("a").await, 6, "nothing was given back");
+        assert!(limiter.refund("a", decision).await.unwrap());
         assert_eq!(limiter.available("a").await, 10);
         let refused = limiter.try_acquire("a", 11).await;
         assert!(
-            !limiter.refund("a", refused).await,
+            !limiter.refund("a", refused).await.unwrap(),
             "a refusal took nothing"
         );
     }
@@ -196,7 +199,7 @@ pub(crate) async fn a_refund_excludes_tokens_that_were_refilled_since<B: Backend
     let decision = limiter.try_acquire("a", 4).await;
     clock.advance(3 * SECOND);
     assert!(limiter.try_acquire("a", 9).await.is_allowed());
-    assert!(limiter.refund("a", decision).await);
+    assert!(limiter.refund("a", decision).await.unwrap());
     assert_eq!(limiter.available("a").await, 1);
 }
 
@@ -211,7 +214,7 @@ pub(crate) async fn a_reset_affects_one_key_only<B: Backend>() {
         (2, 1)
     );
     assert!(limiter.try_acquire("a", 2).await.is_allowed());
-    assert!(!limiter.refund("a", before).await);
+    assert!(!limiter.refund("a", before).await.unwrap());
     assert_eq!(limiter.available("a").await, 0);
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::hash_map::RandomState,
+    hash::Hash,
     net::IpAddr,
     sync::{
         Arc,
@@ -15,7 +16,7 @@ use tollgate::{KeyedLimiter, ManualClock, Outcome, Quota, WhenFull};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn limiter(quota: Quota, max_keys: usize) -> (KeyedLimiter, ManualClock) {
+fn limiter<K: Hash + ?Sized>(quota: Quota, max_keys: usize) -> (KeyedLimiter<K>, ManualClock) {
     let clock = ManualClock::new();
     (
         KeyedLimiter::builder(quota)
@@ -41,19 +42,31 @@ fn keys_do_not_share_buckets() {
 
 #[test]
 fn any_hashable_value_is_a_key() {
+    fn one_each<K: Hash + ?Sized>(key: &K) {
+        let (limiter, _) = limiter(Quota::per_second(1), 1000);
+        assert!(limiter.try_acquire(key, 1).is_allowed());
+        assert!(limiter.try_acquire(key, 1).is_refused());
+    }
+    one_each(&[1_u8, 2, 3][..]);
+    one_each(&IpAddr::from([127, 0, 0, 1]));
+    one_each(&("tenant", 7));
     let (limiter, _) = limiter(Quota::per_second(1), 1000);
     assert!(limiter.try_acquire("alice", 1).is_allowed());
     assert!(
         limiter.try_acquire(&String::from("alice"), 1).is_refused(),
-        "a String hashes like its str"
+        "a String is the key of its str"
     );
-    assert!(limiter.try_acquire(&[1_u8, 2, 3][..], 1).is_allowed());
-    assert!(
-        limiter
-            .try_acquire(&IpAddr::from([127, 0, 0, 1]), 1)
-            .is_allowed()
-    );
-    assert!(limiter.try_acquire(&("tenant", 7), 1).is_allowed());
+}
+
+/// Keys are borrowed, for any time, by a limiter that outlives them.
+#[test]
+fn keys_may_borrow() {
+    let (limiter, _): (KeyedLimiter<(&'static str, u32)>, _) = limiter(Quota::per_second(1), 10);
+    for expected in [true, false] {
+        let name = String::from("tenant");
+        let decision = limiter.try_acquire(&(name.as_str(), 7), 1);
+        assert_eq!(decision.is_allowed(), expected);
+    }
 }
 
 #[test]
@@ -75,12 +88,12 @@ fn a_refilled_bucket_makes_room_without_early_eviction() {
 #[test]
 fn a_flood_evicts_the_bucket_nearest_to_full_and_counts_evictions() {
     let (limiter, _) = limiter(Quota::per_hour(10), 100);
-    assert!(limiter.try_acquire("throttled", 10).is_allowed());
+    assert!(limiter.try_acquire(&u32::MAX, 10).is_allowed());
     for key in 0..100_000_u32 {
         assert!(limiter.try_acquire(&key, 1).is_allowed());
     }
     assert!(
-        limiter.try_acquire("throttled", 1).is_refused(),
+        limiter.try_acquire(&u32::MAX, 1).is_refused(),
         "a flood must not evict a throttled key"
     );
     let stats = limiter.stats();
@@ -105,7 +118,7 @@ fn a_full_table_can_refuse_new_keys_instead() {
     assert_eq!(refused.retry_after(), Some(SECOND));
     assert_eq!(limiter.stats().saturated, 1);
     clock.advance(SECOND);
-    assert!(limiter.try_acquire("late", 1).is_allowed());
+    assert!(limiter.try_acquire(&u32::MAX, 1).is_allowed());
 }
 
 #[test]

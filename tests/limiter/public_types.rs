@@ -5,13 +5,14 @@ use std::{convert::Infallible, error::Error, fmt::Debug};
 use axum::body::Body;
 use http::{Request, Response};
 use tollgate::{
-    Bucket, BuildError, Decision, DecisionSource, DefaultHashBuilder, DefaultHasher, KeyedLimiter,
-    KeyedLimiterBuilder, KeyedStats, ManualClock, Outcome, Quota, QuotaError, RedisError,
-    RedisFallback, RedisLimiter, RedisLimiterBuilder, RedisStats, Refused, SharedDecision,
-    WhenFull,
+    Bucket, BuildError, Clock, Decision, DecisionSource, DecisionView, DefaultHashBuilder,
+    DefaultHasher, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, ManualClock, Outcome, Quota,
+    QuotaError, RedisError, RedisFallback, RedisLimiter, RedisLimiterBuilder, RedisStats,
+    RefundError, Refused, WhenFull,
     tower::{
-        ConflictingHeaders, HeaderKey, HeaderStyle, Ipv6Prefix, Key, PeerAddr, RateLimit,
-        RateLimitLayer, Refusal, ResponseBody, ResponseFuture, TrustedProxies,
+        ConflictingHeaders, HeaderKey, HeaderStyle, Ipv6Prefix, Key, KeyMismatch, PeerAddr,
+        PolicyHeaders, RateLimit, RateLimitLayer, Refusal, RequestKey, ResponseBody,
+        ResponseFuture, TrustedProxies,
     },
 };
 use tower::util::BoxCloneSyncService;
@@ -27,22 +28,23 @@ fn future<T: Send + Debug>() {}
 
 #[test]
 fn public_types_are_send_sync_and_debug() {
-    plain::<(Bucket, Quota, Decision, Outcome, Refused)>();
+    plain::<(Bucket, Quota, Decision, DecisionView, Outcome, Refused)>();
+    plain::<RefundError>();
     plain::<(
-        KeyedLimiter,
-        KeyedLimiterBuilder,
+        KeyedLimiter<str>,
+        KeyedLimiterBuilder<std::cell::Cell<u8>>,
         DefaultHashBuilder,
         DefaultHasher,
         WhenFull,
         KeyedStats,
         ManualClock,
+        Clock,
     )>();
     plain::<(
         RedisLimiter,
         RedisLimiterBuilder,
         RedisFallback,
         RedisStats,
-        SharedDecision,
         DecisionSource,
     )>();
     plain::<(
@@ -51,16 +53,19 @@ fn public_types_are_send_sync_and_debug() {
         Key,
         HeaderKey,
         HeaderStyle,
-        Refusal,
+        Refusal<'static>,
+        PolicyHeaders<'static>,
+        RequestKey<'static>,
         Ipv6Prefix,
         PeerAddr,
         TrustedProxies,
         ResponseBody<String>,
     )>();
-    future::<ResponseFuture<Service, Body>>();
+    future::<ResponseFuture<Service, Body, Body>>();
     error::<QuotaError>();
     error::<BuildError>();
     error::<ConflictingHeaders>();
     error::<RedisError>();
+    error::<KeyMismatch>();
     let _: &dyn Fn(Refused) -> Box<dyn Error + Send + Sync> = &|refused| refused.into();
 }

@@ -27,7 +27,7 @@ async fn poll_once<T>(future: impl Future<Output = T> + Unpin) -> Option<T> {
 }
 
 /// Creates a limiter whose clock stands still, so that waits are exact.
-fn limiter(quota: Quota) -> (KeyedLimiter, ManualClock) {
+fn limiter(quota: Quota) -> (KeyedLimiter<str>, ManualClock) {
     let clock = ManualClock::new();
     (
         KeyedLimiter::builder(quota)
@@ -213,7 +213,7 @@ fn a_hole_is_sold_once_and_in_parts() {
     let (a, b) = (reserve(10), reserve(10));
     assert_eq!((a.wait(), b.wait()), (at(1), at(2)));
     assert!(
-        bucket.refund(a),
+        bucket.refund(a).unwrap(),
         "the hole can be sold, though no tokens are available now"
     );
     assert_eq!(bucket.available_at(at(0)), 0);
@@ -246,7 +246,7 @@ fn a_reset_voids_holes() {
     let bucket = Bucket::new(Quota::per_second(10));
     let reserve = || bucket.reserve_at(Duration::ZERO, 10, Duration::MAX);
     let [_, a, _b] = [reserve(), reserve(), reserve()];
-    assert!(bucket.refund(a));
+    assert!(bucket.refund(a).unwrap());
     bucket.reset_at(Duration::ZERO);
     let second = Duration::from_secs(1);
     // A tick later than without the reset: the reset makes the stamp newer than any before.
@@ -303,7 +303,7 @@ async fn waits_in_real_time_last_until_the_refill() {
 async fn acquire_futures_can_be_spawned() {
     static BUCKET: Bucket = Bucket::new(Quota::per_second(10));
     tokio::spawn(BUCKET.acquire(1)).await.unwrap().unwrap();
-    let limiter: &'static KeyedLimiter =
+    let limiter: &'static KeyedLimiter<str> =
         Box::leak(Box::new(KeyedLimiter::new(Quota::per_second(10), 10)));
     tokio::spawn(limiter.acquire("a", 1))
         .await

@@ -29,7 +29,7 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::Zero;
 use proptest::prelude::*;
-use tollgate::{Bucket, Decision, Quota};
+use tollgate::{Bucket, DecisionView, Quota};
 
 /// Admitted charge that was not refunded.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl History {
         }
     }
 
-    fn add(&mut self, number: usize, now: Duration, decision: &Decision) {
+    fn add(&mut self, number: usize, now: Duration, decision: &DecisionView) {
         if decision.is_refused() || decision.cost() == 0 {
             return;
         }
@@ -228,7 +228,8 @@ fn reserve_in_threads(bucket: &Bucket, costs: &[Vec<(u32, bool)>], now: Duration
         let queue = |costs: &[(u32, bool)]| {
             let reserve = |&(cost, leaves): &(u32, bool)| {
                 let decision = bucket.reserve_at(now, cost, Duration::MAX);
-                (decision, leaves && bucket.refund(decision))
+                let view = decision.view();
+                (view, leaves && bucket.refund(decision).unwrap())
             };
             costs
                 .iter()

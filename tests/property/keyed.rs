@@ -91,7 +91,7 @@ struct PastDecision {
 
 /// The limiter under test, and its reference.
 struct Comparison {
-    limiter: KeyedLimiter<Hasher>,
+    limiter: KeyedLimiter<Key, Hasher>,
     clock: ManualClock,
     now: u64,
     quota: Quota,
@@ -288,7 +288,7 @@ impl Comparison {
 
     fn refund(&mut self, number: usize) -> Result<(), String> {
         let made = self.made.swap_remove(number);
-        let gave_back = self.limiter.refund(&made.key, made.decision);
+        let gave_back = self.limiter.refund(&made.key, made.decision).unwrap();
         // Keys share invalidation stamps: a reset of another key may void this refund.
         let voided = self.resets[made.resets..]
             .iter()

@@ -18,7 +18,7 @@ use proptest::{
 };
 use test_support::redis::RedisServer;
 use tokio::runtime::Runtime;
-use tollgate::{Decision, DecisionSource, ManualClock, Quota, RedisLimiter, SharedDecision};
+use tollgate::{Decision, DecisionSource, DecisionView, ManualClock, Quota, RedisLimiter};
 
 /// One bucket in Redis.
 struct Bucket<'a> {
@@ -28,9 +28,9 @@ struct Bucket<'a> {
 }
 
 impl Target for Bucket<'_> {
-    type Decision = SharedDecision;
+    type Decision = Decision;
 
-    fn take(&self, now: Duration, cost: u32) -> SharedDecision {
+    fn take(&self, now: Duration, cost: u32) -> Decision {
         self.clock.set(now);
         let decision = self.runtime.block_on(self.limiter.try_acquire("key", cost));
         // A refusal may be remembered.
@@ -43,12 +43,14 @@ impl Target for Bucket<'_> {
         decision
     }
 
-    fn reserve(&self, _: Duration, _: u32, _: Duration) -> SharedDecision {
+    fn reserve(&self, _: Duration, _: u32, _: Duration) -> Decision {
         unreachable!("buckets in Redis have no reservations")
     }
 
-    fn refund(&self, decision: SharedDecision) -> bool {
-        self.runtime.block_on(self.limiter.refund("key", decision))
+    fn refund(&self, decision: Decision) -> bool {
+        self.runtime
+            .block_on(self.limiter.refund("key", decision))
+            .unwrap()
     }
 
     fn reset(&self, now: Duration) {
@@ -56,8 +58,8 @@ impl Target for Bucket<'_> {
         self.runtime.block_on(self.limiter.reset("key")).unwrap();
     }
 
-    fn decision(decision: &SharedDecision) -> Decision {
-        decision.decision()
+    fn decision(decision: &Decision) -> DecisionView {
+        decision.view()
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use tollgate::{Decision, Outcome, Quota};
+use tollgate::{DecisionView, Outcome, Quota};
 
 use self::{greedy::Greedy, interval::Interval, ticks::TickScale};
 
@@ -55,7 +55,7 @@ pub struct DecisionFields {
 }
 
 impl DecisionFields {
-    pub fn of(decision: &Decision) -> DecisionFields {
+    pub fn of(decision: &DecisionView) -> DecisionFields {
         DecisionFields {
             outcome: decision.outcome(),
             remaining: decision.remaining(),

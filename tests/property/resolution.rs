@@ -20,7 +20,7 @@ use crate::reference::{
 use num_rational::BigRational;
 use num_traits::Zero;
 use proptest::prelude::*;
-use tollgate::{Bucket, Decision, Outcome, Quota};
+use tollgate::{Bucket, DecisionView, Outcome, Quota};
 
 /// Reference bucket without ticks, and the tolerances of the library.
 struct Tolerance {
@@ -63,7 +63,7 @@ impl Tolerance {
         &mut self,
         now: Duration,
         max_wait: Option<Duration>,
-        decision: &Decision,
+        decision: &DecisionView,
     ) -> Result<(), String> {
         let now = nanos(now);
         let (time, late_tokens) = (

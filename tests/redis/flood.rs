@@ -136,7 +136,7 @@ async fn own_refund_reset_and_rule_end_a_refusal() {
     assert_eq!(source().await, DecisionSource::Redis);
     assert_eq!(source().await, DecisionSource::Lease);
 
-    assert!(limiter.refund("key", five).await);
+    assert!(limiter.refund("key", five).await.unwrap());
     assert!(limiter.try_acquire("key", 5).await.is_allowed());
     assert_eq!(source().await, DecisionSource::Redis);
     assert_eq!(source().await, DecisionSource::Lease);

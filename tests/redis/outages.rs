@@ -104,7 +104,7 @@ async fn flushed_scripts_are_loaded_again() {
     server.command::<()>(&["SCRIPT", "FLUSH"]);
     assert!(limiter.try_acquire("key", 50).await.is_refused());
     server.command::<()>(&["SCRIPT", "FLUSH"]);
-    assert!(limiter.refund("key", decision).await);
+    assert!(limiter.refund("key", decision).await.unwrap());
     assert_eq!(limiter.available("key").await, 100);
     assert_eq!((limiter.stats().failures, limiter.stats().fallback), (0, 0));
 }
@@ -121,7 +121,7 @@ async fn refund_after_data_loss_gives_nothing_back() {
         (after.source(), after.remaining()),
         (DecisionSource::Redis, 90)
     );
-    assert!(!limiter.refund("key", before).await);
+    assert!(!limiter.refund("key", before).await.unwrap());
     assert_eq!(limiter.available("key").await, 90);
     let restored =
         || async { server.command::<bool>(&["HEXISTS", "tollgate:settings", "rule:vip"]) };
@@ -220,7 +220,7 @@ async fn open_and_closed_fallbacks_allow_or_refuse_everything() {
         (decision.source(), decision.outcome()),
         (DecisionSource::Open, Outcome::Allowed)
     );
-    assert!(!open.refund("key", decision).await);
+    assert!(!open.refund("key", decision).await.unwrap());
     let decision = closed.try_acquire("key", 1).await;
     assert_eq!(
         (decision.source(), decision.outcome()),
@@ -235,7 +235,7 @@ async fn open_and_closed_fallbacks_allow_or_refuse_everything() {
         (decision.source(), decision.limit(), decision.remaining()),
         (DecisionSource::Local, 25, 20)
     );
-    assert!(share.refund("key", decision).await);
+    assert!(share.refund("key", decision).await.unwrap());
     assert_eq!(share.available("key").await, 25);
 }
 

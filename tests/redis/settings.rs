@@ -170,7 +170,7 @@ async fn documented_permissions_suffice() {
     eventually("the limiter is subscribed", subscribed).await;
 
     let decision = limiter.try_acquire("a", 4).await;
-    assert!(limiter.refund("a", decision).await);
+    assert!(limiter.refund("a", decision).await.unwrap());
     limiter.reset("a").await.unwrap();
     limiter.set_rule("a", Quota::per_day(3)).await.unwrap();
     assert!(limiter.remove_rule("a").await.unwrap());

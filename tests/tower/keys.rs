@@ -3,7 +3,10 @@
 use crate::support::{limiter, one_each, request_from, request_with, send, statuses};
 use axum::body::Body;
 use http::{Request, header::HeaderName};
-use tollgate::{Quota, tower::Key};
+use tollgate::{
+    Quota,
+    tower::{Ipv6Prefix, Key, RequestKey},
+};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -361,11 +364,11 @@ async fn or_key_distinguishes_equal_values_of_different_kinds() {
 }
 
 #[tokio::test]
-async fn shared_limiter_sees_addresses_as_ip_addr_and_headers_as_str() {
+async fn rules_of_a_shared_limiter_apply_to_the_keys_of_its_layer() {
     let (limiter, _) = limiter(Quota::per_hour(1));
     let by_key =
         tollgate::tower::RateLimitLayer::with_limiter(limiter.clone(), Key::header(API_KEY));
-    limiter.set_rule("alice", Quota::per_hour(2));
+    limiter.set_rule(&RequestKey::header(API_KEY, "alice"), Quota::per_hour(2));
     let alice = || request_with(&[("x-api-key", "alice")]);
     assert_eq!(
         statuses(&by_key, [alice(), alice(), alice()]).await,
@@ -374,13 +377,51 @@ async fn shared_limiter_sees_addresses_as_ip_addr_and_headers_as_str() {
 
     let by_address = tollgate::tower::RateLimitLayer::with_limiter(limiter.clone(), Key::ip());
     let [v4, v6]: [std::net::IpAddr; 2] =
-        ["192.0.2.7".parse().unwrap(), "2001:db8::".parse().unwrap()];
-    limiter.set_rule(&v4, Quota::per_hour(2));
-    limiter.set_rule(&v6, Quota::per_hour(2));
+        ["192.0.2.7".parse().unwrap(), "2001:db8::9".parse().unwrap()];
+    limiter.set_rule(&RequestKey::ip(v4), Quota::per_hour(2));
+    // Cut to its /64.
+    limiter.set_rule(&RequestKey::ip(v6), Quota::per_hour(2));
     for peer in ["192.0.2.7", "[2001:db8::77]"] {
         assert_eq!(
             statuses(&by_address, [peer, peer, peer].map(request_from)).await,
             [200, 200, 429]
         );
     }
+}
+
+#[tokio::test]
+async fn rules_apply_to_alternative_keys_by_their_kind() {
+    let (limiter, _) = limiter(Quota::per_hour(1));
+    let key = Key::header(API_KEY).or(Key::ip());
+    let layer = tollgate::tower::RateLimitLayer::with_limiter(limiter.clone(), key);
+    let alice = layer.verify_key(RequestKey::header(API_KEY, "alice"));
+    limiter.set_rule(&alice.unwrap(), Quota::per_hour(2));
+    let request = || request_with(&[("x-api-key", "alice")]);
+    assert_eq!(
+        statuses(&layer, [request(), request(), request()]).await,
+        [200, 200, 429]
+    );
+}
+
+#[test]
+fn keys_that_no_request_has_are_refused() {
+    let layer = one_each(Key::header(API_KEY).or(Key::ip())).ipv6_prefix(56);
+    let v6 = "2001:db8:0:1::9".parse().unwrap();
+    let other = HeaderName::from_static("x-other");
+    for wrong in [
+        RequestKey::ip(v6),
+        RequestKey::header(other, "alice"),
+        RequestKey::path("/"),
+        RequestKey::custom("alice"),
+        RequestKey::ip(v6).and(RequestKey::path("/")),
+    ] {
+        let error = layer.verify_key(wrong.clone()).unwrap_err().to_string();
+        let expected = format!("key: expected a value of (header x-api-key or ip), got {wrong}");
+        assert_eq!(error, expected);
+    }
+    assert!(
+        layer
+            .verify_key(RequestKey::network(v6, Ipv6Prefix::new(56)))
+            .is_ok()
+    );
 }

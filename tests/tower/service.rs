@@ -14,8 +14,8 @@ use axum::body::Body;
 use http::{Method, Request, Response};
 use tokio::sync::oneshot;
 use tollgate::{
-    Quota,
-    tower::{Key, RateLimitLayer},
+    KeyedLimiter, ManualClock, Quota,
+    tower::{Key, RateLimitLayer, RequestKey},
 };
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimitLayer};
 
@@ -242,8 +242,8 @@ async fn instance_that_was_polled_ready_is_called() {
     assert_eq!(clones.load(Ordering::SeqCst), 0);
 
     let (limiter, _) = limiter(Quota::per_hour(10));
-    let asynchronous_layer = RateLimitLayer::from_fn(Key::ip(), move |key, cost| {
-        std::future::ready(limiter.try_acquire(&key, cost))
+    let asynchronous_layer = RateLimitLayer::from_fn(Key::ip(), move |request, cost| {
+        std::future::ready(limiter.try_acquire(request.key().unwrap(), cost))
     });
     let mut asynchronous = asynchronous_layer.layer(RequiresReady::default());
     for _ in 0..3 {
@@ -267,7 +267,8 @@ async fn request_waits_for_an_asynchronous_decision() {
     let keys = Arc::new(std::sync::Mutex::new(Vec::new()));
     let layer = RateLimitLayer::from_fn(Key::ip(), {
         let (permits, keys) = (Arc::clone(&permits), Arc::clone(&keys));
-        move |key, cost| {
+        move |request, cost| {
+            let key = request.key().unwrap().clone().into_owned();
             let (permit, permitted) = oneshot::channel::<()>();
             permits.lock().unwrap().push(permit);
             keys.lock().unwrap().push((key.clone(), cost));
@@ -299,16 +300,16 @@ async fn request_waits_for_an_asynchronous_decision() {
         );
         assert_eq!(response.headers()["x-ratelimit-remaining"], "0");
     }
-    assert_eq!(
-        *keys.lock().unwrap(),
-        [("2001:db8::".to_owned(), 1), ("2001:db8::".to_owned(), 1)]
-    );
+    let key = RequestKey::ip("2001:db8::7".parse().unwrap());
+    assert_eq!(*keys.lock().unwrap(), [(key.clone(), 1), (key, 1)]);
 }
 
 #[tokio::test]
 async fn request_dropped_before_the_decision_is_not_called() {
     let reached = Reached::default();
-    let layer = RateLimitLayer::from_fn(Key::ip(), |_, _| std::future::pending());
+    let layer = RateLimitLayer::from_fn(Key::ip(), |_, _| {
+        std::future::pending::<tollgate::Decision>()
+    });
     let mut service = layer.layer(reached.clone());
     let response = service
         .ready()
@@ -330,4 +331,48 @@ fn debug_shows_key_quota_and_prefix() {
             && text.contains("ipv6_prefix: 64"),
         "{text}"
     );
+}
+
+/// The functions of a layer see the client's key, and a refusal has a body of any type.
+#[tokio::test]
+async fn functions_see_the_key_and_refusals_have_any_body() {
+    let builder = KeyedLimiter::builder(Quota::per_hour(3)).hasher(std::hash::RandomState::new());
+    let limiter = builder.clock(ManualClock::new()).build().unwrap();
+    let address = |request: &tollgate::tower::LimitedRequest<'_>| {
+        let key = request.key().expect("a peer is known");
+        key.address().unwrap().to_string()
+    };
+    let layer = RateLimitLayer::with_limiter(limiter, Key::ip())
+        .exempt(move |request| address(request) == "192.0.2.1")
+        .cost(move |request| {
+            if address(request) == "192.0.2.2" {
+                3
+            } else {
+                1
+            }
+        })
+        .refusal(move |decision, request| {
+            let text = format!("{}: {}", address(request), decision.outcome() as u8);
+            Response::new(http_body_util::Full::new(bytes_of(text)))
+        });
+    let mut statuses = Vec::new();
+    for peer in ["192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.3"] {
+        let service = layer.layer(Reached::default());
+        let response = service.oneshot(request_from(peer)).await.unwrap();
+        let body = http_body_util::BodyExt::collect(response.into_body());
+        statuses.push(String::from_utf8(body.await.unwrap().to_bytes().to_vec()).unwrap());
+    }
+    assert_eq!(
+        statuses,
+        [
+            "reached, left: None",
+            "reached, left: Some(0)",
+            "192.0.2.2: 1",
+            "reached, left: Some(2)"
+        ]
+    );
+}
+
+fn bytes_of(text: String) -> axum::body::Bytes {
+    text.into()
 }

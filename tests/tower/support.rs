@@ -14,8 +14,8 @@ use axum::body::Body;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tollgate::{
-    Decision, KeyedLimiter, ManualClock, Quota,
-    tower::{Key, PeerAddr, RateLimitLayer},
+    DecisionView, KeyedLimiter, ManualClock, Quota,
+    tower::{Key, PeerAddr, RateLimitLayer, RequestKey},
 };
 use tower::{Layer, Service, ServiceExt};
 
@@ -42,8 +42,8 @@ impl Service<Request<Body>> for Reached {
         self.0.fetch_add(1, Ordering::SeqCst);
         let left = request
             .extensions()
-            .get::<Decision>()
-            .map(Decision::remaining);
+            .get::<DecisionView>()
+            .map(DecisionView::remaining);
         std::future::ready(Ok(Response::new(Body::from(format!(
             "reached, left: {left:?}"
         )))))
@@ -51,7 +51,7 @@ impl Service<Request<Body>> for Reached {
 }
 
 /// Limiter with a clock that the test advances.
-pub fn limiter(quota: Quota) -> (Arc<KeyedLimiter>, ManualClock) {
+pub fn limiter(quota: Quota) -> (Arc<KeyedLimiter<RequestKey<'static>>>, ManualClock) {
     let clock = ManualClock::new();
     (
         Arc::new(

@@ -12,7 +12,6 @@ use tollgate::{Decision, tower};
 use crate::{
     app::App,
     endpoint::Endpoint,
-    limit::LimitDecision,
     metrics::Credential,
     request::{
         client_id::{ClientId, OwnedClientId},
@@ -78,7 +77,7 @@ pub(super) fn respond_now(app: &App, body: &[u8]) -> Option<Response> {
     let decided = app.metrics.latency.sampled(deciding)?;
     let view = view(app, client, cost, &decided);
     let response = response::json(StatusCode::OK, view.to_json().into());
-    Some(match decided.fallback() {
+    Some(match decided.source().without_redis() {
         Some(policy) => response::with_fallback(response, policy),
         None => response,
     })
@@ -136,9 +135,9 @@ async fn decide_all(app: &App, items: &[Item], is_list: bool) -> Response {
     let (mut views, mut fallback) = (Vec::with_capacity(charges.len()), None);
     for (client, cost) in &charges {
         let deciding = app.limiter.acquire(client, *cost);
-        let decided = app.metrics.latency.timed(deciding).await;
-        views.push(view(app, *client, *cost, &decided));
-        fallback = fallback.or(decided.fallback());
+        let decision = app.metrics.latency.timed(deciding).await;
+        views.push(view(app, *client, *cost, &decision));
+        fallback = fallback.or(decision.source().without_redis());
     }
     let response = match views.as_slice() {
         [view] if !is_list => response::value(StatusCode::OK, view),
@@ -164,8 +163,7 @@ fn charge<'a>(
 }
 
 /// Counts and logs a decision.
-fn view(app: &App, client: ClientId<'_>, cost: u32, decided: &LimitDecision) -> DecisionView {
-    let decision = &decided.decision;
+fn view(app: &App, client: ClientId<'_>, cost: u32, decision: &Decision) -> DecisionView {
     app.pricing.counters(Endpoint::Check).record(decision);
     let client = app.clients.redacted(client);
     tracing::debug!(%client, path = "/check", cost, outcome = ?decision.outcome(), "request");

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use tollgate::Decision;
+
 use super::{
-    decision::LimitDecision,
     limiter::Limiter,
     price::{Fee, Price},
 };
@@ -44,11 +45,7 @@ impl<'a> Charge<'a> {
     /// Decides without waiting. Returns `None` when the decision needs Redis or several buckets:
     /// then see [`Charge::into_pending`].
     #[inline]
-    pub(crate) fn try_acquire(
-        &self,
-        default: &Limiter,
-        metrics: &Metrics,
-    ) -> Option<LimitDecision> {
+    pub(crate) fn try_acquire(&self, default: &Limiter, metrics: &Metrics) -> Option<Decision> {
         if !self.more.is_empty() {
             return None;
         }
@@ -104,16 +101,16 @@ impl PendingCharge {
     ///
     /// With several buckets, the result is the decision of the first one, or else of the bucket
     /// that refused; then the tokens taken from the others are refunded.
-    pub(crate) async fn acquire(&self, default: &Limiter, metrics: &Metrics) -> LimitDecision {
+    pub(crate) async fn acquire(&self, default: &Limiter, metrics: &Metrics) -> Decision {
         let first = self.take(&self.fee, default, metrics).await;
-        if first.decision.is_refused() || self.more.is_empty() {
+        if first.is_refused() || self.more.is_empty() {
             return first;
         }
-        let mut taken = vec![(&self.fee, first)];
+        let mut taken = Vec::with_capacity(self.more.len());
         for fee in &self.more {
             let decision = self.take(fee, default, metrics).await;
-            if decision.decision.is_refused() {
-                for (fee, decision) in taken {
+            if decision.is_refused() {
+                for (fee, decision) in std::iter::once((&self.fee, first)).chain(taken) {
                     let limiter = fee.limiter(default);
                     limiter.refund(&self.client(), decision).await;
                 }
@@ -124,7 +121,7 @@ impl PendingCharge {
         first
     }
 
-    async fn take(&self, fee: &OwnedFee, default: &Limiter, metrics: &Metrics) -> LimitDecision {
+    async fn take(&self, fee: &OwnedFee, default: &Limiter, metrics: &Metrics) -> Decision {
         let client = self.client();
         let decision = fee.limiter(default).acquire(&client, fee.cost);
         metrics.latency.timed(decision).await

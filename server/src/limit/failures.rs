@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tollgate::{Bucket, BuildError, Decision, KeyedLimiter, KeyedLimiterBuilder, Quota};
+use tollgate::{Bucket, BuildError, Clock, Decision, KeyedLimiter, KeyedLimiterBuilder, Quota};
 
 use crate::request::client_id::ClientId;
 
@@ -20,17 +20,23 @@ const LOG_QUOTA: Quota = Quota::per_minute(10);
 
 /// Failures of credentials by client address.
 pub(crate) struct FailureLimit {
-    limiter: KeyedLimiter,
+    limiter: KeyedLimiter<ClientId<'static>>,
     log: Bucket,
 }
 
 impl FailureLimit {
     pub(crate) fn new() -> Result<FailureLimit, String> {
-        FailureLimit::with_builder(KeyedLimiter::builder(QUOTA).max_keys(MAX_CLIENTS))
-            .map_err(|error| error.to_string())
+        FailureLimit::with_builder(
+            KeyedLimiter::builder(QUOTA)
+                .clock(Clock::monotonic())
+                .max_keys(MAX_CLIENTS),
+        )
+        .map_err(|error| error.to_string())
     }
 
-    fn with_builder(builder: KeyedLimiterBuilder) -> Result<FailureLimit, BuildError> {
+    fn with_builder(
+        builder: KeyedLimiterBuilder<ClientId<'static>>,
+    ) -> Result<FailureLimit, BuildError> {
         Ok(FailureLimit {
             limiter: builder.build()?,
             log: Bucket::new(LOG_QUOTA),

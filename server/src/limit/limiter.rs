@@ -1,10 +1,11 @@
 //! Limiter of clients, in memory or in Redis.
 
-use tollgate::{BuildError, KeyedLimiterBuilder, KeyedStats, Quota, RedisError, RedisStats};
+use tollgate::{
+    BuildError, Decision, KeyedLimiterBuilder, KeyedStats, Quota, RedisError, RedisStats,
+};
 
 use super::{
     config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
-    decision::LimitDecision,
     memory::MemoryLimiter,
     redis::SharedLimiter,
 };
@@ -18,7 +19,9 @@ pub(crate) enum Limiter {
 
 impl Limiter {
     /// Creates a limiter in memory.
-    pub(crate) fn in_memory(builder: KeyedLimiterBuilder) -> Result<Limiter, BuildError> {
+    pub(crate) fn in_memory(
+        builder: KeyedLimiterBuilder<ClientId<'static>>,
+    ) -> Result<Limiter, BuildError> {
         MemoryLimiter::new(builder).map(Limiter::Memory)
     }
 
@@ -38,7 +41,7 @@ impl Limiter {
 
     /// Decides without waiting. Returns `None` if the decision needs a request to Redis.
     #[inline]
-    pub(crate) fn try_acquire(&self, client: &ClientId<'_>, cost: u32) -> Option<LimitDecision> {
+    pub(crate) fn try_acquire(&self, client: &ClientId<'_>, cost: u32) -> Option<Decision> {
         match self {
             Limiter::Memory(memory) => Some(memory.try_acquire(client, cost)),
             Limiter::Redis(shared) => shared.try_acquire_at_once(client, cost),
@@ -46,7 +49,7 @@ impl Limiter {
     }
 
     /// Decides, waiting for Redis if necessary.
-    pub(crate) async fn acquire(&self, client: &ClientId<'_>, cost: u32) -> LimitDecision {
+    pub(crate) async fn acquire(&self, client: &ClientId<'_>, cost: u32) -> Decision {
         match self {
             Limiter::Memory(memory) => memory.try_acquire(client, cost),
             Limiter::Redis(shared) => shared.try_acquire(client, cost).await,
@@ -54,11 +57,10 @@ impl Limiter {
     }
 
     /// Returns the tokens of a decision to the client's bucket.
-    pub(crate) async fn refund(&self, client: &ClientId<'_>, decision: LimitDecision) {
-        match (self, decision.shared) {
-            (Limiter::Memory(memory), _) => memory.refund(client, decision.decision),
-            (Limiter::Redis(shared), Some(decision)) => shared.refund(client, decision).await,
-            (Limiter::Redis(_), None) => {}
+    pub(crate) async fn refund(&self, client: &ClientId<'_>, decision: Decision) {
+        match self {
+            Limiter::Memory(memory) => memory.refund(client, decision),
+            Limiter::Redis(shared) => shared.refund(client, decision).await,
         }
     }
 

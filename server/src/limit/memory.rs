@@ -7,22 +7,21 @@ use std::{
 
 use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, Quota};
 
-use super::{
-    config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
-    decision::LimitDecision,
-};
+use super::config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError};
 use crate::{config::MAX_RULES, request::client_id::ClientId};
 
 /// Limiter in memory. Decisions take no lock. Updates and reads of the configuration take the lock
 /// on the rules, so that names and limiter always agree.
 pub(crate) struct MemoryLimiter {
-    limiter: KeyedLimiter,
+    limiter: KeyedLimiter<ClientId<'static>>,
     /// By client name.
     rules: Mutex<BTreeMap<String, Quota>>,
 }
 
 impl MemoryLimiter {
-    pub(super) fn new(builder: KeyedLimiterBuilder) -> Result<MemoryLimiter, tollgate::BuildError> {
+    pub(super) fn new(
+        builder: KeyedLimiterBuilder<ClientId<'static>>,
+    ) -> Result<MemoryLimiter, tollgate::BuildError> {
         Ok(MemoryLimiter {
             limiter: builder.build()?,
             rules: Mutex::default(),
@@ -30,12 +29,13 @@ impl MemoryLimiter {
     }
 
     #[inline]
-    pub(super) fn try_acquire(&self, client: &ClientId<'_>, cost: u32) -> LimitDecision {
-        self.limiter.try_acquire(client, cost).into()
+    pub(super) fn try_acquire(&self, client: &ClientId<'_>, cost: u32) -> Decision {
+        self.limiter.try_acquire(client, cost)
     }
 
     pub(super) fn refund(&self, client: &ClientId<'_>, decision: Decision) {
-        self.limiter.refund(client, decision);
+        // An error means another limiter or client: the charge names both.
+        let _ = self.limiter.refund(client, decision);
     }
 
     pub(super) fn quota(&self) -> Quota {

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use tollgate::{Quota, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, SharedDecision};
+use tollgate::{Clock, Decision, Quota, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats};
 
-use super::{
-    config::{DefaultUpdate, EffectiveConfig, QuotaView, Rule, UpdateError},
-    decision::LimitDecision,
-};
+use super::config::{DefaultUpdate, EffectiveConfig, QuotaView, Rule, UpdateError};
 use crate::{
     config::{MAX_RULES, Redis},
     request::client_id::ClientId,
@@ -30,6 +27,7 @@ impl SharedLimiter {
     ) -> Result<SharedLimiter, RedisError> {
         let RedisUrl(url) = &redis.url;
         let builder = RedisLimiter::builder(url, quota)
+            .clock(Clock::monotonic())
             .prefix(&redis.prefix)
             .timeout(redis.timeout)
             .clock_tolerance(redis.clock_tolerance);
@@ -44,22 +42,17 @@ impl SharedLimiter {
     }
 
     /// Decides from leased tokens. Returns `None` if the decision needs a request to Redis.
-    pub(super) fn try_acquire_at_once(
-        &self,
-        client: &ClientId<'_>,
-        cost: u32,
-    ) -> Option<LimitDecision> {
-        self.limiter
-            .try_acquire_at_once(&*client.name(), cost)
-            .map(LimitDecision::from)
+    pub(super) fn try_acquire_at_once(&self, client: &ClientId<'_>, cost: u32) -> Option<Decision> {
+        self.limiter.try_acquire_at_once(&*client.name(), cost)
     }
 
-    pub(super) async fn try_acquire(&self, client: &ClientId<'_>, cost: u32) -> LimitDecision {
-        self.limiter.try_acquire(&*client.name(), cost).await.into()
+    pub(super) async fn try_acquire(&self, client: &ClientId<'_>, cost: u32) -> Decision {
+        self.limiter.try_acquire(&*client.name(), cost).await
     }
 
-    pub(super) async fn refund(&self, client: &ClientId<'_>, decision: SharedDecision) {
-        self.limiter.refund(&*client.name(), decision).await;
+    pub(super) async fn refund(&self, client: &ClientId<'_>, decision: Decision) {
+        // An error means another limiter or client: the charge names both.
+        let _ = self.limiter.refund(&*client.name(), decision).await;
     }
 
     pub(super) fn quota(&self) -> Quota {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::task::JoinSet;
-use tollgate::{KeyedLimiter, Quota, RedisStats};
+use tollgate::{Clock, KeyedLimiter, Quota, RedisStats};
 
 use super::{config::QuotaView, limiter::Limiter};
 use crate::config::{Redis, RouteQuota, Settings};
@@ -105,7 +105,9 @@ impl RouteLimit {
     ) -> Result<(String, RouteLimit), String> {
         let limiter = match redis {
             None => {
-                let builder = KeyedLimiter::builder(quota).max_keys(max_clients);
+                let builder = KeyedLimiter::builder(quota)
+                    .clock(Clock::monotonic())
+                    .max_keys(max_clients);
                 Limiter::in_memory(builder)
                     .map_err(|error| format!("routes: {label}: max_clients: {error}"))?
             }

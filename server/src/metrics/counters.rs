@@ -11,7 +11,7 @@ use std::{
 };
 
 use crossbeam_utils::CachePadded;
-use tollgate::{Decision, Outcome};
+use tollgate::{DecisionView, Outcome};
 
 /// Sampling interval of latencies: one in-memory decision in this many is timed, because timing
 /// costs as much as the decision.
@@ -57,7 +57,7 @@ impl Reason {
         Reason::UnknownKey,
     ];
 
-    fn of(decision: &Decision) -> Reason {
+    fn of(decision: &DecisionView) -> Reason {
         match decision.outcome() {
             Outcome::Allowed => Reason::Tokens,
             Outcome::CostAboveCapacity => Reason::CostAboveCapacity,
@@ -108,7 +108,7 @@ impl RouteCounters {
 
     /// Counts a decision by its outcome.
     #[inline]
-    pub(crate) fn record(&self, decision: &Decision) {
+    pub(crate) fn record(&self, decision: &DecisionView) {
         self.add(Reason::of(decision));
     }
 

@@ -23,8 +23,8 @@ use super::{
     protocol::{LeaseReply, LeaseRequest, Limits, Step, TakeOutcome},
 };
 use crate::{
+    decision::Decision,
     redis::{
-        decision::SharedDecision,
         error::RedisError,
         keyspace::{LeaseOptions, Namespace},
         script::{Call, TakeReply, read},
@@ -69,7 +69,7 @@ impl LeaseDriver {
         keys: &Keys,
         name: &[u8],
         cost: u32,
-    ) -> Option<SharedDecision> {
+    ) -> Option<Decision> {
         if cost == 0 {
             return None;
         }
@@ -98,7 +98,7 @@ impl LeaseDriver {
         keys: &Keys,
         name: &[u8],
         cost: u32,
-    ) -> Option<SharedDecision> {
+    ) -> Option<Decision> {
         if cost == 0 {
             return self.read_available(namespace, keys, name).await;
         }
@@ -115,7 +115,7 @@ impl LeaseDriver {
         keys: &Keys,
         key: &Arc<Key>,
         cost: u32,
-    ) -> Option<SharedDecision> {
+    ) -> Option<Decision> {
         for _ in 0..MAX_ATTEMPTS {
             self.store.health.admit()?;
             let mut message_done = pin!(key.message_done().notified());
@@ -147,7 +147,7 @@ impl LeaseDriver {
         now: u64,
         cost: u32,
         step: Step,
-    ) -> Option<SharedDecision> {
+    ) -> Option<Decision> {
         if let Some(request) = step.request {
             // Detached: the message does not depend on this request.
             drop(self.send(namespace, key, request));
@@ -171,15 +171,16 @@ impl LeaseDriver {
         &self,
         namespace: &Namespace,
         name: &[u8],
-        decision: SharedDecision,
+        decision: &Decision,
     ) -> bool {
         let Some(keys) = &namespace.keys else {
             return false;
         };
+        let origin = decision.origin();
         let put_back = keys.with(name, |key| {
             decision.is_allowed()
-                && key.holder_id() == decision.incarnation
-                && key.unspend(self.store.clock.nanos(), decision.epoch, decision.cost())
+                && key.holder_id() == origin.incarnation
+                && key.unspend(self.store.clock.nanos(), origin.epoch, decision.cost())
         });
         put_back.unwrap_or(false)
     }
@@ -190,7 +191,7 @@ impl LeaseDriver {
         namespace: &Namespace,
         keys: &Keys,
         name: &[u8],
-    ) -> Option<SharedDecision> {
+    ) -> Option<Decision> {
         let held = keys
             .with(name, |key| key.leased(self.store.clock.nanos()))
             .unwrap_or(0);

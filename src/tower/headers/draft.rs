@@ -5,43 +5,57 @@ use http::{
     HeaderMap,
     header::{HeaderName, HeaderValue},
 };
-use sfv::{KeyRef, ListSerializer, StringRef, key_ref, string_ref};
+use sfv::{KeyRef, ListSerializer, StringRef, key_ref};
 
 use super::decimal::whole_seconds;
-use crate::Decision;
-
-/// Name of the only policy, in the fields and in problem details. It needs no escaping in either.
-pub(crate) const POLICY_NAME: &str = "default";
+use crate::{DecisionView, tower::retry_after::reset_after};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) static NAMES: [HeaderName; 2] = [POLICY, LIMIT];
 
 /// Adds the fields that `headers` does not contain yet.
-pub(super) fn add(decision: &Decision, retry_after: Option<u64>, headers: &mut HeaderMap) {
-    headers.entry(POLICY).or_insert_with(|| policy(decision));
+pub(super) fn add(
+    decision: &DecisionView,
+    name: &str,
+    retry_after: Option<u64>,
+    headers: &mut HeaderMap,
+) {
+    headers
+        .entry(POLICY)
+        .or_insert_with(|| policy(decision, name));
     headers
         .entry(LIMIT)
-        .or_insert_with(|| limit(decision, retry_after));
+        .or_insert_with(|| limit(decision, name, retry_after));
 }
 
 /// `"default";q=100;w=60`
-fn policy(decision: &Decision) -> HeaderValue {
+fn policy(decision: &DecisionView, name: &str) -> HeaderValue {
     let window = saturating_seconds(whole_seconds(decision.window()));
-    field([(key_ref("q"), decision.limit()), (key_ref("w"), window)])
+    field(
+        name,
+        [(key_ref("q"), decision.limit()), (key_ref("w"), window)],
+    )
 }
 
 /// `"default";r=50;t=30`
 ///
 /// The draft requires that `Retry-After` is not earlier than `t`, so both are equal in a refusal.
-fn limit(decision: &Decision, retry_after: Option<u64>) -> HeaderValue {
-    let seconds = retry_after.unwrap_or_else(|| whole_seconds(decision.reset_after()));
+fn limit(decision: &DecisionView, name: &str, retry_after: Option<u64>) -> HeaderValue {
+    let seconds = retry_after.unwrap_or_else(|| whole_seconds(reset_after(decision)));
     let time = saturating_seconds(seconds);
-    field([(key_ref("r"), decision.remaining()), (key_ref("t"), time)])
+    field(
+        name,
+        [(key_ref("r"), decision.remaining()), (key_ref("t"), time)],
+    )
 }
 
-fn field(parameters: [(&'static KeyRef, u32); 2]) -> HeaderValue {
-    let name: &StringRef = string_ref(POLICY_NAME);
+fn field(name: &str, parameters: [(&'static KeyRef, u32); 2]) -> HeaderValue {
+    // A structured string is printable ASCII; other characters become underscores.
+    let printable = name.replace(|c: char| !matches!(c, ' '..='~'), "_");
+    let Ok(name) = StringRef::from_str(&printable) else {
+        return HeaderValue::from_static("");
+    };
     let mut list = ListSerializer::new();
     let mut item = list.bare_item(name);
     for (key, value) in parameters {

@@ -8,7 +8,10 @@ use http::{
 };
 
 use super::decimal::{decimal, whole_seconds};
-use crate::{Decision, tower::media_type::JSON};
+use crate::{
+    DecisionView,
+    tower::{media_type::JSON, retry_after::reset_after},
+};
 
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
@@ -16,7 +19,7 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 pub(super) static NAMES: [HeaderName; 3] = [LIMIT, REMAINING, RESET];
 
 /// Adds the headers that `headers` does not contain yet.
-pub(super) fn add(decision: &Decision, headers: &mut HeaderMap) {
+pub(super) fn add(decision: &DecisionView, headers: &mut HeaderMap) {
     let has_any = headers.keys().any(|name| NAMES.contains(name));
     for (name, value) in NAMES.iter().zip(values(decision)) {
         if has_any {
@@ -30,7 +33,7 @@ pub(super) fn add(decision: &Decision, headers: &mut HeaderMap) {
 
 /// Returns a map of the headers and JSON's `Content-Type`: cloning a map and replacing its values
 /// costs less than hashing the names again.
-pub(super) fn with_json(decision: &Decision) -> HeaderMap {
+pub(super) fn with_json(decision: &DecisionView) -> HeaderMap {
     static TEMPLATE: LazyLock<HeaderMap> = LazyLock::new(|| {
         let limits = [LIMIT, REMAINING, RESET].map(|name| (name, HeaderValue::from_static("")));
         limits
@@ -47,10 +50,10 @@ pub(super) fn with_json(decision: &Decision) -> HeaderMap {
 }
 
 /// Values of [`NAMES`], in the same order.
-fn values(decision: &Decision) -> [u64; 3] {
+fn values(decision: &DecisionView) -> [u64; 3] {
     [
         decision.limit().into(),
         decision.remaining().into(),
-        whole_seconds(decision.reset_after()),
+        whole_seconds(reset_after(decision)),
     ]
 }

@@ -5,10 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    Decision, Outcome,
-    tower::{headers::POLICY_NAME, retry_after::retry_after},
-};
+use crate::{DecisionView, Outcome, tower::retry_after::retry_after};
 
 /// Message when no decision was possible: the request must not pass, and the client is not at
 /// fault.
@@ -23,7 +20,7 @@ pub(super) fn unavailable() -> String {
 }
 
 /// JSON body of a refusal.
-pub(super) fn json(decision: &Decision) -> String {
+pub(super) fn json(decision: &DecisionView) -> String {
     let message = Message::new(decision);
     let wait = message.wait;
     let mut body = String::with_capacity(JSON_CAPACITY);
@@ -36,20 +33,25 @@ pub(super) fn json(decision: &Decision) -> String {
 }
 
 /// Problem details of a refusal.
-pub(super) fn problem_json(decision: &Decision) -> String {
+pub(super) fn problem_json(decision: &DecisionView, policy: &str) -> String {
     let message = Message::new(decision);
     let wait = message.wait;
+    // Of printable ASCII, only these two characters need escaping in JSON.
+    let policy = policy
+        .replace(|c: char| !matches!(c, ' '..='~'), "_")
+        .replace('\\', r"\\")
+        .replace('"', r#"\""#);
     let mut body = String::with_capacity(JSON_CAPACITY);
     // The message needs no escaping in JSON, and writing to a String cannot fail.
     let _ = write!(
         body,
-        r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": 429, "detail": "{message}", "violated-policies": ["{POLICY_NAME}"], "retry_after": {wait}}}"##
+        r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": 429, "detail": "{message}", "violated-policies": ["{policy}"], "retry_after": {wait}}}"##
     );
     body
 }
 
 /// Text of a refusal without a body format.
-pub(super) fn message(decision: &Decision) -> String {
+pub(super) fn message(decision: &DecisionView) -> String {
     Message::new(decision).to_string()
 }
 
@@ -81,12 +83,12 @@ impl fmt::Display for Seconds {
 
 /// Reason for a refusal.
 struct Message<'a> {
-    decision: &'a Decision,
+    decision: &'a DecisionView,
     wait: Wait,
 }
 
 impl<'a> Message<'a> {
-    fn new(decision: &'a Decision) -> Message<'a> {
+    fn new(decision: &'a DecisionView) -> Message<'a> {
         Message {
             decision,
             wait: Wait(retry_after(decision)),

@@ -1,26 +1,10 @@
 //! Shared behaviour tests, for the in-memory backend `KeyedLimiter`.
 
-use std::ops::Deref;
-
 use super::{Backend, behaviour_tests};
-use tollgate::{Decision, KeyedLimiter, ManualClock, Quota};
+use tollgate::{Decision, KeyedLimiter, ManualClock, Quota, RefundError};
 
-/// A decision that dereferences to [`Decision`], as the trait requires.
-#[derive(Clone, Copy)]
-pub(crate) struct LocalDecision(Decision);
-
-impl Deref for LocalDecision {
-    type Target = Decision;
-
-    fn deref(&self) -> &Decision {
-        &self.0
-    }
-}
-
-impl Backend for KeyedLimiter {
-    type Decision = LocalDecision;
-
-    async fn with_clock(quota: Quota, clock: ManualClock) -> KeyedLimiter {
+impl Backend for KeyedLimiter<str> {
+    async fn with_clock(quota: Quota, clock: ManualClock) -> KeyedLimiter<str> {
         KeyedLimiter::builder(quota)
             .max_keys(1000)
             .clock(clock)
@@ -28,16 +12,16 @@ impl Backend for KeyedLimiter {
             .unwrap()
     }
 
-    async fn try_acquire(&self, key: &str, cost: u32) -> LocalDecision {
-        LocalDecision(KeyedLimiter::try_acquire(self, key, cost))
+    async fn try_acquire(&self, key: &str, cost: u32) -> Decision {
+        KeyedLimiter::try_acquire(self, key, cost)
     }
 
     async fn available(&self, key: &str) -> u32 {
         KeyedLimiter::available(self, key)
     }
 
-    async fn refund(&self, key: &str, decision: LocalDecision) -> bool {
-        KeyedLimiter::refund(self, key, *decision)
+    async fn refund(&self, key: &str, decision: Decision) -> Result<bool, RefundError> {
+        KeyedLimiter::refund(self, key, decision)
     }
 
     async fn reset(&self, key: &str) {
@@ -65,4 +49,4 @@ impl Backend for KeyedLimiter {
     }
 }
 
-behaviour_tests!(KeyedLimiter);
+behaviour_tests!(KeyedLimiter<str>);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Backend;
 use test_support::redis::RedisServer;
-use tollgate::{DecisionSource, ManualClock, Quota, RedisLimiter, SharedDecision};
+use tollgate::{Decision, DecisionSource, ManualClock, Quota, RedisLimiter, RefundError};
 
 /// A limiter with its own Redis server.
 struct SharedBackend<const LEASES: bool> {
@@ -13,8 +13,6 @@ struct SharedBackend<const LEASES: bool> {
 }
 
 impl<const LEASES: bool> Backend for SharedBackend<LEASES> {
-    type Decision = SharedDecision;
-
     async fn with_clock(quota: Quota, clock: ManualClock) -> Self {
         let server = RedisServer::start();
         // A long timeout: on a busy machine, slow replies must not count as an unavailable server.
@@ -30,7 +28,7 @@ impl<const LEASES: bool> Backend for SharedBackend<LEASES> {
         }
     }
 
-    async fn try_acquire(&self, key: &str, cost: u32) -> SharedDecision {
+    async fn try_acquire(&self, key: &str, cost: u32) -> Decision {
         let decision = self.limiter.try_acquire(key, cost).await;
         let source = decision.source();
         assert!(
@@ -46,7 +44,7 @@ impl<const LEASES: bool> Backend for SharedBackend<LEASES> {
         self.limiter.available(key).await
     }
 
-    async fn refund(&self, key: &str, decision: SharedDecision) -> bool {
+    async fn refund(&self, key: &str, decision: Decision) -> Result<bool, RefundError> {
         self.limiter.refund(key, decision).await
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use proptest::sample::Index;
-use tollgate::{Bucket, Decision, Outcome, Quota};
+use tollgate::{Bucket, Decision, DecisionView, Outcome, Quota};
 
 use super::{
     nanos,
@@ -19,7 +19,7 @@ pub enum Event {
         now: Duration,
         cost: u32,
         max_wait: Option<Duration>,
-        decision: Decision,
+        decision: DecisionView,
     },
     /// Refund of the decision with this index, and whether it gave tokens back.
     Refunded {
@@ -33,13 +33,13 @@ pub enum Event {
 
 /// Bucket under test, in memory or in Redis.
 pub trait Target {
-    type Decision: Copy;
+    type Decision;
 
     fn take(&self, now: Duration, cost: u32) -> Self::Decision;
     fn reserve(&self, now: Duration, cost: u32, max_wait: Duration) -> Self::Decision;
     fn refund(&self, decision: Self::Decision) -> bool;
     fn reset(&self, now: Duration);
-    fn decision(decision: &Self::Decision) -> Decision;
+    fn decision(decision: &Self::Decision) -> DecisionView;
 }
 
 impl Target for Bucket {
@@ -54,15 +54,15 @@ impl Target for Bucket {
     }
 
     fn refund(&self, decision: Decision) -> bool {
-        Bucket::refund(self, decision)
+        Bucket::refund(self, decision).unwrap()
     }
 
     fn reset(&self, now: Duration) {
         self.reset_at(now);
     }
 
-    fn decision(decision: &Decision) -> Decision {
-        *decision
+    fn decision(decision: &Decision) -> DecisionView {
+        decision.view()
     }
 }
 
@@ -72,7 +72,8 @@ pub struct Driver<T: Target = Bucket> {
     clock: u64,
     /// Time of `retry_after` of the last decision, or of `reset_after` if it was allowed.
     retry_or_reset: u64,
-    decisions: Vec<T::Decision>,
+    /// Decisions that were not refunded.
+    decisions: Vec<Option<T::Decision>>,
     /// Indexes of the decisions that may still be refunded.
     refundable: Vec<usize>,
 }
@@ -106,7 +107,8 @@ impl<T: Target> Driver<T> {
             }
             Operation::RefundRecent(before) => {
                 let charged = |&position: &usize| {
-                    T::decision(&self.decisions[self.refundable[position]]).is_allowed()
+                    let decision = self.decisions[self.refundable[position]].as_ref();
+                    decision.is_some_and(|decision| T::decision(decision).is_allowed())
                 };
                 self.refund(
                     (0..self.refundable.len())
@@ -133,7 +135,7 @@ impl<T: Target> Driver<T> {
             decision.retry_after().unwrap_or(decision.reset_after()),
         ));
         self.refundable.push(self.decisions.len());
-        self.decisions.push(made);
+        self.decisions.push(Some(made));
         Event::Decided {
             now,
             cost,
@@ -142,14 +144,10 @@ impl<T: Target> Driver<T> {
         }
     }
 
-    /// Refunds a decision. A decision may be refunded once, and again only if that gave nothing
-    /// back.
+    /// Refunds a decision, which consumes it.
     fn refund(&mut self, position: usize) -> Option<Event> {
-        let number = self.refundable[position];
-        let gave_back = self.bucket.refund(self.decisions[number]);
-        if gave_back {
-            self.refundable.remove(position);
-        }
+        let number = self.refundable.remove(position);
+        let gave_back = self.bucket.refund(self.decisions[number].take()?);
         Some(Event::Refunded { number, gave_back })
     }
 

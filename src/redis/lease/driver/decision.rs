@@ -7,12 +7,9 @@
 
 use crate::{
     attempt::Attempt,
-    decision::{Decision, Outcome},
-    redis::{
-        decision::{DecisionSource, SharedDecision},
-        lease::key::Key,
-        script_quota::ScriptQuota,
-    },
+    decision::{Decision, DecisionSource, Outcome},
+    origin::Origin,
+    redis::{lease::key::Key, script_quota::ScriptQuota},
     state::{Layout, State},
 };
 
@@ -24,7 +21,7 @@ pub(super) fn allowed(
     epoch: u64,
     cost: u32,
     left: u32,
-) -> SharedDecision {
+) -> Decision {
     let attempt = Attempt::immediate(&limit.layout, 0, cost);
     let state = state_with(&limit.layout, key.bucket_remaining().saturating_add(left));
     from_lease(
@@ -35,13 +32,7 @@ pub(super) fn allowed(
 }
 
 /// Refusal: the tokens are not available before `retry` nanoseconds have passed.
-pub(super) fn refused(
-    limit: &ScriptQuota,
-    key: &Key,
-    now: u64,
-    cost: u32,
-    retry: u64,
-) -> SharedDecision {
+pub(super) fn refused(limit: &ScriptQuota, key: &Key, now: u64, cost: u32, retry: u64) -> Decision {
     let layout = &limit.layout;
     let known = key
         .bucket_remaining()
@@ -63,7 +54,7 @@ pub(super) fn refused(
 }
 
 /// Refusal of a cost above the capacity.
-pub(super) fn above_capacity(limit: &ScriptQuota, known: u32, cost: u32) -> SharedDecision {
+pub(super) fn above_capacity(limit: &ScriptQuota, known: u32, cost: u32) -> Decision {
     let attempt = Attempt::immediate(&limit.layout, 0, cost);
     from_lease(
         attempt.uncharged(state_with(&limit.layout, known), Outcome::CostAboveCapacity),
@@ -72,13 +63,14 @@ pub(super) fn above_capacity(limit: &ScriptQuota, known: u32, cost: u32) -> Shar
     )
 }
 
-fn from_lease(decision: Decision, key: u64, epoch: u64) -> SharedDecision {
-    SharedDecision {
-        decision,
-        source: DecisionSource::Lease,
-        incarnation: key,
+fn from_lease(decision: Decision, holder: u64, epoch: u64) -> Decision {
+    let origin = Origin {
         epoch,
-    }
+        ..Origin::new(0, holder)
+    };
+    decision
+        .with_source(DecisionSource::Lease)
+        .with_origin(origin)
 }
 
 /// State of a bucket with this many tokens.
