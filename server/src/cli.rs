@@ -226,8 +226,8 @@ pub(crate) struct Serve {
     /// memory speed [default: exact]
     #[arg(long, env = "TOLLGATE_REDIS_MODE", value_name = "MODE", value_parser = parse_argument::<RedisMode>)]
     pub(crate) redis_mode: Option<RedisMode>,
-    /// How long a call waits for the reply of Redis; then on-redis-error applies to the request, and
-    /// to all others if a check times out as well [default: 50ms]
+    /// Maximum time that a call waits for the reply of Redis; then on-redis-error applies to the
+    /// request, and to all others if a check times out as well [default: 50ms]
     #[arg(long, env = "TOLLGATE_REDIS_TIMEOUT", value_name = "TIME", value_parser = parse_argument::<RedisTimeout>, allow_hyphen_values = true)]
     pub(crate) redis_timeout: Option<RedisTimeout>,
     /// Time by which buckets may be ahead of Redis's clock; those further ahead, after the clock has

@@ -237,7 +237,7 @@ impl Default for Entry {
 }
 
 impl Entry {
-    /// Whether the entry has no call, no refusal and no waiter.
+    /// Returns true if the entry has no call, no refusal and no waiter.
     fn is_idle(&self) -> bool {
         self.in_flight == 0 && self.refusal.is_none() && Arc::strong_count(&self.changed) == 1
     }

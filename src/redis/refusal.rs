@@ -53,14 +53,14 @@ impl Refusal {
         })
     }
 
-    /// Whether the refusal is remembered at this time.
+    /// Returns true if the refusal is remembered at this time.
     pub(super) fn is_fresh(&self, now: u64) -> bool {
         // A manual clock may step back.
         (self.received..self.expires).contains(&now)
     }
 
-    /// Whether this refusal, the newer one, is to be remembered instead of `old`: it covers as many
-    /// costs, or more of the future.
+    /// Returns true if this refusal, the newer one, replaces `old`: it covers as many costs, or more
+    /// of the future.
     pub(super) fn supersedes(&self, old: &Refusal) -> bool {
         self.cost <= old.cost || !old.is_fresh(self.received)
     }

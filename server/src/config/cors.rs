@@ -13,7 +13,7 @@ pub(crate) struct Cors {
     pub(crate) preflight: Preflight,
     /// Pages may send cookies and other credentials.
     pub(crate) credentials: bool,
-    /// How long a browser may cache the response to a preflight.
+    /// Time for which a browser may cache the response to a preflight.
     pub(crate) max_age: Duration,
 }
 

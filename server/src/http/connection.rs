@@ -119,8 +119,11 @@ async fn serve_stream(
         is_gateway,
         StreamExecutor::new(Arc::clone(&activity)),
     );
-    let max_body_bytes = service.current.load().connection_limits.max_body_bytes;
-    let stream = Stream::new(TokioIo::new(stream), Arc::clone(&activity), max_body_bytes);
+    let stream = Stream::new(
+        TokioIo::new(stream),
+        Arc::clone(&activity),
+        limits.max_body_bytes,
+    );
     match is_gateway {
         false => {
             let connection = protocols.serve_connection(stream, service);

@@ -185,6 +185,11 @@ fn client_charge<'a, B: Body>(
         None => app.pricing.price(method, path, endpoint),
     };
     let price = price.map_err(|error| path_outcome(path, caller, error))?;
+    // Without a charge, there are no limits to report.
+    let forward = || {
+        let limit_headers = LimitHeaders::default();
+        proxy_step(app, endpoint, None, headers, caller, limit_headers)
+    };
     let count_exempt = || {
         price.counters.add(Reason::Exempt);
         tracing::debug!(client = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = "Exempt", "request");
@@ -196,30 +201,14 @@ fn client_charge<'a, B: Body>(
         )
     {
         count_exempt();
-        let pass = proxy_step(
-            app,
-            endpoint,
-            None,
-            headers,
-            caller,
-            LimitHeaders::default(),
-        );
-        return Err(preflight_outcome(cors, endpoint, headers, pass));
+        return Err(preflight_outcome(cors, endpoint, headers, forward()));
     }
     let Some(fee) = price.fee else {
         count_exempt();
         let (status, body) = handlers::demo::content(app, endpoint, headers, caller, None);
         return Err(Outcome {
             response: response::json(status, body),
-            next: proxy_step(
-                app,
-                endpoint,
-                None,
-                headers,
-                caller,
-                LimitHeaders::default(),
-            )
-            .unwrap_or_else(|| next_step(endpoint, path)),
+            next: forward().unwrap_or_else(|| next_step(endpoint, path)),
         });
     };
     match app.clients.identify(caller.peer, headers, canonical) {

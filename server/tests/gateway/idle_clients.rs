@@ -8,16 +8,6 @@ use test_support::{Client, Launch, SLOW, Server, Upstream, eventually};
 
 const CLIENTS: usize = 5000;
 
-/// Resident memory of the server, in bytes.
-fn memory(server: &Server) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    kib.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
-
 /// Number of sockets that the server has open.
 fn sockets(server: &Server) -> usize {
     let files = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
@@ -68,10 +58,10 @@ fn idle_clients_do_not_delay_others_and_their_resources_are_released() {
     );
     let mut server = Launch::new().config("gateway.toml", &text).start();
     assert_eq!(server.get("/").status, 200);
-    let (sockets_before, memory_before) = (sockets(&server), memory(&server));
+    let (sockets_before, memory_before) = (sockets(&server), server.resident_memory());
 
     let clients = connect_clients(&server);
-    let memory_with_clients = memory(&server);
+    let memory_with_clients = server.resident_memory();
     assert!(
         memory_with_clients < memory_before + CLIENTS * 64 * 1024,
         "{} KiB per connection",
@@ -98,7 +88,7 @@ fn idle_clients_do_not_delay_others_and_their_resources_are_released() {
     });
     // The allocator returns memory gradually, in case the next clients need it.
     eventually("memory is returned to the system", || {
-        memory(&server) < memory_before + (memory_with_clients - memory_before) / 4
+        server.resident_memory() < memory_before + (memory_with_clients - memory_before) / 4
     });
     server.assert_healthy();
 }

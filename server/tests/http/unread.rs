@@ -22,16 +22,6 @@ fn start(connections: &str) -> Server {
     Launch::new().config("unread.toml", &text).start()
 }
 
-/// Resident memory of the server, in bytes.
-fn memory(server: &Server) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    kib.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
-
 /// Opens an HTTP/2 connection that grants no window for response bodies.
 async fn client_without_window(server: &Server) -> http2::SendRequest<Body> {
     let stream = TcpStream::connect(server.address).await.unwrap();
@@ -58,7 +48,7 @@ async fn submit(sender: &http2::SendRequest<Body>, length: usize) -> Response<In
 #[tokio::test]
 async fn unread_responses_of_a_connection_are_bounded_and_end() {
     let mut server = start("idle_timeout = '2s'");
-    let before = memory(&server);
+    let before = server.resident_memory();
     let sender = client_without_window(&server).await;
     let (mut held, mut refused) = (Vec::new(), 0);
     for _ in 0..15 {
@@ -71,7 +61,7 @@ async fn unread_responses_of_a_connection_are_bounded_and_end() {
             }
         }
     }
-    let growth = memory(&server).saturating_sub(before);
+    let growth = server.resident_memory().saturating_sub(before);
     assert!(growth < 60 * MIB, "{} MiB for 15 requests", growth / MIB);
     assert!(!held.is_empty() && refused >= 10, "{refused} refused");
     let health = tokio::spawn({
@@ -169,6 +159,6 @@ fn pipelined_requests_without_reading_end_the_connection() {
             }
         }
     });
-    assert!(memory(&server) < 100 * MIB);
+    assert!(server.resident_memory() < 100 * MIB);
     server.assert_healthy();
 }
