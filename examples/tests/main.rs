@@ -8,5 +8,8 @@
 )]
 
 mod axum;
+#[path = "../embedded.rs"]
+#[expect(dead_code, reason = "only the example itself runs `main`")]
+mod embedded;
 mod examples;
 mod hyper;
