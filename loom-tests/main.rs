@@ -17,14 +17,8 @@
 //!   stale word makes the CAS fail.
 //! - *An early eviction that raises the bound after the word, but before the new tag is stored*:
 //!   until then no thread finds the key.
-//! - *A sale of a hole that reads the word and does not CAS it, or checks once whether a reset made
-//!   the hole void*: the sale linearises at the read.
-//! - *One of the checks of a hole's position without the other; a sale from a queue shorter than
-//!   the hole's end*, which only a reset leaves: each check backs up another, and without both a
-//!   model fails. A hole stored in place of another: the other one lapses.
 #![cfg(tollgate_loom)]
 
-mod bucket_holes;
 mod bucket_refund;
 mod bucket_reserve;
 mod bucket_reset;

@@ -21,16 +21,16 @@ use tollgate::{Bucket, Decision, DecisionView, Quota};
 
 use crate::{call_order::CallOrder, history};
 
-/// Greedy quota of one token a tick, and a tick of one microsecond: the debt makes it that coarse.
+/// Greedy quota of one token a tick, and a tick of one microsecond: the headroom makes it that coarse.
 pub const fn greedy(capacity: u32) -> Quota {
     Quota::per_second(1_000_000)
         .with_capacity(capacity)
-        .with_debt(5000)
+        .with_headroom(5000)
 }
 
 /// Interval quota with a window of [`WINDOW`] ticks.
 pub const fn interval(capacity: u32) -> Quota {
-    Quota::interval(capacity, Duration::from_nanos(1 << 31)).with_debt(u32::MAX)
+    Quota::interval(capacity, Duration::from_nanos(1 << 31)).with_headroom(u32::MAX)
 }
 
 /// Ticks in the window of an interval quota.

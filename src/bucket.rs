@@ -1,29 +1,29 @@
 //! Bucket: one atomic word, and the CAS loops that change it.
 //!
 //! Orderings: the word publishes no other memory, so decisions are relaxed. The modification order
-//! of the word is all that the arithmetic needs. Only a reset publishes a second value,
-//! `refundable_from`: a reset raises it before it stores the word (release), and a refund loads the
-//! word first (acquire). Charges in between are read-modify-writes and continue the release
+//! of the word is all that the arithmetic needs. Only resets, pauses and rebases publish a second
+//! value, `refundable_from`: they raise it before they store the word (release), and a refund loads
+//! the word first (acquire). Charges in between are read-modify-writes and continue the release
 //! sequence, so a refund that sees any word newer than the reset sees the bound as well.
 
 use core::{
-    cell::Cell,
     fmt,
     sync::atomic::{self, AtomicU32},
     time::Duration,
 };
+#[cfg(feature = "tokio")]
+use std::sync::Arc;
 
 #[cfg(feature = "tokio")]
 use tokio::time::Instant;
 
 #[cfg(feature = "std")]
-use crate::clock::process_nanos;
+use crate::clock::Clock;
 use crate::{
     attempt::{Attempt, Transition},
     cache_padded::CachePadded,
     decision::{Decision, DecisionView, Outcome, RefundError},
     duration::saturating_nanos,
-    holes::{Hole, Holes},
     origin::{self, Origin},
     quota::Quota,
     state::{Layout, State},
@@ -32,7 +32,7 @@ use crate::{
 #[cfg(feature = "tokio")]
 use crate::{
     decision::Refused,
-    wait::{self, Reservable},
+    wait::{self, Line, Reservable, ThreadTimer, TokioTimer},
 };
 
 /// One token bucket.
@@ -49,43 +49,76 @@ use crate::{
 /// }
 /// ```
 ///
-/// Methods without a suffix (feature `std`) read the process-wide clock. Methods that end in `_at`
-/// take the time as an argument: the time since an origin that the caller chooses, the same for all
-/// calls on one bucket. Mixing both kinds on one bucket mixes two clocks, and the bucket follows
-/// the later one.
+/// Methods without a suffix (feature `std`) read the bucket's clock: the process-wide clock for
+/// [`Bucket::new`], and any other for `Bucket::with_clock`. Methods that end in `_at` take the time
+/// as an argument: the time since an origin that the caller chooses, the same for all calls on one
+/// bucket. Mixing both kinds on one bucket mixes two clocks, and the bucket follows the later one.
 ///
 /// In any time span the bucket admits at most its capacity plus the refill of that span, to within
-/// [`Quota::resolution`], regardless of threads, clocks and refunds.
+/// [`Quota::resolution`], regardless of threads, clocks, refunds and cancelled waiters.
 ///
-/// A bucket is 512 bytes and allocates nothing on the heap.
+/// A bucket is 256 bytes and allocates nothing on the heap.
 #[doc(alias = "RateLimiter")]
 pub struct Bucket {
     /// Padded: the word moves between cores, and the layout, which a decision reads before the
     /// word, must not move with it (false sharing).
-    word: CachePadded<AtomicU64>,
+    shared: CachePadded<Shared>,
     layout: Layout,
-    /// Decisions with an older stamp were made before a reset and are not refundable.
+    #[cfg(feature = "std")]
+    clock: Clock,
+}
+
+/// Parts of a bucket that change.
+struct Shared {
+    word: AtomicU64,
+    /// Decisions with an older stamp were made before a reset or a pause and are not refundable.
     refundable_from: AtomicU64,
-    quota: Quota,
     /// Identifies the bucket in its decisions. Drawn by the first one, since a constant cannot draw
     /// a number: 0 until then.
     number: AtomicU32,
-    holes: Holes<4>,
+    #[cfg(feature = "tokio")]
+    line: Line,
 }
 
 impl Bucket {
     const_fn! {
-        /// Creates a full bucket.
+        /// Creates a full bucket on the process-wide clock, which tests cannot advance.
         #[must_use]
         pub const fn new(quota: Quota) -> Bucket {
             Bucket {
-                word: CachePadded::new(AtomicU64::new(0)),
+                shared: CachePadded::new(Shared {
+                    word: AtomicU64::new(0),
+                    refundable_from: AtomicU64::new(0),
+                    number: AtomicU32::new(0),
+                    #[cfg(feature = "tokio")]
+                    line: Line::new(),
+                }),
                 layout: quota.layout(),
-                refundable_from: AtomicU64::new(0),
-                quota,
-                number: AtomicU32::new(0),
-                holes: Holes::new(),
+                #[cfg(feature = "std")]
+                clock: Clock::process(),
             }
+        }
+    }
+
+    /// Creates a full bucket on another clock: `TokioClock` (feature `tokio`) or
+    /// [`ManualClock`](crate::ManualClock) for tests, or [`Clock::monotonic`].
+    ///
+    /// ```
+    /// use {std::time::Duration, tollgate::{Bucket, ManualClock, Quota}};
+    ///
+    /// let clock = ManualClock::new();
+    /// let bucket = Bucket::with_clock(Quota::per_second(1), clock.clone());
+    /// assert!(bucket.try_acquire(1).is_allowed());
+    /// assert!(bucket.try_acquire(1).is_refused());
+    /// clock.advance(Duration::from_secs(1));
+    /// assert!(bucket.try_acquire(1).is_allowed());
+    /// ```
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn with_clock(quota: Quota, clock: impl Into<Clock>) -> Bucket {
+        Bucket {
+            clock: clock.into(),
+            ..Bucket::new(quota)
         }
     }
 
@@ -105,16 +138,19 @@ impl Bucket {
     #[inline(always)]
     #[must_use = "the decision states whether the request is allowed"]
     pub fn try_acquire(&self, cost: u32) -> Decision {
-        self.decide(Attempt::immediate(&self.layout, process_nanos(), cost))
+        self.decide(Attempt::immediate(&self.layout, self.clock.nanos(), cost))
     }
 
-    /// Takes `cost` tokens, waiting in FIFO order until they are available.
+    /// Takes `cost` tokens, and waits in the order of arrival until they are available.
     ///
-    /// A dropped future gives its tokens or its reservation back: see [`Bucket::refund`].
+    /// Callers that wait with [`Bucket::acquire_blocking`] stand in the same line. A caller may give
+    /// up at any time, as under `tokio::time::timeout`: a dropped future takes nothing, and its
+    /// tokens go to the next caller. While a future is neither polled nor dropped, the line waits
+    /// for it.
     ///
     /// # Errors
-    /// When `cost` is above the capacity, or waiters have used up the quota's
-    /// [debt](Quota::with_debt): immediately, with nothing taken.
+    /// When `cost` is above the capacity, so that it could never be had: at once, with nothing
+    /// taken.
     ///
     /// ```
     /// # use tollgate::{Bucket, Quota};
@@ -127,16 +163,17 @@ impl Bucket {
     /// # Ok::<(), tollgate::Refused>(()) }).unwrap();
     /// ```
     #[cfg(feature = "tokio")]
+    #[doc(alias = "until_ready")]
     #[must_use = "futures do nothing unless awaited"]
     pub fn acquire(&self, cost: u32) -> impl Future<Output = Result<Decision, Refused>> + Send {
-        wait::acquire(self, cost, None)
+        wait::acquire(self, TokioTimer, cost, None)
     }
 
     /// Takes `cost` tokens like [`Bucket::acquire`], but waits no longer than until `deadline`.
     ///
     /// # Errors
-    /// As for [`Bucket::acquire`], and when the tokens are not available by the deadline:
-    /// immediately, with nothing taken.
+    /// As for [`Bucket::acquire`], and when the tokens are not available by the deadline: at once
+    /// when the tokens queued ahead show it, else at the deadline, with nothing taken.
     ///
     /// ```
     /// # use {std::time::Duration, tokio::time::Instant, tollgate::{Bucket, Outcome, Quota}};
@@ -150,21 +187,106 @@ impl Bucket {
     /// ```
     #[cfg(feature = "tokio")]
     #[must_use = "futures do nothing unless awaited"]
-    pub fn acquire_by(
+    pub async fn acquire_by(&self, cost: u32, deadline: Instant) -> Result<Decision, Refused> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        wait::acquire(self, TokioTimer, cost, Some(self.clock.within(left))).await
+    }
+
+    /// Takes `cost` tokens like [`Bucket::acquire`], but waits no longer than `max_wait`, by the
+    /// bucket's clock.
+    ///
+    /// # Errors
+    /// As for [`Bucket::acquire_by`].
+    ///
+    /// ```
+    /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
+    /// static CALLS: Bucket = Bucket::new(Quota::per_second(100).with_capacity(1));
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// CALLS.acquire(1).await?;
+    /// assert!(CALLS.acquire_within(1, Duration::from_millis(5)).await.is_err()); // at once
+    /// assert!(CALLS.acquire_within(1, Duration::from_millis(200)).await.is_ok());
+    /// # Ok::<(), tollgate::Refused>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "tokio")]
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire_within(
         &self,
         cost: u32,
-        deadline: Instant,
+        max_wait: Duration,
     ) -> impl Future<Output = Result<Decision, Refused>> + Send {
-        wait::acquire(self, cost, Some(deadline))
+        wait::acquire(self, TokioTimer, cost, Some(max_wait))
+    }
+
+    /// Takes any number of tokens, in pieces of at most the capacity, and lets no other waiter in
+    /// between: for bytes of a transfer, or a batch.
+    ///
+    /// When the future is dropped, the pieces that it has taken stay spent.
+    ///
+    /// ```
+    /// # use tollgate::{Bucket, Quota};
+    /// static BANDWIDTH: Bucket = Bucket::new(Quota::per_second(1_000_000).with_capacity(10_000));
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// BANDWIDTH.acquire_all(25_000).await; // 10,000 at once, the rest within 15 ms
+    /// # });
+    /// ```
+    #[cfg(feature = "tokio")]
+    #[must_use = "futures do nothing unless awaited"]
+    pub async fn acquire_all(&self, amount: u64) {
+        // Cannot fail: a piece is at most the capacity, and a bucket has one line.
+        let _ = wait::acquire_all(self, TokioTimer, amount).await;
+    }
+
+    /// Takes `cost` tokens like [`Bucket::acquire`], in a future that owns its bucket: for spawned
+    /// tasks.
+    ///
+    /// # Errors
+    /// As for [`Bucket::acquire`].
+    ///
+    /// ```
+    /// # use {std::sync::Arc, tollgate::{Bucket, Quota}};
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let bucket = Arc::new(Bucket::new(Quota::per_second(100)));
+    /// let task = tokio::spawn(Arc::clone(&bucket).acquire_owned(1));
+    /// # task.await.unwrap()?;
+    /// # Ok::<(), tollgate::Refused>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "tokio")]
+    #[must_use = "futures do nothing unless awaited"]
+    pub async fn acquire_owned(self: Arc<Self>, cost: u32) -> Result<Decision, Refused> {
+        self.acquire(cost).await
+    }
+
+    /// Takes `cost` tokens like [`Bucket::acquire`], and blocks this thread until they are
+    /// available. Threads and tasks that wait for the same bucket stand in one line.
+    ///
+    /// Not for asynchronous code: it would block the runtime's thread.
+    ///
+    /// # Errors
+    /// As for [`Bucket::acquire`].
+    ///
+    /// ```
+    /// # use tollgate::{Bucket, Quota};
+    /// static UPLOADS: Bucket = Bucket::new(Quota::per_second(100).with_capacity(1));
+    /// for _ in 0..3 {
+    ///     UPLOADS.acquire_blocking(1)?; // one every 10 ms
+    /// }
+    /// # Ok::<(), tollgate::Refused>(())
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn acquire_blocking(&self, cost: u32) -> Result<Decision, Refused> {
+        let timer = ThreadTimer::default();
+        wait::block_on(&timer, wait::acquire(self, &timer, cost, None))
     }
 
     /// Reserves `cost` tokens that are available within `max_wait`; see [`Bucket::reserve_at`].
     #[cfg(feature = "std")]
     #[must_use = "the decision states whether the request is allowed"]
     pub fn reserve(&self, cost: u32, max_wait: Duration) -> Decision {
-        self.decide_reservation(Attempt::reservation(
+        self.decide(Attempt::reservation(
             &self.layout,
-            process_nanos(),
+            self.clock.nanos(),
             cost,
             max_wait,
         ))
@@ -174,7 +296,7 @@ impl Bucket {
     #[cfg(feature = "std")]
     #[must_use]
     pub fn available(&self) -> u32 {
-        self.available_at(Duration::from_nanos(process_nanos()))
+        self.available_at(self.clock.now())
     }
 
     /// Undoes a decision: gives back the tokens that are still owed, and returns true when there
@@ -182,9 +304,8 @@ impl Bucket {
     ///
     /// Tokens that have been refilled in the meantime are not given back a second time. A charge
     /// refunded immediately is given back whole; after a later charge, the refill between the two
-    /// charges is subtracted. A reservation ahead of time is given back whole if it is the last in
-    /// the queue. From the middle of the queue, its interval goes to the next waiter that needs at
-    /// most as many tokens.
+    /// charges is subtracted. A reservation ahead of time is given back whole while it is the last
+    /// one; after a later one, it gives nothing back until it is ready.
     ///
     /// # Errors
     /// When another bucket made the decision: then nothing is given back, and the error holds the
@@ -211,23 +332,42 @@ impl Bucket {
     /// Undoes a charge that this bucket made; see [`Bucket::refund`].
     pub(crate) fn refund_charge(&self, decision: &DecisionView) -> bool {
         let (sold, charged) = decision.charge();
-        let given = self.update(|state| match self.is_refundable(sold.stamp) {
+        self.update(|state| match self.is_refundable(sold.stamp) {
             true => self.layout.refund(state, sold, charged),
             false => None,
-        });
-        given || self.leave_hole(sold, charged)
+        })
     }
 
     /// Fills the bucket; see [`Bucket::reset_at`].
     #[cfg(feature = "std")]
     pub fn reset(&self) {
-        self.reset_at(Duration::from_nanos(process_nanos()));
+        self.reset_at(self.clock.now());
+    }
+
+    /// Grants nothing for `time` from now; see [`Bucket::pause_at`].
+    #[cfg(feature = "std")]
+    pub fn pause_for(&self, time: Duration) {
+        self.pause_at(self.clock.now(), time);
+    }
+
+    /// Grants nothing before `instant`; see [`Bucket::pause_at`].
+    ///
+    /// ```
+    /// # use {std::time::Duration, tokio::time::Instant, tollgate::{Bucket, Quota}};
+    /// static CALLS: Bucket = Bucket::new(Quota::per_second(10));
+    /// // The remote said 429, and to come back in a minute.
+    /// CALLS.pause_until(Instant::now() + Duration::from_secs(60));
+    /// assert!(CALLS.try_acquire(1).is_refused());
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn pause_until(&self, instant: Instant) {
+        self.pause_for(instant.saturating_duration_since(Instant::now()));
     }
 
     /// Returns the quota of the bucket.
     #[must_use]
     pub const fn quota(&self) -> Quota {
-        self.quota
+        Quota::of(&self.layout.scaled)
     }
 
     /// Takes `cost` tokens at time `now`, or none if fewer are available.
@@ -257,9 +397,12 @@ impl Bucket {
     /// the decision to [`Bucket::refund`].
     ///
     /// `acquire` (feature `tokio`) is built on this method, which also serves other runtimes and
-    /// threads. Reservations become ready in the order in which they were made, except that a
-    /// reservation may fill an interval that an earlier waiter gave back. [`Quota::with_debt`]
-    /// bounds the number of tokens taken ahead of time.
+    /// threads. Reservations become ready in the order in which they were made. They may take at
+    /// most one capacity ahead of time; beyond it they are [`Outcome::Refused`].
+    ///
+    /// A reservation that is given back while it is the last one is given back whole. One that is
+    /// not the last gives nothing back, so of a queue of reservations whose callers give up, most
+    /// tokens are lost. `acquire` has at most one reservation at a time and loses none.
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Outcome, Quota}};
@@ -271,7 +414,7 @@ impl Bucket {
     /// ```
     #[must_use = "the decision states whether the request is allowed"]
     pub fn reserve_at(&self, now: Duration, cost: u32, max_wait: Duration) -> Decision {
-        self.decide_reservation(Attempt::reservation(
+        self.decide(Attempt::reservation(
             &self.layout,
             saturating_nanos(now),
             cost,
@@ -288,20 +431,75 @@ impl Bucket {
     /// Fills the bucket at time `now`. Earlier decisions are no longer refundable, and waiters in
     /// `acquire` queue again. The first token taken after a reset may refill one step
     /// ([`Quota::resolution`]) later.
+    ///
+    /// A reset during a pause lets one capacity pass, which refills from the end of the pause on.
     pub fn reset_at(&self, now: Duration) {
         let tick = self.layout.tick(saturating_nanos(now));
-        self.update(|state| {
-            let (full, refundable_from) = self.layout.reset(state, tick);
-            self.refundable_from
+        self.void_earlier(|state| Some(self.layout.reset(state, tick)));
+    }
+
+    /// Grants nothing for `time` from `now`, waiters in `acquire` included. Then the bucket refills
+    /// from empty; of an interval quota the next window begins. A shorter pause than the present one
+    /// changes nothing.
+    ///
+    /// Earlier decisions are no longer refundable, and waiters in `acquire` reserve again.
+    ///
+    /// ```
+    /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
+    /// let bucket = Bucket::new(Quota::per_second(10));
+    /// bucket.pause_at(Duration::ZERO, Duration::from_secs(60));
+    /// let refused = bucket.try_acquire_at(Duration::from_secs(1), 1);
+    /// assert_eq!(refused.retry_after(), Some(Duration::from_millis(59_100)));
+    /// ```
+    pub fn pause_at(&self, now: Duration, time: Duration) {
+        let tick = |time| self.layout.tick(saturating_nanos(time));
+        let (now, until) = (tick(now), tick(now.saturating_add(time)));
+        self.void_earlier(|state| self.layout.pause(state, now, until));
+    }
+
+    /// Makes the bucket follow a clock that has stepped back to `now`, and keeps what was spent.
+    ///
+    /// A bucket never moves its time back by itself: while time that is passed in is behind the
+    /// time of the last decision, the bucket does not refill. This call is the way out. Each call
+    /// may admit up to one capacity more than the clock alone would. It also ends a pause. Decisions
+    /// made until the clock has caught up with the earlier time are not refundable.
+    ///
+    /// ```
+    /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
+    /// let bucket = Bucket::new(Quota::per_second(1).with_capacity(10));
+    /// let (now, hour) = (Duration::from_secs(5), Duration::from_secs(3600));
+    /// assert!(bucket.try_acquire_at(hour, 10).is_allowed());
+    /// assert_eq!(bucket.available_at(now), 0);
+    /// bucket.rebase_at(now);
+    /// assert_eq!(bucket.available_at(now + Duration::from_secs(3)), 3);
+    /// ```
+    pub fn rebase_at(&self, now: Duration) {
+        let tick = self.layout.tick(saturating_nanos(now));
+        self.void_earlier(|state| self.layout.rebase(state, tick));
+    }
+
+    /// Applies a transition that voids all earlier decisions: it returns the next state, and the
+    /// first stamp whose decisions are refundable.
+    fn void_earlier(&self, transition: impl Fn(State) -> Option<(State, u64)>) {
+        let changed = self.update(|state| {
+            let (next, refundable_from) = transition(state)?;
+            self.shared
+                .refundable_from
                 .fetch_max(refundable_from, Ordering::Release);
-            Some(full)
+            Some(next)
         });
+        #[cfg(feature = "tokio")]
+        if changed {
+            self.shared.line.notify();
+        }
+        #[cfg(not(feature = "tokio"))]
+        let _ = changed;
     }
 
     /// Returns the origin of this bucket's decisions.
     #[inline(always)]
     fn origin(&self) -> Origin {
-        let number = match self.number.load(atomic::Ordering::Relaxed) {
+        let number = match self.shared.number.load(atomic::Ordering::Relaxed) {
             0 => self.draw_number(),
             number => number,
         };
@@ -312,7 +510,11 @@ impl Bucket {
     #[inline(never)]
     fn draw_number(&self) -> u32 {
         let (drawn, relaxed) = (origin::draw(), atomic::Ordering::Relaxed);
-        match self.number.compare_exchange(0, drawn, relaxed, relaxed) {
+        match self
+            .shared
+            .number
+            .compare_exchange(0, drawn, relaxed, relaxed)
+        {
             Ok(_) => drawn,
             Err(number) => number,
         }
@@ -326,7 +528,7 @@ impl Bucket {
     /// Returns true when a charge that left this stamp is refundable: no reset has voided it.
     pub(crate) fn is_refundable(&self, stamp: u64) -> bool {
         // The bound only increases; the load of the word before this one orders it.
-        stamp >= self.refundable_from.load(Ordering::Acquire)
+        stamp >= self.shared.refundable_from.load(Ordering::Acquire)
     }
 
     /// Decides on an attempt.
@@ -335,7 +537,7 @@ impl Bucket {
     /// decision is built after the CAS and from parts: a CAS waits for all earlier stores.
     #[inline(always)]
     pub(crate) fn decide(&self, attempt: Attempt<'_>) -> Decision {
-        let mut word = self.word.load(Ordering::Relaxed);
+        let mut word = self.shared.word.load(Ordering::Relaxed);
         let mut failures = 0;
         let (word, charged, outcome) = loop {
             match attempt.transition(word) {
@@ -354,39 +556,6 @@ impl Bucket {
             .with_origin(self.origin())
     }
 
-    /// Decides on a reservation: in a hole that an earlier waiter left, or at the end of the queue.
-    pub(crate) fn decide_reservation(&self, attempt: Attempt<'_>) -> Decision {
-        let sell = |hole: Hole| {
-            let sold = Cell::new(None);
-            self.update(|state| {
-                let (next, now_sold) = attempt
-                    .resell(state, hole)
-                    .filter(|_| self.is_refundable(hole.stamp))?;
-                sold.set(Some(now_sold));
-                Some(next)
-            })
-            .then_some(sold.get())
-            .flatten()
-        };
-        self.holes
-            .sell(0, &attempt, sell)
-            .map(|decision| decision.with_origin(self.origin()))
-            .unwrap_or_else(|| self.decide(attempt))
-    }
-
-    /// Leaves a hole in the queue, and returns true when it can still be sold.
-    fn leave_hole(&self, sold: State, charged: u64) -> bool {
-        let state = self.layout.unpack(self.word.load(Ordering::Acquire));
-        let hole = self
-            .layout
-            .hole(state, sold, charged)
-            .filter(|_| self.is_refundable(sold.stamp));
-        if let Some(hole) = hole {
-            self.holes.add(0, hole, self.layout.position(state.stamp));
-        }
-        hole.is_some()
-    }
-
     /// Reloads the word after a failed CAS and an exponential backoff: 8 spins, doubling with each
     /// further failure, up to 64. A thread that retries immediately takes the cache line away from
     /// the thread that has just won it, and both then spend their time on moving it; two threads
@@ -398,13 +567,13 @@ impl Bucket {
         for _ in 0..8 << failures.min(3) {
             core::hint::spin_loop();
         }
-        self.word.load(Ordering::Relaxed)
+        self.shared.word.load(Ordering::Relaxed)
     }
 
     /// Applies `transition` until the CAS succeeds, and returns true, or until `transition` returns
     /// `None`, and returns false.
     fn update(&self, transition: impl Fn(State) -> Option<State>) -> bool {
-        let mut word = self.word.load(Ordering::Acquire);
+        let mut word = self.shared.word.load(Ordering::Acquire);
         while let Some(next) = transition(self.layout.unpack(word)) {
             match self.compare_exchange(word, self.layout.pack(next)) {
                 Ok(()) => return true,
@@ -417,7 +586,8 @@ impl Bucket {
     #[inline(always)]
     fn compare_exchange(&self, word: u64, next: u64) -> Result<(), u64> {
         // Release on success, for a reset; acquire on failure, for a refund that retries.
-        self.word
+        self.shared
+            .word
             .compare_exchange_weak(word, next, Ordering::Release, Ordering::Acquire)
             .map(drop)
     }
@@ -425,17 +595,40 @@ impl Bucket {
 
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let State { spent, stamp } = self.layout.unpack(self.word.load(Ordering::Relaxed));
-        f.debug_struct("Bucket")
-            .field("quota", &self.quota)
+        let State { spent, stamp } = self.layout.unpack(self.shared.word.load(Ordering::Relaxed));
+        let mut bucket = f.debug_struct("Bucket");
+        bucket
+            .field("quota", &self.quota())
             .field("spent", &spent)
-            .field("stamp", &stamp)
-            .finish()
+            .field("stamp", &stamp);
+        #[cfg(feature = "tokio")]
+        bucket.field("line", &self.shared.line);
+        bucket.finish()
     }
 }
 
 #[cfg(feature = "tokio")]
-impl Reservable for &Bucket {
+impl<'a> Reservable for &'a Bucket {
+    type Line = &'a Line;
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    #[inline]
+    fn is_queue_empty(self) -> bool {
+        self.shared.line.is_empty()
+    }
+
+    fn line(self) -> Option<&'a Line> {
+        Some(&self.shared.line)
+    }
+
+    #[inline]
+    fn take(self, cost: u32) -> Decision {
+        self.try_acquire(cost)
+    }
+
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision {
         Bucket::reserve(self, cost, max_wait)
     }
@@ -451,11 +644,13 @@ impl Reservable for &Bucket {
 
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests {
-    use super::Bucket;
+    use super::{Bucket, Shared};
+    use crate::cache_padded::CachePadded;
 
     /// The figure in the documentation of [`Bucket`]; the same with every set of features.
     #[test]
-    fn a_bucket_is_512_bytes() {
-        assert_eq!((size_of::<Bucket>(), align_of::<Bucket>()), (512, 128));
+    fn a_bucket_is_two_blocks_of_128_bytes() {
+        assert_eq!((size_of::<Bucket>(), align_of::<Bucket>()), (256, 128));
+        assert_eq!(size_of::<CachePadded<Shared>>(), 128);
     }
 }

@@ -1,20 +1,29 @@
-//! Clocks: the process-wide clock, the operating system's, and a manual clock for tests.
+//! Clocks: the process-wide clock, the operating system's, tokio's, and a manual clock for tests.
 //!
 //! One origin and one calibrated clock serve the whole process, so that a bucket can be a `static`.
 //! quanta reads the processor's time-stamp counter, which is calibrated once at the start. The
 //! counter may drift from the operating system's clock by some parts in a million for the lifetime
 //! of the process. [`Clock::monotonic`] does not drift: waits announced to clients are exact by it.
 
+mod manual;
+#[cfg(feature = "tokio")]
+mod tokio_clock;
+
 use std::{
-    fmt,
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
+pub use manual::ManualClock;
+#[cfg(feature = "tokio")]
+pub use tokio_clock::TokioClock;
+
 use crate::duration::saturating_nanos;
+#[cfg(feature = "tokio")]
+use crate::{
+    clock_margin::{with_margin, without_margin},
+    wait::Timer,
+};
 
 static PROCESS: LazyLock<ProcessClock> = LazyLock::new(ProcessClock::new);
 
@@ -43,15 +52,15 @@ pub(crate) fn process_nanos() -> u64 {
         .delta_as_nanos(process.origin, process.clock.raw())
 }
 
-/// Clock of a limiter: the process-wide clock, the operating system's, or a manual one.
+/// Clock of a limiter or a bucket: the process-wide clock, the operating system's, tokio's
+/// ([`TokioClock`]), or a [`ManualClock`].
 ///
 /// ```
 /// use tollgate::{Bucket, Clock, KeyedLimiter, Quota};
 ///
 /// let limiter = KeyedLimiter::<str>::builder(Quota::per_second(1)).clock(Clock::monotonic()).build()?;
-/// // A bucket takes the time of a clock as an argument.
-/// let (clock, bucket) = (Clock::monotonic(), Bucket::new(Quota::per_second(1)));
-/// assert!(bucket.try_acquire_at(clock.now(), 1).is_allowed());
+/// let bucket = Bucket::with_clock(Quota::per_second(1), Clock::monotonic());
+/// assert!(bucket.try_acquire(1).is_allowed());
 /// # Ok::<(), tollgate::BuildError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -62,6 +71,8 @@ enum Source {
     #[default]
     Process,
     Monotonic,
+    #[cfg(feature = "tokio")]
+    Tokio(TokioClock),
     Manual(ManualClock),
 }
 
@@ -101,6 +112,26 @@ impl Clock {
         }
     }
 
+    /// Sleeps until at least `time` has passed by this clock, with the timer of the waiter.
+    #[cfg(feature = "tokio")]
+    pub(crate) async fn sleep(&self, timer: impl Timer, time: Duration) {
+        match &self.0 {
+            // The timer has another clock.
+            Source::Process => timer.sleep(with_margin(time)).await,
+            Source::Monotonic | Source::Tokio(_) => timer.sleep(time).await,
+            Source::Manual(clock) => clock.sleep_until(clock.now().saturating_add(time)).await,
+        }
+    }
+
+    /// Returns the longest time by this clock that ends within `time` by tokio's.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn within(&self, time: Duration) -> Duration {
+        match &self.0 {
+            Source::Process => without_margin(time),
+            _ => time,
+        }
+    }
+
     /// Returns true for a clock that only a test advances.
     #[cfg(feature = "redis")]
     pub(crate) fn is_manual(&self) -> bool {
@@ -115,8 +146,17 @@ impl Source {
         match self {
             Source::Process => process_nanos(),
             Source::Monotonic => saturating_nanos(MONOTONIC_ORIGIN.elapsed()),
-            Source::Manual(clock) => clock.nanos.load(Ordering::Acquire),
+            #[cfg(feature = "tokio")]
+            Source::Tokio(clock) => saturating_nanos(clock.now()),
+            Source::Manual(clock) => clock.nanos(),
         }
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl From<TokioClock> for Clock {
+    fn from(clock: TokioClock) -> Clock {
+        Clock(Source::Tokio(clock))
     }
 }
 
@@ -140,57 +180,5 @@ impl Time<'_> {
             Time::At(nanos) => nanos,
             Time::Now(clock) => clock.nanos(),
         }
-    }
-}
-
-/// Clock that only its methods advance, for tests without sleeping.
-///
-/// Clones share the same time.
-///
-/// ```
-/// use {std::time::Duration, tollgate::{KeyedLimiter, ManualClock, Quota}};
-///
-/// let clock = ManualClock::new();
-/// let limiter = KeyedLimiter::builder(Quota::per_second(1)).clock(clock.clone()).build()?;
-/// assert!(limiter.try_acquire("alice", 1).is_allowed());
-/// assert!(limiter.try_acquire("alice", 1).is_refused());
-/// clock.advance(Duration::from_secs(1));
-/// assert!(limiter.try_acquire("alice", 1).is_allowed());
-/// # Ok::<(), tollgate::BuildError>(())
-/// ```
-#[derive(Clone, Default)]
-pub struct ManualClock {
-    nanos: Arc<AtomicU64>,
-}
-
-impl ManualClock {
-    /// Creates a clock at time zero.
-    #[must_use]
-    pub fn new() -> ManualClock {
-        ManualClock::default()
-    }
-
-    /// Advances the clock by `time`.
-    pub fn advance(&self, time: Duration) {
-        // Wrapping takes five centuries; the time of buckets stops long before.
-        self.nanos
-            .fetch_add(saturating_nanos(time), Ordering::AcqRel);
-    }
-
-    /// Sets the clock to `time`, which may be earlier: limiters tolerate backward clocks.
-    pub fn set(&self, time: Duration) {
-        self.nanos.store(saturating_nanos(time), Ordering::Release);
-    }
-
-    /// Returns the time of the clock.
-    #[must_use]
-    pub fn now(&self) -> Duration {
-        Duration::from_nanos(self.nanos.load(Ordering::Acquire))
-    }
-}
-
-impl fmt::Debug for ManualClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ManualClock").field(&self.now()).finish()
     }
 }

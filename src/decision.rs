@@ -78,16 +78,6 @@ impl Decision {
         }
     }
 
-    /// Returns the same decision with `behind` units sold behind its charge.
-    pub(crate) const fn with_behind(self, behind: u64) -> Decision {
-        let mut view = self.view;
-        view.behind = behind;
-        Decision {
-            view,
-            origin: self.origin,
-        }
-    }
-
     /// Returns the same decision with this source.
     #[cfg(feature = "redis")]
     #[inline]
@@ -197,9 +187,15 @@ pub struct Refused(DecisionView);
 impl Refused {
     /// Returns the refusal of a caller that needs `cost` tokens and has reached its deadline, after
     /// a decision that charged nothing.
-    #[cfg(feature = "redis")]
+    #[cfg(feature = "tokio")]
     pub(crate) fn at_deadline(last: DecisionView, cost: u32) -> Refused {
         Refused(last.past_deadline(cost))
+    }
+
+    /// Returns the refusal with this view.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn new(view: DecisionView) -> Refused {
+        Refused(view)
     }
 
     /// Returns a view of the decision.

@@ -13,7 +13,7 @@ mod sets;
 mod stats;
 mod table;
 #[cfg(feature = "tokio")]
-mod wait;
+mod waiter;
 
 use std::{
     borrow::Borrow,
@@ -31,6 +31,8 @@ use rule::{Rule, Rules};
 pub use stats::KeyedStats;
 use table::Table;
 pub use table::WhenFull;
+#[cfg(feature = "tokio")]
+use {tokio::time::Instant, waiter::KeyWaiter};
 
 use crate::{
     bucket::Bucket,
@@ -40,6 +42,11 @@ use crate::{
     origin,
     quota::Quota,
     sync::{Arc, Ordering, unmodelled::AtomicU32},
+};
+#[cfg(feature = "tokio")]
+use crate::{
+    decision::Refused,
+    wait::{self, Lines, ThreadTimer, TokioTimer},
 };
 
 /// Number of keys of a batch that are prefetched together.
@@ -111,6 +118,9 @@ pub struct KeyedLimiter<K: ?Sized, S = DefaultHashBuilder> {
     number: u64,
     /// Next number of a table or rule, by which a refund finds the one that made the decision.
     next_origin: AtomicU32,
+    /// Lines of the keys on which callers wait.
+    #[cfg(feature = "tokio")]
+    lines: Lines<u64>,
     keys: KeyType<K>,
 }
 
@@ -220,13 +230,17 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         }
     }
 
-    /// Takes `cost` tokens from the key's bucket, and waits in FIFO order until they are available;
-    /// see [`Bucket::acquire`](crate::Bucket::acquire). If the quota or the key's rule is replaced
-    /// meanwhile, the waiter queues again under the new one.
+    /// Takes `cost` tokens from the key's bucket, and waits in the order of arrival until they are
+    /// available; see [`Bucket::acquire`](crate::Bucket::acquire). If the quota or the key's rule is
+    /// replaced meanwhile, waiters go on under the new one, in the same order.
+    ///
+    /// A key on which no caller waits costs nothing. Callers wait on at most as many keys at once
+    /// as the limiter was built for.
     ///
     /// # Errors
-    /// If `cost` is above the capacity, if the quota's debt is used up, or if the table has no slot
-    /// for another key: at once, with nothing taken.
+    /// If `cost` is above the capacity, now or after a change of the quota; if callers wait on too
+    /// many keys ([`Outcome::QueueFull`](crate::Outcome::QueueFull)); or if the table has no slot for
+    /// another key. Nothing is taken then.
     ///
     /// ```
     /// # use tollgate::{KeyedLimiter, Quota};
@@ -238,28 +252,95 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     /// # Ok::<(), tollgate::Refused>(()) }).unwrap();
     /// ```
     #[cfg(feature = "tokio")]
+    #[doc(alias = "until_key_ready")]
     #[must_use = "futures do nothing unless awaited"]
     pub fn acquire(
         &self,
         key: &K,
         cost: u32,
-    ) -> impl Future<Output = Result<Decision, crate::Refused>> + Send + use<'_, K, S> {
-        crate::wait::acquire(self.waiter(key), cost, None)
+    ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<'_, K, S> {
+        wait::acquire(self.waiter(key), TokioTimer, cost, None)
     }
 
     /// Like [`KeyedLimiter::acquire`], with a deadline.
     ///
     /// # Errors
-    /// Also if the tokens are not available by `deadline`: at once, with nothing taken.
+    /// Also if the tokens are not available by `deadline`: at once when the tokens queued ahead show
+    /// it, else at the deadline, with nothing taken.
     #[cfg(feature = "tokio")]
     #[must_use = "futures do nothing unless awaited"]
     pub fn acquire_by(
         &self,
         key: &K,
         cost: u32,
-        deadline: tokio::time::Instant,
-    ) -> impl Future<Output = Result<Decision, crate::Refused>> + Send + use<'_, K, S> {
-        crate::wait::acquire(self.waiter(key), cost, Some(deadline))
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<'_, K, S> {
+        let waiter = self.waiter(key);
+        async move {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let max_wait = waiter.clock.within(left);
+            wait::acquire(waiter, TokioTimer, cost, Some(max_wait)).await
+        }
+    }
+
+    /// Like [`KeyedLimiter::acquire_by`], with the longest wait by the limiter's clock.
+    ///
+    /// # Errors
+    /// As for [`KeyedLimiter::acquire_by`].
+    #[cfg(feature = "tokio")]
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire_within(
+        &self,
+        key: &K,
+        cost: u32,
+        max_wait: Duration,
+    ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<'_, K, S> {
+        wait::acquire(self.waiter(key), TokioTimer, cost, Some(max_wait))
+    }
+
+    /// Takes any number of tokens from the key's bucket; see
+    /// [`Bucket::acquire_all`](crate::Bucket::acquire_all).
+    ///
+    /// # Errors
+    /// If callers wait on too many keys, or if the table has no slot for another key. Pieces that
+    /// were taken before stay spent.
+    #[cfg(feature = "tokio")]
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire_all(
+        &self,
+        key: &K,
+        amount: u64,
+    ) -> impl Future<Output = Result<(), Refused>> + Send + use<'_, K, S> {
+        wait::acquire_all(self.waiter(key), TokioTimer, amount)
+    }
+
+    /// Like [`KeyedLimiter::acquire`], in a future that owns the limiter: for spawned tasks.
+    ///
+    /// # Errors
+    /// As for [`KeyedLimiter::acquire`].
+    #[cfg(feature = "tokio")]
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire_owned(
+        self: std::sync::Arc<Self>,
+        key: &K,
+        cost: u32,
+    ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<K, S>
+    where
+        S: Send + Sync,
+    {
+        let hash = self.hash(key);
+        async move { wait::acquire(self.waiter_of(hash), TokioTimer, cost, None).await }
+    }
+
+    /// Like [`KeyedLimiter::acquire`], and blocks this thread; see
+    /// [`Bucket::acquire_blocking`](crate::Bucket::acquire_blocking).
+    ///
+    /// # Errors
+    /// As for [`KeyedLimiter::acquire`].
+    #[cfg(feature = "tokio")]
+    pub fn acquire_blocking(&self, key: &K, cost: u32) -> Result<Decision, Refused> {
+        let timer = ThreadTimer::default();
+        wait::block_on(&timer, wait::acquire(self.waiter(key), &timer, cost, None))
     }
 
     /// Takes `cost` tokens from the key's bucket ahead of time; see
@@ -306,6 +387,8 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         let (hash, now_nanos) = (self.hash(key), self.clock.nanos());
         self.current
             .with(|generation| generation.bucket(hash).reset(now_nanos));
+        #[cfg(feature = "tokio")]
+        self.lines.notify(&hash);
     }
 
     /// Returns the default quota.
@@ -332,7 +415,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     }
 
     /// Sets a rule: gives this key a quota of its own, and a full bucket. Other keys are not
-    /// affected. Meant for a few keys: every rule costs about 800 bytes, and every change copies
+    /// affected. Meant for a few keys: every rule costs about 400 bytes, and every change copies
     /// the list.
     ///
     /// ```
@@ -430,11 +513,17 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     }
 
     #[cfg(feature = "tokio")]
-    fn waiter(&self, key: &K) -> wait::KeyWaiter<'_> {
-        wait::KeyWaiter {
+    fn waiter(&self, key: &K) -> KeyWaiter<'_> {
+        self.waiter_of(self.hash(key))
+    }
+
+    #[cfg(feature = "tokio")]
+    fn waiter_of(&self, hash: u64) -> KeyWaiter<'_> {
+        KeyWaiter {
             current: &self.current,
             clock: &self.clock,
-            hash: self.hash(key),
+            lines: &self.lines,
+            hash,
         }
     }
 
@@ -473,6 +562,8 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
             }
             Generation::new(quota, self.number, table, origin, rules)
         });
+        #[cfg(feature = "tokio")]
+        self.lines.notify_all();
         removed
     }
 
@@ -605,6 +696,8 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiterBuilder<K, S> {
             hasher: self.hasher,
             number,
             next_origin: AtomicU32::new(1),
+            #[cfg(feature = "tokio")]
+            lines: Lines::new(max_keys),
             keys: PhantomData,
         })
     }

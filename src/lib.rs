@@ -94,7 +94,6 @@ mod clock;
 mod clock_margin;
 mod decision;
 mod duration;
-mod holes;
 #[cfg(feature = "std")]
 mod keyed;
 mod origin;
@@ -113,6 +112,8 @@ pub mod tower;
 mod wait;
 
 pub use bucket::Bucket;
+#[cfg(feature = "tokio")]
+pub use clock::TokioClock;
 #[cfg(feature = "std")]
 pub use clock::{Clock, ManualClock};
 #[cfg(feature = "redis")]

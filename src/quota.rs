@@ -15,7 +15,7 @@ pub use error::QuotaError;
 
 use crate::{
     duration::saturating_nanos,
-    state::{Layout, LayoutParams},
+    state::{Layout, LayoutParams, ScaledQuota},
 };
 
 /// Longest period: a century, with 365.25 days a year.
@@ -25,9 +25,6 @@ const SECOND: u64 = 1_000_000_000;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
-
-/// Smallest default debt of waiters; a larger capacity is the default instead.
-const DEFAULT_DEBT: u32 = 1000;
 
 /// Number of tokens a bucket holds, and the rate at which they refill.
 ///
@@ -57,7 +54,8 @@ const DEFAULT_DEBT: u32 = 1000;
 #[derive(Clone, Copy)]
 pub struct Quota {
     capacity: u32,
-    debt: Option<u32>,
+    #[cfg(tollgate_loom)]
+    headroom: u32,
     tokens: u64,
     period_nanos: u64,
     kind: Kind,
@@ -154,20 +152,14 @@ impl Quota {
         }
     }
 
-    /// Returns the same quota with a debt of `tokens`: waiters may reserve this many tokens beyond
-    /// the capacity. With a debt of zero there are no waiters.
-    ///
-    /// Debt costs resolution: see [`Quota::resolution`]. The default is the capacity, and at least
-    /// 1000.
-    ///
-    /// # Panics
-    /// When [`Quota::try_with_debt`] would return an error.
-    #[must_use]
-    #[track_caller]
-    pub const fn with_debt(self, tokens: u32) -> Quota {
-        match self.try_with_debt(tokens) {
-            Ok(quota) => quota,
-            Err(error) => error.panic(),
+    /// Returns the same quota with room for `tokens` more in the word, which makes the ticks of a
+    /// model coarser.
+    #[cfg(tollgate_loom)]
+    #[doc(hidden)]
+    pub const fn with_headroom(self, tokens: u32) -> Quota {
+        Quota {
+            headroom: tokens,
+            ..self
         }
     }
 
@@ -246,34 +238,7 @@ impl Quota {
             Kind::Greedy => self.tokens,
             Kind::Interval => tokens as u64,
         };
-        match (
-            Quota::validated(tokens, refill, self.period_nanos, self.kind),
-            self.debt,
-        ) {
-            (Ok(quota), Some(debt)) => quota.try_with_debt(debt),
-            (result, _) => result,
-        }
-    }
-
-    /// Fallible form of [`Quota::with_debt`], for numbers that are only known at run time.
-    ///
-    /// # Errors
-    /// When the debt leaves the word too few bits for time: [`Quota::resolution`] may be at most a
-    /// microsecond, or a quarter of the time in which the capacity refills.
-    pub const fn try_with_debt(self, tokens: u32) -> Result<Quota, QuotaError> {
-        let quota = Quota {
-            debt: Some(tokens),
-            ..self
-        };
-        let resolution = quota.layout().scaled.resolution_nanos();
-        let refill = self.period_nanos as u128 * self.capacity as u128 / self.tokens as u128;
-        if resolution > MICROSECOND && resolution as u128 > refill / 4 {
-            return Err(QuotaError::Debt {
-                debt: tokens,
-                resolution: Duration::from_nanos(resolution),
-            });
-        }
-        Ok(quota)
+        Quota::validated(tokens, refill, self.period_nanos, self.kind)
     }
 
     /// Returns the largest number of tokens a bucket holds.
@@ -281,16 +246,6 @@ impl Quota {
     #[must_use]
     pub const fn capacity(&self) -> u32 {
         self.capacity
-    }
-
-    /// Returns the number of tokens that waiters may reserve beyond the capacity.
-    #[must_use]
-    pub const fn debt(&self) -> u32 {
-        match self.debt {
-            Some(debt) => debt,
-            None if self.capacity > DEFAULT_DEBT => self.capacity,
-            None => DEFAULT_DEBT,
-        }
     }
 
     /// Returns true when all tokens refill at once, at the end of a window.
@@ -324,15 +279,14 @@ impl Quota {
     /// Returns the resolution of time: tokens refill in steps of this length, so a token can be
     /// early by less than one step.
     ///
-    /// A token is never late unless a step refills several tokens, which happens when the sum of
-    /// capacity and debt, times the rate, reaches some 2³³. Then a token can be late by less than a
-    /// step. With the default debt, 10 tokens at one a second have steps of 244 µs, and a million
-    /// at a million a second have steps of 128 µs. The refill over any longer time is exact,
-    /// regardless of the resolution.
+    /// A token is never late unless a step refills several tokens, which happens when twice the
+    /// capacity, times the rate, reaches some 2³³. Then a token can be late by less than a step. Ten
+    /// tokens at one a second have steps of 61 µs, and a million at a million a second have steps
+    /// of 128 µs. The refill over any longer time is exact, regardless of the resolution.
     ///
     /// ```
     /// use {std::time::Duration, tollgate::Quota};
-    /// assert_eq!(Quota::per_second(1).with_capacity(10).resolution(), Duration::from_nanos(244_141));
+    /// assert_eq!(Quota::per_second(1).with_capacity(10).resolution(), Duration::from_nanos(61_036));
     /// ```
     #[must_use]
     pub const fn resolution(&self) -> Duration {
@@ -353,10 +307,41 @@ impl Quota {
         Layout::unpacked(&self.layout_params())
     }
 
+    /// Returns the number of tokens that a word can hold beyond the capacity: one reservation of
+    /// any cost.
+    const fn headroom(&self) -> u32 {
+        #[cfg(tollgate_loom)]
+        return self.headroom;
+        #[cfg(not(tollgate_loom))]
+        self.capacity
+    }
+
+    /// Returns the quota whose layout is scaled so.
+    pub(crate) const fn of(scaled: &ScaledQuota) -> Quota {
+        let is_interval = !scaled.is_greedy();
+        let capacity = scaled.capacity_tokens();
+        Quota {
+            capacity,
+            #[cfg(tollgate_loom)]
+            headroom: scaled.headroom_tokens(),
+            tokens: if is_interval {
+                capacity as u64
+            } else {
+                scaled.tokens()
+            },
+            period_nanos: scaled.period_nanos(),
+            kind: if is_interval {
+                Kind::Interval
+            } else {
+                Kind::Greedy
+            },
+        }
+    }
+
     const fn layout_params(&self) -> LayoutParams {
         LayoutParams {
             capacity: self.capacity,
-            debt: self.debt(),
+            debt: self.headroom(),
             tokens: self.tokens,
             period_nanos: self.period_nanos,
             is_interval: self.is_interval(),
@@ -399,7 +384,8 @@ impl Quota {
         }
         Ok(Quota {
             capacity,
-            debt: None,
+            #[cfg(tollgate_loom)]
+            headroom: capacity,
             tokens,
             period_nanos,
             kind,
@@ -414,7 +400,6 @@ impl PartialEq for Quota {
         let cross = |a: &Quota, b: &Quota| u128::from(a.tokens) * u128::from(b.period_nanos);
         self.capacity == other.capacity
             && self.kind == other.kind
-            && self.debt() == other.debt()
             && cross(self, other) == cross(other, self)
     }
 }

@@ -1,5 +1,7 @@
-//! Synchronization primitives of the library: `core` and `std`, or loom when the models run.
+//! Synchronization primitives of the library: `core`, `std` and tokio, or loom when the models run.
 
+#[cfg(all(feature = "tokio", any(tollgate_loom, test)))]
+mod stand_in;
 #[cfg(feature = "std")]
 mod std_only;
 
@@ -8,8 +10,13 @@ pub(crate) use core::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(tollgate_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+#[cfg(all(feature = "tokio", tollgate_loom))]
+pub(crate) use stand_in::{Notified, Notify, Semaphore, SemaphorePermit};
 #[cfg(feature = "std")]
 pub(crate) use std_only::{Arc, Backoff, Mutex, per_thread, unmodelled};
+
+#[cfg(all(feature = "tokio", not(tollgate_loom)))]
+pub(crate) use tokio::sync::{Notify, Semaphore, SemaphorePermit, futures::Notified};
 
 /// Declares a `const` constructor. Under loom the constructor is not `const`, because loom's
 /// atomics cannot be created in constants.
@@ -23,15 +30,3 @@ macro_rules! const_fn {
     };
 }
 pub(crate) use const_fn;
-
-/// Creates an array from one expression, in a constant or under loom.
-macro_rules! array_of {
-    ($value:expr; $length:expr) => {{
-        #[cfg(not(tollgate_loom))]
-        let array = [const { $value }; $length];
-        #[cfg(tollgate_loom)]
-        let array = core::array::from_fn(|_| $value);
-        array
-    }};
-}
-pub(crate) use array_of;

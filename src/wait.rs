@@ -1,23 +1,47 @@
 //! Asynchronous waiting for tokens, shared by buckets and keys.
 //!
-//! Waiting uses a reservation: one CAS takes the tokens ahead of time, and one sleep lasts until
-//! they are available. Waiters are therefore served in FIFO order, large requests are not starved
-//! by small ones, there are no spurious wake-ups, and there is no queue in memory.
+//! **Only the head of the line holds a reservation.** A caller that finds the queue empty takes at
+//! once. Otherwise, or when it is refused, it waits for the one permit of a FIFO semaphore. The
+//! holder of the permit reserves its tokens in the word, sleeps until they are ready, and hands the
+//! permit on. Waiters are served in the order of arrival, and large costs are not starved by small
+//! ones.
 //!
-//! **Cancellation.** A dropped future gives its reservation back: immediately when it was the last
-//! in the queue. From the middle of the queue it leaves a hole, and the next waiter that needs at
-//! most as many tokens gets that interval (see the module `holes`). If no such waiter arrives in
-//! time, the tokens lapse, and the wait of later waiters does not change. A deadline known in
-//! advance (`acquire_by`) never leaves a hole: a waiter that cannot be served in time is refused
-//! immediately, with nothing taken.
+//! **Cancellation.** At most one reservation is outstanding, so it is the last one sold, and its
+//! refund is exact: a waiter that gives up loses no token, wherever it stood in the line.
+//!
+//! **Between two heads** there is a gap of one wake-up, from the release of the permit until the
+//! next waiter is polled. Tokens that refill in this gap may go to `try_acquire`, which does not
+//! queue. The next head then reserves behind them, so it is late by at most the refill of its own
+//! cost: a stream of small costs cannot starve it.
+//!
+//! **A waiter that is neither polled nor dropped** holds up the line, as when a `select!` runs the
+//! body of another branch. To hand the permit on for it would take a timer task.
+//!
+//! **Changes.** A reset, a pause, and a change of the quota or of a rule void the reservation of
+//! the head and notify it, and it reserves again under the new terms.
+//!
+//! **Deadlines.** A caller with a deadline is refused at once when the tokens queued ahead of it,
+//! by their sum, cannot be refilled in time. That is an estimate: callers ahead may leave, and
+//! others may take tokens in the gap between two heads.
 
-use std::time::Duration;
+mod blocking;
+mod line;
+mod lines;
+mod race;
+mod timer;
 
-use tokio::time::{Instant, sleep};
+use std::{ops::Deref, time::Duration};
+
+pub(crate) use blocking::{ThreadTimer, block_on};
+pub(crate) use line::Line;
+use line::Queued;
+pub(crate) use lines::{KeyLine, Lines};
+use race::{Winner, race};
+pub(crate) use timer::{Timer, TokioTimer};
 
 use crate::{
-    clock_margin::{CLOCK_MARGIN, with_margin},
-    decision::{Decision, Refused},
+    clock::Clock,
+    decision::{Decision, Outcome, Refused},
 };
 
 /// Maximum wait without a deadline; the horizon of the bucket's clock is nearer.
@@ -25,36 +49,179 @@ const FOREVER: Duration = Duration::MAX;
 
 /// A bucket, or a key of a table, whose tokens can be reserved ahead of time.
 pub(crate) trait Reservable: Copy {
+    type Line: Deref<Target = Line>;
+
+    fn clock(&self) -> &Clock;
+    /// Returns true when no caller is queued.
+    fn is_queue_empty(self) -> bool;
+    /// Returns the line to wait in, or `None` when there are lines for too many keys.
+    fn line(self) -> Option<Self::Line>;
+    /// Takes tokens that are available now.
+    fn take(self, cost: u32) -> Decision;
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision;
     fn refund(self, decision: Decision);
-    /// Returns true when the reservation is still valid: no reset has voided it.
+    /// Returns true when the reservation is still valid: nothing has voided it.
     fn is_reserved(self, decision: &Decision) -> bool;
 }
 
-/// Reserves `cost` tokens of `target` and sleeps until they are available.
+/// Takes `cost` tokens of `target`, and waits for them at most as long as `max_wait`.
 pub(crate) async fn acquire(
     target: impl Reservable,
+    timer: impl Timer,
     cost: u32,
-    deadline: Option<Instant>,
+    max_wait: Option<Duration>,
 ) -> Result<Decision, Refused> {
-    loop {
-        let max_wait = deadline.map_or(FOREVER, |deadline| {
-            without_margin(deadline.saturating_duration_since(Instant::now()))
-        });
-        let decision = target.reserve(cost, max_wait).ok()?;
-        let wait = decision.wait();
-        if wait.is_zero() {
-            return Ok(decision);
+    if cost == 0 || target.is_queue_empty() {
+        let decision = target.take(cost);
+        if decision.outcome() != Outcome::Refused {
+            return decision.ok();
         }
+    }
+    acquire_in_line(target, timer, cost, max_wait).await
+}
+
+async fn acquire_in_line(
+    target: impl Reservable,
+    timer: impl Timer,
+    cost: u32,
+    max_wait: Option<Duration>,
+) -> Result<Decision, Refused> {
+    let now = target.take(0).view();
+    if cost > now.limit() {
+        return Err(now.refusing(cost, Outcome::CostAboveCapacity));
+    }
+    let Some(line) = target.line() else {
+        return Err(now.refusing(cost, Outcome::QueueFull));
+    };
+    let (queued, ahead) = line.enqueue(cost.into());
+    let clock = target.clock();
+    let (_permit, deadline) = match max_wait {
+        None => (line.permit().await, None),
+        Some(max_wait) if now.wait_behind(ahead, cost) > max_wait => {
+            return Err(Refused::at_deadline(now, cost));
+        }
+        Some(max_wait) => {
+            let deadline = clock.now().saturating_add(max_wait);
+            match race(line.permit(), clock.sleep(timer, max_wait)).await {
+                Winner::First(permit) => (permit, Some(deadline)),
+                Winner::Second(()) => {
+                    return Err(Refused::at_deadline(target.take(0).view(), cost));
+                }
+            }
+        }
+    };
+    let mut head = Head {
+        target,
+        timer,
+        line: &line,
+        queued,
+    };
+    head.acquire(cost, deadline).await
+}
+
+/// Takes `amount` tokens of `target`, in pieces of at most its capacity, and lets no other waiter
+/// in between. When dropped, the pieces already taken stay spent.
+pub(crate) async fn acquire_all(
+    target: impl Reservable,
+    timer: impl Timer,
+    amount: u64,
+) -> Result<(), Refused> {
+    let now = target.take(0).view();
+    let Some(line) = target.line() else {
+        return Err(now.refusing(
+            u32::try_from(amount).unwrap_or(u32::MAX),
+            Outcome::QueueFull,
+        ));
+    };
+    let (queued, _) = line.enqueue(amount);
+    let _permit = line.permit().await;
+    let mut head = Head {
+        target,
+        timer,
+        line: &line,
+        queued,
+    };
+    let mut left = amount;
+    while left > 0 {
+        let capacity = target.take(0).limit();
+        let piece = u32::try_from(left).map_or(capacity, |left| left.min(capacity));
+        match head.acquire(piece, None).await {
+            Ok(_) => left -= u64::from(piece),
+            // The capacity has been lowered since it was read.
+            Err(refused) if refused.outcome() == Outcome::CostAboveCapacity => {}
+            Err(refused) => return Err(refused),
+        }
+    }
+    Ok(())
+}
+
+/// Waiter at the head of the line: it holds the permit.
+struct Head<'l, T, W> {
+    target: T,
+    timer: W,
+    line: &'l Line,
+    queued: Queued<'l>,
+}
+
+impl<T: Reservable, W: Timer> Head<'_, T, W> {
+    /// Reserves `cost` tokens, and waits until they are available.
+    async fn acquire(
+        &mut self,
+        cost: u32,
+        deadline: Option<Duration>,
+    ) -> Result<Decision, Refused> {
+        let (target, timer) = (self.target, self.timer);
+        let clock = target.clock();
+        loop {
+            // Before the reservation, so that no change after it is missed.
+            let changed = self.line.changed();
+            let left = deadline.map(|deadline| deadline.saturating_sub(clock.now()));
+            let decision = target.reserve(cost, left.unwrap_or(FOREVER));
+            match decision.outcome() {
+                Outcome::Allowed => {
+                    self.queued.remove(cost);
+                    if decision.wait().is_zero() {
+                        return Ok(decision);
+                    }
+                    if let Some(decision) = self.wait_until_ready(decision).await {
+                        return Ok(decision);
+                    }
+                    self.queued.add(cost);
+                }
+                // Reservations made without this line are ahead, or the key is paused.
+                Outcome::Refused => {
+                    let wait = decision.retry_after().unwrap_or(FOREVER);
+                    if left.is_some_and(|left| wait > left) {
+                        return Err(Refused::at_deadline(decision.view(), cost));
+                    }
+                    race(changed, clock.sleep(timer, wait)).await;
+                }
+                _ => return decision.ok(),
+            }
+        }
+    }
+
+    /// Waits until the reserved tokens are available. Returns `None` when the reservation has been
+    /// voided.
+    async fn wait_until_ready(&self, decision: Decision) -> Option<Decision> {
+        let (target, timer) = (self.target, self.timer);
+        let clock = target.clock();
+        let ready_at = decision.ready_at();
         let reservation = ReservationGuard {
             target,
             decision: Some(decision),
         };
-        sleep(with_margin(wait)).await;
-        if let Some(decision) = reservation.keep() {
-            return Ok(decision);
+        loop {
+            let changed = self.line.changed();
+            if !reservation.is_valid() {
+                return None;
+            }
+            let left = ready_at.saturating_sub(clock.now());
+            if let Winner::First(()) = race(clock.sleep(timer, left), changed).await {
+                // Voided while this waiter woke up: queue again.
+                return reservation.keep();
+            }
         }
-        // A reset has filled the bucket without this charge, so queue again.
     }
 }
 
@@ -65,6 +232,11 @@ struct ReservationGuard<T: Reservable> {
 }
 
 impl<T: Reservable> ReservationGuard<T> {
+    fn is_valid(&self) -> bool {
+        let decision = self.decision.as_ref();
+        decision.is_some_and(|decision| self.target.is_reserved(decision))
+    }
+
     /// Returns the reservation, if it is still valid.
     fn keep(mut self) -> Option<Decision> {
         let target = self.target;
@@ -79,9 +251,4 @@ impl<T: Reservable> Drop for ReservationGuard<T> {
             self.target.refund(decision);
         }
     }
-}
-
-/// Returns the longest wait that ends within `time`, margin included.
-fn without_margin(time: Duration) -> Duration {
-    time - time / CLOCK_MARGIN
 }

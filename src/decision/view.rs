@@ -2,6 +2,8 @@
 
 use core::{fmt, time::Duration};
 
+#[cfg(feature = "tokio")]
+use super::Refused;
 #[cfg(feature = "redis")]
 use super::source::DecisionSource;
 use crate::state::{ReserveError, ScaledQuota, State};
@@ -31,12 +33,10 @@ use crate::state::{ReserveError, ScaledQuota, State};
 #[derive(Clone, Copy)]
 pub struct DecisionView {
     scaled: ScaledQuota,
-    /// State that the charge left, or the interval that it took; for refusals, the state found.
+    /// State that the charge left; for refusals, the state found.
     state: State,
     /// Units charged; 0 for refusals.
     charged: u64,
-    /// Units sold behind this charge: a reservation that fills a hole is not the last in the queue.
-    pub(super) behind: u64,
     now_nanos: u64,
     cost: u32,
     outcome: Outcome,
@@ -50,14 +50,14 @@ pub struct DecisionView {
 pub enum Outcome {
     /// The tokens are taken.
     Allowed,
-    /// Too few tokens are available now.
+    /// Too few tokens are available now; for a reservation, within one refill of the capacity.
     Refused,
     /// The cost is above the capacity, so the attempt can never succeed.
     CostAboveCapacity,
-    /// Waiters have used up the quota's debt. Nothing is taken.
-    DebtExhausted,
     /// The tokens are available only after the caller's deadline. Nothing is taken.
     DeadlineTooSoon,
+    /// Callers wait for as many keys as the limiter has room for. Nothing is taken.
+    QueueFull,
     /// The table has no room for this key, and is configured to refuse new keys instead of evicting
     /// known ones.
     TableFull,
@@ -82,7 +82,6 @@ impl DecisionView {
             scaled,
             state,
             charged,
-            behind: 0,
             now_nanos,
             cost,
             outcome,
@@ -93,7 +92,7 @@ impl DecisionView {
 
     /// Returns the view of the refusal of a caller that needs `cost` tokens and has reached its
     /// deadline.
-    #[cfg(feature = "redis")]
+    #[cfg(feature = "tokio")]
     pub(super) const fn past_deadline(self, cost: u32) -> DecisionView {
         let outcome = match self.outcome {
             Outcome::Unavailable => Outcome::Unavailable,
@@ -103,7 +102,36 @@ impl DecisionView {
         DecisionView {
             cost,
             outcome,
+            charged: 0,
             ..self
+        }
+    }
+
+    /// Returns the refusal of a caller that needs `cost` tokens and joins no queue.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn refusing(self, cost: u32, outcome: Outcome) -> Refused {
+        Refused::new(DecisionView {
+            cost,
+            outcome,
+            charged: 0,
+            ..self
+        })
+    }
+
+    /// Returns the time of the clock at which the reserved tokens may be used.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn ready_at(&self) -> Duration {
+        Duration::from_nanos(self.now_nanos).saturating_add(self.wait())
+    }
+
+    /// Returns the estimated time until `cost` tokens are available to a waiter, after `ahead`
+    /// tokens of earlier ones.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn wait_behind(&self, ahead: u64, cost: u32) -> Duration {
+        let tick = self.scaled.allowed_behind(self.state, ahead, cost);
+        match self.until(tick) {
+            Some(time) => time,
+            None => Duration::MAX,
         }
     }
 
@@ -162,7 +190,7 @@ impl DecisionView {
     #[inline]
     #[must_use]
     pub const fn remaining(&self) -> u32 {
-        self.scaled.remaining(self.bucket_state().spent)
+        self.scaled.remaining(self.state.spent)
     }
 
     /// Returns the time from the decision until an attempt of the same cost is allowed, if no other
@@ -176,7 +204,7 @@ impl DecisionView {
         let tick = match self.outcome {
             Outcome::Allowed | Outcome::CostAboveCapacity | Outcome::Unavailable => return None,
             Outcome::TableFull => self.scaled.full_at(self.state),
-            Outcome::Refused | Outcome::DebtExhausted | Outcome::DeadlineTooSoon => self
+            Outcome::Refused | Outcome::DeadlineTooSoon | Outcome::QueueFull => self
                 .scaled
                 .allowed_at(self.state, self.scaled.units(self.cost)),
         };
@@ -187,8 +215,8 @@ impl DecisionView {
     /// tokens; `Duration::MAX` when that is past the horizon of 34 years.
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
-        match self.until(self.scaled.full_at(self.bucket_state())) {
-            _ if self.bucket_state().spent == 0 => Duration::ZERO,
+        match self.until(self.scaled.full_at(self.state)) {
+            _ if self.state.spent == 0 => Duration::ZERO,
             Some(time) => time,
             None => Duration::MAX,
         }
@@ -217,15 +245,6 @@ impl DecisionView {
         }
     }
 
-    /// Returns the state of the bucket after the decision, including units sold behind the charge.
-    #[inline]
-    const fn bucket_state(&self) -> State {
-        State {
-            spent: self.state.spent + self.behind,
-            stamp: self.state.stamp,
-        }
-    }
-
     /// Returns the time from the decision until `tick`, or `None` when it is past the horizon.
     const fn until(&self, tick: u64) -> Option<Duration> {
         match self.scaled.nanos_at(tick) {
@@ -250,7 +269,7 @@ impl DecisionView {
 impl From<ReserveError> for Outcome {
     fn from(error: ReserveError) -> Outcome {
         match error {
-            ReserveError::DebtExhausted => Outcome::DebtExhausted,
+            ReserveError::TooFarAhead => Outcome::Refused,
             ReserveError::DeadlineTooSoon => Outcome::DeadlineTooSoon,
         }
     }
@@ -275,8 +294,8 @@ impl fmt::Display for DecisionView {
             Outcome::Allowed => return write!(f, ", ready after {:?}", self.wait()),
             Outcome::CostAboveCapacity => return f.write_str(", cost above capacity"),
             Outcome::Refused | Outcome::Unavailable => {}
-            Outcome::DebtExhausted => f.write_str(", debt exhausted")?,
             Outcome::DeadlineTooSoon => f.write_str(", deadline too soon")?,
+            Outcome::QueueFull => f.write_str(", queue full")?,
             Outcome::TableFull => f.write_str(", table full")?,
         }
         match self.retry_after() {

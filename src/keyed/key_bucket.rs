@@ -42,13 +42,13 @@ impl KeyBucket<'_> {
     /// See [`Bucket::reserve_at`](crate::Bucket::reserve_at).
     pub(super) fn reserve(&self, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {
         let decision = match &self.place {
-            Place::Rule(rule) => rule.bucket.decide_reservation(Attempt::reservation(
+            Place::Rule(rule) => rule.bucket.decide(Attempt::reservation(
                 rule.bucket.layout(),
                 now_nanos,
                 cost,
                 max_wait,
             )),
-            Place::Table { table, probe } => table.queue(
+            Place::Table { table, probe } => table.decide(
                 probe,
                 &Attempt::reservation(&table.layout, now_nanos, cost, max_wait),
             ),

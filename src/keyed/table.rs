@@ -27,8 +27,6 @@
 //! - The word is claimed and charged in one CAS, from a value that is full. If the old owner has
 //!   charged in between, that CAS fails, the old tag is restored, and the next slot is tried.
 
-use std::cell::Cell;
-
 use crossbeam_utils::CachePadded;
 
 use super::{
@@ -41,7 +39,6 @@ use crate::{
     attempt::{Attempt, Transition},
     clock::Time,
     decision::{Decision, DecisionView, Outcome},
-    holes::{Hole, Holes},
     quota::Quota,
     state::{Layout, State},
     sync::{AtomicU64, Backoff, Ordering},
@@ -68,10 +65,6 @@ enum Victim {
     Refilling,
 }
 
-/// Number of holes. Reservations search the holes one by one, so it is small; under loom it is
-/// smaller, so that loom models fewer words.
-const HOLES: usize = if cfg!(tollgate_loom) { 2 } else { 32 };
-
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) layout: Layout,
@@ -79,8 +72,6 @@ pub(super) struct Table {
     latches: Latches,
     pub(super) when_full: WhenFull,
     invalidations: Invalidations,
-    /// Holes of all keys.
-    holes: Holes<HOLES>,
     pub(super) evicted_early: CachePadded<AtomicU64>,
     pub(super) saturated: CachePadded<AtomicU64>,
 }
@@ -95,7 +86,6 @@ impl Table {
             latches: Latches::new(sets),
             when_full,
             invalidations: Invalidations::new(sets),
-            holes: Holes::new(),
             evicted_early: counter(),
             saturated: counter(),
         })
@@ -260,51 +250,13 @@ impl Table {
     /// Undoes a decision. See [`Bucket::refund`](crate::Bucket::refund).
     pub(super) fn refund(&self, probe: &Probe, decision: &DecisionView) -> bool {
         let (sold, charged) = decision.charge();
-        let is_refundable = || self.is_refundable(probe, sold.stamp);
-        let given = self.update(probe, |state| {
-            if is_refundable() {
+        self.update(probe, |state| {
+            if self.is_refundable(probe, sold.stamp) {
                 self.layout.refund(state, sold, charged)
             } else {
                 None
             }
-        });
-        given || (is_refundable() && self.leave(probe, sold, charged))
-    }
-
-    /// Leaves a hole in the key's queue, and returns true when it can still be sold.
-    fn leave(&self, probe: &Probe, sold: State, charged: u64) -> bool {
-        let Some(word) = self
-            .find(probe)
-            .and_then(|slot| self.confirmed_word(slot, probe.tag))
-        else {
-            return false;
-        };
-        let state = self.layout.unpack(word);
-        let hole = self.layout.hole(state, sold, charged);
-        if let Some(hole) = hole {
-            self.holes
-                .add(probe.tag, hole, self.layout.position(state.stamp));
-        }
-        hole.is_some()
-    }
-
-    /// Decides on a reservation: in a hole of the queue, or at its end.
-    pub(super) fn queue(&self, probe: &Probe, attempt: &Attempt<'_>) -> Decision {
-        let sell = |hole: Hole| {
-            let sold = Cell::new(None);
-            self.update(probe, |state| {
-                let (next, now_sold) = attempt
-                    .resell(state, hole)
-                    .filter(|_| self.is_refundable(probe, hole.stamp))?;
-                sold.set(Some(now_sold));
-                Some(next)
-            })
-            .then_some(sold.get())
-            .flatten()
-        };
-        self.holes
-            .sell(probe.tag, attempt, sell)
-            .unwrap_or_else(|| self.decide(probe, attempt))
+        })
     }
 
     /// Refills the key's bucket.

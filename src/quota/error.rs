@@ -14,13 +14,6 @@ pub enum QuotaError {
     Period(Duration),
     /// The window of an interval quota is shorter than a microsecond.
     Window(Duration),
-    /// The debt leaves the word too few bits for time.
-    Debt {
-        /// Requested number of tokens that waiters may reserve beyond the capacity.
-        debt: u32,
-        /// Resolution of time that this debt would leave.
-        resolution: Duration,
-    },
     /// The rate is above 10⁹ tokens a second.
     TooFast {
         /// Requested number of tokens per period.
@@ -53,9 +46,6 @@ impl QuotaError {
             QuotaError::ZeroTokens => panic!("tokens: expected at least 1 per period, got 0"),
             QuotaError::Period(_) => panic!("period: expected 1 ns to 36525 days (a century)"),
             QuotaError::Window(_) => panic!("window: expected 1 µs to 36525 days (a century)"),
-            QuotaError::Debt { .. } => panic!(
-                "debt: expected a resolution of at most a quarter of the refill time; lower the debt"
-            ),
             QuotaError::TooFast { .. } => {
                 panic!("rate: expected at most 1000000000 tokens per second")
             }
@@ -78,11 +68,6 @@ impl fmt::Display for QuotaError {
             QuotaError::Window(window) => write!(
                 f,
                 "window: expected 1 µs to 36525 days (a century), got {window:?}"
-            ),
-            QuotaError::Debt { debt, resolution } => write!(
-                f,
-                "debt: expected a resolution of at most a quarter of the refill time, \
-                 got {resolution:?} with a debt of {debt}; lower the debt"
             ),
             QuotaError::TooFast { tokens, period } => write!(
                 f,

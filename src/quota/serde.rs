@@ -26,7 +26,7 @@ impl Serialize for Quota {
 /// | `{capacity = 10, refill = {every = "1h", mode = "interval"}}` | all tokens refill at once, at the end of a window |
 /// | `{tokens = 100, time = 3600}` | 100 tokens per window of `time` seconds, all refilled at once |
 ///
-/// Each table also accepts `debt`. A duration is a text such as `"1h"` or `"90s"`, or a number of
+/// A duration is a text such as `"1h"` or `"90s"`, or a number of
 /// seconds.
 ///
 /// ```
@@ -82,7 +82,6 @@ struct Fields {
     refill: Option<Refill>,
     tokens: Option<u32>,
     time: Option<Period>,
-    debt: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -111,7 +110,6 @@ impl Fields {
                 capacity: None,
                 refill_rate: None,
                 refill: None,
-                ..
             } => Quota::try_interval(tokens, time),
             Fields {
                 tokens: None,
@@ -119,7 +117,6 @@ impl Fields {
                 capacity: Some(capacity),
                 refill_rate: Some(rate),
                 refill: None,
-                ..
             } => Quota::from_rate(capacity, rate),
             Fields {
                 tokens: None,
@@ -127,7 +124,6 @@ impl Fields {
                 capacity: Some(capacity),
                 refill_rate: None,
                 refill: Some(refill),
-                ..
             } => {
                 let tokens = refill.tokens.unwrap_or(capacity.into());
                 match refill.mode {
@@ -148,10 +144,7 @@ impl Fields {
                 ));
             }
         };
-        let quota = quota.map_err(E::custom)?;
-        self.debt
-            .map_or(Ok(quota), |debt| quota.try_with_debt(debt))
-            .map_err(E::custom)
+        quota.map_err(E::custom)
     }
 }
 

@@ -13,8 +13,8 @@ fn display_output_parses_to_the_same_quota() {
         Quota::new(1, 1, CENTURY).unwrap(),
         Quota::new(u32::MAX, 1_000_000_000, Duration::from_secs(1)).unwrap(),
         Quota::interval(100, Duration::from_secs(3600)),
-        Quota::interval(3, Duration::from_secs(7200)).with_debt(9),
-        Quota::per_day(1).with_debt(0),
+        Quota::interval(3, Duration::from_secs(7200)),
+        Quota::per_day(1),
     ];
     for quota in quotas {
         assert_eq!(quota.to_string().parse(), Ok(quota), "{quota}");
@@ -134,7 +134,7 @@ fn syntax_errors_state_position_and_expectation() {
         ),
         (
             "5/s nodelay",
-            "expected 'capacity N' (or 'burst N'), 'debt N' or 'all at once', each once at position 4",
+            "expected 'capacity N' (or 'burst N') or 'all at once', each once at position 4",
         ),
         ("5/s, capacity 1, burst 2", "each once"),
         ("5rps", "expected '/' or 'per' at position 1"),
@@ -177,7 +177,6 @@ fn syntax_errors_state_position_and_expectation() {
             "0.00000000000000001/18446744073709551615d",
             "fewer decimals",
         ),
-        ("10 per 5us, all at once, debt 4294967295", "lower the debt"),
         ("ü/s", "position 0"),
     ];
     for (text, expected) in cases {
@@ -235,8 +234,6 @@ fn quotas_with_equal_rates_are_equal() {
         Quota::per_minute(60).with_capacity(5),
         Quota::per_second(1).with_capacity(5)
     );
-    assert_eq!(Quota::per_second(5), Quota::per_second(5).with_debt(1000));
-    assert_ne!(Quota::per_second(5), Quota::per_second(5).with_debt(999));
     assert_ne!(
         Quota::per_second(5),
         Quota::interval(5, Duration::from_secs(1))

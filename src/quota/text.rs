@@ -15,8 +15,8 @@ const UNITS: [(&str, &str, u64); 7] = [
     ("ns", "ns", 1),
 ];
 
-/// Formats as `100/hour`, `1/36s` or `100 per 2h, all at once`, followed by `, capacity N` and `,
-/// debt N` where they differ from the default. [`Quota::from_str`] parses the result.
+/// Formats as `100/hour`, `1/36s` or `100 per 2h, all at once`, followed by `, capacity N` where it
+/// differs from the default. [`Quota::from_str`] parses the result.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (bare_name, counted_name, length) = UNITS
@@ -34,10 +34,7 @@ impl fmt::Display for Quota {
         } else if u64::from(self.capacity) != self.tokens {
             write!(f, ", capacity {}", self.capacity)?;
         }
-        match self.debt {
-            Some(debt) => write!(f, ", debt {debt}"),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -47,8 +44,8 @@ impl fmt::Debug for Quota {
     }
 }
 
-/// Parses texts such as `5/s`, `0.5 per second`, `100/hour, capacity 20`, `1/36525d`, `100 per
-/// hour, all at once` and `10/min, debt 500`, in any case.
+/// Parses texts such as `5/s`, `0.5 per second`, `100/hour, capacity 20`, `1/36525d` and `100
+/// per hour, all at once`, in any case.
 ///
 /// The number before `/` or `per` may have decimals, which are exact. It may be followed by what is
 /// counted, such as `r` or `requests`, or by a unit of bytes, for limiters whose costs are bytes:
@@ -88,7 +85,6 @@ impl FromStr for Quota {
 #[derive(Default)]
 struct Options {
     capacity: Option<u32>,
-    debt: Option<u32>,
     /// Position after `all at once`, for the errors that concern it.
     at_once: Option<usize>,
 }
@@ -98,9 +94,6 @@ impl Options {
         if self.capacity.is_none() && (input.take("capacity") || input.take("burst")) {
             input.take("=");
             self.capacity = Some(input.tokens()?);
-        } else if self.debt.is_none() && input.take("debt") {
-            input.take("=");
-            self.debt = Some(input.tokens()?);
         } else if self.at_once.is_none()
             && input.take("all")
             && input.take("at")
@@ -108,9 +101,7 @@ impl Options {
         {
             self.at_once = Some(input.at);
         } else {
-            return Err(
-                input.expected("'capacity N' (or 'burst N'), 'debt N' or 'all at once', each once")
-            );
+            return Err(input.expected("'capacity N' (or 'burst N') or 'all at once', each once"));
         }
         Ok(())
     }
@@ -143,8 +134,7 @@ impl Options {
                 Quota::validated(capacity, tokens, nanos, Kind::Greedy)?
             }
         };
-        self.debt
-            .map_or(Ok(quota), |debt| quota.try_with_debt(debt))
+        Ok(quota)
     }
 }
 

@@ -185,7 +185,6 @@ mod tests {
             "25 per hour, all at once"
         );
         assert_eq!(share("3/second", 0.1), "3/10s, capacity 1");
-        assert_eq!(share("3/second, debt 5", 1.0), "3/second, debt 5");
     }
 
     #[test]

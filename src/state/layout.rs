@@ -14,6 +14,7 @@ use super::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayoutParams {
     pub(crate) capacity: u32,
+    /// Tokens that may be sold beyond the capacity.
     pub(crate) debt: u32,
     /// Tokens refilled per period; for interval quotas, the capacity.
     pub(crate) tokens: u64,
@@ -27,8 +28,9 @@ pub(crate) struct LayoutParams {
 /// hold `c << f` units and `2³⁰ s * rate << f` ticks. `f` is the largest number for which both fit
 /// 64 bits. When even 0 does not fit, ticks are made coarser by 2ᵏ instead. The stamp gets the bits
 /// that `spent` leaves over. A stamp therefore cannot wrap within the horizon, and time stops at
-/// the horizon. Examples with the default debt of 1000: 10 tokens at 1/s have f = 12 and a tick of
-/// 244 µs; 10⁶ tokens at 10⁶/s have a tick of 128 tokens and 128 µs.
+/// the horizon. The debt of a quota is its capacity, which is room for a reservation of any cost:
+/// 10 tokens at 1/s have f = 14 and a tick of 61 µs; 10⁶ tokens at 10⁶/s have a tick of 128 tokens
+/// and 128 µs.
 ///
 /// For interval quotas, units are tokens, and a tick is the smallest fraction of the window for
 /// which the stamp fits.
@@ -149,16 +151,9 @@ impl Layout {
     const fn interval(params: &LayoutParams, most: u64, budget: BitBudget) -> Layout {
         let stamp_bits = budget.stamp_bits(0);
         let nanos_per_tick_bits = 60_u32.saturating_sub(stamp_bits);
-        // A debt so large that not even one tick fits a window makes the window longer.
-        // `Quota::try_with_debt` refuses such a debt, since the tick is then longer than a quarter
-        // of the requested window.
-        let least = 1 << nanos_per_tick_bits;
-        let window_nanos = if params.period_nanos < least {
-            least
-        } else {
-            params.period_nanos
-        };
-        // A whole number of ticks, so that a window ends on a tick.
+        // A whole number of ticks, so that a window ends on a tick. At least 4: a tick is at most
+        // a quarter of a nanosecond per token, and a window is at least a nanosecond per token.
+        let window_nanos = params.period_nanos;
         let window = window_nanos >> nanos_per_tick_bits;
         let max_stamp = (1 << stamp_bits) - 1;
         let capacity = params.capacity as u64;
@@ -346,7 +341,7 @@ impl Layout {
         if spent <= self.capacity {
             Ok(sold)
         } else if spent > self.limit {
-            Err((refilled, ReserveError::DebtExhausted))
+            Err((refilled, ReserveError::TooFarAhead))
         } else if self.ready_at(sold) > latest {
             Err((refilled, ReserveError::DeadlineTooSoon))
         } else {
@@ -431,6 +426,40 @@ impl Layout {
         (State { spent: 0, stamp }, from)
     }
 
+    /// Returns an empty bucket that grants nothing before tick `until` and refills from then on (a
+    /// greedy quota's stamp is in the future; an interval quota's window ends then), and the first stamp whose decisions are refundable, which is newer than any before. Returns
+    /// `None` when nothing is granted before `until` anyway.
+    pub(crate) fn pause(&self, state: State, now: u64, until: u64) -> Option<(State, u64)> {
+        if until <= now || until <= state.stamp {
+            return None;
+        }
+        // Reservations last longer than the pause: they stay valid, and stay sold.
+        if self.refill_to(state, until).spent >= self.capacity {
+            return None;
+        }
+        let empty_from = until.saturating_sub(self.window);
+        if state.spent >= self.capacity && !self.is_greedy() && empty_from <= state.stamp {
+            return None;
+        }
+        let (full, refundable_from) = self.reset(state, empty_from);
+        let paused = State {
+            spent: self.capacity,
+            ..full
+        };
+        Some((paused, refundable_from))
+    }
+
+    /// Returns the state with a stamp that is moved back to tick `now`, and the first stamp whose
+    /// decisions are refundable, or `None` when the stamp is not ahead. That bound is past the old
+    /// stamp: what is sold after the move cannot be told from what was sold before by its stamp.
+    pub(crate) fn rebase(&self, state: State, now: u64) -> Option<(State, u64)> {
+        let rebased = State {
+            spent: state.spent,
+            stamp: now,
+        };
+        (now < state.stamp).then_some((rebased, state.stamp + 1))
+    }
+
     /// Returns the state after the first charge of a new key that claims the word. Its stamp is
     /// newer than any stamp of the previous key, so that a word never recurs across keys,
     /// regardless of refunds: a thread that still holds the old word cannot confuse the two (ABA).
@@ -481,7 +510,8 @@ impl Deref for Layout {
 /// Reason that a reservation is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReserveError {
-    DebtExhausted,
+    /// Earlier reservations leave no room for this one.
+    TooFarAhead,
     DeadlineTooSoon,
 }
 

@@ -61,6 +61,22 @@ impl ScaledQuota {
         }
     }
 
+    /// Returns the number of tokens refilled in a period, for greedy quotas.
+    pub(crate) const fn tokens(&self) -> u64 {
+        self.refill >> self.unit_bits
+    }
+
+    /// Returns the period in which [`ScaledQuota::tokens`] refill; for interval quotas, the window.
+    pub(crate) const fn period_nanos(&self) -> u64 {
+        self.nanos
+    }
+
+    /// Returns the number of tokens that may be sold beyond the capacity.
+    #[cfg(tollgate_loom)]
+    pub(crate) const fn headroom_tokens(&self) -> u32 {
+        ((self.limit - self.capacity) >> self.unit_bits) as u32
+    }
+
     /// Returns true when more than the capacity is sold: there are waiters.
     #[inline]
     pub(crate) const fn is_in_debt(&self, state: State) -> bool {
@@ -75,9 +91,10 @@ impl ScaledQuota {
         let ticks = if self.is_greedy() {
             (sold.spent - self.capacity).div_ceil(1 << self.tick_bits)
         } else {
-            (sold.spent - 1) / self.capacity * self.window
+            ((sold.spent - 1) / self.capacity).saturating_mul(self.window)
         };
-        sold.stamp + ticks
+        // Saturates for an estimate alone: a word sells at most one capacity ahead.
+        sold.stamp.saturating_add(ticks)
     }
 
     /// Returns the first tick at which a charge of `cost` units would be allowed if no other charge
@@ -88,6 +105,19 @@ impl ScaledQuota {
             spent,
             stamp: refilled.stamp,
         })
+    }
+
+    /// Returns the first tick at which a charge of `cost` tokens would be allowed after others of
+    /// `ahead` tokens in total. An estimate for interval quotas: a charge that does not fit the rest
+    /// of a window waits for the next window.
+    pub(crate) const fn allowed_behind(&self, refilled: State, ahead: u64, cost: u32) -> u64 {
+        let total = ahead.saturating_add(cost as u64);
+        let units = total.saturating_mul(1 << self.unit_bits);
+        let sold = State {
+            spent: refilled.spent.saturating_add(units),
+            stamp: refilled.stamp,
+        };
+        self.ready_at(sold)
     }
 
     /// Returns the first tick at which the bucket is full again.

@@ -3,13 +3,12 @@ use super::{Layout, LayoutParams, State};
 const SECOND: u64 = 1_000_000_000;
 const CENTURY: u64 = 36_525 * 86_400 * SECOND;
 
-/// Layout parameters at the bounds of capacity, rate, window and debt.
+/// Layout parameters at the bounds of capacity, rate and window, with and without debt.
 fn extremes() -> Vec<LayoutParams> {
     let mut extremes = Vec::new();
     for capacity in [1, 2, 10, 1000, 1 << 20, u32::MAX] {
-        let default_debt = capacity.max(1000);
         for (tokens, period_nanos) in [(1, CENTURY), (1, SECOND), (1_000_000_000, SECOND)] {
-            for debt in [default_debt, 0] {
+            for debt in [capacity, 0] {
                 extremes.push(LayoutParams {
                     capacity,
                     debt,
@@ -22,7 +21,7 @@ fn extremes() -> Vec<LayoutParams> {
         for period_nanos in [5 * SECOND, 3600 * SECOND, CENTURY] {
             extremes.push(LayoutParams {
                 capacity,
-                debt: default_debt,
+                debt: capacity,
                 tokens: capacity.into(),
                 period_nanos,
                 is_interval: true,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate::{Bucket, Outcome, Quota, QuotaError};
+use tollgate::{Bucket, Quota};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -97,56 +97,6 @@ fn a_reset_at_the_end_of_time_voids_refunds_too() {
         None,
         "no retry at the end of time"
     );
-}
-
-/// A window of less than one step was rounded up to one step, and stamps of 34 years did not fit.
-#[test]
-fn a_debt_that_makes_a_window_shorter_than_a_step_is_an_error() {
-    let microsecond = Duration::from_micros(1);
-    let error = Quota::try_interval(1, microsecond)
-        .unwrap()
-        .try_with_debt(u32::MAX)
-        .unwrap_err();
-    assert!(
-        matches!(error, QuotaError::Debt { debt: u32::MAX, resolution } if resolution > microsecond),
-        "{error}"
-    );
-}
-
-/// A reservation in a hole showed the state of the hole, not of the bucket: tokens left while
-/// others waited.
-#[test]
-fn a_reservation_in_a_hole_counts_the_waiters_behind_it() {
-    let bucket = Bucket::new(Quota::per_second(1).with_capacity(8).with_debt(3));
-    let now = seconds(0);
-    assert!(bucket.try_acquire_at(now, 2).is_allowed());
-    let leaver = bucket.reserve_at(now, 7, seconds(9));
-    assert_eq!(bucket.reserve_at(now, 1, seconds(9)).wait(), seconds(2));
-    assert!(bucket.refund(leaver).unwrap());
-    let buyer = bucket.reserve_at(now, 1, Duration::ZERO);
-    assert_eq!(
-        (buyer.outcome(), buyer.wait()),
-        (Outcome::Allowed, Duration::ZERO)
-    );
-    assert_eq!((buyer.remaining(), buyer.reset_after()), (0, seconds(10)));
-}
-
-/// A reservation that could not wait removed the hole from the store, was not sold it, and did not
-/// put it back.
-#[test]
-fn a_reservation_that_cannot_wait_does_not_remove_the_hole() {
-    let bucket = Bucket::new(Quota::per_second(1).with_capacity(10));
-    let now = seconds(0);
-    assert!(bucket.try_acquire_at(now, 10).is_allowed());
-    let leaver = bucket.reserve_at(now, 10, seconds(99));
-    assert_eq!(bucket.reserve_at(now, 10, seconds(99)).wait(), seconds(20));
-    assert!(bucket.refund(leaver).unwrap());
-    assert_eq!(
-        bucket.reserve_at(now, 5, Duration::ZERO).outcome(),
-        Outcome::DeadlineTooSoon
-    );
-    assert_eq!(bucket.reserve_at(now, 5, seconds(99)).wait(), seconds(5));
-    assert_eq!(bucket.reserve_at(now, 5, seconds(99)).wait(), seconds(10));
 }
 
 /// A quota may have more tokens than 18 digits express; its printed text did not parse back.

@@ -22,10 +22,6 @@ fn a_quota_deserializes_from_text_or_a_table() {
         ),
         (r#"{"capacity": 10, "refill": {"every": 20}}"#, ten_at_half),
         (
-            r#"{"capacity": 10, "refill_rate": 0.5, "debt": 7}"#,
-            ten_at_half.with_debt(7),
-        ),
-        (
             r#"{"capacity": 100, "refill": {"every": "1h", "mode": "interval"}}"#,
             hourly,
         ),
@@ -40,7 +36,7 @@ fn a_quota_deserializes_from_text_or_a_table() {
 fn a_serialized_quota_deserializes_to_the_same() {
     for quota in [
         Quota::per_hour(100).with_capacity(20),
-        Quota::interval(5, Duration::from_millis(1500)).with_debt(3),
+        Quota::interval(5, Duration::from_millis(1500)),
     ] {
         let text = serde_json::to_string(&quota).unwrap();
         assert_eq!(json(&text), Ok(quota), "{text}");

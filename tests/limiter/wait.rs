@@ -1,18 +1,17 @@
 //! Waiting: FIFO order, deadlines, and dropped futures.
 //!
-//! tokio's time is paused, so sleeps take no real time and their length is exact. The clock of the
-//! buckets hardly advances meanwhile, so a test makes all its reservations at about the same time.
+//! tokio's time is paused, and the limiters follow it: waits take no real time, and their length is
+//! exact.
 
 use std::{future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio::time::Instant;
-use tollgate::{Bucket, KeyedLimiter, ManualClock, Outcome, Quota};
+use tollgate::{Bucket, KeyedLimiter, ManualClock, Outcome, Quota, TokioClock};
 
-/// Returns true when the elapsed time is `expected`, or longer by the tolerance of a wait: the
-/// clock margin of 61 parts in a million, a tick, and tokio's millisecond.
+/// Returns true when the elapsed time is `expected`, or longer by a tick and tokio's millisecond.
 fn elapsed_is(start: Instant, expected: Duration) -> bool {
     let elapsed = start.elapsed();
-    elapsed >= expected && elapsed <= expected + expected / 10_000 + Duration::from_millis(3)
+    elapsed >= expected && elapsed <= expected + Duration::from_millis(3)
 }
 
 async fn poll_once<T>(future: impl Future<Output = T> + Unpin) -> Option<T> {
@@ -26,16 +25,10 @@ async fn poll_once<T>(future: impl Future<Output = T> + Unpin) -> Option<T> {
     .await
 }
 
-/// Creates a limiter whose clock stands still, so that waits are exact.
-fn limiter(quota: Quota) -> (KeyedLimiter<str>, ManualClock) {
-    let clock = ManualClock::new();
-    (
-        KeyedLimiter::builder(quota)
-            .clock(clock.clone())
-            .build()
-            .unwrap(),
-        clock,
-    )
+/// Creates a limiter in virtual time.
+fn limiter(quota: Quota) -> KeyedLimiter<str> {
+    let builder = KeyedLimiter::builder(quota).clock(TokioClock::new());
+    builder.build().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,7 +45,7 @@ async fn available_tokens_are_taken_without_a_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn one_sleep_lasts_until_the_tokens_are_available() {
-    let (limiter, _) = limiter(Quota::per_minute(10));
+    let limiter = limiter(Quota::per_minute(10));
     let start = Instant::now();
     limiter.acquire("a", 10).await.unwrap();
     limiter.acquire("a", 5).await.unwrap();
@@ -65,7 +58,7 @@ async fn one_sleep_lasts_until_the_tokens_are_available() {
 
 #[tokio::test(start_paused = true)]
 async fn waiters_are_served_in_fifo_order_whatever_their_cost() {
-    let (limiter, _) = limiter(Quota::per_second(10));
+    let limiter = limiter(Quota::per_second(10));
     let limiter = Arc::new(limiter);
     limiter.acquire("a", 10).await.unwrap();
     let start = Instant::now();
@@ -92,7 +85,7 @@ async fn waiters_are_served_in_fifo_order_whatever_their_cost() {
 
 #[tokio::test(start_paused = true)]
 async fn a_waiter_waits_for_the_end_of_the_window() {
-    let (limiter, _) = limiter(Quota::interval(10, Duration::from_secs(60)));
+    let limiter = limiter(Quota::interval(10, Duration::from_secs(60)));
     let start = Instant::now();
     limiter.acquire("a", 6).await.unwrap();
     limiter.acquire("a", 6).await.unwrap();
@@ -110,22 +103,12 @@ async fn an_impossible_acquire_is_refused_immediately() {
         bucket.acquire(11).await.unwrap_err().outcome(),
         Outcome::CostAboveCapacity
     );
-    let bucket = Bucket::new(Quota::per_hour(10).with_debt(5));
-    bucket.acquire(10).await.unwrap();
-    assert_eq!(
-        bucket.acquire(6).await.unwrap_err().outcome(),
-        Outcome::DebtExhausted
-    );
-    assert_eq!(
-        bucket.reserve(5, Duration::MAX).outcome(),
-        Outcome::Allowed,
-        "the refusal took nothing"
-    );
+    assert_eq!(bucket.available(), 10, "the refusal took nothing");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_too_soon_is_refused_immediately_and_takes_nothing() {
-    let (limiter, _) = limiter(Quota::per_second(10));
+    let limiter = limiter(Quota::per_second(10));
     limiter.acquire("a", 10).await.unwrap();
     let start = Instant::now();
     let refused = limiter
@@ -149,7 +132,7 @@ async fn a_deadline_too_soon_is_refused_immediately_and_takes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_future_dropped_during_its_wait_refunds_its_tokens() {
-    let (limiter, _) = limiter(Quota::per_second(10));
+    let limiter = limiter(Quota::per_second(10));
     limiter.acquire("a", 10).await.unwrap();
     {
         let mut waiting = pin!(limiter.acquire("a", 10));
@@ -166,107 +149,23 @@ async fn a_future_dropped_during_its_wait_refunds_its_tokens() {
 
 #[tokio::test(start_paused = true)]
 async fn a_future_that_is_never_polled_takes_nothing() {
-    let (limiter, _) = limiter(Quota::per_second(10));
+    let limiter = limiter(Quota::per_second(10));
     drop(limiter.acquire("a", 10));
     assert_eq!(limiter.available("a"), 10);
 }
 
-/// With capacity 10 and an empty bucket, A and B reserve 10 each, A leaves, and C reserves 10. B
-/// and C must not both be ready at 2 s: C gets the interval that A left, and D the end of the
-/// queue.
-#[tokio::test(start_paused = true)]
-async fn a_new_waiter_gets_the_interval_that_an_earlier_waiter_left() {
-    let (limiter, _) = limiter(Quota::per_second(10));
-    limiter.acquire("a", 10).await.unwrap();
-    let start = Instant::now();
-    let mut waiters: Vec<_> = (0..2).map(|_| Box::pin(limiter.acquire("a", 10))).collect();
-    for waiter in &mut waiters {
-        assert!(poll_once(waiter.as_mut()).await.is_none());
-    }
-    let b = waiters.pop().unwrap();
-    drop(waiters);
-    limiter.acquire("a", 10).await.unwrap();
-    assert!(
-        elapsed_is(start, Duration::from_secs(1)),
-        "C after {:?}",
-        start.elapsed()
-    );
-    b.await.unwrap();
-    assert!(
-        elapsed_is(start, Duration::from_secs(2)),
-        "B after {:?}",
-        start.elapsed()
-    );
-    assert_eq!(
-        limiter.reserve("a", 10, Duration::MAX).wait(),
-        Duration::from_secs(3),
-        "D"
-    );
-}
-
-#[test]
-fn a_hole_is_sold_once_and_in_parts() {
-    let bucket = Bucket::new(Quota::per_second(10));
-    let at = |seconds| Duration::from_secs(seconds);
-    let reserve = |cost| bucket.reserve_at(at(0), cost, Duration::MAX);
-    assert!(bucket.try_acquire_at(at(0), 10).is_allowed());
-    let (a, b) = (reserve(10), reserve(10));
-    assert_eq!((a.wait(), b.wait()), (at(1), at(2)));
-    assert!(
-        bucket.refund(a).unwrap(),
-        "the hole can be sold, though no tokens are available now"
-    );
-    assert_eq!(bucket.available_at(at(0)), 0);
-    assert!(
-        bucket
-            .reserve_at(at(0), 4, Duration::from_millis(399))
-            .is_refused(),
-        "a reservation that cannot wait takes nothing"
-    );
-    let filler = reserve(4);
-    assert_eq!(
-        (filler.wait(), filler.remaining(), filler.reset_after()),
-        (Duration::from_millis(400), 0, at(3))
-    );
-    assert_eq!(
-        reserve(8).wait(),
-        Duration::from_millis(2800),
-        "the rest of the hole is too small"
-    );
-    assert_eq!(reserve(6).wait(), at(1));
-    assert_eq!(
-        reserve(1).wait(),
-        Duration::from_millis(2900),
-        "the hole is filled"
-    );
-}
-
-#[test]
-fn a_reset_voids_holes() {
-    let bucket = Bucket::new(Quota::per_second(10));
-    let reserve = || bucket.reserve_at(Duration::ZERO, 10, Duration::MAX);
-    let [_, a, _b] = [reserve(), reserve(), reserve()];
-    assert!(bucket.refund(a).unwrap());
-    bucket.reset_at(Duration::ZERO);
-    let second = Duration::from_secs(1);
-    // A tick later than without the reset: the reset makes the stamp newer than any before.
-    let waits = [reserve(), reserve(), reserve()].map(|decision| decision.wait().as_millis());
-    assert_eq!(waits, [0, second.as_millis(), 2 * second.as_millis()]);
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_waiter_queues_again_after_a_reset() {
-    let (limiter, clock) = limiter(Quota::per_second(10));
+    let limiter = limiter(Quota::per_second(10));
     limiter.acquire("a", 10).await.unwrap();
     let mut waiting = Box::pin(limiter.acquire("a", 10));
     assert!(poll_once(waiting.as_mut()).await.is_none());
     limiter.reset("a");
     assert!(limiter.try_acquire("a", 10).is_allowed(), "full again");
     let start = Instant::now();
-    clock.advance(Duration::from_millis(1));
     waiting.await.unwrap();
     assert!(
-        start.elapsed() > Duration::from_millis(1900),
+        elapsed_is(start, Duration::from_secs(1)),
         "expected 10 at once after the reset, and no more: {:?}",
         start.elapsed()
     );
@@ -274,13 +173,270 @@ async fn a_waiter_queues_again_after_a_reset() {
 
 #[tokio::test(start_paused = true)]
 async fn a_waiter_queues_again_under_a_replaced_quota() {
-    let (limiter, _) = limiter(Quota::per_hour(10));
+    let limiter = limiter(Quota::per_hour(10));
     limiter.acquire("a", 10).await.unwrap();
     let mut waiting = Box::pin(limiter.acquire("a", 1));
     assert!(poll_once(waiting.as_mut()).await.is_none());
     limiter.replace(Quota::per_hour(2));
     waiting.await.unwrap();
     assert_eq!(limiter.available("a"), 1, "taken from the new bucket");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_acquires_at_two_a_second_take_four_and_a_half_seconds() {
+    let bucket = Bucket::with_clock(Quota::per_second(2).with_capacity(1), TokioClock::new());
+    let start = Instant::now();
+    for _ in 0..10 {
+        bucket.acquire(1).await.unwrap();
+    }
+    assert_eq!(start.elapsed(), Duration::from_millis(4500));
+}
+
+/// Thousands of callers wait at once: there is no ceiling.
+#[tokio::test(start_paused = true)]
+async fn any_number_of_callers_can_wait() {
+    let bucket = Arc::new(Bucket::with_clock(
+        Quota::per_second(1000),
+        TokioClock::new(),
+    ));
+    let start = Instant::now();
+    let waiters: Vec<_> = (0..3000)
+        .map(|_| tokio::spawn(Arc::clone(&bucket).acquire_owned(1)))
+        .collect();
+    for waiter in waiters {
+        waiter.await.unwrap().unwrap();
+    }
+    assert!(
+        elapsed_is(start, Duration::from_secs(2)),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+/// The estimate counts what is queued ahead: 20 tokens before this one take 2 s.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_the_queue_makes_impossible_is_refused_immediately() {
+    let limiter = limiter(Quota::per_second(10));
+    limiter.acquire("a", 10).await.unwrap();
+    let mut ahead = [10, 10].map(|cost| Box::pin(limiter.acquire("a", cost)));
+    for waiter in &mut ahead {
+        assert!(poll_once(waiter.as_mut()).await.is_none());
+    }
+    let start = Instant::now();
+    let refused = limiter
+        .acquire_within("a", 1, Duration::from_millis(2099))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.outcome(), start.elapsed()),
+        (Outcome::DeadlineTooSoon, Duration::ZERO)
+    );
+    let mut last = Box::pin(limiter.acquire_within("a", 1, Duration::from_millis(2103)));
+    assert!(poll_once(last.as_mut()).await.is_none());
+    for waiter in ahead {
+        waiter.await.unwrap();
+    }
+    last.await.unwrap();
+    assert!(
+        elapsed_is(start, Duration::from_millis(2100)),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_is_refused_at_its_deadline() {
+    let limiter = limiter(Quota::per_second(10));
+    limiter.acquire("a", 10).await.unwrap();
+    let mut head = Box::pin(limiter.acquire("a", 1));
+    assert!(poll_once(head.as_mut()).await.is_none());
+    // The head is not polled, so the line waits for it.
+    let start = Instant::now();
+    let refused = limiter
+        .acquire_by("a", 1, start + Duration::from_millis(300))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::DeadlineTooSoon);
+    assert!(
+        elapsed_is(start, Duration::from_millis(300)),
+        "{:?}",
+        start.elapsed()
+    );
+    head.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_of_an_amount_is_taken_with_no_other_waiter_in_between() {
+    let bucket = Bucket::with_clock(Quota::per_second(10), TokioClock::new());
+    let start = Instant::now();
+    let mut all = Box::pin(bucket.acquire_all(35));
+    assert!(poll_once(all.as_mut()).await.is_none());
+    let mut other = Box::pin(bucket.acquire(1));
+    assert!(poll_once(other.as_mut()).await.is_none());
+    all.await;
+    assert!(
+        elapsed_is(start, Duration::from_millis(2500)),
+        "{:?}",
+        start.elapsed()
+    );
+    other.await.unwrap();
+    assert!(
+        elapsed_is(start, Duration::from_millis(2600)),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn pieces_already_taken_stay_spent() {
+    let bucket = Bucket::with_clock(Quota::per_second(10), TokioClock::new());
+    let start = Instant::now();
+    let whole = tokio::time::timeout(Duration::from_millis(1500), bucket.acquire_all(1000)).await;
+    assert!(whole.is_err());
+    bucket.acquire(10).await.unwrap();
+    assert!(
+        elapsed_is(start, Duration::from_millis(2000)),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+/// Each thread gets a token at its time, in the order of arrival.
+#[test]
+fn threads_wait_in_one_line() {
+    let clock = ManualClock::new();
+    let bucket = Bucket::with_clock(Quota::per_second(1), clock.clone());
+    assert!(bucket.try_acquire(1).is_allowed());
+    let (served, order) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let bucket = &bucket;
+        for n in 0..3 {
+            let (served, before) = (served.clone(), format!("{bucket:?}"));
+            scope.spawn(move || {
+                bucket.acquire_blocking(1).unwrap();
+                served.send(n).unwrap();
+            });
+            while format!("{bucket:?}") == before {
+                std::thread::yield_now();
+            }
+        }
+        for n in 0..3 {
+            clock.advance(Duration::from_millis(999));
+            assert!(order.recv_timeout(Duration::from_millis(20)).is_err());
+            clock.advance(Duration::from_millis(1));
+            assert_eq!(order.recv().unwrap(), n);
+        }
+    });
+}
+
+#[test]
+fn a_thread_waits_in_real_time() {
+    let bucket = Bucket::new(Quota::per_second(50).with_capacity(1));
+    let start = std::time::Instant::now();
+    for _ in 0..4 {
+        bucket.acquire_blocking(1).unwrap();
+    }
+    assert!(
+        start.elapsed() > Duration::from_micros(59_900),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn advancing_a_manual_clock_wakes_waiters() {
+    let clock = ManualClock::new();
+    let bucket = Arc::new(Bucket::with_clock(Quota::per_second(1), clock.clone()));
+    bucket.acquire(1).await.unwrap();
+    let waiter = tokio::spawn(Arc::clone(&bucket).acquire_owned(1));
+    tokio::task::yield_now().await;
+    clock.advance(Duration::from_millis(999));
+    tokio::task::yield_now().await;
+    assert!(!waiter.is_finished());
+    clock.advance(Duration::from_millis(1));
+    waiter.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_granted_before_the_end_of_a_pause() {
+    let bucket = Bucket::with_clock(Quota::per_second(10), TokioClock::new());
+    let start = Instant::now();
+    bucket.acquire(10).await.unwrap();
+    let mut head = Box::pin(bucket.acquire(1));
+    assert!(poll_once(head.as_mut()).await.is_none());
+    bucket.pause_until(start + Duration::from_secs(60));
+    assert_eq!(
+        bucket.try_acquire(1).retry_after(),
+        Some(Duration::from_millis(60_100)),
+        "the head's reservation is void"
+    );
+    head.await.unwrap();
+    assert!(
+        elapsed_is(start, Duration::from_millis(60_100)),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_refund_during_a_pause_grants_nothing() {
+    let bucket = Bucket::new(Quota::per_second(10));
+    let at = Duration::from_millis;
+    let decision = bucket.try_acquire_at(at(0), 10);
+    bucket.pause_at(at(0), at(500));
+    assert!(!bucket.refund(decision).unwrap());
+    assert_eq!(bucket.available_at(at(499)), 0);
+    assert_eq!(
+        bucket.available_at(at(700)),
+        2,
+        "refills from the end of the pause"
+    );
+}
+
+#[test]
+fn a_pause_shorter_than_the_present_one_or_the_reservations_changes_nothing() {
+    let bucket = Bucket::new(Quota::per_second(10));
+    let at = Duration::from_millis;
+    bucket.pause_at(at(0), at(500));
+    bucket.pause_at(at(0), at(100));
+    assert_eq!(bucket.available_at(at(499)), 0);
+    let reserved = bucket.reserve_at(at(0), 10, Duration::MAX);
+    assert_eq!(reserved.wait(), at(1500));
+    bucket.pause_at(at(0), at(1000));
+    assert_eq!(bucket.available_at(at(1400)), 0);
+    assert!(bucket.refund(reserved).unwrap());
+}
+
+/// A window begins with its first request, so a pause ends a window.
+#[test]
+fn a_pause_of_an_interval_quota_ends_with_a_full_window() {
+    let bucket = Bucket::new(Quota::interval(10, Duration::from_secs(60)));
+    let at = Duration::from_secs;
+    assert!(bucket.try_acquire_at(at(0), 3).is_allowed());
+    bucket.pause_at(at(0), at(90));
+    assert_eq!(bucket.available_at(at(89)), 0);
+    assert_eq!(bucket.available_at(at(90)), 10);
+}
+
+#[test]
+fn a_rebase_keeps_what_was_spent() {
+    let bucket = Bucket::new(Quota::per_second(10));
+    let (now, hour) = (Duration::from_secs(5), Duration::from_secs(3600));
+    let decision = bucket.try_acquire_at(hour, 8);
+    assert_eq!(bucket.available_at(now), 2);
+    bucket.rebase_at(now);
+    assert_eq!(bucket.available_at(now), 2);
+    assert!(
+        !bucket.refund(decision).unwrap(),
+        "its interval is not told apart from later ones"
+    );
+    assert_eq!(bucket.available_at(now + Duration::from_millis(300)), 5);
+    bucket.rebase_at(hour);
+    assert_eq!(
+        bucket.available_at(now + Duration::from_millis(300)),
+        5,
+        "time is not moved forward"
+    );
 }
 
 #[tokio::test]

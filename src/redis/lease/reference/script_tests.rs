@@ -285,12 +285,8 @@ fn random_request(random: &mut Random, seqs: &mut [u64]) -> LeaseRequest {
 async fn the_script_matches_the_reference() {
     let server = Server::start();
     let connection = server.connect().await;
-    let greedy = |tokens: u32, capacity| {
-        Quota::per_second(tokens)
-            .with_capacity(capacity)
-            .with_debt(0)
-    };
-    let window = Quota::interval(100, Duration::from_secs(1)).with_debt(0);
+    let greedy = |tokens: u32, capacity| Quota::per_second(tokens).with_capacity(capacity);
+    let window = Quota::interval(100, Duration::from_secs(1));
     let mut rebased = 0;
     for round in 0..40 {
         let mut random = Random::new(round);

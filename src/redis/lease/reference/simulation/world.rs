@@ -623,7 +623,7 @@ impl World {
 /// quotas.
 fn random_quota(random: &mut Random) -> Quota {
     let capacity = [5, 10, 20, 40, 100, 1000][random.below(6) as usize];
-    let quota = if random.chance(15) {
+    if random.chance(15) {
         Quota::interval(
             capacity,
             std::time::Duration::from_millis(100 + random.below(3000)),
@@ -631,10 +631,5 @@ fn random_quota(random: &mut Random) -> Quota {
     } else {
         Quota::per_second(1 + random.log_uniform(u64::from(capacity) * 20) as u32)
             .with_capacity(capacity)
-    };
-    if random.chance(50) {
-        quota.with_debt(0)
-    } else {
-        quota
     }
 }

@@ -3,17 +3,41 @@
 use std::time::Duration;
 
 use super::current::CurrentGeneration;
-use crate::{clock::Clock, decision::Decision, wait::Reservable};
+use crate::{
+    clock::{Clock, Time},
+    decision::Decision,
+    wait::{KeyLine, Lines, Reservable},
+};
 
 /// Waiter for tokens of a key. It holds the key's hash: the key need not live as long as the wait.
 #[derive(Clone, Copy)]
 pub(super) struct KeyWaiter<'a> {
     pub(super) current: &'a CurrentGeneration,
     pub(super) clock: &'a Clock,
+    pub(super) lines: &'a Lines<u64>,
     pub(super) hash: u64,
 }
 
-impl Reservable for KeyWaiter<'_> {
+impl<'a> Reservable for KeyWaiter<'a> {
+    type Line = KeyLine<'a, u64>;
+
+    fn clock(&self) -> &Clock {
+        self.clock
+    }
+
+    fn is_queue_empty(self) -> bool {
+        self.lines.is_empty(&self.hash)
+    }
+
+    fn line(self) -> Option<KeyLine<'a, u64>> {
+        self.lines.join(self.hash)
+    }
+
+    fn take(self, cost: u32) -> Decision {
+        self.current
+            .with(|generation| generation.decide(self.hash, Time::Now(self.clock), cost))
+    }
+
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision {
         let now_nanos = self.clock.nanos();
         self.current.with(|generation| {

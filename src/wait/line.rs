@@ -1,0 +1,89 @@
+//! Line of the callers that wait for tokens of one bucket or key.
+
+use std::fmt;
+
+use crate::sync::{AtomicU64, Notified, Notify, Ordering, Semaphore, SemaphorePermit, const_fn};
+
+/// FIFO queue with one permit. The waiter that holds the permit is the head of the line.
+pub(crate) struct Line {
+    /// Sum of the costs of all waiters without a reservation. A hint: no decision depends on it.
+    queued: AtomicU64,
+    permit: Semaphore,
+    changed: Notify,
+}
+
+impl Line {
+    const_fn! {
+        pub(crate) const fn new() -> Line {
+            Line {
+                queued: AtomicU64::new(0),
+                permit: Semaphore::const_new(1),
+                changed: Notify::const_new(),
+            }
+        }
+    }
+
+    /// Returns true when no caller is queued, except for a head that holds a reservation: whatever
+    /// is available then belongs to no waiter.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) == 0
+    }
+
+    /// Counts a waiter for so many tokens. Also returns the sum of the tokens queued before.
+    pub(super) fn enqueue(&self, tokens: u64) -> (Queued<'_>, u64) {
+        let ahead = self.queued.fetch_add(tokens, Ordering::Relaxed);
+        (Queued { line: self, tokens }, ahead)
+    }
+
+    /// Waits until the caller is the head of the line. The next waiter becomes the head when the
+    /// permit is dropped.
+    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed, so there always is a permit.
+        self.permit.acquire().await.ok()
+    }
+
+    /// Completes at the next call of [`Line::notify`] after this call.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Notifies the head that its reservation may have been voided.
+    pub(crate) fn notify(&self) {
+        self.changed.notify_waiters();
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line")
+            .field("queued", &self.queued.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tokens of a waiter, counted in its line until they are reserved or the waiter leaves.
+pub(super) struct Queued<'l> {
+    line: &'l Line,
+    tokens: u64,
+}
+
+impl Queued<'_> {
+    /// Counts tokens of the waiter again: their reservation was voided.
+    pub(super) fn add(&mut self, tokens: u32) {
+        self.tokens += u64::from(tokens);
+        self.line.queued.fetch_add(tokens.into(), Ordering::Relaxed);
+    }
+
+    /// Counts tokens of the waiter no longer: they are reserved or taken.
+    pub(super) fn remove(&mut self, tokens: u32) {
+        self.tokens -= u64::from(tokens);
+        self.line.queued.fetch_sub(tokens.into(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.line.queued.fetch_sub(self.tokens, Ordering::Relaxed);
+    }
+}
