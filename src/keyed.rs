@@ -415,7 +415,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     }
 
     /// Sets a rule: gives this key a quota of its own, and a full bucket. Other keys are not
-    /// affected. Meant for a few keys: every rule costs about 400 bytes, and every change copies
+    /// affected. Meant for a few keys: every rule costs about 550 bytes, and every change copies
     /// the list.
     ///
     /// ```

@@ -27,11 +27,11 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_costs_about_400_bytes() {
+    fn a_rule_costs_about_550_bytes() {
         // A `HashMap` stores a control byte per entry, and fills 7/16 to 7/8 of its entries.
         let entry = size_of::<(u64, Arc<Rule>)>() + 1;
         let allocation = size_of::<ArcAllocation>();
         let (least, most) = (allocation + entry * 8 / 7, allocation + entry * 16 / 7);
-        assert!(least >= 380 && most <= 450, "{least} to {most} bytes");
+        assert!(least >= 520 && most <= 580, "{least} to {most} bytes");
     }
 }
