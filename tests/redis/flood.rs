@@ -111,7 +111,7 @@ async fn refusal_ends_exactly_at_retry_after() {
         Quota::interval(3, Duration::from_millis(20)),
     ] {
         let (limiter, clock) = with_clock(&server, quota).await;
-        limiter.replace(quota).await.unwrap();
+        limiter.replace_and_reset(quota).await.unwrap();
         assert!(limiter.try_acquire("key", 3).await.is_allowed());
         let first = limiter.try_acquire("key", 1).await;
         assert_eq!(first.retry_after(), Some(Duration::from_millis(20)));
