@@ -62,6 +62,7 @@ An unknown key is an error.
   capacity = 100                              # a bucket for this route instead of the client's default; with refill_rate or
   refill_rate = 0.1                           # refill, or quota, or tokens and time
   max_clients = 100000                        # of this route
+  name = "data"                               # of this limit in the IETF's headers; default: method and path
   [[rules]]                                   # a client's own quota, defined as that of a route
   client_id = "192.0.2.7"
   capacity = 50

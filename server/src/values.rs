@@ -8,6 +8,7 @@ mod client;
 mod http;
 mod number;
 mod parse;
+mod policy_name;
 mod quota;
 mod redis;
 mod secret;
@@ -24,6 +25,7 @@ pub(crate) use self::{
         Table, optional, optional_list, optional_table, parse_argument, parse_list_item, present,
         required, tables,
     },
+    policy_name::PolicyName,
     quota::{Period, Rate, Seconds, Tokens},
     redis::{RedisPrefix, RedisUrl},
     secret::Secret,

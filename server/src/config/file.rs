@@ -12,7 +12,7 @@ use tollgate::{Quota, tower::HeaderStyle};
 
 use crate::values::{
     AdminAddress, Check, Client, ClockTolerance, Fraction, MaxClients, OnRedisError, Origin, Path,
-    Period, Preflight, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Seconds, Secret,
+    Period, PolicyName, Preflight, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Seconds, Secret,
     Table, Timeout, Tokens, UpstreamUrl, Whole, optional, optional_list, optional_table, present,
     required, tables,
 };
@@ -152,6 +152,8 @@ pub(crate) struct Route {
     pub(crate) method: Option<Method>,
     #[serde(deserialize_with = "required")]
     pub(crate) path: Path,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) name: Option<PolicyName>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) cost: Option<Tokens>,
     #[serde(default)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::Method;
 
 use super::{
-    price::Price,
+    price::{OwnLimit, Price},
     route_limits::RouteLimits,
     routes::{Route, Routes},
 };
@@ -32,7 +32,10 @@ impl Pricing {
             Route {
                 configured: route.clone(),
                 counters: metrics.route(&label),
-                limiter: limits.get(&label),
+                own: limits.get(&label).map(|limiter| OwnLimit {
+                    limiter,
+                    policy: route.policy().into(),
+                }),
             }
         });
         let upstreams = settings

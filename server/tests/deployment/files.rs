@@ -166,6 +166,7 @@ fn every_alternative_in_the_sample_loads() {
                 "path = ",
                 "capacity = 100",
                 "refill_rate = 0",
+                "name = ",
                 "max_clients = ",
             ],
             &[],
