@@ -48,6 +48,7 @@ mod client;
 mod error;
 mod fallback;
 mod health;
+mod in_flight;
 mod inner;
 mod keyspace;
 mod lease;

@@ -145,7 +145,7 @@ impl SettingsSync {
     async fn change(
         &self,
         verb: &str,
-        with_arguments: impl FnOnce(Call<'_>) -> Call<'_>,
+        with_arguments: impl FnOnce(Call) -> Call,
     ) -> Result<u64, RedisError> {
         self.pull().await?;
         let known = self.load().version;
