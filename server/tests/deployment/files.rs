@@ -180,6 +180,7 @@ fn every_alternative_in_the_sample_loads() {
                 "admin_token = ",
                 "check_token = ",
                 "ipv6_prefix = ",
+                "nat64_prefixes = ",
                 "max_per_address = ",
                 "case_sensitive_paths = ",
             ],
