@@ -400,23 +400,54 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     /// Replaces the default quota, from the next call on. Every bucket is full again, those of keys
     /// with rules too; the rules stay. No call sees a part of the change.
     ///
+    /// The quota in force changes nothing: every bucket keeps what was spent, so that settings can
+    /// be reapplied at any time. [`KeyedLimiter::replace_and_reset`] fills the buckets then too.
+    ///
+    /// ```
+    /// # use tollgate::{KeyedLimiter, Quota};
+    /// let limiter = KeyedLimiter::new(Quota::per_minute(10), 1000);
+    /// limiter.try_acquire("alice", 4).ok()?;
+    /// limiter.replace(Quota::per_minute(10));
+    /// assert_eq!(limiter.available("alice"), 6);
+    /// limiter.replace(Quota::per_minute(20));
+    /// assert_eq!(limiter.available("alice"), 20);
+    /// # Ok::<(), tollgate::Refused>(())
+    /// ```
+    ///
     /// # Panics
     /// If the memory for another table cannot be allocated.
     pub fn replace(&self, quota: Quota) {
-        self.update_hashes(Some(quota), Vec::new());
+        self.update_hashes(NewDefault::Replace(quota), Vec::new());
+    }
+
+    /// Replaces the default quota as [`KeyedLimiter::replace`] does, and fills every bucket, those
+    /// of keys with rules too, whether or not the quota is the one in force.
+    ///
+    /// ```
+    /// # use tollgate::{KeyedLimiter, Quota};
+    /// let limiter = KeyedLimiter::new(Quota::per_minute(10), 1000);
+    /// limiter.try_acquire("alice", 4).ok()?;
+    /// limiter.replace_and_reset(limiter.quota());
+    /// assert_eq!(limiter.available("alice"), 10);
+    /// # Ok::<(), tollgate::Refused>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If the memory for another table cannot be allocated.
+    pub fn replace_and_reset(&self, quota: Quota) {
+        self.update_hashes(NewDefault::ReplaceAndReset(quota), Vec::new());
     }
 
     /// Returns the key's rule: its own quota, if it has one.
     #[must_use]
     pub fn rule(&self, key: &K) -> Option<Quota> {
         let hash = self.hash(key);
-        self.current
-            .with(|generation| Some(generation.rule(hash)?.bucket.quota()))
+        self.current.with(|generation| generation.rule_quota(hash))
     }
 
     /// Sets a rule: gives this key a quota of its own, and a full bucket. Other keys are not
-    /// affected. Meant for a few keys: every rule costs about 550 bytes, and every change copies
-    /// the list.
+    /// affected. A rule in force changes nothing: its bucket keeps what was spent. Meant for a few
+    /// keys: every rule costs about 550 bytes, and every change copies the list.
     ///
     /// ```
     /// # use tollgate::{KeyedLimiter, Quota};
@@ -426,19 +457,19 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     /// assert!(limiter.remove_rule("alice"));
     /// ```
     pub fn set_rule(&self, key: &K, quota: Quota) {
-        self.update_hashes(None, vec![(self.hash(key), Some(quota))]);
+        self.update_hashes(NewDefault::Keep, vec![(self.hash(key), Some(quota))]);
     }
 
     /// Removes the key's rule, and returns true when it had one. The key then uses the bucket it
     /// had before.
     pub fn remove_rule(&self, key: &K) -> bool {
-        self.update_hashes(None, vec![(self.hash(key), None)]) > 0
+        self.update_hashes(NewDefault::Keep, vec![(self.hash(key), None)]) > 0
     }
 
     /// Makes several changes at once, so that no call sees a part of them: the default quota, as
     /// [`KeyedLimiter::replace`] does, and rules, as [`KeyedLimiter::set_rule`] does for
-    /// `Some(quota)` and [`KeyedLimiter::remove_rule`] for `None`. The list of rules is copied
-    /// once, so this is also the way to set many.
+    /// `Some(quota)` and [`KeyedLimiter::remove_rule`] for `None`. Values in force change nothing.
+    /// The list of rules is copied once, so this is also the way to set many.
     ///
     /// ```
     /// # use tollgate::{KeyedLimiter, Quota};
@@ -459,7 +490,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         K: 'a,
     {
         self.update_hashes(
-            default,
+            default.map_or(NewDefault::Keep, NewDefault::Replace),
             rules
                 .into_iter()
                 .map(|(key, quota)| (self.hash(key), quota))
@@ -527,14 +558,23 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         }
     }
 
-    /// Returns the number of rules that were removed.
-    fn update_hashes(&self, default: Option<Quota>, changes: Vec<(u64, Option<Quota>)>) -> usize {
-        if default.is_none() && changes.is_empty() {
-            return 0;
-        }
-        let default = default.map(|quota| (quota, self.new_table(&quota)));
+    /// Returns the number of rules that were removed. Without a change, threads keep the generation
+    /// that they have cached.
+    fn update_hashes(&self, default: NewDefault, changes: Vec<(u64, Option<Quota>)>) -> usize {
         let mut removed = 0;
         self.current.replace_with(|old| {
+            let default = match default {
+                NewDefault::Replace(quota) => Some(quota).filter(|&quota| quota != old.quota),
+                NewDefault::ReplaceAndReset(quota) => Some(quota),
+                NewDefault::Keep => None,
+            };
+            if default.is_none()
+                && changes
+                    .iter()
+                    .all(|&(hash, quota)| old.rule_quota(hash) == quota)
+            {
+                return None;
+            }
             let (quota, table, origin, mut rules) = match default {
                 None => (
                     old.quota,
@@ -542,13 +582,13 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
                     old.table_origin,
                     old.rules.clone(),
                 ),
-                Some((quota, table)) => {
+                Some(quota) => {
                     let fresh = |(&hash, rule): (&u64, &Arc<Rule>)| {
                         (hash, self.new_rule(rule.bucket.quota()))
                     };
                     (
                         quota,
-                        table,
+                        new_table(&quota, &old.table),
                         self.new_origin(),
                         old.rules.iter().map(fresh).collect(),
                     )
@@ -556,27 +596,20 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
             };
             for (hash, quota) in changes {
                 match quota {
-                    Some(quota) => drop(rules.insert(hash, self.new_rule(quota))),
+                    Some(quota) => {
+                        let rule = rules.get(&hash);
+                        if rule.is_none_or(|rule| rule.bucket.quota() != quota) {
+                            rules.insert(hash, self.new_rule(quota));
+                        }
+                    }
                     None => removed += usize::from(rules.remove(&hash).is_some()),
                 }
             }
-            Generation::new(quota, self.number, table, origin, rules)
+            Some(Generation::new(quota, self.number, table, origin, rules))
         });
         #[cfg(feature = "tokio")]
         self.lines.notify_all();
         removed
-    }
-
-    /// Creates a table of the same size and policy as the current one.
-    #[expect(
-        clippy::expect_used,
-        reason = "documented, as for a Vec that cannot allocate"
-    )]
-    fn new_table(&self, quota: &Quota) -> Arc<Table> {
-        let (sets, when_full) = self
-            .current
-            .with(|current| (current.table.sets.count(), current.table.when_full));
-        Arc::new(Table::new(quota, sets, when_full).expect("cannot allocate another table"))
     }
 
     fn new_rule(&self, quota: Quota) -> Arc<Rule> {
@@ -589,6 +622,25 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     fn new_origin(&self) -> u32 {
         self.next_origin.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// Change of the default quota.
+enum NewDefault {
+    Keep,
+    /// Fills every bucket, unless the quota is the one in force.
+    Replace(Quota),
+    /// Fills every bucket.
+    ReplaceAndReset(Quota),
+}
+
+/// Creates a table of the same size and policy as `old`.
+#[expect(
+    clippy::expect_used,
+    reason = "documented, as for a Vec that cannot allocate"
+)]
+fn new_table(quota: &Quota, old: &Table) -> Arc<Table> {
+    let table = Table::new(quota, old.sets.count(), old.when_full);
+    Arc::new(table.expect("cannot allocate another table"))
 }
 
 impl<K: ?Sized, S> fmt::Debug for KeyedLimiter<K, S> {

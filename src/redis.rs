@@ -48,6 +48,7 @@ mod client;
 mod error;
 mod fallback;
 mod health;
+mod in_flight;
 mod inner;
 mod keyspace;
 mod lease;
@@ -393,11 +394,31 @@ impl RedisLimiter {
     /// Replaces the default quota, for all keys without a rule and in every process. Every bucket
     /// is full afterwards, also those of keys with rules. The rules stay.
     ///
+    /// The quota in force changes no bucket: each keeps what was spent, so that settings can be
+    /// reapplied at any time. [`RedisLimiter::replace_and_reset`] fills the buckets then too.
+    ///
     /// # Errors
     /// When Redis is unavailable: then nothing has changed, except that after
     /// [`RedisError::Timeout`] the change may have been made.
     pub async fn replace(&self, quota: Quota) -> Result<(), RedisError> {
         self.inner.settings.replace(quota).await
+    }
+
+    /// Replaces the default quota as [`RedisLimiter::replace`] does, and fills every bucket, those
+    /// of keys with rules too, whether or not the quota is the one in force.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), tollgate::RedisError> {
+    /// # use tollgate::{Quota, RedisLimiter};
+    /// let limiter = RedisLimiter::connect("redis://127.0.0.1/", Quota::per_second(5)).await?;
+    /// limiter.replace_and_reset(limiter.quota()).await?; // a fresh start for all clients
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The same as for [`RedisLimiter::replace`].
+    pub async fn replace_and_reset(&self, quota: Quota) -> Result<(), RedisError> {
+        self.inner.settings.replace_and_reset(quota).await
     }
 
     /// Returns the default quota, as far as this process has learned.
@@ -406,8 +427,9 @@ impl RedisLimiter {
         self.inner.settings.load().default.limit.quota
     }
 
-    /// Gives one key a quota of its own and a full bucket, in every process. Meant for a few keys:
-    /// every process holds all rules in memory.
+    /// Gives one key a quota of its own and a full bucket, in every process. A rule in force changes
+    /// nothing: its bucket keeps what was spent. Meant for a few keys: every process holds all rules
+    /// in memory.
     ///
     /// # Errors
     /// The same as for [`RedisLimiter::replace`].

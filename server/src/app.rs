@@ -27,7 +27,7 @@ use crate::{
         header_rules::HeaderRules,
     },
     response::{self, Cors, Response},
-    values::Check,
+    values::{Check, PolicyName},
 };
 
 /// Pointer to the current state. A reload swaps it; a request loads it once.
@@ -251,7 +251,9 @@ impl App {
         self.metrics.credentials.add(credential, is_limited);
         is_limited.then(|| {
             response::refused(
-                Refusal::new(self.header_style).http_only(),
+                Refusal::new(self.header_style)
+                    .policy(PolicyName::FAILED_CREDENTIALS)
+                    .http_only(),
                 &decision,
                 request,
             )

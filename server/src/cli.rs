@@ -52,6 +52,7 @@ An unknown key is an error.
   client = "ip"                               # or { header = "X-API-Key" }, or "header:X-API-Key"
   api_keys = ["..."]                          # with a header: the only accepted keys
   ipv6_prefix = 64                            # bits of an IPv6 address that identify a client
+  nat64_prefixes = ["64:ff9b:1:fffe::/96"]    # NAT64 translators whose clients are identified by their IPv4 address
   max_clients = 1000000                       # clients with a bucket of their own, 27 bytes each
   upstream = "http://127.0.0.1:9000"          # gateway: allowed requests are proxied there; or https://, or h2c://
   case_sensitive_paths = false                # true: upstreams tell /API from /api, and routes do as well
@@ -61,6 +62,7 @@ An unknown key is an error.
   cost = 2                                    # or exempt = true; at most the capacity of the bucket that is charged
   capacity = 100                              # a bucket for this route instead of the client's default; with refill_rate or
   refill_rate = 0.1                           # refill, or quota, or tokens and time
+  name = "data"                               # of this limit in the IETF's headers; default: method and path
   max_clients = 100000                        # of this route
   [[rules]]                                   # a client's own quota, defined as that of a route
   client_id = "192.0.2.7"
@@ -119,8 +121,8 @@ the occupancy of the table. It names no client.
 SIGHUP reloads the file: limits, rules, routes, upstreams, keys, tokens, headers, trusted proxies with their header, and CORS
 settings change for the next request.
 Buckets keep their tokens unless the default quota changed, or that of the route. Changes by an administrator stay unless the file
-changes the same rule. An invalid file changes nothing, and the log says why. listen, admin_listen, client, ipv6_prefix, max_clients,
-connections, the presence of an upstream and the Redis settings need a restart. The default quota shared in Redis changes by
+changes the same rule. An invalid file changes nothing, and the log says why. listen, admin_listen, client, ipv6_prefix, nat64_prefixes,
+max_clients, connections, the presence of an upstream and the Redis settings need a restart. The default quota shared in Redis changes by
 POST /config only.
 
 TOLLGATE_LOG (or RUST_LOG) sets the log level on standard error: info, debug (a line for each request), or a filter."#;

@@ -12,7 +12,7 @@ mod route_limits;
 mod routes;
 
 pub(crate) use self::{
-    charge::{Charge, PendingCharge},
+    charge::{Charge, PendingCharge, Policy},
     config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
     failures::FailureLimit,
     limiter::Limiter,

@@ -33,6 +33,7 @@ pub(crate) struct Snapshot {
     open: u64,
     evicted: u64,
     refused: u64,
+    client_share: [(&'static str, u64); 2],
     tables: PerRoute<KeyedStats>,
     redis: PerRoute<RedisStats>,
 }
@@ -64,6 +65,7 @@ impl Snapshot {
             open: accepted - ended.min(accepted),
             evicted: metrics.connections.evicted.load(Ordering::Relaxed),
             refused: metrics.connections.refused.load(Ordering::Relaxed),
+            client_share: metrics.client_share.totals(),
             tables,
             redis,
         }
@@ -119,6 +121,16 @@ impl Snapshot {
         for ([credential, outcome], total) in &self.credentials {
             let labels = [("credential", *credential), ("outcome", *outcome)];
             ConstCounter::new(*total).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn client_share(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests and tunnels refused with 429 because their client held its share";
+        let mut family =
+            to.encode_descriptor("client_share_refusals", help, None, MetricType::Counter)?;
+        for (kind, total) in self.client_share {
+            ConstCounter::new(total).encode(family.encode_family(&[("kind", kind)])?)?;
         }
         Ok(())
     }
@@ -215,6 +227,7 @@ impl Collector for Snapshot {
         counter(to, "connections_evicted", help, self.evicted)?;
         let help = "Connections closed because their address had its maximum";
         counter(to, "connections_refused", help, self.refused)?;
+        self.client_share(to)?;
         self.tables(to)?;
         self.redis(to)
     }

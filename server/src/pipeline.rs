@@ -30,7 +30,7 @@ use crate::{
     app::{App, Caller},
     endpoint::{self, Endpoint},
     handlers,
-    limit::PendingCharge,
+    limit::{PendingCharge, Policy},
     memory::ConnectionMemory,
     metrics::RouteCounters,
     request::{
@@ -50,6 +50,7 @@ struct Decided<'a> {
     cost: u32,
     counters: &'a RouteCounters,
     decision: Decision,
+    policy: Policy<'a>,
 }
 
 /// Processes a request head as far as possible without waiting.
@@ -68,6 +69,7 @@ pub(crate) fn process<B: Body>(app: &App, request: &Request<B>, caller: &Caller)
                 cost: charge.fee.cost,
                 counters: charge.counters,
                 decision,
+                policy: charge.policy(),
             };
             HeadResult::Done(decided_outcome(app, request, caller, &decided))
         }
@@ -83,13 +85,14 @@ pub(crate) async fn resolve<B: Body>(
     caller: &Caller,
     charge: PendingCharge,
 ) -> Outcome {
-    let decision = charge.acquire(&app.limiter, &app.metrics).await;
+    let (decision, policy) = charge.acquire(&app.limiter, &app.metrics).await;
     let decided = Decided {
         endpoint: charge.endpoint,
         client: charge.client(),
         cost: charge.cost(),
         counters: &charge.counters,
         decision,
+        policy,
     };
     decided_outcome(app, request, caller, &decided)
 }
@@ -160,8 +163,9 @@ fn decided_outcome<B>(
         cost,
         counters,
         decision,
+        policy,
     } = decided;
-    let (endpoint, client, cost) = (*endpoint, *client, *cost);
+    let (endpoint, client, cost, policy) = (*endpoint, *client, *cost, *policy);
     let (fallback, decision) = (decision.source().without_redis(), decision.view());
     counters.record(&decision);
     let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
@@ -170,7 +174,7 @@ fn decided_outcome<B>(
         remaining = decision.remaining(), fallback, "request"
     );
     let outcome = if decision.is_refused() {
-        let refusal = Refusal::new(app.header_style);
+        let refusal = Refusal::new(app.header_style).policy(response::policy_name(policy));
         let refusal = match endpoint {
             Endpoint::Upstream(_) => refusal,
             // A proxy that calls `/auth` expects a status of HTTP.
@@ -178,7 +182,7 @@ fn decided_outcome<B>(
         };
         Outcome::respond(response::refused(refusal, &decision, headers))
     } else if matches!(endpoint, Endpoint::Upstream(_))
-        && let limit_headers = LimitHeaders::new(app.header_style, decision, fallback)
+        && let limit_headers = LimitHeaders::new(app.header_style, policy, decision, fallback)
         && let Some(next) = proxy_step(app, endpoint, Some(client), headers, caller, limit_headers)
     {
         let outcome = Outcome {
@@ -188,8 +192,9 @@ fn decided_outcome<B>(
         return with_cors(app, headers, outcome);
     } else {
         let (status, body) = handlers::demo::content(app, endpoint, headers, caller, Some(client));
+        let headers_of_policy = app.header_style.for_policy(response::policy_name(policy));
         Outcome {
-            response: response::limited(app.header_style, status, body, &decision),
+            response: response::limited(headers_of_policy, status, body, &decision),
             next: next_step(endpoint, path),
         }
     };

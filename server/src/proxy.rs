@@ -99,7 +99,7 @@ impl Gateway {
         } else {
             self.clients.acquire(client, timeout).await
         };
-        slot.ok_or(ProxyError::TooManyOfClient)
+        slot.ok_or(ProxyError::TooManyOfClient { is_tunnel })
     }
 
     /// Returns the index of the upstream with the longest matching prefix.

@@ -108,8 +108,13 @@ fn retain_restart_only(new: &mut Settings, current: &Settings) -> Vec<&'static s
     // The table of clients stays, so an entry must mean the same client before and after.
     if differs("client", new.client != current.client)
         | differs("ipv6_prefix", new.ipv6_prefix != current.ipv6_prefix)
+        | differs(
+            "nat64_prefixes",
+            new.nat64_prefixes != current.nat64_prefixes,
+        )
     {
         (new.client, new.ipv6_prefix) = (current.client.clone(), current.ipv6_prefix);
+        new.nat64_prefixes = current.nat64_prefixes.clone();
         // The new ones name clients of the other kind.
         (new.api_keys, new.rules) = (current.api_keys.clone(), current.rules.clone());
     }

@@ -6,6 +6,7 @@ pub(crate) mod client_id;
 pub(crate) mod header_rules;
 pub(crate) mod headers;
 pub(crate) mod json;
+pub(crate) mod method_override;
 pub(crate) mod original;
 pub(crate) mod path;
 pub(crate) mod validation;

@@ -2,7 +2,7 @@
 
 mod cors;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,10 +13,18 @@ use hyper::{
 use serde::Serialize;
 use tollgate::{
     DecisionView,
-    tower::{HeaderStyle, Refusal, WITHOUT_REDIS},
+    tower::{HeaderStyle, PolicyHeaders, Refusal, WITHOUT_REDIS},
 };
 
+use crate::values::PolicyName;
+
 pub(crate) use self::cors::{Cors, CorsHeaders, PREFLIGHT_HEADERS};
+
+/// Returns the name of a policy in headers. `None`: the default.
+#[inline]
+pub(crate) fn policy_name(policy: Option<&Arc<str>>) -> &str {
+    policy.map_or(PolicyName::DEFAULT, |name| name)
+}
 
 /// Response whose body is in memory.
 pub(crate) type Response = hyper::Response<Full<Bytes>>;
@@ -26,6 +34,8 @@ pub(crate) type Response = hyper::Response<Full<Bytes>>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LimitHeaders {
     decision: Option<(HeaderStyle, DecisionView)>,
+    /// `None`: the default.
+    policy: Option<Arc<str>>,
     fallback: Option<&'static str>,
     /// Boxed, since most servers have no CORS settings.
     cors: Option<Box<CorsHeaders>>,
@@ -37,11 +47,13 @@ impl LimitHeaders {
     #[inline]
     pub(crate) fn new(
         style: HeaderStyle,
+        policy: Option<&Arc<str>>,
         decision: DecisionView,
         fallback: Option<&'static str>,
     ) -> LimitHeaders {
         LimitHeaders {
             decision: Some((style, decision)),
+            policy: policy.cloned(),
             fallback,
             cors: None,
         }
@@ -70,7 +82,8 @@ impl LimitHeaders {
 
     fn write_limits(&self, headers: &mut HeaderMap) {
         if let Some((style, decision)) = &self.decision {
-            style.overwrite(decision, headers);
+            let policy = policy_name(self.policy.as_ref());
+            style.for_policy(policy).overwrite(decision, headers);
         }
         if let Some(policy) = self.fallback {
             headers.insert(WITHOUT_REDIS, HeaderValue::from_static(policy));
@@ -200,14 +213,14 @@ pub(crate) fn closing(mut response: Response) -> Response {
 /// JSON response with rate limit headers.
 #[inline]
 pub(crate) fn limited(
-    style: HeaderStyle,
+    headers: PolicyHeaders<'_>,
     status: StatusCode,
     body: Bytes,
     decision: &DecisionView,
 ) -> Response {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    *response.headers_mut() = style.with_json(decision);
+    *response.headers_mut() = headers.with_json(decision);
     response
 }
 

@@ -6,8 +6,10 @@ mod admin_address;
 mod choice;
 mod client;
 mod http;
+mod nat64;
 mod number;
 mod parse;
+mod policy_name;
 mod quota;
 mod redis;
 mod secret;
@@ -19,11 +21,13 @@ pub(crate) use self::{
     choice::{Check, OnRedisError, Preflight, RedisMode},
     client::Client,
     http::{Origin, Path, is_same_variable},
+    nat64::Nat64Prefix,
     number::{Fraction, MaxClients, Whole},
     parse::{
         Table, optional, optional_list, optional_table, parse_argument, parse_list_item, present,
         required, tables,
     },
+    policy_name::PolicyName,
     quota::{Period, Rate, Seconds, Tokens},
     redis::{RedisPrefix, RedisUrl},
     secret::Secret,

@@ -75,14 +75,17 @@ impl CurrentGeneration {
         }
     }
 
-    /// Replaces the current generation by the successor that `change` returns. The lock serializes
-    /// changes.
-    pub(super) fn replace_with(&self, change: impl FnOnce(&Generation) -> Generation) {
+    /// Replaces the current generation by the successor that `change` returns, if it returns one. The
+    /// lock serializes changes.
+    pub(super) fn replace_with(&self, change: impl FnOnce(&Generation) -> Option<Generation>) {
         let mut current = self
             .generation
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let next = Arc::new(change(&current));
+        let Some(next) = change(&current) else {
+            return;
+        };
+        let next = Arc::new(next);
         current.retire();
         self.number.store(next.number, Ordering::Release);
         *current = next;

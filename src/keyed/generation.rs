@@ -108,6 +108,11 @@ impl Generation {
         }
     }
 
+    /// Returns the quota of the key's rule, if it has one.
+    pub(super) fn rule_quota(&self, hash: u64) -> Option<Quota> {
+        Some(self.rule(hash)?.bucket.quota())
+    }
+
     /// Marks the generation as replaced, or its limiter as dropped: caches release it.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);

@@ -55,16 +55,16 @@ struct Entry {
 
 /// Permit for one call. Dropping it ends the call.
 #[derive(Debug)]
-pub(super) struct CallPermit<'a> {
-    calls: &'a CallLimit,
-    key: &'a [u8],
+pub(super) struct CallPermit {
+    calls: Arc<CallLimit>,
+    key: Box<[u8]>,
     credits: u64,
     result: CallResult,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum CallResult {
-    /// The call failed, or its caller was cancelled.
+    /// The call failed, or was not sent.
     Unknown,
     /// Reply that took tokens or requested none, and the time of its arrival.
     Allowed(TakeReply, u64),
@@ -94,11 +94,11 @@ impl CallLimit {
     ///
     /// # Errors
     /// Returns the result of `decide`.
-    pub(super) async fn permit<'a, T>(
-        &'a self,
-        key: &'a [u8],
+    pub(super) async fn permit<T>(
+        self: &Arc<Self>,
+        key: &[u8],
         mut decide: impl FnMut(Option<&Refusal>) -> Option<T>,
-    ) -> Result<CallPermit<'a>, T> {
+    ) -> Result<CallPermit, T> {
         loop {
             let changed;
             let notified;
@@ -116,8 +116,8 @@ impl CallLimit {
                 if entry.in_flight < entry.limit {
                     entry.in_flight += 1;
                     return Ok(CallPermit {
-                        calls: self,
-                        key,
+                        calls: Arc::clone(self),
+                        key: key.into(),
                         credits: entry.credits,
                         result: CallResult::Unknown,
                     });
@@ -243,7 +243,7 @@ impl Entry {
     }
 }
 
-impl CallPermit<'_> {
+impl CallPermit {
     /// Ends the call: the tokens were taken, or none were requested. The reply arrived at `received`.
     pub(super) fn allowed(mut self, reply: TakeReply, received: u64) {
         self.result = CallResult::Allowed(reply, received);
@@ -255,10 +255,10 @@ impl CallPermit<'_> {
     }
 }
 
-impl Drop for CallPermit<'_> {
+impl Drop for CallPermit {
     fn drop(&mut self) {
         let result = mem::replace(&mut self.result, CallResult::Unknown);
-        self.calls.end(self.key, self.credits, result);
+        self.calls.end(&self.key, self.credits, result);
     }
 }
 
@@ -287,13 +287,13 @@ mod tests {
         Refusal::new(cost, reply(now / 1000), now, now)
     }
 
-    async fn permit<'a>(calls: &'a CallLimit, key: &'a [u8]) -> CallPermit<'a> {
+    async fn permit(calls: &Arc<CallLimit>, key: &[u8]) -> CallPermit {
         let permit = calls.permit(key, |_| None::<()>).await;
         permit.unwrap()
     }
 
     /// Number of permits that the key has at once.
-    async fn free(calls: &CallLimit, key: &[u8]) -> usize {
+    async fn free(calls: &Arc<CallLimit>, key: &[u8]) -> usize {
         let mut permits = Vec::new();
         while let Ok(permit) = timeout(Duration::ZERO, permit(calls, key)).await {
             permits.push(permit);
@@ -303,7 +303,7 @@ mod tests {
 
     #[tokio::test]
     async fn limit_grows_with_allowed_calls_and_a_refusal_ends_the_growth() {
-        let calls = CallLimit::for_many_keys();
+        let calls = Arc::new(CallLimit::for_many_keys());
         let held = permit(&calls, b"key").await;
         assert_eq!(
             (free(&calls, b"key").await, free(&calls, b"other").await),
@@ -358,7 +358,7 @@ mod tests {
 
     #[tokio::test]
     async fn refusal_of_a_call_from_before_a_refund_is_not_remembered() {
-        let calls = CallLimit::for_many_keys();
+        let calls = Arc::new(CallLimit::for_many_keys());
         let remembers = |key| calls.with_refusal(key, |_| Some(())).is_some();
         permit(&calls, b"key").await.refused(refusal(1, MILLI));
         assert!(remembers(b"key"));
@@ -372,7 +372,7 @@ mod tests {
 
     #[tokio::test]
     async fn memory_is_bounded_and_expired_refusals_make_room() {
-        let calls = CallLimit::new(1, 10);
+        let calls = Arc::new(CallLimit::new(1, 10));
         for key in 0..1000_u32 {
             let key = key.to_le_bytes();
             permit(&calls, &key).await.refused(refusal(1, MILLI));
@@ -387,7 +387,7 @@ mod tests {
 
     #[tokio::test]
     async fn cancelled_waiters_leave_nothing_behind() {
-        let calls = CallLimit::for_many_keys();
+        let calls = Arc::new(CallLimit::for_many_keys());
         let held = permit(&calls, b"key").await;
         for _ in 0..10 {
             assert_eq!(free(&calls, b"key").await, 0);

@@ -73,7 +73,7 @@ impl Client {
     }
 
     /// Calls a script. The timeout covers both round trips if the server does not know the script.
-    pub(super) async fn call(&self, call: &Call<'_>) -> Result<Value, RedisError> {
+    pub(super) async fn call(&self, call: &Call) -> Result<Value, RedisError> {
         let mut connection = self.connection()?;
         within(self.timeout, async {
             let reply = match connection.send(call.by_hash()).await {

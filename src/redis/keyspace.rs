@@ -1,6 +1,6 @@
 //! Keyspace of a limiter: names of its keys in Redis, and the leases taken on them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     bucket_name::bucket_name,
@@ -79,8 +79,8 @@ impl Keyspace {
     }
 
     /// Starts a call that changes the settings. `known` is the version that this process knows.
-    pub(super) fn settings_call(&self, known: u64, verb: &str) -> Call<'_> {
-        Call::new(&SETTINGS, &self.settings)
+    pub(super) fn settings_call(&self, known: u64, verb: &str) -> Call {
+        Call::new(&SETTINGS, self.settings.clone())
             .bytes(&self.settings)
             .number(known)
             .bytes(verb.as_bytes())
@@ -99,7 +99,7 @@ pub(super) struct Namespace {
     pub(super) keys: Option<Keys>,
     /// Calls in flight and remembered refusals. A changed quota has a new namespace, so it drops
     /// them.
-    pub(super) calls: CallLimit,
+    pub(super) calls: Arc<CallLimit>,
 }
 
 impl Namespace {
@@ -142,7 +142,7 @@ impl Namespace {
             since,
             prefix: name.into_bytes(),
             keys,
-            calls,
+            calls: Arc::new(calls),
         }
     }
 

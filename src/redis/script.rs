@@ -49,16 +49,16 @@ fn load(script: &LuaScript) -> Script {
 }
 
 /// Call of a script on one key.
-pub(super) struct Call<'a> {
+pub(super) struct Call {
     script: &'static LuaScript,
-    pub(super) key: &'a [u8],
+    pub(super) key: Vec<u8>,
     command: Cmd,
 }
 
-impl<'a> Call<'a> {
-    pub(super) fn new(script: &'static LuaScript, key: &'a [u8]) -> Call<'a> {
+impl Call {
+    pub(super) fn new(script: &'static LuaScript, key: Vec<u8>) -> Call {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(script.script.get_hash()).arg(1).arg(key);
+        command.arg(script.script.get_hash()).arg(1).arg(&key);
         Call {
             script,
             key,
@@ -67,13 +67,13 @@ impl<'a> Call<'a> {
     }
 
     /// Appends an argument of any bytes.
-    pub(super) fn bytes(mut self, argument: &[u8]) -> Call<'a> {
+    pub(super) fn bytes(mut self, argument: &[u8]) -> Call {
         self.command.arg(argument);
         self
     }
 
     /// Appends a number.
-    pub(super) fn number(mut self, argument: u64) -> Call<'a> {
+    pub(super) fn number(mut self, argument: u64) -> Call {
         self.command.arg(argument);
         self
     }

@@ -5,10 +5,11 @@
 --          introduced the rule, a space, and the quota
 -- ARGV[1]  the channel on which versions are published
 -- ARGV[2]  the version that the caller knows
--- ARGV[3]  the operation: start, replace, rule, unrule or restore
+-- ARGV[3]  the operation: start, replace, reset, rule, unrule or restore
 -- ARGV[4]  and following: its arguments
 --
--- Returns the resulting version; for unrule, 0 if there was no such rule.
+-- Returns the resulting version; for unrule, 0 if there was no such rule. A version introduces a quota with full buckets, so replace
+-- and rule keep the version of a quota that is already in force, and reset, which replaces as well, does not.
 --
 -- A version is the time of the change in microseconds, or the previous version plus one if that is greater. So a change after a
 -- loss of data is newer than any version that an instance still knows from before.
@@ -37,16 +38,32 @@ local function set_default(quota, start)
   return write(version, 'default', quota, 'since', string.format('%.0f', version), 'start', start)
 end
 
+local function has_default(quota)
+  return redis.call('HGET', settings, 'default') == quota
+end
+
 if verb == 'start' then
   -- A quota set by replace stays. Among start quotas, the last one wins.
-  local same = redis.call('HGET', settings, 'default') == ARGV[4]
+  local same = has_default(ARGV[4])
   if stored > 0 and (same or redis.call('HGET', settings, 'start') ~= '1') then
     return stored
   end
   return set_default(ARGV[4], '1')
 elseif verb == 'replace' then
+  if not has_default(ARGV[4]) then
+    return set_default(ARGV[4], '0')
+  end
+  if redis.call('HGET', settings, 'start') == '0' then
+    return stored
+  end
+  return write(newer(), 'start', '0')
+elseif verb == 'reset' then
   return set_default(ARGV[4], '0')
 elseif verb == 'rule' then
+  local rule = redis.call('HGET', settings, 'rule:' .. ARGV[4])
+  if rule and string.match(rule, '^%d+ (.*)$') == ARGV[5] then
+    return stored
+  end
   local version = newer()
   return write(version, 'rule:' .. ARGV[4], string.format('%.0f', version) .. ' ' .. ARGV[5])
 elseif verb == 'unrule' then

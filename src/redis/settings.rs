@@ -111,7 +111,7 @@ impl Settings {
     }
 
     /// Call that stores these settings if Redis has older ones or none.
-    pub(super) fn restore<'a>(&self, keyspace: &'a Keyspace) -> Call<'a> {
+    pub(super) fn restore(&self, keyspace: &Keyspace) -> Call {
         let fields = [
             ("default", self.default.limit.quota.to_string()),
             ("since", self.default.since.to_string()),

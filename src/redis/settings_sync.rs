@@ -113,14 +113,21 @@ impl SettingsSync {
         Ok(())
     }
 
-    /// Replaces the default quota for all instances.
+    /// Replaces the default quota for all instances, if it is another one.
     pub(super) async fn replace(&self, quota: Quota) -> Result<(), RedisError> {
         self.change("replace", |call| call.bytes(quota.to_string().as_bytes()))
             .await
             .map(drop)
     }
 
-    /// Sets the quota of one key for all instances.
+    /// Replaces the default quota for all instances, and fills every bucket.
+    pub(super) async fn replace_and_reset(&self, quota: Quota) -> Result<(), RedisError> {
+        self.change("reset", |call| call.bytes(quota.to_string().as_bytes()))
+            .await
+            .map(drop)
+    }
+
+    /// Sets the quota of one key for all instances, if it is another one.
     pub(super) async fn set_rule(&self, key: &[u8], quota: Quota) -> Result<(), RedisError> {
         self.change("rule", |call| {
             call.bytes(key).bytes(quota.to_string().as_bytes())
@@ -138,7 +145,7 @@ impl SettingsSync {
     async fn change(
         &self,
         verb: &str,
-        with_arguments: impl FnOnce(Call<'_>) -> Call<'_>,
+        with_arguments: impl FnOnce(Call) -> Call,
     ) -> Result<u64, RedisError> {
         self.pull().await?;
         let known = self.load().version;

@@ -3,7 +3,10 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use redis::Value;
@@ -14,6 +17,7 @@ use super::{
     client::Client,
     error::RedisError,
     health::{Health, Suspicion},
+    in_flight::InFlight,
     keyspace::{Keyspace, Namespace},
     refusal::Refusal,
     script::{Call, LEASE, PROBE, REFUND, RIGHTS, TAKE, TakeReply, read},
@@ -46,7 +50,7 @@ pub(super) struct Store {
     pub(super) runtime: Handle,
     incarnations: Incarnations,
     /// Permits for calls in flight.
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 /// Generator of incarnation numbers: seeded per process, so that two processes are unlikely to draw
@@ -75,13 +79,13 @@ impl Store {
             clock,
             runtime: Handle::current(),
             incarnations: Incarnations::default(),
-            permits: Semaphore::new(MAX_IN_FLIGHT),
+            permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
         }
     }
 
     /// Takes `cost` tokens, within the key's limit of calls. `None`: Redis is unavailable.
     pub(super) async fn take(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
         key: &[u8],
         cost: u32,
@@ -98,7 +102,7 @@ impl Store {
     /// Without a reply of Redis: the decision of a remembered refusal, or `None` while Redis is
     /// unavailable.
     pub(super) async fn take_within_limit(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
         key: &[u8],
         cost: u32,
@@ -110,14 +114,17 @@ impl Store {
             self.repeat(namespace, refusal?, cost).map(Some)
         };
         let permit = namespace.calls.permit(key, decide).await?;
-        let (reply, sent) = self.send_take(namespace, key, cost).await.ok_or(None)?;
-        let received = self.clock.nanos();
-        if reply.taken || cost == 0 {
-            permit.allowed(reply, received);
-        } else {
-            permit.refused(Refusal::new(cost, reply, sent, received));
-        }
-        Ok(reply)
+        let clock = self.clock.clone();
+        let on_reply = move |reply: &TakeReply, sent| {
+            let received = clock.nanos();
+            if reply.taken || cost == 0 {
+                permit.allowed(*reply, received);
+            } else {
+                permit.refused(Refusal::new(cost, *reply, sent, received));
+            }
+        };
+        let reply = self.send_take(namespace, key, cost, on_reply).await;
+        reply.ok_or(None)
     }
 
     /// Decides from a remembered refusal of the key, if there is one that covers the cost.
@@ -137,28 +144,36 @@ impl Store {
         Some(decision.with_source(DecisionSource::Lease))
     }
 
-    /// Sends the call that takes tokens. Returns the reply, and the time at which the call was
-    /// sent. `None`: Redis is unavailable.
+    /// Sends the call that takes tokens. Returns the reply. `None`: Redis is unavailable.
+    ///
+    /// `on_reply` gets the reply, and the time at which the call was sent, also when the caller is
+    /// cancelled meanwhile.
     pub(super) async fn send_take(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
         key: &[u8],
         cost: u32,
-    ) -> Option<(TakeReply, u64)> {
+        on_reply: impl FnOnce(&TakeReply, u64) + Send + 'static,
+    ) -> Option<TakeReply> {
         let bucket = namespace.bucket(key);
         let call = if self.keyspace.lease.is_some() {
-            self.lease_call(namespace, &bucket, "take")
+            self.lease_call(namespace, bucket, "take")
                 .number(cost.into())
         } else {
-            let call = Call::new(&TAKE, &bucket)
+            let call = Call::new(&TAKE, bucket)
                 .bytes(&namespace.limit.packed)
                 .number(cost.into())
                 .number(self.incarnations.draw());
             self.manual_micros().into_iter().fold(call, Call::number)
         };
-        let (reply, sent) = self.timed_call(&call, TakeReply::read).await?;
-        self.count_rebased(reply.rebased);
-        Some((reply, sent))
+        let store = Arc::clone(self);
+        let read = move |reply, sent| {
+            let reply = TakeReply::read(reply)?;
+            store.count_rebased(reply.rebased);
+            on_reply(&reply, sent);
+            Ok(reply)
+        };
+        self.timed_call(call, read).await
     }
 
     pub(super) fn count_rebased(&self, rebased: bool) {
@@ -176,12 +191,7 @@ impl Store {
     }
 
     /// Starts a call on a bucket of lease mode.
-    pub(super) fn lease_call<'a>(
-        &self,
-        namespace: &Namespace,
-        bucket: &'a [u8],
-        verb: &str,
-    ) -> Call<'a> {
+    pub(super) fn lease_call(&self, namespace: &Namespace, bucket: Vec<u8>, verb: &str) -> Call {
         let call = Call::new(&LEASE, bucket)
             .bytes(&namespace.limit.packed)
             .bytes(verb.as_bytes())
@@ -201,7 +211,7 @@ impl Store {
 
     /// Undoes a decision of Redis. Returns whether tokens were given back.
     pub(super) async fn refund(
-        &self,
+        self: &Arc<Self>,
         namespace: &Namespace,
         key: &[u8],
         decision: &Decision,
@@ -213,17 +223,17 @@ impl Store {
         let bucket = namespace.bucket(key);
         let arguments = [decision.origin().incarnation, state.stamp, units];
         let refunded = if self.keyspace.lease.is_some() {
-            let call = self.lease_call(namespace, &bucket, "refund");
+            let call = self.lease_call(namespace, bucket, "refund");
             let call = arguments.into_iter().fold(call, Call::number);
-            let reply = self.call(&call, TakeReply::read).await;
+            let reply = self.call(call, TakeReply::read).await;
             reply.map(|reply| {
                 self.count_rebased(reply.rebased);
                 reply.taken
             })
         } else {
-            let call = Call::new(&REFUND, &bucket).bytes(&namespace.limit.packed);
+            let call = Call::new(&REFUND, bucket).bytes(&namespace.limit.packed);
             let call = arguments.into_iter().fold(call, Call::number);
-            self.call(&call, read).await
+            self.call(call, read).await
         };
         // Also without a reply: the tokens may have been given back.
         forget_refusals(namespace, key);
@@ -235,7 +245,7 @@ impl Store {
         let bucket = namespace.bucket(key);
         let reset = if let Some(lease) = &self.keyspace.lease {
             let call = self
-                .lease_call(namespace, &bucket, "reset")
+                .lease_call(namespace, bucket, "reset")
                 .number(lease.lifetime_micros());
             let reply = self.client.call(&call).await.and_then(TakeReply::read);
             reply.map(|reply| self.count_rebased(reply.rebased))
@@ -250,37 +260,47 @@ impl Store {
 
     /// Calls a script. `None`: Redis is unavailable, or other calls leave no room for this one
     /// within the timeout.
-    pub(super) async fn call<T>(
-        &self,
-        call: &Call<'_>,
-        read: impl FnOnce(Value) -> Result<T, RedisError>,
+    pub(super) async fn call<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: Call,
+        read: impl FnOnce(Value) -> Result<T, RedisError> + Send + 'static,
     ) -> Option<T> {
-        Some(self.timed_call(call, read).await?.0)
+        self.timed_call(call, |reply, _sent| read(reply)).await
     }
 
-    /// Like [`Store::call`], and returns the time at which the call was sent. Time before that is
-    /// no failure of Redis.
-    async fn timed_call<T>(
-        &self,
-        call: &Call<'_>,
-        read: impl FnOnce(Value) -> Result<T, RedisError>,
-    ) -> Option<(T, u64)> {
+    /// Like [`Store::call`]. `read` gets the time at which the call was sent as well. Time before
+    /// that is no failure of Redis.
+    ///
+    /// The caller may be cancelled at any time. A call that was sent is in flight nevertheless, and
+    /// holds its permits until its reply or the timeout.
+    async fn timed_call<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: Call,
+        read: impl FnOnce(Value, u64) -> Result<T, RedisError> + Send + 'static,
+    ) -> Option<T> {
         self.health.admit()?;
-        let acquired = timeout(self.client.timeout, self.permits.acquire()).await;
-        let _permit = acquired.ok()?.ok()?;
+        let acquiring = Arc::clone(&self.permits).acquire_owned();
+        let permit = timeout(self.client.timeout, acquiring).await.ok()?.ok()?;
         let observed = self.health.admit()?;
-        let sent = self.clock.nanos();
-        let reply = self.client.call(call).await.and_then(read);
-        reply
-            .inspect_err(|error| self.health.record_failure(observed, Some(call.key), error))
-            .map(|reply| (reply, sent))
-            .ok()
+        let store = Arc::clone(self);
+        let in_flight = async move {
+            let sent = store.clock.nanos();
+            let reply = store.client.call(&call).await;
+            let reply = reply.and_then(|reply| read(reply, sent));
+            drop(permit);
+            let failed = |error: &RedisError| {
+                let key = Some(call.key.as_slice());
+                store.health.record_failure(observed, key, error);
+            };
+            reply.inspect_err(failed).ok()
+        };
+        InFlight::new(in_flight, &self.runtime).await
     }
 
     /// Checks after a timeout whether Redis replies, and opens the breaker if it does not.
     pub(super) async fn check(&self, suspicion: &Suspicion) {
         let key = suspicion.bucket.as_deref();
-        let key = key.unwrap_or(&self.keyspace.settings);
+        let key = key.unwrap_or(&self.keyspace.settings).to_vec();
         let reply = self.client.call(&Call::new(&PROBE, key)).await;
         self.health.record_check(suspicion, reply.map(drop));
     }
@@ -289,13 +309,14 @@ impl Store {
     /// else the settings.
     pub(super) async fn probe(&self) -> Result<(), RedisError> {
         self.client.connect().await?;
-        let rights = Call::new(&RIGHTS, &self.keyspace.scratch).bytes(&self.keyspace.settings);
+        let rights =
+            Call::new(&RIGHTS, self.keyspace.scratch.clone()).bytes(&self.keyspace.settings);
         self.client.call(&rights).await?;
         let failed = self.health.failed_bucket();
         let key = if failed.is_empty() {
-            self.keyspace.settings.as_slice()
+            self.keyspace.settings.clone()
         } else {
-            failed.as_slice()
+            failed
         };
         self.client.call(&Call::new(&PROBE, key)).await?;
         Ok(())

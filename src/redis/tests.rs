@@ -126,7 +126,7 @@ impl Both<'_> {
             self.incarnation = Some(incarnation);
         }
         let State { spent, stamp } = charged.unwrap_or(settled);
-        let call = Call::new(&TAKE, BUCKET)
+        let call = Call::new(&TAKE, BUCKET.to_vec())
             .bytes(&self.limit.packed)
             .number(cost.into())
             .number(self.calls)
@@ -160,7 +160,7 @@ impl Both<'_> {
     /// Returns whether tokens were given back.
     fn refund(&mut self, charged: State, units: u64) -> Result<bool, TestCaseError> {
         let refunded = self.limit.layout.refund(self.state, charged, units);
-        let call = Call::new(&REFUND, BUCKET)
+        let call = Call::new(&REFUND, BUCKET.to_vec())
             .bytes(&self.limit.packed)
             .number(self.incarnation.unwrap_or(0))
             .number(charged.stamp)

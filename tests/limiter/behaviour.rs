@@ -19,6 +19,7 @@ pub(crate) trait Backend: Sized {
     async fn refund(&self, key: &str, decision: Decision) -> Result<bool, RefundError>;
     async fn reset(&self, key: &str);
     async fn replace(&self, quota: Quota);
+    async fn replace_and_reset(&self, quota: Quota);
     async fn set_rule(&self, key: &str, quota: Quota);
     async fn remove_rule(&self, key: &str) -> bool;
     fn quota(&self) -> Quota;
@@ -234,6 +235,46 @@ pub(crate) async fn time_stands_still_beyond_the_horizon<B: Backend>() {
     );
 }
 
+/// A job that applied its configuration again and again handed out full buckets.
+pub(crate) async fn settings_in_force_change_no_bucket<B: Backend>() {
+    let (quota, own) = (Quota::per_hour(10), Quota::per_hour(20));
+    let (limiter, _) = limiter::<B>(quota).await;
+    limiter.set_rule("own", own).await;
+    let refundable = limiter.try_acquire("own", 5).await;
+    for key in ["own", "other"] {
+        assert!(limiter.try_acquire(key, 10).await.is_allowed(), "{key}");
+    }
+    // The second time, the quota was set before.
+    for round in 0..2 {
+        limiter.replace(quota).await;
+        limiter.set_rule("own", own).await;
+        let left = (
+            limiter.available("own").await,
+            limiter.available("other").await,
+        );
+        assert_eq!(left, (5, 0), "round {round}");
+    }
+    assert!(limiter.refund("own", refundable).await.unwrap());
+    assert_eq!(limiter.available("own").await, 10);
+
+    limiter.set_rule("other", quota).await;
+    assert_eq!(
+        limiter.available("other").await,
+        10,
+        "a rule that equals the default is new nevertheless"
+    );
+    assert!(limiter.try_acquire("other", 3).await.is_allowed());
+
+    limiter.replace_and_reset(quota).await;
+    for (key, full) in [("own", 20), ("other", 10), ("third", 10)] {
+        assert_eq!(limiter.available(key).await, full, "{key}");
+    }
+    assert_eq!(
+        (limiter.quota(), limiter.rule("own"), limiter.rule("other")),
+        (quota, Some(own), Some(quota))
+    );
+}
+
 /// Defines the tests for one backend.
 macro_rules! behaviour_tests {
     ($backend:ty: $($name:ident)*) => {
@@ -254,6 +295,7 @@ macro_rules! behaviour_tests {
             a_cost_of_zero_shows_the_state
             a_clock_that_steps_back_refills_nothing
             replacing_the_quota_resets_all_keys
+            settings_in_force_change_no_bucket
             a_rule_affects_one_key_only
             a_refund_undoes_one_decision
             a_refund_excludes_tokens_that_were_refilled_since

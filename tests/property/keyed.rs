@@ -48,6 +48,9 @@ enum Call {
     SetRule(Key, Quota),
     RemoveRule(Key),
     Replace(Quota),
+    /// Sets what is in force: the key's rule, and the default quota.
+    Reapply(Key),
+    ReplaceAndReset,
 }
 
 fn calls() -> impl Strategy<Value = Vec<(Pause, Call)>> {
@@ -67,6 +70,8 @@ fn calls() -> impl Strategy<Value = Vec<(Pause, Call)>> {
         2 => (0..KEYS, strategies::queueing_quota()).prop_map(|(key, quota)| Call::SetRule(key, quota)),
         2 => (0..KEYS).prop_map(Call::RemoveRule),
         1 => strategies::queueing_quota().prop_map(Call::Replace),
+        2 => (0..KEYS).prop_map(Call::Reapply),
+        1 => Just(Call::ReplaceAndReset),
     ];
     prop::collection::vec((pause, call), 1..=100)
 }
@@ -220,8 +225,10 @@ impl Comparison {
             }
             Call::SetRule(key, quota) => {
                 self.limiter.set_rule(key, *quota);
-                let rule = self.new_rule(*quota);
-                self.rules.insert(*key, rule);
+                if self.rules.get(key).is_none_or(|rule| rule.quota != *quota) {
+                    let rule = self.new_rule(*quota);
+                    self.rules.insert(*key, rule);
+                }
             }
             Call::RemoveRule(key) => {
                 let had = self.rules.remove(key).is_some();
@@ -232,19 +239,20 @@ impl Comparison {
             }
             Call::Replace(quota) => {
                 self.limiter.replace(*quota);
-                self.quota = *quota;
-                self.table.clear();
-                self.origins += 1;
-                self.table_origin = self.origins;
-                let rules: Vec<_> = self
-                    .rules
-                    .drain()
-                    .map(|(key, rule)| (key, rule.quota))
-                    .collect();
-                for (key, quota) in rules {
-                    let rule = self.new_rule(quota);
-                    self.rules.insert(key, rule);
+                if self.quota != *quota {
+                    self.quota = *quota;
+                    self.reset_all();
                 }
+            }
+            Call::Reapply(key) => {
+                if let Some(rule) = self.rules.get(key) {
+                    self.limiter.set_rule(key, rule.quota);
+                }
+                self.limiter.replace(self.quota);
+            }
+            Call::ReplaceAndReset => {
+                self.limiter.replace_and_reset(self.quota);
+                self.reset_all();
             }
         }
         let rules = (0..KEYS)
@@ -253,6 +261,22 @@ impl Comparison {
             rules && self.limiter.quota() == self.quota,
             "quota and rules: expected those that were set",
         )
+    }
+
+    /// Fills every bucket of the reference.
+    fn reset_all(&mut self) {
+        self.table.clear();
+        self.origins += 1;
+        self.table_origin = self.origins;
+        let rules: Vec<_> = self
+            .rules
+            .drain()
+            .map(|(key, rule)| (key, rule.quota))
+            .collect();
+        for (key, quota) in rules {
+            let rule = self.new_rule(quota);
+            self.rules.insert(key, rule);
+        }
     }
 
     fn compare(

@@ -71,7 +71,7 @@ fn compare(
 ) -> Result<(), TestCaseError> {
     bucket
         .runtime
-        .block_on(bucket.limiter.replace(quota))
+        .block_on(bucket.limiter.replace_and_reset(quota))
         .unwrap();
     let (mut driver, mut reference) = (
         Driver::with_target(bucket, quota, start),

@@ -30,7 +30,7 @@ async fn bucket_is_twenty_bytes_and_expires_when_full() {
         Quota::interval(100, Duration::from_secs(86_400)),
     ] {
         let limiter = limiter(&server, quota).await;
-        limiter.replace(quota).await.unwrap();
+        limiter.replace_and_reset(quota).await.unwrap();
         let known: HashSet<_> = server.buckets().into_iter().collect();
         assert!(limiter.try_acquire("alice", 50).await.is_allowed());
         let new: Vec<_> = server
@@ -98,7 +98,7 @@ async fn request_after_retry_after_is_allowed() {
         Quota::interval(2, Duration::from_millis(250)),
     ] {
         let limiter = limiter(&server, quota).await;
-        limiter.replace(quota).await.unwrap();
+        limiter.replace_and_reset(quota).await.unwrap();
         for _ in 0..3 {
             // If the machine stalls, the bucket refills, and a request is allowed.
             let mut decision = limiter.try_acquire("alice", 2).await;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use test_support::redis::RedisServer;
-use tollgate::{ManualClock, Quota, RedisLimiter, RedisLimiterBuilder};
+use tollgate::{DecisionSource, ManualClock, Quota, RedisLimiter, RedisLimiterBuilder};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const WINDOW: Duration = Duration::from_secs(4);
@@ -94,4 +94,32 @@ async fn reading_a_bucket_from_the_future_rebases_it() {
     assert_eq!(limiter.available("key").await, 0);
     clock.advance(Duration::from_secs(3));
     assert_eq!(limiter.available("key").await, 3);
+}
+
+/// A lease from before the step would keep its token from other processes for an hour.
+#[tokio::test]
+async fn lease_from_before_a_step_ends() {
+    let server = RedisServer::start();
+    let quota = Quota::per_day(1000);
+    // One token may be on lease, and the first process takes it with it.
+    let builder = || RedisLimiter::builder(&server.url(), quota).lease(0.001);
+    let (crashed, _) = connect(builder(), quota).await;
+    let (survivor, clock) = connect(builder(), quota).await;
+    let lease = crashed.try_acquire("key", 1).await;
+    assert_eq!(lease.source(), DecisionSource::Lease);
+    let first = survivor.try_acquire("key", 1).await;
+    assert_eq!(
+        first.source(),
+        DecisionSource::Redis,
+        "no token is left to lease"
+    );
+
+    clock.set(9 * HOUR);
+    let mut sources = Vec::new();
+    for _ in 0..40 {
+        sources.push(survivor.try_acquire("key", 1).await.source());
+        clock.advance(Duration::from_millis(500));
+    }
+    assert_eq!(sources[0], DecisionSource::Redis, "the lease lasts for 2 s");
+    assert!(sources.contains(&DecisionSource::Lease), "{sources:?}");
 }

@@ -111,7 +111,7 @@ async fn refusal_ends_exactly_at_retry_after() {
         Quota::interval(3, Duration::from_millis(20)),
     ] {
         let (limiter, clock) = with_clock(&server, quota).await;
-        limiter.replace(quota).await.unwrap();
+        limiter.replace_and_reset(quota).await.unwrap();
         assert!(limiter.try_acquire("key", 3).await.is_allowed());
         let first = limiter.try_acquire("key", 1).await;
         assert_eq!(first.retry_after(), Some(Duration::from_millis(20)));
@@ -174,6 +174,34 @@ async fn calls_in_flight_of_one_key_are_bounded() {
     );
     let sent = calls(&server) - before - 1;
     assert!(sent <= 64, "{sent} calls in flight");
+}
+
+/// A cancelled caller freed its permits while its call was in flight, so clients that gave up early
+/// sent one call after another to a slow server.
+#[tokio::test]
+async fn calls_of_cancelled_callers_count_until_their_end() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server, Quota::per_day(1_000_000)).await;
+    for key in ["key", "other"] {
+        assert!(limiter.try_acquire(key, 1).await.is_allowed());
+    }
+    for (keys, most) in [(1, 64), (1000, 256)] {
+        let before = calls(&server);
+        server.signal(Signal::STOP);
+        for number in 0..1000 {
+            let key = format!("key {}", number % keys);
+            let call = limiter.try_acquire(&key, 1);
+            let cut = tokio::time::timeout(Duration::from_millis(1), call).await;
+            assert!(cut.is_err(), "{cut:?}");
+        }
+        server.signal(Signal::CONT);
+        // Behind all that was sent before.
+        let last = limiter.try_acquire("other", 1).await;
+        assert_eq!(last.source(), DecisionSource::Redis);
+        let sent = calls(&server) - before - 1;
+        assert!((1..=most).contains(&sent), "{sent} calls of {keys} keys");
+    }
+    assert_eq!(limiter.stats().outages, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

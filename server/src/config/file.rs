@@ -11,10 +11,10 @@ use serde::{
 use tollgate::{Quota, tower::HeaderStyle};
 
 use crate::values::{
-    AdminAddress, Check, Client, ClockTolerance, Fraction, MaxClients, OnRedisError, Origin, Path,
-    Period, Preflight, Rate, RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Seconds, Secret,
-    Table, Timeout, Tokens, UpstreamUrl, Whole, optional, optional_list, optional_table, present,
-    required, tables,
+    AdminAddress, Check, Client, ClockTolerance, Fraction, MaxClients, Nat64Prefix, OnRedisError,
+    Origin, Path, Period, PolicyName, Preflight, Rate, RedisMode, RedisPrefix, RedisTimeout,
+    RedisUrl, Seconds, Secret, Table, Timeout, Tokens, UpstreamUrl, Whole, optional, optional_list,
+    optional_table, present, required, tables,
 };
 
 /// All keys of the file. `tokens` and `time` are those of the API-key system's settings file.
@@ -91,6 +91,8 @@ pub(crate) struct File {
     pub(crate) rules: Vec<Rule>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) ipv6_prefix: Option<Whole<1, 128>>,
+    #[serde(default, deserialize_with = "optional_list")]
+    pub(crate) nat64_prefixes: Option<Vec<Nat64Prefix>>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) max_clients: Option<MaxClients>,
     #[serde(default, deserialize_with = "optional_table")]
@@ -152,6 +154,8 @@ pub(crate) struct Route {
     pub(crate) method: Option<Method>,
     #[serde(deserialize_with = "required")]
     pub(crate) path: Path,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) name: Option<PolicyName>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) cost: Option<Tokens>,
     #[serde(default)]

@@ -6,7 +6,7 @@ use hyper::Method;
 use tollgate::Quota;
 
 use super::{file, quota, rules::Rule};
-use crate::{endpoint, placement::Placement, request::path::ParsedPath};
+use crate::{endpoint, placement::Placement, request::path::ParsedPath, values::PolicyName};
 
 /// Cost, quota or exemption of the requests to a path, of one method or of all. A route for GET
 /// applies to HEAD as well.
@@ -15,6 +15,8 @@ pub(crate) struct Route {
     pub(crate) method: Option<Method>,
     /// A path. When it ends with `/*`, the route covers the path before that and all paths below.
     pub(crate) path: String,
+    /// Name of the route's policy in headers; `None`: its label.
+    pub(crate) name: Option<PolicyName>,
     /// Requests are never limited.
     pub(crate) exempt: bool,
     /// `None`: the cost that the request has without a route.
@@ -40,6 +42,14 @@ impl Route {
         }
     }
 
+    /// Returns the name of the policy of the route's own quota, in headers.
+    pub(crate) fn policy(&self) -> String {
+        match &self.name {
+            Some(name) => name.as_str().to_owned(),
+            None => self.label(),
+        }
+    }
+
     /// Returns the path before `/*`, when the route covers more than one path.
     pub(crate) fn wildcard_parent(&self) -> Option<&str> {
         self.path.strip_suffix("/*")
@@ -49,6 +59,8 @@ impl Route {
 /// Validates the routes of the file.
 pub(super) fn merge(given: Vec<file::Route>, placement: &Placement) -> Result<Vec<Route>, String> {
     let mut seen = HashSet::new();
+    let mut policies =
+        HashSet::from([PolicyName::DEFAULT, PolicyName::FAILED_CREDENTIALS].map(str::to_owned));
     let mut routes = Vec::new();
     for (index, given) in given.into_iter().enumerate() {
         let own_quota = own_quota(&given).map_err(|error| format!("routes[{index}].{error}"))?;
@@ -87,12 +99,24 @@ pub(super) fn merge(given: Vec<file::Route>, placement: &Placement) -> Result<Ve
         let route = Route {
             method,
             path,
+            name: given.name,
             exempt: given.exempt,
             cost,
             own_quota,
         };
         if placement.gateway_prefix.is_none() {
             check_upload(&route).map_err(|error| format!("routes[{index}].{error}"))?;
+        }
+        if own_quota.is_none() && route.name.is_some() {
+            return Err(format!(
+                "routes[{index}].name: expected a quota of the route's own beside it, got none"
+            ));
+        }
+        if own_quota.is_some() && !policies.insert(route.policy()) {
+            return Err(format!(
+                "routes[{index}].name: expected each name of a policy once, got {} again",
+                route.policy()
+            ));
         }
         routes.push(route);
     }

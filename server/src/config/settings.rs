@@ -26,7 +26,7 @@ use super::{
 use crate::{
     cli::Serve,
     placement::Placement,
-    values::{AdminAddress, Client},
+    values::{AdminAddress, Client, Nat64Prefix},
 };
 
 /// All settings, validated.
@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) case_sensitive_paths: bool,
     pub(crate) rules: Vec<Rule>,
     pub(crate) ipv6_prefix: u8,
+    /// Prefixes of NAT64 translators besides the well-known one.
+    pub(crate) nat64_prefixes: Vec<Nat64Prefix>,
     pub(crate) max_clients: usize,
     /// Redis that shares buckets with other instances; `None`: buckets in memory.
     pub(crate) redis: Option<Redis>,
@@ -133,6 +135,7 @@ impl Settings {
             client,
             // The value's type bounds it to 128.
             ipv6_prefix: file.ipv6_prefix.map_or(64, |prefix| prefix.get() as u8),
+            nat64_prefixes: file.nat64_prefixes.unwrap_or_default(),
             max_clients: file.max_clients.map_or(1_000_000, |clients| clients.size()),
             redis,
             gateway,

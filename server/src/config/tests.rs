@@ -389,6 +389,10 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
         ("api_keys = ['a']", &["api_keys", "header"]),
         ("ipv6_prefix = 129", &["ipv6_prefix", "129", "128"]),
         (
+            "nat64_prefixes = ['2001:db8::/95']",
+            &["nat64_prefixes[0]", "2001:db8::/95", "96 bits"],
+        ),
+        (
             "trust_proxy = ['10.0.0.0/33']",
             &["trust_proxy[0]", "10.0.0.0/33"],
         ),

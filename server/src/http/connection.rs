@@ -346,6 +346,11 @@ impl PendingRequest {
                 })
             }
             Err(error) => {
+                if let ProxyError::TooManyOfClient { is_tunnel } = error {
+                    let address = caller.peer.address;
+                    tracing::debug!(peer = %address, is_tunnel, "share of the client exhausted");
+                    app.metrics.client_share.record_refusal(is_tunnel);
+                }
                 if has_body {
                     activity.record_unread();
                 }

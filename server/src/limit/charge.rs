@@ -6,7 +6,7 @@ use tollgate::Decision;
 
 use super::{
     limiter::Limiter,
-    price::{Fee, Price},
+    price::{Fee, OwnLimit, Price},
 };
 use crate::{
     endpoint::Endpoint,
@@ -42,6 +42,12 @@ impl<'a> Charge<'a> {
         }
     }
 
+    /// Returns the policy of the first fee.
+    #[inline]
+    pub(crate) fn policy(&self) -> Policy<'a> {
+        self.fee.own.map(|own| &own.policy)
+    }
+
     /// Decides without waiting. Returns `None` when the decision needs Redis or several buckets:
     /// then see [`Charge::into_pending`].
     #[inline]
@@ -49,7 +55,7 @@ impl<'a> Charge<'a> {
         if !self.more.is_empty() {
             return None;
         }
-        let limiter = self.fee.limiter.map_or(default, |limiter| limiter);
+        let limiter = self.fee.own.map_or(default, |own| &own.limiter);
         metrics
             .latency
             .sampled(|| limiter.try_acquire(&self.client, self.fee.cost))
@@ -59,7 +65,7 @@ impl<'a> Charge<'a> {
     /// therefore processed once, also when the decision needs Redis.
     pub(crate) fn into_pending(self) -> PendingCharge {
         let owned = |fee: &Fee<'_>| OwnedFee {
-            limiter: fee.limiter.cloned(),
+            own: fee.own.cloned(),
             cost: fee.cost,
         };
         PendingCharge {
@@ -83,9 +89,12 @@ pub(crate) struct PendingCharge {
 
 /// [`Fee`] that does not borrow from the configuration.
 struct OwnedFee {
-    limiter: Option<Arc<Limiter>>,
+    own: Option<OwnLimit>,
     cost: u32,
 }
+
+/// Policy that decided: `None` is the default.
+pub(crate) type Policy<'a> = Option<&'a Arc<str>>;
 
 impl PendingCharge {
     pub(crate) fn client(&self) -> ClientId<'_> {
@@ -97,14 +106,18 @@ impl PendingCharge {
         self.fee.cost
     }
 
-    /// Decides, waiting for Redis if necessary.
+    /// Decides, waiting for Redis if necessary. Returns the policy of the decision as well.
     ///
     /// With several buckets, the result is the decision of the first one, or else of the bucket
     /// that refused; then the tokens taken from the others are refunded.
-    pub(crate) async fn acquire(&self, default: &Limiter, metrics: &Metrics) -> Decision {
+    pub(crate) async fn acquire(
+        &self,
+        default: &Limiter,
+        metrics: &Metrics,
+    ) -> (Decision, Policy<'_>) {
         let first = self.take(&self.fee, default, metrics).await;
         if first.is_refused() || self.more.is_empty() {
-            return first;
+            return (first, self.fee.policy());
         }
         let mut taken = Vec::with_capacity(self.more.len());
         for fee in &self.more {
@@ -114,11 +127,11 @@ impl PendingCharge {
                     let limiter = fee.limiter(default);
                     limiter.refund(&self.client(), decision).await;
                 }
-                return decision;
+                return (decision, fee.policy());
             }
             taken.push((fee, decision));
         }
-        first
+        (first, self.fee.policy())
     }
 
     async fn take(&self, fee: &OwnedFee, default: &Limiter, metrics: &Metrics) -> Decision {
@@ -130,6 +143,10 @@ impl PendingCharge {
 
 impl OwnedFee {
     fn limiter<'a>(&'a self, default: &'a Limiter) -> &'a Limiter {
-        self.limiter.as_deref().unwrap_or(default)
+        self.own.as_ref().map_or(default, |own| &own.limiter)
+    }
+
+    fn policy(&self) -> Policy<'_> {
+        self.own.as_ref().map(|own| &own.policy)
     }
 }

@@ -50,7 +50,7 @@ impl MemoryLimiter {
         let rules = self.lock();
         let old = self.limiter.quota();
         let quota = update.apply(old)?;
-        self.limiter.replace(quota);
+        self.limiter.replace_and_reset(quota);
         tracing::info!(old = %old, new = %quota, "default quota replaced; all buckets full");
         Ok(EffectiveConfig::new(quota, rules.clone()))
     }
@@ -95,9 +95,11 @@ impl MemoryLimiter {
         if rules.len() - removed.len() + added > MAX_RULES {
             return Err(UpdateError::TooManyRules);
         }
-        let default = (old.default != new.default).then_some(new.default);
+        let current = self.limiter.quota();
+        // An administrator may have set the new quota already.
+        let default = (old.default != new.default && current != new.default).then_some(new.default);
         if let Some(quota) = default {
-            tracing::info!(old = %self.limiter.quota(), new = %quota, "default quota replaced; all buckets full");
+            tracing::info!(old = %current, new = %quota, "default quota replaced; all buckets full");
         }
         let removals = removed.iter().map(|rule| (rule.client, None));
         self.limiter.update(

@@ -18,9 +18,17 @@ pub(crate) struct Price<'a> {
 /// Cost in tokens of one bucket.
 #[derive(Clone, Copy)]
 pub(crate) struct Fee<'a> {
-    /// Limiter of the route; `None`: the default limiter.
-    pub(crate) limiter: Option<&'a Arc<Limiter>>,
+    /// Limit of the route; `None`: the default limiter.
+    pub(crate) own: Option<&'a OwnLimit>,
     pub(crate) cost: u32,
+}
+
+/// Limit of a route with a quota of its own.
+#[derive(Clone)]
+pub(crate) struct OwnLimit {
+    pub(crate) limiter: Arc<Limiter>,
+    /// Name of the policy in headers.
+    pub(crate) policy: Arc<str>,
 }
 
 impl<'a> Price<'a> {
@@ -28,10 +36,7 @@ impl<'a> Price<'a> {
     #[inline]
     pub(super) fn new(cost: u32, counters: &'a Arc<RouteCounters>) -> Price<'a> {
         Price {
-            fee: Some(Fee {
-                limiter: None,
-                cost,
-            }),
+            fee: Some(Fee { own: None, cost }),
             more: Vec::new(),
             counters,
         }
@@ -61,14 +66,14 @@ impl<'a> Price<'a> {
 
     /// An exemption ranks below every cost.
     fn rank(&self) -> Option<(bool, u32)> {
-        self.fee.map(|fee| (fee.limiter.is_some(), fee.cost))
+        self.fee.map(|fee| (fee.own.is_some(), fee.cost))
     }
 }
 
 impl Fee<'_> {
     fn has_same_bucket(&self, other: &Fee<'_>) -> bool {
-        match (self.limiter, other.limiter) {
-            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+        match (self.own, other.own) {
+            (Some(own), Some(other)) => Arc::ptr_eq(&own.limiter, &other.limiter),
             (own, other) => own.is_none() && other.is_none(),
         }
     }

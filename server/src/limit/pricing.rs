@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::Method;
 
 use super::{
-    price::Price,
+    price::{OwnLimit, Price},
     route_limits::RouteLimits,
     routes::{Route, Routes},
 };
@@ -23,6 +23,8 @@ pub(crate) struct Pricing {
     endpoints: [Arc<RouteCounters>; Endpoint::COUNTED.len()],
     /// By the index of the upstream.
     upstreams: Vec<Arc<RouteCounters>>,
+    /// Some route applies to one method.
+    depends_on_method: bool,
 }
 
 impl Pricing {
@@ -32,7 +34,10 @@ impl Pricing {
             Route {
                 configured: route.clone(),
                 counters: metrics.route(&label),
-                limiter: limits.get(&label),
+                own: limits.get(&label).map(|limiter| OwnLimit {
+                    limiter,
+                    policy: route.policy().into(),
+                }),
             }
         });
         let upstreams = settings
@@ -46,7 +51,14 @@ impl Pricing {
             routes: Routes::new(routes, settings.case_sensitive_paths),
             endpoints: Endpoint::COUNTED.map(|endpoint| metrics.route(endpoint.label())),
             upstreams,
+            depends_on_method: settings.routes.iter().any(|route| route.method.is_some()),
         }
+    }
+
+    /// Returns true if the price of a request depends on its method.
+    #[inline]
+    pub(crate) fn depends_on_method(&self) -> bool {
+        self.depends_on_method
     }
 
     /// Returns the price of a request.
@@ -65,16 +77,32 @@ impl Pricing {
         }
     }
 
+    /// Returns the price of a request that its upstream may serve as one of other methods.
+    #[inline]
+    pub(crate) fn price_of_all(
+        &self,
+        (method, others): (&Method, &[Method]),
+        path: &str,
+        endpoint: Endpoint,
+    ) -> Result<Price<'_>, PathError> {
+        let price = self.price(method, path, endpoint)?;
+        others.iter().try_fold(price, |price, other| {
+            Ok(price.combine(self.price(other, path, endpoint)?))
+        })
+    }
+
     /// Returns the price of an original request behind `/auth`, where `method` and `path` are those
-    /// of the request to `/auth` itself and stand in for missing headers.
+    /// of the request to `/auth` itself and stand in for missing headers. The service behind the
+    /// proxy may serve the request as one of `others`.
     pub(crate) fn original_price(
         &self,
-        method: &Method,
+        (method, others): (&Method, &[Method]),
         path: &str,
         original: &OriginalRequest<'_>,
     ) -> Result<Price<'_>, PathError> {
         let OriginalRequest { methods, paths } = original;
-        let methods = methods.iter().chain(methods.is_empty().then_some(method));
+        let given = methods.iter().chain(methods.is_empty().then_some(method));
+        let methods = given.chain(others);
         let paths = || {
             let given = paths.iter().map(|path| &**path);
             given.chain(paths.is_empty().then_some(path))

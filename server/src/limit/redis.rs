@@ -71,7 +71,7 @@ impl SharedLimiter {
         let old = self.limiter.quota();
         let quota = update.apply(old)?;
         self.limiter
-            .replace(quota)
+            .replace_and_reset(quota)
             .await
             .map_err(UpdateError::Redis)?;
         tracing::info!(old = %old, new = %quota, "default quota replaced for all instances; all buckets full");

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{counters::RouteCounters, credentials::CredentialFailures, latency::Latency};
@@ -15,6 +18,15 @@ pub(crate) struct Metrics {
     pub(crate) latency: Latency,
     pub(crate) credentials: CredentialFailures,
     pub(crate) connections: ConnectionCounters,
+    pub(crate) client_share: ClientShareCounters,
+}
+
+/// Numbers of requests refused because their client held its share of a gateway's requests and
+/// tunnels.
+#[derive(Debug, Default)]
+pub(crate) struct ClientShareCounters {
+    requests: AtomicU64,
+    tunnels: AtomicU64,
 }
 
 /// Numbers of connections since the start.
@@ -26,6 +38,23 @@ pub(crate) struct ConnectionCounters {
     pub(crate) evicted: AtomicU64,
     /// Connections closed because their address had its maximum.
     pub(crate) refused: AtomicU64,
+}
+
+impl ClientShareCounters {
+    pub(crate) fn record_refusal(&self, is_tunnel: bool) {
+        let counter = if is_tunnel {
+            &self.tunnels
+        } else {
+            &self.requests
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the numbers by the label `kind`.
+    pub(super) fn totals(&self) -> [(&'static str, u64); 2] {
+        [("request", &self.requests), ("tunnel", &self.tunnels)]
+            .map(|(kind, counter)| (kind, counter.load(Ordering::Relaxed)))
+    }
 }
 
 impl Metrics {

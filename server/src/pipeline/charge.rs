@@ -20,6 +20,7 @@ use crate::{
     request::{
         access::{self, Access, Denial},
         client_id::IdentifyError,
+        method_override::{method_overrides, overrides_method},
         original::{self, OriginalRequest},
         path::PathError,
         validation,
@@ -180,9 +181,11 @@ fn client_charge<'a, B: Body>(
 ) -> Result<Charge<'a>, Outcome> {
     let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
     let original = original_request(endpoint, headers, caller)?;
+    let others = overriding_methods(app, endpoint, headers)?;
+    let methods = (method, others.as_slice());
     let price = match &original {
-        Some(original) => app.pricing.original_price(method, path, original),
-        None => app.pricing.price(method, path, endpoint),
+        Some(original) => app.pricing.original_price(methods, path, original),
+        None => app.pricing.price_of_all(methods, path, endpoint),
     };
     let price = price.map_err(|error| path_outcome(path, caller, error))?;
     // Without a charge, there are no limits to report.
@@ -199,6 +202,8 @@ fn client_charge<'a, B: Body>(
             original.as_ref().map_or(method, OriginalRequest::method),
             request,
         )
+        // A browser sends none in a preflight.
+        && !headers.keys().any(overrides_method)
     {
         count_exempt();
         return Err(preflight_outcome(cors, endpoint, headers, forward()));
@@ -221,6 +226,27 @@ fn client_charge<'a, B: Body>(
             Err(Outcome::respond(limited.flatten().unwrap_or(response)))
         }
     }
+}
+
+/// Returns the methods as which the upstream, or the service behind `/auth`, may serve a request.
+#[allow(
+    clippy::result_large_err,
+    reason = "boxing would allocate on the hot path"
+)]
+#[inline]
+fn overriding_methods(
+    app: &App,
+    endpoint: Endpoint,
+    headers: &HeaderMap,
+) -> Result<Vec<Method>, Outcome> {
+    let is_forwarded = matches!(endpoint, Endpoint::Upstream(_) | Endpoint::Auth);
+    if !is_forwarded || !app.pricing.depends_on_method() {
+        return Ok(Vec::new());
+    }
+    method_overrides(headers).map_err(|name| {
+        let response = response::bad_request(name.as_str(), "expected at most 4 methods");
+        Outcome::respond(response)
+    })
 }
 
 /// Response to a request whose client is unknown.

@@ -26,7 +26,7 @@ pub(crate) enum ProxyError {
     /// The limit on concurrent requests to the upstream is reached.
     TooManyRequests,
     /// The client holds its share of the concurrent requests and tunnels.
-    TooManyOfClient,
+    TooManyOfClient { is_tunnel: bool },
     /// The client's request body failed.
     RequestBody(BodyError),
 }
@@ -67,7 +67,7 @@ impl ProxyError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many concurrent requests to the upstream",
             ),
-            ProxyError::TooManyOfClient => (
+            ProxyError::TooManyOfClient { .. } => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too many concurrent requests of this client",
             ),
@@ -75,7 +75,7 @@ impl ProxyError {
                 return response::closing(error.apply(response));
             }
         };
-        if let ProxyError::TooManyRequests | ProxyError::TooManyOfClient = self {
+        if let ProxyError::TooManyRequests | ProxyError::TooManyOfClient { .. } = self {
             response.headers_mut().insert(RETRY_AFTER, 1.into());
         }
         let error = status.canonical_reason().unwrap_or("Error");

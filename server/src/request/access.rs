@@ -15,7 +15,7 @@ use hyper::{
 };
 use subtle::ConstantTimeEq;
 
-use super::{client_id::Peer, headers::single_header_value};
+use super::{client_id::Peer, header_rules::is_client_header, headers::single_header_value};
 use crate::{
     config::Tokenless,
     response::{self, Response},
@@ -117,15 +117,9 @@ fn is_from_page(headers: &HeaderMap) -> bool {
 
 /// Returns true if a header says that a proxy forwarded the request.
 pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
-    const NAMES: [HeaderName; 3] = [
-        HeaderName::from_static("forwarded"),
-        HeaderName::from_static("x-real-ip"),
-        HeaderName::from_static("x-client-ip"),
-    ];
-    let is_forwarding = |name: &HeaderName| {
-        NAMES.contains(name) || *name == VIA || name.as_str().starts_with("x-forwarded")
-    };
-    headers.keys().any(is_forwarding)
+    headers
+        .keys()
+        .any(|name| *name == VIA || is_client_header(name.as_str()))
 }
 
 /// Returns true if the request's host is an IP address or localhost. An attacker may control any

@@ -14,13 +14,17 @@ use hyper::HeaderMap;
 use tollgate::tower::{ConflictingHeaders, HeaderKey, Ipv6Prefix, TrustedProxies};
 
 use super::header_rules::is_client_header;
-use crate::{config::Settings, values::Client};
+use crate::{
+    config::Settings,
+    values::{Client, Nat64Prefix},
+};
 
 /// Identifies the client of a request.
 pub(crate) struct ClientIdentifier {
     source: Source,
     trusted: TrustedProxies,
     ipv6_prefix: Ipv6Prefix,
+    nat64_prefixes: Vec<Nat64Prefix>,
     /// Hasher for keys in the log, seeded per process.
     redaction: RandomState,
     /// Warnings that are logged once per configuration.
@@ -101,6 +105,7 @@ impl ClientIdentifier {
                 None => trusted,
             },
             ipv6_prefix: Ipv6Prefix::new(settings.ipv6_prefix),
+            nat64_prefixes: settings.nat64_prefixes.clone(),
             redaction: RandomState::new(),
             unnamed_client: Once::new(),
             conflicting_headers: Once::new(),
@@ -118,7 +123,7 @@ impl ClientIdentifier {
 
     /// Returns the network that the peer's connections count for: the address itself for IPv4.
     pub(crate) fn network(&self, peer: Peer) -> IpAddr {
-        self.ipv6_prefix.network(peer.address)
+        self.network_of(peer.address)
     }
 
     /// Proxies whose forwarding headers count.
@@ -325,7 +330,17 @@ impl ClientIdentifier {
     fn address_id(&self, address: IpAddr) -> ClientId<'static> {
         ClientId::Address {
             address,
-            network: self.ipv6_prefix.network(address),
+            network: self.network_of(address),
+        }
+    }
+
+    /// Returns the network whose clients share a bucket.
+    #[inline]
+    fn network_of(&self, address: IpAddr) -> IpAddr {
+        let embedded = |prefix: &Nat64Prefix| prefix.embedded_ipv4(address);
+        match self.nat64_prefixes.iter().find_map(embedded) {
+            Some(ipv4) => ipv4.into(),
+            None => self.ipv6_prefix.network(address),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 use hyper::{HeaderMap, header::HeaderName};
 
+use super::method_override::overrides_method;
 use crate::{
     config::Settings,
     values::{Client, is_same_variable},
@@ -46,7 +47,7 @@ impl HeaderRules {
     pub(crate) fn apply_to_trailers(&self, trailers: &mut HeaderMap) {
         remove_if(trailers, |name| {
             let is_key = self.key.as_ref() == Some(name);
-            is_key || is_message_header(name) || !self.passes(name, false)
+            is_key || is_message_header(name) || overrides_method(name) || !self.passes(name, false)
         });
     }
 
@@ -230,6 +231,7 @@ mod tests {
             "authorization",
             "content-length",
             "host",
+            "x-http-method-override",
             "x-checksum",
             "grpc-status",
         ]);

@@ -186,6 +186,30 @@ fn rule_can_be_updated_and_removed() {
     );
 }
 
+/// A job that applied its rules again and again handed out full buckets.
+#[test]
+fn a_rule_in_force_is_reapplied_without_a_reset() {
+    let server = Server::with_capacity(4);
+    let mut client = server.client_from("127.0.0.2");
+    let rule = |refill_rate: &str| {
+        let rule =
+            format!(r#"{{"client_id": "127.0.0.2", "capacity": 7, "refill_rate": {refill_rate}}}"#);
+        let response = server.post("/admin/update-rule", &rule);
+        assert_eq!((response.status, limits(&response.json()).0), (200, 7));
+    };
+    rule("0.001");
+    client.get("/");
+    rule("0.001");
+    rule("1e-3");
+    assert_eq!(client.get("/").remaining(), 5);
+    rule("0.002");
+    assert_eq!(
+        client.get("/").remaining(),
+        6,
+        "another rate is another rule"
+    );
+}
+
 #[test]
 fn updated_default_keeps_rules_and_resets_their_buckets() {
     let server = Server::with_capacity(4);

@@ -369,6 +369,23 @@ fn an_invalid_value_in_a_toml_file_ends_the_start() {
             &["timeout", "header_timeout"],
         ),
         ("max_clients = 0", &["max_clients", "0", "1"]),
+        (
+            "[[routes]]\npath = \"/a\"\nquota = \"9/day\"\nname = \"a b\"",
+            &["routes[0].name", "a b", "letters"],
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\ncost = 2\nname = \"a\"",
+            &["routes[0].name", "quota"],
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\nquota = \"9/day\"\nname = \"default\"",
+            &["routes[0].name", "default"],
+        ),
+        (
+            "[[routes]]\npath = \"/a\"\nquota = \"9/day\"\nname = \"a\"\n\
+             [[routes]]\npath = \"/b\"\nquota = \"9/day\"\nname = \"a\"",
+            &["routes[1].name", "got a again"],
+        ),
         ("quota = \"many\"", &["quota", "many"]),
         ("quota = \"100/hour\"\ncapacity = 5", &["quota"]),
         ("tokens = 5\ntime = 60\ncapacity = 7", &["capacity"]),

@@ -172,6 +172,35 @@ fn a_reload_keeps_unchanged_buckets_and_changes_by_an_administrator() {
     );
 }
 
+/// The file takes over what an administrator has set: the values are in force already.
+#[test]
+fn a_reload_with_the_administrators_values_keeps_the_buckets() {
+    let rule = "[[rules]]\nclient_id = '127.0.0.2'\ncapacity = 50\nrefill_rate = 0.001\n";
+    let route = "[[routes]]\npath = '/x'\ncapacity = 5\nrefill_rate = 0.001\n";
+    let reloaded = Reloaded::start(&format!("{QUOTA}{route}"), &[]);
+    let mut client = reloaded.server.client();
+    let own = r#"{"client_id": "127.0.0.2", "capacity": 50, "refill_rate": 0.001}"#;
+    assert_eq!(client.post("/config", r#"{"capacity": 30}"#).status, 200);
+    assert_eq!(client.post("/admin/update-rule", own).status, 200);
+    let mut ruled = reloaded.server.client_from("127.0.0.2");
+    let mut remaining = || {
+        ["/", "/x"]
+            .map(|path| client.get(path).remaining())
+            .into_iter()
+            .chain([ruled.get("/").remaining()])
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(remaining(), [29, 4, 49]);
+    reloaded.reload(&format!(
+        "capacity = 30\nrefill_rate = 0.001\n{rule}{route}"
+    ));
+    assert_eq!(remaining(), [28, 3, 48]);
+    reloaded.reload(&format!(
+        "capacity = 30\nrefill_rate = 0.001\n{rule}{route}"
+    ));
+    assert_eq!(remaining(), [27, 2, 47]);
+}
+
 #[test]
 fn an_invalid_file_changes_nothing_and_is_a_one_line_error() {
     let reloaded = Reloaded::start(QUOTA, &[]);

@@ -10,7 +10,9 @@ use hyper::client::conn::http2;
 use hyper::{Request, Response, StatusCode, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use test_support::upstream::Connection;
-use test_support::{Launch, SLOW, Server, TEST_TIMEOUT, Upstream, eventually};
+use test_support::{
+    ADMIN_TOKEN, AS_ADMIN, Launch, SLOW, Server, TEST_TIMEOUT, Upstream, eventually,
+};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -50,7 +52,7 @@ fn serve(connection: &mut Connection) -> io::Result<()> {
 /// Starts a gateway with these lines in its tables.
 fn gateway(upstream: &Upstream, connections: &str, gateway: &str) -> Server {
     let text = format!(
-        "capacity = 1000000\nrefill_rate = {SLOW}\nupstream = '{}'\n[connections]\n{connections}\n\
+        "capacity = 1000000\nrefill_rate = {SLOW}\nadmin_token = '{ADMIN_TOKEN}'\nupstream = '{}'\n[connections]\n{connections}\n\
          [gateway]\nconnect_timeout = '300ms'\n{gateway}\n",
         upstream.url()
     );
@@ -194,6 +196,13 @@ fn the_share_of_slots_and_of_tunnels_is_a_setting() {
     eventually("the upload takes the third slot", || {
         server.client().get("/").status == 429
     });
+    let metrics = server.client().get_with("/metrics", &AS_ADMIN).text();
+    for (kind, least) in [("request", 1), ("tunnel", 1)] {
+        let name = format!("tollgate_client_share_refusals_total{{kind=\"{kind}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        let count: u64 = line.expect(&name).parse().unwrap();
+        assert!(count >= least, "{name}{count}");
+    }
     drop(tunnels);
     upstream.wait_for_closed(2);
     assert_eq!(server.client().get("/").status, 200, "slots are released");

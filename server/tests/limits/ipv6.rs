@@ -91,6 +91,30 @@ fn addresses_that_embed_an_ipv4_address_are_the_ipv4_client() {
 }
 
 #[test]
+fn clients_of_an_own_nat64_are_the_ipv4_client() {
+    let file = format!(
+        "trust_proxy = ['127.0.0.1']\ncapacity = 1000\nrefill_rate = {SLOW}\nadmin_token = '{ADMIN_TOKEN}'\n\
+         nat64_prefixes = ['2001:db8:122:344::/96', '64:ff9b:1::/48']\n\
+         [[rules]]\nclient_id = '2001:db8:122:344::192.0.2.9'\nquota = '5 per day'\n"
+    );
+    let server = Launch::new().config("tollgate.toml", &file).start();
+    for (count, address) in [
+        "2001:db8:122:344::192.0.2.1",
+        "64:ff9b:1:c000:2:100::",
+        "64:ff9b::192.0.2.1",
+        "192.0.2.1",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(remaining(&server, address), 999 - count as u64, "{address}");
+    }
+    assert_eq!(remaining(&server, "2001:db8:122:344::192.0.2.2"), 999);
+    assert_eq!(remaining(&server, "2001:db8:122:345::192.0.2.2"), 999);
+    assert_eq!(remaining(&server, "192.0.2.9"), 4, "the rule's client");
+}
+
+#[test]
 fn ipv4_mapped_address_is_the_ipv4_client() {
     let server = behind_a_proxy();
     assert_eq!(remaining(&server, "::ffff:192.0.2.1"), 999);

@@ -1,6 +1,7 @@
 //! Routes with limits of their own: in the server, in the gateway, through `/auth`, and at a
 //! reload.
 
+use test_support::redis::RedisServer;
 use test_support::reload::Reloaded;
 use test_support::{Client, Launch, Response, Server, Upstream};
 
@@ -9,6 +10,8 @@ use test_support::{Client, Launch, Response, Server, Upstream};
 const ROUTES: &str = "capacity = 10\nrefill_rate = 0.001\n\
      [[routes]]\nmethod = 'POST'\npath = '/api/upload'\ncapacity = 6\nrefill_rate = 0.001\ncost = 3\n\
      [[routes]]\npath = '/reports/*'\nquota = '4 per day, all at once'\n";
+
+const PROBLEM: &str = "application/problem+json";
 
 fn server(more: &str) -> Server {
     Launch::new()
@@ -204,6 +207,137 @@ fn auth_applies_the_route_of_the_original_request() {
         )),
         (200, 10, 8),
         "the other bucket was not charged"
+    );
+}
+
+/// Starts a server with the IETF's headers and three policies: the default, one with a name, and one
+/// without.
+fn with_policies(flags: &[&str]) -> Server {
+    let file = "capacity = 10\nrefill_rate = 0.001\nheaders = 'draft'\n\
+         [[routes]]\nmethod = 'POST'\npath = '/login'\nname = 'login'\ncapacity = 2\nrefill_rate = 0.001\n\
+         [[routes]]\nmethod = 'GET'\npath = '/data/*'\ncapacity = 5\nrefill_rate = 0.001\n\
+         [[routes]]\npath = '/dear'\ncost = 2\n";
+    Launch::new()
+        .config("tollgate.toml", file)
+        .args(flags)
+        .start()
+}
+
+/// Every policy was named `"default"`, with other values.
+#[test]
+fn policy_has_the_name_of_its_route() {
+    let (upstream, redis) = (Upstream::with_body("hi"), RedisServer::start());
+    let (upstream, redis) = (upstream.url(), redis.url());
+    let flags: [&[&str]; 3] = [
+        &[],
+        &["--upstream", &upstream],
+        &["--redis", &redis, "--redis-timeout", "10s"],
+    ];
+    for flags in flags {
+        let server = with_policies(flags);
+        let mut client = server.client();
+        let mut policy = |method, path| {
+            let response = client.request(method, path, &[("Accept", PROBLEM)], "");
+            let [policy, limit] = ["ratelimit-policy", "ratelimit"].map(|name| {
+                let value = response.header(name).unwrap_or_default();
+                value
+                    .split_once(";t=")
+                    .map_or(value, |(name, _)| name)
+                    .to_owned()
+            });
+            (policy, limit, response)
+        };
+        for (method, path, expected) in [
+            (
+                "GET",
+                "/",
+                [r#""default";q=10;w=10000"#, r#""default";r=9"#],
+            ),
+            (
+                "GET",
+                "/dear",
+                [r#""default";q=10;w=10000"#, r#""default";r=7"#],
+            ),
+            (
+                "POST",
+                "/login",
+                [r#""login";q=2;w=2000"#, r#""login";r=1"#],
+            ),
+            (
+                "GET",
+                "/data/1",
+                [r#""GET /data/*";q=5;w=5000"#, r#""GET /data/*";r=4"#],
+            ),
+            // Both buckets are charged, and the route's is announced.
+            (
+                "POST",
+                "/x/../login",
+                [r#""login";q=2;w=2000"#, r#""login";r=0"#],
+            ),
+        ] {
+            let (policy, limit, response) = policy(method, path);
+            assert_eq!(
+                [policy.as_str(), &limit],
+                expected,
+                "{flags:?} {path}: {response:?}"
+            );
+        }
+        let (policy, limit, refused) = policy("POST", "/login");
+        assert_eq!(
+            (refused.status, policy.as_str(), limit.as_str()),
+            (429, r#""login";q=2;w=2000"#, r#""login";r=0"#),
+            "{flags:?}"
+        );
+        assert_eq!(refused.json()["violated-policies"][0], "login", "{flags:?}");
+    }
+}
+
+/// A client with no tokens left for DELETE sent POST with a field that the upstream reads as DELETE.
+#[test]
+fn method_in_a_header_counts_as_well() {
+    let file = "capacity = 10\nrefill_rate = 0.001\ntrust_proxy = ['127.0.0.2']\n\
+         [[routes]]\nmethod = 'DELETE'\npath = '/items/*'\ncapacity = 2\nrefill_rate = 0.001\n\
+         [[routes]]\nmethod = 'POST'\npath = '/items/*'\nexempt = true\n";
+    let upstream = Upstream::with_body("hi");
+    let url = upstream.url();
+    let flags: [(&str, &[&str]); 2] = [("/items/1", &["--upstream", &url]), ("/auth", &[])];
+    for (path, flags) in flags {
+        let server = Launch::new()
+            .config("tollgate.toml", file)
+            .args(flags)
+            .start();
+        let mut client = server.client_from("127.0.0.2");
+        let mut post = |fields: &[(&str, &str)]| {
+            let original = [
+                ("X-Original-Method", "POST"),
+                ("X-Original-URI", "/items/1"),
+                ("X-Forwarded-For", "192.0.2.1"),
+            ];
+            let response = client.request("POST", path, &[&original, fields].concat(), "");
+            let limit = response.header("x-ratelimit-limit").map(str::to_owned);
+            (response.status, limit)
+        };
+        let deletes = |status| (status, Some("2".to_owned()));
+        assert_eq!(post(&[]), (200, None), "{path}: POST is exempt");
+        assert_eq!(
+            post(&[("X-HTTP-Method-Override", "DELETE")]),
+            deletes(200),
+            "{path}"
+        );
+        assert_eq!(post(&[("X-HTTP-Method", "delete")]), deletes(200), "{path}");
+        assert_eq!(
+            post(&[("X-Method-Override", "PUT, Delete")]),
+            deletes(429),
+            "{path}"
+        );
+        let many = post(&[("X-Method-Override", "A,B,C,D,E")]);
+        assert_eq!(many.0, 400, "{path}");
+    }
+    let seen = upstream.requests();
+    assert!(
+        seen.iter()
+            .any(|request| request.header("x-http-method-override") == Some("DELETE")),
+        "the field passes"
     );
 }
 

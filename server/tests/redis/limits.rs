@@ -128,12 +128,21 @@ fn update_reaches_every_server() {
         servers[0].get("/config").json()["rules"]["127.0.0.1"]["capacity"] == 50
     });
     assert_eq!(servers[0].get("/").remaining(), 48);
+    for server in &servers {
+        let response = server.post("/admin/update-rule", rule);
+        assert_eq!(response.status, 200, "{}", response.text());
+    }
+    assert_eq!(
+        servers[0].get("/").remaining(),
+        47,
+        "a rule in force keeps its bucket"
+    );
     assert_eq!(servers[0].client_from("127.0.0.2").get("/").limit(), 3);
 
     let late = start_with(&redis, &["--capacity", "77"]);
     assert_eq!(
         late.get("/").remaining(),
-        47,
+        46,
         "a later server adopts the shared configuration"
     );
 
@@ -147,6 +156,15 @@ fn update_reaches_every_server() {
     );
     assert_eq!(servers[0].get("/").limit(), 3);
     eventually("the rule is removed", || servers[1].get("/").limit() == 3);
+
+    while servers[0].get("/").status == 200 {}
+    let same = servers[0].post("/config", r#"{"capacity": 3}"#);
+    assert_eq!(same.status, 200, "{}", same.text());
+    assert_eq!(
+        servers[0].get("/").remaining(),
+        2,
+        "an update of the default fills every bucket"
+    );
 }
 
 #[test]

@@ -216,7 +216,7 @@ impl LeaseDriver {
         self.store.runtime.spawn(async move {
             if let Some(keys) = &namespace.keys
                 && let Some(reply) = driver
-                    .request(&namespace, flight.key(), &request, keys.settings().limits)
+                    .request(&namespace, flight.key(), request, keys.settings().limits)
                     .await
             {
                 let key = flight.land();
@@ -229,11 +229,11 @@ impl LeaseDriver {
         &self,
         namespace: &Namespace,
         key: &Key,
-        request: &LeaseRequest,
+        request: LeaseRequest,
         limits: Limits,
     ) -> Option<LeaseReply> {
         let bucket = namespace.bucket(key.name());
-        let call = self.store.lease_call(namespace, &bucket, "ask");
+        let call = self.store.lease_call(namespace, bucket, "ask");
         let numbers = [
             request.kept,
             request.returned,
@@ -249,7 +249,7 @@ impl LeaseDriver {
         let call = numbers.fold(call, Call::number);
         let (reply, rebased) = self
             .store
-            .call(&call, |reply| read_reply(request, reply))
+            .call(call, move |reply| read_reply(&request, reply))
             .await?;
         self.store.count_rebased(rebased);
         reply
@@ -258,24 +258,27 @@ impl LeaseDriver {
     /// Takes tokens from the bucket itself, and reports the result to the key under `seq`.
     async fn take_exact(
         &self,
-        namespace: &Namespace,
+        namespace: &Arc<Namespace>,
         key: &Arc<Key>,
         seq: u64,
         cost: u32,
     ) -> Option<TakeReply> {
         let mut flight = Flight::new(key, seq);
-        let (reply, _) = self.store.send_take(namespace, key.name(), cost).await?;
-        let state = State {
-            spent: reply.spent,
-            stamp: reply.stamp,
-        };
-        if let Some(keys) = &namespace.keys {
+        let (store, leased) = (Arc::clone(&self.store), Arc::clone(namespace));
+        let on_reply = move |reply: &TakeReply, _sent| {
+            let Some(keys) = &leased.keys else { return };
+            let state = State {
+                spent: reply.spent,
+                stamp: reply.stamp,
+            };
             let key = flight.land();
             let refused = (!reply.taken).then_some((state, reply.micros));
             key.observe_bucket(keys.settings(), state, reply.micros);
-            key.on_exact(keys.settings(), self.store.clock.nanos(), seq, refused);
-        }
-        Some(reply)
+            key.on_exact(keys.settings(), store.clock.nanos(), seq, refused);
+        };
+        self.store
+            .send_take(namespace, key.name(), cost, on_reply)
+            .await
     }
 
     /// Sends the messages that are due in the next shards: mainly returns of expired leases.

@@ -32,6 +32,10 @@ impl Backend for KeyedLimiter<str> {
         KeyedLimiter::replace(self, quota);
     }
 
+    async fn replace_and_reset(&self, quota: Quota) {
+        KeyedLimiter::replace_and_reset(self, quota);
+    }
+
     async fn set_rule(&self, key: &str, quota: Quota) {
         KeyedLimiter::set_rule(self, key, quota);
     }

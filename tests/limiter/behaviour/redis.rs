@@ -56,6 +56,10 @@ impl<const LEASES: bool> Backend for SharedBackend<LEASES> {
         self.limiter.replace(quota).await.unwrap();
     }
 
+    async fn replace_and_reset(&self, quota: Quota) {
+        self.limiter.replace_and_reset(quota).await.unwrap();
+    }
+
     async fn set_rule(&self, key: &str, quota: Quota) {
         self.limiter.set_rule(key, quota).await.unwrap();
     }

@@ -4,19 +4,16 @@ use std::sync::Arc;
 
 use crate::{
     config,
-    limit::{
-        limiter::Limiter,
-        price::{Fee, Price},
-    },
+    limit::price::{Fee, OwnLimit, Price},
     metrics::RouteCounters,
 };
 
-/// Configured route with its counters, and its limiter if it has its own.
+/// Configured route with its counters, and its limit if it has its own.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) configured: config::Route,
     pub(crate) counters: Arc<RouteCounters>,
-    pub(crate) limiter: Option<Arc<Limiter>>,
+    pub(crate) own: Option<OwnLimit>,
 }
 
 impl Route {
@@ -25,7 +22,7 @@ impl Route {
     pub(super) fn price<'a>(&'a self, default: &Price<'a>) -> Price<'a> {
         let default_cost = default.fee.map_or(1, |fee| fee.cost);
         let fee = Fee {
-            limiter: self.limiter.as_ref(),
+            own: self.own.as_ref(),
             cost: self.configured.cost.unwrap_or(default_cost),
         };
         Price {

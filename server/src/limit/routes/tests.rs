@@ -220,12 +220,13 @@ fn route(path: &str, cost: Option<u32>) -> Route {
         configured: config::Route {
             method: None,
             path: path.to_owned(),
+            name: None,
             exempt: cost.is_none(),
             cost,
             own_quota: None,
         },
         counters: Arc::default(),
-        limiter: None,
+        own: None,
     }
 }
 

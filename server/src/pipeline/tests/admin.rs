@@ -235,6 +235,10 @@ fn without_a_token_only_direct_loopback_requests_have_access() {
         "x-forwarded-host",
         "origin",
         "x-client-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "forwarded-for",
+        "x-original-url",
     ] {
         assert_eq!(send(header, ""), StatusCode::FORBIDDEN, "{header}");
     }

@@ -153,6 +153,22 @@ fn an_ended_lease_is_neither_renewed_nor_revived_by_a_clock_that_steps_back() {
 }
 
 #[test]
+fn a_lease_from_before_a_step_back_of_the_clock_ends_one_lifetime_after_it() {
+    let (layout, mut bucket) = (slow(), LeasedBucket::new());
+    let mut ask = |now, holder, seq| {
+        let reply = bucket.handle(&layout, &LIMITS, now, &request(holder, seq, 0, 0, 0, 20));
+        granted(reply)
+    };
+    assert_eq!(ask(START, 1, 1), 5);
+    let stepped = START / 2;
+    // Half of the rest, as long as the lease lasts. The second holder gets nothing more.
+    assert_eq!(ask(stepped, 2, 1), 3);
+    let end = stepped + LIMITS.lifetime_micros;
+    assert_eq!(ask(end - 1, 3, 1), 1);
+    assert_eq!(ask(end, 4, 1), 5, "the third lease alone lasts");
+}
+
+#[test]
 fn tokens_returned_late_are_not_credited_twice() {
     let (layout, mut bucket) = (ticking(), LeasedBucket::new());
     let seconds = |seconds: u64| START + seconds * 1_000_000;
