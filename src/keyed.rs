@@ -24,7 +24,7 @@ use std::{
 };
 
 use current::CurrentGeneration;
-pub use error::BuildError;
+pub use error::{BuildError, TooManyPauses};
 use generation::Generation;
 pub use hash::{DefaultHashBuilder, DefaultHasher};
 use rule::{Rule, Rules};
@@ -35,7 +35,6 @@ pub use table::WhenFull;
 use {tokio::time::Instant, waiter::KeyWaiter};
 
 use crate::{
-    bucket::Bucket,
     clock::{Clock, Time},
     decision::{Decision, RefundError},
     duration::saturating_nanos,
@@ -48,6 +47,9 @@ use crate::{
     decision::Refused,
     wait::{self, Lines, ThreadTimer, TokioTimer},
 };
+
+/// Greatest number of paused keys without a rule. Every change of the rules copies them.
+const MAX_PAUSES: usize = 4_096;
 
 /// Number of keys of a batch that are prefetched together.
 const BATCH: usize = 16;
@@ -391,6 +393,45 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         self.lines.notify(&hash);
     }
 
+    /// Grants nothing on this key for `time` from now: see [`KeyedLimiter::pause_at`].
+    ///
+    /// # Errors
+    /// As for [`KeyedLimiter::pause_at`].
+    pub fn pause_for(&self, key: &K, time: Duration) -> Result<(), TooManyPauses> {
+        self.pause_hash(self.hash(key), self.clock.nanos(), time)
+    }
+
+    /// Grants nothing on this key before `instant`: see [`KeyedLimiter::pause_at`].
+    ///
+    /// # Errors
+    /// As for [`KeyedLimiter::pause_at`].
+    ///
+    /// ```
+    /// # use {std::time::Duration, tokio::time::Instant, tollgate::{KeyedLimiter, Quota}};
+    /// let calls = KeyedLimiter::<str>::new(Quota::per_second(10), 1000);
+    /// // The remote said 429, and to come back in a minute.
+    /// calls.pause_until("api.example.com", Instant::now() + Duration::from_secs(60))?;
+    /// assert!(calls.try_acquire("api.example.com", 1).is_refused());
+    /// # Ok::<(), tollgate::TooManyPauses>(())
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn pause_until(&self, key: &K, instant: Instant) -> Result<(), TooManyPauses> {
+        self.pause_for(key, instant.saturating_duration_since(Instant::now()))
+    }
+
+    /// Grants nothing on this key for `time` from `now`, waiters in `acquire` included; see
+    /// [`Bucket::pause_at`](crate::Bucket::pause_at). Changes of the quota or the rules do not end a
+    /// pause.
+    ///
+    /// A paused key has a bucket beside the table, until it is full again after the pause and the
+    /// rules or pauses change. Meant for some keys at a time: each costs as much as a rule.
+    ///
+    /// # Errors
+    /// When 4096 keys are paused already. Then nothing has changed.
+    pub fn pause_at(&self, now: Duration, key: &K, time: Duration) -> Result<(), TooManyPauses> {
+        self.pause_hash(self.hash(key), saturating_nanos(now), time)
+    }
+
     /// Returns the default quota.
     #[must_use]
     pub fn quota(&self) -> Quota {
@@ -561,7 +602,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     /// Returns the number of rules that were removed. Without a change, threads keep the generation
     /// that they have cached.
     fn update_hashes(&self, default: NewDefault, changes: Vec<(u64, Option<Quota>)>) -> usize {
-        let mut removed = 0;
+        let (mut removed, now) = (0, self.clock.nanos());
         self.current.replace_with(|old| {
             let default = match default {
                 NewDefault::Replace(quota) => Some(quota).filter(|&quota| quota != old.quota),
@@ -575,34 +616,34 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
             {
                 return None;
             }
-            let (quota, table, origin, mut rules) = match default {
+            let quota = default.unwrap_or(old.quota);
+            let (table, origin, mut rules) = match default {
                 None => (
-                    old.quota,
                     Arc::clone(&old.table),
                     old.table_origin,
-                    old.rules.clone(),
+                    unexpired(&old.rules, now),
                 ),
                 Some(quota) => {
                     let fresh = |(&hash, rule): (&u64, &Arc<Rule>)| {
-                        (hash, self.new_rule(rule.bucket.quota()))
+                        let rule = self.new_rule(Some(rule), rule.quota(), quota, now)?;
+                        Some((hash, rule))
                     };
                     (
-                        quota,
                         new_table(&quota, &old.table),
                         self.new_origin(),
-                        old.rules.iter().map(fresh).collect(),
+                        old.rules.iter().filter_map(fresh).collect(),
                     )
                 }
             };
-            for (hash, quota) in changes {
-                match quota {
-                    Some(quota) => {
-                        let rule = rules.get(&hash);
-                        if rule.is_none_or(|rule| rule.bucket.quota() != quota) {
-                            rules.insert(hash, self.new_rule(quota));
-                        }
-                    }
-                    None => removed += usize::from(rules.remove(&hash).is_some()),
+            for (hash, own) in changes {
+                let rule = rules.get(&hash);
+                if rule.and_then(|rule| rule.quota()) == own {
+                    continue;
+                }
+                removed += usize::from(own.is_none());
+                match self.new_rule(rule.map(|rule| &**rule), own, quota, now) {
+                    Some(rule) => drop(rules.insert(hash, rule)),
+                    None => drop(rules.remove(&hash)),
                 }
             }
             Some(Generation::new(quota, self.number, table, origin, rules))
@@ -612,11 +653,55 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         removed
     }
 
-    fn new_rule(&self, quota: Quota) -> Arc<Rule> {
-        Arc::new(Rule {
-            bucket: Bucket::new(quota),
-            origin: self.new_origin(),
-        })
+    fn pause_hash(&self, hash: u64, now: u64, time: Duration) -> Result<(), TooManyPauses> {
+        let until = now.saturating_add(saturating_nanos(time));
+        let mut result = Ok(());
+        self.current.replace_with(|old| {
+            if let Some(rule) = old.rule(hash) {
+                rule.pause(now, until);
+                return None;
+            }
+            let mut rules = unexpired(&old.rules, now);
+            if rules.values().filter(|rule| rule.is_pause()).count() < MAX_PAUSES {
+                let rule = Rule::of_pause(old.quota, self.new_origin());
+                rule.pause(now, until);
+                rules.insert(hash, Arc::new(rule));
+            } else {
+                result = Err(TooManyPauses);
+            }
+            let table = Arc::clone(&old.table);
+            Some(Generation::new(
+                old.quota,
+                self.number,
+                table,
+                old.table_origin,
+                rules,
+            ))
+        });
+        #[cfg(feature = "tokio")]
+        self.lines.notify(&hash);
+        result
+    }
+
+    /// Creates the successor of a key's rule: with the quota `own`, or without one for the rest of a
+    /// pause. Returns `None` for a key that needs no rule.
+    fn new_rule(
+        &self,
+        old: Option<&Rule>,
+        own: Option<Quota>,
+        default: Quota,
+        now: u64,
+    ) -> Option<Arc<Rule>> {
+        let pause = old.and_then(|rule| rule.pause_after(now));
+        let rule = match own {
+            Some(quota) => Rule::of_quota(quota, self.new_origin()),
+            None if pause.is_some() => Rule::of_pause(default, self.new_origin()),
+            None => return None,
+        };
+        if let Some(until) = pause {
+            rule.pause(now, until);
+        }
+        Some(Arc::new(rule))
     }
 
     fn new_origin(&self) -> u32 {
@@ -631,6 +716,13 @@ enum NewDefault {
     Replace(Quota),
     /// Fills every bucket.
     ReplaceAndReset(Quota),
+}
+
+/// Returns the rules without those whose pause is over.
+fn unexpired(rules: &Rules, now: u64) -> Rules {
+    let mut rules = rules.clone();
+    rules.retain(|_, rule| !rule.end_pause(now));
+    rules
 }
 
 /// Creates a table of the same size and policy as `old`.

@@ -122,7 +122,7 @@ pub use decision::{Decision, DecisionView, Outcome, RefundError, Refused};
 #[cfg(feature = "std")]
 pub use keyed::{
     BuildError, DefaultHashBuilder, DefaultHasher, KeyedLimiter, KeyedLimiterBuilder, KeyedStats,
-    WhenFull,
+    TooManyPauses, WhenFull,
 };
 pub use quota::{Quota, QuotaError};
 #[cfg(feature = "redis")]

@@ -1,4 +1,4 @@
-//! Errors of building a keyed limiter.
+//! Errors of keyed limiters.
 
 use std::fmt;
 
@@ -39,3 +39,16 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+/// Error of a pause: as many keys as possible, 4096, are paused already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyPauses;
+
+impl fmt::Display for TooManyPauses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let max = super::MAX_PAUSES;
+        write!(f, "pause: expected at most {max} paused keys, got one more")
+    }
+}
+
+impl std::error::Error for TooManyPauses {}

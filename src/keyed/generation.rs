@@ -110,7 +110,7 @@ impl Generation {
 
     /// Returns the quota of the key's rule, if it has one.
     pub(super) fn rule_quota(&self, hash: u64) -> Option<Quota> {
-        Some(self.rule(hash)?.bucket.quota())
+        self.rule(hash)?.quota()
     }
 
     /// Marks the generation as replaced, or its limiter as dropped: caches release it.

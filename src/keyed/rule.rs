@@ -1,18 +1,83 @@
-//! Rules: quotas of single keys.
+//! Rules: buckets of single keys beside the table.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use crate::{bucket::Bucket, sync::Arc};
+use crate::{
+    bucket::Bucket,
+    quota::Quota,
+    sync::{Arc, Ordering, unmodelled::AtomicU64},
+};
 
 /// Rules by the hash of their key. A hash identifies a key as well as the tags of the table do.
 pub(super) type Rules = HashMap<u64, Arc<Rule>, foldhash::fast::FixedState>;
 
-/// Bucket of a key that has its own quota.
+/// Bucket of a key that has its own quota, or that is paused: the stamp of a paused bucket is in the
+/// future, which a table must not hold.
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) bucket: Bucket,
     /// Identifies this rule in the decisions it makes.
     pub(super) origin: u32,
+    /// The key has no quota of its own: the rule exists for a pause.
+    is_pause: bool,
+    /// End of the key's pause in nanoseconds, or 0.
+    paused_until: AtomicU64,
+}
+
+impl Rule {
+    /// Creates the rule of a key that has its own quota.
+    pub(super) fn of_quota(quota: Quota, origin: u32) -> Rule {
+        Rule {
+            bucket: Bucket::new(quota),
+            origin,
+            is_pause: false,
+            paused_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Creates the rule of a key that has the default quota, for a pause.
+    pub(super) fn of_pause(quota: Quota, origin: u32) -> Rule {
+        Rule {
+            is_pause: true,
+            ..Rule::of_quota(quota, origin)
+        }
+    }
+
+    /// Returns the key's own quota, if it has one.
+    pub(super) fn quota(&self) -> Option<Quota> {
+        (!self.is_pause).then(|| self.bucket.quota())
+    }
+
+    /// Grants nothing before `until`, in nanoseconds.
+    pub(super) fn pause(&self, now: u64, until: u64) {
+        self.paused_until.fetch_max(until, Ordering::Relaxed);
+        let time = Duration::from_nanos(until.saturating_sub(now));
+        self.bucket.pause_at(Duration::from_nanos(now), time);
+    }
+
+    /// Returns the end of the pause, if it is ahead.
+    pub(super) fn pause_after(&self, now: u64) -> Option<u64> {
+        let until = self.paused_until.load(Ordering::Relaxed);
+        (until > now).then_some(until)
+    }
+
+    /// Returns true for the rule of a key that has the default quota.
+    pub(super) fn is_pause(&self) -> bool {
+        self.is_pause
+    }
+
+    /// Returns true when the rule was for a pause and its bucket is full again: the key's bucket in
+    /// the table, which was not used meanwhile, then stands for it. The bucket of the rule is left
+    /// empty, so that a call that still finds it admits no second capacity.
+    pub(super) fn end_pause(&self, now: u64) -> bool {
+        let capacity = self.bucket.quota().capacity();
+        self.is_pause
+            && self.pause_after(now).is_none()
+            && self
+                .bucket
+                .try_acquire_at(Duration::from_nanos(now), capacity)
+                .is_allowed()
+    }
 }
 
 #[cfg(test)]

@@ -466,3 +466,132 @@ async fn acquire_futures_can_be_spawned() {
         .unwrap()
         .unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn waiters_follow_a_rule_and_keep_their_order() {
+    let limiter = limiter(Quota::per_hour(1));
+    limiter.acquire("a", 1).await.unwrap();
+    let start = Instant::now();
+    let mut waiters = [1, 1].map(|cost| Box::pin(limiter.acquire("a", cost)));
+    for waiter in &mut waiters {
+        assert!(poll_once(waiter.as_mut()).await.is_none());
+    }
+    limiter.set_rule("a", Quota::per_second(10).with_capacity(1));
+    for (waiter, expected) in waiters.into_iter().zip([0, 100]) {
+        waiter.await.unwrap();
+        assert!(
+            elapsed_is(start, Duration::from_millis(expected)),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+}
+
+/// "An error only when it can never be had", also after a change.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_whose_cost_a_change_makes_impossible_is_refused() {
+    let limiter = limiter(Quota::per_hour(10));
+    limiter.acquire("a", 10).await.unwrap();
+    let mut waiter = Box::pin(limiter.acquire("a", 10));
+    assert!(poll_once(waiter.as_mut()).await.is_none());
+    limiter.replace(Quota::per_hour(9));
+    let refused = waiter.await.unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::CostAboveCapacity);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_wait_on_as_many_keys_as_the_limiter_has_room_for() {
+    let builder = KeyedLimiter::builder(Quota::per_hour(1)).max_keys(2);
+    let limiter: KeyedLimiter<u64> = builder.clock(TokioClock::new()).build().unwrap();
+    let mut waiters = Vec::new();
+    for key in [1, 2, 2] {
+        let _ = limiter.try_acquire(&key, 1);
+        let mut waiter = Box::pin(limiter.acquire(&key, 1));
+        assert!(poll_once(waiter.as_mut()).await.is_none());
+        waiters.push(waiter);
+    }
+    assert!(limiter.acquire(&3, 1).await.is_ok(), "needs no queue");
+    let refused = limiter.acquire(&3, 1).await.unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::QueueFull);
+    assert_eq!(
+        refused.to_string(),
+        "refused: cost 1, 0 of 1 left, queue full, retry after 3600s"
+    );
+    drop(waiters.remove(0));
+    assert!(poll_once(Box::pin(limiter.acquire(&3, 1))).await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_key_grants_nothing_and_others_go_on() {
+    let limiter = limiter(Quota::per_second(10));
+    let start = Instant::now();
+    limiter.acquire("a", 10).await.unwrap();
+    let mut head = Box::pin(limiter.acquire("a", 1));
+    assert!(poll_once(head.as_mut()).await.is_none());
+    limiter
+        .pause_until("a", start + Duration::from_secs(60))
+        .unwrap();
+    assert_eq!(
+        limiter.try_acquire("a", 1).retry_after(),
+        Some(Duration::from_millis(60_100))
+    );
+    assert_eq!(limiter.available("a"), 0);
+    assert!(limiter.try_acquire("b", 10).is_allowed());
+    assert_eq!(limiter.rule("a"), None, "a pause is no rule");
+    head.await.unwrap();
+    assert!(
+        elapsed_is(start, Duration::from_millis(60_100)),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_pause_outlasts_changes_of_quota_and_rules() {
+    let clock = ManualClock::new();
+    let builder = KeyedLimiter::builder(Quota::per_second(10)).clock(clock.clone());
+    let limiter: KeyedLimiter<str> = builder.build().unwrap();
+    let seconds = Duration::from_secs;
+    limiter.pause_for("a", seconds(60)).unwrap();
+    let is_paused = || limiter.try_acquire("a", 1).is_refused();
+    limiter.replace(Quota::per_second(20));
+    assert!(is_paused());
+    limiter.set_rule("a", Quota::per_second(5));
+    assert!(is_paused());
+    limiter.replace(Quota::per_second(30));
+    assert!(is_paused());
+    assert!(limiter.remove_rule("a"));
+    assert!(is_paused());
+    assert!(!limiter.remove_rule("a"), "a pause is no rule");
+    clock.advance(seconds(59));
+    assert!(is_paused());
+    clock.advance(seconds(2));
+    assert_eq!(limiter.available("a"), 30);
+    limiter.set_rule("b", Quota::per_second(1));
+    assert_eq!(
+        limiter.available("a"),
+        30,
+        "without the bucket of the pause"
+    );
+    assert!(limiter.try_acquire("a", 30).is_allowed() && limiter.try_acquire("a", 1).is_refused());
+}
+
+#[test]
+fn pauses_are_bounded_and_those_that_are_over_make_room() {
+    let clock = ManualClock::new();
+    let builder = KeyedLimiter::builder(Quota::per_second(10)).clock(clock.clone());
+    let limiter: KeyedLimiter<u32> = builder.build().unwrap();
+    let second = Duration::from_secs(1);
+    for key in 0..4096 {
+        limiter.pause_for(&key, second).unwrap();
+    }
+    let error = limiter.pause_for(&4096, second).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "pause: expected at most 4096 paused keys, got one more"
+    );
+    limiter.pause_for(&0, 2 * second).unwrap();
+    clock.advance(2 * second);
+    limiter.pause_for(&4096, second).unwrap();
+    assert!(limiter.try_acquire(&4096, 1).is_refused());
+}
