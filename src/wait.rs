@@ -34,7 +34,6 @@ use std::{ops::Deref, time::Duration};
 
 pub(crate) use blocking::{ThreadTimer, block_on};
 pub(crate) use line::Line;
-use line::Queued;
 pub(crate) use lines::{KeyLine, Lines};
 use race::{Winner, race};
 pub(crate) use timer::{Timer, TokioTimer};
@@ -93,7 +92,7 @@ async fn acquire_in_line(
     let Some(line) = target.line() else {
         return Err(now.refusing(cost, Outcome::QueueFull));
     };
-    let (queued, ahead) = line.enqueue(cost.into());
+    let (_queued, ahead) = line.enqueue(cost.into());
     let clock = target.clock();
     let (_permit, deadline) = match max_wait {
         None => (line.permit().await, None),
@@ -110,11 +109,10 @@ async fn acquire_in_line(
             }
         }
     };
-    let mut head = Head {
+    let head = Head {
         target,
         timer,
         line: &line,
-        queued,
     };
     head.acquire(cost, deadline).await
 }
@@ -133,20 +131,22 @@ pub(crate) async fn acquire_all(
             Outcome::QueueFull,
         ));
     };
-    let (queued, _) = line.enqueue(amount);
+    let (mut queued, _) = line.enqueue(amount);
     let _permit = line.permit().await;
-    let mut head = Head {
+    let head = Head {
         target,
         timer,
         line: &line,
-        queued,
     };
     let mut left = amount;
     while left > 0 {
         let capacity = target.take(0).limit();
         let piece = u32::try_from(left).map_or(capacity, |left| left.min(capacity));
         match head.acquire(piece, None).await {
-            Ok(_) => left -= u64::from(piece),
+            Ok(_) => {
+                queued.remove(piece);
+                left -= u64::from(piece);
+            }
             // The capacity has been lowered since it was read.
             Err(refused) if refused.outcome() == Outcome::CostAboveCapacity => {}
             Err(refused) => return Err(refused),
@@ -160,16 +160,11 @@ struct Head<'l, T, W> {
     target: T,
     timer: W,
     line: &'l Line,
-    queued: Queued<'l>,
 }
 
 impl<T: Reservable, W: Timer> Head<'_, T, W> {
     /// Reserves `cost` tokens, and waits until they are available.
-    async fn acquire(
-        &mut self,
-        cost: u32,
-        deadline: Option<Duration>,
-    ) -> Result<Decision, Refused> {
+    async fn acquire(&self, cost: u32, deadline: Option<Duration>) -> Result<Decision, Refused> {
         let (target, timer) = (self.target, self.timer);
         let clock = target.clock();
         loop {
@@ -178,15 +173,11 @@ impl<T: Reservable, W: Timer> Head<'_, T, W> {
             let left = deadline.map(|deadline| deadline.saturating_sub(clock.now()));
             let decision = target.reserve(cost, left.unwrap_or(FOREVER));
             match decision.outcome() {
+                Outcome::Allowed if decision.wait().is_zero() => return Ok(decision),
                 Outcome::Allowed => {
-                    self.queued.remove(cost);
-                    if decision.wait().is_zero() {
-                        return Ok(decision);
-                    }
                     if let Some(decision) = self.wait_until_ready(decision).await {
                         return Ok(decision);
                     }
-                    self.queued.add(cost);
                 }
                 // Reservations made without this line are ahead, or the key is paused.
                 Outcome::Refused => {
@@ -207,8 +198,10 @@ impl<T: Reservable, W: Timer> Head<'_, T, W> {
         let (target, timer) = (self.target, self.timer);
         let clock = target.clock();
         let ready_at = decision.ready_at();
+        self.line.set_reserved(decision.cost());
         let reservation = ReservationGuard {
             target,
+            line: self.line,
             decision: Some(decision),
         };
         loop {
@@ -226,12 +219,13 @@ impl<T: Reservable, W: Timer> Head<'_, T, W> {
 }
 
 /// Drop guard that refunds a reservation unless it is kept.
-struct ReservationGuard<T: Reservable> {
+struct ReservationGuard<'l, T: Reservable> {
     target: T,
+    line: &'l Line,
     decision: Option<Decision>,
 }
 
-impl<T: Reservable> ReservationGuard<T> {
+impl<T: Reservable> ReservationGuard<'_, T> {
     fn is_valid(&self) -> bool {
         let decision = self.decision.as_ref();
         decision.is_some_and(|decision| self.target.is_reserved(decision))
@@ -245,8 +239,9 @@ impl<T: Reservable> ReservationGuard<T> {
     }
 }
 
-impl<T: Reservable> Drop for ReservationGuard<T> {
+impl<T: Reservable> Drop for ReservationGuard<'_, T> {
     fn drop(&mut self) {
+        self.line.set_reserved(0);
         if let Some(decision) = self.decision.take() {
             self.target.refund(decision);
         }

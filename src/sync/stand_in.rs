@@ -209,3 +209,129 @@ impl Future for Notified<'_> {
         })
     }
 }
+
+/// Runs random scripts on tokio's types and on the stand-ins, and compares what can be observed.
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use std::{
+        pin::Pin,
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+        task::{Context, Wake},
+    };
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        /// Creates a waiter.
+        Create,
+        /// Polls the waiter with this number, if it is still there.
+        Poll(usize),
+        /// Drops the waiter with this number, or the permit that it got.
+        Drop(usize),
+        /// Notifies all waiters; of a semaphore, drops the oldest permit.
+        Notify,
+    }
+
+    fn script() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            2 => Just(Step::Create),
+            4 => (0..12_usize).prop_map(Step::Poll),
+            2 => (0..12_usize).prop_map(Step::Drop),
+            1 => Just(Step::Notify),
+        ];
+        prop::collection::vec(step, 0..60)
+    }
+
+    #[derive(Default)]
+    struct Flag(AtomicBool);
+
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    enum Slot<'a, T> {
+        Waiting(Pin<Box<dyn Future<Output = T> + 'a>>),
+        Ready(T),
+        Gone,
+    }
+
+    /// Runs a script. Returns, after each step, what each waiter has come to, and whether it was
+    /// woken.
+    fn run<'a, T: 'a>(
+        script: &[Step],
+        create: impl Fn() -> Pin<Box<dyn Future<Output = T> + 'a>>,
+        notify: impl Fn(),
+    ) -> Vec<Vec<(u8, bool)>> {
+        let mut waiters: Vec<(Slot<'a, T>, Arc<Flag>)> = Vec::new();
+        let mut seen = Vec::new();
+        for step in script {
+            match *step {
+                Step::Create => waiters.push((Slot::Waiting(create()), Arc::default())),
+                Step::Poll(number) => {
+                    if let Some((slot, flag)) = waiters.get_mut(number)
+                        && let Slot::Waiting(future) = slot
+                    {
+                        let waker = Waker::from(Arc::clone(flag));
+                        let output = future.as_mut().poll(&mut Context::from_waker(&waker));
+                        if let Poll::Ready(output) = output {
+                            *slot = Slot::Ready(output);
+                        }
+                    }
+                }
+                Step::Drop(number) => {
+                    if let Some((slot, _)) = waiters.get_mut(number) {
+                        *slot = Slot::Gone;
+                    }
+                }
+                Step::Notify => {
+                    notify();
+                    let permit =
+                        |slot: &Slot<'_, T>| size_of::<T>() > 0 && matches!(slot, Slot::Ready(_));
+                    if let Some((slot, _)) = waiters.iter_mut().find(|(slot, _)| permit(slot)) {
+                        *slot = Slot::Gone;
+                    }
+                }
+            }
+            let state = |(slot, flag): &(Slot<'_, T>, Arc<Flag>)| {
+                let state = match slot {
+                    Slot::Waiting(_) => 0,
+                    Slot::Ready(_) => 1,
+                    Slot::Gone => 2,
+                };
+                (state, flag.0.load(Ordering::Relaxed))
+            };
+            seen.push(waiters.iter().map(state).collect());
+        }
+        seen
+    }
+
+    proptest! {
+        #[test]
+        fn the_semaphore_does_what_tokios_does(script in script()) {
+            let (tokios, ours) = (tokio::sync::Semaphore::const_new(1), Semaphore::const_new(1));
+            let expected = run(&script, || Box::pin(tokios.acquire()), || {});
+            let seen = run(&script, || Box::pin(ours.acquire()), || {});
+            prop_assert_eq!(seen, expected);
+        }
+
+        #[test]
+        fn notifications_do_what_tokios_do(script in script()) {
+            let (tokios, ours) = (tokio::sync::Notify::const_new(), Notify::const_new());
+            let expected = run(&script, || Box::pin(tokios.notified()), || tokios.notify_waiters());
+            let seen = run(&script, || Box::pin(ours.notified()), || ours.notify_waiters());
+            // A stand-in also wakes the wakers of waiters that have left.
+            let states = |seen: Vec<Vec<(u8, bool)>>| -> Vec<Vec<u8>> {
+                seen.into_iter().map(|step| step.into_iter().map(|(state, _)| state).collect()).collect()
+            };
+            prop_assert_eq!(states(seen), states(expected));
+        }
+    }
+}

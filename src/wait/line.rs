@@ -6,8 +6,10 @@ use crate::sync::{AtomicU64, Notified, Notify, Ordering, Semaphore, SemaphorePer
 
 /// FIFO queue with one permit. The waiter that holds the permit is the head of the line.
 pub(crate) struct Line {
-    /// Sum of the costs of all waiters without a reservation. A hint: no decision depends on it.
+    /// Sum of the costs of all waiters. A hint, like the next field: no decision depends on it.
     queued: AtomicU64,
+    /// Cost that the head has reserved, which is part of the sum.
+    reserved: AtomicU64,
     permit: Semaphore,
     changed: Notify,
 }
@@ -17,23 +19,30 @@ impl Line {
         pub(crate) const fn new() -> Line {
             Line {
                 queued: AtomicU64::new(0),
+                reserved: AtomicU64::new(0),
                 permit: Semaphore::const_new(1),
                 changed: Notify::const_new(),
             }
         }
     }
 
-    /// Returns true when no caller is queued, except for a head that holds a reservation: whatever
-    /// is available then belongs to no waiter.
+    /// Returns true when no caller is queued.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.queued.load(Ordering::Relaxed) == 0
     }
 
-    /// Counts a waiter for so many tokens. Also returns the sum of the tokens queued before.
+    /// Counts a waiter for so many tokens. Also returns the tokens queued before it that are not
+    /// reserved yet.
     pub(super) fn enqueue(&self, tokens: u64) -> (Queued<'_>, u64) {
-        let ahead = self.queued.fetch_add(tokens, Ordering::Relaxed);
+        let queued = self.queued.fetch_add(tokens, Ordering::Relaxed);
+        let ahead = queued.saturating_sub(self.reserved.load(Ordering::Relaxed));
         (Queued { line: self, tokens }, ahead)
+    }
+
+    /// Notes the cost that the head has reserved, or 0.
+    pub(super) fn set_reserved(&self, tokens: u32) {
+        self.reserved.store(tokens.into(), Ordering::Relaxed);
     }
 
     /// Waits until the caller is the head of the line. The next waiter becomes the head when the
@@ -62,20 +71,14 @@ impl fmt::Debug for Line {
     }
 }
 
-/// Tokens of a waiter, counted in its line until they are reserved or the waiter leaves.
+/// Tokens of a waiter, counted in its line until they are taken or the waiter leaves.
 pub(super) struct Queued<'l> {
     line: &'l Line,
     tokens: u64,
 }
 
 impl Queued<'_> {
-    /// Counts tokens of the waiter again: their reservation was voided.
-    pub(super) fn add(&mut self, tokens: u32) {
-        self.tokens += u64::from(tokens);
-        self.line.queued.fetch_add(tokens.into(), Ordering::Relaxed);
-    }
-
-    /// Counts tokens of the waiter no longer: they are reserved or taken.
+    /// Counts tokens of the waiter no longer: they are taken.
     pub(super) fn remove(&mut self, tokens: u32) {
         self.tokens -= u64::from(tokens);
         self.line.queued.fetch_sub(tokens.into(), Ordering::Relaxed);

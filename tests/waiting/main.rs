@@ -1,0 +1,4 @@
+//! Waiting at scale: callers that give up, and memory.
+
+mod impatience;
+mod memory;
