@@ -23,6 +23,7 @@ mod bucket_refund;
 mod bucket_reserve;
 mod bucket_reset;
 mod bucket_take;
+mod bucket_wait;
 mod call_order;
 mod history;
 mod model;

@@ -112,14 +112,15 @@ impl Clock {
         }
     }
 
-    /// Sleeps until at least `time` has passed by this clock, with the timer of the waiter.
+    /// Sleeps until this clock has reached `time`, with the timer of the waiter.
     #[cfg(feature = "tokio")]
-    pub(crate) async fn sleep(&self, timer: impl Timer, time: Duration) {
+    pub(crate) async fn sleep_until(&self, timer: impl Timer, time: Duration) {
+        let left = time.saturating_sub(self.now());
         match &self.0 {
             // The timer has another clock.
-            Source::Process => timer.sleep(with_margin(time)).await,
-            Source::Monotonic | Source::Tokio(_) => timer.sleep(time).await,
-            Source::Manual(clock) => clock.sleep_until(clock.now().saturating_add(time)).await,
+            Source::Process => timer.sleep(with_margin(left)).await,
+            Source::Monotonic | Source::Tokio(_) => timer.sleep(left).await,
+            Source::Manual(clock) => clock.sleep_until(time).await,
         }
     }
 

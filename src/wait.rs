@@ -101,7 +101,7 @@ async fn acquire_in_line(
         }
         Some(max_wait) => {
             let deadline = clock.now().saturating_add(max_wait);
-            match race(line.permit(), clock.sleep(timer, max_wait)).await {
+            match race(line.permit(), clock.sleep_until(timer, deadline)).await {
                 Winner::First(permit) => (permit, Some(deadline)),
                 Winner::Second(()) => {
                     return Err(Refused::at_deadline(target.take(0).view(), cost));
@@ -175,7 +175,15 @@ impl<T: Reservable, W: Timer> Head<'_, T, W> {
             match decision.outcome() {
                 Outcome::Allowed if decision.wait().is_zero() => return Ok(decision),
                 Outcome::Allowed => {
-                    if let Some(decision) = self.wait_until_ready(decision).await {
+                    let ready_at = decision.decided_at().saturating_add(decision.wait());
+                    let reservation = ReservationGuard::new(target, self.line, decision);
+                    // After a change, the reservation is given back if it is still valid, and made
+                    // again. It need not be checked before: a reset that this reservation was made
+                    // beside, and that voids it, notifies after it.
+                    if let Winner::First(()) =
+                        race(clock.sleep_until(timer, ready_at), changed).await
+                        && let Some(decision) = reservation.keep()
+                    {
                         return Ok(decision);
                     }
                 }
@@ -185,34 +193,10 @@ impl<T: Reservable, W: Timer> Head<'_, T, W> {
                     if left.is_some_and(|left| wait > left) {
                         return Err(Refused::at_deadline(decision.view(), cost));
                     }
-                    race(changed, clock.sleep(timer, wait)).await;
+                    let retry_at = decision.decided_at().saturating_add(wait);
+                    race(changed, clock.sleep_until(timer, retry_at)).await;
                 }
                 _ => return decision.ok(),
-            }
-        }
-    }
-
-    /// Waits until the reserved tokens are available. Returns `None` when the reservation has been
-    /// voided.
-    async fn wait_until_ready(&self, decision: Decision) -> Option<Decision> {
-        let (target, timer) = (self.target, self.timer);
-        let clock = target.clock();
-        let ready_at = decision.ready_at();
-        self.line.set_reserved(decision.cost());
-        let reservation = ReservationGuard {
-            target,
-            line: self.line,
-            decision: Some(decision),
-        };
-        loop {
-            let changed = self.line.changed();
-            if !reservation.is_valid() {
-                return None;
-            }
-            let left = ready_at.saturating_sub(clock.now());
-            if let Winner::First(()) = race(clock.sleep(timer, left), changed).await {
-                // Voided while this waiter woke up: queue again.
-                return reservation.keep();
             }
         }
     }
@@ -225,10 +209,14 @@ struct ReservationGuard<'l, T: Reservable> {
     decision: Option<Decision>,
 }
 
-impl<T: Reservable> ReservationGuard<'_, T> {
-    fn is_valid(&self) -> bool {
-        let decision = self.decision.as_ref();
-        decision.is_some_and(|decision| self.target.is_reserved(decision))
+impl<'l, T: Reservable> ReservationGuard<'l, T> {
+    fn new(target: T, line: &'l Line, decision: Decision) -> ReservationGuard<'l, T> {
+        line.set_reserved(decision.cost());
+        ReservationGuard {
+            target,
+            line,
+            decision: Some(decision),
+        }
     }
 
     /// Returns the reservation, if it is still valid.

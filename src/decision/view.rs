@@ -118,10 +118,10 @@ impl DecisionView {
         })
     }
 
-    /// Returns the time of the clock at which the reserved tokens may be used.
+    /// Returns the time of the clock at which the decision was made.
     #[cfg(feature = "tokio")]
-    pub(crate) const fn ready_at(&self) -> Duration {
-        Duration::from_nanos(self.now_nanos).saturating_add(self.wait())
+    pub(crate) const fn decided_at(&self) -> Duration {
+        Duration::from_nanos(self.now_nanos)
     }
 
     /// Returns the estimated time until `cost` tokens are available to a waiter, after `ahead`

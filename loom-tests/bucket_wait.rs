@@ -1,0 +1,187 @@
+//! Models of waiting: the head leaves at each step, while others wait, take, reset and pause.
+//!
+//! Waiters sleep by a [`ManualClock`], and their queue is a stand-in for tokio's semaphore (see
+//! `src/sync/stand_in.rs`). A waiter that is never woken is a deadlock, which loom reports.
+
+use std::{
+    pin::pin,
+    task::{Context, Poll},
+};
+
+use loom::{future::block_on, sync::Arc, thread};
+use tollgate::{Bucket, Decision, KeyedLimiter, ManualClock, Quota, Refused};
+
+use crate::model::{greedy, time};
+
+const QUOTA: Quota = greedy(1);
+
+/// Polls a future once, with the waker of the thread, and drops it.
+fn poll_and_leave(future: impl Future<Output = Result<Decision, Refused>>) -> bool {
+    let mut future = pin!(future);
+    let context = &mut Context::from_waker(std::task::Waker::noop());
+    matches!(future.as_mut().poll(context), Poll::Ready(Ok(_)))
+}
+
+fn check(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
+fn empty_bucket() -> (Arc<Bucket>, ManualClock) {
+    let clock = ManualClock::new();
+    let bucket = Bucket::with_clock(QUOTA, clock.clone());
+    assert!(bucket.try_acquire(1).is_allowed());
+    (Arc::new(bucket), clock)
+}
+
+/// A waiter leaves at any moment: the other one is served by the time at which the tokens are
+/// available, and no token is lost.
+///
+/// *Caught:* a guard that does not refund; a permit that is returned before the refund; a permit
+/// that a dropped waiter keeps.
+#[test]
+fn a_waiter_leaves_and_the_next_is_served() {
+    check(|| {
+        let (bucket, clock) = empty_bucket();
+        let leaver = thread::spawn({
+            let bucket = bucket.clone();
+            move || poll_and_leave(bucket.acquire(1))
+        });
+        let waiter = thread::spawn({
+            let bucket = bucket.clone();
+            move || assert!(block_on(bucket.acquire(1)).is_ok())
+        });
+        clock.advance(time(&QUOTA, 1));
+        let leaver_was_served = leaver.join().unwrap();
+        if leaver_was_served {
+            clock.advance(time(&QUOTA, 1));
+        }
+        waiter.join().unwrap();
+        assert_eq!(bucket.available(), 0, "two of two tokens, or one of one");
+    });
+}
+
+/// The head is served although others take whatever is available.
+///
+/// *Caught:* a sleep that reads the clock before it listens to it; a reservation by a take.
+#[test]
+fn the_head_is_served_beside_takes() {
+    check(|| {
+        let (bucket, clock) = empty_bucket();
+        let waiter = thread::spawn({
+            let bucket = bucket.clone();
+            move || assert!(block_on(bucket.acquire(1)).is_ok())
+        });
+        let taker = thread::spawn({
+            let bucket = bucket.clone();
+            move || bucket.try_acquire(1).is_allowed()
+        });
+        clock.advance(time(&QUOTA, 1));
+        if taker.join().unwrap() {
+            clock.advance(time(&QUOTA, 1));
+        }
+        waiter.join().unwrap();
+        assert_eq!(bucket.available(), 0);
+    });
+}
+
+/// A reset fills the bucket, and the head takes from it at once.
+///
+/// *Caught:* a reset that does not notify; a head that listens for changes after it has checked its
+/// reservation, or keeps a reservation that was voided.
+#[test]
+fn the_head_follows_a_reset() {
+    check(|| {
+        let (bucket, _) = empty_bucket();
+        let waiter = thread::spawn({
+            let bucket = bucket.clone();
+            move || assert!(block_on(bucket.acquire(1)).is_ok())
+        });
+        bucket.reset();
+        waiter.join().unwrap();
+        assert_eq!(bucket.available(), 0);
+    });
+}
+
+/// A pause voids the reservation of the head, which is served after the pause.
+///
+/// *Caught:* a pause that does not notify, or voids nothing.
+#[test]
+fn the_head_follows_a_pause() {
+    check(|| {
+        let (bucket, clock) = empty_bucket();
+        let waiter = thread::spawn({
+            let bucket = bucket.clone();
+            move || assert!(block_on(bucket.acquire(1)).is_ok())
+        });
+        bucket.pause_for(time(&QUOTA, 3));
+        clock.advance(time(&QUOTA, 3));
+        assert!(
+            bucket.try_acquire(1).is_refused(),
+            "the bucket refills after the pause"
+        );
+        clock.advance(time(&QUOTA, 1));
+        waiter.join().unwrap();
+        assert_eq!(bucket.available(), 0);
+    });
+}
+
+/// The line of a key is removed with its last user: were there two lines, there would be two heads,
+/// and a head that leaves before another one would lose its tokens.
+///
+/// *Caught:* a sleep for a time from now, in place of a sleep until a time; a line that is removed
+/// by its first user; a count of users that is changed outside of
+/// the lock.
+#[test]
+fn a_key_has_one_line() {
+    check(|| {
+        let clock = ManualClock::new();
+        let limiter = KeyedLimiter::<u64>::builder(QUOTA)
+            .max_keys(1)
+            .clock(clock.clone());
+        let limiter = Arc::new(limiter.build().unwrap());
+        assert!(limiter.try_acquire(&1, 1).is_allowed());
+        let leavers = thread::spawn({
+            let limiter = limiter.clone();
+            move || {
+                let mut waiters = [0, 1].map(|_| Box::pin(limiter.acquire(&1, 1)));
+                let context = &mut Context::from_waker(std::task::Waker::noop());
+                for waiter in &mut waiters {
+                    assert!(waiter.as_mut().poll(context).is_pending());
+                }
+                let [first, second] = waiters;
+                drop(first);
+                drop(second);
+            }
+        });
+        let waiter = thread::spawn({
+            let limiter = limiter.clone();
+            move || assert!(block_on(limiter.acquire(&1, 1)).is_ok())
+        });
+        leavers.join().unwrap();
+        clock.advance(time(&QUOTA, 1));
+        waiter.join().unwrap();
+        assert_eq!(limiter.available(&1), 0);
+    });
+}
+
+/// A new quota takes effect for the head at once.
+///
+/// *Caught:* a change that notifies before it is installed, or notifies nobody.
+#[test]
+fn the_head_follows_a_replaced_quota() {
+    check(|| {
+        let clock = ManualClock::new();
+        let limiter = KeyedLimiter::<u64>::builder(QUOTA).max_keys(1).clock(clock);
+        let limiter = Arc::new(limiter.build().unwrap());
+        assert!(limiter.try_acquire(&1, 1).is_allowed());
+        let waiter = thread::spawn({
+            let limiter = limiter.clone();
+            move || assert!(block_on(limiter.acquire(&1, 1)).is_ok())
+        });
+        limiter.replace(greedy(2));
+        waiter.join().unwrap();
+        assert_eq!(limiter.available(&1), 1);
+    });
+}
