@@ -62,6 +62,11 @@
 //! - `serde`: quotas in configuration files.
 //! - `tower`: the layer for web services.
 //! - `redis`: limits shared by many processes.
+//! - `portable-atomic`: targets without 64-bit compare-and-swap, such as Cortex-M and most 32-bit
+//!   RISC-V. There the lock-free promise does not hold: portable-atomic guards the word by a spin
+//!   lock, or by a critical section when the application enables its feature `critical-section` or
+//!   `unsafe-assume-single-core`. On a single core whose interrupt handlers use a bucket, enable one
+//!   of these: a handler that interrupts the holder of a spin lock would wait forever.
 // Links to items of disabled features lead to docs.rs.
 #![cfg_attr(
     not(feature = "redis"),

@@ -5,8 +5,10 @@ mod stand_in;
 #[cfg(feature = "std")]
 mod std_only;
 
+#[cfg(all(not(tollgate_loom), target_has_atomic = "64"))]
+pub(crate) use core::sync::atomic::AtomicU64;
 #[cfg(not(tollgate_loom))]
-pub(crate) use core::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use core::sync::atomic::Ordering;
 
 #[cfg(tollgate_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +19,19 @@ pub(crate) use std_only::{Arc, Backoff, Mutex, per_thread, unmodelled};
 
 #[cfg(all(feature = "tokio", not(tollgate_loom)))]
 pub(crate) use tokio::sync::{Notify, Semaphore, SemaphorePermit, futures::Notified};
+
+// A target without 64-bit CAS, such as Cortex-M: not lock-free, see the crate's documentation.
+#[cfg(all(
+    not(tollgate_loom),
+    not(target_has_atomic = "64"),
+    feature = "portable-atomic"
+))]
+pub(crate) use portable_atomic::AtomicU64;
+
+#[cfg(all(not(target_has_atomic = "64"), not(feature = "portable-atomic")))]
+compile_error!(
+    "this target has no 64-bit compare-and-swap: enable feature `portable-atomic` of tollgate"
+);
 
 /// Declares a `const` constructor. Under loom the constructor is not `const`, because loom's
 /// atomics cannot be created in constants.
