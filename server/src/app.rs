@@ -23,7 +23,8 @@ use crate::{
     proxy::{Gateway, Hop},
     request::{
         access::Access,
-        client_id::{ClientId, ClientIdentifier, Peer},
+        client_id::ClientId,
+        client_identifier::{ClientIdentifier, Peer},
         header_rules::HeaderRules,
     },
     response::{self, Cors, Response},

@@ -6,126 +6,23 @@
 )]
 
 mod environment;
+mod error;
+mod file_help;
 
-use std::{error::Error, ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{
-    Args, FromArgMatches, Parser, Subcommand,
-    error::{ContextKind, ContextValue, ErrorKind},
-    parser::ValueSource,
-};
+use clap::{Args, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use hyper::{Uri, header::HeaderName};
 use ipnet::IpNet;
 use tollgate::{Quota, QuotaError, tower::HeaderStyle};
 
+pub(crate) use self::error::one_line;
+use self::file_help::FILE_HELP;
 use crate::values::{
     AdminAddress, Check, Client, ClockTolerance, Fraction, OnRedisError, Rate, RedisMode,
     RedisPrefix, RedisTimeout, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole,
     parse_argument, parse_list_item, socket_path,
 };
-
-const FILE_HELP: &str = r#"The configuration file (TOML or JSON, by its file name extension) accepts all of the settings above and more.
-An unknown key is an error.
-  listen = "127.0.0.1:8000"
-  capacity = 10                               # tokens
-  refill_rate = 1.0                           # tokens per second; or refill instead:
-  refill = { every = "1h", mode = "interval" }   # the whole capacity at once, an hour after the first request
-  refill = { every = "1s", tokens = 5 }          # greedy: 5 tokens a second; tokens defaults to the capacity
-  quota = "100/hour, capacity 20"             # instead of capacity and refill; or "10r/s burst 20", "1000/month", "10MB/s"
-  tokens = 100                                # with time: an interval, as in the API-key system's settings file
-  time = 3600                                 # seconds
-  trust_proxy = ["10.0.0.0/8"]
-  client_address_header = "x-forwarded-for"   # or "forwarded", "x-real-ip"...: the only header of trusted proxies that counts
-  admin_listen = "127.0.0.1:9000"             # the admin API, /metrics and /check there only; or "unix:/path/to/socket"
-  admin_token = "..."
-  check = "guarded"                           # POST /check needs a token; or "open": it does not
-  check_token = "..."                         # token of POST /check; the admin token is accepted as well
-  headers = "x"                               # X-RateLimit-*; or "draft": RateLimit, as in the IETF draft; or "both"
-  redis = "redis://127.0.0.1/"                # or rediss://, redis+sentinel://, redis+cluster://
-  redis_mode = "exact"                        # or "lease": memory speed, with up to lease_fraction beyond the capacity
-  lease_fraction = 0.1                        # maximum fraction of the capacity on lease, over all instances
-  redis_prefix = "tollgate"                   # instances with the same prefix share limits and rules
-  redis_timeout = "50ms"                      # how long a call waits for the reply of Redis; at most 10s
-  redis_clock_tolerance = "1s"                # buckets further ahead of Redis's clock are rebased to it; at most 60s
-  on_redis_error = "local"                    # or "open" (allow all requests), or "closed" (503)
-  local_share = 1.0                           # with "local": each instance's fraction of the quota
-  client = "ip"                               # or { header = "X-API-Key" }, or "header:X-API-Key"
-  api_keys = ["..."]                          # with a header: the only accepted keys
-  ipv6_prefix = 64                            # bits of an IPv6 address that identify a client
-  nat64_prefixes = ["64:ff9b:1:fffe::/96"]    # NAT64 translators whose clients are identified by their IPv4 address
-  max_clients = 1000000                       # clients with a bucket of their own, 27 bytes each
-  upstream = "http://127.0.0.1:9000"          # gateway: allowed requests are proxied there; or https://, or h2c://
-  case_sensitive_paths = false                # true: upstreams tell /API from /api, and routes do as well
-  [[routes]]                                  # a cost, an exemption or a quota, for one method or for all
-  method = "GET"
-  path = "/api/data"                          # matches every spelling; or "/api/*": /api and all paths below; the longest wins
-  cost = 2                                    # or exempt = true; at most the capacity of the bucket that is charged
-  capacity = 100                              # a bucket for this route instead of the client's default; with refill_rate or
-  refill_rate = 0.1                           # refill, or quota, or tokens and time
-  name = "data"                               # of this limit in the IETF's headers; default: method and path
-  max_clients = 100000                        # of this route
-  [[rules]]                                   # a client's own quota, defined as that of a route
-  client_id = "192.0.2.7"
-  capacity = 50
-  refill_rate = 10.0
-  [[upstreams]]                               # by path; the longest prefix wins, and ends at a path segment
-  prefix = "/api"
-  url = "http://127.0.0.1:9001"
-  [gateway]                                   # for each upstream
-  connect_timeout = "5s"                      # on expiry 504; 502 when the upstream is unreachable
-  response_timeout = "60s"                    # until the header of the response; on expiry 504
-  idle_timeout = "60s"                        # between two chunks of the response; on expiry the response is aborted
-  keep_alive = "30s"                          # how long an idle connection is kept
-  max_idle = 256                              # idle connections
-  max_requests = 1000                         # concurrent requests; further ones wait for connect_timeout, then get 503
-  max_concurrent_per_client = 250             # default: a quarter of max_requests; further ones wait likewise, then get 429
-  max_tunnels_per_client = 250                # how many of these may be WebSockets; further ones get 429
-  tunnel_timeout = "1h"                       # a WebSocket without traffic is closed; also a silent event stream
-  pass_headers = ["X_Trace", "Client-IP"]     # request headers that are otherwise removed
-  own_prefix = "/_tollgate"                   # moves /health, /metrics, /config, /admin/ and /check below this path
-  [connections]
-  max = 10000                                 # at the limit, idle connections of the largest holder are closed, or new ones wait
-  max_per_address = 100                       # or of an IPv6 /64, trusted proxies exempt; by default unlimited
-  header_timeout = "10s"                      # for a whole header, and for the first request
-  idle_timeout = "60s"                        # between requests
-  body_timeout = "30s"                        # for a body; with an upstream, below 1000 bytes per second over this time
-  stall_timeout = "30s"                       # for a response that the client takes at less than 1000 bytes per second
-  shutdown_grace = "10s"                      # for the requests in flight at SIGINT or SIGTERM
-  max_header_bytes = 16384
-  max_body_bytes = 1048576                    # with an upstream 67108864: bodies are streamed, not buffered
-  max_unread_bytes = 268435456                # memory of bodies that clients have not taken, of all connections
-  max_unread_bytes_per_connection = 8388608
-  [cors]                                      # pages of other origins may read the responses
-  origins = ["https://app.example"]           # or ["*"]
-  preflight = "answer"                        # or "pass", to the upstream; neither needs a key nor costs a token
-  credentials = false                         # pages may send cookies
-  max_age = "10m"                             # how long a browser may cache a preflight
-
-While the server runs: GET /config shows the effective configuration. POST /config {"capacity": 15, "refill_rate": 5} changes
-the default quota (either field may stand alone; a rate replaces an interval) and refills all buckets. POST /admin/update-rule
-{"client_id": "192.0.2.7", "capacity": 50, "refill_rate": 10.0} sets a client's own quota; DELETE /admin/rule/192.0.2.7 removes it.
-All of this applies to the default buckets: routes with a quota of their own keep that of the file.
-
-Other services call POST /check {"key": "alice", "cost": 4} (cost defaults to 1; a list of up to 100 gets a list) and receive
-{"allowed": true, "limit": 10, "remaining": 6, "retry_after": null, "reset_after": 4.0}. When clients are identified by API key, the
-key is one of those; else keys are separate from clients, and check:alice is the client_id of the key's rule. nginx (auth_request),
-Traefik and Caddy (forward-auth) call /auth, which responds with 200 or 429 as the request itself would get: when the peer is in
-trust_proxy, X-Original-URI or X-Forwarded-Uri gives the request's path, and X-Original-Method or X-Forwarded-Method its method.
-A gateway proxies /check and /auth to its upstreams; it serves /check itself on admin_listen and below own_prefix.
-
-A wrong token or an unknown API key costs one of 10 failures a minute of a client address; more get 429. Correct ones are always accepted.
-
-GET /metrics, with the same access as the admin API, reports to Prometheus the decisions by route and reason, their latency, and
-the occupancy of the table. It names no client.
-
-SIGHUP reloads the file: limits, rules, routes, upstreams, keys, tokens, headers, trusted proxies with their header, and CORS
-settings change for the next request.
-Buckets keep their tokens unless the default quota changed, or that of the route. Changes by an administrator stay unless the file
-changes the same rule. An invalid file changes nothing, and the log says why. listen, admin_listen, client, ipv6_prefix, nat64_prefixes,
-max_clients, connections, the presence of an upstream and the Redis settings need a restart. The default quota shared in Redis changes by
-POST /config only.
-
-TOLLGATE_LOG (or RUST_LOG) sets the log level on standard error: info, debug (a line for each request), or a filter."#;
 
 /// A rate-limiting HTTP server: a token bucket for every client, in one atomic word.
 #[derive(Debug, Parser)]
@@ -368,59 +265,4 @@ fn url(text: &str) -> Result<Uri, String> {
     };
     uri.filter(is_valid)
         .ok_or_else(|| "expected a URL such as http://127.0.0.1:8000/".to_owned())
-}
-
-/// Returns clap's error in one line: the flag or variable, the allowed values and the given value.
-/// `arguments` are the parsed arguments.
-pub(crate) fn one_line(
-    error: &clap::Error,
-    arguments: impl IntoIterator<Item = OsString>,
-) -> String {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    if let (ErrorKind::ValueValidation, Some(flag), Some(value), Some(expected)) = (
-        error.kind(),
-        context(ContextKind::InvalidArg),
-        context(ContextKind::InvalidValue),
-        error.source(),
-    ) {
-        let flag = flag.split(' ').next().unwrap_or(flag);
-        let shown = if ["--admin-token", "--api-keys", "--check-token", "--redis"].contains(&flag) {
-            "a value that is not shown".to_owned()
-        } else {
-            format!("{value:?}")
-        };
-        return format!(
-            "{}: {expected}, got {shown}",
-            name_as_given(flag, arguments)
-        );
-    }
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    match error.kind() {
-        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => {
-            format!("{line}; --help lists the flags")
-        }
-        _ => line.to_owned(),
-    }
-}
-
-/// Returns the flag when it was given as an argument, else the name of its environment variable.
-fn name_as_given(flag: &str, arguments: impl IntoIterator<Item = OsString>) -> String {
-    let is_flag = |argument: OsString| {
-        argument.to_str().is_some_and(|text| {
-            text.strip_prefix(flag)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-        })
-    };
-    match arguments.into_iter().any(is_flag) {
-        true => flag.to_owned(),
-        false => flag
-            .replacen("--", "TOLLGATE_", 1)
-            .replace('-', "_")
-            .to_uppercase(),
-    }
 }

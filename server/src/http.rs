@@ -13,6 +13,7 @@ mod stream;
 mod tests;
 mod timeouts;
 mod unread;
+mod unread_streams;
 
 pub(crate) use self::{
     accept::{MAX_ADMIN_CONNECTIONS, Server},

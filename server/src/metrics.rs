@@ -137,76 +137,118 @@ impl Snapshot {
 
     fn tables(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let tables = &self.tables;
-        gauges(
+        per_route(
             to,
-            "table_live",
-            "Clients whose bucket is not full",
+            (
+                "table_live",
+                "Clients whose bucket is not full",
+                MetricType::Gauge,
+            ),
             tables,
             |stats| stats.live as u64,
         )?;
-        gauges(
+        per_route(
             to,
-            "table_slots",
-            "Maximum number of buckets",
+            (
+                "table_slots",
+                "Maximum number of buckets",
+                MetricType::Gauge,
+            ),
             tables,
             |stats| stats.slots as u64,
         )?;
-        gauges(
+        per_route(
             to,
-            "table_bytes",
-            "Memory used by the buckets, in bytes",
+            (
+                "table_bytes",
+                "Memory used by the buckets, in bytes",
+                MetricType::Gauge,
+            ),
             tables,
             |stats| stats.bytes as u64,
         )?;
         let help = "Clients evicted before their bucket was full, since the limit last changed";
-        counters(to, "table_evicted_early", help, tables, |stats| {
-            stats.evicted_early
-        })?;
+        per_route(
+            to,
+            ("table_evicted_early", help, MetricType::Counter),
+            tables,
+            |stats| stats.evicted_early,
+        )?;
         let help = "Requests refused because the table was full, since the limit last changed";
-        counters(to, "table_saturated", help, tables, |stats| stats.saturated)
+        per_route(
+            to,
+            ("table_saturated", help, MetricType::Counter),
+            tables,
+            |stats| stats.saturated,
+        )
     }
 
     fn redis(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let redis = &self.redis;
-        gauges(
+        per_route(
             to,
-            "redis_up",
-            "1 while Redis is available, 0 while on-redis-error decides",
+            (
+                "redis_up",
+                "1 while Redis is available, 0 while on-redis-error decides",
+                MetricType::Gauge,
+            ),
             redis,
             |stats| stats.up.into(),
         )?;
-        counters(
+        per_route(
             to,
-            "redis_decisions",
-            "Decisions made by Redis",
+            (
+                "redis_decisions",
+                "Decisions made by Redis",
+                MetricType::Counter,
+            ),
             redis,
             |stats| stats.redis,
         )?;
-        counters(
+        per_route(
             to,
-            "redis_lease_decisions",
-            "Decisions made from leased tokens or a remembered refusal",
+            (
+                "redis_lease_decisions",
+                "Decisions made from leased tokens or a remembered refusal",
+                MetricType::Counter,
+            ),
             redis,
             |stats| stats.lease,
         )?;
-        counters(
+        per_route(
             to,
-            "redis_fallback_decisions",
-            "Decisions made by the fallback without Redis",
+            (
+                "redis_fallback_decisions",
+                "Decisions made by the fallback without Redis",
+                MetricType::Counter,
+            ),
             redis,
             |stats| stats.fallback,
         )?;
         let help = "Requests to Redis that failed";
-        counters(to, "redis_failures", help, redis, |stats| stats.failures)?;
-        counters(
+        per_route(
             to,
-            "redis_outages",
-            "Number of Redis outages",
+            ("redis_failures", help, MetricType::Counter),
+            redis,
+            |stats| stats.failures,
+        )?;
+        per_route(
+            to,
+            (
+                "redis_outages",
+                "Number of Redis outages",
+                MetricType::Counter,
+            ),
             redis,
             |stats| stats.outages,
         )?;
         let help = "Buckets rebased to the clock of Redis after it stepped back";
-        counters(to, "redis_rebased", help, redis, |stats| stats.rebased)
+        per_route(
+            to,
+            ("redis_rebased", help, MetricType::Counter),
+            redis,
+            |stats| stats.rebased,
+        )
     }
 }
 
@@ -248,55 +290,33 @@ fn counter(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -
     ConstCounter::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Counter)?)
 }
 
-fn gauges<T>(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    stats: &PerRoute<T>,
-    value: impl Fn(&T) -> u64,
-) -> fmt::Result {
-    per_route(
-        to,
-        (name, help, MetricType::Gauge),
-        stats,
-        |encoder, stats| encoder.encode_gauge(&value(stats)),
-    )
-}
-
-fn counters<T>(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    stats: &PerRoute<T>,
-    value: impl Fn(&T) -> u64,
-) -> fmt::Result {
-    per_route(
-        to,
-        (name, help, MetricType::Counter),
-        stats,
-        |encoder, stats| encoder.encode_counter::<NoLabelSet, _, u64>(&value(stats), None),
-    )
-}
-
 /// Encodes a metric of the default limits and of routes; nothing if there are none.
 fn per_route<T>(
     to: &mut DescriptorEncoder<'_>,
     (name, help, kind): (&str, &str, MetricType),
     stats: &PerRoute<T>,
-    encode: impl Fn(&mut MetricEncoder<'_>, &T) -> fmt::Result,
+    value: impl Fn(&T) -> u64,
 ) -> fmt::Result {
     if stats.is_empty() {
         return Ok(());
     }
     let mut family = to.encode_descriptor(name, help, None, kind)?;
     for (label, stats) in stats {
+        let value = value(stats);
         match label {
-            None => encode(&mut family, stats)?,
-            Some(label) => encode(
-                &mut family.encode_family(&[("route", label.as_str())])?,
-                stats,
-            )?,
+            None => encode(&mut family, kind, value)?,
+            Some(label) => {
+                let labels = [("route", label.as_str())];
+                encode(&mut family.encode_family(&labels)?, kind, value)?;
+            }
         }
     }
     Ok(())
+}
+
+fn encode(encoder: &mut MetricEncoder<'_>, kind: MetricType, value: u64) -> fmt::Result {
+    match kind {
+        MetricType::Gauge => encoder.encode_gauge(&value),
+        _ => encoder.encode_counter::<NoLabelSet, _, u64>(&value, None),
+    }
 }

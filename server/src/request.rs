@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod body;
 pub(crate) mod client_id;
+pub(crate) mod client_identifier;
 pub(crate) mod header_rules;
 pub(crate) mod headers;
 pub(crate) mod json;

@@ -10,6 +10,8 @@
 #[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]
+pub mod http2;
+#[cfg(feature = "server")]
 pub mod nginx;
 #[cfg(feature = "server")]
 pub mod programs;

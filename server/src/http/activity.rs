@@ -10,7 +10,7 @@ use std::sync::{
 };
 use std::task::Waker;
 
-use super::unread::UnreadStreams;
+use super::unread_streams::UnreadStreams;
 use crate::memory::ConnectionMemory;
 
 /// Shutdown that the monitor requests of a connection, from the mildest to the strictest.

@@ -19,7 +19,7 @@ use crate::{
     proxy::Gateway,
     request::{
         access::{self, Access, Denial},
-        client_id::IdentifyError,
+        client_identifier::IdentifyError,
         method_override::{method_overrides, overrides_method},
         original::{self, OriginalRequest},
         path::PathError,

@@ -15,7 +15,9 @@ use hyper::{
 };
 use subtle::ConstantTimeEq;
 
-use super::{client_id::Peer, header_rules::is_client_header, headers::single_header_value};
+use super::{
+    client_identifier::Peer, header_rules::is_client_header, headers::single_header_value,
+};
 use crate::{
     config::Tokenless,
     response::{self, Response},

@@ -1,22 +1,17 @@
 //! A client's share of upstream slots and tunnels, and the stall clock that ends its streams.
 
-use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper::{Request, Response, StatusCode, body::Incoming};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use test_support::http2::{Body, client_without_window};
 use test_support::upstream::Connection;
 use test_support::{
     ADMIN_TOKEN, AS_ADMIN, Launch, SLOW, Server, TEST_TIMEOUT, Upstream, eventually,
 };
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-type Body = BoxBody<Bytes, Infallible>;
 
 /// Address of the client that keeps to the rules; the other one is 127.0.0.1.
 const HONEST: &str = "127.0.0.2";
@@ -57,18 +52,6 @@ fn gateway(upstream: &Upstream, connections: &str, gateway: &str) -> Server {
         upstream.url()
     );
     Launch::new().config("gateway.toml", &text).start()
-}
-
-/// Opens an HTTP/2 connection that grants no window for response bodies.
-async fn client_without_window(server: &Server) -> http2::SendRequest<Body> {
-    let stream = TcpStream::connect(server.address).await.unwrap();
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(0)
-        .handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    sender
 }
 
 async fn get(sender: &http2::SendRequest<Body>, path: &str) -> hyper::Result<Response<Incoming>> {

@@ -1,37 +1,23 @@
 //! Memory that unread responses hold.
 
-use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper::{Request, Response, StatusCode, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use test_support::http2::{Body, client_without_window};
 use test_support::{Launch, SLOW, Server, TEST_TIMEOUT, eventually};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-type Body = BoxBody<Bytes, Infallible>;
 
 const MIB: usize = 1 << 20;
 
 fn start(connections: &str) -> Server {
     let text = format!("capacity = 1000000\nrefill_rate = {SLOW}\n[connections]\n{connections}\n");
     Launch::new().config("unread.toml", &text).start()
-}
-
-/// Opens an HTTP/2 connection that grants no window for response bodies.
-async fn client_without_window(server: &Server) -> http2::SendRequest<Body> {
-    let stream = TcpStream::connect(server.address).await.unwrap();
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(0)
-        .handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    sender
 }
 
 /// Submits a body whose response is six times as long.

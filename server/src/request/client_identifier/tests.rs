@@ -4,8 +4,8 @@ use std::{cell::OnceCell, net::IpAddr};
 
 use hyper::{HeaderMap, header::HeaderValue};
 
-use super::{ClientId, ClientIdentifier, IdentifyError};
-use crate::config::settings;
+use super::{ClientIdentifier, IdentifyError};
+use crate::{config::settings, request::client_id::ClientId};
 
 #[test]
 fn only_a_trusted_proxy_sets_the_client_address() {
