@@ -15,6 +15,8 @@ mod waker;
 
 use std::{any::Any, hash::Hash, sync::Arc, time::Duration};
 
+#[cfg(fuzzing)]
+use hyper::http::request::Parts;
 use hyper::{
     Request, Response, StatusCode, Version,
     body::{Body, Incoming},
@@ -110,6 +112,22 @@ impl Gateway {
             .position(|upstream| upstream.matches(path))
     }
 
+    /// Returns the request head that [`Gateway::forward`] would send to the upstream at `index`, and
+    /// the body.
+    #[cfg(fuzzing)]
+    pub(crate) fn upstream_head<B: Body>(
+        &self,
+        index: usize,
+        mut request: Request<B>,
+        forwarded: &ForwardedHeaders<'_>,
+    ) -> (Parts, B) {
+        let upgrade = tunnel::requested_upgrade(&mut request).is_some();
+        let (mut parts, body) = request.into_parts();
+        let url = self.upstreams[index].url();
+        headers::prepare_request(&mut parts, &body, upgrade, url, forwarded);
+        (parts, body)
+    }
+
     /// Forwards a request to the upstream at `index` and returns its response.
     pub(crate) async fn forward(
         &self,
@@ -142,13 +160,11 @@ impl Gateway {
         let progress = body.progress();
         headers::prepare_request(
             &mut parts,
+            &body,
             upgrade.is_some(),
             upstream.url(),
             &context.forwarded,
         );
-        if !body.is_end_stream() && body.size_hint().exact().is_none() {
-            headers::announce_chunks(&mut parts);
-        }
         let UpstreamResponse {
             response,
             connection,

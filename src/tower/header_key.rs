@@ -97,11 +97,15 @@ fn normalized_credentials(value: &str) -> Option<Cow<'_, str>> {
     if is_one_word && words.next().is_some() || is_basic && !is_canonical_base64(first) {
         return None;
     }
-    if is_title_case(scheme) && value.strip_prefix(scheme)?.strip_prefix(' ') == Some(first) {
+    let rest = value.strip_prefix(scheme);
+    if is_title_case(scheme) && rest.and_then(|rest| rest.strip_prefix(' ')) == Some(first) {
         return Some(Cow::Borrowed(value));
     }
     let mut normalized = scheme.to_ascii_lowercase();
-    normalized[..1].make_ascii_uppercase();
+    // `None`: the first character is not ASCII.
+    if let Some(first) = normalized.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
     for word in value.split_ascii_whitespace().skip(1) {
         normalized.push(' ');
         normalized.push_str(word);
@@ -152,6 +156,7 @@ mod tests {
             "Bearer\tabc",
             "Bearer \t abc",
             " bEaReR abc ",
+            " Bearer abc",
         ] {
             assert_eq!(credentials(value).as_deref(), Some("Bearer abc"), "{value}");
         }
@@ -162,6 +167,19 @@ mod tests {
         assert_eq!(credentials("aBc").as_deref(), Some("aBc"), "no scheme");
         assert_ne!(credentials("Bearer abc"), credentials("Bearer aBc"));
         assert_ne!(credentials("Bearer abc"), credentials("Basic YWJj"));
+    }
+
+    /// A header value is ASCII, but a rule or a body may name any key.
+    #[test]
+    fn scheme_may_begin_with_another_character_than_a_letter() {
+        for (value, expected) in [
+            ("éA  b", "éa b"),
+            ("É b", "É b"),
+            ("\u{1f511}A b", "\u{1f511}a b"),
+            ("-A b", "-a b"),
+        ] {
+            assert_eq!(credentials(value).as_deref(), Some(expected), "{value}");
+        }
     }
 
     #[test]

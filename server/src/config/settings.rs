@@ -78,6 +78,17 @@ impl Settings {
         })
     }
 
+    /// Merges the text of a file with the defaults.
+    #[cfg(fuzzing)]
+    pub(crate) fn from_text(text: &str, is_json: bool) -> Result<Settings, String> {
+        let parse = if is_json {
+            super::file::from_json
+        } else {
+            super::file::from_toml
+        };
+        Settings::merge(Serve::default(), parse(text)?)
+    }
+
     pub(super) fn merge(flags: Serve, file: File) -> Result<Settings, String> {
         let quota = quota::of_default(&file, &flags)?;
         let admin = Admin::merge(&flags, &file)?;

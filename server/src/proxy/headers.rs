@@ -3,6 +3,7 @@
 
 use hyper::{
     HeaderMap, Uri, Version,
+    body::Body,
     header::{
         CONNECTION, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
         UPGRADE, VIA,
@@ -16,10 +17,11 @@ use crate::{
     values::{Scheme, UpstreamUrl},
 };
 
-/// Converts a client's request head to the one sent to the upstream at `url`. `upgrade`: the
-/// request is a WebSocket handshake.
+/// Converts a client's request head to the one sent with `body` to the upstream at `url`.
+/// `upgrade`: the request is a WebSocket handshake.
 pub(super) fn prepare_request(
     parts: &mut request::Parts,
+    body: &impl Body,
     upgrade: bool,
     url: &UpstreamUrl,
     forwarded: &ForwardedHeaders<'_>,
@@ -81,17 +83,13 @@ pub(super) fn prepare_request(
     } else {
         Version::HTTP_11
     };
-    parts.extensions.clear();
-}
-
-/// Announces a body of unknown length. Without the header, hyper would drop the body of a GET or
-/// HEAD request. HTTP/2 frames the body itself.
-pub(super) fn announce_chunks(parts: &mut request::Parts) {
-    if parts.version == Version::HTTP_11 {
-        parts
-            .headers
-            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    // Without the header, hyper would drop the body of a GET or HEAD request. HTTP/2 frames the body
+    // itself.
+    if !http2 && !body.is_end_stream() && body.size_hint().exact().is_none() {
+        let chunked = HeaderValue::from_static("chunked");
+        parts.headers.insert(TRANSFER_ENCODING, chunked);
     }
+    parts.extensions.clear();
 }
 
 /// Removes the headers of an upstream's response that are not meant for the client.

@@ -134,3 +134,15 @@ fn exempt_requests_and_preflights_need_no_key() {
         Some(origin.1)
     );
 }
+
+#[test]
+fn credentials_of_any_characters_may_be_checked_and_ruled() {
+    let server = TestServer::new("client = { header = 'Authorization' }");
+    let checked = server.post("/check", r#"{"key": "éA b"}"#);
+    assert_eq!(checked.json()["remaining"], 9, "{checked:?}");
+    let again = server.post("/check", r#"[{"key": " éa  b"}]"#);
+    assert_eq!(again.json()[0]["remaining"], 8, "{again:?}");
+    let rule = r#"{"client_id": "éA b", "capacity": 5, "refill_rate": 1}"#;
+    let ruled = server.post("/admin/update-rule", rule);
+    assert_eq!(ruled.json()["client_id"], "éa b", "{ruled:?}");
+}
