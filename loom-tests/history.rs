@@ -8,6 +8,9 @@
 //!   window.
 //! - *No charge is lost*: the final state is the one that those charges leave; after refunds fewer
 //!   tokens may be left.
+//! - *A pause grants nothing*: a thread that has paused the bucket gets no tokens before the end. The
+//!   state may have fewer tokens than the charges leave.
+//! - A rebase may add one capacity, and the final state is compared with sequential calls alone.
 //! - A reset divides the history: the invariants hold for the parts before and after it separately.
 //!   The time of the reset is not recorded; a consistent time must exist.
 
@@ -43,7 +46,12 @@ pub fn check(quota: &Quota, trace: &Trace) {
 pub fn check_with(quota: &Quota, trace: &Trace, evictions: usize) {
     let entries = || trace.before.iter().chain(trace.threads.iter().flatten());
     let resets = evictions + entries().filter(|entry| entry.call == Call::Reset).count();
-    let refunds = entries().any(|entry| matches!(entry.call, Call::Refund(_)));
+    check_pauses(trace);
+    if entries().any(|entry| entry.call == Call::Rebase) {
+        return check_rebased(quota, trace);
+    }
+    let paused = entries().any(|entry| matches!(entry.call, Call::Pause(_)));
+    let refunds = paused || entries().any(|entry| matches!(entry.call, Call::Refund(_)));
     let mut charges = charges(quota, trace);
     charges.sort_by_key(|charge| charge.used_at);
     assert!(
@@ -54,6 +62,37 @@ pub fn check_with(quota: &Quota, trace: &Trace, evictions: usize) {
     assert!(
         refunds || ahead || begin_with_a_charge(&charges),
         "a window without a first charge: {charges:#?} {trace:#?}"
+    );
+}
+
+/// Checks that a thread takes no tokens before the end of its pauses.
+fn check_pauses(trace: &Trace) {
+    for log in &trace.threads {
+        let mut end = 0;
+        for entry in log {
+            match (entry.call, entry.result) {
+                (Call::Pause(length), _) => end = end.max(entry.now + length),
+                (Call::Take(_), CallResult::Allowed { .. }) => {
+                    // Another thread may have moved the bucket past the pause.
+                    let latest = trace.threads.iter().flatten().map(|entry| entry.now).max();
+                    assert!(
+                        entry.now >= end || latest >= Some(end),
+                        "granted during a pause: {trace:#?}"
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Checks that a greedy bucket that was moved back once admits at most one capacity more.
+fn check_rebased(quota: &Quota, trace: &Trace) {
+    let mut charges = charges(quota, trace);
+    charges.sort_by_key(|charge| charge.used_at);
+    assert!(
+        is_within(2 * u64::from(quota.capacity()), &charges),
+        "unsound: {charges:#?} {trace:#?}"
     );
 }
 
@@ -129,23 +168,30 @@ fn may_precede(before: &Charge, after: &Charge) -> bool {
 
 fn sound(quota: &Quota, charges: &[Charge]) -> bool {
     let capacity = u64::from(quota.capacity());
+    if !quota.is_interval() {
+        return is_within(capacity, charges);
+    }
     charges.iter().enumerate().all(|(first, from)| {
         let later = &charges[first..];
-        if quota.is_interval() {
-            let here = later.iter().filter(|charge| charge.window == from.window);
-            from.window <= from.used_at
-                && from.used_at < from.window + refill(quota)
-                && here.map(|charge| charge.cost).sum::<u64>() <= capacity
-                && later.iter().all(|to| {
-                    to.window == from.window || to.window.abs_diff(from.window) >= refill(quota)
-                })
-        } else {
-            later.iter().all(|to| {
-                let here = later.iter().filter(|charge| charge.used_at <= to.used_at);
-                here.map(|charge| charge.cost).sum::<u64>()
-                    <= capacity + (to.used_at - from.used_at)
+        let here = later.iter().filter(|charge| charge.window == from.window);
+        from.window <= from.used_at
+            && from.used_at < from.window + refill(quota)
+            && here.map(|charge| charge.cost).sum::<u64>() <= capacity
+            && later.iter().all(|to| {
+                to.window == from.window || to.window.abs_diff(from.window) >= refill(quota)
             })
-        }
+    })
+}
+
+/// Returns true when any time span has at most `most` tokens plus the refill of the span, which is a
+/// token a tick.
+fn is_within(most: u64, charges: &[Charge]) -> bool {
+    charges.iter().enumerate().all(|(first, from)| {
+        let later = &charges[first..];
+        later.iter().all(|to| {
+            let here = later.iter().filter(|charge| charge.used_at <= to.used_at);
+            here.map(|charge| charge.cost).sum::<u64>() <= most + (to.used_at - from.used_at)
+        })
     })
 }
 

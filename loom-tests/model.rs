@@ -19,7 +19,7 @@ use loom::{
 };
 use tollgate::{Bucket, Decision, DecisionView, Quota};
 
-use crate::{call_order::CallOrder, history};
+use crate::{bound, call_order::CallOrder, history};
 
 /// Greedy quota of one token a tick, and a tick of one microsecond: the headroom makes it that coarse.
 pub const fn greedy(capacity: u32) -> Quota {
@@ -46,6 +46,9 @@ pub enum Call {
     /// thread's own.
     Refund(usize),
     Reset,
+    /// Ticks to pause for.
+    Pause(u64),
+    Rebase,
 }
 
 /// Result of a call. Times are ticks since the origin.
@@ -61,7 +64,8 @@ pub enum CallResult {
         used_at: u64,
     },
     Refunded(bool),
-    Reset,
+    /// A reset, a pause or a rebase.
+    Done,
     /// Refused by a table because there is no free slot.
     TableFull,
 }
@@ -90,7 +94,6 @@ pub struct Model {
     clock: Vec<u64>,
     before: Vec<Call>,
     threads: Vec<Vec<Call>>,
-    check_linearisability: bool,
 }
 
 impl Model {
@@ -101,7 +104,6 @@ impl Model {
             clock: clock.to_vec(),
             before: Vec::new(),
             threads: Vec::new(),
-            check_linearisability: true,
         }
     }
 
@@ -116,28 +118,21 @@ impl Model {
         self
     }
 
-    /// Checks the soundness of the history only. For holes, which are best effort: a thread that
-    /// finds their store in use continues without it, and no sequential order does that.
-    pub fn history_only(mut self) -> Model {
-        self.check_linearisability = false;
-        self
-    }
-
     pub fn check(self) {
         let model = std::sync::Arc::new(self);
         let sequential = std::sync::Arc::new(model.clone().sequential_traces());
         let seen = std::sync::Arc::new(Mutex::new(HashSet::new()));
-        let mut builder = loom::model::Builder::new();
-        // Enough for every mutation named at the models. Without a bound, two calls per thread take
-        // a minute.
-        builder.preemption_bound = Some(if model.threads.len() > 2 { 2 } else { 3 });
+        let builder = match model.threads.len() {
+            2 => bound::builder(2, 3),
+            _ => bound::builder(1, 2),
+        };
         builder.check({
             let seen = seen.clone();
             move || {
                 let trace = model.clone().run_concurrently();
                 history::check(&model.quota, &trace);
                 assert!(
-                    !model.check_linearisability || sequential.contains(&trace),
+                    sequential.contains(&trace),
                     "no sequential order of the calls gives {trace:#?}"
                 );
                 seen.lock().unwrap().insert(trace);
@@ -281,7 +276,15 @@ impl Log {
             ),
             Call::Reset => {
                 bucket.reset_at(at);
-                (None, CallResult::Reset)
+                (None, CallResult::Done)
+            }
+            Call::Pause(length) => {
+                bucket.pause_at(at, time(&quota, length));
+                (None, CallResult::Done)
+            }
+            Call::Rebase => {
+                bucket.rebase_at(at);
+                (None, CallResult::Done)
             }
         };
         self.entries.push(Entry { call, now, result });

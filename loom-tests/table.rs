@@ -24,6 +24,7 @@ use loom::{
 use tollgate::{Decision, KeyedLimiter, ManualClock, Outcome, Quota, WhenFull};
 
 use crate::{
+    bound,
     call_order::CallOrder,
     history,
     model::{Call, CallResult, Decisions, Entry, Trace, record_decision, ticks, time},
@@ -144,8 +145,7 @@ impl TableModel {
 
     pub fn check(self) {
         let model = std::sync::Arc::new(self);
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(model.preemptions);
+        let builder = bound::builder(1, model.preemptions);
         builder.check(move || model.clone().race());
     }
 
@@ -270,8 +270,9 @@ impl Log {
             Call::Reset => {
                 self.clock.set(at);
                 limiter.reset(&key);
-                (None, CallResult::Reset)
+                (None, CallResult::Done)
             }
+            Call::Pause(_) | Call::Rebase => unreachable!("a table has neither"),
         };
         self.entries.push((key, Entry { call, now, result }));
         self.decisions.push(decision);

@@ -15,6 +15,7 @@ use loom::{
 use tollgate::{Decision, DecisionView, ManualClock, WhenFull};
 
 use crate::{
+    bound,
     call_order::CallOrder,
     model::greedy,
     table::{Key, Limiter, key, limiter},
@@ -74,9 +75,7 @@ fn race(
     change: impl Fn(&Shared) -> Vec<DecisionView> + Copy + Send + Sync + 'static,
     traffic: impl Fn(&Shared, Decision) -> Vec<DecisionView> + Copy + Send + Sync + 'static,
 ) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(move || {
+    bound::builder(2, 3).check(move || {
         let shared = Shared::new();
         let first = shared.take(1);
         let changer = thread::spawn({
@@ -174,9 +173,7 @@ fn refund(shared: &Shared, first: Decision) -> Vec<DecisionView> {
 /// *Caught:* a number that is not stored; a table that stays the old one.
 #[test]
 fn a_change_is_visible_when_it_returns() {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(|| {
+    bound::builder(2, 3).check(|| {
         let shared = Shared::new();
         let changed = Arc::new(AtomicBool::new(false));
         let changer = thread::spawn({
@@ -199,9 +196,7 @@ fn a_change_is_visible_when_it_returns() {
 /// *Caught:* the number stored after the lock is released.
 #[test]
 fn a_change_is_visible_to_all_threads_at_once() {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(2);
-    builder.check(|| {
+    bound::builder(1, 2).check(|| {
         let shared = Shared::new();
         let seen = Arc::new(AtomicBool::new(false));
         assert_eq!(shared.take(1).limit(), OLD);

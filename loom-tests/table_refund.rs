@@ -2,7 +2,7 @@
 
 use crate::{
     model::{
-        Call::{Refund, Reserve, Reset, Take},
+        Call::{Refund, Reset, Take},
         greedy,
     },
     table::{FILLER_CALLS, Key, TableModel, key},
@@ -99,67 +99,5 @@ fn a_refund_beside_a_reset_and_takes() {
         .thread(&[(KEY, Refund(0))])
         .thread(&[(KEY, Reset)])
         .thread(&[(KEY, Take(2)), (KEY, Take(1))])
-        .check();
-}
-
-/// A reservation that is dropped beside others leaves a hole, which is sold once.
-///
-/// *Caught:* a hole that is sold and stays in the store, or is put back whole; a store that two use
-/// at once, or whose guard is relaxed.
-#[test]
-fn a_reservation_is_dropped_beside_others() {
-    let model = one_key(0, &[0])
-        .before(0, KEY, Take(1))
-        .before(0, KEY, Reserve(2, 9))
-        .before(0, KEY, Reserve(1, 9));
-    model
-        .thread(&[(KEY, Refund(2 * FILLER_CALLS + 2))])
-        .thread(&[(KEY, Reserve(2, 9))])
-        .thread(&[(KEY, Reserve(1, 9))])
-        .check();
-}
-
-/// A waiter has left the middle of the key's queue.
-fn with_a_hole(model: TableModel, key: Key, calls_before: usize) -> TableModel {
-    let calls = [
-        Take(2),
-        Reserve(2, 9),
-        Reserve(1, 9),
-        Refund(calls_before + 1),
-    ];
-    calls
-        .into_iter()
-        .fold(model, |model, call| model.before(0, key, call))
-}
-
-/// A reset voids a hole, also when as much has been sold since as there was when the hole was left.
-///
-/// *Caught:* a sale that does not check whether a reset has voided the hole.
-#[test]
-fn a_hole_beside_a_reset_and_a_new_queue() {
-    with_a_hole(TableModel::new(greedy(2), &[0]), KEY, 0)
-        .thread(&[
-            (KEY, Reset),
-            (KEY, Take(2)),
-            (KEY, Reserve(2, 9)),
-            (KEY, Reserve(2, 9)),
-        ])
-        .thread(&[(KEY, Reserve(2, 9))])
-        .check();
-}
-
-/// A hole is sold to its own key only.
-///
-/// *Caught:* a sale that does not check the key of the hole.
-#[test]
-fn a_hole_is_its_owners() {
-    let model = [Take(2), Reserve(2, 9), Reserve(1, 9)]
-        .into_iter()
-        .fold(TableModel::new(greedy(2), &[0]), |model, call| {
-            model.before(0, OTHER, call)
-        });
-    with_a_hole(model, KEY, 3)
-        .thread(&[(OTHER, Reserve(2, 9))])
-        .thread(&[(KEY, Reserve(2, 9))])
         .check();
 }

@@ -7,6 +7,7 @@
 //! sequence, so a refund that sees any word newer than the reset sees the bound as well.
 
 use core::{
+    cell::Cell,
     fmt,
     sync::atomic::{self, AtomicU32},
     time::Duration,
@@ -439,10 +440,12 @@ impl Bucket {
     }
 
     /// Grants nothing for `time` from `now`, waiters in `acquire` included. Then the bucket refills
-    /// from empty; of an interval quota the next window begins. A shorter pause than the present one
-    /// changes nothing.
+    /// from empty; of an interval quota the next window begins, after the end of the present one. A
+    /// shorter pause than the present one changes nothing.
     ///
-    /// Earlier decisions are no longer refundable, and waiters in `acquire` reserve again.
+    /// Earlier decisions are no longer refundable, and waiters in `acquire` reserve again. A pause
+    /// during which all tokens are reserved changes nothing: then a reservation that is given back
+    /// may be granted before the end.
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
@@ -461,7 +464,8 @@ impl Bucket {
     ///
     /// A bucket never moves its time back by itself: while time that is passed in is behind the
     /// time of the last decision, the bucket does not refill. This call is the way out. Each call
-    /// may admit up to one capacity more than the clock alone would. It also ends a pause. Decisions
+    /// may admit what was spent once more than the clock alone would: at most one capacity, and what
+    /// is reserved ahead of time. It also ends a pause. Decisions
     /// made until the clock has caught up with the earlier time are not refundable.
     ///
     /// ```
@@ -481,19 +485,20 @@ impl Bucket {
     /// Applies a transition that voids all earlier decisions: it returns the next state, and the
     /// first stamp whose decisions are refundable.
     fn void_earlier(&self, transition: impl Fn(State) -> Option<(State, u64)>) {
-        let changed = self.update(|state| {
+        // Voided also when the CAS fails and the transition then has nothing to change.
+        let voided = Cell::new(false);
+        self.update(|state| {
             let (next, refundable_from) = transition(state)?;
             self.shared
                 .refundable_from
                 .fetch_max(refundable_from, Ordering::Release);
+            voided.set(true);
             Some(next)
         });
         #[cfg(feature = "tokio")]
-        if changed {
+        if voided.get() {
             self.shared.line.notify();
         }
-        #[cfg(not(feature = "tokio"))]
-        let _ = changed;
     }
 
     /// Returns the origin of this bucket's decisions.

@@ -50,7 +50,7 @@
 //! | of a million | 97 ns | |
 //! | of a million, in [batches](KeyedLimiter::try_acquire_batch) | 51 ns | |
 //!
-//! A [`Bucket`] is 512 bytes and allocates nothing on the heap; a key takes 27 bytes of heap. The
+//! A [`Bucket`] is 256 bytes and allocates nothing on the heap; a key takes 27 bytes of heap. The
 //! figures were measured on two cores of a shared virtual machine, where reading the clock takes
 //! some 9 ns. The README lists the results of other libraries and the command that measures them.
 //!

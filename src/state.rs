@@ -30,8 +30,8 @@
 //! needs no history and holds after any other refunds. It was chosen over the finer bound `spent
 //! after the charge - time since`, which mints tokens when refunds overtake one another. While
 //! there are waiters, `latest` lies in the future and is unknown after another refund, so only the
-//! last charge sold gives units back, and it gives back all of them. A charge in the middle of the
-//! queue leaves a hole, to be sold again as that exact interval: see the module `holes`.
+//! last charge sold gives units back, and it gives back all of them. Callers that wait in line have
+//! at most one such charge at a time, so they lose nothing.
 //!
 //! **Stale and backward clocks.** `now` is never treated as earlier than the stamp, and the stamp
 //! never decreases. A thread that read the clock, was preempted, and finds a newer stamp decides as

@@ -426,21 +426,25 @@ impl Layout {
         (State { spent: 0, stamp }, from)
     }
 
-    /// Returns an empty bucket that grants nothing before tick `until` and refills from then on (a
-    /// greedy quota's stamp is in the future; an interval quota's window ends then), and the first stamp whose decisions are refundable, which is newer than any before. Returns
-    /// `None` when nothing is granted before `until` anyway.
+    /// Returns an empty bucket that grants nothing before tick `until`, and the first stamp whose
+    /// decisions are refundable, which is newer than any before. A greedy quota's stamp is in the
+    /// future, and it refills from then on. An interval quota's window ends then; one in which
+    /// something is sold ends as it would have, since windows never overlap. Returns `None` when the
+    /// pause is over already, or reservations last longer: they stay valid, and stay sold.
     pub(crate) fn pause(&self, state: State, now: u64, until: u64) -> Option<(State, u64)> {
         if until <= now || until <= state.stamp {
             return None;
         }
-        // Reservations last longer than the pause: they stay valid, and stay sold.
-        if self.refill_to(state, until).spent >= self.capacity {
+        let last = self.refill_to(state, until - 1);
+        if self.is_in_debt(last) {
             return None;
         }
-        let empty_from = until.saturating_sub(self.window);
-        if state.spent >= self.capacity && !self.is_greedy() && empty_from <= state.stamp {
-            return None;
-        }
+        // Also when nothing is left to grant: a refund would give tokens back before `until`.
+        let empty_from = if self.is_greedy() || last.spent == 0 {
+            until.saturating_sub(self.window)
+        } else {
+            last.stamp
+        };
         let (full, refundable_from) = self.reset(state, empty_from);
         let paused = State {
             spent: self.capacity,
@@ -451,7 +455,7 @@ impl Layout {
 
     /// Returns the state with a stamp that is moved back to tick `now`, and the first stamp whose
     /// decisions are refundable, or `None` when the stamp is not ahead. That bound is past the old
-    /// stamp: what is sold after the move cannot be told from what was sold before by its stamp.
+    /// stamp: a stamp does not distinguish what is sold after the move from what was sold before.
     pub(crate) fn rebase(&self, state: State, now: u64) -> Option<(State, u64)> {
         let rebased = State {
             spent: state.spent,

@@ -428,7 +428,7 @@ fn a_rebase_keeps_what_was_spent() {
     assert_eq!(bucket.available_at(now), 2);
     assert!(
         !bucket.refund(decision).unwrap(),
-        "its interval is not told apart from later ones"
+        "its interval equals later ones"
     );
     assert_eq!(bucket.available_at(now + Duration::from_millis(300)), 5);
     bucket.rebase_at(hour);

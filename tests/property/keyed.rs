@@ -4,8 +4,8 @@
 //!
 //! Mutations that these tests caught: a refund of another table's or rule's decision; the takeover
 //! of a bucket that is not full (which clocks that are behind catch too); rules that keep their
-//! buckets when the quota is replaced; a rule that changes the origin of other keys' decisions;
-//! holes sold to another key; a reset that does nothing; a first charge that is free.
+//! buckets when the quota is replaced; a rule that changes the origin of other keys' decisions; a
+//! reset that does nothing; a first charge that is free.
 
 use std::{
     collections::HashMap,

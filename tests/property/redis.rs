@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::reference::{
     Charge, DecisionFields, Reference,
     driver::{Driver, Event, Target},
-    strategies::{self, Call, Operation},
+    strategies::{self, Call, Cost, Operation},
 };
 use proptest::{
     prelude::*,
@@ -56,6 +56,14 @@ impl Target for Bucket<'_> {
     fn reset(&self, now: Duration) {
         self.clock.set(now);
         self.runtime.block_on(self.limiter.reset("key")).unwrap();
+    }
+
+    fn pause(&self, _: Duration, _: Duration) {
+        unreachable!("buckets in Redis have no pauses")
+    }
+
+    fn rebase(&self, _: Duration) {
+        unreachable!("buckets in Redis rebase by themselves")
     }
 
     fn decision(decision: &Decision) -> DecisionView {
@@ -110,15 +118,17 @@ fn compare(
                 reference = Reference::unpacked(&quota);
                 charges.fill(None);
             }
+            Some(Event::Paused { .. } | Event::Rebased { .. }) => unreachable!(),
         }
     }
     Ok(())
 }
 
-/// Calls without reservations: takes stand in for them.
+/// Calls without reservations, pauses and rebases: takes stand in for them.
 fn calls() -> impl Strategy<Value = Vec<Call>> {
     let takes = |(when, operation)| match operation {
         Operation::Reserve(cost, _) => (when, Operation::Take(cost)),
+        Operation::Pause(_) | Operation::Rebase => (when, Operation::Take(Cost::Exactly(1))),
         operation => (when, operation),
     };
     strategies::calls(60).prop_map(move |calls| calls.into_iter().map(takes).collect())

@@ -73,30 +73,59 @@ pub enum Charge {
     Interval(interval::Charge),
 }
 
-/// A decision that the reference permits. If it takes tokens, `charge` holds the bucket after it,
-/// and the charge.
+/// Charges that a reference bucket may still refund.
 #[derive(Clone, Debug)]
-pub struct PossibleDecision<B, C> {
-    pub fields: DecisionFields,
-    pub charge: Option<(B, C)>,
+pub struct Refundable {
+    /// Number of resets, pauses and rebases: each voids the refunds of earlier charges. `None`
+    /// after a reset at the last tick, when no charge is refundable.
+    era: Option<u32>,
+    /// The latest tick from which the bucket was moved back: charges up to it are not refundable.
+    moved_from: Option<BigInt>,
 }
 
-/// Returns the charges of the possible decisions with these fields.
-///
-/// # Errors
-/// When there is none: returns the fields of the first possible decision.
-fn matching<B, C>(
-    mut possible: Vec<PossibleDecision<B, C>>,
-    fields: &DecisionFields,
-) -> Result<Vec<Option<(B, C)>>, DecisionFields> {
-    if possible.iter().all(|next| next.fields != *fields) {
-        return Err(possible.swap_remove(0).fields);
+/// Proof of the time of a charge.
+#[derive(Clone, Debug)]
+pub struct ChargedAt {
+    era: Option<u32>,
+    tick: BigInt,
+}
+
+impl Refundable {
+    fn new() -> Refundable {
+        Refundable {
+            era: Some(0),
+            moved_from: None,
+        }
     }
-    Ok(possible
-        .into_iter()
-        .filter(|next| next.fields == *fields)
-        .map(|next| next.charge)
-        .collect())
+
+    /// Marks a charge of a bucket that is at `tick`.
+    fn mark(&self, tick: &BigInt) -> ChargedAt {
+        ChargedAt {
+            era: self.era,
+            tick: tick.clone(),
+        }
+    }
+
+    fn includes(&self, charged: &ChargedAt) -> bool {
+        self.era.is_some()
+            && self.era == charged.era
+            && self.moved_from.as_ref() < Some(&charged.tick)
+    }
+
+    fn void_earlier(&mut self) {
+        self.era = self.era.map(|era| era + 1);
+    }
+
+    fn void_all(&mut self) {
+        self.era = None;
+    }
+
+    /// Voids earlier charges, and those made before a bucket that is moved back reaches `tick`
+    /// again.
+    fn void_until_after(&mut self, tick: &BigInt) {
+        self.void_earlier();
+        self.moved_from = self.moved_from.take().max(Some(tick.clone()));
+    }
 }
 
 /// Reference bucket of either kind of quota.
@@ -135,51 +164,42 @@ impl Reference {
         max_wait: Option<Duration>,
         fields: &DecisionFields,
     ) -> Result<Option<Charge>, DecisionFields> {
-        let (after, charge) = self.successors(now, cost, max_wait, fields)?.swap_remove(0);
-        *self = after;
-        Ok(charge)
+        let (expected, charge) = self.decide(nanos(now), cost, max_wait.map(nanos));
+        if expected != *fields {
+            return Err(expected);
+        }
+        Ok(charge.map(|(after, charge)| {
+            *self = after;
+            charge
+        }))
     }
 
-    /// Returns all states that the observed decision may leave, with its charge. There can be
-    /// several: the fields of a decision do not identify the hole that was sold.
-    ///
-    /// # Errors
-    /// When the reference does not permit the decision: returns the expected fields.
-    pub fn successors(
+    /// Returns the decision, and if it takes tokens, the bucket after it and the charge.
+    fn decide(
         &self,
-        now: Duration,
+        now: u64,
         cost: u32,
-        max_wait: Option<Duration>,
-        fields: &DecisionFields,
-    ) -> Result<Vec<(Reference, Option<Charge>)>, DecisionFields> {
-        let (now, max_wait) = (nanos(now), max_wait.map(nanos));
-        let same = || (self.clone(), None);
-        Ok(match self {
-            Reference::Greedy(bucket) => matching(bucket.decide(now, cost, max_wait), fields)?
-                .into_iter()
-                .map(|charge| {
-                    charge.map_or_else(same, |(after, charge)| {
-                        (Reference::Greedy(after), Some(Charge::Greedy(charge)))
-                    })
-                })
-                .collect(),
-            Reference::Interval(bucket) => matching(bucket.decide(now, cost, max_wait), fields)?
-                .into_iter()
-                .map(|charge| {
-                    charge.map_or_else(same, |(after, charge)| {
-                        (Reference::Interval(after), Some(Charge::Interval(charge)))
-                    })
-                })
-                .collect(),
-        })
+        max_wait: Option<u64>,
+    ) -> (DecisionFields, Option<(Reference, Charge)>) {
+        match self {
+            Reference::Greedy(bucket) => {
+                let (fields, charge) = bucket.decide(now, cost, max_wait);
+                let charge = charge
+                    .map(|(after, charge)| (Reference::Greedy(after), Charge::Greedy(charge)));
+                (fields, charge)
+            }
+            Reference::Interval(bucket) => {
+                let (fields, charge) = bucket.decide(now, cost, max_wait);
+                let charge = charge
+                    .map(|(after, charge)| (Reference::Interval(after), Charge::Interval(charge)));
+                (fields, charge)
+            }
+        }
     }
 
     pub fn is_full(&self, now: Duration) -> bool {
-        let reset_after = match self {
-            Reference::Greedy(bucket) => bucket.decide(nanos(now), 0, None)[0].fields.reset_after,
-            Reference::Interval(bucket) => bucket.decide(nanos(now), 0, None)[0].fields.reset_after,
-        };
-        reset_after.is_zero()
+        let (fields, _) = self.decide(nanos(now), 0, None);
+        fields.reset_after.is_zero()
     }
 
     pub fn refund(&mut self, charge: &Charge) -> bool {
@@ -194,6 +214,21 @@ impl Reference {
         match self {
             Reference::Greedy(bucket) => bucket.reset(nanos(now)),
             Reference::Interval(bucket) => bucket.reset(nanos(now)),
+        }
+    }
+
+    pub fn pause(&mut self, now: Duration, time: Duration) {
+        let (now, until) = (nanos(now), nanos(now.saturating_add(time)));
+        match self {
+            Reference::Greedy(bucket) => bucket.pause(now, until),
+            Reference::Interval(bucket) => bucket.pause(now, until),
+        }
+    }
+
+    pub fn rebase(&mut self, now: Duration) {
+        match self {
+            Reference::Greedy(bucket) => bucket.rebase(nanos(now)),
+            Reference::Interval(bucket) => bucket.rebase(nanos(now)),
         }
     }
 }

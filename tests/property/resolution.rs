@@ -4,8 +4,7 @@
 //!
 //! Mutations that these tests caught: a wrapping difference in `refill_to`; the stamp set to an
 //! earlier time; the tick ratio rounded down; `nanos_at` rounded down; `ready_at` rounded down
-//! where a tick refills several tokens; a refusal of a deadline that is met exactly; the debt not
-//! checked; a wait for a caller whose clock is behind, though the tokens are available; the
+//! where a tick refills several tokens; a refusal of a deadline that is met exactly; a wait for a caller whose clock is behind, though the tokens are available; the
 //! remainder of a refill dropped. For windows: the tick ratio and `nanos_at` rounded down; a window
 //! that ends a tick late.
 
@@ -25,7 +24,6 @@ use tollgate::{Bucket, DecisionView, Outcome, Quota};
 /// Reference bucket without ticks, and the tolerances of the library.
 struct Tolerance {
     bucket: Continuous,
-    debt: BigRational,
     /// A tick, in nanoseconds.
     tick: BigRational,
     /// Refill of a tick, in tokens.
@@ -38,9 +36,10 @@ struct Tolerance {
 impl Tolerance {
     fn new(quota: &Quota) -> Tolerance {
         let bucket = Continuous::new(quota);
-        let debt = integer(quota.debt());
         let tick = integer(quota.resolution().as_nanos());
-        let per_second = (&bucket.capacity + &debt) * &bucket.rate * integer(1_000_000_000);
+        // A bucket sells up to one capacity ahead of time.
+        let most = &bucket.capacity * integer(2);
+        let per_second = most * &bucket.rate * integer(1_000_000_000);
         let late = if per_second > integer(1_u64 << 33) {
             tick.clone()
         } else {
@@ -49,7 +48,6 @@ impl Tolerance {
         Tolerance {
             refill_per_tick: &tick * &bucket.rate,
             bucket,
-            debt,
             tick,
             late,
         }
@@ -91,20 +89,21 @@ impl Tolerance {
                     "waits longer than max_wait",
                 )?;
                 ensure(
-                    ahead <= &self.debt + &self.refill_per_tick,
-                    "sold more than the debt",
+                    ahead <= &capacity + &self.refill_per_tick,
+                    "sold more than one capacity ahead of time",
                 )?;
                 self.check_time(now, Some(decision.wait()), &due, "ready")?;
             }
-            Outcome::Refused | Outcome::DebtExhausted | Outcome::DeadlineTooSoon => {
+            Outcome::Refused | Outcome::DeadlineTooSoon => {
                 self.check_time(now, decision.retry_after(), &due, "retry_after")?;
                 ensure(
                     &ahead + &late_tokens > BigRational::zero(),
                     "refused available tokens",
                 )?;
-                let too_much = decision.outcome() != Outcome::DebtExhausted
-                    || &ahead + &late_tokens > self.debt;
-                ensure(too_much, "refused a cost within the debt")?;
+                let too_far = decision.outcome() == Outcome::DeadlineTooSoon
+                    || max_wait.is_none()
+                    || &ahead + &late_tokens > capacity;
+                ensure(too_far, "refused a cost within one capacity of waiting")?;
                 if decision.outcome() == Outcome::DeadlineTooSoon {
                     let deadline = integer(now) + integer(max_wait.unwrap_or_default().as_nanos());
                     ensure(

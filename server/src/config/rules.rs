@@ -5,7 +5,7 @@ use tollgate::Quota;
 use super::{file, quota};
 use crate::values::Client;
 
-/// Maximum number of rules. A rule costs about 800 bytes, and every change copies the list.
+/// Maximum number of rules. A rule costs about 550 bytes, and every change copies the list.
 pub(crate) const MAX_RULES: usize = 10_000;
 
 /// A client's own quota.

@@ -8,7 +8,7 @@ use tollgate::{Bucket, Decision, DecisionView, Outcome, Quota};
 
 use super::{
     nanos,
-    strategies::{Call, Cost, MaxWait, Operation, When},
+    strategies::{Call, Cost, Length, MaxWait, Operation, When},
     ticks::HORIZON,
 };
 
@@ -29,6 +29,13 @@ pub enum Event {
     Reset {
         now: Duration,
     },
+    Paused {
+        now: Duration,
+        time: Duration,
+    },
+    Rebased {
+        now: Duration,
+    },
 }
 
 /// Bucket under test, in memory or in Redis.
@@ -39,6 +46,8 @@ pub trait Target {
     fn reserve(&self, now: Duration, cost: u32, max_wait: Duration) -> Self::Decision;
     fn refund(&self, decision: Self::Decision) -> bool;
     fn reset(&self, now: Duration);
+    fn pause(&self, now: Duration, time: Duration);
+    fn rebase(&self, now: Duration);
     fn decision(decision: &Self::Decision) -> DecisionView;
 }
 
@@ -59,6 +68,14 @@ impl Target for Bucket {
 
     fn reset(&self, now: Duration) {
         self.reset_at(now);
+    }
+
+    fn pause(&self, now: Duration, time: Duration) {
+        self.pause_at(now, time);
+    }
+
+    fn rebase(&self, now: Duration) {
+        self.rebase_at(now);
     }
 
     fn decision(decision: &Decision) -> DecisionView {
@@ -122,6 +139,15 @@ impl<T: Target> Driver<T> {
                 self.bucket.reset(now);
                 Some(Event::Reset { now })
             }
+            Operation::Pause(length) => {
+                let time = self.length(length);
+                self.bucket.pause(now, time);
+                Some(Event::Paused { now, time })
+            }
+            Operation::Rebase => {
+                self.bucket.rebase(now);
+                Some(Event::Rebased { now })
+            }
         }
     }
 
@@ -151,11 +177,31 @@ impl<T: Target> Driver<T> {
         Some(Event::Refunded { number, gave_back })
     }
 
+    /// Returns the time that refills so many tokens, in nanoseconds.
+    fn refill_time(&self, tokens: u64) -> u128 {
+        let period = u128::from(nanos(self.quota.period()));
+        (u128::from(tokens) * period).div_ceil(u128::from(self.quota.tokens()))
+    }
+
+    /// Returns eighths of the time that refills the capacity, in nanoseconds.
+    fn eighths(&self, count: u64) -> u128 {
+        let period = u128::from(nanos(self.quota.period()));
+        let fill = u128::from(self.quota.capacity()) * period / u128::from(self.quota.tokens());
+        fill / 8 * u128::from(count)
+    }
+
+    fn length(&self, length: &Length) -> Duration {
+        let (time, offset) = match *length {
+            Length::Nanos(time) => (time.into(), 0),
+            Length::Tokens(count, offset) => (self.refill_time(count), offset),
+            Length::Eighths(count, offset) => (self.eighths(count), offset),
+            Length::Forever => return Duration::MAX,
+        };
+        let time = u64::try_from(time).unwrap_or(u64::MAX);
+        Duration::from_nanos(time.saturating_add_signed(offset))
+    }
+
     fn time(&mut self, when: &When) -> Duration {
-        let (tokens, period) = (
-            u128::from(self.quota.tokens()),
-            u128::from(nanos(self.quota.period())),
-        );
         let later = |time: u128, offset: i64| {
             let time = u64::try_from(time).unwrap_or(u64::MAX);
             self.clock
@@ -165,17 +211,12 @@ impl<T: Target> Driver<T> {
         let now = match *when {
             When::Same => self.clock,
             When::Later(time) => later(time.into(), 0),
-            When::Tokens(count, offset) => {
-                later((u128::from(count) * period).div_ceil(tokens), offset)
-            }
+            When::Tokens(count, offset) => later(self.refill_time(count), offset),
             When::Ticks(count, offset) => later(
                 u128::from(count) * self.quota.resolution().as_nanos(),
                 offset,
             ),
-            When::Eighths(count, offset) => {
-                let fill = u128::from(self.quota.capacity()) * period / tokens;
-                later(fill / 8 * u128::from(count), offset)
-            }
+            When::Eighths(count, offset) => later(self.eighths(count), offset),
             When::RetryOrReset(offset) => self.retry_or_reset.saturating_add_signed(offset),
             When::Backward(time) => self.clock.saturating_sub(time),
             When::Stale(time) => return Duration::from_nanos(self.clock.saturating_sub(time)),

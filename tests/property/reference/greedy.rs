@@ -7,22 +7,18 @@ use num_rational::BigRational;
 use num_traits::{Signed, Zero};
 use tollgate::{Outcome, Quota};
 
-use super::{DecisionFields, PossibleDecision, integer, ticks::TickScale};
+use super::{ChargedAt, DecisionFields, Refundable, integer, ticks::TickScale};
 
 #[derive(Clone, Debug)]
 pub struct Greedy {
     scale: TickScale,
     capacity: BigRational,
-    debt: BigRational,
     /// Available tokens as of `at`; negative when tokens were sold ahead of time.
     level: BigRational,
-    /// Tick of the last change. No later decision is made at an earlier tick.
+    /// Tick of the last change. No later decision is made at an earlier tick, except after a
+    /// rebase.
     at: BigInt,
-    /// Number of resets: a reset voids the refunds of earlier charges. `None` after a reset at the
-    /// last tick, when no charge is refundable.
-    resets: Option<u32>,
-    /// Intervals of the queue whose waiters have left.
-    holes: Vec<(BigRational, BigRational)>,
+    refundable: Refundable,
 }
 
 #[derive(Clone, Debug)]
@@ -32,83 +28,41 @@ pub struct Charge {
     used: BigRational,
     /// End of the sold interval on the axis of refilled tokens.
     end: BigRational,
-    resets: Option<u32>,
+    charged_at: ChargedAt,
 }
 
 impl Greedy {
     pub fn new(quota: &Quota, scale: TickScale) -> Greedy {
-        let (capacity, debt) = (integer(quota.capacity()), integer(quota.debt()));
+        let capacity = integer(quota.capacity());
         Greedy {
             scale,
             level: capacity.clone(),
             capacity,
-            debt,
             at: BigInt::zero(),
-            resets: Some(0),
-            holes: Vec::new(),
+            refundable: Refundable::new(),
         }
     }
 
-    /// Returns the possible decisions: a sale at the end of the queue, or in a hole that fits.
+    /// Returns the decision, and if it takes tokens, the bucket after it and the charge.
     pub fn decide(
         &self,
         now: u64,
         cost: u32,
         max_wait: Option<u64>,
-    ) -> Vec<PossibleDecision<Greedy, Charge>> {
-        let refilled = self.refilled_to(now);
+    ) -> (DecisionFields, Option<(Greedy, Charge)>) {
+        let mut after = self.refilled_to(self.scale.tick(now));
         let cost = integer(cost);
-        let mut next = vec![refilled.sell(&refilled.sold_end(), now, &cost, max_wait)];
-        if max_wait.is_some() && cost.is_positive() {
-            // The earliest hole first, as in the library: two sales may have equal fields and leave
-            // different holes.
-            let mut holes: Vec<_> = refilled.holes.iter().enumerate().collect();
-            holes.sort_by_key(|(_, hole)| *hole);
-            let sold = holes.into_iter().filter_map(|(number, hole)| {
-                refilled.sell_hole(number, hole, now, &cost, max_wait)
-            });
-            next.extend(sold);
-        }
-        next
-    }
-
-    fn refilled_to(&self, now: u64) -> Greedy {
-        let at = self.scale.tick(now).max(self.at.clone());
-        let level = (&self.level + self.refill(&(&at - &self.at))).min(self.capacity.clone());
-        // A hole is for sale until the first change after its time of use: only then does the
-        // library detect that it is used.
-        let holes = self
-            .holes
-            .iter()
-            .filter(|hole| self.is_ahead(&hole.1))
-            .cloned()
-            .collect();
-        Greedy {
-            at,
-            level,
-            holes,
-            ..self.clone()
-        }
-    }
-
-    /// Sells the interval that begins at `start`, on the axis of tokens refilled since the origin.
-    fn sell(
-        &self,
-        start: &BigRational,
-        now: u64,
-        cost: &BigRational,
-        max_wait: Option<u64>,
-    ) -> PossibleDecision<Greedy, Charge> {
-        let end = start + cost;
-        let missing = (&end - self.refill(&self.at) - &self.capacity).max(BigRational::zero());
+        let end = after.sold_end() + &cost;
+        let missing = (&cost - &after.level).max(BigRational::zero());
         // The tick at which the cost is available.
-        let ready = &self.at + self.scale.ticks_to_refill(&missing);
+        let ready = &after.at + self.scale.ticks_to_refill(&missing);
         let outcome = match max_wait {
             _ if cost.is_zero() => Outcome::Allowed,
-            _ if *cost > self.capacity => Outcome::CostAboveCapacity,
+            _ if cost > self.capacity => Outcome::CostAboveCapacity,
             _ if missing.is_zero() => Outcome::Allowed,
             None => Outcome::Refused,
-            Some(_) if missing > self.debt => Outcome::DebtExhausted,
+            // A bucket sells at most one capacity ahead of time.
+            Some(_) if missing > self.capacity => Outcome::Refused,
             Some(max_wait) => match self.scale.nanos_at(&ready) {
                 Some(time) if u128::from(time) <= u128::from(now) + u128::from(max_wait) => {
                     Outcome::Allowed
@@ -117,9 +71,8 @@ impl Greedy {
             },
         };
         let takes = outcome == Outcome::Allowed && !cost.is_zero();
-        let mut after = self.clone();
-        if takes && end > self.sold_end() {
-            after.level -= cost;
+        if takes {
+            after.level -= &cost;
         }
         let fields = DecisionFields {
             outcome,
@@ -132,7 +85,7 @@ impl Greedy {
                 missing if missing.is_zero() => Duration::ZERO,
                 missing => self
                     .scale
-                    .until(&(&self.at + self.scale.ticks_to_refill(&missing)), now)
+                    .until(&(&after.at + self.scale.ticks_to_refill(&missing)), now)
                     .unwrap_or(Duration::MAX),
             },
             wait: self
@@ -141,36 +94,24 @@ impl Greedy {
                 .filter(|_| takes && missing.is_positive())
                 .unwrap_or_default(),
         };
-        let used = self.refill(&self.at) + missing;
         let charge = Charge {
-            cost: cost.clone(),
-            used,
+            cost,
+            used: self.refill(&after.at) + missing,
             end,
-            resets: self.resets,
+            charged_at: self.refundable.mark(&after.at),
         };
-        PossibleDecision {
-            fields,
-            charge: takes.then_some((after, charge)),
-        }
+        (fields, takes.then_some((after, charge)))
     }
 
-    fn sell_hole(
-        &self,
-        number: usize,
-        (start, end): &(BigRational, BigRational),
-        now: u64,
-        cost: &BigRational,
-        max_wait: Option<u64>,
-    ) -> Option<PossibleDecision<Greedy, Charge>> {
-        let start = start.max(&self.refill(&self.at)).clone();
-        let mut next = if &start + cost <= *end {
-            self.sell(&start, now, cost, max_wait)
-        } else {
-            return None;
-        };
-        let (after, _) = next.charge.as_mut()?;
-        after.holes[number].0 = start + cost;
-        Some(next)
+    /// Returns the bucket at tick `now`, or as of its last change when that is later.
+    fn refilled_to(&self, now: BigInt) -> Greedy {
+        let at = now.max(self.at.clone());
+        let level = (&self.level + self.refill(&(&at - &self.at))).min(self.capacity.clone());
+        Greedy {
+            at,
+            level,
+            ..self.clone()
+        }
     }
 
     /// Returns the end of the sold range on the axis of tokens refilled since the origin. Charges
@@ -179,16 +120,11 @@ impl Greedy {
         self.refill(&self.at) + &self.capacity - &self.level
     }
 
-    /// Returns true when an interval with this end is not yet in use.
-    fn is_ahead(&self, end: &BigRational) -> bool {
-        *end > self.refill(&self.at) + &self.capacity
-    }
-
     /// Refunds a charge. While there are waiters, the last charge sold gives back all of its cost,
-    /// and any other charge leaves a hole. Otherwise a charge gives back its cost minus the refill
-    /// between its use and the last change.
+    /// and any other charge gives nothing back. Otherwise a charge gives back its cost minus the
+    /// refill between its use and the last change.
     pub fn refund(&mut self, charge: &Charge) -> bool {
-        if self.resets.is_none() || charge.resets != self.resets {
+        if !self.refundable.includes(&charge.charged_at) {
             return false;
         }
         let now = self.refill(&self.at);
@@ -201,30 +137,46 @@ impl Greedy {
         } else {
             (&charge.cost - (now - &charge.used)).min(charge.cost.clone())
         };
-        if back.is_positive() {
+        let gives_back = back.is_positive();
+        if gives_back {
             self.level = (&self.level + back).min(self.capacity.clone());
-            return true;
         }
-        let leaves_hole = self.is_ahead(&charge.end);
-        if leaves_hole {
-            self.holes
-                .push((&charge.end - &charge.cost, charge.end.clone()));
-        }
-        leaves_hole
+        gives_back
     }
 
     /// Fills the bucket, at a tick later than any earlier change.
     pub fn reset(&mut self, now: u64) {
         let last = self.scale.tick(u64::MAX);
-        let at_last_tick = self.at == last;
+        self.refundable.void_earlier();
+        // At the last tick there is no newer stamp, so no decision is refundable any more.
+        if self.at == last {
+            self.refundable.void_all();
+        }
         self.at = self.scale.tick(now).max((&self.at + 1_u32).min(last));
         self.level = self.capacity.clone();
-        // At the last tick there is no newer stamp, so no decision is refundable any more.
-        self.resets = self
-            .resets
-            .filter(|_| !at_last_tick)
-            .map(|resets| resets + 1);
-        self.holes.clear();
+    }
+
+    /// Empties the bucket as of `until`, unless reservations last longer.
+    pub fn pause(&mut self, now: u64, until: u64) {
+        let (now, until) = (self.scale.tick(now), self.scale.tick(until));
+        if until <= now || until <= self.at {
+            return;
+        }
+        let just_before = self.refilled_to(until.clone() - 1);
+        if !just_before.level.is_negative() {
+            self.level = BigRational::zero();
+            self.at = until;
+            self.refundable.void_earlier();
+        }
+    }
+
+    /// Moves the bucket back to `now`. What was spent stays spent.
+    pub fn rebase(&mut self, now: u64) {
+        let now = self.scale.tick(now);
+        if now < self.at {
+            self.refundable.void_until_after(&self.at);
+            self.at = now;
+        }
     }
 
     fn refill(&self, ticks: &BigInt) -> BigRational {

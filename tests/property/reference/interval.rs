@@ -6,7 +6,7 @@ use num_bigint::BigInt;
 use num_traits::Zero;
 use tollgate::{Outcome, Quota};
 
-use super::{DecisionFields, PossibleDecision, ticks::TickScale};
+use super::{ChargedAt, DecisionFields, Refundable, ticks::TickScale};
 
 #[derive(Clone, Debug)]
 pub struct Interval {
@@ -14,14 +14,11 @@ pub struct Interval {
     /// Ticks in a window.
     window: BigInt,
     capacity: u64,
-    debt: u64,
     /// Tick at which the first of `windows` began; without windows, the tick of the last change.
     at: BigInt,
     /// Tokens used or skipped in the open window, and in each window sold ahead of time.
     windows: VecDeque<u64>,
-    /// Number of resets: a reset voids the refunds of earlier charges. `None` after a reset at the
-    /// last tick, when no charge is refundable.
-    resets: Option<u32>,
+    refundable: Refundable,
 }
 
 #[derive(Clone, Debug)]
@@ -33,34 +30,29 @@ pub struct Charge {
     window: BigInt,
     /// Tokens used in that window, this charge included.
     end: u64,
-    resets: Option<u32>,
+    charged_at: ChargedAt,
 }
 
 impl Interval {
     pub fn new(quota: &Quota, scale: TickScale) -> Interval {
-        let (window, capacity, debt) = (
-            scale.refill_per_tick.recip().to_integer(),
-            quota.capacity().into(),
-            quota.debt().into(),
-        );
         Interval {
+            window: scale.refill_per_tick.recip().to_integer(),
             scale,
-            window,
-            capacity,
-            debt,
+            capacity: quota.capacity().into(),
             at: BigInt::zero(),
             windows: VecDeque::new(),
-            resets: Some(0),
+            refundable: Refundable::new(),
         }
     }
 
+    /// Returns the decision, and if it takes tokens, the bucket after it and the charge.
     pub fn decide(
         &self,
         now: u64,
         cost: u32,
         max_wait: Option<u64>,
-    ) -> Vec<PossibleDecision<Interval, Charge>> {
-        let before = self.refilled_to(now);
+    ) -> (DecisionFields, Option<(Interval, Charge)>) {
+        let before = self.refilled_to(self.scale.tick(now));
         let cost = u64::from(cost);
         let after = before.clone().charged(cost);
         let ahead = after.windows.len().saturating_sub(1);
@@ -70,7 +62,8 @@ impl Interval {
             _ if cost > self.capacity => Outcome::CostAboveCapacity,
             _ if ahead == 0 => Outcome::Allowed,
             None => Outcome::Refused,
-            Some(_) if after.sold() > self.capacity + self.debt => Outcome::DebtExhausted,
+            // A bucket sells at most one capacity ahead of time.
+            Some(_) if after.sold() > 2 * self.capacity => Outcome::Refused,
             Some(max_wait) => match self.scale.nanos_at(&ready) {
                 Some(time) if u128::from(time) <= u128::from(now) + u128::from(max_wait) => {
                     Outcome::Allowed
@@ -101,10 +94,7 @@ impl Interval {
                 .unwrap_or_default(),
         };
         if !takes {
-            return vec![PossibleDecision {
-                fields,
-                charge: None,
-            }];
+            return (fields, None);
         }
         let skipped = after.sold() - before.sold() - cost;
         let end = *after
@@ -116,18 +106,15 @@ impl Interval {
             skipped,
             window: ready,
             end,
-            resets: self.resets,
+            charged_at: self.refundable.mark(&after.at),
         };
-        vec![PossibleDecision {
-            fields,
-            charge: Some((after, charge)),
-        }]
+        (fields, Some((after, charge)))
     }
 
     /// Refunds a charge. While there are waiters, only the last charge sold gives back its cost,
     /// and all of it. Otherwise a charge gives back its use of the open window.
     pub fn refund(&mut self, charge: &Charge) -> bool {
-        if self.resets.is_none() || charge.resets != self.resets || self.windows.is_empty() {
+        if !self.refundable.includes(&charge.charged_at) || self.windows.is_empty() {
             return false;
         }
         let last = self.windows.len() - 1;
@@ -146,19 +133,46 @@ impl Interval {
 
     pub fn reset(&mut self, now: u64) {
         let last = self.scale.tick(u64::MAX);
-        let at_last_tick = self.at == last;
+        self.refundable.void_earlier();
+        // At the last tick there is no newer stamp, so no decision is refundable any more.
+        if self.at == last {
+            self.refundable.void_all();
+        }
         self.at = self.scale.tick(now).max((&self.at + 1_u32).min(last));
         self.windows.clear();
-        // At the last tick there is no newer stamp, so no decision is refundable any more.
-        self.resets = self
-            .resets
-            .filter(|_| !at_last_tick)
-            .map(|resets| resets + 1);
     }
 
-    /// Drops the windows that have ended by `now`; if none is left, the next window begins now.
-    fn refilled_to(&self, now: u64) -> Interval {
-        let (mut refilled, now) = (self.clone(), self.scale.tick(now));
+    /// Closes the window that is open just before `until`, or one that ends then, unless
+    /// reservations last longer. That window begins later than any earlier change.
+    pub fn pause(&mut self, now: u64, until: u64) {
+        let (now, until) = (self.scale.tick(now), self.scale.tick(until));
+        if until <= now || until <= self.at {
+            return;
+        }
+        let just_before = self.refilled_to(until.clone() - 1);
+        let begin = match just_before.windows.len() {
+            0 => until - &self.window,
+            1 => just_before.at,
+            _ => return,
+        };
+        self.at = begin.max(&self.at + 1_u32);
+        self.windows = VecDeque::from([self.capacity]);
+        self.refundable.void_earlier();
+    }
+
+    /// Moves the bucket, and with it the open window, back to `now`. What was spent stays spent.
+    pub fn rebase(&mut self, now: u64) {
+        let now = self.scale.tick(now);
+        if now < self.at {
+            self.refundable.void_until_after(&self.at);
+            self.at = now;
+        }
+    }
+
+    /// Drops the windows that have ended by tick `now`; if none is left, the next window begins
+    /// then.
+    fn refilled_to(&self, now: BigInt) -> Interval {
+        let mut refilled = self.clone();
         while !refilled.windows.is_empty() && &refilled.at + &self.window <= now {
             refilled.windows.pop_front();
             refilled.at += &self.window;

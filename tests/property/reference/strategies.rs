@@ -47,9 +47,8 @@ pub fn refill() -> impl Strategy<Value = (u64, u64)> {
 }
 
 pub fn greedy_quota() -> impl Strategy<Value = Quota> {
-    (capacity(), refill(), debt()).prop_map(|(capacity, (tokens, period), debt)| {
-        let quota = Quota::new(capacity, tokens, Duration::from_nanos(period)).unwrap();
-        with_debt(quota, debt)
+    (capacity(), refill()).prop_map(|(capacity, (tokens, period))| {
+        Quota::new(capacity, tokens, Duration::from_nanos(period)).unwrap()
     })
 }
 
@@ -59,28 +58,11 @@ pub fn interval_quota() -> impl Strategy<Value = Quota> {
     (
         capacity(),
         prop_oneof![log_uniform(1000, CENTURY), common_period],
-        debt(),
     )
-        .prop_map(|(capacity, window, debt)| {
+        .prop_map(|(capacity, window)| {
             let window = window.max(u64::from(capacity));
-            with_debt(
-                Quota::try_interval(capacity, Duration::from_nanos(window)).unwrap(),
-                debt,
-            )
+            Quota::try_interval(capacity, Duration::from_nanos(window)).unwrap()
         })
-}
-
-fn debt() -> impl Strategy<Value = Option<u32>> {
-    prop_oneof![2 => Just(None), 1 => Just(Some(0)), 3 => log_uniform(1, u64::from(u32::MAX)).prop_map(|debt| Some(debt as u32))]
-}
-
-/// Sets this debt, or a smaller one if it leaves too few bits for time.
-fn with_debt(quota: Quota, debt: Option<u32>) -> Quota {
-    let halves = std::iter::successors(debt, |&debt| (debt > 0).then_some(debt / 2));
-    halves
-        .map(|debt| quota.try_with_debt(debt))
-        .find_map(Result::ok)
-        .unwrap_or(quota)
 }
 
 /// Time of a call, relative to the previous call.
@@ -137,6 +119,20 @@ pub enum Operation {
     /// Refunds any earlier decision.
     Refund(prop::sample::Index),
     Reset,
+    Pause(Length),
+    /// Tells the bucket that the clock has stepped back.
+    Rebase,
+}
+
+/// Length of a pause.
+#[derive(Clone, Debug)]
+pub enum Length {
+    Nanos(u64),
+    /// The time that refills so many tokens, and an offset in nanoseconds.
+    Tokens(u64, i64),
+    /// Eighths of the time that refills the capacity, and an offset in nanoseconds.
+    Eighths(u64, i64),
+    Forever,
 }
 
 pub type Call = (When, Operation);
@@ -180,6 +176,16 @@ pub fn reserve() -> impl Strategy<Value = Operation> {
     (cost(), max_wait).prop_map(|(cost, max_wait)| Operation::Reserve(cost, max_wait))
 }
 
+fn length() -> impl Strategy<Value = Length> {
+    let offset = || -1..=1_i64;
+    prop_oneof![
+        2 => log_uniform(0, 1 << 59).prop_map(Length::Nanos),
+        4 => (1..=8_u64, offset()).prop_map(|(tokens, offset)| Length::Tokens(tokens, offset)),
+        8 => (1..=20_u64, offset()).prop_map(|(eighths, offset)| Length::Eighths(eighths, offset)),
+        1 => Just(Length::Forever),
+    ]
+}
+
 /// Takes and reservations only.
 pub fn charges(count: usize) -> impl Strategy<Value = Vec<Call>> {
     let operation = prop_oneof![2 => cost().prop_map(Operation::Take), 1 => reserve()];
@@ -194,6 +200,8 @@ pub fn calls(count: usize) -> impl Strategy<Value = Vec<Call>> {
         3 => (0..3_usize).prop_map(Operation::RefundRecent),
         4 => any::<prop::sample::Index>().prop_map(Operation::Refund),
         1 => Just(Operation::Reset),
+        1 => length().prop_map(Operation::Pause),
+        1 => Just(Operation::Rebase),
     ];
     prop::collection::vec((when(), operation), 1..=count)
 }
@@ -203,35 +211,18 @@ pub fn start() -> impl Strategy<Value = u64> {
     prop_oneof![1 => Just(0), 3 => log_uniform(0, 1 << 59)]
 }
 
-/// Quotas with few tokens, and a debt that lets waiters queue.
+/// Quotas with few tokens, so that waiters queue.
 pub fn queueing_quota() -> impl Strategy<Value = Quota> {
-    let interval = (
-        1..=12_u32,
-        short_period(),
-        prop_oneof![1 => 0..=20_u32, 3 => 20..=100_u32],
-    )
-        .prop_map(|(capacity, window, debt)| {
-            with_debt(
-                Quota::try_interval(capacity, Duration::from_nanos(window)).unwrap(),
-                Some(debt),
-            )
-        });
+    let interval = (1..=12_u32, short_period()).prop_map(|(capacity, window)| {
+        Quota::try_interval(capacity, Duration::from_nanos(window)).unwrap()
+    });
     prop_oneof![2 => queueing_greedy_quota(), 1 => interval]
 }
 
 pub fn queueing_greedy_quota() -> impl Strategy<Value = Quota> {
-    (
-        1..=12_u32,
-        1..=9_u64,
-        short_period(),
-        prop_oneof![1 => 0..=20_u32, 3 => 20..=100_u32],
-    )
-        .prop_map(|(capacity, tokens, period, debt)| {
-            with_debt(
-                Quota::new(capacity, tokens, Duration::from_nanos(period)).unwrap(),
-                Some(debt),
-            )
-        })
+    (1..=12_u32, 1..=9_u64, short_period()).prop_map(|(capacity, tokens, period)| {
+        Quota::new(capacity, tokens, Duration::from_nanos(period)).unwrap()
+    })
 }
 
 fn short_period() -> impl Strategy<Value = u64> {
@@ -248,6 +239,7 @@ pub fn queueing_calls(count: usize) -> impl Strategy<Value = Vec<Call>> {
         1 => (1..=8_u64, offset()).prop_map(|(ticks, offset)| When::Ticks(ticks, offset)),
         2 => offset().prop_map(When::RetryOrReset),
         1 => log_uniform(1, 10 * SECOND).prop_map(When::Stale),
+        1 => log_uniform(1, 10 * SECOND).prop_map(When::Backward),
     ];
     let cost =
         || prop_oneof![2 => Just(Cost::Exactly(1)), 3 => (1..=8_u64).prop_map(Cost::Eighths)];
@@ -257,6 +249,8 @@ pub fn queueing_calls(count: usize) -> impl Strategy<Value = Vec<Call>> {
         2 => (cost(), log_uniform(0, 100 * SECOND)).prop_map(|(cost, time)| Operation::Reserve(cost, MaxWait::Nanos(time))),
         6 => (0..6_usize).prop_map(Operation::RefundRecent),
         1 => any::<prop::sample::Index>().prop_map(Operation::Refund),
+        2 => length().prop_map(Operation::Pause),
+        1 => Just(Operation::Rebase),
     ];
     prop::collection::vec((when, operation), 1..=count)
 }

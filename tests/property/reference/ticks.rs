@@ -29,13 +29,11 @@ pub struct TickScale {
 
 impl TickScale {
     /// Creates the scale of a packed word. Greedy: a tick refills a token divided by a power of
-    /// two, the largest for which capacity and debt in these units, and the ticks until the
-    /// horizon, fit the word together. Interval: a window has the largest whole number of ticks
+    /// two, the largest for which twice the capacity in these units, and the ticks until the
+    /// horizon, fit the word together: a bucket sells up to one capacity ahead of time. Interval: a window has the largest whole number of ticks
     /// that fits.
     pub fn new(quota: &Quota) -> TickScale {
-        let tokens = bits(&BigInt::from(
-            u64::from(quota.capacity()) + u64::from(quota.debt()),
-        ));
+        let tokens = bits(&BigInt::from(2 * u64::from(quota.capacity())));
         let fits = |exponent: i32, ticks: &BigInt| {
             tokens + u64::try_from(exponent).unwrap_or(0) + bits(ticks) <= WORD_BITS
         };
@@ -81,7 +79,12 @@ impl TickScale {
 
     /// Returns the whole ticks from the origin to `nanos`.
     pub fn tick(&self, nanos: u64) -> BigInt {
-        (integer(nanos.min(HORIZON)) * &self.ticks_per_nano).to_integer()
+        self.exact_tick(nanos).to_integer()
+    }
+
+    /// Returns the ticks from the origin to `nanos`, with their fraction.
+    pub fn exact_tick(&self, nanos: u64) -> BigRational {
+        integer(nanos.min(HORIZON)) * &self.ticks_per_nano
     }
 
     /// Returns the first nanosecond at which `ticks` have passed, or `None` past the horizon.
