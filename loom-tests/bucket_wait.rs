@@ -168,7 +168,7 @@ fn a_key_has_one_line() {
 
 /// A new quota takes effect for the head at once.
 ///
-/// *Caught:* a change that notifies before it is installed, or notifies nobody.
+/// *Caught:* a change that notifies before it is installed, or does not notify.
 #[test]
 fn the_head_follows_a_replaced_quota() {
     check(|| {

@@ -27,7 +27,7 @@ use current::CurrentGeneration;
 pub use error::{BuildError, TooManyPauses};
 use generation::Generation;
 pub use hash::{DefaultHashBuilder, DefaultHasher};
-use rule::{Rule, Rules};
+use rule::{MAX_PAUSES, Rule, Rules};
 pub use stats::KeyedStats;
 use table::Table;
 pub use table::WhenFull;
@@ -47,9 +47,6 @@ use crate::{
     decision::Refused,
     wait::{self, Lines, ThreadTimer, TokioTimer},
 };
-
-/// Greatest number of paused keys without a rule. Every change of the rules copies them.
-const MAX_PAUSES: usize = 4_096;
 
 /// Number of keys of a batch that are prefetched together.
 const BATCH: usize = 16;

@@ -87,10 +87,10 @@ async fn acquire_in_line(
 ) -> Result<Decision, Refused> {
     let now = target.take(0).view();
     if cost > now.limit() {
-        return Err(now.refusing(cost, Outcome::CostAboveCapacity));
+        return Err(Refused::new(now.refusing(cost, Outcome::CostAboveCapacity)));
     }
     let Some(line) = target.line() else {
-        return Err(now.refusing(cost, Outcome::QueueFull));
+        return Err(Refused::new(now.refusing(cost, Outcome::QueueFull)));
     };
     let (_queued, ahead) = line.enqueue(cost.into());
     let clock = target.clock();
@@ -126,10 +126,10 @@ pub(crate) async fn acquire_all(
 ) -> Result<(), Refused> {
     let now = target.take(0).view();
     let Some(line) = target.line() else {
-        return Err(now.refusing(
+        return Err(Refused::new(now.refusing(
             u32::try_from(amount).unwrap_or(u32::MAX),
             Outcome::QueueFull,
-        ));
+        )));
     };
     let (mut queued, _) = line.enqueue(amount);
     let _permit = line.permit().await;

@@ -2,8 +2,6 @@
 
 use core::{fmt, time::Duration};
 
-#[cfg(feature = "tokio")]
-use super::Refused;
 #[cfg(feature = "redis")]
 use super::source::DecisionSource;
 use crate::state::{ReserveError, ScaledQuota, State};
@@ -107,15 +105,15 @@ impl DecisionView {
         }
     }
 
-    /// Returns the refusal of a caller that needs `cost` tokens and joins no queue.
+    /// Returns the view of the refusal of a caller that needs `cost` tokens and joins no queue.
     #[cfg(feature = "tokio")]
-    pub(crate) const fn refusing(self, cost: u32, outcome: Outcome) -> Refused {
-        Refused::new(DecisionView {
+    pub(crate) const fn refusing(self, cost: u32, outcome: Outcome) -> DecisionView {
+        DecisionView {
             cost,
             outcome,
             charged: 0,
             ..self
-        })
+        }
     }
 
     /// Returns the time of the clock at which the decision was made.

@@ -46,7 +46,7 @@ pub struct TooManyPauses;
 
 impl fmt::Display for TooManyPauses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let max = super::MAX_PAUSES;
+        let max = super::rule::MAX_PAUSES;
         write!(f, "pause: expected at most {max} paused keys, got one more")
     }
 }

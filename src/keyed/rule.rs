@@ -8,6 +8,9 @@ use crate::{
     sync::{Arc, Ordering, unmodelled::AtomicU64},
 };
 
+/// Greatest number of paused keys without a rule. Every change of the rules copies them.
+pub(super) const MAX_PAUSES: usize = 4_096;
+
 /// Rules by the hash of their key. A hash identifies a key as well as the tags of the table do.
 pub(super) type Rules = HashMap<u64, Arc<Rule>, foldhash::fast::FixedState>;
 

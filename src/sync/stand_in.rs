@@ -10,7 +10,11 @@ use std::{
     task::{Poll, Waker},
 };
 
-use super::{Mutex, const_fn};
+#[cfg(not(tollgate_loom))]
+use std::sync::Mutex;
+
+#[cfg(tollgate_loom)]
+use loom::sync::Mutex;
 
 /// Semaphore whose permits are granted in the order of the first polls.
 pub(crate) struct Semaphore(Mutex<Permits>);
@@ -38,10 +42,12 @@ struct Ticket<'a> {
 }
 
 impl Semaphore {
-    const_fn! {
-        pub(crate) const fn const_new(permits: usize) -> Semaphore {
-            Semaphore(Mutex::new(Permits { free: permits, next_ticket: 0, waiters: VecDeque::new() }))
-        }
+    pub(crate) fn const_new(permits: usize) -> Semaphore {
+        Semaphore(Mutex::new(Permits {
+            free: permits,
+            next_ticket: 0,
+            waiters: VecDeque::new(),
+        }))
     }
 
     /// Waits for a permit. Never fails.
@@ -168,10 +174,11 @@ pub(crate) struct Notified<'a> {
 }
 
 impl Notify {
-    const_fn! {
-        pub(crate) const fn const_new() -> Notify {
-            Notify(Mutex::new(Calls { count: 0, wakers: Vec::new() }))
-        }
+    pub(crate) fn const_new() -> Notify {
+        Notify(Mutex::new(Calls {
+            count: 0,
+            wakers: Vec::new(),
+        }))
     }
 
     pub(crate) fn notified(&self) -> Notified<'_> {
