@@ -45,7 +45,7 @@ pub(super) fn decode(path: &str) -> Decoded<'_> {
     while let Some(mut percent) = next {
         // Bytes that may belong to an escape whose percent sign was escaped, and then others.
         while at < percent && decoder.is_open() {
-            decoder.push(bytes[at], false);
+            decoder.push(bytes[at], None);
             at += 1;
         }
         decoder.text.extend_from_slice(&bytes[at..percent]);
@@ -56,13 +56,13 @@ pub(super) fn decode(path: &str) -> Decoded<'_> {
             percent += run - 1;
         }
         at = percent
-            + match escape_at_end(bytes.get(percent..percent + 3).unwrap_or_default()) {
+            + match escape_at(bytes, percent) {
                 Some((length, byte)) => {
-                    decoder.push(byte, true);
+                    decoder.push(byte, Some(length != 3));
                     length
                 }
                 None => {
-                    decoder.push(b'%', false);
+                    decoder.push(b'%', None);
                     1
                 }
             };
@@ -73,7 +73,7 @@ pub(super) fn decode(path: &str) -> Decoded<'_> {
         };
     }
     while at < bytes.len() && decoder.is_open() {
-        decoder.push(bytes[at], false);
+        decoder.push(bytes[at], None);
         at += 1;
     }
     decoder.text.extend_from_slice(&bytes[at..]);
@@ -103,11 +103,12 @@ impl Decoder {
         self.text.len() < self.open_until
     }
 
-    fn push(&mut self, byte: u8, is_escaped: bool) {
-        if is_escaped {
+    /// Pushes a byte. `is_nested` is `None` for a byte that was not escaped.
+    fn push(&mut self, byte: u8, is_nested: Option<bool>) {
+        if let Some(is_nested) = is_nested {
             self.escapes.push(Escape {
                 position: self.text.len(),
-                is_nested: false,
+                is_nested,
             });
         }
         let is_open = self.is_open();
@@ -159,6 +160,15 @@ impl Decoder {
 fn percents(text: &[u8]) -> usize {
     let others = text.iter().position(|byte| *byte != b'%');
     others.unwrap_or(text.len())
+}
+
+/// Returns the length of the escape at a percent sign, and its value.
+fn escape_at(text: &[u8], percent: usize) -> Option<(usize, u8)> {
+    let of_length = |length| {
+        let text = text.get(percent..percent + length)?;
+        escape_at_end(text).filter(|(found, _)| *found == length)
+    };
+    of_length(3).or_else(|| of_length(LONGEST))
 }
 
 /// Returns the length of the escape at the end of the text, and its value.
