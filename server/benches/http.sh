@@ -10,7 +10,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 . benches/common.sh
-# Apart: the example would enable features of dependencies that only tests need, such as tokio's test clock.
+# Two builds: examples enable features of dependencies for tests, such as the test clock of tokio.
 cargo build --release --quiet --package tollgate-server --bin tollgate
 cargo build --release --quiet --package tollgate-server --example bare_hyper
 
