@@ -60,12 +60,20 @@ ticks() {
     done | awk '{ sum += $12 + $13 } END { print sum }'
 }
 
-# load NAME SECONDS: appends requests per second to $folder/NAME, and microseconds of processor time per
-# request to NAME.cpu; writes latency percentiles to NAME.p50 and NAME.p99. The server named `refused`
-# must refuse, any other must respond 200.
+# microseconds PERCENT: a latency percentile of the last run of wrk.
+microseconds() {
+    sed -n "s/^ *$1% *//p" "$folder/wrk" |
+        awk '{ print $1 * ($1 ~ /us$/ ? 1 : $1 ~ /ms$/ ? 1e3 : 1e6) }'
+}
+
+# load NAME SECONDS: appends requests per second to $folder/NAME, microseconds of processor time per
+# request to NAME.cpu, and latency percentiles in microseconds to NAME.p50 and NAME.p99. NAME.lua, if it
+# exists, is the script of wrk. The server named `refused` must refuse, any other must respond 200.
 load() {
     before=$(ticks "$1")
-    wrk -t "$threads" -c "$connections" -d "${2}s" --latency "$(url "$1")$path" >"$folder/wrk"
+    script=$folder/$1.lua
+    [ -e "$script" ] || : >"$script"
+    wrk -s "$script" -t "$threads" -c "$connections" -d "${2}s" --latency "$(url "$1")$path" >"$folder/wrk"
     others=$(sed -n 's/.*Non-2xx or 3xx responses: //p' "$folder/wrk")
     errors=$(sed -n 's/.*Socket errors: //p' "$folder/wrk")
     all=$(sed -n 's/ *\([0-9]*\) requests in.*/\1/p' "$folder/wrk")
@@ -76,8 +84,8 @@ load() {
     sed -n 's/^Requests\/sec: *//p' "$folder/wrk" >>"$folder/$1"
     awk -v ticks="$(($(ticks "$1") - before))" -v hertz="$(getconf CLK_TCK)" -v all="$all" \
         'BEGIN { printf "%.2f\n", ticks / hertz / all * 1e6 }' >>"$folder/$1.cpu"
-    sed -n 's/^ *50% *//p' "$folder/wrk" >"$folder/$1.p50"
-    sed -n 's/^ *99% *//p' "$folder/wrk" >"$folder/$1.p99"
+    microseconds 50 >>"$folder/$1.p50"
+    microseconds 99 >>"$folder/$1.p99"
 }
 
 # turned ROUND NAME...: the order of a round; it rotates, so that no server is always first.
@@ -98,7 +106,7 @@ turned() {
 compare() {
     for name; do
         load "$name" 1
-        sed -i '$d' "$folder/$name" "$folder/$name.cpu"
+        sed -i '$d' "$folder/$name" "$folder/$name.cpu" "$folder/$name.p50" "$folder/$name.p99"
     done
     for round in $(seq "$rounds"); do
         for name in $(turned "$round" "$@"); do
@@ -117,7 +125,9 @@ median() { sort -g | awk '{ n[NR] = $1 } END { print n[int((NR + 1) / 2)] }'; }
 speed() { median <"$folder/$1"; }
 # cost NAME: microseconds of processor time per request.
 cost() { median <"$folder/$1.cpu"; }
-# ratio NAME BESIDE
+# latency NAME PERCENTILE: microseconds, where PERCENTILE is p50 or p99.
+latency() { median <"$folder/$1.$2"; }
+# ratio NAME BESIDE: also of latencies, as NAME.p99
 ratio() { paste "$folder/$1" "$folder/$2" | awk '{ printf "%.3f\n", $1 / $2 }' | median; }
 # verdict RATIO GOAL
 verdict() { awk -v is="$1" -v goal="$2" 'BEGIN { print (is >= goal ? "reached" : "MISSED") }'; }

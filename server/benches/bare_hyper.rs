@@ -38,7 +38,7 @@ async fn respond(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallib
 }
 
 async fn serve() -> io::Result<()> {
-    let workers = Workers::start()?;
+    let workers = Workers::start(false)?;
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     println!("Listening on http://{}", listener.local_addr()?);
     let mut builder = Builder::new(TokioExecutor::new());

@@ -10,7 +10,9 @@
 set -eu
 cd "$(dirname "$0")/../.."
 . benches/common.sh
-cargo build --release --quiet --package tollgate-server --bin tollgate --example bare_hyper
+# Two builds: examples enable features of dependencies for tests, such as the test clock of tokio.
+cargo build --release --quiet --package tollgate-server --bin tollgate
+cargo build --release --quiet --package tollgate-server --example bare_hyper
 
 start bare "$target/examples/bare_hyper"
 start allowed "$target/tollgate" --listen 127.0.0.1:0 --capacity 4000000000 --refill-rate 1000

@@ -35,10 +35,10 @@ compare memory outage
 ratio=$(ratio outage memory)
 cat <<TABLE
 
-GET /, $(conditions); latencies of the last round
+GET /, $(conditions)
 
-| server | requests/s | p50 | p99 | of memory | target | verdict |
+| server | requests/s | p50, µs | p99, µs | of memory | target | verdict |
 | --- | --- | --- | --- | --- | --- | --- |
-| in memory | $(speed memory) | $(cat "$folder/memory.p50") | $(cat "$folder/memory.p99") | 1 | | |
-| during an outage of Redis | $(speed outage) | $(cat "$folder/outage.p50") | $(cat "$folder/outage.p99") | $ratio | 0.9 | $(verdict "$ratio" 0.9) |
+| in memory | $(speed memory) | $(latency memory p50) | $(latency memory p99) | 1 | | |
+| during an outage of Redis | $(speed outage) | $(latency outage p50) | $(latency outage p99) | $ratio | 0.9 | $(verdict "$ratio" 0.9) |
 TABLE

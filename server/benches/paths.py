@@ -9,6 +9,7 @@ than three times the plain path. Build first: cargo build --release --package to
 """
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def main():
             [BINARY, "--config", config], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         try:
-            host, port = server.stdout.readline().split()[-1].removeprefix("http://").split(":")
+            host, port = re.search(r"http://([\d.]+):(\d+)", server.stdout.readline()).groups()
             address = (host, int(port))
             failed = False
             print("| length | shape | µs | of the plain path |\n| ---: | --- | ---: | ---: |")

@@ -18,6 +18,13 @@ use crate::{
 /// Maximum size of a request body to the admin API and `POST /check`.
 const MAX_ADMIN_BYTES: usize = 64 * 1024;
 
+/// Response of a handler.
+pub(crate) enum HandlerResponse<'a> {
+    Ready(Response),
+    /// Boxed: every request with a body pays for moving this.
+    Pending(Pin<Box<dyn Future<Output = Response> + Send + 'a>>),
+}
+
 /// Handler that needs the request body, or has to be awaited and runs once the body has been read.
 #[derive(Clone, Debug)]
 pub(crate) enum BodyHandler {
@@ -68,12 +75,16 @@ impl BodyHandler {
     }
 
     /// Responds once the body has been read. `response` is the response to the request head.
-    pub(crate) async fn respond(self, app: &App, response: Response, data: &[u8]) -> Response {
-        // Boxed: every request with a body pays for moving this future.
-        let responding: Pin<Box<dyn Future<Output = Response> + Send + '_>> = match self {
-            BodyHandler::Submit => return demo::submit(response, data),
+    pub(crate) fn respond<'a>(
+        self,
+        app: &'a App,
+        response: Response,
+        data: &'a [u8],
+    ) -> HandlerResponse<'a> {
+        HandlerResponse::Pending(match self {
+            BodyHandler::Submit => return HandlerResponse::Ready(demo::submit(response, data)),
             BodyHandler::Check(client) => match check::respond_now(app, data) {
-                Some(response) => return response,
+                Some(response) => return HandlerResponse::Ready(response),
                 None => Box::pin(async move { check::response(app, client.as_ref(), data).await }),
             },
             BodyHandler::Metrics => Box::pin(scrape::response(app)),
@@ -82,7 +93,6 @@ impl BodyHandler {
             BodyHandler::RemoveRule(client_id) => {
                 Box::pin(async move { admin::remove_rule(app, &client_id).await })
             }
-        };
-        responding.await
+        })
     }
 }

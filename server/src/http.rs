@@ -8,7 +8,9 @@ mod connection;
 mod connection_permit;
 mod executor;
 mod listener;
+mod request_body;
 mod stream;
+mod task_waker;
 #[cfg(test)]
 mod tests;
 mod timeouts;

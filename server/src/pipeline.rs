@@ -15,11 +15,12 @@ use std::{
 };
 
 use hyper::{Request, body::Body};
+use tokio::time::timeout;
 use tollgate::{Decision, tower::Refusal};
 
 use self::{
     charge::charge,
-    cors::with_cors,
+    cors::add_cors,
     outcome::{next_step, proxy_step},
 };
 pub(crate) use self::{
@@ -29,7 +30,7 @@ pub(crate) use self::{
 use crate::{
     app::{App, Caller},
     endpoint::{self, Endpoint},
-    handlers,
+    handlers::{self, HandlerResponse},
     limit::{PendingCharge, Policy},
     memory::ConnectionMemory,
     metrics::RouteCounters,
@@ -129,12 +130,16 @@ pub(crate) async fn finish<B: Body + Unpin>(
     // Most bodies arrive with the head and need no timer.
     let result = match poll_once(reading.as_mut()).await {
         Some(result) => result,
-        None => tokio::time::timeout(app.connection_limits.body_timeout, reading)
+        // Boxed to keep this future small.
+        None => Box::pin(timeout(app.connection_limits.body_timeout, reading))
             .await
             .unwrap_or(Err(BodyError::Timeout)),
     };
     match (result, handler) {
-        (Ok(data), Some(handler)) => (handler.respond(app, response, &data).await, true),
+        (Ok(data), Some(handler)) => match handler.respond(app, response, &data) {
+            HandlerResponse::Ready(response) => (response, true),
+            HandlerResponse::Pending(response) => (response.await, true),
+        },
         (Ok(_), None) => (response, true),
         (Err(error), _) => (response::closing(error.apply(response)), false),
     }
@@ -173,7 +178,7 @@ fn decided_outcome<B>(
         client = %app.clients.redacted(client), %method, path = endpoint::logged_path(path), cost, outcome = ?decision.outcome(),
         remaining = decision.remaining(), fallback, "request"
     );
-    let outcome = if decision.is_refused() {
+    let mut outcome = if decision.is_refused() {
         let refusal = Refusal::new(app.header_style).policy(response::policy_name(policy));
         let refusal = match endpoint {
             Endpoint::Upstream(_) => refusal,
@@ -185,11 +190,12 @@ fn decided_outcome<B>(
         && let limit_headers = LimitHeaders::new(app.header_style, policy, decision, fallback)
         && let Some(next) = proxy_step(app, endpoint, Some(client), headers, caller, limit_headers)
     {
-        let outcome = Outcome {
+        let mut outcome = Outcome {
             response: Response::default(),
             next,
         };
-        return with_cors(app, headers, outcome);
+        add_cors(app, headers, &mut outcome);
+        return outcome;
     } else {
         let (status, body) = handlers::demo::content(app, endpoint, headers, caller, Some(client));
         let headers_of_policy = app.header_style.for_policy(response::policy_name(policy));
@@ -198,12 +204,9 @@ fn decided_outcome<B>(
             next: next_step(endpoint, path),
         }
     };
-    let outcome = match fallback {
-        None => outcome,
-        Some(policy) => Outcome {
-            response: response::with_fallback(outcome.response, policy),
-            ..outcome
-        },
-    };
-    with_cors(app, headers, outcome)
+    if let Some(policy) = fallback {
+        response::add_fallback(&mut outcome.response, policy);
+    }
+    add_cors(app, headers, &mut outcome);
+    outcome
 }

@@ -194,11 +194,10 @@ pub(crate) fn unauthorized(resource: &str) -> Response {
 }
 
 /// Adds the header that names the fallback policy of a decision made without Redis.
-pub(crate) fn with_fallback(mut response: Response, policy: &'static str) -> Response {
+pub(crate) fn add_fallback(response: &mut Response, policy: &'static str) {
     response
         .headers_mut()
         .insert(WITHOUT_REDIS, HeaderValue::from_static(policy));
-    response
 }
 
 /// Adds `Connection: close`. The connection cannot be reused while the rest of the request is

@@ -11,12 +11,16 @@ use std::{
     io,
     sync::atomic::{AtomicUsize, Ordering},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
 };
+
+/// Less than the timeouts of requests.
+const TICK: Duration = Duration::from_secs(1);
 
 thread_local! {
     static NUMBER: Cell<usize> = const { Cell::new(0) };
@@ -41,9 +45,12 @@ struct Worker {
 }
 
 impl Workers {
-    pub(crate) fn start() -> io::Result<Workers> {
+    /// Starts the threads. `keep_timer`: their tasks set timers often; see [`tick`].
+    pub(crate) fn start(keep_timer: bool) -> io::Result<Workers> {
         let count = thread::available_parallelism().map_or(1, usize::from);
-        let workers = (1..=count).map(Worker::start).collect::<io::Result<_>>()?;
+        let workers = (1..=count)
+            .map(|number| Worker::start(number, keep_timer))
+            .collect::<io::Result<_>>()?;
         Ok(Workers {
             workers,
             next: AtomicUsize::new(0),
@@ -58,7 +65,7 @@ impl Workers {
 }
 
 impl Worker {
-    fn start(number: usize) -> io::Result<Worker> {
+    fn start(number: usize, keep_timer: bool) -> io::Result<Worker> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (handle, (stop, stopped)) = (runtime.handle().clone(), oneshot::channel::<()>());
         let thread = thread::Builder::new()
@@ -66,7 +73,12 @@ impl Worker {
             .spawn(move || {
                 NUMBER.set(number);
                 // Returns an error when the sender is dropped, which is the signal to stop.
-                let _ = runtime.block_on(stopped);
+                let _ = runtime.block_on(async {
+                    if keep_timer {
+                        tokio::spawn(tick());
+                    }
+                    stopped.await
+                });
                 // A blocking shutdown would wait for DNS lookups.
                 runtime.shutdown_background();
             })?;
@@ -75,6 +87,14 @@ impl Worker {
             stop: Some(stop),
             thread: Some(thread),
         })
+    }
+}
+
+/// Keeps a timer within the next second. tokio wakes its driver, which costs two system calls, when a
+/// timer is set that expires before all others: without this, the timeout of a request would do so.
+async fn tick() {
+    loop {
+        tokio::time::sleep(TICK).await;
     }
 }
 
@@ -96,13 +116,13 @@ impl Drop for Workers {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, sync::mpsc, time::Duration};
+    use std::{collections::HashSet, sync::mpsc};
 
     use super::*;
 
     #[test]
     fn tasks_are_spawned_round_robin() {
-        let workers = Workers::start().unwrap();
+        let workers = Workers::start(true).unwrap();
         let (done, seen) = mpsc::channel();
         for _ in 0..workers.workers.len() {
             let done = done.clone();
@@ -116,7 +136,7 @@ mod tests {
 
     #[test]
     fn dropping_the_workers_cancels_their_tasks() {
-        let workers = Workers::start().unwrap();
+        let workers = Workers::start(true).unwrap();
         let (begun, waits) = mpsc::channel();
         workers.spawn(async move {
             begun.send(()).unwrap();

@@ -169,7 +169,7 @@ impl PolicyHeaders<'_> {
     #[must_use]
     pub fn with_json(self, decision: &DecisionView) -> HeaderMap {
         let mut headers = if self.style.has_x_ratelimit() && is_known(decision) {
-            x_ratelimit::with_json(decision)
+            x_ratelimit::with_json(decision, retry_after_seconds(decision))
         } else {
             HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))])
         };
@@ -179,12 +179,7 @@ impl PolicyHeaders<'_> {
 
     /// Adds the headers that not every style or not every response has.
     fn write_draft_and_retry_after(self, decision: &DecisionView, headers: &mut HeaderMap) {
-        let retry_after = if decision.is_allowed() {
-            None
-        } else {
-            retry_after(decision)
-        };
-        let seconds = retry_after.map(|wait| whole_seconds(wait).max(1));
+        let seconds = retry_after_seconds(decision);
         if self.style.has_draft() && is_known(decision) {
             draft::add(decision, self.name, seconds, headers);
         }
@@ -194,6 +189,12 @@ impl PolicyHeaders<'_> {
                 .or_insert_with(|| decimal(seconds));
         }
     }
+}
+
+/// Returns the value of `Retry-After`, or `None` for an allowed request or one that can never pass.
+fn retry_after_seconds(decision: &DecisionView) -> Option<u64> {
+    let wait = (!decision.is_allowed()).then(|| retry_after(decision));
+    wait.flatten().map(|wait| whole_seconds(wait).max(1))
 }
 
 /// Returns whether a limiter decided, so that the state of the bucket is known.

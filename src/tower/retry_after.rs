@@ -51,8 +51,12 @@ fn announced(wait: Duration, window: Duration) -> Duration {
     } else {
         wait
     };
-    let micros = wait.as_nanos().div_ceil(1000);
-    Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    let micros = u64::from(wait.subsec_nanos()).div_ceil(1000);
+    Duration::from_micros(
+        wait.as_secs()
+            .saturating_mul(1_000_000)
+            .saturating_add(micros),
+    )
 }
 
 #[cfg(test)]

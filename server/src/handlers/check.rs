@@ -76,11 +76,11 @@ pub(super) fn respond_now(app: &App, body: &[u8]) -> Option<Response> {
     let deciding = || app.limiter.try_acquire(&client, cost);
     let decided = app.metrics.latency.sampled(deciding)?;
     let view = view(app, client, cost, &decided);
-    let response = response::json(StatusCode::OK, view.to_json().into());
-    Some(match decided.source().without_redis() {
-        Some(policy) => response::with_fallback(response, policy),
-        None => response,
-    })
+    let mut response = response::json(StatusCode::OK, view.to_json().into());
+    if let Some(policy) = decided.source().without_redis() {
+        response::add_fallback(&mut response, policy);
+    }
+    Some(response)
 }
 
 /// Responds with the decisions about the items of a body.
@@ -139,14 +139,14 @@ async fn decide_all(app: &App, items: &[Item], is_list: bool) -> Response {
         views.push(view(app, *client, *cost, &decision));
         fallback = fallback.or(decision.source().without_redis());
     }
-    let response = match views.as_slice() {
+    let mut response = match views.as_slice() {
         [view] if !is_list => response::value(StatusCode::OK, view),
         views => response::value(StatusCode::OK, &views),
     };
-    match fallback {
-        Some(policy) => response::with_fallback(response, policy),
-        None => response,
+    if let Some(policy) = fallback {
+        response::add_fallback(&mut response, policy);
     }
+    response
 }
 
 /// Parses client and cost of an item. `index` is its position in a list.

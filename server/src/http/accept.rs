@@ -71,7 +71,7 @@ impl Server {
             current: Arc::new(ArcSwap::from_pointee(app)),
             limits,
             monitor: ConnectionMonitor::new(limits, metrics),
-            workers: Workers::start()?,
+            workers: Workers::start(is_gateway)?,
         })
     }
 

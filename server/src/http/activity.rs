@@ -5,12 +5,12 @@
 //! periodically.
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc,
     atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
 use std::task::Waker;
 
-use super::unread_streams::UnreadStreams;
+use super::{task_waker::TaskWaker, unread_streams::UnreadStreams};
 use crate::memory::ConnectionMemory;
 
 /// Shutdown that the monitor requests of a connection, from the mildest to the strictest.
@@ -56,7 +56,7 @@ pub(super) struct Activity {
     /// The connection becomes a tunnel.
     tunnel: AtomicBool,
     shutdown: AtomicU8,
-    waker: OnceLock<Waker>,
+    waker: Arc<TaskWaker>,
 }
 
 /// Snapshot of a connection's [`Activity`]. Two equal snapshots mean that the connection made no
@@ -95,6 +95,11 @@ impl Activity {
 
     pub(super) fn memory(&self) -> &Arc<ConnectionMemory> {
         &self.memory
+    }
+
+    /// Returns the waker of the connection's task.
+    pub(super) fn waker(&self) -> &Arc<TaskWaker> {
+        &self.waker
     }
 
     pub(super) fn unread_streams(&self) -> &UnreadStreams {
@@ -201,9 +206,7 @@ impl Activity {
     pub(super) fn request_shutdown(&self, shutdown: Shutdown) {
         self.shutdown.fetch_max(shutdown as u8, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if let Some(waker) = self.waker.get() {
-            waker.wake_by_ref();
-        }
+        self.waker.wake_task();
     }
 
     /// Cancels a [`Shutdown::IfIdle`].
@@ -225,9 +228,8 @@ impl Activity {
     /// afterwards.
     #[inline]
     pub(super) fn register(&self, waker: &Waker) {
-        // A connection stays in one task, so all its wakers wake the same task.
-        if self.waker.get().is_none() {
-            self.waker.get_or_init(|| waker.clone());
+        if !self.waker.is_registered() {
+            self.waker.register(waker);
             fence(Ordering::SeqCst);
         }
     }
@@ -235,6 +237,12 @@ impl Activity {
 
 /// Drop guard of a request that reads its body or waits.
 pub(super) struct ReadingGuard(Arc<Activity>);
+
+impl ReadingGuard {
+    pub(super) fn activity(&self) -> &Activity {
+        &self.0
+    }
+}
 
 impl Drop for ReadingGuard {
     fn drop(&mut self) {

@@ -6,7 +6,7 @@ use std::{
     mem,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -31,11 +31,13 @@ use super::{
     connection_permit::ConnectionPermit,
     executor::StreamExecutor,
     listener::Socket,
+    request_body::RequestBody,
     stream::Stream,
 };
 use crate::{
     app::{App, Caller, CurrentApp},
     config::ConnectionLimits,
+    limit::PendingCharge,
     pipeline::{self, HeadResult, NextStep, Outcome, ProxyStep},
     proxy::{ForwardContext, ForwardedHeaders, ProxyError, ProxyResponse},
     response,
@@ -143,6 +145,7 @@ async fn drive<C: GracefulConnection>(
 ) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
     let mut shutting_down = false;
+    let waker = Waker::from(Arc::clone(activity.waker()));
     std::future::poll_fn(|cx| {
         activity.register(cx.waker());
         let shutdown = activity.shutdown();
@@ -155,7 +158,7 @@ async fn drive<C: GracefulConnection>(
             }
             Shutdown::Immediate => return Poll::Ready(Ok(())),
         }
-        let polled = connection.as_mut().poll(cx);
+        let polled = connection.as_mut().poll(&mut Context::from_waker(&waker));
         if shutdown != Shutdown::IfIdle {
             return polled;
         }
@@ -193,7 +196,7 @@ impl Service<Request<Incoming>> for ConnectionService {
         {
             let pending = self.pending(Guard::into_inner(app), caller.into_owned());
             let reading = self.activity.reading_body();
-            return ResponseFuture::Pending(Box::pin(pending.admit(request, reading)));
+            return ResponseFuture::pending(pending.admit(request, reading));
         }
         let result = match pipeline::process(&app, &request, &caller) {
             HeadResult::Done(outcome)
@@ -204,17 +207,22 @@ impl Service<Request<Incoming>> for ConnectionService {
             }
             result => result,
         };
-        let pending = self.pending(Guard::into_inner(app), caller.into_owned());
-        let reading = self.activity.reading_body();
+        let (app, reading) = (Guard::into_inner(app), self.activity.reading_body());
         match result {
             HeadResult::Done(Outcome {
                 next: NextStep::Proxy(step),
                 ..
             }) => {
-                let response = pending.proxy(step, request, reading);
-                ResponseFuture::Pending(Box::pin(response))
+                let pending = self.pending(app, caller.into_owned());
+                ResponseFuture::pending(pending.proxy(step, request, reading))
             }
-            result => ResponseFuture::Pending(Box::pin(pending.respond(result, request, reading))),
+            HeadResult::Done(outcome) => {
+                ResponseFuture::pending(complete(app, outcome, request, reading))
+            }
+            HeadResult::Pending(charge) => {
+                let pending = self.pending(app, caller.into_owned());
+                ResponseFuture::pending(pending.resolve(charge, request, reading))
+            }
         }
     }
 }
@@ -231,7 +239,6 @@ impl ConnectionService {
 }
 
 /// A request whose response is not ready at once.
-#[derive(Clone)]
 struct PendingRequest {
     app: Arc<App>,
     caller: Arc<Caller>,
@@ -247,8 +254,10 @@ impl PendingRequest {
         reading: ReadingGuard,
     ) -> Response<ResponseBody> {
         if self.permit.exchange().await {
-            let result = pipeline::process(&self.app, &request, &self.caller);
-            return self.respond(result, request, reading).await;
+            return match pipeline::process(&self.app, &request, &self.caller) {
+                HeadResult::Done(outcome) => self.respond(outcome, request, reading).await,
+                HeadResult::Pending(charge) => self.resolve(charge, request, reading).await,
+            };
         }
         if !request.body().is_end_stream() {
             self.activity.record_unread();
@@ -259,40 +268,30 @@ impl PendingRequest {
         response::closing(response).map(ResponseBody::Small)
     }
 
-    /// Responds to a request that waits for its decision or for its body.
-    async fn respond(
+    /// Responds to a request that waits for its decision.
+    async fn resolve(
         self,
-        result: HeadResult,
+        charge: PendingCharge,
         request: Request<Incoming>,
         reading: ReadingGuard,
     ) -> Response<ResponseBody> {
-        let PendingRequest {
-            app,
-            caller,
-            activity,
-            ..
-        } = &self;
-        let outcome = match result {
-            HeadResult::Done(outcome) => outcome,
-            HeadResult::Pending(charge) => pipeline::resolve(app, &request, caller, charge).await,
-        };
+        let outcome = pipeline::resolve(&self.app, &request, &self.caller, charge).await;
+        self.respond(outcome, request, reading).await
+    }
+
+    async fn respond(
+        self,
+        outcome: Outcome,
+        request: Request<Incoming>,
+        reading: ReadingGuard,
+    ) -> Response<ResponseBody> {
         if request.body().is_end_stream() && outcome.is_complete() {
-            return ResponseBody::local(outcome.response, activity.memory());
+            return ResponseBody::local(outcome.response, self.activity.memory());
         }
-        if let NextStep::Proxy(step) = outcome.next {
-            return Box::pin(self.clone().proxy(step, request, reading)).await;
+        match outcome.next {
+            NextStep::Proxy(step) => Box::pin(self.proxy(step, request, reading)).await,
+            _ => Box::pin(complete(self.app, outcome, request, reading)).await,
         }
-        // Over HTTP/2, a gRPC client may wait for the status before it ends its stream.
-        let awaits_response = request.headers().contains_key(EXPECT)
-            || request.version() == Version::HTTP_2 && response::is_grpc(&outcome.response);
-        let memory = activity.memory();
-        let body = request.into_body();
-        let (response, is_read) =
-            pipeline::finish(app, outcome, body, awaits_response, memory).await;
-        if !is_read {
-            activity.record_unread();
-        }
-        ResponseBody::local(response, memory)
     }
 
     /// Responds with the upstream's response, or with an error when there is none.
@@ -366,12 +365,48 @@ impl PendingRequest {
     }
 }
 
+/// Reads the body of a request and completes its response.
+///
+/// Not `async` itself: the future would hold the request, and moving it would cost every request with
+/// a body.
+fn complete(
+    app: Arc<App>,
+    outcome: Outcome,
+    request: Request<Incoming>,
+    reading: ReadingGuard,
+) -> impl Future<Output = Response<ResponseBody>> + Send {
+    let is_http2 = request.version() == Version::HTTP_2;
+    // Over HTTP/2, a gRPC client may wait for the status before it ends its stream.
+    let awaits_response =
+        request.headers().contains_key(EXPECT) || is_http2 && response::is_grpc(&outcome.response);
+    let body = request.into_body();
+    async move {
+        let activity = reading.activity();
+        let body = RequestBody::new(body, (!is_http2).then(|| &**activity.waker()));
+        let memory = activity.memory();
+        let (response, is_read) =
+            pipeline::finish(&app, outcome, body, awaits_response, memory).await;
+        if !is_read {
+            activity.record_unread();
+        }
+        ResponseBody::local(response, memory)
+    }
+}
+
 /// Future of a response. Most responses need only the request's header and are ready at once: they
 /// need no allocation.
 pub(super) enum ResponseFuture {
     Ready(Response<ResponseBody>),
     Pending(Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>),
     Done,
+}
+
+impl ResponseFuture {
+    fn pending(
+        future: impl Future<Output = Response<ResponseBody>> + Send + 'static,
+    ) -> ResponseFuture {
+        ResponseFuture::Pending(Box::pin(future))
+    }
 }
 
 impl Future for ResponseFuture {

@@ -53,7 +53,13 @@ async fn head(stream: &mut TcpStream) -> String {
 /// Starts a gateway with the default timeouts in this runtime.
 async fn gateway(upstream: SocketAddr) -> SocketAddr {
     let toml = format!("capacity = 100\nupstream = 'http://{upstream}'");
-    let app = App::new(&config::settings(&toml)).await.unwrap();
+    start(&toml).await
+}
+
+/// Starts a server with the default timeouts in this runtime.
+async fn start(toml: &str) -> SocketAddr {
+    let app = App::new(&config::settings(toml)).await.unwrap();
+    let is_gateway = app.gateway.is_some();
     let limits = app.connection_limits;
     let monitor = ConnectionMonitor::new(limits, Arc::clone(&app.metrics));
     let permits = PermitLimits {
@@ -94,11 +100,29 @@ async fn gateway(upstream: SocketAddr) -> SocketAddr {
             let socket = Socket::Tcp(stream.into_std().unwrap());
             tokio::spawn(async move {
                 let _guard = guard;
-                let _ = serve(&limits, true, socket, service).await;
+                let _ = serve(&limits, is_gateway, socket, service).await;
             });
         }
     });
     address
+}
+
+/// The body of an upload arrives in pieces, so the connection must be woken for each.
+#[tokio::test]
+async fn a_body_that_arrives_in_pieces_is_read_to_its_end() {
+    let address = start("capacity = 100").await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let body = format!("\"{}\"", "x".repeat(200_000));
+    let head = format!(
+        "POST /api/submit HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for piece in body.as_bytes().chunks(70_000) {
+        stream.write_all(piece).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    expect(&mut stream, b"x\"}").await;
 }
 
 const EVENTS: &[u8] =

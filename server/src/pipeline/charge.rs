@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 
 use super::{
-    cors::{decides_by, preflight_outcome, with_cors},
+    cors::{add_cors, decides_by, preflight_outcome},
     outcome::{Outcome, next_step, proxy_step},
 };
 use crate::{
@@ -90,8 +90,10 @@ pub(super) fn charge<'a, B: Body>(
             let denial = denial(app, (access, Credential::CheckToken), caller, request);
             Err(denial.map_or_else(|| body_outcome(endpoint, path), Outcome::respond))
         }
-        _ => client_charge(app, endpoint, request, caller, canonical)
-            .map_err(|outcome| with_cors(app, request.headers(), outcome)),
+        _ => client_charge(app, endpoint, request, caller, canonical).map_err(|mut outcome| {
+            add_cors(app, request.headers(), &mut outcome);
+            outcome
+        }),
     }
 }
 
@@ -160,7 +162,7 @@ fn admin_outcome(app: &App, endpoint: Endpoint, path: &str) -> Outcome {
 /// Outcome of an endpoint whose handler provides the whole response.
 fn body_outcome(endpoint: Endpoint, path: &str) -> Outcome {
     Outcome {
-        response: response::fixed(StatusCode::OK, ""),
+        response: Response::default(),
         next: next_step(endpoint, path),
     }
 }

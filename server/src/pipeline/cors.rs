@@ -18,7 +18,7 @@ pub(super) fn decides_by(app: &App, caller: &Caller, name: &[u8]) -> bool {
 
 /// Adds the CORS headers of the settings to the response.
 #[inline]
-pub(super) fn with_cors(app: &App, request: &HeaderMap, mut outcome: Outcome) -> Outcome {
+pub(super) fn add_cors(app: &App, request: &HeaderMap, outcome: &mut Outcome) {
     if let Some(cors) = &app.cors {
         let headers = cors.headers(request);
         match &mut outcome.next {
@@ -28,7 +28,6 @@ pub(super) fn with_cors(app: &App, request: &HeaderMap, mut outcome: Outcome) ->
             }
         }
     }
-    outcome
 }
 
 /// Outcome of a preflight. A proxy in front of `/auth` forwards it to the upstream itself.

@@ -1,6 +1,6 @@
 //! Outcome of processing a request head.
 
-use hyper::{HeaderMap, StatusCode};
+use hyper::HeaderMap;
 
 use crate::{
     app::{App, Caller},
@@ -9,7 +9,7 @@ use crate::{
     limit::PendingCharge,
     proxy::ClientKey,
     request::client_id::ClientId,
-    response::{self, LimitHeaders, Response},
+    response::{LimitHeaders, Response},
 };
 
 /// Result of processing a request head without waiting.
@@ -59,7 +59,7 @@ impl Outcome {
     /// Outcome whose response is that of the handler.
     pub(super) fn read_body(handler: BodyHandler) -> Outcome {
         Outcome {
-            response: response::fixed(StatusCode::OK, ""),
+            response: Response::default(),
             next: NextStep::ReadBody(handler),
         }
     }

@@ -13,7 +13,7 @@ use hyper::{
 
 use super::forwarded::ForwardedHeaders;
 use crate::{
-    request::headers::tokens,
+    request::headers::{contains, tokens},
     values::{Scheme, UpstreamUrl},
 };
 
@@ -32,7 +32,8 @@ pub(super) fn prepare_request(
         .authority()
         .and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     let host = authority.or_else(|| parts.headers.get(HOST).cloned());
-    let trailers = contains_token(&parts.headers, &TE, b"trailers");
+    let trailers =
+        contains(&parts.headers, &TE) && contains_token(&parts.headers, &TE, b"trailers");
     let http2 = url.scheme == Scheme::H2c;
     let via = match parts.version {
         Version::HTTP_2 => "2.0 tollgate",
@@ -42,7 +43,9 @@ pub(super) fn prepare_request(
     let headers = &mut parts.headers;
     remove_hop_by_hop(headers);
     // The server itself has sent 100 Continue by now.
-    headers.remove(EXPECT);
+    if contains(headers, &EXPECT) {
+        headers.remove(EXPECT);
+    }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -94,9 +97,9 @@ pub(super) fn prepare_request(
 
 /// Removes the headers of an upstream's response that are not meant for the client.
 pub(super) fn prepare_response(headers: &mut HeaderMap, upgraded: bool) {
-    let upgrade = headers.get(UPGRADE).cloned();
+    let upgrade = upgraded.then(|| headers.get(UPGRADE).cloned()).flatten();
     remove_hop_by_hop(headers);
-    if let (true, Some(upgrade)) = (upgraded, upgrade) {
+    if let Some(upgrade) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, upgrade);
     }
@@ -104,14 +107,18 @@ pub(super) fn prepare_response(headers: &mut HeaderMap, upgraded: bool) {
 
 /// Removes the known hop-by-hop headers and those that `Connection` lists.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let listed =
-        tokens(headers, &CONNECTION).filter_map(|token| HeaderName::from_bytes(token).ok());
-    let listed: Vec<_> = listed.filter(|name| headers.contains_key(name)).collect();
     let known: Vec<_> = headers
         .keys()
         .filter(|name| is_hop_by_hop(name))
         .cloned()
         .collect();
+    // `Connection` is one of them.
+    if known.is_empty() {
+        return;
+    }
+    let listed =
+        tokens(headers, &CONNECTION).filter_map(|token| HeaderName::from_bytes(token).ok());
+    let listed: Vec<_> = listed.filter(|name| headers.contains_key(name)).collect();
     for name in listed.iter().chain(&known) {
         headers.remove(name);
     }

@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{
         Arc,
@@ -87,9 +88,9 @@ impl<T: Read + Unpin> Read for UpstreamStream<T> {
         if bytes == 0 {
             return Poll::Ready(Err(io::Error::other("response head too long")));
         }
-        let mut chunk = [0; CHUNK_BYTES];
+        let mut chunk = [MaybeUninit::uninit(); CHUNK_BYTES];
         let length = buffer.remaining().min(bytes).min(CHUNK_BYTES);
-        let mut chunk = ReadBuf::new(&mut chunk[..length]);
+        let mut chunk = ReadBuf::uninit(&mut chunk[..length]);
         ready!(Pin::new(inner).poll_read(cx, chunk.unfilled()))?;
         buffer.put_slice(chunk.filled());
         // The last of them may be the head that is awaited: only a further read fails.

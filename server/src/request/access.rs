@@ -7,7 +7,7 @@
 //! header (unless the user typed the address), or a `Host` that is neither an IP address nor
 //! localhost (DNS rebinding). A page cannot connect to a Unix socket.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hyper::{
     HeaderMap, Request, StatusCode, Uri,
@@ -113,8 +113,10 @@ fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
 
 /// Returns true if a web page sent the request.
 fn is_from_page(headers: &HeaderMap) -> bool {
-    let sites = headers.get_all(SEC_FETCH_SITE);
-    headers.contains_key(ORIGIN) || sites.iter().any(|site| site != "none")
+    // Comparing the few names of a request costs less than hashing two.
+    headers
+        .iter()
+        .any(|(name, value)| *name == ORIGIN || *name == SEC_FETCH_SITE && value != "none")
 }
 
 /// Returns true if a header says that a proxy forwarded the request.
@@ -127,16 +129,108 @@ pub(crate) fn is_forwarded(headers: &HeaderMap) -> bool {
 /// Returns true if the request's host is an IP address or localhost. An attacker may control any
 /// other name.
 fn has_local_host(headers: &HeaderMap, uri: &Uri) -> bool {
-    let host = match (uri.authority(), headers.get(HOST)) {
-        (Some(authority), _) => Some(authority.host().to_owned()),
-        (None, Some(value)) => value
+    let given = headers.iter().find(|(name, _)| **name == HOST);
+    match (uri.authority(), given) {
+        (Some(authority), _) => is_local(authority.host()),
+        (None, Some((_, value))) => value
             .to_str()
-            .ok()
-            .and_then(|value| value.parse::<Uri>().ok()?.host().map(str::to_owned)),
-        (None, None) => return true,
-    };
-    host.is_some_and(|host| {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
-    })
+            .is_ok_and(|host| is_local(without_port(host))),
+        (None, None) => true,
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => host,
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host.eq_ignore_ascii_case("localhost") || host.parse::<Ipv4Addr>().is_ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_localhost_are_local_hosts() {
+        let is_local = |host: &str| {
+            let request = Request::post("/check").header(HOST, host).body(()).unwrap();
+            has_local_host(request.headers(), request.uri())
+        };
+        for host in [
+            "localhost",
+            "LocalHost:8000",
+            "127.0.0.1",
+            "127.0.0.1:8000",
+            "192.0.2.1:80",
+            "[::1]",
+            "[::1]:8000",
+        ] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in [
+            "",
+            ":8000",
+            "attacker.example",
+            "attacker.example:8000",
+            "localhost.attacker.example",
+            "127.0.0.1.attacker.example",
+            "127.0.0.1:8000.attacker.example",
+            "user@127.0.0.1",
+            "[::1",
+            "::1]",
+            "[127.0.0.1]",
+            "[::1].attacker.example",
+        ] {
+            assert!(!is_local(host), "{host}");
+        }
+        let target = |target: &str| {
+            Request::post(target)
+                .header(HOST, "127.0.0.1")
+                .body(())
+                .unwrap()
+        };
+        for (uri, expected) in [
+            ("http://127.0.0.1:8000/check", true),
+            ("http://[::1]/check", true),
+            ("http://attacker.example/check", false),
+        ] {
+            let request = target(uri);
+            assert_eq!(
+                has_local_host(request.headers(), request.uri()),
+                expected,
+                "{uri}"
+            );
+        }
+    }
+
+    #[test]
+    fn pages_are_recognized_in_any_of_several_headers() {
+        let is_page = |headers: &[(&str, &str)]| {
+            let request = headers
+                .iter()
+                .fold(Request::post("/check"), |request, header| {
+                    request.header(header.0, header.1)
+                });
+            is_from_page(request.body(()).unwrap().headers())
+        };
+        assert!(!is_page(&[]));
+        assert!(!is_page(&[("sec-fetch-site", "none")]));
+        assert!(is_page(&[
+            ("sec-fetch-site", "none"),
+            ("sec-fetch-site", "cross-site")
+        ]));
+        assert!(is_page(&[("origin", "null")]));
+    }
 }

@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     StatusCode,
     body::{Body, Buf},
+    header::{CONTENT_TYPE, HeaderValue},
 };
 
 use crate::{
@@ -52,6 +53,9 @@ impl BodyError {
         };
         *response.status_mut() = status;
         *response.body_mut() = Full::new(Bytes::from_static(body.as_bytes()));
+        // The response to a head whose handler provides the whole response has no headers.
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
         response
     }
 }
@@ -109,6 +113,13 @@ pub(crate) async fn read<B: Body + Unpin>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_json_also_when_the_response_to_the_head_is_empty() {
+        let applied = BodyError::TooLarge.apply(Response::default());
+        assert_eq!(applied.status(), 413);
+        assert_eq!(applied.headers()[CONTENT_TYPE], "application/json");
+    }
 
     #[test]
     fn a_refusal_stays_unchanged() {

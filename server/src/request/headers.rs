@@ -10,13 +10,19 @@ pub(crate) fn tokens<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(name).iter();
-    lines.flat_map(|value| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .map(<[u8]>::trim_ascii)
-    })
+    headers.get_all(name).iter().flat_map(elements)
+}
+
+/// Elements of one line of a list header.
+pub(crate) fn elements(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let elements = value.as_bytes().split(|byte| *byte == b',');
+    elements.map(<[u8]>::trim_ascii)
+}
+
+/// Returns true if there is a header of this name. Comparing the names of a common request costs less
+/// than hashing, as [`HeaderMap::contains_key`] does.
+pub(crate) fn contains(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.keys().any(|known| known == name)
 }
 
 /// Returns the value of a header that occurs exactly once and is visible ASCII.

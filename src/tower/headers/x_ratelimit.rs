@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use http::{
     HeaderMap,
-    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
 
 use super::decimal::{decimal, whole_seconds};
@@ -31,22 +31,37 @@ pub(super) fn add(decision: &DecisionView, headers: &mut HeaderMap) {
     }
 }
 
-/// Returns a map of the headers and JSON's `Content-Type`: cloning a map and replacing its values
+/// Returns a map of the headers, JSON's `Content-Type`, and `Retry-After` if there is one: cloning a map and replacing its values
 /// costs less than hashing the names again.
-pub(super) fn with_json(decision: &DecisionView) -> HeaderMap {
-    static TEMPLATE: LazyLock<HeaderMap> = LazyLock::new(|| {
-        let limits = [LIMIT, REMAINING, RESET].map(|name| (name, HeaderValue::from_static("")));
-        limits
-            .into_iter()
-            .chain([(CONTENT_TYPE, HeaderValue::from_static(JSON))])
-            .collect()
-    });
-    let mut headers = TEMPLATE.clone();
+pub(super) fn with_json(decision: &DecisionView, retry_after: Option<u64>) -> HeaderMap {
+    static ALLOWED: LazyLock<HeaderMap> = LazyLock::new(|| template(None));
+    // A fifth header would move the four of the other one.
+    static REFUSED: LazyLock<HeaderMap> = LazyLock::new(|| template(Some(RETRY_AFTER)));
+    let template = if retry_after.is_some() {
+        &REFUSED
+    } else {
+        &ALLOWED
+    };
+    let mut headers = HeaderMap::clone(template);
     // A header map iterates in insertion order.
-    for (slot, value) in headers.values_mut().zip(values(decision)) {
+    let mut slots = headers.values_mut();
+    for (value, slot) in values(decision).into_iter().zip(slots.by_ref()) {
         *slot = decimal(value);
     }
+    if let (Some(slot), Some(seconds)) = (slots.last(), retry_after) {
+        *slot = decimal(seconds);
+    }
     headers
+}
+
+/// Returns the header names of [`with_json`] with empty values, and the content type.
+fn template(retry_after: Option<HeaderName>) -> HeaderMap {
+    let empty = |name| (name, HeaderValue::from_static(""));
+    let limits = [LIMIT, REMAINING, RESET].map(empty).into_iter();
+    limits
+        .chain([(CONTENT_TYPE, HeaderValue::from_static(JSON))])
+        .chain(retry_after.map(empty))
+        .collect()
 }
 
 /// Values of [`NAMES`], in the same order.

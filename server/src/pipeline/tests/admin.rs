@@ -1,14 +1,17 @@
 //! Tests of the admin API: access, updates and rejected updates.
 
-use std::pin::pin;
-
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::{TestServer, with_method};
-use crate::{app::App, config, handlers::BodyHandler, response::Response};
+use crate::{
+    app::App,
+    config,
+    handlers::{BodyHandler, HandlerResponse},
+    response::Response,
+};
 
 fn effective_config(server: &TestServer) -> Value {
     server.get("/config").json()
@@ -319,15 +322,17 @@ fn metrics_scan_the_tables_on_a_thread_of_their_own() {
         // The only other thread is busy until the sender is dropped.
         let (release, busy) = std::sync::mpsc::channel::<()>();
         let thread = tokio::task::spawn_blocking(move || busy.recv());
-        let respond = BodyHandler::Metrics.respond(&server.app, Response::default(), b"");
-        let mut respond = pin!(respond);
+        let response = BodyHandler::Metrics.respond(&server.app, Response::default(), b"");
+        let HandlerResponse::Pending(mut response) = response else {
+            panic!("expected a response that waits for the thread");
+        };
         assert!(
-            (&mut respond).now_or_never().is_none(),
+            (&mut response).now_or_never().is_none(),
             "the tables were scanned on this thread"
         );
         drop(release);
         assert!(thread.await.unwrap().is_err());
-        let body = respond.await.into_body().collect().await.unwrap();
+        let body = response.await.into_body().collect().await.unwrap();
         let text = String::from_utf8(body.to_bytes().to_vec()).unwrap();
         assert!(text.contains("tollgate_table_live 0"), "{text}");
     });

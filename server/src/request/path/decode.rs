@@ -42,28 +42,38 @@ pub(super) fn decode(path: &str) -> Decoded<'_> {
     };
     let (bytes, mut at) = (path.as_bytes(), 0);
     let mut next = Some(first);
-    while let Some(percent) = next {
+    while let Some(mut percent) = next {
         // Bytes that may belong to an escape whose percent sign was escaped, and then others.
         while at < percent && decoder.is_open() {
-            decoder.push(bytes[at], false);
+            decoder.push(bytes[at], None);
             at += 1;
         }
         decoder.text.extend_from_slice(&bytes[at..percent]);
+        // A percent sign before another one is no escape.
+        let run = percents(&bytes[percent..]);
+        if run > 1 {
+            decoder.push_percents(&bytes[percent..percent + run - 1]);
+            percent += run - 1;
+        }
         at = percent
-            + match escape_at_end(bytes.get(percent..percent + 3).unwrap_or_default()) {
+            + match escape_at(bytes, percent) {
                 Some((length, byte)) => {
-                    decoder.push(byte, true);
+                    decoder.push(byte, Some(length != 3));
                     length
                 }
                 None => {
-                    decoder.push(b'%', false);
+                    decoder.push(b'%', None);
                     1
                 }
             };
-        next = path[at..].find('%').map(|found| at + found);
+        // Escapes often follow each other, and beginning a search costs more than a comparison.
+        next = match bytes.get(at) {
+            Some(b'%') => Some(at),
+            _ => path[at..].find('%').map(|found| at + found),
+        };
     }
     while at < bytes.len() && decoder.is_open() {
-        decoder.push(bytes[at], false);
+        decoder.push(bytes[at], None);
         at += 1;
     }
     decoder.text.extend_from_slice(&bytes[at..]);
@@ -93,11 +103,12 @@ impl Decoder {
         self.text.len() < self.open_until
     }
 
-    fn push(&mut self, byte: u8, is_escaped: bool) {
-        if is_escaped {
+    /// Pushes a byte. `is_nested` is `None` for a byte that was not escaped.
+    fn push(&mut self, byte: u8, is_nested: Option<bool>) {
+        if let Some(is_nested) = is_nested {
             self.escapes.push(Escape {
                 position: self.text.len(),
-                is_nested: false,
+                is_nested,
             });
         }
         let is_open = self.is_open();
@@ -107,6 +118,12 @@ impl Decoder {
         if is_open && (byte.is_ascii_hexdigit() || !byte.is_ascii()) {
             self.replace_escapes();
         }
+    }
+
+    /// Pushes percent signs, each of which is followed by another one.
+    fn push_percents(&mut self, percents: &[u8]) {
+        self.text.extend_from_slice(percents);
+        self.note_start(b'%');
     }
 
     /// Notes the first byte of an escape.
@@ -137,6 +154,21 @@ impl Decoder {
             });
         }
     }
+}
+
+/// Returns the number of percent signs at the start of the text.
+fn percents(text: &[u8]) -> usize {
+    let others = text.iter().position(|byte| *byte != b'%');
+    others.unwrap_or(text.len())
+}
+
+/// Returns the length of the escape at a percent sign, and its value.
+fn escape_at(text: &[u8], percent: usize) -> Option<(usize, u8)> {
+    let of_length = |length| {
+        let text = text.get(percent..percent + length)?;
+        escape_at_end(text).filter(|(found, _)| *found == length)
+    };
+    of_length(3).or_else(|| of_length(LONGEST))
 }
 
 /// Returns the length of the escape at the end of the text, and its value.
@@ -191,6 +223,10 @@ mod tests {
             ("/%u%30061", "/a", true),
             ("/%c1%a1", "/a", true),
             ("/%zz%", "/%zz%", false),
+            ("/%%%%", "/%%%%", false),
+            ("/%%%2f%", "/%%/%", false),
+            ("/%%%%36%31", "/%%a", true),
+            ("/%%%%u0061", "/%%%a", true),
             ("/%u2f", "/%u2f", false),
             ("/%/61", "/%/61", false),
             ("/%25u0061b%2525u0061%61x", "/abaax", true),
