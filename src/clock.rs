@@ -52,8 +52,8 @@ pub(crate) fn process_nanos() -> u64 {
         .delta_as_nanos(process.origin, process.clock.raw())
 }
 
-/// Clock of a limiter or a bucket: the process-wide clock, the operating system's, tokio's
-/// ([`TokioClock`]), or a [`ManualClock`].
+/// Clock of a limiter or a bucket: the process-wide clock, the operating system's, tokio's (with
+/// feature `tokio`), or a [`ManualClock`].
 ///
 /// ```
 /// use tollgate::{Bucket, Clock, KeyedLimiter, Quota};
