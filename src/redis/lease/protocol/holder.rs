@@ -147,7 +147,7 @@ impl Holder {
             self.demand.add_waiting(cost);
             return TakeOutcome::Wait.into();
         }
-        let exact = cost > settings.limits.max_leased || now < self.exact_until;
+        let exact = cost > settings.limits.max_leased || self.asks_exactly(settings, now);
         let held = balance.snapshot();
         let kept = if exact || now >= held.expiry {
             0
@@ -181,6 +181,12 @@ impl Holder {
         }
     }
 
+    /// Returns true while each request is decided on the server. A time further ahead than it can
+    /// last is from before a step back of the clock.
+    fn asks_exactly(&self, settings: &Settings, now: u64) -> bool {
+        now < self.exact_until && self.exact_until - now <= settings.exact_nanos()
+    }
+
     /// Requests more tokens while half of the lease remains, so that callers which go on spending
     /// do not wait for the reply.
     fn renew(&mut self, settings: &Settings, balance: &Balance, now: u64) -> Option<LeaseRequest> {
@@ -188,7 +194,7 @@ impl Holder {
             return None;
         }
         self.renew_below = 0;
-        if now < self.exact_until || self.refusal.blocks(settings, now, 1).is_some() {
+        if self.asks_exactly(settings, now) || self.refusal.blocks(settings, now, 1).is_some() {
             return None;
         }
         let want = self.demand.next_want(settings, now);
@@ -276,7 +282,7 @@ impl Holder {
         if bucket.remaining(settings) < missing {
             self.refusal.on_refused(now, missing, bucket);
         } else if message.need > 0 {
-            self.exact_until = now.saturating_add(settings.lifetime_nanos() / 4);
+            self.exact_until = now.saturating_add(settings.exact_nanos());
         }
     }
 

@@ -23,4 +23,10 @@ impl Settings {
     pub(super) fn lifetime_nanos(&self) -> u64 {
         self.limits.lifetime_micros.saturating_mul(1000)
     }
+
+    /// How long each request is decided on the server after one was granted no lease of tokens that
+    /// the bucket has.
+    pub(super) fn exact_nanos(&self) -> u64 {
+        self.lifetime_nanos() / 4
+    }
 }
