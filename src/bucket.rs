@@ -408,10 +408,10 @@ impl Bucket {
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Outcome, Quota}};
     /// let bucket = Bucket::new(Quota::per_second(10));
-    /// let (now, second) = (Duration::ZERO, Duration::from_secs(1));
-    /// assert_eq!(bucket.reserve_at(now, 10, second).wait(), Duration::ZERO);
-    /// assert_eq!(bucket.reserve_at(now, 10, second).wait(), second);
-    /// assert_eq!(bucket.reserve_at(now, 1, second).outcome(), Outcome::DeadlineTooSoon);
+    /// let (now, half) = (Duration::ZERO, Duration::from_millis(500));
+    /// assert_eq!(bucket.reserve_at(now, 10, half).wait(), Duration::ZERO);
+    /// assert_eq!(bucket.reserve_at(now, 5, half).wait(), half);
+    /// assert_eq!(bucket.reserve_at(now, 1, half).outcome(), Outcome::DeadlineTooSoon);
     /// ```
     #[must_use = "the decision states whether the request is allowed"]
     pub fn reserve_at(&self, now: Duration, cost: u32, max_wait: Duration) -> Decision {
