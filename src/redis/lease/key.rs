@@ -200,7 +200,7 @@ impl Key {
     pub(super) fn close_if_idle(&self, settings: &Settings, now: u64) -> bool {
         self.update(|holder| {
             let idle = holder.next_deadline(settings, &self.balance).is_none()
-                && !holder.remembers_refusal(now);
+                && !holder.remembers_refusal(settings, now);
             // An idle holder has no tokens to return, hence no message.
             idle && holder.close(&self.balance, now).is_none()
         })

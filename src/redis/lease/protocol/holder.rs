@@ -419,8 +419,8 @@ impl Holder {
 
     /// Returns whether the holder remembers that requests are refused, or that other holders have
     /// all tokens that may be out on lease.
-    pub(crate) fn remembers_refusal(&self, now: u64) -> bool {
-        now < self.exact_until || self.refusal.restricts(now)
+    pub(crate) fn remembers_refusal(&self, settings: &Settings, now: u64) -> bool {
+        self.asks_exactly(settings, now) || self.refusal.restricts(now)
     }
 
     /// Returns the threshold below which a take has to be reported to [`Holder::on_spent`].

@@ -24,8 +24,8 @@ impl Settings {
         self.limits.lifetime_micros.saturating_mul(1000)
     }
 
-    /// How long each request is decided on the server after one was granted no lease of tokens that
-    /// the bucket has.
+    /// Returns for how many nanoseconds each request is decided on the server after no lease was
+    /// granted of tokens that the bucket has.
     pub(super) fn exact_nanos(&self) -> u64 {
         self.lifetime_nanos() / 4
     }
