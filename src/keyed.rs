@@ -366,7 +366,8 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     ///
     /// A decision gives nothing back if the quota was replaced since, or if the key's rule was set
     /// or removed, or if the key was reset or evicted early. Keys share the stamps of resets and
-    /// evictions, so such an event of another key has the same effect once in a thousand times.
+    /// evictions, so such an event of another key has the same effect once in a thousand times;
+    /// with an interval quota, also on a decision after it whose window began before it.
     ///
     /// # Errors
     /// When the decision was made on another key or by another limiter: then nothing is given back,

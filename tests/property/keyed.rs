@@ -16,6 +16,7 @@ use std::{
 use crate::reference::{
     Charge, DecisionFields, Reference, integer, nanos, rate, strategies, ticks::HORIZON,
 };
+use num_bigint::BigInt;
 use proptest::{prelude::*, sample::Index};
 use tollgate::{Decision, KeyedLimiter, ManualClock, Quota};
 
@@ -82,6 +83,8 @@ struct KeyReference {
     bucket: Reference,
     /// Identifies the table or rule. Decisions of another origin are not refunded.
     origin: usize,
+    /// Stamp of the last charge, and the number of resets, of any key, that were made before it.
+    stamp: Option<(BigInt, usize)>,
 }
 
 /// A decision that was made, and may be refunded.
@@ -90,7 +93,7 @@ struct PastDecision {
     decision: Decision,
     charge: Option<Charge>,
     origin: usize,
-    /// Number of resets, of any key, that were made before.
+    /// Number of resets, of any key, that were made before the stamp of the charge.
     resets: usize,
 }
 
@@ -142,6 +145,7 @@ impl Comparison {
                 quota,
                 bucket: Reference::new(&quota),
                 origin,
+                stamp: None,
             }),
         }
     }
@@ -152,6 +156,7 @@ impl Comparison {
             quota,
             bucket: Reference::new(&quota),
             origin: self.origins,
+            stamp: None,
         }
     }
 
@@ -300,6 +305,15 @@ impl Comparison {
             )
         })?;
         let origin = reference.origin;
+        // A charge in an open window has the stamp of the window's first.
+        let resets = match (&charge, &mut reference.stamp) {
+            (Some(charge), Some((stamp, resets))) if charge.stamp() == stamp => *resets,
+            (Some(charge), last) => {
+                *last = Some((charge.stamp().clone(), resets));
+                resets
+            }
+            (None, _) => resets,
+        };
         self.made.push(PastDecision {
             key,
             decision,
@@ -313,7 +327,7 @@ impl Comparison {
     fn refund(&mut self, number: usize) -> Result<(), String> {
         let made = self.made.swap_remove(number);
         let gave_back = self.limiter.refund(&made.key, made.decision).unwrap();
-        // Keys share invalidation stamps: a reset of another key may void this refund.
+        // Keys share invalidation stamps: a reset of another key may void refunds of earlier stamps.
         let voided = self.resets[made.resets..]
             .iter()
             .any(|&key| key != made.key);
@@ -353,6 +367,29 @@ impl Comparison {
             .unwrap_or_default();
         self.set_time(self.now + 3 * step);
     }
+}
+
+/// A charge after the reset of another key may be in a window that began before it.
+#[test]
+fn refunds_of_an_open_window_after_resets_of_other_keys() {
+    let minute = Quota::interval(10, Duration::from_secs(60));
+    let mut refunded = 0;
+    for (key, other) in (0..KEYS).flat_map(|key| (0..KEYS).map(move |other| (key, other))) {
+        let mut comparison = Comparison::new(minute, 0);
+        for call in [
+            Call::Take(key, (1, 0)),
+            Call::Take(other, (1, 0)),
+            Call::Reset(other),
+            Call::Take(key, (1, 0)),
+        ] {
+            comparison.apply(&call).unwrap();
+        }
+        let last = comparison.made.len() - 1;
+        let before = comparison.limiter.available(&key);
+        comparison.refund(last).unwrap();
+        refunded += usize::from(comparison.limiter.available(&key) > before);
+    }
+    assert!(refunded > 0);
 }
 
 fn ensure(holds: bool, what: &str) -> Result<(), String> {

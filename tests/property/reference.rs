@@ -73,6 +73,17 @@ pub enum Charge {
     Interval(interval::Charge),
 }
 
+impl Charge {
+    /// Returns the tick of the bucket that was charged: that of the charge, or with an interval
+    /// quota, that at which the open window began.
+    pub fn stamp(&self) -> &BigInt {
+        match self {
+            Charge::Greedy(charge) => charge.stamp(),
+            Charge::Interval(charge) => charge.stamp(),
+        }
+    }
+}
+
 /// Charges that a reference bucket may still refund.
 #[derive(Clone, Debug)]
 pub struct Refundable {

@@ -31,6 +31,13 @@ pub struct Charge {
     charged_at: ChargedAt,
 }
 
+impl Charge {
+    /// See [`super::Charge::stamp`].
+    pub(super) fn stamp(&self) -> &BigInt {
+        &self.charged_at.tick
+    }
+}
+
 impl Greedy {
     pub fn new(quota: &Quota, scale: TickScale) -> Greedy {
         let capacity = integer(quota.capacity());

@@ -33,6 +33,13 @@ pub struct Charge {
     charged_at: ChargedAt,
 }
 
+impl Charge {
+    /// See [`super::Charge::stamp`].
+    pub(super) fn stamp(&self) -> &BigInt {
+        &self.charged_at.tick
+    }
+}
+
 impl Interval {
     pub fn new(quota: &Quota, scale: TickScale) -> Interval {
         Interval {
