@@ -68,6 +68,19 @@ fn a_reservation_races_a_pause() {
         .check();
 }
 
+/// A reservation that lasts longer than a pause is given back beside it: nothing is granted before
+/// the end of the pause.
+///
+/// *Caught:* a pause by load and store; a refund that forgets the pause.
+#[test]
+fn a_refund_of_a_reservation_races_a_pause() {
+    Model::new(greedy(2), &[0, 1, 6])
+        .before(&[Take(2), Reserve(2, 9)])
+        .thread(&[Refund(1)])
+        .thread(&[Pause(2), Take(1)])
+        .check();
+}
+
 /// A bucket that is moved back keeps what was spent, also by a concurrent take.
 ///
 /// *Caught:* a rebase by load and store.

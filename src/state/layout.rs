@@ -372,10 +372,15 @@ impl Layout {
 
     fn refundable_greedy(&self, state: State, sold: State, charged: u64) -> u64 {
         if self.is_in_debt(state) {
-            return if self.end(state) == self.end(sold) {
-                charged
-            } else {
+            let ahead = state.spent - self.capacity;
+            return if self.end(state) != self.end(sold) {
                 0
+            } else if state.stamp > sold.stamp && charged >= ahead {
+                // A pause began after the charge. One unit stays in debt, so that nothing is
+                // granted before its end, and no earlier charge gives units back.
+                ahead - 1
+            } else {
+                charged
             };
         }
         let sold_at = self.position(sold.stamp);
@@ -427,30 +432,42 @@ impl Layout {
     }
 
     /// Returns an empty bucket that grants nothing before tick `until`, and the first stamp whose
-    /// decisions are refundable, which is newer than any before. A greedy quota's stamp is in the
-    /// future, and it refills from then on. An interval quota's window ends then; one in which
-    /// something is sold ends as it would have, since windows never overlap. Returns `None` when the
-    /// pause is over already, or reservations last longer: they stay valid, and stay sold.
+    /// decisions are refundable. A greedy quota's stamp is in the future, and it refills from then
+    /// on. An interval quota's window ends then; one in which something is sold ends as it would
+    /// have, since windows never overlap. Returns `None` when the pause is over already, or windows
+    /// after it are sold: they stay sold.
+    ///
+    /// Greedy reservations that last longer stay sold, and the last one stays refundable: the end of
+    /// the sold range keeps its place. Its stamp is older than the bucket's then, by which
+    /// [`Layout::refund`] sees the pause.
     pub(crate) fn pause(&self, state: State, now: u64, until: u64) -> Option<(State, u64)> {
         if until <= now || until <= state.stamp {
             return None;
         }
-        let last = self.refill_to(state, until - 1);
-        if self.is_in_debt(last) {
-            return None;
+        if self.is_greedy() {
+            let sold_ahead = self.refill_to(state, until);
+            return if self.is_in_debt(sold_ahead) {
+                Some((sold_ahead, 0))
+            } else {
+                Some(self.empty_from(state, until))
+            };
         }
-        // Also when nothing is left to grant: a refund would give tokens back before `until`.
-        let empty_from = if self.is_greedy() || last.spent == 0 {
-            until.saturating_sub(self.window)
-        } else {
-            last.stamp
-        };
-        let (full, refundable_from) = self.reset(state, empty_from);
-        let paused = State {
+        let last = self.refill_to(state, until - 1);
+        match last.spent {
+            spent if spent > self.capacity => None,
+            0 => Some(self.empty_from(state, until.saturating_sub(self.window))),
+            // Also when nothing is left to grant: a refund would give tokens back before `until`.
+            _ => Some(self.empty_from(state, last.stamp)),
+        }
+    }
+
+    fn empty_from(&self, state: State, stamp: u64) -> (State, u64) {
+        let (full, refundable_from) = self.reset(state, stamp);
+        let empty = State {
             spent: self.capacity,
             ..full
         };
-        Some((paused, refundable_from))
+        (empty, refundable_from)
     }
 
     /// Returns the state with a stamp that is moved back to tick `now`, and the first stamp whose

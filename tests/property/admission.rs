@@ -99,8 +99,9 @@ impl History {
     fn refunded(&mut self, number: usize) {
         let paused_until = integer(self.scale.tick(self.paused_until));
         let refunded = |each: &Admission| each.number == number && each.time >= paused_until;
-        // A pause that is shorter than the reservations leaves them refundable.
-        if self.admissions.iter().any(refunded) {
+        // In a pause that is shorter than the reservations, an interval quota grants what is given
+        // back.
+        if self.quota.is_interval() && self.admissions.iter().any(refunded) {
             self.paused_until = 0;
         }
         self.admissions.retain(|each| each.number != number);

@@ -137,7 +137,13 @@ impl Greedy {
         let now = self.refill(&self.at);
         let back = if self.level.is_negative() {
             if charge.end == self.sold_end() {
-                charge.cost.clone()
+                // After a pause that is shorter than the reservation, one unit stays sold.
+                let debt = -&self.level;
+                if self.at > charge.charged_at.tick && charge.cost >= debt {
+                    debt - self.scale.refill_per_tick.clone().min(integer(1))
+                } else {
+                    charge.cost.clone()
+                }
             } else {
                 BigRational::zero()
             }
@@ -163,16 +169,15 @@ impl Greedy {
         self.level = self.capacity.clone();
     }
 
-    /// Empties the bucket as of `until`, unless reservations last longer.
+    /// Empties the bucket as of `until`. Reservations that last longer stay sold.
     pub fn pause(&mut self, now: u64, until: u64) {
         let (now, until) = (self.scale.tick(now), self.scale.tick(until));
         if until <= now || until <= self.at {
             return;
         }
-        let just_before = self.refilled_to(until.clone() - 1);
-        if !just_before.level.is_negative() {
+        *self = self.refilled_to(until);
+        if !self.level.is_negative() {
             self.level = BigRational::zero();
-            self.at = until;
             self.refundable.void_earlier();
         }
     }
