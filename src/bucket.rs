@@ -219,6 +219,35 @@ impl Bucket {
         wait::acquire(self, TokioTimer, cost, Some(max_wait))
     }
 
+    /// Takes `cost` tokens like [`Bucket::acquire`], and then waits for a random time of at most
+    /// `max_jitter`, by the bucket's clock: for clients that should not call a remote at the same
+    /// moment.
+    ///
+    /// The next waiter is served meanwhile. A future that is dropped during this time refunds its
+    /// charge; see [`Bucket::refund`].
+    ///
+    /// # Errors
+    /// As for [`Bucket::acquire`].
+    ///
+    /// ```
+    /// # use {std::time::Duration, tollgate::{Bucket, Quota}};
+    /// static CALLS: Bucket = Bucket::new(Quota::per_second(100));
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// CALLS.acquire_with_jitter(1, Duration::from_millis(5)).await?;
+    /// # Ok::<(), tollgate::Refused>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "tokio")]
+    #[doc(alias = "until_ready_with_jitter")]
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire_with_jitter(
+        &self,
+        cost: u32,
+        max_jitter: Duration,
+    ) -> impl Future<Output = Result<Decision, Refused>> + Send {
+        wait::acquire_with_jitter(self, TokioTimer, cost, max_jitter)
+    }
+
     /// Takes any number of tokens, in pieces of at most the capacity, and lets no other waiter in
     /// between: for bytes of a transfer, or a batch.
     ///
@@ -443,9 +472,10 @@ impl Bucket {
     /// from empty; of an interval quota the next window begins, after the end of the present one. A
     /// shorter pause than the present one changes nothing.
     ///
-    /// Earlier decisions are no longer refundable, and waiters in `acquire` reserve again. A pause
-    /// during which all tokens are reserved changes nothing: then a reservation that is given back
-    /// may be granted before the end.
+    /// Earlier decisions are no longer refundable, and waiters in `acquire` reserve again.
+    /// Reservations that last longer than the pause stay valid. Of a greedy quota, they can be
+    /// given back, and are granted after the end; of an interval quota, the rest of a window that
+    /// one has skipped may be granted before the end when it is given back.
     ///
     /// ```
     /// # use {std::time::Duration, tollgate::{Bucket, Quota}};

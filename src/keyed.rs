@@ -297,6 +297,23 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         wait::acquire(self.waiter(key), TokioTimer, cost, Some(max_wait))
     }
 
+    /// Like [`KeyedLimiter::acquire`], followed by a random wait of at most `max_jitter`; see
+    /// [`Bucket::acquire_with_jitter`](crate::Bucket::acquire_with_jitter).
+    ///
+    /// # Errors
+    /// As for [`KeyedLimiter::acquire`].
+    #[cfg(feature = "tokio")]
+    #[doc(alias = "until_key_ready_with_jitter")]
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire_with_jitter(
+        &self,
+        key: &K,
+        cost: u32,
+        max_jitter: Duration,
+    ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<'_, K, S> {
+        wait::acquire_with_jitter(self.waiter(key), TokioTimer, cost, max_jitter)
+    }
+
     /// Takes any number of tokens from the key's bucket; see
     /// [`Bucket::acquire_all`](crate::Bucket::acquire_all).
     ///

@@ -25,6 +25,7 @@
 //! others may take tokens in the gap between two heads.
 
 mod blocking;
+mod jitter;
 mod line;
 mod lines;
 mod race;
@@ -117,6 +118,21 @@ async fn acquire_in_line(
     head.acquire(cost, deadline).await
 }
 
+/// Takes `cost` tokens of `target`, and waits for a random time of at most `max_jitter` afterwards.
+/// The next waiter is served meanwhile. When dropped then, the charge is refunded.
+pub(crate) async fn acquire_with_jitter(
+    target: impl Reservable,
+    timer: impl Timer,
+    cost: u32,
+    max_jitter: Duration,
+) -> Result<Decision, Refused> {
+    let charge = ChargeGuard::new(target, acquire(target, timer, cost, None).await?);
+    let clock = target.clock();
+    let end = clock.now().saturating_add(jitter::up_to(max_jitter));
+    clock.sleep_until(timer, end).await;
+    Ok(charge.keep())
+}
+
 /// Takes `amount` tokens of `target`, in pieces of at most its capacity, and lets no other waiter
 /// in between. When dropped, the pieces already taken stay spent.
 pub(crate) async fn acquire_all(
@@ -202,27 +218,26 @@ impl<T: Reservable, W: Timer> Head<'_, T, W> {
     }
 }
 
-/// Drop guard that refunds a reservation unless it is kept.
+/// Drop guard that refunds a reservation of the head unless it is kept.
 struct ReservationGuard<'l, T: Reservable> {
-    target: T,
     line: &'l Line,
-    decision: Option<Decision>,
+    charge: ChargeGuard<T>,
 }
 
 impl<'l, T: Reservable> ReservationGuard<'l, T> {
     fn new(target: T, line: &'l Line, decision: Decision) -> ReservationGuard<'l, T> {
         line.set_reserved(decision.cost());
         ReservationGuard {
-            target,
             line,
-            decision: Some(decision),
+            charge: ChargeGuard::new(target, decision),
         }
     }
 
     /// Returns the reservation, if it is still valid.
     fn keep(mut self) -> Option<Decision> {
-        let target = self.target;
-        self.decision
+        let target = self.charge.target;
+        self.charge
+            .decision
             .take_if(|decision| target.is_reserved(decision))
     }
 }
@@ -230,6 +245,34 @@ impl<'l, T: Reservable> ReservationGuard<'l, T> {
 impl<T: Reservable> Drop for ReservationGuard<'_, T> {
     fn drop(&mut self) {
         self.line.set_reserved(0);
+    }
+}
+
+/// Drop guard that refunds a charge unless it is kept.
+struct ChargeGuard<T: Reservable> {
+    target: T,
+    decision: Option<Decision>,
+}
+
+impl<T: Reservable> ChargeGuard<T> {
+    fn new(target: T, decision: Decision) -> ChargeGuard<T> {
+        ChargeGuard {
+            target,
+            decision: Some(decision),
+        }
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "only this takes the decision, and it consumes the guard"
+    )]
+    fn keep(mut self) -> Decision {
+        self.decision.take().expect("a charge is kept once")
+    }
+}
+
+impl<T: Reservable> Drop for ChargeGuard<T> {
+    fn drop(&mut self) {
         if let Some(decision) = self.decision.take() {
             self.target.refund(decision);
         }

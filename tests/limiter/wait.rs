@@ -378,6 +378,47 @@ async fn nothing_is_granted_before_the_end_of_a_pause() {
     );
 }
 
+/// The wait after the charge is random, and lets the next waiter be served.
+///
+/// *Caught:* a wait that keeps the permit; one without an end; a charge that is not refunded.
+#[tokio::test(start_paused = true)]
+async fn jitter_delays_a_waiter_after_its_charge() {
+    let bucket = Bucket::with_clock(Quota::per_second(1).with_capacity(2), TokioClock::new());
+    let (start, hour) = (Instant::now(), Duration::from_secs(3600));
+    let mut waits = Vec::new();
+    for _ in 0..20 {
+        let before = Instant::now();
+        let decision = bucket.acquire_with_jitter(1, hour).await.unwrap();
+        waits.push(before.elapsed());
+        assert_eq!(decision.cost(), 1);
+    }
+    assert!(
+        waits
+            .iter()
+            .all(|&wait| wait < hour + Duration::from_millis(2))
+    );
+    waits.sort();
+    waits.dedup();
+    assert!(waits.len() > 15, "{waits:?}");
+
+    assert_eq!(bucket.available(), 2);
+    let mut delayed = Box::pin(bucket.acquire_with_jitter(2, hour));
+    assert!(poll_once(delayed.as_mut()).await.is_none());
+    assert_eq!(bucket.available(), 0, "charged before the wait");
+    let now = start.elapsed();
+    drop(delayed);
+    assert_eq!(bucket.available(), 2, "refunded");
+    let mut delayed = Box::pin(bucket.acquire_with_jitter(2, hour));
+    assert!(poll_once(delayed.as_mut()).await.is_none());
+    bucket.acquire(1).await.unwrap();
+    assert!(
+        start.elapsed() - now < Duration::from_millis(1_002),
+        "not held up"
+    );
+    let refused = bucket.acquire_with_jitter(3, hour).await.unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::CostAboveCapacity);
+}
+
 #[test]
 fn a_refund_during_a_pause_grants_nothing() {
     let bucket = Bucket::new(Quota::per_second(10));
@@ -394,17 +435,50 @@ fn a_refund_during_a_pause_grants_nothing() {
 }
 
 #[test]
-fn a_pause_shorter_than_the_present_one_or_the_reservations_changes_nothing() {
+fn a_pause_shorter_than_the_present_one_changes_nothing() {
     let bucket = Bucket::new(Quota::per_second(10));
     let at = Duration::from_millis;
     bucket.pause_at(at(0), at(500));
     bucket.pause_at(at(0), at(100));
     assert_eq!(bucket.available_at(at(499)), 0);
+    assert_eq!(bucket.available_at(at(600)), 1);
+}
+
+/// A reservation that lasts longer than a pause stays sold. What it gives back is granted after the
+/// pause.
+///
+/// *Caught:* a refund that forgets the pause.
+#[test]
+fn a_reservation_given_back_during_a_pause_grants_nothing_before_its_end() {
+    let bucket = Bucket::new(Quota::per_second(10));
+    let at = Duration::from_millis;
+    let spent = bucket.try_acquire_at(at(0), 10);
     let reserved = bucket.reserve_at(at(0), 10, Duration::MAX);
-    assert_eq!(reserved.wait(), at(1500));
-    bucket.pause_at(at(0), at(1000));
-    assert_eq!(bucket.available_at(at(1400)), 0);
+    assert_eq!(reserved.wait(), at(1000));
+    bucket.pause_at(at(0), at(800));
     assert!(bucket.refund(reserved).unwrap());
+    assert!(!bucket.refund(spent).unwrap());
+    assert_eq!(bucket.available_at(at(799)), 0);
+    assert_eq!(bucket.available_at(at(1001)), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_leaves_during_a_short_pause_loses_nothing_and_grants_nothing() {
+    let bucket = Bucket::with_clock(Quota::per_second(10), TokioClock::new());
+    let start = Instant::now();
+    bucket.acquire(10).await.unwrap();
+    let mut head = Box::pin(bucket.acquire(10));
+    assert!(poll_once(head.as_mut()).await.is_none());
+    bucket.pause_for(Duration::from_millis(500));
+    assert!(poll_once(head.as_mut()).await.is_none());
+    drop(head);
+    assert_eq!(bucket.available(), 0);
+    bucket.acquire(1).await.unwrap();
+    let waited = start.elapsed();
+    assert!(
+        (Duration::from_millis(600)..Duration::from_millis(602)).contains(&waited),
+        "{waited:?}"
+    );
 }
 
 /// A window begins with its first request, so a pause ends a window.
