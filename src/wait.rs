@@ -31,7 +31,13 @@ mod lines;
 mod race;
 mod timer;
 
-use std::{ops::Deref, time::Duration};
+use std::{
+    future::poll_fn,
+    ops::Deref,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Duration,
+};
 
 pub(crate) use blocking::{ThreadTimer, block_on};
 pub(crate) use line::Line;
@@ -77,7 +83,15 @@ pub(crate) async fn acquire(
             return decision.ok();
         }
     }
-    acquire_in_line(target, timer, cost, max_wait).await
+    let mut waiting = pin!(acquire_in_line(target, timer, cost, max_wait));
+    poll_fn(|context| poll_out_of_line(waiting.as_mut(), context)).await
+}
+
+/// Polls a future that waits. Out of line: a caller that need not wait runs a small function.
+#[cold]
+#[inline(never)]
+fn poll_out_of_line<F: Future>(future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
+    future.poll(context)
 }
 
 async fn acquire_in_line(
