@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 #[cfg(feature = "std")]
 use crate::clock::Clock;
+#[cfg(feature = "tower")]
+use crate::requested_pause::requested_pause;
 use crate::{
     attempt::{Attempt, Transition},
     cache_padded::CachePadded,
@@ -378,6 +380,36 @@ impl Bucket {
     #[cfg(feature = "std")]
     pub fn pause_for(&self, time: Duration) {
         self.pause_at(self.clock.now(), time);
+    }
+
+    /// Pauses for as long as the response of a remote asks for, and returns that time: an outgoing
+    /// client obeys its remote.
+    ///
+    /// The longest of these counts, and at most a day. Malformed headers are ignored.
+    ///
+    /// - `Retry-After`: seconds, or a date, which is compared with the response's `Date`.
+    /// - `RateLimit` of the IETF's drafts, of policies with nothing left (`"default";r=0;t=30`).
+    /// - `X-RateLimit-Reset`, `X-Rate-Limit-Reset` and `RateLimit-Reset`, when the `-Remaining`
+    ///   beside it is 0. A number below 10⁹ is seconds from now, a larger one a Unix time, and one
+    ///   from 10¹² on a Unix time in milliseconds.
+    ///
+    /// ```
+    /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota}};
+    /// static CALLS: Bucket = Bucket::new(Quota::per_second(10));
+    ///
+    /// # let mut headers = HeaderMap::new();
+    /// # headers.insert("retry-after", "30".parse().unwrap());
+    /// # struct Response { headers: HeaderMap }
+    /// # let response = Response { headers };
+    /// let paused = CALLS.pause_from_headers(&response.headers);
+    /// assert_eq!(paused, Some(Duration::from_secs(30)));
+    /// assert!(CALLS.try_acquire(1).is_refused());
+    /// ```
+    #[cfg(feature = "tower")]
+    pub fn pause_from_headers(&self, headers: &http::HeaderMap) -> Option<Duration> {
+        let pause = requested_pause(headers)?;
+        self.pause_for(pause);
+        Some(pause)
     }
 
     /// Grants nothing before `instant`; see [`Bucket::pause_at`].

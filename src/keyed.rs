@@ -34,6 +34,8 @@ pub use table::WhenFull;
 #[cfg(feature = "tokio")]
 use {tokio::time::Instant, waiter::KeyWaiter};
 
+#[cfg(feature = "tower")]
+use crate::requested_pause::requested_pause;
 use crate::{
     clock::{Clock, Time},
     decision::{Decision, RefundError},
@@ -414,6 +416,24 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     /// As for [`KeyedLimiter::pause_at`].
     pub fn pause_for(&self, key: &K, time: Duration) -> Result<(), TooManyPauses> {
         self.pause_hash(self.hash(key), self.clock.nanos(), time)
+    }
+
+    /// Pauses this key for as long as the response of a remote asks for, and returns that time; see
+    /// [`Bucket::pause_from_headers`](crate::Bucket::pause_from_headers).
+    ///
+    /// # Errors
+    /// As for [`KeyedLimiter::pause_at`].
+    #[cfg(feature = "tower")]
+    pub fn pause_from_headers(
+        &self,
+        key: &K,
+        headers: &http::HeaderMap,
+    ) -> Result<Option<Duration>, TooManyPauses> {
+        let Some(pause) = requested_pause(headers) else {
+            return Ok(None);
+        };
+        self.pause_for(key, pause)?;
+        Ok(Some(pause))
     }
 
     /// Grants nothing on this key before `instant`: see [`KeyedLimiter::pause_at`].

@@ -107,6 +107,8 @@ mod origin;
 mod quota;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "tower")]
+mod requested_pause;
 // The same holds for the numbers that the scripts get.
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod state;

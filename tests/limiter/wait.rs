@@ -651,6 +651,24 @@ fn a_pause_outlasts_changes_of_quota_and_rules() {
 }
 
 #[test]
+fn a_key_is_paused_as_a_response_asks() {
+    let clock = ManualClock::new();
+    let builder = KeyedLimiter::builder(Quota::per_second(10)).clock(clock.clone());
+    let limiter: KeyedLimiter<str> = builder.build().unwrap();
+    let mut headers = http::HeaderMap::new();
+    assert_eq!(limiter.pause_from_headers("a", &headers), Ok(None));
+    assert!(limiter.try_acquire("a", 1).is_allowed());
+    headers.insert("retry-after", "30".parse().unwrap());
+    let pause = Duration::from_secs(30);
+    assert_eq!(limiter.pause_from_headers("a", &headers), Ok(Some(pause)));
+    clock.advance(pause - Duration::from_millis(1));
+    assert!(limiter.try_acquire("a", 1).is_refused());
+    assert!(limiter.try_acquire("b", 1).is_allowed());
+    clock.advance(Duration::from_millis(101));
+    assert!(limiter.try_acquire("a", 1).is_allowed());
+}
+
+#[test]
 fn pauses_are_bounded_and_those_that_are_over_make_room() {
     let clock = ManualClock::new();
     let builder = KeyedLimiter::builder(Quota::per_second(10)).clock(clock.clone());
