@@ -357,6 +357,34 @@ async fn advancing_a_manual_clock_wakes_waiters() {
     waiter.await.unwrap().unwrap();
 }
 
+/// Callers of `try_acquire` pass a waiter only between two heads. Each of a series of waiters of the
+/// largest cost is late by at most the refill of its own cost.
+///
+/// *Caught:* a head that retries instead of reserving.
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_small_costs_does_not_starve_the_largest() {
+    const LARGEST: u32 = 16;
+    let quota = Quota::per_second(1_000).with_capacity(LARGEST);
+    let bucket = Arc::new(Bucket::with_clock(quota, TokioClock::new()));
+    let greedy = Arc::clone(&bucket);
+    let stream = tokio::spawn(async move {
+        loop {
+            while greedy.try_acquire(1).is_allowed() {}
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    tokio::task::yield_now().await;
+    let most = Duration::from_millis(2 * u64::from(LARGEST) + 2);
+    for round in 0..50 {
+        let served = tokio::time::timeout(most, bucket.acquire(LARGEST)).await;
+        assert!(
+            served.is_ok_and(|decision| decision.is_ok()),
+            "round {round}"
+        );
+    }
+    stream.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_granted_before_the_end_of_a_pause() {
     let bucket = Bucket::with_clock(Quota::per_second(10), TokioClock::new());
