@@ -79,8 +79,10 @@ pub(crate) async fn acquire(
 ) -> Result<Decision, Refused> {
     if cost == 0 || target.is_queue_empty() {
         let decision = target.take(cost);
-        if decision.outcome() != Outcome::Refused {
-            return decision.ok();
+        match decision.outcome() {
+            Outcome::Allowed => return Ok(decision),
+            Outcome::Refused => {}
+            _ => return decision.ok(),
         }
     }
     let mut waiting = pin!(acquire_in_line(target, timer, cost, max_wait));
