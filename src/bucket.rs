@@ -1,10 +1,11 @@
 //! Bucket: one atomic word, and the CAS loops that change it.
 //!
 //! Orderings: the word publishes no other memory, so decisions are relaxed. The modification order
-//! of the word is all that the arithmetic needs. Only resets, pauses and rebases publish a second
-//! value, `refundable_from`: they raise it before they store the word (release), and a refund loads
-//! the word first (acquire). Charges in between are read-modify-writes and continue the release
-//! sequence, so a refund that sees any word newer than the reset sees the bound as well.
+//! of the word is all that the arithmetic needs. Only resets, pauses and rebases publish other
+//! values, `refundable_from` and `paused_until`: they raise them before they store the word
+//! (release), and a refund loads the word first (acquire). Charges in between are read-modify-writes
+//! and continue the release sequence, so a refund that sees any word newer than the reset sees them
+//! as well.
 
 use core::{
     cell::Cell,
@@ -76,6 +77,9 @@ struct Shared {
     word: AtomicU64,
     /// Decisions with an older stamp were made before a reset or a pause and are not refundable.
     refundable_from: AtomicU64,
+    /// End of the latest pause of a greedy quota. A bucket with this stamp has not been charged by a
+    /// later clock.
+    paused_until: AtomicU64,
     /// Identifies the bucket in its decisions. Drawn by the first one, since a constant cannot draw
     /// a number: 0 until then.
     number: AtomicU32,
@@ -92,6 +96,7 @@ impl Bucket {
                 shared: CachePadded::new(Shared {
                     word: AtomicU64::new(0),
                     refundable_from: AtomicU64::new(0),
+                    paused_until: AtomicU64::new(0),
                     number: AtomicU32::new(0),
                     #[cfg(feature = "tokio")]
                     line: Line::new(),
@@ -364,9 +369,14 @@ impl Bucket {
     /// Undoes a charge that this bucket made; see [`Bucket::refund`].
     pub(crate) fn refund_charge(&self, decision: &DecisionView) -> bool {
         let (sold, charged) = decision.charge();
-        self.update(|state| match self.is_refundable(sold.stamp) {
-            true => self.layout.refund(state, sold, charged),
-            false => None,
+        self.update(|state| {
+            if !self.is_refundable(sold.stamp) {
+                None
+            } else if sold.stamp < state.stamp && self.is_paused_until(state.stamp) {
+                self.layout.refund_in_pause(state, sold, charged)
+            } else {
+                self.layout.refund(state, sold, charged)
+            }
         })
     }
 
@@ -519,7 +529,13 @@ impl Bucket {
     pub fn pause_at(&self, now: Duration, time: Duration) {
         let tick = |time| self.layout.tick(saturating_nanos(time));
         let (now, until) = (tick(now), tick(now.saturating_add(time)));
-        self.void_earlier(|state| self.layout.pause(state, now, until));
+        self.void_earlier(|state| {
+            let paused = self.layout.pause(state, now, until)?;
+            if self.layout.is_greedy() {
+                self.shared.paused_until.fetch_max(until, Ordering::Release);
+            }
+            Some(paused)
+        });
     }
 
     /// Makes the bucket follow a clock that has stepped back to `now`, and keeps what was spent.
@@ -544,8 +560,8 @@ impl Bucket {
         self.void_earlier(|state| self.layout.rebase(state, tick));
     }
 
-    /// Applies a transition that voids all earlier decisions: it returns the next state, and the
-    /// first stamp whose decisions are refundable.
+    /// Applies a transition that voids earlier decisions: it returns the next state, and the first
+    /// stamp whose decisions are refundable, which is 0 when it voids none.
     fn void_earlier(&self, transition: impl Fn(State) -> Option<(State, u64)>) {
         // Voided also when the CAS fails and the transition then has nothing to change.
         let voided = Cell::new(false);
@@ -596,6 +612,12 @@ impl Bucket {
     pub(crate) fn is_refundable(&self, stamp: u64) -> bool {
         // The bound only increases; the load of the word before this one orders it.
         stamp >= self.shared.refundable_from.load(Ordering::Acquire)
+    }
+
+    /// Returns true when a pause has moved the bucket to this stamp.
+    fn is_paused_until(&self, stamp: u64) -> bool {
+        // As above, ordered by the load of the word.
+        stamp == self.shared.paused_until.load(Ordering::Acquire)
     }
 
     /// Decides on an attempt.

@@ -17,8 +17,8 @@
 //! **A waiter that is neither polled nor dropped** holds up the line, as when a `select!` runs the
 //! body of another branch. To hand the permit on for it would take a timer task.
 //!
-//! **Changes.** A reset, a pause, and a change of the quota or of a rule void the reservation of
-//! the head and notify it, and it reserves again under the new terms.
+//! **Changes.** A reset, a pause, and a change of the quota or of a rule notify the head. They void
+//! its reservation, or it gives it back, and it reserves again under the new terms.
 //!
 //! **Deadlines.** A caller with a deadline is refused at once when the tokens queued ahead of it,
 //! by their sum, cannot be refilled in time. That is an estimate: callers ahead may leave, and

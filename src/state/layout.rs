@@ -370,17 +370,22 @@ impl Layout {
         }
     }
 
+    /// Undoes a charge like [`Layout::refund`], during a pause that began after it. One unit stays in
+    /// debt, so that nothing is granted before the end of the pause, and no earlier charge gives
+    /// units back.
+    pub(crate) fn refund_in_pause(&self, state: State, sold: State, charged: u64) -> Option<State> {
+        let refunded = self.refund(state, sold, charged)?;
+        let least = state.spent.min(self.capacity + 1);
+        let spent = refunded.spent.max(least);
+        (spent < state.spent).then_some(State { spent, ..refunded })
+    }
+
     fn refundable_greedy(&self, state: State, sold: State, charged: u64) -> u64 {
         if self.is_in_debt(state) {
-            let ahead = state.spent - self.capacity;
-            return if self.end(state) != self.end(sold) {
-                0
-            } else if state.stamp > sold.stamp && charged >= ahead {
-                // A pause began after the charge. One unit stays in debt, so that nothing is
-                // granted before its end, and no earlier charge gives units back.
-                ahead - 1
-            } else {
+            return if self.end(state) == self.end(sold) {
                 charged
+            } else {
+                0
             };
         }
         let sold_at = self.position(sold.stamp);
@@ -437,9 +442,8 @@ impl Layout {
     /// have, since windows never overlap. Returns `None` when the pause is over already, or windows
     /// after it are sold: they stay sold.
     ///
-    /// Greedy reservations that last longer stay sold, and the last one stays refundable: the end of
-    /// the sold range keeps its place. Its stamp is older than the bucket's then, by which
-    /// [`Layout::refund`] sees the pause.
+    /// Greedy reservations that last longer stay sold, and the last one stays refundable, since the
+    /// end of the sold range keeps its place: see [`Layout::refund_in_pause`].
     pub(crate) fn pause(&self, state: State, now: u64, until: u64) -> Option<(State, u64)> {
         if until <= now || until <= state.stamp {
             return None;

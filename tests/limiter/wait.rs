@@ -490,6 +490,21 @@ fn a_reservation_given_back_during_a_pause_grants_nothing_before_its_end() {
     assert_eq!(bucket.available_at(at(1001)), 2);
 }
 
+/// Without a pause, a reservation that is the last one again gives back all of its cost.
+///
+/// *Caught:* a refund that takes any later stamp for a pause.
+#[test]
+fn reservations_given_back_in_reverse_order_lose_nothing() {
+    let bucket = Bucket::new(Quota::per_second(10));
+    let at = Duration::from_millis;
+    assert!(bucket.try_acquire_at(at(0), 10).is_allowed());
+    let first = bucket.reserve_at(at(0), 6, Duration::MAX);
+    let second = bucket.reserve_at(at(300), 2, Duration::MAX);
+    assert!(bucket.refund(second).unwrap());
+    assert!(bucket.refund(first).unwrap());
+    assert_eq!(bucket.available_at(at(300)), 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_waiter_that_leaves_during_a_short_pause_loses_nothing_and_grants_nothing() {
     let bucket = Bucket::with_clock(Quota::per_second(10), TokioClock::new());

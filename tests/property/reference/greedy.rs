@@ -18,6 +18,8 @@ pub struct Greedy {
     /// Tick of the last change. No later decision is made at an earlier tick, except after a
     /// rebase.
     at: BigInt,
+    /// End of the latest pause.
+    paused_until: BigInt,
     refundable: Refundable,
 }
 
@@ -46,6 +48,7 @@ impl Greedy {
             level: capacity.clone(),
             capacity,
             at: BigInt::zero(),
+            paused_until: BigInt::zero(),
             refundable: Refundable::new(),
         }
     }
@@ -137,13 +140,13 @@ impl Greedy {
         let now = self.refill(&self.at);
         let back = if self.level.is_negative() {
             if charge.end == self.sold_end() {
-                // After a pause that is shorter than the reservation, one unit stays sold.
-                let debt = -&self.level;
-                if self.at > charge.charged_at.tick && charge.cost >= debt {
-                    debt - self.scale.refill_per_tick.clone().min(integer(1))
-                } else {
-                    charge.cost.clone()
+                let mut back = charge.cost.clone();
+                if self.at == self.paused_until && charge.charged_at.tick < self.at {
+                    // The pause began after the charge: one unit stays sold until its end.
+                    let unit = self.scale.refill_per_tick.clone().min(integer(1));
+                    back = back.min(-&self.level - unit);
                 }
+                back
             } else {
                 BigRational::zero()
             }
@@ -175,6 +178,7 @@ impl Greedy {
         if until <= now || until <= self.at {
             return;
         }
+        self.paused_until = until.clone();
         *self = self.refilled_to(until);
         if !self.level.is_negative() {
             self.level = BigRational::zero();
