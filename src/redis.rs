@@ -35,9 +35,10 @@
 //! - `keyspace`, `settings`: names of keys, and the shared settings.
 //! - `breaker`, `sharded_counter`, `health`, `fallback`: outages.
 //! - `store`: bucket operations in Redis. `lease::driver`: decisions from leases.
+//! - `line`: lines of waiting callers.
 //! - `settings_sync`: synchronisation of the settings.
 //! - `inner`: the state of a limiter; chooses between lease, Redis and fallback.
-//! - `queue`, `wait`: waiting for tokens.
+//! - `wait`: waiting for tokens.
 //! - `probe`, `subscription`: background tasks.
 
 mod batch;
@@ -52,8 +53,8 @@ mod in_flight;
 mod inner;
 mod keyspace;
 mod lease;
+mod line;
 mod probe;
-mod queue;
 mod refusal;
 mod reply_timeout;
 mod script;
@@ -309,13 +310,18 @@ impl RedisLimiter {
     /// With [`RedisFallback::Closed`], and for a cost above the local share, the wait lasts until
     /// Redis is available again. A cost of 0 never waits.
     ///
+    /// Waiters follow a reset by this process and changes of the settings at once, and a reset by
+    /// another process within a second. They wait on at most as many keys at once as
+    /// [`RedisLimiterBuilder::max_keys`] says.
+    ///
     /// A dropped future takes nothing, unless a request to Redis is in flight at that moment. A
     /// future that is neither polled nor dropped blocks later waiters of its process for the same
     /// key.
     ///
     /// # Errors
-    /// When `cost` is above the capacity: at once. (Not with [`RedisFallback::Open`] while Redis is
-    /// unavailable.)
+    /// When `cost` is above the capacity, now or after a change of the quota (not with
+    /// [`RedisFallback::Open`] while Redis is unavailable), or when callers wait on too many keys
+    /// ([`Outcome::QueueFull`](crate::Outcome::QueueFull)).
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -337,11 +343,12 @@ impl RedisLimiter {
     /// deadline is awaited for up to the limiter's timeout.
     ///
     /// # Errors
-    /// Additionally when the tokens are not available before the deadline. The error is
-    /// [`Outcome::DeadlineTooSoon`](crate::Outcome::DeadlineTooSoon): at once for the waiter at the
-    /// head of the queue, and at the deadline for waiters behind it. Its bucket state does not
-    /// account for the waiters ahead. It is [`Outcome::Unavailable`](crate::Outcome::Unavailable)
-    /// when Redis is unavailable until the deadline and the fallback is [`RedisFallback::Closed`].
+    /// Additionally when the tokens are not available before the deadline:
+    /// [`Outcome::DeadlineTooSoon`](crate::Outcome::DeadlineTooSoon). At once when the tokens queued
+    /// ahead in this process show it, which is an estimate, and else at the deadline. The state in
+    /// the error does not account for the waiters ahead. It is
+    /// [`Outcome::Unavailable`](crate::Outcome::Unavailable) when Redis is unavailable until the
+    /// deadline and the fallback is [`RedisFallback::Closed`].
     #[must_use = "futures do nothing unless awaited"]
     pub fn acquire_by<'a>(
         &'a self,
@@ -350,6 +357,85 @@ impl RedisLimiter {
         deadline: Instant,
     ) -> impl Future<Output = Result<Decision, Refused>> + Send + 'a {
         wait::acquire(&self.inner, key.as_ref(), cost, Some(deadline))
+    }
+
+    /// Like [`RedisLimiter::acquire_by`], with the longest wait, which begins with this call.
+    ///
+    /// # Errors
+    /// As for [`RedisLimiter::acquire_by`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire_within<'a>(
+        &'a self,
+        key: &'a (impl AsRef<[u8]> + ?Sized),
+        cost: u32,
+        max_wait: Duration,
+    ) -> impl Future<Output = Result<Decision, Refused>> + Send + 'a {
+        // `None`: centuries ahead.
+        let deadline = Instant::now().checked_add(max_wait);
+        wait::acquire(&self.inner, key.as_ref(), cost, deadline)
+    }
+
+    /// Like [`RedisLimiter::acquire`], followed by a random wait of at most `max_jitter`; see
+    /// [`Bucket::acquire_with_jitter`](crate::Bucket::acquire_with_jitter). A future that is dropped
+    /// during that wait refunds its charge in the background.
+    ///
+    /// # Errors
+    /// As for [`RedisLimiter::acquire`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire_with_jitter<'a>(
+        &'a self,
+        key: &'a (impl AsRef<[u8]> + ?Sized),
+        cost: u32,
+        max_jitter: Duration,
+    ) -> impl Future<Output = Result<Decision, Refused>> + Send + 'a {
+        wait::acquire_with_jitter(&self.inner, key.as_ref(), cost, max_jitter)
+    }
+
+    /// Takes any number of tokens from the key's bucket, in pieces of at most the capacity, and lets
+    /// no other waiter of this process in between. When the future is dropped, the pieces already
+    /// taken stay spent. Other processes may take tokens between two pieces, and delay each of
+    /// them as they delay [`RedisLimiter::acquire`] of a large cost.
+    ///
+    /// # Errors
+    /// When callers wait on too many keys ([`Outcome::QueueFull`](crate::Outcome::QueueFull)).
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire_all<'a>(
+        &'a self,
+        key: &'a (impl AsRef<[u8]> + ?Sized),
+        amount: u64,
+    ) -> impl Future<Output = Result<(), Refused>> + Send + 'a {
+        wait::acquire_all(&self.inner, key.as_ref(), amount)
+    }
+
+    /// Like [`RedisLimiter::acquire`], in a future that owns the limiter and the key: for spawned
+    /// tasks.
+    ///
+    /// # Errors
+    /// As for [`RedisLimiter::acquire`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub fn acquire_owned<K: AsRef<[u8]> + ?Sized>(
+        &self,
+        key: &K,
+        cost: u32,
+    ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<K> {
+        let (limiter, key) = (self.clone(), key.as_ref().to_vec());
+        async move { limiter.acquire(&key, cost).await }
+    }
+
+    /// Like [`RedisLimiter::acquire`], and blocks this thread. Threads and tasks wait in one line.
+    ///
+    /// # Errors
+    /// As for [`RedisLimiter::acquire`].
+    ///
+    /// # Panics
+    /// In asynchronous code, which it would block. Use `spawn_blocking` there.
+    pub fn acquire_blocking(
+        &self,
+        key: &(impl AsRef<[u8]> + ?Sized),
+        cost: u32,
+    ) -> Result<Decision, Refused> {
+        let runtime = &self.inner.store.runtime;
+        runtime.block_on(self.acquire(key, cost))
     }
 
     /// Returns the number of whole tokens in the key's bucket, plus those that this process holds
@@ -558,7 +644,7 @@ impl RedisLimiterBuilder {
     /// Sets the number of keys that the process distinguishes on its own while Redis is
     /// unavailable. Default: 100,000, of some 27 bytes each. In lease mode, the same number of keys
     /// may have tokens on lease, of some 500 bytes each while they do; the tokens of further keys
-    /// are taken one by one.
+    /// are taken one by one. Callers may wait on the same number of keys at once.
     pub fn max_keys(self, max_keys: usize) -> Self {
         RedisLimiterBuilder { max_keys, ..self }
     }
@@ -620,7 +706,7 @@ impl RedisLimiterBuilder {
         let client = Client::new(topology, self.connections, self.timeout);
         let keyspace = Keyspace::new(self.prefix, self.clock_tolerance, lease);
         let store = Store::new(client, keyspace, self.clock);
-        let inner = Arc::new(Inner::new(store, fallback, self.quota));
+        let inner = Arc::new(Inner::new(store, fallback, self.quota, self.max_keys));
         match inner.recover().await {
             Ok(()) => {}
             Err(

@@ -40,9 +40,10 @@ use std::{
 };
 
 pub(crate) use blocking::{ThreadTimer, block_on};
+pub(crate) use jitter::random_delay;
 pub(crate) use line::Line;
 pub(crate) use lines::{KeyLine, Lines};
-use race::{Winner, race};
+pub(crate) use race::{Winner, race};
 pub(crate) use timer::{Timer, TokioTimer};
 
 use crate::{
@@ -144,7 +145,7 @@ pub(crate) async fn acquire_with_jitter(
 ) -> Result<Decision, Refused> {
     let charge = ChargeGuard::new(target, acquire(target, timer, cost, None).await?);
     let clock = target.clock();
-    let end = clock.now().saturating_add(jitter::up_to(max_jitter));
+    let end = clock.now().saturating_add(random_delay(max_jitter));
     clock.sleep_until(timer, end).await;
     Ok(charge.keep())
 }

@@ -12,7 +12,7 @@ use super::{
     fallback::Fallback,
     health::RedisStats,
     lease::driver::{LeaseDriver, maintenance_interval},
-    queue::WaitQueues,
+    line::RedisLines,
     settings::Settings,
     settings_sync::SettingsSync,
     store::Store,
@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct Inner {
     pub(super) store: Arc<Store>,
     pub(super) settings: SettingsSync,
-    pub(super) queues: WaitQueues,
+    pub(super) lines: Arc<RedisLines>,
     leases: LeaseDriver,
     fallback: Arc<Fallback>,
     /// Number of the limiter, spread over 64 bits. With a key's hash it identifies the key's bucket
@@ -37,19 +37,23 @@ pub(super) struct Inner {
 
 impl Inner {
     /// Makes the state of a limiter that is not connected yet.
-    pub(super) fn new(store: Store, fallback: Fallback, quota: Quota) -> Inner {
+    ///
+    /// Callers wait on at most `max_keys` keys at once.
+    pub(super) fn new(store: Store, fallback: Fallback, quota: Quota, max_keys: usize) -> Inner {
         let (store, fallback) = (Arc::new(store), Arc::new(fallback));
         let leases = LeaseDriver::new(Arc::clone(&store));
+        let lines = Arc::new(RedisLines::new(max_keys));
         let settings = SettingsSync::new(
             Arc::clone(&store),
             leases.clone(),
             Arc::clone(&fallback),
+            Arc::clone(&lines),
             Settings::initial(&store.keyspace, quota),
         );
         Inner {
             store,
             settings,
-            queues: WaitQueues::default(),
+            lines,
             leases,
             fallback,
             number: origin::spread(origin::draw()),
@@ -152,9 +156,13 @@ impl Inner {
     pub(super) async fn reset(&self, key: &[u8]) -> Result<(), RedisError> {
         self.fallback.reset(key);
         let settings = self.settings.load_full();
-        self.store
+        let reset = self
+            .store
             .reset(settings.namespace(key), &bounded(key))
-            .await
+            .await;
+        // Also after an error: the bucket may have been reset.
+        self.lines.notify(key);
+        reset
     }
 
     /// Reconnects, synchronises the settings, and closes the breaker if all of it succeeds.

@@ -11,6 +11,7 @@ use super::{
     error::RedisError,
     fallback::Fallback,
     lease::driver::LeaseDriver,
+    line::RedisLines,
     script::{Call, read},
     settings::Settings,
     store::Store,
@@ -22,6 +23,8 @@ pub(super) struct SettingsSync {
     store: Arc<Store>,
     leases: LeaseDriver,
     fallback: Arc<Fallback>,
+    /// Notified of changes.
+    lines: Arc<RedisLines>,
     /// Read for every decision and written for every change.
     settings: ArcSwap<Settings>,
     /// Serialises adoptions.
@@ -34,12 +37,14 @@ impl SettingsSync {
         store: Arc<Store>,
         leases: LeaseDriver,
         fallback: Arc<Fallback>,
+        lines: Arc<RedisLines>,
         initial: Settings,
     ) -> SettingsSync {
         SettingsSync {
             store,
             leases,
             fallback,
+            lines,
             settings: ArcSwap::from_pointee(initial),
             adopting: Mutex::default(),
         }
@@ -164,6 +169,7 @@ impl SettingsSync {
             self.fallback.apply(&known, &settings);
             let retired = settings.inherit(&known);
             self.settings.store(Arc::new(settings));
+            self.lines.notify_all();
             for namespace in retired {
                 let leases = self.leases.clone();
                 self.store

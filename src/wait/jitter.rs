@@ -8,7 +8,7 @@ use std::{
 use crate::duration::saturating_nanos;
 
 /// Returns a random time from 0 to `max`.
-pub(super) fn up_to(max: Duration) -> Duration {
+pub(crate) fn random_delay(max: Duration) -> Duration {
     // Each state has keys of its own, so the hash of nothing is a random number.
     let random = RandomState::new().hash_one(());
     let choices = u128::from(saturating_nanos(max)) + 1;
@@ -27,13 +27,13 @@ mod tests {
         let max = Duration::from_nanos(3);
         let mut counts = [0_u32; 4];
         for _ in 0..4_000 {
-            counts[up_to(max).as_nanos() as usize] += 1;
+            counts[random_delay(max).as_nanos() as usize] += 1;
         }
         assert!(
             counts.iter().all(|count| (800..1_200).contains(count)),
             "{counts:?}"
         );
-        assert_eq!(up_to(Duration::ZERO), Duration::ZERO);
-        assert!(up_to(Duration::MAX) > Duration::from_secs(1));
+        assert_eq!(random_delay(Duration::ZERO), Duration::ZERO);
+        assert!(random_delay(Duration::MAX) > Duration::from_secs(1));
     }
 }

@@ -34,7 +34,7 @@ impl Line {
 
     /// Counts a waiter for so many tokens. Also returns the tokens queued before it that are not
     /// reserved yet.
-    pub(super) fn enqueue(&self, tokens: u64) -> (Queued<'_>, u64) {
+    pub(crate) fn enqueue(&self, tokens: u64) -> (Queued<'_>, u64) {
         let queued = self.queued.fetch_add(tokens, Ordering::Relaxed);
         let ahead = queued.saturating_sub(self.reserved.load(Ordering::Relaxed));
         (Queued { line: self, tokens }, ahead)
@@ -47,19 +47,31 @@ impl Line {
 
     /// Waits until the caller is the head of the line. The next waiter becomes the head when the
     /// permit is dropped.
-    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed, so there always is a permit.
         self.permit.acquire().await.ok()
     }
 
     /// Completes at the next call of [`Line::notify`] after this call.
-    pub(super) fn changed(&self) -> Notified<'_> {
+    pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 
     /// Notifies the head that its reservation may have been voided.
     pub(crate) fn notify(&self) {
         self.changed.notify_waiters();
+    }
+}
+
+impl Default for Line {
+    fn default() -> Line {
+        Line::new()
+    }
+}
+
+impl AsRef<Line> for Line {
+    fn as_ref(&self) -> &Line {
+        self
     }
 }
 
@@ -72,14 +84,14 @@ impl fmt::Debug for Line {
 }
 
 /// Tokens of a waiter, counted in its line until they are taken or the waiter leaves.
-pub(super) struct Queued<'l> {
+pub(crate) struct Queued<'l> {
     line: &'l Line,
     tokens: u64,
 }
 
 impl Queued<'_> {
     /// Counts tokens of the waiter no longer: they are taken.
-    pub(super) fn remove(&mut self, tokens: u32) {
+    pub(crate) fn remove(&mut self, tokens: u32) {
         self.tokens -= u64::from(tokens);
         self.line.queued.fetch_sub(tokens.into(), Ordering::Relaxed);
     }

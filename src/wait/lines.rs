@@ -4,6 +4,7 @@
 //! another caller holds its permit, a third would create a second line and become a second head.
 
 use std::{
+    borrow::Borrow,
     collections::HashMap,
     fmt,
     hash::{BuildHasher, Hash},
@@ -22,26 +23,26 @@ const SHARDS: usize = if cfg!(tollgate_loom) { 1 } else { 16 };
 /// Fewer entries than this are not worth giving memory back for.
 const LEAST_CAPACITY: usize = 256;
 
-type Shard<K> = Mutex<HashMap<K, Entry, RandomState>>;
+type Shard<K, L> = Mutex<HashMap<K, Entry<L>, RandomState>>;
 
 /// Lines of all keys on which callers wait. Only waiters and changes touch it.
-pub(crate) struct Lines<K> {
-    shards: Box<[Shard<K>]>,
+pub(crate) struct Lines<K, L = Line> {
+    shards: Box<[Shard<K, L>]>,
     hasher: RandomState,
     /// Number of lines in all shards.
     count: AtomicUsize,
     max: usize,
 }
 
-struct Entry {
+struct Entry<L> {
     /// Users of the line, counted under the lock of the shard only.
     users: usize,
-    line: Arc<Line>,
+    line: Arc<L>,
 }
 
-impl<K: Eq + Hash + Clone> Lines<K> {
+impl<K: Eq + Hash + Clone, L: AsRef<Line> + Default> Lines<K, L> {
     /// Creates an empty set of at most `max` lines.
-    pub(crate) fn new(max: usize) -> Lines<K> {
+    pub(crate) fn new(max: usize) -> Lines<K, L> {
         Lines {
             shards: (0..SHARDS)
                 .map(|_| Mutex::new(HashMap::default()))
@@ -53,16 +54,21 @@ impl<K: Eq + Hash + Clone> Lines<K> {
     }
 
     /// Returns true when no caller is queued on this key.
-    pub(crate) fn is_empty(&self, key: &K) -> bool {
+    pub(crate) fn is_empty<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
         // A hint, as the sum of queued costs is.
         self.count.load(Ordering::Relaxed) == 0
             || self.with_shard(key, |shard| {
-                shard.get(key).is_none_or(|entry| entry.line.is_empty())
+                shard
+                    .get(key)
+                    .is_none_or(|entry| L::as_ref(&entry.line).is_empty())
             })
     }
 
     /// Returns the line of the key, or `None` when there are too many.
-    pub(crate) fn join(&self, key: K) -> Option<KeyLine<'_, K>> {
+    pub(crate) fn join(&self, key: K) -> Option<KeyLine<'_, K, L>> {
         let line = self.with_shard(&key, |shard| {
             if let Some(entry) = shard.get_mut(&key) {
                 entry.users += 1;
@@ -72,7 +78,7 @@ impl<K: Eq + Hash + Clone> Lines<K> {
                 self.count.fetch_sub(1, Ordering::Relaxed);
                 return None;
             }
-            let line = Arc::new(Line::new());
+            let line = Arc::new(L::default());
             let entry = Entry {
                 users: 1,
                 line: Arc::clone(&line),
@@ -91,10 +97,13 @@ impl<K: Eq + Hash + Clone> Lines<K> {
     ///
     /// The lock orders a caller that joins at this moment: it either is found here, or sees the
     /// change.
-    pub(crate) fn notify(&self, key: &K) {
+    pub(crate) fn notify<Q: Eq + Hash + ?Sized>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
         let line = self.with_shard(key, |shard| Some(Arc::clone(&shard.get(key)?.line)));
         if let Some(line) = line {
-            line.notify();
+            L::as_ref(&line).notify();
         }
     }
 
@@ -107,7 +116,7 @@ impl<K: Eq + Hash + Clone> Lines<K> {
                     .map(|entry| Arc::clone(&entry.line))
                     .collect()
             });
-            lines.iter().for_each(|line| line.notify());
+            lines.iter().for_each(|line| L::as_ref(line).notify());
         }
     }
 
@@ -127,10 +136,10 @@ impl<K: Eq + Hash + Clone> Lines<K> {
         });
     }
 
-    fn with_shard<T>(
+    fn with_shard<Q: Hash + ?Sized, T>(
         &self,
-        key: &K,
-        change: impl FnOnce(&mut HashMap<K, Entry, RandomState>) -> T,
+        key: &Q,
+        change: impl FnOnce(&mut HashMap<K, Entry<L>, RandomState>) -> T,
     ) -> T {
         let shard = self.hasher.hash_one(key) as usize % SHARDS;
         with(&self.shards[shard], change)
@@ -146,7 +155,7 @@ fn with<M, T>(shard: &Mutex<M>, change: impl FnOnce(&mut M) -> T) -> T {
     )
 }
 
-impl<K> fmt::Debug for Lines<K> {
+impl<K, L> fmt::Debug for Lines<K, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lines")
             .field("count", &self.count)
@@ -156,21 +165,21 @@ impl<K> fmt::Debug for Lines<K> {
 }
 
 /// Line of a key, in use by one caller.
-pub(crate) struct KeyLine<'a, K: Eq + Hash + Clone> {
-    lines: &'a Lines<K>,
+pub(crate) struct KeyLine<'a, K: Eq + Hash + Clone, L: AsRef<Line> + Default = Line> {
+    lines: &'a Lines<K, L>,
     key: K,
-    line: Arc<Line>,
+    line: Arc<L>,
 }
 
-impl<K: Eq + Hash + Clone> Deref for KeyLine<'_, K> {
-    type Target = Line;
+impl<K: Eq + Hash + Clone, L: AsRef<Line> + Default> Deref for KeyLine<'_, K, L> {
+    type Target = L;
 
-    fn deref(&self) -> &Line {
+    fn deref(&self) -> &L {
         &self.line
     }
 }
 
-impl<K: Eq + Hash + Clone> Drop for KeyLine<'_, K> {
+impl<K: Eq + Hash + Clone, L: AsRef<Line> + Default> Drop for KeyLine<'_, K, L> {
     fn drop(&mut self) {
         self.lines.leave(&self.key);
     }
@@ -184,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_line_is_removed_with_its_last_user() {
-        let lines = Lines::new(usize::MAX);
+        let lines = Lines::<u64>::new(usize::MAX);
         for round in 0..2_000_u64 {
             thread::scope(|scope| {
                 for _ in 0..4 {
@@ -207,7 +216,7 @@ mod tests {
 
     #[test]
     fn lines_beyond_the_bound_are_refused() {
-        let lines = Lines::new(1);
+        let lines = Lines::<u64>::new(1);
         let first = lines.join(1);
         assert!(lines.join(2).is_none());
         assert!(lines.join(1).is_some());

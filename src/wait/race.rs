@@ -3,14 +3,14 @@
 use std::{future::poll_fn, pin::pin, task::Poll};
 
 /// Winner of a [`race`], with its output.
-pub(super) enum Winner<A, B> {
+pub(crate) enum Winner<A, B> {
     First(A),
     Second(B),
 }
 
 /// Completes with the first of two futures that completes, and drops the other one. The first is
 /// polled first.
-pub(super) async fn race<A: Future, B: Future>(
+pub(crate) async fn race<A: Future, B: Future>(
     first: A,
     second: B,
 ) -> Winner<A::Output, B::Output> {

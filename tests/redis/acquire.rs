@@ -110,14 +110,16 @@ async fn other_keys_zero_costs_and_impossible_costs_do_not_wait() {
     );
 }
 
+/// *Caught:* an estimate that ignores the queue.
 #[tokio::test]
-async fn deadline_refuses_the_head_at_once_and_others_at_the_deadline() {
+async fn deadline_that_cannot_be_met_is_refused_at_once() {
     let server = RedisServer::start();
     let limiter = limiter(&server, SLOW).await;
+    let long = TEST_TIMEOUT * 10;
     let by = |time| limiter.acquire_by("key", 1, tokio::time::Instant::now() + time);
-    assert!(by(TEST_TIMEOUT * 10).await.is_ok());
+    assert!(by(long).await.is_ok());
     // The token is an hour away.
-    let refused = soon(by(TEST_TIMEOUT * 10)).await.unwrap_err();
+    let refused = soon(by(long)).await.unwrap_err();
     assert_eq!(refused.outcome(), Outcome::DeadlineTooSoon);
     assert!(
         refused
@@ -127,24 +129,174 @@ async fn deadline_refuses_the_head_at_once_and_others_at_the_deadline() {
     );
     // Behind a head without a deadline: only the head sends requests to Redis.
     waiting!(_first = limiter.acquire("key", 1));
-    let calls = || -> u32 {
-        let stats: String = server.command(&["INFO", "commandstats"]);
-        let line = stats
-            .lines()
-            .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="))
-            .unwrap();
-        line.split(',').next().unwrap().parse().unwrap()
-    };
-    let before = calls();
-    for refused in soon(join_all((0..1000).map(|_| by(Duration::from_millis(50))))).await {
+    let before = calls(&server);
+    // Enough for the next token, but that one is the head's.
+    let within = || limiter.acquire_within("key", 1, Duration::from_secs(5400));
+    for refused in soon(join_all((0..1000).map(|_| within()))).await {
         let refused = refused.unwrap_err();
         assert_eq!(
             (refused.outcome(), refused.decision().cost()),
             (Outcome::DeadlineTooSoon, 1)
         );
     }
-    let asked = calls() - before;
+    let asked = calls(&server) - before;
     assert!(asked < 500, "{asked} calls");
+}
+
+/// *Caught:* a wait for the permit that has no deadline.
+#[tokio::test]
+async fn deadline_ends_the_wait_for_the_permit() {
+    let mut server = RedisServer::start();
+    let builder = RedisLimiter::builder(&server.url(), SLOW)
+        .timeout(TEST_TIMEOUT)
+        .on_error(RedisFallback::Closed);
+    let limiter = builder.connect().await.unwrap();
+    outage(&mut server, &limiter).await;
+    // Without a state of the bucket there is no estimate.
+    waiting!(_first = limiter.acquire("key", 1));
+    let refused = soon(limiter.acquire_within("key", 1, Duration::from_millis(50))).await;
+    assert_eq!(refused.unwrap_err().outcome(), Outcome::Unavailable);
+}
+
+/// Returns the number of script calls that the server has received.
+fn calls(server: &RedisServer) -> u32 {
+    let stats: String = server.command(&["INFO", "commandstats"]);
+    let line = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="))
+        .unwrap();
+    line.split(',').next().unwrap().parse().unwrap()
+}
+
+/// *Caught:* a waiter that gets in between two pieces.
+#[tokio::test]
+async fn any_amount_is_taken_in_pieces() {
+    let server = RedisServer::start();
+    let quota = Quota::per_second(50).with_capacity(10);
+    let limiter = limiter(&server, quota).await;
+    let began = Instant::now();
+    waiting!(all = limiter.acquire_all("key", 35));
+    let served = Mutex::new(Vec::new());
+    let (all, one) = soon(async {
+        tokio::join!(
+            async {
+                all.await.unwrap();
+                served.lock().unwrap().push("all");
+                began.elapsed()
+            },
+            async {
+                limiter.acquire("key", 1).await.unwrap();
+                served.lock().unwrap().push("one");
+                began.elapsed()
+            }
+        )
+    })
+    .await;
+    assert_eq!(*served.lock().unwrap(), ["all", "one"]);
+    for (taken, elapsed) in [(35.0, all), (36.0, one)] {
+        // One more for the resolution of time.
+        assert!(taken <= 10.0 + elapsed.as_secs_f64() * 50.0 + 1.0);
+    }
+}
+
+/// *Caught:* a thread that takes without joining the line.
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_and_threads_wait_in_one_line() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server, Quota::per_second(4)).await;
+    assert!(limiter.try_acquire("key", 4).await.is_allowed());
+    let served = std::sync::Arc::new(Mutex::new(Vec::new()));
+    waiting!(
+        first = async {
+            limiter.acquire("key", 4).await.unwrap();
+            served.lock().unwrap().push("first");
+        }
+    );
+    let (behind, log) = (limiter.clone(), served.clone());
+    let thread = tokio::task::spawn_blocking(move || {
+        behind.acquire_blocking("key", 1).unwrap();
+        log.lock().unwrap().push("thread");
+    });
+    let (owned, log) = (limiter.acquire_owned("key", 1), served.clone());
+    let task = tokio::spawn(async move {
+        owned.await.unwrap();
+        log.lock().unwrap().push("task");
+    });
+    soon(first).await;
+    soon(async { tokio::try_join!(thread, task).unwrap() }).await;
+    let served = served.lock().unwrap();
+    assert_eq!((served.len(), served[0]), (3, "first"));
+}
+
+/// *Caught:* a charge that is not refunded.
+#[tokio::test]
+async fn waiter_that_leaves_during_its_jitter_gives_its_tokens_back() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server, SLOW).await;
+    soon(limiter.acquire_with_jitter("key", 1, Duration::ZERO))
+        .await
+        .unwrap();
+    limiter.reset("key").await.unwrap();
+    {
+        // Some delay below 50 ms is possible, but less likely than one in a billion.
+        waiting!(_jitter = limiter.acquire_with_jitter("key", 1, Duration::MAX));
+    }
+    eventually("the token is back", async || {
+        limiter.available("key").await == 1
+    })
+    .await;
+}
+
+/// *Caught:* a set of lines without a bound.
+#[tokio::test]
+async fn callers_wait_on_a_bounded_number_of_keys() {
+    let server = RedisServer::start();
+    let builder = RedisLimiter::builder(&server.url(), SLOW).max_keys(1);
+    let limiter = builder.timeout(TEST_TIMEOUT).connect().await.unwrap();
+    for key in ["one", "other"] {
+        assert!(limiter.try_acquire(key, 1).await.is_allowed());
+    }
+    {
+        waiting!(_one = limiter.acquire("one", 1));
+        for refused in [
+            soon(limiter.acquire("other", 1)).await.map(drop),
+            soon(limiter.acquire_all("other", 1)).await,
+        ] {
+            assert_eq!(refused.unwrap_err().outcome(), Outcome::QueueFull);
+        }
+    }
+    waiting!(_other = limiter.acquire("other", 1));
+}
+
+/// A head that is not notified polls once a second: too rarely for so many rounds.
+///
+/// *Caught:* a reset or a change of the settings that does not notify the head.
+#[tokio::test]
+async fn waiter_follows_changes_by_its_process_at_once() {
+    let server = RedisServer::start();
+    let limiter = limiter(&server, SLOW).await;
+    assert!(limiter.try_acquire("key", 1).await.is_allowed());
+    let rounds = async {
+        for _ in 0..100 {
+            let (served, reset) = tokio::join!(limiter.acquire("key", 1), async {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                limiter.reset("key").await
+            });
+            served.unwrap();
+            reset.unwrap();
+        }
+        for capacity in 2..100 {
+            let (served, changed) = tokio::join!(limiter.acquire("key", 1), async {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                limiter.set_rule("key", Quota::per_hour(capacity)).await
+            });
+            served.unwrap();
+            changed.unwrap();
+            let taken = limiter.try_acquire("key", capacity - 1).await;
+            assert!(taken.is_allowed());
+        }
+    };
+    soon(rounds).await;
 }
 
 #[tokio::test]
