@@ -83,6 +83,8 @@ use store::Store;
 use tokio::{task::JoinSet, time::Instant};
 use topology::Topology;
 
+#[cfg(feature = "tower")]
+use crate::requested_pause::requested_pause;
 use crate::{
     clock::Clock,
     decision::{Decision, RefundError, Refused},
@@ -475,6 +477,69 @@ impl RedisLimiter {
     /// When Redis is unavailable. The local bucket of the fallback is full nevertheless.
     pub async fn reset(&self, key: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), RedisError> {
         self.inner.reset(key.as_ref()).await
+    }
+
+    /// Grants nothing on this key for `time`, in every process, waiters in
+    /// [`RedisLimiter::acquire`] included. Its bucket is empty at the end, and refills from there.
+    /// A later end of an earlier pause stays. [`RedisLimiter::reset`] ends the pause, and so does a
+    /// change of the quota or of the key's rule, which fills the bucket.
+    ///
+    /// The pause is measured by the server's clock, and a step back of that clock lengthens it.
+    /// Decisions from before the pause give nothing back. In lease mode this process gives up its
+    /// tokens at once, and other processes may spend theirs for at most 2 s. While Redis is
+    /// unavailable, only a local bucket of this process is paused.
+    ///
+    /// # Errors
+    /// When Redis is unavailable: then the key is paused for [`RedisFallback::Local`] of this process
+    /// at most. [`RedisError::Pauses`] when 4096 local buckets are paused already: then the key is
+    /// paused in Redis alone.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), tollgate::RedisError> {
+    /// # use {std::time::Duration, tollgate::{Quota, RedisLimiter}};
+    /// let calls = RedisLimiter::connect("redis://127.0.0.1/", Quota::per_second(5)).await?;
+    /// // The remote said 429, and to come back in a minute.
+    /// calls.pause_for("api.example", Duration::from_secs(60)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn pause_for(
+        &self,
+        key: &(impl AsRef<[u8]> + ?Sized),
+        time: Duration,
+    ) -> Result<(), RedisError> {
+        self.inner.pause(key.as_ref(), time).await
+    }
+
+    /// Grants nothing on this key before `instant`; see [`RedisLimiter::pause_for`].
+    ///
+    /// # Errors
+    /// As for [`RedisLimiter::pause_for`].
+    pub async fn pause_until(
+        &self,
+        key: &(impl AsRef<[u8]> + ?Sized),
+        instant: Instant,
+    ) -> Result<(), RedisError> {
+        self.pause_for(key, instant.saturating_duration_since(Instant::now()))
+            .await
+    }
+
+    /// Pauses the key as a response asks for; see
+    /// [`Bucket::pause_from_headers`](crate::Bucket::pause_from_headers). Returns the length of the
+    /// pause, or `None` when the response asks for none.
+    ///
+    /// # Errors
+    /// As for [`RedisLimiter::pause_for`].
+    #[cfg(feature = "tower")]
+    pub async fn pause_from_headers(
+        &self,
+        key: &(impl AsRef<[u8]> + ?Sized),
+        headers: &http::HeaderMap,
+    ) -> Result<Option<Duration>, RedisError> {
+        let Some(pause) = requested_pause(headers) else {
+            return Ok(None);
+        };
+        self.pause_for(key, pause).await?;
+        Ok(Some(pause))
     }
 
     /// Replaces the default quota, for all keys without a rule and in every process. Every bucket

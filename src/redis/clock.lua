@@ -1,4 +1,4 @@
--- Prelude of take.lua and lease.lua: unpacks the quota and reads the clock.
+-- Prelude of take.lua, pause.lua and lease.lua: unpacks the quota and reads the clock.
 --
 -- ARGV[1]  the quota in units and ticks: see script_quota.rs
 -- ARGV[4]  in tests: microseconds since the epoch, in place of the server's clock; otherwise empty or absent
@@ -39,4 +39,45 @@ end
 -- because the refill since an earlier decision is unknown. A step back costs at most one capacity: what the clock counts twice.
 local function is_ahead(stamp)
   return stamp - now > tolerance
+end
+
+-- Returns the milliseconds until a bucket is full by this clock, plus a margin for the rounded length of a tick.
+local function ms_until_full(spent, stamp)
+  local ticks = stamp - now
+  if window == 0 then
+    ticks = ticks + math.ceil(spent / units_per_tick)
+  elseif spent > 0 then
+    ticks = ticks + window
+  end
+  return math.ceil(ticks * tick_ms * 1.000000001) + 1
+end
+
+-- Stores a bucket for so many milliseconds. With a manual clock it is kept.
+local function store(value, ms)
+  ms = manual and LONGEST or min(LONGEST, max(1, ms))
+  redis.call('SET', KEYS[1], value, 'PX', ms)
+end
+
+-- A paused bucket has a field more, the end of the pause, and no leases. Until then it is empty, whatever the clock does: only
+-- a stamp is rebased.
+local PAUSED, PAUSED_BYTES = '>I6I7I7I7', 27
+
+-- Returns the end of the pause of a stored bucket, or nil.
+local function paused_until(stored)
+  if stored and #stored == PAUSED_BYTES then
+    return (struct.unpack('>I7', stored, 21))
+  end
+end
+
+-- Pauses a bucket for so many microseconds, unless it is paused for longer. It is empty at the end. Another incarnation: earlier
+-- decisions give nothing back. Returns the end of the pause.
+local function pause(stored, micros_paused, incarnation)
+  local earlier = paused_until(stored) or 0
+  local ticks = math.ceil(micros_paused / 1000 / tick_ms * 1.000000001)
+  local ends = min(last_tick, now + ticks)
+  if ends <= max(now, earlier) then
+    return max(now, earlier)
+  end
+  store(struct.pack(PAUSED, incarnation, capacity, now, ends), ms_until_full(capacity, ends))
+  return ends
 end

@@ -4,7 +4,7 @@ use std::{error, fmt, time::Duration};
 
 use redis::{ErrorKind, ParsingError, ServerErrorKind};
 
-use crate::keyed::BuildError;
+use crate::keyed::{BuildError, TooManyPauses};
 
 /// Error from making a [`RedisLimiter`](super::RedisLimiter) or from changing its shared settings.
 ///
@@ -21,6 +21,8 @@ pub enum RedisError {
     Fraction(f64),
     /// The table of local keys cannot be built.
     Table(BuildError),
+    /// The key is paused in Redis, but not for the fallback: too many local buckets are paused.
+    Pauses(TooManyPauses),
     /// No reply arrived within this time.
     Timeout(Duration),
     /// There is no connection.
@@ -113,6 +115,7 @@ impl fmt::Display for RedisError {
                 "lease fraction: expected above 0 and at most 1, got {fraction}"
             ),
             RedisError::Table(error) => error.fmt(f),
+            RedisError::Pauses(error) => write!(f, "local {error}"),
             RedisError::Timeout(time) => write!(f, "Redis timed out: no reply within {time:?}"),
             RedisError::Unreachable(reason) => write!(f, "Redis is unreachable: {reason}"),
             RedisError::Denied(reason) => write!(f, "Redis denies access: {reason}"),

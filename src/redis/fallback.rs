@@ -1,13 +1,13 @@
 //! Decisions while Redis is unavailable: from memory alone, and at the speed of memory.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{error::RedisError, keyspace::Namespace, settings::Settings};
 use crate::{
     attempt::Attempt,
     clock::Clock,
     decision::{Decision, DecisionSource, Outcome, RefundError},
-    keyed::{BuildError, KeyedLimiter},
+    keyed::{BuildError, KeyedLimiter, TooManyPauses},
     quota::{Kind, MAX_PERIOD_NANOS, Quota},
     state::{Layout, State},
 };
@@ -99,6 +99,14 @@ impl Fallback {
     pub(super) fn reset(&self, key: &[u8]) {
         if let Fallback::Local { limiter, .. } = self {
             limiter.reset(key);
+        }
+    }
+
+    /// Grants nothing from the key's local bucket for `time`.
+    pub(super) fn pause(&self, key: &[u8], time: Duration) -> Result<(), TooManyPauses> {
+        match self {
+            Fallback::Local { limiter, .. } => limiter.pause_for(key, time),
+            Fallback::Open | Fallback::Closed => Ok(()),
         }
     }
 

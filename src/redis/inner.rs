@@ -1,7 +1,7 @@
 //! State shared by all clones of a limiter and by its background tasks. Chooses between lease,
 //! Redis and fallback.
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::{hash::BuildHasher, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
 use tokio::time::sleep;
@@ -163,6 +163,21 @@ impl Inner {
         // Also after an error: the bucket may have been reset.
         self.lines.notify(key);
         reset
+    }
+
+    /// Grants nothing on the key for `time`, in this process and in Redis.
+    pub(super) async fn pause(&self, key: &[u8], time: Duration) -> Result<(), RedisError> {
+        let paused_locally = self.fallback.pause(key, time);
+        let (settings, name) = (self.settings.load_full(), bounded(key));
+        let namespace = settings.namespace(key);
+        let paused = self.store.pause(namespace, &name, time).await;
+        // Also after an error: the bucket may have been paused.
+        if let Some(keys) = &namespace.keys {
+            keys.with(&name, |key| key.on_paused());
+        }
+        self.lines.notify(key);
+        paused?;
+        paused_locally.map_err(RedisError::Pauses)
     }
 
     /// Reconnects, synchronises the settings, and closes the breaker if all of it succeeds.

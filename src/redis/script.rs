@@ -23,6 +23,10 @@ pub(super) static TAKE: LuaScript = LuaScript {
     source: with_clock!("take.lua"),
     script: LazyLock::new(|| load(&TAKE)),
 };
+pub(super) static PAUSE: LuaScript = LuaScript {
+    source: with_clock!("pause.lua"),
+    script: LazyLock::new(|| load(&PAUSE)),
+};
 pub(super) static REFUND: LuaScript = LuaScript {
     source: include_str!("refund.lua"),
     script: LazyLock::new(|| load(&REFUND)),

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use redis::Value;
@@ -20,7 +21,7 @@ use super::{
     in_flight::InFlight,
     keyspace::{Keyspace, Namespace},
     refusal::Refusal,
-    script::{Call, LEASE, PROBE, REFUND, RIGHTS, TAKE, TakeReply, read},
+    script::{Call, LEASE, PAUSE, PROBE, REFUND, RIGHTS, TAKE, TakeReply, read},
 };
 use crate::{
     attempt::Attempt,
@@ -256,6 +257,39 @@ impl Store {
         // Also after an error: the bucket may have been reset.
         forget_refusals(namespace, key);
         reset
+    }
+
+    /// Grants nothing from a bucket for `time`. It is empty then, and another incarnation. In lease
+    /// mode, its leases end when their holders send the next message.
+    pub(super) async fn pause(
+        &self,
+        namespace: &Namespace,
+        key: &[u8],
+        time: Duration,
+    ) -> Result<(), RedisError> {
+        let bucket = namespace.bucket(key);
+        let micros = time.as_nanos().div_ceil(1000);
+        let micros =
+            u64::try_from(micros).map_or(HORIZON_MICROS, |micros| micros.min(HORIZON_MICROS));
+        if self.keyspace.lease.is_some() {
+            let call = self.lease_call(namespace, bucket, "pause").number(micros);
+            return self
+                .client
+                .call(&call)
+                .await
+                .and_then(TakeReply::read)
+                .map(drop);
+        }
+        let call = Call::new(&PAUSE, bucket)
+            .bytes(&namespace.limit.packed)
+            .number(micros)
+            .number(self.incarnations.draw());
+        let call = self.manual_micros().into_iter().fold(call, Call::number);
+        self.client
+            .call(&call)
+            .await
+            .and_then(read::<u64>)
+            .map(drop)
     }
 
     /// Calls a script. `None`: Redis is unavailable, or other calls leave no room for this one

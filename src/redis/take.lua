@@ -9,28 +9,22 @@
 -- Returns 1 or 0 (taken or not), the time in microseconds, the units spent, the stamp, the incarnation, 1 or 0 (rebased or not).
 --
 -- Every number that is compared or stored is an integer below 2^53, or such an integer times a power of two, so doubles are
--- exact. A bucket is 20 bytes: 6 for the incarnation, 7 for the units spent, 7 for the stamp.
+-- exact. A bucket is 20 bytes: 6 for the incarnation, 7 for the units spent, 7 for the stamp. A paused one has 7 more.
 
 local incarnation, spent, stamp, rebased = tonumber(ARGV[3]), 0, now, 0
 
--- The bucket expires when it is full by this clock, plus a margin for the rounded length of a tick. With a manual clock it is
--- kept.
 local function write()
-  local ticks = stamp - now
-  if window == 0 then
-    ticks = ticks + math.ceil(spent / units_per_tick)
-  else
-    ticks = ticks + window
-  end
-  local ms = manual and LONGEST or min(LONGEST, math.ceil(ticks * tick_ms * 1.000000001) + 1)
-  redis.call('SET', KEYS[1], struct.pack('>I6I7I7', incarnation, spent, stamp), 'PX', ms)
+  store(struct.pack('>I6I7I7', incarnation, spent, stamp), ms_until_full(spent, stamp))
 end
 
 -- Settles the bucket. If the clock is behind the stamp, but not far, decides as of the stamp.
 local held = redis.call('GET', KEYS[1])
 if held then
   incarnation, spent, stamp = struct.unpack('>I6I7I7', held)
-  if is_ahead(stamp) then
+  local ends = paused_until(held)
+  if ends then
+    spent, stamp = capacity, ends
+  elseif is_ahead(stamp) then
     incarnation, stamp, rebased = tonumber(ARGV[3]), now, 1
     write()
   end

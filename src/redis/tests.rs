@@ -11,7 +11,7 @@ use test_support::redis::RedisServer;
 
 use super::{
     keyspace::Keyspace,
-    script::{Call, REFUND, TAKE, TakeReply},
+    script::{Call, PAUSE, REFUND, TAKE, TakeReply},
     script_quota::ScriptQuota,
     settings::Settings,
 };
@@ -35,6 +35,8 @@ enum Step {
     /// Takes tokens when the refill time of this many tokens has passed, which is often exactly the
     /// beginning of a microsecond.
     TakeAtToken(u64, u32),
+    /// Pauses the bucket at a time, for a number of microseconds.
+    Pause(u64, u64),
     /// Refunds an earlier charge, counted from the last one.
     Refund(usize),
     /// Refunds a charge that the bucket has lost, as after a failover to a stale replica.
@@ -84,6 +86,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (any_size(1 << 40), cost()).prop_map(|(tokens, cost)| Step::TakeAtToken(tokens, cost)),
         3 => (0..4_usize).prop_map(Step::Refund),
         1 => (1..1000_u64).prop_map(Step::RefundLost),
+        1 => (time(), any_size(END)).prop_map(|(micros, length)| Step::Pause(micros, length)),
     ];
     prop::collection::vec(step, 1..40)
 }
@@ -95,6 +98,8 @@ struct Both<'a> {
     charges: Vec<(State, u64)>,
     /// Incarnation of the stored bucket. `None`: no bucket is stored.
     incarnation: Option<u64>,
+    /// The bucket is paused until its stamp, or has not been charged since.
+    paused: bool,
     /// Number of calls, which also numbers the incarnations.
     calls: u64,
     connection: &'a mut Connection,
@@ -106,7 +111,7 @@ impl Both<'_> {
         let (tick, units) = (layout.tick(micros * 1000), layout.units(cost));
         self.calls += 1;
         let tolerance = layout.tick(TOLERANCE.as_nanos() as u64);
-        let rebased = self.state.stamp.saturating_sub(tick) > tolerance;
+        let rebased = !self.paused && self.state.stamp.saturating_sub(tick) > tolerance;
         if rebased {
             self.state.stamp = tick;
             self.incarnation = Some(self.calls);
@@ -119,6 +124,7 @@ impl Both<'_> {
             .flatten();
         if let Some(charged) = charged {
             self.state = charged;
+            self.paused = false;
             self.charges.push((charged, units));
         }
         let incarnation = self.incarnation.unwrap_or(self.calls);
@@ -143,6 +149,35 @@ impl Both<'_> {
                 rebased
             }
         );
+        Ok(())
+    }
+
+    fn pause(&mut self, micros: u64, length: u64) -> Result<(), TestCaseError> {
+        let layout = &self.limit.layout;
+        let tick = |micros: u64| layout.tick(micros.saturating_mul(1000));
+        self.calls += 1;
+        let call = Call::new(&PAUSE, BUCKET.to_vec())
+            .bytes(&self.limit.packed)
+            .number(length)
+            .number(self.calls)
+            .number(micros);
+        let ends: u64 = call.by_source().query(self.connection).unwrap();
+        let (now, earlier) = (tick(micros), if self.paused { self.state.stamp } else { 0 });
+        let least = tick(micros.saturating_add(length)).max(now).max(earlier);
+        // The length of a tick is rounded, and has a margin.
+        let most = least.saturating_add(least / 500_000_000 + 2);
+        prop_assert!(
+            (least..=most.min(layout.last_tick())).contains(&ends),
+            "{ends} not in {least}..={most}"
+        );
+        if ends > now.max(earlier) {
+            self.state = State {
+                spent: layout.capacity,
+                stamp: ends,
+            };
+            (self.paused, self.incarnation) = (true, Some(self.calls));
+            self.charges.clear();
+        }
         Ok(())
     }
 
@@ -190,6 +225,7 @@ impl Both<'_> {
                 self.micros_at(tokens.saturating_mul(self.limit.layout.units(1))),
                 cost,
             ),
+            Step::Pause(micros, length) => self.pause(micros, length),
             Step::Refund(before) => self.refund_earlier(before),
             Step::RefundLost(ticks) => {
                 let lost = State {
@@ -221,6 +257,7 @@ fn scripts_match_the_transitions_of_state() {
             state,
             charges: Vec::new(),
             incarnation: None,
+            paused: false,
             calls: 0,
             connection,
         };

@@ -9,9 +9,9 @@
 //! requests, and the other waiters wait for its permit. So a key costs Redis about two calls per
 //! served waiter, however many wait.
 //!
-//! **Changes.** A reset by this process, and a change of the shared settings, notify the head, and
-//! it tries again. No message announces a reset by another process or the end of an outage: the
-//! head polls at least once a second.
+//! **Changes.** A reset or a pause by this process, and a change of the shared settings, notify the
+//! head, and it tries again. No message announces those by another process or the end of an outage:
+//! the head polls at least once a second.
 //!
 //! **Deadlines.** A caller with a deadline is refused at once when the tokens queued ahead of it,
 //! by their sum, cannot be refilled in time. That is an estimate from the last decision that the

@@ -693,6 +693,7 @@ fn a_pause_outlasts_changes_of_quota_and_rules() {
     assert!(limiter.try_acquire("a", 30).is_allowed() && limiter.try_acquire("a", 1).is_refused());
 }
 
+#[cfg(feature = "tower")]
 #[test]
 fn a_key_is_paused_as_a_response_asks() {
     let clock = ManualClock::new();

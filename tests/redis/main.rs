@@ -17,6 +17,7 @@ mod log;
 mod network;
 mod outages;
 mod own_rustls;
+mod pauses;
 mod rights;
 mod settings;
 #[cfg(feature = "redis-tls")]

@@ -177,6 +177,14 @@ impl Key {
         });
     }
 
+    /// See [`Holder::on_paused`].
+    pub(crate) fn on_paused(&self) {
+        self.finish_message(|holder| {
+            holder.on_paused(&self.balance);
+            true
+        });
+    }
+
     /// See [`Holder::on_timer`].
     pub(crate) fn on_timer(&self, settings: &Settings, now: u64) -> Option<LeaseRequest> {
         self.update(

@@ -12,9 +12,10 @@
 --   take    number of tokens to take from the bucket itself
 --   refund  incarnation of the bucket that decided, stamp after the decision, units charged
 --   reset   lifetime of a lease in microseconds: fills the bucket; tokens on lease stay out
+--   pause   length of the pause in microseconds: ends all leases, and empties the bucket until then
 --
 -- Returns 1 or 0 (ask: the request is not older than one that was answered; take: the tokens were
--- taken; refund: units were credited; reset: always 1), the time in microseconds, the units spent,
+-- taken; refund: units were credited; reset and pause: always 1), the time in microseconds, the units spent,
 -- the stamp, the incarnation, 1 or 0 (rebased or not, see clock.lua); for ask also the tokens granted
 -- and kept.
 --
@@ -29,7 +30,7 @@ local incarnation, spent, stamp, leases, rebased = tonumber(ARGV[3]), 0, now, {}
 local stored = redis.call('GET', KEYS[1])
 if stored then
   incarnation, spent, stamp = struct.unpack(HEAD, stored)
-  for at = 21, #stored, LEASE_BYTES do
+  for at = 21, paused_until(stored) and 0 or #stored, LEASE_BYTES do
     local holder, seq, tokens, unacked, refundable, unacked_refundable, expiry =
       struct.unpack(LEASE, stored, at)
     leases[#leases + 1] = {
@@ -82,13 +83,7 @@ end
 
 -- Stores the bucket until it is full, and for as long as tokens may be returned.
 local function write(lifetime)
-  local ticks = stamp - now
-  if window == 0 then
-    ticks = ticks + math.ceil(spent / units_per_tick)
-  elseif spent > 0 then
-    ticks = ticks + window
-  end
-  local ms = math.ceil(ticks * tick_ms * 1.000000001) + 1
+  local ms = ms_until_full(spent, stamp)
   local parts = { struct.pack(HEAD, incarnation, spent, stamp) }
   for index, lease in ipairs(leases) do
     parts[index + 1] = struct.pack(
@@ -103,17 +98,22 @@ local function write(lifetime)
     )
     ms = max(ms, math.ceil((lease.expiry + lifetime - micros) / 1000) + 1)
   end
-  ms = manual and LONGEST or min(LONGEST, max(1, ms))
-  redis.call('SET', KEYS[1], table.concat(parts), 'PX', ms)
+  store(table.concat(parts), ms)
 end
 
-if is_ahead(stamp) then
+local ends = paused_until(stored)
+if ends then
+  spent, stamp = capacity, ends
+elseif is_ahead(stamp) then
   incarnation, stamp, rebased = tonumber(ARGV[3]), now, 1
   write(0)
 end
 
 local command = ARGV[2]
-if command == 'take' then
+if command == 'pause' then
+  ends = pause(stored, tonumber(ARGV[5]), tonumber(ARGV[3]))
+  return { 1, micros, capacity, ends, tonumber(ARGV[3]), rebased }
+elseif command == 'take' then
   local cost = ARGV[5] * unit
   local found, at = settled()
   if cost == 0 or found + cost > capacity then

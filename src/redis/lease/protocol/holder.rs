@@ -341,6 +341,16 @@ impl Holder {
         (self.refusal, self.exact_until) = (Refusal::default(), 0);
     }
 
+    /// Handles the pause of the bucket, by which the server ended all leases: gives up the tokens
+    /// held, and those that the reply in flight may grant.
+    pub(crate) fn on_paused(&mut self, balance: &Balance) {
+        self.epoch += 1;
+        balance.drain();
+        if let Some(message) = self.in_flight {
+            self.on_lost(message.seq);
+        }
+    }
+
     /// Puts back tokens that were spent from the balance in this epoch. No message has reported
     /// them to the server yet, so this is equivalent to not spending them. Returns `false` if the
     /// epoch or the lease has ended.

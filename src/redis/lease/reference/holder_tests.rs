@@ -255,3 +255,22 @@ fn tokens_are_taken_exactly_for_a_while_when_others_hold_all_leases() {
     assert!(matches!(pair.take(MILLI, 1), TakeOutcome::Exact { .. }));
     assert_eq!(pair.requests, 1);
 }
+
+/// *Caught:* a pause that keeps the tokens held; one that accepts the grant in flight.
+#[test]
+fn a_pause_gives_up_the_tokens_held_and_those_in_flight() {
+    let mut pair = Pair::new(Quota::per_hour(1000));
+    let Step { outcome, request } = pair.step(0, 5);
+    assert_eq!(outcome, TakeOutcome::Wait);
+    pair.holder.on_paused(&pair.balance);
+    assert!(!pair.deliver(0, &request.unwrap()), "the reply is too late");
+    assert_eq!(pair.balance.snapshot().tokens, 0);
+
+    let mut pair = Pair::new(Quota::per_hour(1000));
+    for _ in 0..20 {
+        assert!(matches!(pair.take(0, 1), TakeOutcome::Allowed { .. }));
+    }
+    assert!(pair.balance.snapshot().tokens > 0);
+    pair.holder.on_paused(&pair.balance);
+    assert_eq!(pair.balance.snapshot().tokens, 0);
+}

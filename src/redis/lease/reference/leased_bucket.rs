@@ -1,4 +1,5 @@
-//! Bucket of one key and the leases granted from it: the reference implementation of `lease.lua`.
+//! Bucket of one key and the leases granted from it: the reference implementation of `lease.lua`,
+//! except for its pauses.
 //!
 //! Every number is a non-negative integer below 2⁵³, so that the script, whose numbers are doubles,
 //! is exact. Time is the server's, in microseconds.
