@@ -23,6 +23,7 @@
 //! | read the outcome and the time of a retry | [`Decision`]; as an error, [`Refused`] |
 //! | wait in FIFO order instead of being refused | `acquire` on either (feature `tokio`) and on a `RedisLimiter`, or [`Bucket::reserve_at`] without tokio |
 //! | share limits between processes and machines | [`RedisLimiter`] (feature `redis`) |
+//! | limit the bandwidth of a reader, a writer or a body | [`io::Limited`] (feature `tokio`) |
 //! | test without sleeping | [`ManualClock`], or the methods that end in `_at` |
 //! | limit the callers of an axum, tonic or hyper service | [`tower::RateLimitLayer`] (feature `tower`) |
 //! | limit the callers of an unmodified service | the binary `tollgate`, in the package `tollgate-server` |
@@ -78,6 +79,11 @@
     doc = "",
     doc = "[`tower::RateLimitLayer`]: <https://docs.rs/tollgate/latest/tollgate/tower/struct.RateLimitLayer.html>"
 )]
+#![cfg_attr(
+    not(feature = "tokio"),
+    doc = "",
+    doc = "[`io::Limited`]: <https://docs.rs/tollgate/latest/tollgate/io/struct.Limited.html>"
+)]
 // The pages name the feature that an item needs, and not the private cfg of the model checks.
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(tollgate_loom))))]
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
@@ -99,6 +105,8 @@ mod clock;
 mod clock_margin;
 mod decision;
 mod duration;
+#[cfg(feature = "tokio")]
+pub mod io;
 #[cfg(feature = "std")]
 mod keyed;
 mod origin;

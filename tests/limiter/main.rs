@@ -9,6 +9,8 @@
 
 #[cfg(feature = "std")]
 mod behaviour;
+#[cfg(feature = "tokio")]
+mod io;
 #[cfg(feature = "std")]
 mod keyed;
 #[cfg(all(feature = "redis", feature = "tower"))]

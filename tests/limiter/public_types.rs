@@ -8,7 +8,8 @@ use tollgate::{
     Bucket, BuildError, Clock, Decision, DecisionSource, DecisionView, DefaultHashBuilder,
     DefaultHasher, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, ManualClock, Outcome, Quota,
     QuotaError, RedisError, RedisFallback, RedisLimiter, RedisLimiterBuilder, RedisStats,
-    RefundError, Refused, WhenFull,
+    RefundError, Refused, TokioClock, TooManyPauses, WhenFull,
+    io::{Limited, LimitedBody, SharedBucket},
     tower::{
         ConflictingHeaders, HeaderKey, HeaderStyle, Ipv6Prefix, Key, KeyMismatch, PeerAddr,
         PolicyHeaders, RateLimit, RateLimitLayer, Refusal, RequestKey, ResponseBody,
@@ -30,6 +31,9 @@ fn future<T: Send + Debug>() {}
 fn public_types_are_send_sync_and_debug() {
     plain::<(Bucket, Quota, Decision, DecisionView, Outcome, Refused)>();
     plain::<RefundError>();
+    plain::<(Limited<Vec<u8>>, LimitedBody<String>, SharedBucket)>();
+    plain::<TokioClock>();
+    error::<TooManyPauses>();
     plain::<(
         KeyedLimiter<str>,
         KeyedLimiterBuilder<std::cell::Cell<u8>>,
