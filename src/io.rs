@@ -1,4 +1,5 @@
-//! Limits of bandwidth: readers, writers and bodies whose bytes cost tokens of a [`Bucket`].
+//! Limits of bandwidth: readers, writers and bodies whose bytes cost tokens of a [`Bucket`], and
+//! streams and sinks whose items do.
 //!
 //! ```
 //! use tokio::io::AsyncReadExt;
@@ -28,8 +29,16 @@ mod body;
 mod limited;
 mod payment;
 mod shared_bucket;
+#[cfg(feature = "futures")]
+mod sink;
+#[cfg(feature = "futures")]
+mod stream;
 
 #[cfg(feature = "tower")]
 pub use body::LimitedBody;
 pub use limited::Limited;
 pub use shared_bucket::SharedBucket;
+#[cfg(feature = "futures")]
+pub use sink::LimitedSink;
+#[cfg(feature = "futures")]
+pub use stream::LimitedStream;

@@ -59,7 +59,8 @@
 //!
 //! - `std` (default): the process-wide clock and the table of keys. Without it the crate is
 //!   `no_std` without `alloc`: [`Quota`], [`Bucket`] and [`Decision`], with the time passed in.
-//! - `tokio`: waiting for tokens.
+//! - `tokio`: waiting for tokens, and bandwidth of readers and writers.
+//! - `futures`: streams and sinks whose items cost tokens.
 //! - `serde`: quotas in configuration files.
 //! - `tower`: the layer for web services.
 //! - `redis`: limits shared by many processes.

@@ -72,9 +72,7 @@ impl<B: Body> Body for LimitedBody<B> {
                 other => return Poll::Ready(other),
             };
             if let Some(data) = frame.data_ref() {
-                let length = data.remaining() as u64;
-                this.payment.start(length);
-                this.payment.spend(length);
+                this.payment.pay(data.remaining() as u64);
             }
             *this.held = Some(frame);
         }

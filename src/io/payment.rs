@@ -1,4 +1,5 @@
-//! Payment of a stream: tokens taken at once, or awaited in the line of the bucket.
+//! Payment of a stream: tokens taken at once, or awaited in the line of the bucket. An item of a
+//! stream or sink counts as its cost in bytes, of a token each.
 
 use std::{
     fmt,
@@ -70,6 +71,12 @@ impl Payment {
         }
         let bucket = self.bucket.clone();
         self.waiting = Some(Box::pin(async move { bucket.acquire_all(tokens).await }));
+    }
+
+    /// Pays for `bytes` that pass as soon as [`Payment::poll_paid`] completes.
+    pub(super) fn pay(&mut self, bytes: u64) {
+        self.start(bytes);
+        self.spend(bytes);
     }
 
     /// Completes when all bytes of [`Payment::start`] are paid.

@@ -209,3 +209,66 @@ mod body {
         assert_eq!(bucket.available(), 100);
     }
 }
+
+#[cfg(feature = "futures")]
+mod items {
+    use futures_util::{SinkExt, Stream, StreamExt, sink, stream};
+    use tollgate::io::{LimitedSink, LimitedStream};
+
+    use super::*;
+
+    /// *Caught:* an item that is delivered before it is paid; a cost that is ignored.
+    #[tokio::test(start_paused = true)]
+    async fn stream_delivers_all_items_at_the_rate() {
+        let bucket = bucket();
+        let began = Instant::now();
+        let items = stream::iter(1..=300_u32);
+        let mut items = LimitedStream::new(items, Arc::clone(&bucket)).with_cost(|item| item % 3);
+        let (mut next, mut paid) = (1, 0);
+        while let Some(item) = items.next().await {
+            assert_eq!(item, next);
+            (next, paid) = (next + 1, paid + item % 3);
+            let elapsed = began.elapsed().as_secs_f64();
+            assert!(f64::from(paid) <= 100.0 + 1000.0 * elapsed + 1e-3);
+        }
+        assert_eq!((next, paid), (301, 300));
+        assert_took(began, seconds(300.0));
+    }
+
+    /// *Caught:* a length without the item that is held back.
+    #[tokio::test(start_paused = true)]
+    async fn stream_counts_the_item_that_it_holds() {
+        let items = stream::iter([50_u32, 100]);
+        let mut items = LimitedStream::new(items, bucket()).with_cost(|cost| *cost);
+        assert_eq!(items.size_hint(), (2, Some(2)));
+        assert_eq!(items.next().await, Some(50));
+        let held = tokio::time::timeout(Duration::from_millis(5), items.next()).await;
+        assert!(held.is_err());
+        assert_eq!(items.size_hint(), (1, Some(1)));
+        assert_eq!(items.next().await, Some(100));
+        assert_eq!(items.next().await, None);
+    }
+
+    /// *Caught:* an item that is passed on before it is paid; one that is lost at the end.
+    #[tokio::test(start_paused = true)]
+    async fn sink_passes_all_items_at_the_rate() {
+        let (bucket, began) = (bucket(), Instant::now());
+        let mut passed = Vec::new();
+        let inner = sink::unfold((), |(), item: u32| {
+            passed.push((item, began.elapsed().as_secs_f64()));
+            std::future::ready(Ok::<_, io::Error>(()))
+        });
+        let mut outgoing = LimitedSink::new(Box::pin(inner), Arc::clone(&bucket));
+        for item in 0..300 {
+            outgoing.feed(item).await.unwrap();
+        }
+        outgoing.close().await.unwrap();
+        drop(outgoing);
+        for (n, (item, elapsed)) in passed.iter().enumerate() {
+            assert_eq!(*item, n as u32);
+            assert!((n + 1) as f64 <= 100.0 + 1000.0 * elapsed + 1e-3);
+        }
+        assert_eq!(passed.len(), 300);
+        assert_took(began, seconds(300.0));
+    }
+}

@@ -27,6 +27,18 @@ fn error<T: Error + Send + Sync + Clone + PartialEq + 'static>() {}
 /// The future holds a service's future, which need not be `Sync`.
 fn future<T: Send + Debug>() {}
 
+#[cfg(feature = "futures")]
+#[test]
+fn streams_and_sinks_are_send_sync_and_debug() {
+    use futures_util::{sink, stream};
+    use tollgate::io::{LimitedSink, LimitedStream};
+
+    plain::<(
+        LimitedStream<stream::Empty<u8>>,
+        LimitedSink<sink::Drain<u8>, u8>,
+    )>();
+}
+
 #[test]
 fn public_types_are_send_sync_and_debug() {
     plain::<(Bucket, Quota, Decision, DecisionView, Outcome, Refused)>();
