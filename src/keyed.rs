@@ -350,6 +350,24 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         async move { wait::acquire(self.waiter_of(hash), TokioTimer, cost, None).await }
     }
 
+    /// Like [`KeyedLimiter::acquire_owned`], with the longest wait. It gets the key's hash, so that
+    /// the future is independent of the key's lifetime.
+    #[cfg(all(feature = "tokio", feature = "tower"))]
+    pub(crate) async fn acquire_hash_within(
+        self: std::sync::Arc<Self>,
+        hash: u64,
+        cost: u32,
+        max_wait: Duration,
+    ) -> Result<Decision, Refused> {
+        wait::acquire(self.waiter_of(hash), TokioTimer, cost, Some(max_wait)).await
+    }
+
+    /// Returns true when callers are queued on the key.
+    #[cfg(all(feature = "tokio", feature = "tower"))]
+    pub(crate) fn has_waiters(&self, key: &K) -> bool {
+        !self.lines.is_empty(&self.hash(key))
+    }
+
     /// Like [`KeyedLimiter::acquire`], and blocks this thread; see
     /// [`Bucket::acquire_blocking`](crate::Bucket::acquire_blocking).
     ///
@@ -591,7 +609,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     }
 
     #[inline]
-    fn hash(&self, key: &K) -> u64 {
+    pub(crate) fn hash(&self, key: &K) -> u64 {
         self.hasher.hash_one(key)
     }
 

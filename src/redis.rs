@@ -440,6 +440,12 @@ impl RedisLimiter {
         runtime.block_on(self.acquire(key, cost))
     }
 
+    /// Returns true when callers of this process are queued on the key.
+    #[cfg(feature = "tower")]
+    pub(crate) fn has_waiters(&self, key: &[u8]) -> bool {
+        !self.inner.lines.is_empty(key)
+    }
+
     /// Returns the number of whole tokens in the key's bucket, plus those that this process holds
     /// on lease.
     #[must_use]

@@ -141,8 +141,11 @@
 //! The decision in the request's extensions names its source. While Redis is unavailable, the limiter's fallback policy decides and the response
 //! carries `X-RateLimit-Without-Redis`. When the fallback policy is `closed`, requests get 503.
 
+mod check_outcome;
 mod client_address;
 mod content_negotiation;
+#[cfg(feature = "tokio")]
+mod delay;
 mod embedded_ipv4;
 mod future;
 mod grpc;
@@ -155,6 +158,7 @@ mod layer;
 mod layer_decision;
 mod limited_request;
 mod media_type;
+mod memory_limiter;
 mod no_key;
 #[cfg(feature = "redis")]
 mod redis;

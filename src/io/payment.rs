@@ -74,6 +74,7 @@ impl Payment {
     }
 
     /// Pays for `bytes` that pass as soon as [`Payment::poll_paid`] completes.
+    #[cfg(any(feature = "futures", feature = "tower"))]
     pub(super) fn pay(&mut self, bytes: u64) {
         self.start(bytes);
         self.spend(bytes);

@@ -13,9 +13,10 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
+    check_outcome::PendingDecision,
     headers::PolicyHeaders,
     layer_decision::{add_fallback_header, insert_into},
-    request_limiter::{PendingDecision, RequestLimiter},
+    request_limiter::RequestLimiter,
     response_body::ResponseBody,
 };
 use crate::DecisionView;

@@ -1,5 +1,7 @@
 //! Layer that applies a rate limit, and its options.
 
+#[cfg(feature = "tokio")]
+use std::time::Duration;
 use std::{future::Future, hash::BuildHasher, net::SocketAddr, sync::Arc};
 
 use http::{Response, header::HeaderName};
@@ -7,12 +9,13 @@ use ipnet::IpNet;
 use tower_layer::Layer;
 
 use super::{
+    check_outcome::CheckOutcome,
     headers::HeaderStyle,
     ipv6_prefix::Ipv6Prefix,
     key::Key,
     limited_request::LimitedRequest,
     request_key::{KeyMismatch, RequestKey},
-    request_limiter::{Backend, CheckOutcome, RequestLimiter},
+    request_limiter::{Backend, RequestLimiter},
     service::RateLimit,
 };
 use crate::{Clock, DecisionView, KeyedLimiter, Quota};
@@ -203,7 +206,7 @@ impl RateLimitLayer {
     #[cfg(feature = "redis")]
     #[must_use]
     pub fn redis(limiter: crate::RedisLimiter, key: Key) -> RateLimitLayer {
-        RateLimitLayer::with_backend(super::redis::backend(limiter), key)
+        RateLimitLayer::with_backend(Backend::Redis(limiter), key)
     }
 
     fn with_backend(backend: Backend, key: Key) -> RateLimitLayer {
@@ -370,6 +373,40 @@ impl<B> RateLimitLayer<B> {
         cost: impl Fn(&LimitedRequest<'_>) -> u32 + Send + Sync + 'static,
     ) -> RateLimitLayer<B> {
         self.configure(|limiter| limiter.check.cost = Some(Arc::new(cost)))
+    }
+
+    /// Lets requests wait for their tokens instead of being refused, at most for `max_wait`
+    /// (feature `tokio`). A request is refused at once when the requests ahead of it show that it
+    /// would wait longer, which is an estimate, or when too many requests wait already: see
+    /// [`RateLimitLayer::max_delayed`]. A client that disconnects gives its place up, and loses no
+    /// tokens.
+    ///
+    /// ```
+    /// # use {std::time::Duration, tollgate::{Quota, tower::RateLimitLayer}};
+    /// // Ten a second, evenly: a burst waits for up to half a second.
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10).with_capacity(1))
+    ///     .delay(Duration::from_millis(500));
+    /// ```
+    ///
+    /// A request waits when the inner service is ready for it: put a limit of concurrent requests
+    /// around this layer rather than inside, so that no permit is held meanwhile. A limiter with a
+    /// [`ManualClock`](crate::ManualClock) lets requests wait until that advances. A layer of
+    /// [`RateLimitLayer::from_fn`] ignores this setting: its function waits itself.
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub fn delay(self, max_wait: Duration) -> RateLimitLayer<B> {
+        self.configure(|limiter| limiter.check.delay.max_wait = max_wait)
+    }
+
+    /// Sets how many requests may wait at the same time when there is a [`RateLimitLayer::delay`]:
+    /// of one client, and of all. Default: 16 and 1024.
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub fn max_delayed(self, per_key: usize, total: usize) -> RateLimitLayer<B> {
+        self.configure(|limiter| {
+            let delay = &mut limiter.check.delay;
+            (delay.max_per_key, delay.max_total) = (per_key, total);
+        })
     }
 
     /// Exempts the requests for which the function returns `true`; several functions may be added.

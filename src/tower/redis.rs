@@ -1,34 +1,25 @@
 //! Redis backend of the layer.
 
-use std::{io::Write, net::IpAddr, sync::Arc};
+use std::{io::Write, net::IpAddr};
 
 use super::{
-    key_error::KeyError,
-    limited_request::LimitedRequest,
-    request_limiter::{Backend, CheckOutcome},
+    check_outcome::CheckOutcome, delay::Delay, key_error::KeyError, limited_request::LimitedRequest,
 };
-use crate::RedisLimiter;
+use crate::{Outcome, RedisLimiter};
 
 /// Length of the longest textual IP address.
 const MAX_ADDRESS_LEN: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len();
 
-/// Backend that decides with a Redis limiter.
-pub(super) fn backend(limiter: RedisLimiter) -> Backend {
-    Backend::Custom {
-        debug: Arc::new(limiter.clone()),
-        check: Arc::new(move |request, cost| check(&limiter, request, cost)),
-    }
-}
-
 /// Decides at once where that needs no Redis command, else later.
-fn check(
+pub(super) fn check(
     limiter: &RedisLimiter,
+    delay: &Delay,
     request: &LimitedRequest<'_>,
     cost: u32,
 ) -> Result<CheckOutcome, KeyError> {
     let key = request.required_key()?;
     let (mut buffer, text);
-    let key = match key.address() {
+    let name = match key.address() {
         // Without an allocation.
         Some(address) => {
             buffer = [0; MAX_ADDRESS_LEN];
@@ -39,12 +30,41 @@ fn check(
             text.as_bytes()
         }
     };
-    if let Some(decision) = limiter.try_acquire_at_once(key, cost) {
+    // Requests that wait are not overtaken.
+    let is_queued = !delay.is_off() && limiter.has_waiters(name);
+    if !is_queued
+        && let Some(decision) = limiter.try_acquire_at_once(name, cost)
+        && !delay.covers(&decision.view())
+    {
         return Ok(CheckOutcome::Decided(decision.view()));
     }
-    let (limiter, key) = (limiter.clone(), key.to_vec());
+    let (limiter, name) = (limiter.clone(), name.to_vec());
+    if delay.is_off() {
+        return Ok(CheckOutcome::Pending(Box::pin(async move {
+            limiter.try_acquire(&name, cost).await.view()
+        })));
+    }
+    let (delay, key) = (delay.clone(), key.clone().into_owned());
     Ok(CheckOutcome::Pending(Box::pin(async move {
-        limiter.try_acquire(&key, cost).await.view()
+        let mut refused = None;
+        if !is_queued {
+            let decision = limiter.try_acquire(&name, cost).await.view();
+            if !delay.covers(&decision) {
+                return decision;
+            }
+            refused = Some(decision);
+        }
+        match (delay.enter(&key), refused) {
+            (Some(_delayed), _) => {
+                let acquiring = limiter.acquire_within(&name, cost, delay.max_wait);
+                acquiring.await.into()
+            }
+            (None, Some(refused)) => refused,
+            (None, None) => {
+                let now = limiter.try_acquire(&name, 0).await.view();
+                now.refusing(cost, Outcome::QueueFull)
+            }
+        }
     })))
 }
 

@@ -1,45 +1,37 @@
 //! Limit check of a request, shared by a layer and its services.
 
-use std::{fmt, future::Future, hash::BuildHasher, pin::Pin, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use http::{Response, request::Parts};
 
+#[cfg(feature = "tokio")]
+use super::delay::Delay;
 use super::{
+    check_outcome::CheckOutcome,
     client_address::ClientAddressResolver,
     headers::{DEFAULT_POLICY, HeaderStyle, PolicyHeaders},
     key::Key,
     key_error::KeyError,
     layer_decision::add_fallback_header,
     limited_request::LimitedRequest,
+    memory_limiter::MemoryLimiter,
     refusal::Refusal,
-    request_key::RequestKey,
     response_body::ResponseBody,
 };
-use crate::{DecisionView, KeyedLimiter};
-
-/// Future of a decision.
-pub(super) type PendingDecision = Pin<Box<dyn Future<Output = DecisionView> + Send>>;
+use crate::DecisionView;
 
 /// Checks a request for the given number of tokens with another limiter.
 pub(super) type CustomCheck =
     dyn Fn(&LimitedRequest<'_>, u32) -> Result<CheckOutcome, KeyError> + Send + Sync;
-
-/// Limiter in memory, with any hasher.
-pub(super) trait MemoryLimiter: fmt::Debug + Send + Sync {
-    fn try_acquire(&self, key: &RequestKey<'_>, cost: u32) -> DecisionView;
-}
-
-impl<S: BuildHasher + Send + Sync> MemoryLimiter for KeyedLimiter<RequestKey<'static>, S> {
-    fn try_acquire(&self, key: &RequestKey<'_>, cost: u32) -> DecisionView {
-        KeyedLimiter::try_acquire(self, key, cost).view()
-    }
-}
 
 /// Limiter that decides on requests.
 #[derive(Clone)]
 pub(super) enum Backend {
     /// Decides synchronously, in memory.
     Memory(Arc<dyn MemoryLimiter>),
+    /// Decides at once, or with a request to Redis.
+    #[cfg(feature = "redis")]
+    Redis(crate::RedisLimiter),
     /// Decides at once or later.
     Custom {
         check: Arc<CustomCheck>,
@@ -76,16 +68,8 @@ pub(super) struct RequestCheck {
     pub(super) client_address: ClientAddressResolver,
     pub(super) cost: Option<Arc<CostFn>>,
     pub(super) exempt: Vec<Arc<ExemptFn>>,
-}
-
-/// Outcome of checking a request.
-pub(super) enum CheckOutcome {
-    /// The request is not limited.
-    Exempt,
-    Decided(DecisionView),
-    /// The decision takes time.
-    Pending(PendingDecision),
-    NoKey(KeyError),
+    #[cfg(feature = "tokio")]
+    pub(super) delay: Delay,
 }
 
 impl RequestCheck {
@@ -97,9 +81,15 @@ impl RequestCheck {
         }
         let cost = self.cost.as_ref().map_or(1, |cost| cost(&request));
         let outcome = match &self.backend {
+            #[cfg(feature = "tokio")]
+            Backend::Memory(limiter) if !self.delay.is_off() => request
+                .required_key()
+                .map(|key| self.delay.decide(limiter, key, cost)),
             Backend::Memory(limiter) => request
                 .required_key()
                 .map(|key| CheckOutcome::Decided(limiter.try_acquire(key, cost))),
+            #[cfg(feature = "redis")]
+            Backend::Redis(limiter) => super::redis::check(limiter, &self.delay, &request, cost),
             Backend::Custom { check, .. } => check(&request, cost),
         };
         outcome.unwrap_or_else(CheckOutcome::NoKey)
@@ -119,6 +109,8 @@ impl<B> RequestLimiter<B> {
                 client_address: ClientAddressResolver::default(),
                 cost: None,
                 exempt: Vec::new(),
+                #[cfg(feature = "tokio")]
+                delay: Delay::default(),
             },
             refusal: None,
             header_style: HeaderStyle::default(),
@@ -168,6 +160,8 @@ impl<B> fmt::Debug for RequestLimiter<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let backend: &dyn fmt::Debug = match &self.check.backend {
             Backend::Memory(limiter) => limiter,
+            #[cfg(feature = "redis")]
+            Backend::Redis(limiter) => limiter,
             Backend::Custom { debug, .. } => debug,
         };
         f.debug_struct("RequestLimiter")

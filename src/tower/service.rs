@@ -9,11 +9,8 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::{
-    future::ResponseFuture,
-    layer_decision::insert_into,
-    no_key,
-    request_limiter::{CheckOutcome, RequestLimiter},
-    response_body::ResponseBody,
+    check_outcome::CheckOutcome, future::ResponseFuture, layer_decision::insert_into, no_key,
+    request_limiter::RequestLimiter, response_body::ResponseBody,
 };
 
 /// Service with a rate limit, built by a [`RateLimitLayer`](super::RateLimitLayer).

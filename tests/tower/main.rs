@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[cfg(feature = "tokio")]
+mod delay;
 mod keys;
 #[cfg(feature = "redis")]
 mod redis;

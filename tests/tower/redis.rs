@@ -261,3 +261,55 @@ async fn debug_shows_the_limiter_without_its_password() {
         "{text}"
     );
 }
+
+/// *Caught:* a delay that is ignored; no bound.
+#[tokio::test]
+async fn requests_wait_for_tokens_in_redis() {
+    let server = RedisServer::start();
+    let quota = Quota::per_second(2).with_capacity(1);
+    let builder = RedisLimiter::builder(&server.url(), quota).timeout(Duration::from_secs(10));
+    let layer = layer(builder)
+        .await
+        .delay(Duration::from_secs(30))
+        .max_delayed(3, 100);
+    let service = layer.layer(service_fn(show_decision));
+    let sent = (0..8).map(|_| service.clone().oneshot(request_from("192.0.2.7")));
+    let responses = futures_util::future::join_all(sent).await;
+    let allowed = responses
+        .into_iter()
+        .filter(|response| response.as_ref().unwrap().status() == 200);
+    // A token may arrive before the last request does.
+    let allowed = allowed.count();
+    assert!((4..=5).contains(&allowed), "{allowed}");
+}
+
+/// *Caught:* a request that tries before it joins the line.
+#[tokio::test]
+async fn a_cheap_request_does_not_overtake_a_dear_one_in_redis() {
+    let server = RedisServer::start();
+    let quota = Quota::per_second(4);
+    let builder = RedisLimiter::builder(&server.url(), quota).timeout(Duration::from_secs(10));
+    let limiter = builder.connect().await.unwrap();
+    let layer = RateLimitLayer::redis(limiter.clone(), Key::ip())
+        .cost(|request| request.uri.path().len() as u32)
+        .delay(Duration::from_secs(30));
+    let service = layer.layer(service_fn(show_decision));
+    let served = std::sync::Mutex::new(Vec::new());
+    let send = async |path: &'static str| {
+        let mut request = request_from("192.0.2.7");
+        *request.uri_mut() = path.parse().unwrap();
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        served.lock().unwrap().push(path);
+    };
+    send("/aaa").await;
+    let late = async {
+        eventually("a token is there", async || {
+            limiter.available("192.0.2.7").await > 0
+        })
+        .await;
+        send("/").await;
+    };
+    tokio::join!(send("/bbb"), late);
+    assert_eq!(*served.lock().unwrap(), ["/aaa", "/bbb", "/"]);
+}
