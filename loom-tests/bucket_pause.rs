@@ -77,7 +77,7 @@ fn a_refund_of_a_reservation_races_a_pause() {
     Model::new(greedy(2), &[0, 1, 6])
         .before(&[Take(2), Reserve(2, 9)])
         .thread(&[Refund(1)])
-        .thread(&[Pause(2), Take(1)])
+        .thread(&[Pause(1), Take(1)])
         .check();
 }
 
