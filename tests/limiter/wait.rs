@@ -3,7 +3,13 @@
 //! tokio's time is paused, and the limiters follow it: waits take no real time, and their length is
 //! exact.
 
-use std::{future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tollgate::{Bucket, KeyedLimiter, ManualClock, Outcome, Quota, TokioClock};
@@ -730,4 +736,111 @@ fn pauses_are_bounded_and_those_that_are_over_make_room() {
     clock.advance(2 * second);
     limiter.pause_for(&4096, second).unwrap();
     assert!(limiter.try_acquire(&4096, 1).is_refused());
+}
+
+/// Future that is dropped when a number of its polls were pending.
+struct DroppedAfter<F> {
+    inner: Option<Pin<Box<F>>>,
+    polls: u32,
+}
+
+impl<F: Future> Future for DroppedAfter<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.polls == 0 {
+            self.inner = None;
+        }
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(output) = inner.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        self.polls -= 1;
+        if self.polls == 0 {
+            self.inner = None;
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    }
+}
+
+/// Lets callers of these costs wait, one of which is dropped after a number of polls. Returns the
+/// milliseconds after which each of them was served.
+async fn served_beside_a_dropped_waiter(
+    costs: &[u32],
+    dropped: usize,
+    polls: u32,
+) -> Vec<Option<u128>> {
+    let bucket = Bucket::with_clock(Quota::per_second(10).with_capacity(4), TokioClock::new());
+    assert!(bucket.try_acquire(4).is_allowed());
+    let began = Instant::now();
+    let waiters = costs.iter().enumerate().map(|(n, &cost)| {
+        let bucket = &bucket;
+        let acquiring = async move {
+            // Each verb has await points of its own.
+            match n % 3 {
+                0 => drop(bucket.acquire(cost).await.unwrap()),
+                1 => drop(
+                    bucket
+                        .acquire_within(cost, Duration::from_secs(60))
+                        .await
+                        .unwrap(),
+                ),
+                _ => drop(
+                    bucket
+                        .acquire_with_jitter(cost, Duration::ZERO)
+                        .await
+                        .unwrap(),
+                ),
+            }
+            began.elapsed().as_millis()
+        };
+        DroppedAfter {
+            inner: Some(Box::pin(acquiring)),
+            polls: if n == dropped { polls } else { u32::MAX },
+        }
+    });
+    futures_util::future::join_all(waiters).await
+}
+
+/// A waiter may be dropped at any of its polls: the others are served as if it had never waited.
+///
+/// *Caught:* a reservation that a dropped head keeps.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_dropped_at_any_poll_loses_nothing() {
+    let tenths = |costs: &[u32]| -> Vec<u128> {
+        let sums = costs.iter().scan(0, |sum, cost| {
+            *sum += u128::from(*cost);
+            Some(*sum * 100)
+        });
+        sums.collect()
+    };
+    let is_close = |served: &[u128], expected: &[u128]| {
+        // A timer of tokio may be a millisecond late.
+        let mut pairs = served.iter().zip(expected);
+        served.len() == expected.len() && pairs.all(|(a, b)| a.abs_diff(*b) <= 2)
+    };
+    let mut at_head = 0;
+    for costs in [[1, 1, 1, 1], [4, 1, 2, 3], [2, 4, 4, 1], [1, 3, 1, 4]] {
+        for dropped in 0..4 {
+            for polls in 0..12 {
+                let mut served = served_beside_a_dropped_waiter(&costs, dropped, polls).await;
+                let mut expected = costs.to_vec();
+                if served[dropped].is_none() {
+                    served.remove(dropped);
+                    expected.remove(dropped);
+                    // All waiters are polled whenever one is served, so it was at the head.
+                    at_head += u32::from(polls > dropped as u32);
+                }
+                let served: Vec<u128> = served.into_iter().map(Option::unwrap).collect();
+                assert!(
+                    is_close(&served, &tenths(&expected)),
+                    "{costs:?} without {dropped} after {polls} polls: {served:?}"
+                );
+            }
+        }
+    }
+    assert!(at_head > 0, "no waiter was dropped at the head");
 }
