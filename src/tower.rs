@@ -112,6 +112,9 @@
 //! gRPC request is refused as gRPC specifies: status 200, `grpc-status: 8` (`RESOURCE_EXHAUSTED`),
 //! and the same headers as metadata. [`Refusal`] builds these responses for other middleware.
 //!
+//! With `RateLimitLayer::delay` (feature `tokio`) requests wait for their tokens first, and are
+//! refused only when that would take too long.
+//!
 //! # Decision in handlers
 //!
 //! The layer inserts a [`DecisionView`](crate::DecisionView) into the request's extensions, so that
