@@ -171,19 +171,8 @@ pub(crate) async fn acquire_all(
         timer,
         line: &line,
     };
-    let mut left = amount;
-    while left > 0 {
-        let capacity = target.take(0).limit();
-        let piece = u32::try_from(left).map_or(capacity, |left| left.min(capacity));
-        match head.acquire(piece, None).await {
-            Ok(_) => {
-                queued.remove(piece);
-                left -= u64::from(piece);
-            }
-            // The capacity has been lowered since it was read.
-            Err(refused) if refused.outcome() == Outcome::CostAboveCapacity => {}
-            Err(refused) => return Err(refused),
-        }
+    while let Some(piece) = queued.next_piece(target.take(0).limit()) {
+        queued.settle(piece, head.acquire(piece, None).await)?;
     }
     Ok(())
 }

@@ -122,19 +122,8 @@ pub(super) async fn acquire_all(inner: &Inner, key: &[u8], amount: u64) -> Resul
         key,
         line: &line,
     };
-    let mut left = amount;
-    while left > 0 {
-        let capacity = capacity(inner, key);
-        let piece = u32::try_from(left).map_or(capacity, |left| left.min(capacity));
-        match head.acquire(piece, None).await {
-            Ok(_) => {
-                queued.remove(piece);
-                left -= u64::from(piece);
-            }
-            // The capacity has been lowered since it was read.
-            Err(refused) if refused.outcome() == Outcome::CostAboveCapacity => {}
-            Err(refused) => return Err(refused),
-        }
+    while let Some(piece) = queued.next_piece(capacity(inner, key)) {
+        queued.settle(piece, head.acquire(piece, None).await)?;
     }
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::sync::{AtomicU64, Notified, Notify, Ordering, Semaphore, SemaphorePermit, const_fn};
+use crate::{
+    decision::{Decision, Outcome, Refused},
+    sync::{AtomicU64, Notified, Notify, Ordering, Semaphore, SemaphorePermit, const_fn},
+};
 
 /// FIFO queue with one permit. The waiter that holds the permit is the head of the line.
 pub(crate) struct Line {
@@ -90,10 +93,28 @@ pub(crate) struct Queued<'l> {
 }
 
 impl Queued<'_> {
-    /// Counts tokens of the waiter no longer: they are taken.
-    pub(crate) fn remove(&mut self, tokens: u32) {
-        self.tokens -= u64::from(tokens);
-        self.line.queued.fetch_sub(tokens.into(), Ordering::Relaxed);
+    /// Returns the number of tokens to take next, at most the capacity. `None`: all are taken.
+    pub(crate) fn next_piece(&self, capacity: u32) -> Option<u32> {
+        let piece = u32::try_from(self.tokens).map_or(capacity, |left| left.min(capacity));
+        (self.tokens > 0).then_some(piece)
+    }
+
+    /// Counts a piece no longer when it was taken. A piece above the capacity, which has been
+    /// lowered since it was read, is to be taken again.
+    pub(crate) fn settle(
+        &mut self,
+        piece: u32,
+        taken: Result<Decision, Refused>,
+    ) -> Result<(), Refused> {
+        match taken {
+            Ok(_) => {
+                self.tokens -= u64::from(piece);
+                self.line.queued.fetch_sub(piece.into(), Ordering::Relaxed);
+                Ok(())
+            }
+            Err(refused) if refused.outcome() == Outcome::CostAboveCapacity => Ok(()),
+            Err(refused) => Err(refused),
+        }
     }
 }
 
