@@ -167,6 +167,10 @@ impl Inner {
 
     /// Grants nothing on the key for `time`, in this process and in Redis.
     pub(super) async fn pause(&self, key: &[u8], time: Duration) -> Result<(), RedisError> {
+        if time.is_zero() {
+            // The server would end no lease, and the tokens of this process would be lost.
+            return Ok(());
+        }
         let paused_locally = self.fallback.pause(key, time);
         let (settings, name) = (self.settings.load_full(), bounded(key));
         let namespace = settings.namespace(key);

@@ -96,6 +96,22 @@ async fn tokens_on_lease_are_given_up() {
     eventually("a reset ends the pause", async || sources().await.0).await;
 }
 
+/// *Caught:* a lease that is given up without a pause.
+#[tokio::test]
+async fn a_pause_until_the_past_loses_no_tokens() {
+    let server = RedisServer::start();
+    let (limiter, _clock) = connect(&server, Quota::per_hour(100), true).await;
+    for n in 0..100 {
+        if n == 10 {
+            let now = tokio::time::Instant::now();
+            limiter.pause_until("key", now).await.unwrap();
+        }
+        let decision = limiter.try_acquire("key", 1).await;
+        assert!(decision.is_allowed(), "{n}: {decision}");
+    }
+    assert!(limiter.try_acquire("key", 1).await.is_refused());
+}
+
 /// *Caught:* a pause that does not reach other processes.
 #[tokio::test]
 async fn all_processes_and_their_waiters_are_paused() {
