@@ -273,23 +273,15 @@ impl Store {
             u64::try_from(micros).map_or(HORIZON_MICROS, |micros| micros.min(HORIZON_MICROS));
         if self.keyspace.lease.is_some() {
             let call = self.lease_call(namespace, bucket, "pause").number(micros);
-            return self
-                .client
-                .call(&call)
-                .await
-                .and_then(TakeReply::read)
-                .map(drop);
+            let reply = self.client.call(&call).await.and_then(TakeReply::read);
+            return reply.map(|reply| self.count_rebased(reply.rebased));
         }
         let call = Call::new(&PAUSE, bucket)
             .bytes(&namespace.limit.packed)
             .number(micros)
             .number(self.incarnations.draw());
         let call = self.manual_micros().into_iter().fold(call, Call::number);
-        self.client
-            .call(&call)
-            .await
-            .and_then(read::<u64>)
-            .map(drop)
+        self.client.call(&call).await.map(drop)
     }
 
     /// Calls a script. `None`: Redis is unavailable, or other calls leave no room for this one
