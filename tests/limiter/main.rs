@@ -13,10 +13,14 @@ mod behaviour;
 mod io;
 #[cfg(feature = "std")]
 mod keyed;
+#[cfg(feature = "tokio")]
+mod pause;
 #[cfg(all(feature = "redis", feature = "tower"))]
 mod public_types;
 mod regressions;
 #[cfg(feature = "serde")]
 mod serde;
+#[cfg(feature = "tokio")]
+mod virtual_time;
 #[cfg(feature = "tokio")]
 mod wait;
