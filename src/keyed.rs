@@ -362,9 +362,18 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         wait::acquire(self.waiter_of(hash), TokioTimer, cost, Some(max_wait)).await
     }
 
-    /// Returns true when callers are queued on the key.
-    #[cfg(all(feature = "tokio", feature = "tower"))]
-    pub(crate) fn has_waiters(&self, key: &K) -> bool {
+    /// Returns true when callers wait for tokens of the key. A caller that may not overtake them
+    /// asks before [`KeyedLimiter::try_acquire`], and waits as well or gives up. The answer may be
+    /// outdated at once: it orders callers, and never lets one take more than there is.
+    ///
+    /// ```
+    /// # use tollgate::{KeyedLimiter, Quota};
+    /// let limiter = KeyedLimiter::new(Quota::per_second(100), 1000);
+    /// assert!(!limiter.has_waiters("alice"));
+    /// ```
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub fn has_waiters(&self, key: &K) -> bool {
         !self.lines.is_empty(&self.hash(key))
     }
 

@@ -440,10 +440,11 @@ impl RedisLimiter {
         runtime.block_on(self.acquire(key, cost))
     }
 
-    /// Returns true when callers of this process are queued on the key.
-    #[cfg(feature = "tower")]
-    pub(crate) fn has_waiters(&self, key: &[u8]) -> bool {
-        !self.inner.lines.is_empty(key)
+    /// Returns true when callers of this process wait for tokens of the key; see
+    /// [`KeyedLimiter::has_waiters`](crate::KeyedLimiter::has_waiters).
+    #[must_use]
+    pub fn has_waiters(&self, key: &(impl AsRef<[u8]> + ?Sized)) -> bool {
+        !self.inner.lines.is_empty(key.as_ref())
     }
 
     /// Returns the number of whole tokens in the key's bucket, plus those that this process holds
