@@ -17,7 +17,9 @@ use tollgate::{
 
 use crate::{
     config::{ConnectionLimits, Settings},
-    limit::{ConfiguredLimits, EffectiveConfig, FailureLimit, Limiter, Pricing, RouteLimits},
+    limit::{
+        ConfiguredLimits, Delay, EffectiveConfig, FailureLimit, Limiter, Pricing, RouteLimits,
+    },
     metrics::{Credential, Metrics, PerRoute},
     placement::{Placement, Port},
     proxy::{Gateway, Hop},
@@ -56,6 +58,8 @@ pub(crate) struct App {
     /// Default limiter, with the rules of clients.
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) route_limits: RouteLimits,
+    /// `None`: no request waits for its tokens.
+    pub(crate) delay: Option<Arc<Delay>>,
     pub(crate) connection_limits: ConnectionLimits,
     pub(crate) metrics: Arc<Metrics>,
     /// Number of reloads so far.
@@ -89,6 +93,7 @@ impl Caller {
 
 /// State that a reload carries over.
 struct Carried {
+    delay: Option<Arc<Delay>>,
     failures: Arc<FailureLimit>,
     metrics: Arc<Metrics>,
     /// Number of reloads so far.
@@ -133,6 +138,7 @@ impl App {
             route_limits,
             gateway.map(Arc::new),
             Carried {
+                delay: None,
                 failures: Arc::new(FailureLimit::new()?),
                 metrics: Arc::default(),
                 generation: 0,
@@ -153,6 +159,7 @@ impl App {
         carried: Carried,
     ) -> App {
         let Carried {
+            delay,
             failures,
             metrics,
             generation,
@@ -174,6 +181,11 @@ impl App {
             header_style: settings.headers,
             limiter,
             route_limits,
+            delay: settings.delay.map(|settings| {
+                delay
+                    .filter(|carried| carried.settings() == settings)
+                    .unwrap_or_else(|| Arc::new(Delay::new(settings)))
+            }),
             connection_limits: settings.connections,
             metrics,
             generation,
@@ -232,6 +244,7 @@ impl App {
             route_limits,
             gateway,
             Carried {
+                delay: self.delay.clone(),
                 failures: Arc::clone(&self.failures),
                 metrics: Arc::clone(&self.metrics),
                 generation: self.generation + 1,
@@ -272,10 +285,11 @@ impl App {
         self.shown(self.limiter.effective_config())
     }
 
-    /// Returns limits in the form in which they are shown: with those of routes, and without API
-    /// keys.
+    /// Returns limits in the form in which they are shown: with the delay and the limits of routes, and
+    /// without API keys.
     pub(crate) fn shown(&self, config: EffectiveConfig) -> EffectiveConfig {
         config
+            .with_delay(self.delay.as_ref().map(|delay| delay.max_wait()))
             .with_routes(self.route_limits.quotas())
             .with_names(|name| self.clients.shown_name(name))
     }

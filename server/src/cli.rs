@@ -19,7 +19,7 @@ use tollgate::{Quota, QuotaError, tower::HeaderStyle};
 pub(crate) use self::error::one_line;
 use self::file_help::FILE_HELP;
 use crate::values::{
-    AdminAddress, Check, Client, ClockTolerance, Fraction, OnRedisError, Rate, RedisMode,
+    AdminAddress, Check, Client, ClockTolerance, Fraction, MaxDelay, OnRedisError, Rate, RedisMode,
     RedisPrefix, RedisTimeout, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole,
     parse_argument, parse_list_item, socket_path,
 };
@@ -90,6 +90,13 @@ pub(crate) struct Serve {
     /// "10MB/s". It replaces the whole default quota of the file.
     #[arg(long, env = "TOLLGATE_QUOTA", value_name = "TEXT", value_parser = quota)]
     pub(crate) quota: Option<Quota>,
+    /// Longest time that a request waits for its tokens before it is refused, in seconds or as
+    /// 500ms; 0 refuses at once [default: 0]
+    ///
+    /// As nginx without nodelay. Requests wait in the order of arrival, at most 16 of a client and
+    /// 1024 in total: max_delayed_per_client and max_delayed in the file.
+    #[arg(long, env = "TOLLGATE_DELAY", value_name = "TIME", value_parser = parse_argument::<MaxDelay>, allow_hyphen_values = true)]
+    pub(crate) delay: Option<MaxDelay>,
     /// Identity of a client: ip, or a header such as header:X-API-Key [default: ip]
     #[arg(long, env = "TOLLGATE_CLIENT", value_name = "SOURCE", value_parser = parse_argument::<Client>)]
     pub(crate) client: Option<Client>,

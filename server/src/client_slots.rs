@@ -1,4 +1,5 @@
-//! Share of each client in the concurrent requests and tunnels of a gateway.
+//! Share of each client in what all clients have together: the concurrent requests and tunnels of a
+//! gateway, or the requests that wait for tokens.
 //!
 //! An entry exists only while its client has requests in progress, so the table is bounded by the
 //! number of requests.
@@ -25,7 +26,7 @@ type Shard = Mutex<HashMap<ClientKey, Client>>;
 
 /// Slots of all clients.
 #[derive(Debug)]
-pub(super) struct ClientSlots {
+pub(crate) struct ClientSlots {
     max: usize,
     max_tunnels: usize,
     hasher: RandomState,
@@ -51,7 +52,7 @@ pub(crate) struct ClientSlot {
 impl ClientSlots {
     /// Creates slots with the maximum number of concurrent requests and tunnels of a client, and
     /// that of its tunnels alone.
-    pub(super) fn new(max: usize, max_tunnels: usize) -> Arc<ClientSlots> {
+    pub(crate) fn new(max: usize, max_tunnels: usize) -> Arc<ClientSlots> {
         Arc::new(ClientSlots {
             max,
             max_tunnels,
@@ -60,18 +61,18 @@ impl ClientSlots {
         })
     }
 
-    pub(super) fn key(&self, client: impl Hash) -> ClientKey {
+    pub(crate) fn key(&self, client: impl Hash) -> ClientKey {
         ClientKey(self.hasher.hash_one(client))
     }
 
     /// Takes a slot for a request. A client that holds all of its slots waits for one, in the order
     /// of its requests and up to `timeout`.
-    pub(super) async fn acquire(
+    pub(crate) async fn acquire(
         self: &Arc<Self>,
         client: ClientKey,
         timeout: Duration,
     ) -> Option<ClientSlot> {
-        match self.try_acquire(client) {
+        match self.join(client) {
             Ok(slot) => Some(slot),
             // Boxed to keep this future small: few requests wait.
             Err(waiter) => match Box::pin(tokio::time::timeout(timeout, waiter)).await {
@@ -81,23 +82,30 @@ impl ClientSlots {
         }
     }
 
-    /// Takes a slot for a tunnel without waiting: tunnels end too rarely.
-    pub(super) fn try_acquire_tunnel(self: &Arc<Self>, client: ClientKey) -> Option<ClientSlot> {
+    /// Takes a slot for a request or a tunnel without waiting.
+    pub(crate) fn try_acquire(
+        self: &Arc<Self>,
+        client: ClientKey,
+        is_tunnel: bool,
+    ) -> Option<ClientSlot> {
         let mut shard = self.shard(client);
         let held = shard.get(&client);
         let is_free = held.is_none_or(|held| {
-            held.used < self.max && held.tunnels < self.max_tunnels && held.waiters.is_empty()
+            held.used < self.max
+                && (!is_tunnel || held.tunnels < self.max_tunnels)
+                && held.waiters.is_empty()
         });
-        if !is_free || self.max_tunnels == 0 {
+        if !is_free || is_tunnel && self.max_tunnels == 0 {
             return None;
         }
         let held = shard.entry(client).or_default();
         held.used += 1;
-        held.tunnels += 1;
-        Some(self.slot(client, true))
+        held.tunnels += usize::from(is_tunnel);
+        Some(self.slot(client, is_tunnel))
     }
 
-    fn try_acquire(
+    /// Takes a slot, or joins the requests of the client that wait for one.
+    fn join(
         self: &Arc<Self>,
         client: ClientKey,
     ) -> Result<ClientSlot, oneshot::Receiver<ClientSlot>> {
@@ -188,7 +196,7 @@ mod tests {
             slots.acquire(one, TIMEOUT).await.unwrap(),
         ];
         assert!(slots.acquire(one, TIMEOUT).await.is_none());
-        assert!(slots.try_acquire_tunnel(one).is_none());
+        assert!(slots.try_acquire(one, true).is_none());
         assert!(slots.acquire(other, TIMEOUT).await.is_some());
         drop(held);
         assert!(slots.acquire(one, TIMEOUT).await.is_some());
@@ -201,9 +209,9 @@ mod tests {
         let client = slots.key(1);
         let held = slots.acquire(client, TIMEOUT).await.unwrap();
         let (first, cancelled, second) = (
-            slots.try_acquire(client).unwrap_err(),
-            slots.try_acquire(client).unwrap_err(),
-            slots.try_acquire(client).unwrap_err(),
+            slots.join(client).unwrap_err(),
+            slots.join(client).unwrap_err(),
+            slots.join(client).unwrap_err(),
         );
         drop(cancelled);
         drop(held);
@@ -220,7 +228,7 @@ mod tests {
         let slots = ClientSlots::new(1, 1);
         let client = slots.key(1);
         let held = slots.acquire(client, TIMEOUT).await.unwrap();
-        let receiver = slots.try_acquire(client).unwrap_err();
+        let receiver = slots.join(client).unwrap_err();
         drop(held);
         // The slot is in the channel.
         drop(receiver);
@@ -232,16 +240,16 @@ mod tests {
         let slots = ClientSlots::new(3, 2);
         let client = slots.key(1);
         let tunnels = [
-            slots.try_acquire_tunnel(client).unwrap(),
-            slots.try_acquire_tunnel(client).unwrap(),
+            slots.try_acquire(client, true).unwrap(),
+            slots.try_acquire(client, true).unwrap(),
         ];
-        assert!(slots.try_acquire_tunnel(client).is_none());
-        let request = slots.try_acquire(client).unwrap();
-        assert!(slots.try_acquire(client).is_err());
+        assert!(slots.try_acquire(client, true).is_none());
+        let request = slots.join(client).unwrap();
+        assert!(slots.join(client).is_err());
         drop(tunnels);
-        assert!(slots.try_acquire_tunnel(client).is_some());
+        assert!(slots.try_acquire(client, true).is_some());
         drop(request);
         assert_eq!(entries(&slots), 0);
-        assert!(ClientSlots::new(3, 0).try_acquire_tunnel(client).is_none());
+        assert!(ClientSlots::new(3, 0).try_acquire(client, true).is_none());
     }
 }

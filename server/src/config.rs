@@ -6,6 +6,7 @@
 mod admin;
 mod connections;
 mod cors;
+mod delay;
 mod file;
 mod quota;
 mod redis;
@@ -22,6 +23,7 @@ pub(crate) use self::{
     admin::Tokenless,
     connections::ConnectionLimits,
     cors::Cors,
+    delay::Delay,
     redis::Redis,
     routes::{Route, RouteQuota},
     rules::MAX_RULES,

@@ -4,6 +4,7 @@
 
 mod app;
 mod cli;
+mod client_slots;
 mod config;
 mod descriptors;
 mod endpoint;

@@ -2,6 +2,7 @@
 
 mod charge;
 mod config;
+mod delay;
 mod failures;
 mod limiter;
 mod memory;
@@ -14,6 +15,7 @@ mod routes;
 pub(crate) use self::{
     charge::{Charge, PendingCharge, Policy},
     config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
+    delay::{Delay, Delayed},
     failures::FailureLimit,
     limiter::Limiter,
     pricing::Pricing,

@@ -27,6 +27,7 @@ pub(crate) use self::{
 /// Values of all metrics at one moment.
 pub(crate) struct Snapshot {
     routes: Vec<(String, counters::Totals)>,
+    delayed: u64,
     latency: latency::Totals,
     credentials: credentials::Totals,
     accepted: u64,
@@ -59,6 +60,7 @@ impl Snapshot {
         let accepted = metrics.connections.accepted.load(Ordering::Acquire);
         Snapshot {
             routes,
+            delayed: metrics.delayed(),
             latency: metrics.latency.totals(),
             credentials: metrics.credentials.totals(),
             accepted,
@@ -256,6 +258,12 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let to = &mut encoder;
         self.routes(to)?;
+        counter(
+            to,
+            "delayed_requests",
+            "Requests that waited for their tokens",
+            self.delayed,
+        )?;
         self.latency(to)?;
         self.credentials(to)?;
         gauge(to, "connections_open", "Open connections", self.open)?;

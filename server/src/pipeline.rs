@@ -2,6 +2,7 @@
 
 mod charge;
 mod cors;
+mod delay;
 mod outcome;
 #[cfg(test)]
 mod tests;
@@ -16,11 +17,12 @@ use std::{
 
 use hyper::{Request, body::Body};
 use tokio::time::timeout;
-use tollgate::{Decision, tower::Refusal};
+use tollgate::{DecisionView, tower::Refusal};
 
 use self::{
     charge::charge,
     cors::add_cors,
+    delay::DelayedDecision,
     outcome::{next_step, proxy_step},
 };
 pub(crate) use self::{
@@ -50,7 +52,7 @@ struct Decided<'a> {
     client: ClientId<'a>,
     cost: u32,
     counters: &'a RouteCounters,
-    decision: Decision,
+    decision: DecisionView,
     policy: Policy<'a>,
 }
 
@@ -62,7 +64,7 @@ pub(crate) fn process<B: Body>(app: &App, request: &Request<B>, caller: &Caller)
         Ok(charge) => charge,
         Err(outcome) => return HeadResult::Done(outcome),
     };
-    match charge.try_acquire(&app.limiter, &app.metrics) {
+    match charge.try_acquire(&app.limiter, &app.metrics, app.delay.as_deref()) {
         Some(decision) => {
             let decided = Decided {
                 endpoint: charge.endpoint,
@@ -86,7 +88,15 @@ pub(crate) async fn resolve<B: Body>(
     caller: &Caller,
     charge: PendingCharge,
 ) -> Outcome {
-    let (decision, policy) = charge.acquire(&app.limiter, &app.metrics).await;
+    let delayed = match &app.delay {
+        Some(delay) => Box::pin(delay::acquire(app, delay, request, caller, &charge)).await,
+        None => DelayedDecision::at_once(charge.acquire(&app.limiter, &app.metrics, None).await),
+    };
+    let DelayedDecision {
+        decision,
+        policy,
+        slot,
+    } = delayed;
     let decided = Decided {
         endpoint: charge.endpoint,
         client: charge.client(),
@@ -95,7 +105,11 @@ pub(crate) async fn resolve<B: Body>(
         decision,
         policy,
     };
-    decided_outcome(app, request, caller, &decided)
+    let mut outcome = decided_outcome(app, request, caller, &decided);
+    if let NextStep::Proxy(step) = &mut outcome.next {
+        step.slot = slot;
+    }
+    outcome
 }
 
 /// Reads the body and completes the response. Returns it, and false if a part of the body is
@@ -171,8 +185,8 @@ fn decided_outcome<B>(
         policy,
     } = decided;
     let (endpoint, client, cost, policy) = (*endpoint, *client, *cost, *policy);
-    let (fallback, decision) = (decision.source().without_redis(), decision.view());
-    counters.record(&decision);
+    let fallback = decision.source().without_redis();
+    counters.record(decision);
     let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
     tracing::debug!(
         client = %app.clients.redacted(client), %method, path = endpoint::logged_path(path), cost, outcome = ?decision.outcome(),
@@ -185,9 +199,9 @@ fn decided_outcome<B>(
             // A proxy that calls `/auth` expects a status of HTTP.
             _ => refusal.http_only(),
         };
-        Outcome::respond(response::refused(refusal, &decision, headers))
+        Outcome::respond(response::refused(refusal, decision, headers))
     } else if matches!(endpoint, Endpoint::Upstream(_))
-        && let limit_headers = LimitHeaders::new(app.header_style, policy, decision, fallback)
+        && let limit_headers = LimitHeaders::new(app.header_style, policy, *decision, fallback)
         && let Some(next) = proxy_step(app, endpoint, Some(client), headers, caller, limit_headers)
     {
         let mut outcome = Outcome {
@@ -200,7 +214,7 @@ fn decided_outcome<B>(
         let (status, body) = handlers::demo::content(app, endpoint, headers, caller, Some(client));
         let headers_of_policy = app.header_style.for_policy(response::policy_name(policy));
         Outcome {
-            response: response::limited(headers_of_policy, status, body, &decision),
+            response: response::limited(headers_of_policy, status, body, decision),
             next: next_step(endpoint, path),
         }
     };

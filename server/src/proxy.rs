@@ -1,6 +1,5 @@
 //! Reverse proxy: forwards allowed requests to an upstream and streams the response back.
 
-mod client_slots;
 mod connection;
 mod error;
 mod forwarded;
@@ -23,18 +22,20 @@ use hyper::{
 };
 
 pub(crate) use self::{
-    client_slots::ClientKey,
     error::ProxyError,
     forwarded::{ForwardedHeaders, Hop},
     response_body::ResponseBody,
 };
 use self::{
-    client_slots::{ClientSlot, ClientSlots},
     request_body::RequestBody,
     tunnel::Tunnel,
     upstream::{Upstream, UpstreamResponse},
 };
-use crate::{config, response::LimitHeaders};
+use crate::{
+    client_slots::{ClientKey, ClientSlot, ClientSlots},
+    config,
+    response::LimitHeaders,
+};
 
 /// Upstreams of a configuration.
 pub(crate) struct Gateway {
@@ -53,6 +54,8 @@ pub(crate) struct ForwardContext<'a> {
     pub(crate) stall_timeout: Duration,
     /// Client whose share of the slots the request counts against.
     pub(crate) client: ClientKey,
+    /// Slot that the client has taken for the request already.
+    pub(crate) slot: Option<ClientSlot>,
     pub(crate) forwarded: ForwardedHeaders<'a>,
     /// Rate limit headers of the response.
     pub(crate) limit_headers: &'a LimitHeaders,
@@ -90,6 +93,16 @@ impl Gateway {
         self.clients.key(client)
     }
 
+    /// Takes a slot of the client for a request, without waiting.
+    pub(crate) fn try_client_slot<B: Body>(
+        &self,
+        client: ClientKey,
+        request: &Request<B>,
+    ) -> Option<ClientSlot> {
+        let is_tunnel = tunnel::requests_upgrade(request);
+        self.clients.try_acquire(client, is_tunnel)
+    }
+
     async fn client_slot(
         &self,
         client: ClientKey,
@@ -97,7 +110,8 @@ impl Gateway {
         timeout: Duration,
     ) -> Result<ClientSlot, ProxyError> {
         let slot = if is_tunnel {
-            self.clients.try_acquire_tunnel(client)
+            // Tunnels end too rarely to wait for one.
+            self.clients.try_acquire(client, true)
         } else {
             self.clients.acquire(client, timeout).await
         };
@@ -140,9 +154,13 @@ impl Gateway {
         };
         let upgrade = tunnel::requested_upgrade(&mut request);
         let timeouts = upstream.timeouts();
-        let slot = self
-            .client_slot(context.client, upgrade.is_some(), timeouts.connect)
-            .await?;
+        let slot = match context.slot {
+            Some(slot) => slot,
+            None => {
+                self.client_slot(context.client, upgrade.is_some(), timeouts.connect)
+                    .await?
+            }
+        };
         let (mut parts, body) = request.into_parts();
         let body = if upgrade.is_some() || body.is_end_stream() {
             RequestBody::empty()

@@ -31,6 +31,6 @@ pub(crate) use self::{
     quota::{Period, Rate, Seconds, Tokens},
     redis::{RedisPrefix, RedisUrl},
     secret::Secret,
-    time::{ClockTolerance, RedisTimeout, Timeout},
+    time::{ClockTolerance, MaxDelay, RedisTimeout, Timeout},
     upstream::{Scheme, UpstreamUrl},
 };

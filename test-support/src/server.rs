@@ -272,6 +272,14 @@ impl Server {
         self.client().post(path, body)
     }
 
+    /// Returns the sum of the metrics whose line begins with this text.
+    pub fn metric(&self, name: &str) -> u64 {
+        let metrics = self.client().get_with("/metrics", &AS_ADMIN).text();
+        let lines = metrics.lines().filter(|line| line.starts_with(name));
+        let values = lines.filter_map(|line| line.rsplit_once(' '));
+        values.map(|(_, value)| value.parse::<u64>().unwrap()).sum()
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -11,6 +11,9 @@ An unknown key is an error.
   quota = "100/hour, capacity 20"             # instead of capacity and refill; or "10r/s burst 20", "1000/month", "10MB/s"
   tokens = 100                                # with time: an interval, as in the API-key system's settings file
   time = 3600                                 # seconds
+  delay = "500ms"                             # how long a request waits for its tokens, as in nginx without nodelay; default 0; at most 60s
+  max_delayed_per_client = 16                 # requests of a client that wait; with max_delayed reached, others are refused
+  max_delayed = 1024                          # requests that wait
   trust_proxy = ["10.0.0.0/8"]
   client_address_header = "x-forwarded-for"   # or "forwarded", "x-real-ip"...: the only header of trusted proxies that counts
   admin_listen = "127.0.0.1:9000"             # the admin API, /metrics and /check there only; or "unix:/path/to/socket"

@@ -13,10 +13,10 @@ use serde::{
 use tollgate::{Quota, tower::HeaderStyle};
 
 use crate::values::{
-    AdminAddress, Check, Client, ClockTolerance, Fraction, MaxClients, Nat64Prefix, OnRedisError,
-    Origin, Path, Period, PolicyName, Preflight, Rate, RedisMode, RedisPrefix, RedisTimeout,
-    RedisUrl, Seconds, Secret, Timeout, Tokens, UpstreamUrl, Whole, optional, optional_list,
-    optional_table, present, required, tables,
+    AdminAddress, Check, Client, ClockTolerance, Fraction, MaxClients, MaxDelay, Nat64Prefix,
+    OnRedisError, Origin, Path, Period, PolicyName, Preflight, Rate, RedisMode, RedisPrefix,
+    RedisTimeout, RedisUrl, Seconds, Secret, Timeout, Tokens, UpstreamUrl, Whole, optional,
+    optional_list, optional_table, present, required, tables,
 };
 
 /// All keys of the file. `tokens` and `time` are those of the API-key system's settings file.
@@ -37,6 +37,12 @@ pub(crate) struct File {
     pub(crate) tokens: Option<Tokens>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) time: Option<Seconds>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) delay: Option<MaxDelay>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_delayed_per_client: Option<Whole<1, 1_000_000>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) max_delayed: Option<Whole<1, 1_000_000>>,
     #[serde(default, deserialize_with = "optional_list", alias = "trust-proxy")]
     pub(crate) trust_proxy: Option<Vec<IpNet>>,
     #[serde(

@@ -16,6 +16,7 @@ use super::{
     admin::{Admin, OpenEndpoints, Tokenless},
     connections::ConnectionLimits,
     cors::Cors,
+    delay::Delay,
     file::File,
     quota,
     redis::Redis,
@@ -34,6 +35,8 @@ use crate::{
 pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) quota: Quota,
+    /// `None`: no request waits for its tokens.
+    pub(crate) delay: Option<Delay>,
     pub(crate) trust_proxy: Vec<IpNet>,
     /// Header of trusted proxies that names the client; `None`: `X-Forwarded-For` and `Forwarded`.
     pub(crate) client_address_header: Option<HeaderName>,
@@ -91,6 +94,7 @@ impl Settings {
 
     pub(super) fn merge(flags: Serve, file: File) -> Result<Settings, String> {
         let quota = quota::of_default(&file, &flags)?;
+        let delay = Delay::merge(&flags, &file)?;
         let admin = Admin::merge(&flags, &file)?;
         let has_upstream =
             flags.upstream.is_some() || file.upstream.is_some() || !file.upstreams.is_empty();
@@ -135,6 +139,7 @@ impl Settings {
                 .or(file.listen)
                 .unwrap_or((Ipv4Addr::LOCALHOST, 8000).into()),
             quota,
+            delay,
             trust_proxy,
             client_address_header,
             admin,

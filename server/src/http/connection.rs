@@ -59,7 +59,7 @@ const PING: Duration = Duration::from_secs(20);
 /// Returns the protocol settings of a connection.
 fn protocols(
     limits: &ConnectionLimits,
-    is_gateway: bool,
+    cancels_requests: bool,
     executor: StreamExecutor,
 ) -> Builder<StreamExecutor> {
     let mut builder = Builder::new(executor);
@@ -67,9 +67,9 @@ fn protocols(
         .http1()
         // The monitor enforces the header timeout.
         .header_read_timeout(None)
-        // A gateway cancels the upstream request of a client that is gone. It treats a half-closed
-        // connection as one of those.
-        .half_close(!is_gateway)
+        // The request of a client that is gone is cancelled while it waits for an upstream or for its
+        // tokens. A half-closed connection counts as one of those.
+        .half_close(!cancels_requests)
         // Bodies of this server are small: copying them behind the header costs less than a
         // vectored write.
         .writev(false)
@@ -118,7 +118,7 @@ async fn serve_stream(
     let (activity, permit) = (Arc::clone(&service.activity), Arc::clone(&service.permit));
     let protocols = protocols(
         limits,
-        is_gateway,
+        is_gateway || service.current.load().delay.is_some(),
         StreamExecutor::new(Arc::clone(&activity)),
     );
     let stream = Stream::new(
@@ -304,6 +304,7 @@ impl PendingRequest {
         let ProxyStep {
             upstream,
             client,
+            slot,
             limit_headers,
         } = step;
         let PendingRequest {
@@ -323,6 +324,7 @@ impl PendingRequest {
             body_timeout: app.connection_limits.body_timeout,
             stall_timeout: app.connection_limits.stall_timeout,
             client,
+            slot,
             forwarded: ForwardedHeaders::new(
                 caller.hop(),
                 app.clients.trusted(),

@@ -1,10 +1,12 @@
 //! Charging a request: all of its cost, or nothing.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc, time::Duration};
 
-use tollgate::Decision;
+use tokio::time::Instant;
+use tollgate::{Decision, DecisionView, Refused};
 
 use super::{
+    delay::Delay,
     limiter::Limiter,
     price::{Fee, OwnLimit, Price},
 };
@@ -48,17 +50,27 @@ impl<'a> Charge<'a> {
         self.fee.own.map(|own| &own.policy)
     }
 
-    /// Decides without waiting. Returns `None` when the decision needs Redis or several buckets:
-    /// then see [`Charge::into_pending`].
+    /// Decides without waiting. Returns `None` when the decision needs Redis or several buckets, or
+    /// when the request may wait for its tokens: then see [`Charge::into_pending`].
     #[inline]
-    pub(crate) fn try_acquire(&self, default: &Limiter, metrics: &Metrics) -> Option<Decision> {
+    pub(crate) fn try_acquire(
+        &self,
+        default: &Limiter,
+        metrics: &Metrics,
+        delay: Option<&Delay>,
+    ) -> Option<DecisionView> {
         if !self.more.is_empty() {
             return None;
         }
         let limiter = self.fee.own.map_or(default, |own| &own.limiter);
-        metrics
+        if delay.is_some() && limiter.has_waiters(&self.client) {
+            return None;
+        }
+        let decision = metrics
             .latency
-            .sampled(|| limiter.try_acquire(&self.client, self.fee.cost))
+            .sampled(|| limiter.try_acquire(&self.client, self.fee.cost))?;
+        let may_wait = delay.is_some_and(|delay| delay.covers(&decision));
+        (!may_wait).then(|| decision.view())
     }
 
     /// Copies the charge, so that it can be awaited without borrowing the request head. The head is
@@ -106,38 +118,70 @@ impl PendingCharge {
         self.fee.cost
     }
 
-    /// Decides, waiting for Redis if necessary. Returns the policy of the decision as well.
+    /// Returns true when requests wait for tokens of one of the buckets.
+    pub(crate) fn has_waiters(&self, default: &Limiter) -> bool {
+        let (mut fees, client) = (self.fees(), self.client());
+        fees.any(|fee| fee.limiter(default).has_waiters(&client))
+    }
+
+    /// Decides, waiting for Redis if necessary, and for tokens at most as long as `max_wait`.
+    /// Without `max_wait` requests that wait are overtaken. Returns the policy of the decision as
+    /// well.
     ///
     /// With several buckets, the result is the decision of the first one, or else of the bucket
-    /// that refused; then the tokens taken from the others are refunded.
+    /// that refused; then the tokens taken from the others are refunded. They are spent when the
+    /// client disconnects while the request waits for a later bucket.
     pub(crate) async fn acquire(
         &self,
         default: &Limiter,
         metrics: &Metrics,
-    ) -> (Decision, Policy<'_>) {
-        let first = self.take(&self.fee, default, metrics).await;
-        if first.is_refused() || self.more.is_empty() {
-            return (first, self.fee.policy());
-        }
+        max_wait: Option<Duration>,
+    ) -> (DecisionView, Policy<'_>) {
+        let deadline = max_wait.map(|max_wait| Instant::now() + max_wait);
+        let first = match self.take(&self.fee, default, metrics, deadline).await {
+            Ok(decision) => decision,
+            Err(refused) => return (refused.decision(), self.fee.policy()),
+        };
+        let decision = first.view();
+        // Not allocated when there is one bucket.
         let mut taken = Vec::with_capacity(self.more.len());
         for fee in &self.more {
-            let decision = self.take(fee, default, metrics).await;
-            if decision.is_refused() {
-                for (fee, decision) in std::iter::once((&self.fee, first)).chain(taken) {
-                    let limiter = fee.limiter(default);
-                    limiter.refund(&self.client(), decision).await;
+            match self.take(fee, default, metrics, deadline).await {
+                Ok(decision) => taken.push((fee, decision)),
+                Err(refused) => {
+                    for (fee, decision) in iter::once((&self.fee, first)).chain(taken) {
+                        let limiter = fee.limiter(default);
+                        limiter.refund(&self.client(), decision).await;
+                    }
+                    return (refused.decision(), fee.policy());
                 }
-                return (decision, fee.policy());
             }
-            taken.push((fee, decision));
         }
-        (first, self.fee.policy())
+        (decision, self.fee.policy())
     }
 
-    async fn take(&self, fee: &OwnedFee, default: &Limiter, metrics: &Metrics) -> Decision {
-        let client = self.client();
-        let decision = fee.limiter(default).acquire(&client, fee.cost);
-        metrics.latency.timed(decision).await
+    async fn take(
+        &self,
+        fee: &OwnedFee,
+        default: &Limiter,
+        metrics: &Metrics,
+        deadline: Option<Instant>,
+    ) -> Result<Decision, Refused> {
+        let (client, limiter) = (self.client(), fee.limiter(default));
+        match deadline {
+            None => {
+                let decision = limiter.acquire(&client, fee.cost);
+                metrics.latency.timed(decision).await.ok()
+            }
+            Some(deadline) => {
+                let max_wait = deadline.saturating_duration_since(Instant::now());
+                limiter.acquire_within(&client, fee.cost, max_wait).await
+            }
+        }
+    }
+
+    fn fees(&self) -> impl Iterator<Item = &OwnedFee> {
+        iter::once(&self.fee).chain(&self.more)
     }
 }
 

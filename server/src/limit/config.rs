@@ -20,6 +20,9 @@ pub(crate) struct DefaultUpdate {
 pub(crate) struct EffectiveConfig {
     #[serde(flatten)]
     default: QuotaView,
+    /// Longest time that a request waits for its tokens, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay: Option<f64>,
     /// By client id.
     rules: BTreeMap<String, QuotaView>,
     /// By label, the routes with limits of their own.
@@ -115,6 +118,7 @@ impl EffectiveConfig {
             .collect();
         EffectiveConfig {
             default: default.into(),
+            delay: None,
             rules,
             routes: BTreeMap::new(),
         }
@@ -127,6 +131,12 @@ impl EffectiveConfig {
             rules: rules.map(|(client, quota)| (name(client), quota)).collect(),
             ..self
         }
+    }
+
+    /// Adds the longest wait of a request.
+    pub(crate) fn with_delay(self, delay: Option<Duration>) -> EffectiveConfig {
+        let delay = delay.map(|delay| delay.as_secs_f64());
+        EffectiveConfig { delay, ..self }
     }
 
     /// Adds the quotas of routes.

@@ -1,7 +1,9 @@
 //! Limiter of clients, in memory or in Redis.
 
+use std::time::Duration;
+
 use tollgate::{
-    BuildError, Decision, KeyedLimiterBuilder, KeyedStats, Quota, RedisError, RedisStats,
+    BuildError, Decision, KeyedLimiterBuilder, KeyedStats, Quota, RedisError, RedisStats, Refused,
 };
 
 use super::{
@@ -48,11 +50,32 @@ impl Limiter {
         }
     }
 
-    /// Decides, waiting for Redis if necessary.
+    /// Decides, waiting for Redis if necessary, but not for tokens.
     pub(crate) async fn acquire(&self, client: &ClientId<'_>, cost: u32) -> Decision {
         match self {
             Limiter::Memory(memory) => memory.try_acquire(client, cost),
             Limiter::Redis(shared) => shared.try_acquire(client, cost).await,
+        }
+    }
+
+    /// Returns true when requests wait for tokens of the client.
+    pub(crate) fn has_waiters(&self, client: &ClientId<'_>) -> bool {
+        match self {
+            Limiter::Memory(memory) => memory.has_waiters(client),
+            Limiter::Redis(shared) => shared.has_waiters(client),
+        }
+    }
+
+    /// Takes the tokens, and waits for them in the order of arrival, at most as long as `max_wait`.
+    pub(crate) async fn acquire_within(
+        &self,
+        client: &ClientId<'_>,
+        cost: u32,
+        max_wait: Duration,
+    ) -> Result<Decision, Refused> {
+        match self {
+            Limiter::Memory(memory) => memory.acquire_within(client, cost, max_wait).await,
+            Limiter::Redis(shared) => shared.acquire_within(client, cost, max_wait).await,
         }
     }
 

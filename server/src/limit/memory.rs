@@ -3,9 +3,10 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, Quota};
+use tollgate::{Decision, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, Quota, Refused};
 
 use super::config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError};
 use crate::{config::MAX_RULES, request::client_id::ClientId};
@@ -31,6 +32,19 @@ impl MemoryLimiter {
     #[inline]
     pub(super) fn try_acquire(&self, client: &ClientId<'_>, cost: u32) -> Decision {
         self.limiter.try_acquire(client, cost)
+    }
+
+    pub(super) fn has_waiters(&self, client: &ClientId<'_>) -> bool {
+        self.limiter.has_waiters(client)
+    }
+
+    pub(super) async fn acquire_within(
+        &self,
+        client: &ClientId<'_>,
+        cost: u32,
+        max_wait: Duration,
+    ) -> Result<Decision, Refused> {
+        self.limiter.acquire_within(client, cost, max_wait).await
     }
 
     pub(super) fn refund(&self, client: &ClientId<'_>, decision: Decision) {

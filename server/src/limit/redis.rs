@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tollgate::{Clock, Decision, Quota, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats};
+use tollgate::{
+    Clock, Decision, Quota, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, Refused,
+};
 
 use super::config::{DefaultUpdate, EffectiveConfig, QuotaView, Rule, UpdateError};
 use crate::{
@@ -48,6 +50,20 @@ impl SharedLimiter {
 
     pub(super) async fn try_acquire(&self, client: &ClientId<'_>, cost: u32) -> Decision {
         self.limiter.try_acquire(&*client.name(), cost).await
+    }
+
+    pub(super) fn has_waiters(&self, client: &ClientId<'_>) -> bool {
+        self.limiter.has_waiters(&*client.name())
+    }
+
+    pub(super) async fn acquire_within(
+        &self,
+        client: &ClientId<'_>,
+        cost: u32,
+        max_wait: Duration,
+    ) -> Result<Decision, Refused> {
+        let name = client.name();
+        self.limiter.acquire_within(&*name, cost, max_wait).await
     }
 
     pub(super) async fn refund(&self, client: &ClientId<'_>, decision: Decision) {

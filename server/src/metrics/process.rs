@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     pub(crate) credentials: CredentialFailures,
     pub(crate) connections: ConnectionCounters,
     pub(crate) client_share: ClientShareCounters,
+    /// Requests that waited for their tokens.
+    delayed: AtomicU64,
 }
 
 /// Numbers of requests refused because their client held its share of a gateway's requests and
@@ -61,6 +63,15 @@ impl Metrics {
     /// Returns the counters of the route with this label.
     pub(crate) fn route(&self, label: &str) -> Arc<RouteCounters> {
         Arc::clone(self.lock().entry(label.to_owned()).or_default())
+    }
+
+    /// Counts a request that begins to wait for its tokens.
+    pub(crate) fn record_delay(&self) {
+        self.delayed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn delayed(&self) -> u64 {
+        self.delayed.load(Ordering::Relaxed)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<RouteCounters>>> {

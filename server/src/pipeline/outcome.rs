@@ -4,10 +4,10 @@ use hyper::HeaderMap;
 
 use crate::{
     app::{App, Caller},
+    client_slots::{ClientKey, ClientSlot},
     endpoint::Endpoint,
     handlers::BodyHandler,
     limit::PendingCharge,
-    proxy::ClientKey,
     request::client_id::ClientId,
     response::{LimitHeaders, Response},
 };
@@ -26,7 +26,7 @@ pub(crate) struct Outcome {
 }
 
 /// Step between processing a request head and sending the response.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum NextStep {
     /// The response is complete.
     Respond,
@@ -37,12 +37,14 @@ pub(crate) enum NextStep {
 }
 
 /// Step that forwards a request to an upstream.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct ProxyStep {
     /// Index of the upstream.
     pub(crate) upstream: usize,
     /// Client whose share of the upstream's slots the request takes from.
     pub(crate) client: ClientKey,
+    /// Slot of the client, when the request has waited with one.
+    pub(crate) slot: Option<ClientSlot>,
     /// Headers that are added to the response.
     pub(crate) limit_headers: LimitHeaders,
 }
@@ -92,6 +94,7 @@ pub(super) fn proxy_step(
     Some(NextStep::Proxy(ProxyStep {
         upstream,
         client: gateway.client_key(client),
+        slot: None,
         limit_headers,
     }))
 }

@@ -1,6 +1,7 @@
 //! Tests of the server without sockets, on a manual clock.
 
 mod admin;
+mod delay;
 mod keys;
 mod limits;
 mod pending;
@@ -94,24 +95,31 @@ fn send(
     request: hyper::http::request::Builder,
     body: &str,
 ) -> TestResponse {
+    block_on(respond(app, peer, request, body))
+}
+
+async fn respond(
+    app: &App,
+    peer: SocketAddr,
+    request: hyper::http::request::Builder,
+    body: &str,
+) -> TestResponse {
     let request = request
         .body(Full::new(Bytes::from(body.to_owned())))
         .unwrap();
     let caller = app.caller(peer);
-    block_on(async {
-        let outcome = match pipeline::process(app, &request, &caller) {
-            HeadResult::Done(outcome) => outcome,
-            HeadResult::Pending(charge) => pipeline::resolve(app, &request, &caller, charge).await,
-        };
-        let (body, memory) = (request.into_body(), unbounded_memory());
-        let (response, _) = pipeline::finish(app, outcome, body, false, &memory).await;
-        let (parts, body) = response.into_parts();
-        TestResponse {
-            status: parts.status,
-            headers: parts.headers,
-            body: body.collect().await.unwrap().to_bytes(),
-        }
-    })
+    let outcome = match pipeline::process(app, &request, &caller) {
+        HeadResult::Done(outcome) => outcome,
+        HeadResult::Pending(charge) => pipeline::resolve(app, &request, &caller, charge).await,
+    };
+    let (body, memory) = (request.into_body(), unbounded_memory());
+    let (response, _) = pipeline::finish(app, outcome, body, false, &memory).await;
+    let (parts, body) = response.into_parts();
+    TestResponse {
+        status: parts.status,
+        headers: parts.headers,
+        body: body.collect().await.unwrap().to_bytes(),
+    }
 }
 
 fn unbounded_memory() -> Arc<ConnectionMemory> {

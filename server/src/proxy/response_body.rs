@@ -15,7 +15,8 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{client_slots::ClientSlot, connection::FrameResult, pool::PooledConnection};
+use super::{connection::FrameResult, pool::PooledConnection};
+use crate::client_slots::ClientSlot;
 
 /// Cost of a frame in units of the task's cooperative budget, which is 128 units per poll: one buffer
 /// may hold thousands of small chunks, and they must not delay the other connections of the worker.
@@ -139,8 +140,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        client_slots::ClientSlots,
         config,
-        proxy::{client_slots::ClientSlots, pool::Pool, request_body::RequestBody},
+        proxy::{pool::Pool, request_body::RequestBody},
     };
 
     const CHUNKS: u32 = 5000;

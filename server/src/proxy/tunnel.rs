@@ -24,14 +24,18 @@ use crate::stall::StallTimer;
 /// Returns the client's side of the tunnel if the request is a WebSocket handshake. Other protocols
 /// are not offered: requests inside an HTTP/2 tunnel would bypass the rate limit.
 pub(super) fn requested_upgrade<B: Body>(request: &mut Request<B>) -> Option<OnUpgrade> {
+    requests_upgrade(request).then(|| upgrade::on(request))
+}
+
+/// Returns true if the request is a WebSocket handshake.
+pub(super) fn requests_upgrade<B: Body>(request: &Request<B>) -> bool {
     let headers = request.headers();
-    let is_websocket = request.version() == Version::HTTP_11
+    request.version() == Version::HTTP_11
         && request.method() == Method::GET
         && headers.contains_key(UPGRADE)
         && contains_token(headers, &UPGRADE, b"websocket")
         && contains_token(headers, &CONNECTION, b"upgrade")
-        && request.body().is_end_stream();
-    is_websocket.then(|| upgrade::on(request))
+        && request.body().is_end_stream()
 }
 
 /// Tunnel between a client and an upstream.

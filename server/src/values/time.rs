@@ -17,6 +17,9 @@ pub(crate) type RedisTimeout = Timeout<1, 10_000>;
 /// Time by which a bucket may be ahead of the clock of Redis. Clients may be refused for as long.
 pub(crate) type ClockTolerance = Timeout<1, 60_000>;
 
+/// Longest wait of a request for its tokens. Its connection is held for as long.
+pub(crate) type MaxDelay = Timeout<0, 60_000>;
+
 impl<const MIN_MS: u64, const MAX_MS: u64> Timeout<MIN_MS, MAX_MS> {
     pub(crate) fn get(self) -> Duration {
         self.0

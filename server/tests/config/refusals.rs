@@ -369,6 +369,15 @@ fn an_invalid_value_in_a_toml_file_ends_the_start() {
             &["timeout", "header_timeout"],
         ),
         ("max_clients = 0", &["max_clients", "0", "1"]),
+        ("delay = \"2m\"", &["delay", "2m", "to 60 s"]),
+        (
+            "max_delayed = 5",
+            &["max_delayed", "expected delay", "got none"],
+        ),
+        (
+            "delay = 1\nmax_delayed_per_client = 0",
+            &["max_delayed_per_client", "0", "from 1"],
+        ),
         (
             "[[routes]]\npath = \"/a\"\nquota = \"9/day\"\nname = \"a b\"",
             &["routes[0].name", "a b", "letters"],

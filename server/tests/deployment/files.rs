@@ -161,6 +161,11 @@ fn every_alternative_in_the_sample_loads() {
         choose(&["[[routes]]", "path = ", "exempt = "], &[], &mut chosen),
         choose(&["headers = "], &["headers = "], &mut chosen),
         choose(
+            &["max_delayed_per_client = ", "max_delayed = "],
+            &[],
+            &mut chosen,
+        ),
+        choose(
             &[
                 "[[routes]]",
                 "path = ",

@@ -10,6 +10,7 @@
 mod client_headers;
 mod client_share;
 mod cors;
+mod delay;
 mod failures;
 mod forwarded;
 mod http2;

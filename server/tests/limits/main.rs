@@ -11,5 +11,6 @@ mod api_keys;
 mod auth;
 mod auth_caddy;
 mod clients;
+mod delay;
 mod ipv6;
 mod routes;

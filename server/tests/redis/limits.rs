@@ -71,6 +71,26 @@ fn two_servers_share_one_limit() {
 }
 
 #[test]
+fn requests_of_a_burst_wait_for_their_tokens() {
+    for mode in ["exact", "lease"] {
+        let redis = RedisServer::start();
+        let server = Launch::new()
+            .args(&["--redis", &redis.url(), "--redis-timeout", "10s"])
+            .args(&["--redis-mode", mode, "--delay", "30s"])
+            .args(&["--capacity", "1", "--refill-rate", "20"])
+            .start();
+        let mut clients: Vec<_> = (0..8).map(|_| server.client()).collect();
+        for client in &mut clients {
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        }
+        for client in &mut clients {
+            assert_eq!(client.read().unwrap().status, 200, "{mode}");
+        }
+        assert!(server.metric("tollgate_delayed_requests_total ") > 0);
+    }
+}
+
+#[test]
 fn servers_with_different_prefixes_share_nothing() {
     let redis = RedisServer::start();
     let (one, other) = (

@@ -1,0 +1,145 @@
+//! Tests of requests that wait for their tokens.
+
+use std::{future::poll_fn, pin::Pin, task::Poll};
+
+use hyper::{Request, StatusCode};
+
+use super::{TestResponse, TestServer, block_on, respond};
+
+/// A token every half second, of which a request waits for two.
+const SETTINGS: &str = "capacity = 1\nrefill_rate = 2\ndelay = '1100ms'\n";
+
+type Responding<'a> = Pin<Box<dyn Future<Output = TestResponse> + 'a>>;
+
+/// Sends a request from an address.
+fn get<'a>(server: &'a TestServer, address: &str, path: &'static str) -> Responding<'a> {
+    let peer = (address.parse::<std::net::IpAddr>().unwrap(), 4711).into();
+    Box::pin(respond(&server.app, peer, Request::get(path), ""))
+}
+
+/// Polls the response once, and returns its status if it is there.
+async fn status(responding: &mut Responding<'_>) -> Option<u16> {
+    poll_fn(|cx| match responding.as_mut().poll(cx) {
+        Poll::Ready(response) => Poll::Ready(Some(response.status.as_u16())),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+#[test]
+fn requests_wait_in_the_order_of_arrival_and_those_beyond_the_delay_are_refused() {
+    let server = TestServer::new(SETTINGS);
+    block_on(async {
+        let client = "192.0.2.1";
+        assert_eq!(status(&mut get(&server, client, "/")).await, Some(200));
+        let [mut first, mut second, third] = [(); 3].map(|()| get(&server, client, "/"));
+        assert_eq!(status(&mut first).await, None);
+        assert_eq!(status(&mut second).await, None);
+        let refused = third.await;
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        assert!(
+            (0.99..1.01).contains(&refused.retry_after()),
+            "the reservation of the first one counts: {}",
+            refused.text()
+        );
+        assert_eq!(
+            status(&mut get(&server, "192.0.2.2", "/")).await,
+            Some(200),
+            "other clients do not wait"
+        );
+        server.advance(0.499);
+        assert_eq!(status(&mut first).await, None);
+        server.advance(0.001);
+        // The one that came later is polled first.
+        assert_eq!(status(&mut second).await, None);
+        assert_eq!(status(&mut first).await, Some(200));
+        assert_eq!(status(&mut second).await, None);
+        server.advance(0.5);
+        assert_eq!(status(&mut second).await, Some(200));
+    });
+}
+
+#[test]
+fn a_request_does_not_overtake_those_that_wait() {
+    let server = TestServer::new(SETTINGS);
+    block_on(async {
+        let client = "192.0.2.1";
+        assert_eq!(status(&mut get(&server, client, "/")).await, Some(200));
+        let [mut first, mut second, mut later] = [(); 3].map(|()| get(&server, client, "/"));
+        assert_eq!(status(&mut first).await, None);
+        assert_eq!(status(&mut second).await, None);
+        server.advance(0.5);
+        assert_eq!(status(&mut first).await, Some(200));
+        server.advance(0.5);
+        // A token is available, and the second request has not reserved it yet.
+        assert_eq!(status(&mut later).await, None);
+        assert_eq!(status(&mut second).await, Some(200));
+    });
+}
+
+#[test]
+fn a_request_that_is_given_up_leaves_its_tokens_to_the_next() {
+    let server = TestServer::new(SETTINGS);
+    block_on(async {
+        let client = "192.0.2.1";
+        assert_eq!(status(&mut get(&server, client, "/")).await, Some(200));
+        let [mut first, mut second] = [(); 2].map(|()| get(&server, client, "/"));
+        assert_eq!(status(&mut first).await, None);
+        assert_eq!(status(&mut second).await, None);
+        drop(first);
+        assert_eq!(status(&mut second).await, None);
+        server.advance(0.5);
+        assert_eq!(status(&mut second).await, Some(200));
+    });
+}
+
+#[test]
+fn waiting_requests_of_a_client_are_bounded_whatever_keys_it_invents() {
+    let text = format!("{SETTINGS}max_delayed_per_client = 1\nclient = {{ header = 'X-API-Key' }}");
+    let server = TestServer::new(&text);
+    let get = |address: &str, key: &str| {
+        let peer = (address.parse::<std::net::IpAddr>().unwrap(), 4711).into();
+        let request = Request::get("/").header("x-api-key", key);
+        Box::pin(respond(&server.app, peer, request, "")) as Responding<'_>
+    };
+    block_on(async {
+        for key in ["a", "b", "c"] {
+            assert_eq!(status(&mut get("192.0.2.1", key)).await, Some(200));
+        }
+        let mut waiting = get("192.0.2.1", "a");
+        assert_eq!(status(&mut waiting).await, None);
+        assert_eq!(status(&mut get("192.0.2.1", "b")).await, Some(429));
+        assert_eq!(status(&mut get("192.0.2.1", "a")).await, Some(429));
+        let mut other = get("192.0.2.2", "c");
+        assert_eq!(status(&mut other).await, None);
+        server.advance(0.5);
+        assert_eq!(status(&mut waiting).await, Some(200));
+        let mut next = get("192.0.2.1", "a");
+        assert_eq!(status(&mut next).await, None, "a place is free again");
+    });
+}
+
+#[test]
+fn waiting_requests_are_bounded_in_total() {
+    let server = TestServer::new(&format!("{SETTINGS}max_delayed = 1"));
+    block_on(async {
+        for client in ["192.0.2.1", "192.0.2.2"] {
+            assert_eq!(status(&mut get(&server, client, "/")).await, Some(200));
+        }
+        let mut waiting = get(&server, "192.0.2.1", "/");
+        assert_eq!(status(&mut waiting).await, None);
+        assert_eq!(status(&mut get(&server, "192.0.2.2", "/")).await, Some(429));
+    });
+}
+
+/// A path with several readings is charged to several buckets. Those of routes follow real time.
+#[test]
+fn a_request_waits_for_each_of_its_buckets() {
+    let routes = "[[routes]]\npath = '/a/*'\ncapacity = 1\nrefill_rate = 40\n\
+                  [[routes]]\npath = '/b/*'\ncapacity = 1\nrefill_rate = 20\n";
+    let server = TestServer::new(&format!("delay = '1m'\n{routes}"));
+    for path in ["/a/x", "/b/x"] {
+        assert_eq!(server.get(path).status, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(server.get("/a/../b/x").status, StatusCode::NOT_FOUND);
+}
