@@ -32,6 +32,7 @@ mod bucket_reset;
 mod bucket_take;
 mod bucket_wait;
 mod call_order;
+mod compound;
 mod history;
 mod model;
 mod table;

@@ -89,6 +89,20 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// Returns what this attempt would decide on `word`, without a charge.
+    pub(crate) fn look(&self, word: u64) -> DecisionView {
+        let (refilled, outcome) = match self.transition(word) {
+            Transition::Write(..) => (self.refilled(word), Outcome::Allowed),
+            Transition::Unchanged(refilled, outcome) => (self.layout.unpack(refilled), outcome),
+        };
+        self.uncharged(refilled, outcome).view()
+    }
+
+    /// Returns the state of `word` at the time of the attempt.
+    pub(crate) fn refilled(&self, word: u64) -> State {
+        self.layout.refill_to(self.layout.unpack(word), self.tick)
+    }
+
     /// Returns the effect of a reservation.
     #[inline(never)]
     fn reserve(&self, state: State) -> Transition {

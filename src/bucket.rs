@@ -380,6 +380,36 @@ impl Bucket {
         })
     }
 
+    /// Returns what [`Bucket::try_acquire`] would decide, and takes nothing. The view shows the
+    /// tokens that are available, and cannot be refunded.
+    ///
+    /// ```
+    /// # use tollgate::{Bucket, Quota};
+    /// let bucket = Bucket::new(Quota::per_second(5));
+    /// assert!(bucket.look(5).is_allowed());
+    /// assert!(bucket.look(6).is_refused());
+    /// assert_eq!(bucket.look(1).remaining(), 5);
+    /// ```
+    ///
+    /// ```compile_fail,E0308
+    /// # use tollgate::{Bucket, Quota};
+    /// let bucket = Bucket::new(Quota::per_second(5));
+    /// bucket.refund(bucket.look(1));
+    /// ```
+    #[cfg(feature = "std")]
+    #[doc(alias = "peek")]
+    #[must_use]
+    pub fn look(&self, cost: u32) -> DecisionView {
+        self.look_at(self.clock.now(), cost)
+    }
+
+    /// Returns what [`Bucket::try_acquire_at`] would decide; see `Bucket::look`.
+    #[must_use]
+    pub fn look_at(&self, now: Duration, cost: u32) -> DecisionView {
+        let attempt = Attempt::immediate(&self.layout, saturating_nanos(now), cost);
+        attempt.look(self.word().1)
+    }
+
     /// Fills the bucket; see [`Bucket::reset_at`].
     #[cfg(feature = "std")]
     pub fn reset(&self) {
@@ -579,9 +609,21 @@ impl Bucket {
         }
     }
 
+    /// Returns the word and its value.
+    #[inline]
+    pub(crate) fn word(&self) -> (&AtomicU64, u64) {
+        (&self.shared.word, self.shared.word.load(Ordering::Relaxed))
+    }
+
+    #[cfg(feature = "std")]
+    #[inline]
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Returns the origin of this bucket's decisions.
     #[inline(always)]
-    fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> Origin {
         let number = match self.shared.number.load(atomic::Ordering::Relaxed) {
             0 => self.draw_number(),
             number => number,

@@ -112,6 +112,16 @@ impl Clock {
         }
     }
 
+    /// Returns true when both are the same clock: they always show the same time.
+    #[inline]
+    pub(crate) fn is_same(&self, other: &Clock) -> bool {
+        match (&self.0, &other.0) {
+            (Source::Process, Source::Process) | (Source::Monotonic, Source::Monotonic) => true,
+            (Source::Manual(one), Source::Manual(other)) => one.is_same(other),
+            _ => false,
+        }
+    }
+
     /// Sleeps until this clock has reached `time`, with the timer of the waiter.
     #[cfg(feature = "tokio")]
     pub(crate) async fn sleep_until(&self, timer: impl Timer, time: Duration) {

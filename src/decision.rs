@@ -90,6 +90,14 @@ impl Decision {
         }
     }
 
+    /// Returns the same decision as one that charged nothing.
+    pub(crate) const fn without_charge(self) -> Decision {
+        Decision {
+            view: self.view.without_charge(),
+            origin: self.origin,
+        }
+    }
+
     pub(crate) const fn origin(&self) -> Origin {
         self.origin
     }
@@ -193,7 +201,6 @@ impl Refused {
     }
 
     /// Returns the refusal with this view.
-    #[cfg(feature = "tokio")]
     pub(crate) const fn new(view: DecisionView) -> Refused {
         Refused(view)
     }

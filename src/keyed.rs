@@ -6,6 +6,7 @@ mod generation;
 mod hash;
 mod invalidation;
 mod key_bucket;
+mod key_ref;
 mod latch;
 mod rule;
 mod scan;
@@ -24,9 +25,11 @@ use std::{
 };
 
 use current::CurrentGeneration;
+pub(crate) use current::HeldGenerations;
 pub use error::{BuildError, TooManyPauses};
 use generation::Generation;
 pub use hash::{DefaultHashBuilder, DefaultHasher};
+pub(crate) use key_ref::{HeldKey, HeldPlace, KeyRef, KeySlot};
 use rule::{MAX_PAUSES, Rule, Rules};
 pub use stats::KeyedStats;
 use table::Table;
@@ -38,7 +41,7 @@ use {tokio::time::Instant, waiter::KeyWaiter};
 use crate::requested_pause::requested_pause;
 use crate::{
     clock::{Clock, Time},
-    decision::{Decision, RefundError},
+    decision::{Decision, DecisionView, RefundError},
     duration::saturating_nanos,
     origin,
     quota::Quota,
@@ -189,6 +192,31 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     #[must_use = "the decision states whether the request is allowed"]
     pub fn try_acquire_at(&self, now: Duration, key: &K, cost: u32) -> Decision {
         self.decide(self.hash(key), Time::At(saturating_nanos(now)), cost)
+    }
+
+    /// Returns what [`KeyedLimiter::try_acquire`] would decide, and takes nothing; see
+    /// [`Bucket::look`](crate::Bucket::look).
+    ///
+    /// ```
+    /// # use {std::time::Duration, tollgate::{KeyedLimiter, ManualClock, Quota}};
+    /// let clock = ManualClock::new();
+    /// let limiter = KeyedLimiter::builder(Quota::per_minute(2)).clock(clock).build()?;
+    /// let view = limiter.look("alice", 3);
+    /// assert_eq!((view.is_allowed(), view.remaining()), (false, 2));
+    /// limiter.try_acquire("alice", 2).ok()?;
+    /// assert_eq!(limiter.look("alice", 1).retry_after(), Some(Duration::from_secs(30)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "peek")]
+    #[must_use]
+    pub fn look(&self, key: &K, cost: u32) -> DecisionView {
+        self.look_hash(self.hash(key), self.clock.nanos(), cost)
+    }
+
+    /// Like [`KeyedLimiter::look`], at time `now`.
+    #[must_use]
+    pub fn look_at(&self, now: Duration, key: &K, cost: u32) -> DecisionView {
+        self.look_hash(self.hash(key), saturating_nanos(now), cost)
     }
 
     /// Decides many requests at once, all at the same time, and calls `each` with the index of
@@ -617,6 +645,16 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         })
     }
 
+    /// Returns a reference to the key's bucket.
+    #[inline]
+    pub(crate) fn key_ref(&self, key: &K) -> KeyRef<'_> {
+        KeyRef {
+            current: &self.current,
+            clock: &self.clock,
+            hash: self.hash(key),
+        }
+    }
+
     #[inline]
     pub(crate) fn hash(&self, key: &K) -> u64 {
         self.hasher.hash_one(key)
@@ -639,6 +677,11 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     fn fetch_and_decide(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
         self.current
             .with(|generation| generation.decide(hash, time, cost))
+    }
+
+    fn look_hash(&self, hash: u64, now_nanos: u64, cost: u32) -> DecisionView {
+        self.current
+            .with(|generation| generation.bucket(hash).look(now_nanos, cost))
     }
 
     fn reserve_hash(&self, hash: u64, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {

@@ -19,6 +19,7 @@
 //! | --- | --- |
 //! | define a limit | [`Quota`], in code, as text, or in a configuration file (feature `serde`) |
 //! | limit one resource: uploads, an outgoing API, log lines | [`Bucket`] |
+//! | limit a request by several of these, all or nothing | [`all`] |
 //! | limit each of many keys: clients, API keys, tenants | [`KeyedLimiter`] |
 //! | read the outcome and the time of a retry | [`Decision`]; as an error, [`Refused`] |
 //! | wait in FIFO order instead of being refused | `acquire` on either (feature `tokio`) and on a `RedisLimiter`, or [`Bucket::reserve_at`] without tokio |
@@ -104,6 +105,7 @@ mod cache_padded;
 mod clock;
 #[cfg(feature = "tokio")]
 mod clock_margin;
+mod compound;
 mod decision;
 mod duration;
 #[cfg(feature = "tokio")]
@@ -132,6 +134,7 @@ pub use bucket::Bucket;
 pub use clock::TokioClock;
 #[cfg(feature = "std")]
 pub use clock::{Clock, ManualClock};
+pub use compound::{All, Ask, CompoundDecision, LimitCountError, all, all_of};
 #[cfg(feature = "redis")]
 pub use decision::DecisionSource;
 pub use decision::{Decision, DecisionView, Outcome, RefundError, Refused};

@@ -70,6 +70,11 @@ impl ManualClock {
         self.wake();
     }
 
+    /// Returns true when both share one time.
+    pub(super) fn is_same(&self, other: &ManualClock) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Returns the time of the clock.
     #[must_use]
     pub fn now(&self) -> Duration {

@@ -116,6 +116,11 @@ impl DecisionView {
         }
     }
 
+    /// Returns the same view of a decision that charged nothing.
+    pub(super) const fn without_charge(self) -> DecisionView {
+        DecisionView { charged: 0, ..self }
+    }
+
     /// Returns the time of the clock at which the decision was made.
     #[cfg(feature = "tokio")]
     pub(crate) const fn decided_at(&self) -> Duration {

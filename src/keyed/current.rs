@@ -18,7 +18,7 @@ per_thread! {
     static CACHE: Cell<Vec<Arc<Generation>>> = Cell::new(Vec::new());
 }
 
-pub(super) struct CurrentGeneration {
+pub(crate) struct CurrentGeneration {
     number: AtomicU64,
     generation: Mutex<Arc<Generation>>,
 }
@@ -143,6 +143,76 @@ impl Drop for CachedGenerations {
     #[inline(always)]
     fn drop(&mut self) {
         put_cache(mem::take(&mut self.generations));
+    }
+}
+
+/// A thread's cache, like [`CachedGenerations`], with the current generations of several limiters. A
+/// call on several limiters takes the cache once: nested, the second would find it empty.
+#[derive(Default)]
+pub(crate) struct HeldGenerations {
+    generations: Vec<Arc<Generation>>,
+    is_taken: bool,
+    has_fetched: bool,
+}
+
+impl HeldGenerations {
+    /// Adds the current generation of a limiter, if the thread has not used it before. Returns its
+    /// number.
+    #[inline]
+    pub(super) fn hold(&mut self, current: &CurrentGeneration) -> u64 {
+        if !self.is_taken {
+            self.generations = take_cache();
+            self.is_taken = true;
+        }
+        let number = current.number.load(Ordering::Acquire);
+        if self.get(number).is_some() {
+            return number;
+        }
+        self.fetch(current)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fetch(&mut self, current: &CurrentGeneration) -> u64 {
+        let fetched = Arc::clone(
+            &current
+                .generation
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        let number = fetched.number;
+        self.generations.push(fetched);
+        self.has_fetched = true;
+        number
+    }
+
+    /// Returns the generation with this number, if it is held.
+    #[inline]
+    pub(super) fn get(&self, number: u64) -> Option<&Generation> {
+        self.generations
+            .iter()
+            .find(|generation| generation.number == number)
+            .map(|generation| &**generation)
+    }
+
+    /// Releases generations that have been replaced. Not during a call: one that was current when it
+    /// began is in use.
+    #[cold]
+    fn release_retired(&mut self) {
+        self.generations
+            .retain(|generation| !generation.is_retired());
+    }
+}
+
+impl Drop for HeldGenerations {
+    #[inline]
+    fn drop(&mut self) {
+        if self.has_fetched {
+            self.release_retired();
+        }
+        if self.is_taken {
+            put_cache(mem::take(&mut self.generations));
+        }
     }
 }
 

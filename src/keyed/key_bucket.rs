@@ -39,6 +39,18 @@ impl KeyBucket<'_> {
         decision.with_origin(self.origin)
     }
 
+    /// See [`Bucket::look_at`](crate::Bucket::look_at).
+    pub(super) fn look(&self, now_nanos: u64, cost: u32) -> DecisionView {
+        match &self.place {
+            Place::Rule(rule) => rule.bucket.look_at(Duration::from_nanos(now_nanos), cost),
+            Place::Table { table, probe } => {
+                let attempt = Attempt::immediate(&table.layout, now_nanos, cost);
+                // The bucket of an unknown key is full.
+                attempt.look(table.word_of(probe).map_or(0, |(_, word)| word))
+            }
+        }
+    }
+
     /// See [`Bucket::reserve_at`](crate::Bucket::reserve_at).
     pub(super) fn reserve(&self, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {
         let decision = match &self.place {

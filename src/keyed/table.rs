@@ -41,7 +41,7 @@ use crate::{
     decision::{Decision, DecisionView, Outcome},
     quota::Quota,
     state::{Layout, State},
-    sync::{AtomicU64, Backoff, Ordering},
+    sync::{AtomicU64, Backoff, Ordering, unmodelled::AtomicU64 as AtomicNumber},
 };
 
 /// Policy for a new key that finds no free slot: all sixteen slots it may take belong to buckets
@@ -65,8 +65,12 @@ enum Victim {
     Refilling,
 }
 
+/// Next number of a table: unique in the process.
+static NEXT_NUMBER: AtomicNumber = AtomicNumber::new(0);
+
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
+    pub(super) number: u64,
     pub(super) layout: Layout,
     pub(super) sets: Sets,
     latches: Latches,
@@ -81,6 +85,7 @@ impl Table {
     pub(super) fn new(quota: &Quota, sets: usize, when_full: WhenFull) -> Option<Table> {
         let counter = || CachePadded::new(AtomicU64::new(0));
         Some(Table {
+            number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             layout: quota.layout(),
             sets: Sets::new(sets)?,
             latches: Latches::new(sets),
@@ -119,6 +124,30 @@ impl Table {
             tag,
             &Attempt::immediate(&self.layout, time.nanos(), cost),
         )
+    }
+
+    /// Returns a key's word and its value, if the key is present. A CAS from this value changes no
+    /// other key's bucket, whenever it comes: a takeover would have increased the stamp.
+    #[inline]
+    pub(super) fn word(&self, hash: u64) -> Option<(&AtomicU64, u64)> {
+        let tag = Sets::tag(hash);
+        if let Some(slot) = find_in(self.sets.home_line(hash), tag)
+            && let Some(word) = self.confirmed_word(slot, tag)
+        {
+            return Some((&slot[WORD], word));
+        }
+        self.word_of(&self.probe(hash))
+    }
+
+    /// See [`Table::word`].
+    #[inline(never)]
+    pub(super) fn word_of(&self, probe: &Probe) -> Option<(&AtomicU64, u64)> {
+        loop {
+            let slot = self.find(probe)?;
+            if let Some(word) = self.confirmed_word(slot, probe.tag) {
+                return Some((&slot[WORD], word));
+            }
+        }
     }
 
     /// Decides for any key: inserts a key that is not present.

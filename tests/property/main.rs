@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod compound;
 mod decision_times;
 mod decisions;
 mod drift;

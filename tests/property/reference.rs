@@ -186,7 +186,7 @@ impl Reference {
     }
 
     /// Returns the decision, and if it takes tokens, the bucket after it and the charge.
-    fn decide(
+    pub fn decide(
         &self,
         now: u64,
         cost: u32,

@@ -1,0 +1,325 @@
+//! Parts of a decision on several limits: look at all, take from all in one order, give back.
+
+#[cfg(feature = "std")]
+use crate::keyed::{HeldGenerations, HeldKey, HeldPlace, KeySlot};
+use crate::{
+    attempt::{Attempt, Transition},
+    bucket::Bucket,
+    decision::{Decision, Outcome},
+    origin::Origin,
+    state::State,
+    sync::AtomicU64,
+};
+
+/// Generations that the thread holds during a decision.
+#[cfg(feature = "std")]
+pub(super) type Held = HeldGenerations;
+/// Buckets need nothing that a thread would hold.
+#[cfg(not(feature = "std"))]
+#[derive(Default)]
+pub(super) struct Held;
+
+/// One limit of a decision.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'h> {
+    place: Place<'h>,
+    origin: Origin,
+    attempt: Attempt<'h>,
+    /// The bucket's position in the order of all buckets, which also identifies it: its address and
+    /// 0, or the number of its table and its tag, which is not 0.
+    position: (u64, u64),
+    /// The summed cost of merged parts does not fit 32 bits.
+    overflows: bool,
+    step: Step<'h>,
+}
+
+#[derive(Clone, Copy)]
+enum Place<'h> {
+    Bucket(&'h Bucket),
+    #[cfg(feature = "std")]
+    Slot(KeySlot<'h>),
+}
+
+/// What a look has found.
+#[derive(Clone, Copy)]
+enum Step<'h> {
+    /// Swap the word that was seen for the next one, which charges so many units.
+    Swap {
+        word: &'h AtomicU64,
+        seen: u64,
+        next: u64,
+        charged: u64,
+    },
+    /// Decide on a key that is not in the table.
+    #[cfg(feature = "std")]
+    Insert,
+    /// Write nothing: the refilled word, and the outcome.
+    Nothing(u64, Outcome),
+}
+
+/// Tokens that a part has taken: the state that the charge left, and the units charged.
+type Taken = (State, u64);
+
+/// Refusal of a part after its look had allowed.
+pub(super) struct Lost {
+    pub(super) part: usize,
+    pub(super) decision: Decision,
+}
+
+impl<'h> Part<'h> {
+    #[inline]
+    pub(super) fn of_bucket(bucket: &'h Bucket, now_nanos: u64, cost: u32) -> Part<'h> {
+        Part::in_bucket(bucket, bucket.origin(), now_nanos, cost)
+    }
+
+    #[cfg(feature = "std")]
+    #[inline]
+    pub(super) fn of_key(key: HeldKey<'h>, now_nanos: u64, cost: u32) -> Part<'h> {
+        match key.place {
+            HeldPlace::Rule(bucket) => Part::in_bucket(bucket, key.origin, now_nanos, cost),
+            HeldPlace::Slot(slot) => Part {
+                place: Place::Slot(slot),
+                origin: key.origin,
+                attempt: slot.attempt(now_nanos, cost),
+                position: slot.identity(),
+                overflows: false,
+                step: Step::Insert,
+            },
+        }
+    }
+
+    #[inline]
+    fn in_bucket(bucket: &'h Bucket, origin: Origin, now_nanos: u64, cost: u32) -> Part<'h> {
+        Part {
+            place: Place::Bucket(bucket),
+            origin,
+            attempt: Attempt::immediate(bucket.layout(), now_nanos, cost),
+            position: (core::ptr::from_ref(bucket).addr() as u64, 0),
+            overflows: false,
+            step: Step::Nothing(0, Outcome::Allowed),
+        }
+    }
+
+    /// Looks at the word. Returns true when the attempt would be allowed.
+    #[inline]
+    fn look(&mut self) -> bool {
+        let (word, seen) = match self.place {
+            Place::Bucket(bucket) => bucket.word(),
+            #[cfg(feature = "std")]
+            Place::Slot(slot) => match slot.word() {
+                Some(found) => found,
+                None => return self.look_at_unknown(),
+            },
+        };
+        self.step = match self.attempt.transition(seen) {
+            _ if self.overflows => Step::Nothing(seen, Outcome::CostAboveCapacity),
+            Transition::Write(next, charged) => Step::Swap {
+                word,
+                seen,
+                next,
+                charged,
+            },
+            Transition::Unchanged(refilled, outcome) => Step::Nothing(refilled, outcome),
+        };
+        self.is_allowed()
+    }
+
+    /// Looks at a key that is not in the table: its bucket is full.
+    #[cfg(feature = "std")]
+    #[cold]
+    fn look_at_unknown(&mut self) -> bool {
+        self.step = match self.attempt.transition(0) {
+            _ if self.overflows => Step::Nothing(0, Outcome::CostAboveCapacity),
+            Transition::Write(..) => Step::Insert,
+            Transition::Unchanged(refilled, outcome) => Step::Nothing(refilled, outcome),
+        };
+        self.is_allowed()
+    }
+
+    #[inline]
+    fn is_allowed(&self) -> bool {
+        !matches!(self.step, Step::Nothing(_, outcome) if outcome != Outcome::Allowed)
+    }
+
+    /// Takes what the look has found. An error is the refusal of a bucket that has changed since.
+    #[inline]
+    fn take(&self) -> Result<Taken, Decision> {
+        match self.step {
+            Step::Swap {
+                word,
+                seen,
+                next,
+                charged,
+            } if swap(word, seen, next) => Ok((self.attempt.layout.unpack(next), charged)),
+            Step::Nothing(refilled, _) => Ok((self.attempt.layout.unpack(refilled), 0)),
+            _ => self.decide(),
+        }
+    }
+
+    /// Decides on the bucket as it is now.
+    #[cold]
+    #[inline(never)]
+    fn decide(&self) -> Result<Taken, Decision> {
+        let decision = match self.place {
+            Place::Bucket(bucket) => bucket.decide(self.attempt),
+            #[cfg(feature = "std")]
+            Place::Slot(slot) => slot.decide(&self.attempt),
+        };
+        if decision.is_allowed() {
+            Ok(decision.charge())
+        } else {
+            Err(decision.with_origin(self.origin))
+        }
+    }
+
+    fn give_back(&self, (state, charged): Taken) {
+        let charge = self.decision((state, charged), Outcome::Allowed);
+        match self.place {
+            Place::Bucket(bucket) => bucket.refund_charge(&charge),
+            #[cfg(feature = "std")]
+            Place::Slot(slot) => slot.refund(&charge),
+        };
+    }
+
+    /// Returns the decision with this outcome.
+    #[inline]
+    fn decision(&self, (state, charged): Taken, outcome: Outcome) -> Decision {
+        self.attempt
+            .decision(state, charged, outcome)
+            .with_origin(self.origin)
+    }
+
+    /// Returns what the look has found as a decision that took nothing.
+    fn view(&self) -> Decision {
+        let (word, outcome) = match self.step {
+            Step::Swap { seen, .. } => (seen, Outcome::Allowed),
+            #[cfg(feature = "std")]
+            Step::Insert => (0, Outcome::Allowed),
+            Step::Nothing(refilled, outcome) => (refilled, outcome),
+        };
+        self.decision((self.attempt.refilled(word), 0), outcome)
+    }
+}
+
+/// The parts of one decision.
+pub(super) struct Parts<'h, const K: usize> {
+    parts: [Part<'h>; K],
+    /// Numbers of the parts in the order in which they take tokens.
+    order: [usize; K],
+    /// For a part that is merged into another one, the number of that.
+    merged_into: [Option<usize>; K],
+}
+
+impl<'h, const K: usize> Parts<'h, K> {
+    /// Orders the parts, and merges those of one bucket.
+    #[inline]
+    pub(super) fn new(parts: [Part<'h>; K]) -> Parts<'h, K> {
+        let mut order = core::array::from_fn(|n| n);
+        // An insertion sort: in a few comparisons, without a call, and stable.
+        for end in 1..K {
+            let mut at = end;
+            while at > 0 && parts[order[at]].position < parts[order[at - 1]].position {
+                order.swap(at, at - 1);
+                at -= 1;
+            }
+        }
+        let mut parts = Parts {
+            parts,
+            order,
+            merged_into: [None; K],
+        };
+        for at in 1..K {
+            if parts.at(at).position == parts.at(at - 1).position {
+                parts.merge(at);
+            }
+        }
+        parts
+    }
+
+    #[inline]
+    fn at(&self, at: usize) -> &Part<'h> {
+        &self.parts[self.order[at]]
+    }
+
+    /// Merges a part into the one before it.
+    #[cold]
+    fn merge(&mut self, at: usize) {
+        let (number, before) = (self.order[at], self.order[at - 1]);
+        let into = self.merged_into[before].unwrap_or(before);
+        let added = self.parts[number].attempt.cost;
+        self.merged_into[number] = Some(into);
+        let into = &mut self.parts[into];
+        let (sum, overflows) = into.attempt.cost.overflowing_add(added);
+        into.attempt.cost = if overflows { u32::MAX } else { sum };
+        into.overflows |= overflows;
+    }
+
+    /// Looks at all parts. Returns true when all would be allowed.
+    #[inline]
+    pub(super) fn look(&mut self) -> bool {
+        let mut are_allowed = true;
+        for number in 0..K {
+            if self.merged_into[number].is_none() {
+                are_allowed &= self.parts[number].look();
+            }
+        }
+        are_allowed
+    }
+
+    /// Takes from all parts what the look has found, or nothing.
+    #[inline]
+    pub(super) fn take(&self) -> Result<[Decision; K], Lost> {
+        let mut taken: [Taken; K] = [(State { spent: 0, stamp: 0 }, 0); K];
+        for at in 0..K {
+            let number = self.order[at];
+            if self.merged_into[number].is_some() {
+                continue;
+            }
+            match self.parts[number].take() {
+                Ok(charge) => taken[number] = charge,
+                Err(decision) => {
+                    self.give_back(at, &taken);
+                    return Err(Lost {
+                        part: number,
+                        decision,
+                    });
+                }
+            }
+        }
+        Ok(self.decisions(|number, part| part.decision(taken[number], Outcome::Allowed)))
+    }
+
+    /// Gives back what the parts before this position have taken, the last one first.
+    #[cold]
+    fn give_back(&self, end: usize, taken: &[Taken; K]) {
+        for &number in self.order[..end].iter().rev() {
+            if self.merged_into[number].is_none() {
+                self.parts[number].give_back(taken[number]);
+            }
+        }
+    }
+
+    /// Returns what the last look has found, as decisions that took nothing.
+    #[cold]
+    pub(super) fn views(&self) -> [Decision; K] {
+        self.decisions(|_, part| part.view())
+    }
+
+    /// Returns a decision of each part. A merged one shows that of the part it is merged into, and
+    /// has charged nothing itself.
+    #[inline]
+    fn decisions(&self, decision: impl Fn(usize, &Part<'h>) -> Decision) -> [Decision; K] {
+        core::array::from_fn(|number| match self.merged_into[number] {
+            None => decision(number, &self.parts[number]),
+            Some(into) => decision(into, &self.parts[into]).without_charge(),
+        })
+    }
+}
+
+/// Swaps a word, with the orderings of a charge: see [`Bucket`] and the table.
+#[inline]
+fn swap(word: &AtomicU64, seen: u64, next: u64) -> bool {
+    use crate::sync::Ordering;
+    word.compare_exchange(seen, next, Ordering::Release, Ordering::Relaxed)
+        .is_ok()
+}
