@@ -615,6 +615,13 @@ impl Bucket {
         (&self.shared.word, self.shared.word.load(Ordering::Relaxed))
     }
 
+    /// Returns the position in one order of all buckets and slots: the address, and 0, which is no
+    /// tag. A bucket does not move while a caller refers to it.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> (u64, u64) {
+        (core::ptr::from_ref(self).addr() as u64, 0)
+    }
+
     #[cfg(feature = "std")]
     #[inline]
     pub(crate) fn clock(&self) -> &Clock {

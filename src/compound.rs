@@ -18,23 +18,21 @@
 //! Two parts on one bucket are merged, their costs summed: taken apart, the second could be refused
 //! after the first.
 
+mod ask;
 mod decision;
+mod hit;
 mod part;
 
 use core::{fmt, time::Duration};
 
+pub use ask::Ask;
 pub use decision::CompoundDecision;
-use part::{Held, Lost, Part, Parts};
+use hit::{Hit, Location};
+use part::{Held, Lost, Parts};
 
 use crate::{
-    bucket::Bucket,
     decision::{Decision, Outcome},
     duration::saturating_nanos,
-};
-#[cfg(feature = "std")]
-use crate::{
-    clock::Clock,
-    keyed::{KeyRef, KeyedLimiter},
 };
 
 /// Greatest number of limits in one call.
@@ -44,65 +42,18 @@ const MAX_LIMITS: usize = 8;
 /// between, so that one of them gets on.
 const TRIES: usize = 4;
 
-/// Request for tokens of one bucket: a part of [`all`].
-///
-/// ```
-/// use tollgate::{Bucket, KeyedLimiter, Quota};
-///
-/// static EVERYTHING: Bucket = Bucket::new(Quota::per_second(5000));
-/// let per_ip = KeyedLimiter::<str>::new(Quota::per_second(10), 100_000);
-/// let asks = [per_ip.ask("192.0.2.7", 1), EVERYTHING.ask(1)];
-/// assert!(tollgate::all(asks).try_acquire().is_allowed());
-/// ```
-#[derive(Clone, Copy)]
-#[must_use = "an Ask takes nothing by itself: pass it to `all`"]
-pub struct Ask<'a> {
-    target: Target<'a>,
-    cost: u32,
-}
-
-/// What an [`Ask`] asks.
-#[derive(Clone, Copy)]
-enum Target<'a> {
-    Bucket(&'a Bucket),
-    #[cfg(feature = "std")]
-    Key(KeyRef<'a>),
-}
-
-impl Bucket {
-    /// Asks for `cost` tokens, as one of several limits; see [`all`].
-    pub const fn ask(&self, cost: u32) -> Ask<'_> {
-        Ask {
-            target: Target::Bucket(self),
-            cost,
-        }
-    }
-}
-
-#[cfg(feature = "std")]
-impl<K: core::hash::Hash + ?Sized, S: core::hash::BuildHasher> KeyedLimiter<K, S> {
-    /// Asks for `cost` tokens of the key's bucket, as one of several limits; see [`all`].
-    #[inline]
-    pub fn ask(&self, key: &K, cost: u32) -> Ask<'_> {
-        Ask {
-            target: Target::Key(self.key_ref(key)),
-            cost,
-        }
-    }
-}
-
 /// Several limits that a request has to pass: created by [`all`] and [`all_of`].
 #[derive(Clone, Copy)]
 #[must_use = "nothing is taken before `try_acquire`"]
 pub struct All<'a, const K: usize> {
-    /// Those from `len` on repeat the first one, with a cost of 0.
+    /// Those from `len` on repeat the first one, and do not count.
     asks: [Ask<'a>; K],
     len: usize,
 }
 
 /// Combines one to eight limits: a request takes from all of them, or from none.
 ///
-/// Any mix of [`Bucket`]s and keys of [`KeyedLimiter`](crate::KeyedLimiter)s. Nothing is allocated,
+/// Any mix of [`Bucket`](crate::Bucket)s and keys of [`KeyedLimiter`](crate::KeyedLimiter)s. Nothing is allocated,
 /// and no lock is taken beyond those of the limiters.
 ///
 /// ```
@@ -156,7 +107,7 @@ pub fn all_of<'a>(asks: &[Ask<'a>]) -> Result<All<'a, MAX_LIMITS>, LimitCountErr
     let (Some(&first), true) = (asks.first(), asks.len() <= MAX_LIMITS) else {
         return Err(LimitCountError { count: asks.len() });
     };
-    let mut filled = [Ask { cost: 0, ..first }; MAX_LIMITS];
+    let mut filled = [first; MAX_LIMITS];
     filled[..asks.len()].copy_from_slice(asks);
     Ok(All {
         asks: filled,
@@ -173,21 +124,27 @@ pub struct LimitCountError {
 impl<'a, const K: usize> All<'a, K> {
     /// Takes the tokens of all limits, or none.
     ///
-    /// Each clock is read once, and all limits with the same clock decide at the same time.
+    /// Limits with the same clock decide at the same time.
     #[cfg(feature = "std")]
-    #[inline]
-    #[must_use = "the decision states whether the request is allowed"]
+    #[inline(always)]
     pub fn try_acquire(self) -> CompoundDecision<'a, K> {
-        self.decide(clock_times())
+        let first = self.asks[0].clock();
+        if self.asks[1..self.len]
+            .iter()
+            .all(|ask| ask.clock().is_same(first))
+        {
+            let now_nanos = first.nanos();
+            self.decide(now_nanos)
+        } else {
+            self.decide_slowly(&mut Held::default(), |ask| ask.clock().nanos())
+        }
     }
 
     /// Takes the tokens of all limits at time `now`, or none; see
     /// [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
     #[inline]
-    #[must_use = "the decision states whether the request is allowed"]
     pub fn try_acquire_at(self, now: Duration) -> CompoundDecision<'a, K> {
-        let now_nanos = saturating_nanos(now);
-        self.decide(|_| now_nanos)
+        self.decide(saturating_nanos(now))
     }
 
     /// Returns what [`All::try_acquire`] would decide, and takes nothing: there is nothing to
@@ -195,16 +152,98 @@ impl<'a, const K: usize> All<'a, K> {
     #[cfg(feature = "std")]
     pub fn look(self) -> CompoundDecision<'a, K> {
         let mut held = Held::default();
-        let mut parts = self.parts(&mut held, clock_times());
+        let mut parts = self.parts(&mut held, |ask| ask.clock().nanos());
         let is_allowed = parts.look();
         self.decision(parts.views(), !is_allowed)
     }
 
-    /// Decides, at the time that `nanos` returns for each limit.
-    #[inline]
-    fn decide(self, nanos: impl FnMut(&Ask<'a>) -> u64) -> CompoundDecision<'a, K> {
+    /// Decides at one time.
+    #[inline(always)]
+    fn decide(self, now_nanos: u64) -> CompoundDecision<'a, K> {
         let mut held = Held::default();
-        let mut parts = self.parts(&mut held, nanos);
+        let found = self.hold(&mut held);
+        if let Some(mut hits) = self.find(&held, &found, now_nanos)
+            && let Some(order) = hit::order(&hits, self.len)
+        {
+            if hits[..self.len].iter().any(|hit| !hit.is_allowed) {
+                return self.refused(&hits, now_nanos);
+            }
+            let at_words = (&held, &found, now_nanos);
+            if (0..self.len)
+                .all(|at| hits[order[at]].take() || self.retake(&mut hits, &order, at, at_words))
+            {
+                let decisions =
+                    core::array::from_fn(|n| hits[n].decision(&self.asks[n], now_nanos));
+                return self.decision(decisions, false);
+            }
+        }
+        self.decide_slowly(&mut held, |_| now_nanos)
+    }
+
+    /// Looks at all words. Returns `None` when one is not found at once.
+    #[inline(always)]
+    fn find<'h>(&self, held: &'h Held, found: &[usize; K], now_nanos: u64) -> Option<[Hit<'h>; K]>
+    where
+        'a: 'h,
+    {
+        // All keys are located before the first is looked at, so that their cache lines are loaded at
+        // the same time.
+        let mut locations = [Location::of(&self.asks[0], held, found[0])?; K];
+        for n in 1..self.len {
+            locations[n] = Location::of(&self.asks[n], held, found[n])?;
+            locations[n].prefetch();
+        }
+        let mut hits = [Hit::find(&locations[0], self.asks[0].cost, now_nanos)?; K];
+        for n in 1..self.len {
+            hits[n] = Hit::find(&locations[n], self.asks[n].cost, now_nanos)?;
+        }
+        Some(hits)
+    }
+
+    /// Returns the refusal that a look has found.
+    #[inline(always)]
+    fn refused(self, hits: &[Hit<'_>; K], now_nanos: u64) -> CompoundDecision<'a, K> {
+        let decisions = core::array::from_fn(|n| hits[n].view(&self.asks[n], now_nanos));
+        self.decision(decisions, true)
+    }
+
+    /// Takes a part whose word has changed since the look. Returns false when it is refused now, after
+    /// giving back what the parts before it have taken.
+    #[cold]
+    #[inline(never)]
+    fn retake(
+        &self,
+        hits: &mut [Hit<'_>; K],
+        order: &[usize; K],
+        at: usize,
+        (held, found, now_nanos): (&Held, &[usize; K], u64),
+    ) -> bool {
+        let part = |at: usize| {
+            let n = order[at];
+            self.asks[n].part(held, found[n], now_nanos)
+        };
+        let hit = &mut hits[order[at]];
+        if let Ok((state, _)) = part(at).decide() {
+            hit.next = hit.layout.pack(state);
+            return true;
+        }
+        for at in (0..at).rev() {
+            let n = order[at];
+            let decision = hits[n].decision(&self.asks[n], now_nanos);
+            part(at).give_back(decision.charge());
+        }
+        false
+    }
+
+    /// Decides in any case, at the time that `nanos` returns for each limit.
+    #[cold]
+    #[inline(never)]
+    fn decide_slowly(
+        self,
+        held: &mut Held,
+        nanos: impl FnMut(&Ask<'a>) -> u64,
+    ) -> CompoundDecision<'a, K> {
+        let mut parts = self.parts(held, nanos);
         let mut lost = None;
         for _ in 0..TRIES {
             if !parts.look() {
@@ -229,98 +268,33 @@ impl<'a, const K: usize> All<'a, K> {
         self.decision(decisions, true)
     }
 
-    #[inline]
+    /// Holds what each limit needs during a decision. Returns the indexes by which it is found.
+    #[inline(always)]
+    fn hold(&self, held: &mut Held) -> [usize; K] {
+        let mut found = [0; K];
+        for (ask, found) in self.asks[..self.len].iter().zip(&mut found) {
+            *found = ask.hold(held);
+        }
+        found
+    }
+
     fn parts<'h>(&self, held: &'h mut Held, mut nanos: impl FnMut(&Ask<'a>) -> u64) -> Parts<'h, K>
     where
         'a: 'h,
     {
-        let numbers = self.asks.each_ref().map(|ask| ask.hold(held));
+        let found = self.hold(held);
         let held: &'h Held = held;
-        Parts::new(core::array::from_fn(|n| {
+        let mut parts = [self.asks[0].part(held, found[0], nanos(&self.asks[0])); K];
+        for n in 1..self.len {
             let ask = &self.asks[n];
-            ask.part(held, numbers[n], nanos(ask))
-        }))
+            parts[n] = ask.part(held, found[n], nanos(ask));
+        }
+        Parts::new(parts, self.len)
     }
 
     #[inline]
     fn decision(self, decisions: [Decision; K], is_refused: bool) -> CompoundDecision<'a, K> {
-        CompoundDecision::new(self, decisions, is_refused)
-    }
-}
-
-/// Returns a function that returns the time of the clock of each limit. It reads a clock once for all
-/// limits in a row.
-#[cfg(feature = "std")]
-#[inline]
-fn clock_times<'a>() -> impl FnMut(&Ask<'a>) -> u64 {
-    let mut last: Option<(&'a Clock, u64)> = None;
-    move |ask| {
-        let clock = ask.clock();
-        match last {
-            Some((read, nanos)) if clock.is_same(read) => nanos,
-            _ => last.insert((clock, clock.nanos())).1,
-        }
-    }
-}
-
-impl<'a> Ask<'a> {
-    #[cfg(feature = "std")]
-    #[inline]
-    fn clock(&self) -> &'a Clock {
-        match self.target {
-            Target::Bucket(bucket) => bucket.clock(),
-            Target::Key(key) => key.clock,
-        }
-    }
-
-    /// Holds what the ask needs during a decision. Returns the number by which it is found.
-    #[inline]
-    fn hold(&self, held: &mut Held) -> u64 {
-        match self.target {
-            Target::Bucket(_) => {
-                let _ = held;
-                0
-            }
-            #[cfg(feature = "std")]
-            Target::Key(key) => key.hold(held),
-        }
-    }
-
-    /// Returns the part of a decision at this time.
-    #[inline]
-    fn part<'h>(&self, held: &'h Held, number: u64, now_nanos: u64) -> Part<'h>
-    where
-        'a: 'h,
-    {
-        match self.target {
-            Target::Bucket(bucket) => {
-                let _ = (held, number);
-                Part::of_bucket(bucket, now_nanos, self.cost)
-            }
-            #[cfg(feature = "std")]
-            Target::Key(key) => match key.find(held, number) {
-                Some(key) => Part::of_key(key, now_nanos, self.cost),
-                #[expect(clippy::unreachable, reason = "`hold` has added this generation")]
-                None => unreachable!("the generation is held"),
-            },
-        }
-    }
-
-    /// Undoes a decision on this part.
-    fn refund(&self, decision: &Decision) -> bool {
-        match self.target {
-            Target::Bucket(bucket) => bucket.refund_charge(decision),
-            #[cfg(feature = "std")]
-            Target::Key(key) => key.refund(decision),
-        }
-    }
-}
-
-impl fmt::Debug for Ask<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ask")
-            .field("cost", &self.cost)
-            .finish_non_exhaustive()
+        CompoundDecision::new(self.asks, self.len, decisions, is_refused)
     }
 }
 

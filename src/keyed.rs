@@ -252,7 +252,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
             };
             hashes[..chunk.len()]
                 .iter()
-                .for_each(|&hash| generation.table.prefetch(hash));
+                .for_each(|&hash| Table::prefetch(generation.table.sets.home_line(hash)));
             for (n, (&hash, &(_, cost))) in hashes.iter().zip(chunk).enumerate() {
                 each(chunk_number * BATCH + n, generation.decide(hash, now, cost));
             }

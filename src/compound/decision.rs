@@ -2,7 +2,7 @@
 
 use core::{fmt, time::Duration};
 
-use super::All;
+use super::ask::Ask;
 use crate::decision::{Decision, DecisionView, Refused};
 
 /// Decision on several limits: all of them, or none.
@@ -24,7 +24,9 @@ use crate::decision::{Decision, DecisionView, Refused};
 /// ```
 #[must_use = "the decision states whether the request is allowed"]
 pub struct CompoundDecision<'a, const K: usize> {
-    limits: All<'a, K>,
+    asks: [Ask<'a>; K],
+    /// Number of the limits; the others do not count.
+    len: usize,
     decisions: [Decision; K],
     is_refused: bool,
 }
@@ -32,12 +34,14 @@ pub struct CompoundDecision<'a, const K: usize> {
 impl<'a, const K: usize> CompoundDecision<'a, K> {
     #[inline]
     pub(super) fn new(
-        limits: All<'a, K>,
+        asks: [Ask<'a>; K],
+        len: usize,
         decisions: [Decision; K],
         is_refused: bool,
     ) -> CompoundDecision<'a, K> {
         CompoundDecision {
-            limits,
+            asks,
+            len,
             decisions,
             is_refused,
         }
@@ -144,7 +148,8 @@ impl<'a, const K: usize> CompoundDecision<'a, K> {
     /// decision.refund();
     /// ```
     pub fn refund(self) -> bool {
-        let parts = self.limits.asks.iter().zip(&self.decisions);
+        let asks = &self.asks[..self.len];
+        let parts = asks.iter().zip(&self.decisions);
         let refunded = parts
             .rev()
             .filter(|(ask, decision)| decision.charge().1 > 0 && ask.refund(decision));
@@ -152,7 +157,7 @@ impl<'a, const K: usize> CompoundDecision<'a, K> {
     }
 
     fn views(&self) -> impl ExactSizeIterator<Item = DecisionView> + DoubleEndedIterator + '_ {
-        self.decisions[..self.limits.len].iter().map(Decision::view)
+        self.decisions[..self.len].iter().map(Decision::view)
     }
 
     fn view(&self, number: usize) -> DecisionView {
@@ -171,7 +176,7 @@ impl<const K: usize> fmt::Debug for CompoundDecision<'_, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CompoundDecision")
             .field("is_allowed", &self.is_allowed())
-            .field("parts", &&self.decisions[..self.limits.len])
+            .field("parts", &&self.decisions[..self.len])
             .finish()
     }
 }

@@ -17,7 +17,7 @@ pub(super) type Held = HeldGenerations;
 /// Buckets need nothing that a thread would hold.
 #[cfg(not(feature = "std"))]
 #[derive(Default)]
-pub(super) struct Held;
+pub(super) struct Held(());
 
 /// One limit of a decision.
 #[derive(Clone, Copy)]
@@ -25,8 +25,7 @@ pub(super) struct Part<'h> {
     place: Place<'h>,
     origin: Origin,
     attempt: Attempt<'h>,
-    /// The bucket's position in the order of all buckets, which also identifies it: its address and
-    /// 0, or the number of its table and its tag, which is not 0.
+    /// The bucket's position in the order of all buckets, which also identifies it.
     position: (u64, u64),
     /// The summed cost of merged parts does not fit 32 bits.
     overflows: bool,
@@ -81,7 +80,7 @@ impl<'h> Part<'h> {
                 place: Place::Slot(slot),
                 origin: key.origin,
                 attempt: slot.attempt(now_nanos, cost),
-                position: slot.identity(),
+                position: slot.position(),
                 overflows: false,
                 step: Step::Insert,
             },
@@ -94,7 +93,7 @@ impl<'h> Part<'h> {
             place: Place::Bucket(bucket),
             origin,
             attempt: Attempt::immediate(bucket.layout(), now_nanos, cost),
-            position: (core::ptr::from_ref(bucket).addr() as u64, 0),
+            position: bucket.position(),
             overflows: false,
             step: Step::Nothing(0, Outcome::Allowed),
         }
@@ -159,7 +158,7 @@ impl<'h> Part<'h> {
     /// Decides on the bucket as it is now.
     #[cold]
     #[inline(never)]
-    fn decide(&self) -> Result<Taken, Decision> {
+    pub(super) fn decide(&self) -> Result<Taken, Decision> {
         let decision = match self.place {
             Place::Bucket(bucket) => bucket.decide(self.attempt),
             #[cfg(feature = "std")]
@@ -172,7 +171,7 @@ impl<'h> Part<'h> {
         }
     }
 
-    fn give_back(&self, (state, charged): Taken) {
+    pub(super) fn give_back(&self, (state, charged): Taken) {
         let charge = self.decision((state, charged), Outcome::Allowed);
         match self.place {
             Place::Bucket(bucket) => bucket.refund_charge(&charge),
@@ -204,6 +203,8 @@ impl<'h> Part<'h> {
 /// The parts of one decision.
 pub(super) struct Parts<'h, const K: usize> {
     parts: [Part<'h>; K],
+    /// Number of the parts; the others do not count.
+    len: usize,
     /// Numbers of the parts in the order in which they take tokens.
     order: [usize; K],
     /// For a part that is merged into another one, the number of that.
@@ -212,11 +213,10 @@ pub(super) struct Parts<'h, const K: usize> {
 
 impl<'h, const K: usize> Parts<'h, K> {
     /// Orders the parts, and merges those of one bucket.
-    #[inline]
-    pub(super) fn new(parts: [Part<'h>; K]) -> Parts<'h, K> {
+    pub(super) fn new(parts: [Part<'h>; K], len: usize) -> Parts<'h, K> {
         let mut order = core::array::from_fn(|n| n);
         // An insertion sort: in a few comparisons, without a call, and stable.
-        for end in 1..K {
+        for end in 1..len {
             let mut at = end;
             while at > 0 && parts[order[at]].position < parts[order[at - 1]].position {
                 order.swap(at, at - 1);
@@ -225,10 +225,11 @@ impl<'h, const K: usize> Parts<'h, K> {
         }
         let mut parts = Parts {
             parts,
+            len,
             order,
             merged_into: [None; K],
         };
-        for at in 1..K {
+        for at in 1..len {
             if parts.at(at).position == parts.at(at - 1).position {
                 parts.merge(at);
             }
@@ -258,7 +259,7 @@ impl<'h, const K: usize> Parts<'h, K> {
     #[inline]
     pub(super) fn look(&mut self) -> bool {
         let mut are_allowed = true;
-        for number in 0..K {
+        for number in 0..self.len {
             if self.merged_into[number].is_none() {
                 are_allowed &= self.parts[number].look();
             }
@@ -270,7 +271,7 @@ impl<'h, const K: usize> Parts<'h, K> {
     #[inline]
     pub(super) fn take(&self) -> Result<[Decision; K], Lost> {
         let mut taken: [Taken; K] = [(State { spent: 0, stamp: 0 }, 0); K];
-        for at in 0..K {
+        for at in 0..self.len {
             let number = self.order[at];
             if self.merged_into[number].is_some() {
                 continue;
@@ -317,8 +318,8 @@ impl<'h, const K: usize> Parts<'h, K> {
 }
 
 /// Swaps a word, with the orderings of a charge: see [`Bucket`] and the table.
-#[inline]
-fn swap(word: &AtomicU64, seen: u64, next: u64) -> bool {
+#[inline(always)]
+pub(super) fn swap(word: &AtomicU64, seen: u64, next: u64) -> bool {
     use crate::sync::Ordering;
     word.compare_exchange(seen, next, Ordering::Release, Ordering::Relaxed)
         .is_ok()

@@ -157,60 +157,56 @@ pub(crate) struct HeldGenerations {
 
 impl HeldGenerations {
     /// Adds the current generation of a limiter, if the thread has not used it before. Returns its
-    /// number.
-    #[inline]
-    pub(super) fn hold(&mut self, current: &CurrentGeneration) -> u64 {
+    /// index.
+    #[inline(always)]
+    pub(super) fn hold(&mut self, current: &CurrentGeneration) -> usize {
         if !self.is_taken {
             self.generations = take_cache();
             self.is_taken = true;
         }
         let number = current.number.load(Ordering::Acquire);
-        if self.get(number).is_some() {
-            return number;
+        let mut generations = self.generations.iter();
+        match generations.position(|generation| generation.number == number) {
+            Some(index) => index,
+            None => self.fetch(current),
         }
-        self.fetch(current)
     }
 
     #[cold]
     #[inline(never)]
-    fn fetch(&mut self, current: &CurrentGeneration) -> u64 {
-        let fetched = Arc::clone(
-            &current
-                .generation
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        let number = fetched.number;
-        self.generations.push(fetched);
+    fn fetch(&mut self, current: &CurrentGeneration) -> usize {
+        let fetched = current
+            .generation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.generations.push(Arc::clone(&fetched));
         self.has_fetched = true;
-        number
+        self.generations.len() - 1
     }
 
-    /// Returns the generation with this number, if it is held.
-    #[inline]
-    pub(super) fn get(&self, number: u64) -> Option<&Generation> {
-        self.generations
-            .iter()
-            .find(|generation| generation.number == number)
-            .map(|generation| &**generation)
+    /// Returns the generation with this index, if it is held.
+    #[inline(always)]
+    pub(super) fn get(&self, index: usize) -> Option<&Generation> {
+        self.generations.get(index).map(|generation| &**generation)
     }
 
-    /// Releases generations that have been replaced. Not during a call: one that was current when it
-    /// began is in use.
+    /// Puts the cache back, without generations that have been replaced. They are released after a
+    /// call and not during it: one that was current at its begin is in use.
     #[cold]
-    fn release_retired(&mut self) {
+    #[inline(never)]
+    fn put_back_fetched(&mut self) {
         self.generations
             .retain(|generation| !generation.is_retired());
+        put_cache(mem::take(&mut self.generations));
     }
 }
 
 impl Drop for HeldGenerations {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if self.has_fetched {
-            self.release_retired();
-        }
-        if self.is_taken {
+            self.put_back_fetched();
+        } else if self.is_taken {
             put_cache(mem::take(&mut self.generations));
         }
     }

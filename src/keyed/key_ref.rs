@@ -5,7 +5,7 @@ use super::{
     generation::Generation,
     key_bucket::KeyBucket,
     rule::Rule,
-    sets::Sets,
+    sets::{Sets, Slot},
     table::Table,
 };
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     decision::{Decision, DecisionView},
     origin::Origin,
+    state::Layout,
     sync::AtomicU64,
 };
 
@@ -45,19 +46,35 @@ pub(crate) enum HeldPlace<'h> {
 pub(crate) struct KeySlot<'h> {
     table: &'h Table,
     hash: u64,
+    /// Slots that are probed first.
+    home_line: &'h [Slot],
 }
 
 impl<'a> KeyRef<'a> {
-    /// Adds the current generation to those that the thread holds, and returns its number.
-    #[inline]
-    pub(crate) fn hold(self, held: &mut HeldGenerations) -> u64 {
+    /// Adds the current generation to those that the thread holds, and returns its index.
+    #[inline(always)]
+    pub(crate) fn hold(self, held: &mut HeldGenerations) -> usize {
         held.hold(self.current)
     }
 
-    /// Returns the key's bucket in the held generation with this number.
+    /// Returns the key's slot in the held generation with this index and the origin of its
+    /// decisions, when the limiter has no rules.
+    #[inline(always)]
+    pub(crate) fn slot<'h>(
+        self,
+        held: &'h HeldGenerations,
+        index: usize,
+    ) -> Option<(KeySlot<'h>, Origin)> {
+        let generation = held.get(index)?;
+        let slot = KeySlot::new(&generation.table, self.hash);
+        let origin = generation.origin(self.hash, generation.table_origin);
+        generation.rules.is_empty().then_some((slot, origin))
+    }
+
+    /// Returns the key's bucket in the held generation with this index.
     #[inline]
-    pub(crate) fn find<'h>(self, held: &'h HeldGenerations, number: u64) -> Option<HeldKey<'h>> {
-        let generation = held.get(number)?;
+    pub(crate) fn find<'h>(self, held: &'h HeldGenerations, index: usize) -> Option<HeldKey<'h>> {
+        let generation = held.get(index)?;
         Some(match generation.rule(self.hash) {
             None => self.in_table(generation),
             Some(rule) => self.in_rule(generation, rule),
@@ -68,10 +85,7 @@ impl<'a> KeyRef<'a> {
     fn in_table(self, generation: &Generation) -> HeldKey<'_> {
         HeldKey {
             origin: generation.origin(self.hash, generation.table_origin),
-            place: HeldPlace::Slot(KeySlot {
-                table: &generation.table,
-                hash: self.hash,
-            }),
+            place: HeldPlace::Slot(KeySlot::new(&generation.table, self.hash)),
         }
     }
 
@@ -90,23 +104,44 @@ impl<'a> KeyRef<'a> {
 }
 
 impl<'h> KeySlot<'h> {
+    #[inline(always)]
+    fn new(table: &'h Table, hash: u64) -> KeySlot<'h> {
+        KeySlot {
+            table,
+            hash,
+            home_line: table.sets.home_line(hash),
+        }
+    }
+
     /// Returns an attempt to take tokens from a bucket of the table.
     #[inline]
     pub(crate) fn attempt(self, now_nanos: u64, cost: u32) -> Attempt<'h> {
         Attempt::immediate(&self.table.layout, now_nanos, cost)
     }
 
-    /// Identifies the slot among those of all tables: keys with the same tag share a bucket.
-    #[inline]
-    pub(crate) fn identity(self) -> (u64, u64) {
+    /// Returns the position in one order of all buckets and slots: the number of the table, and the
+    /// tag. Keys with the same tag share a bucket.
+    #[inline(always)]
+    pub(crate) fn position(self) -> (u64, u64) {
         (self.table.number, Sets::tag(self.hash))
+    }
+
+    /// Prefetches the cache line that a look at the key reads first.
+    #[inline(always)]
+    pub(crate) fn prefetch(self) {
+        Table::prefetch(self.home_line);
+    }
+
+    #[inline(always)]
+    pub(crate) fn layout(self) -> &'h Layout {
+        &self.table.layout
     }
 
     /// Returns the key's word and its value, or `None` when the table does not have the key. While
     /// the word has this value it is the key's: see [`Table`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn word(self) -> Option<(&'h AtomicU64, u64)> {
-        self.table.word(self.hash)
+        self.table.word(self.hash, self.home_line)
     }
 
     /// Decides, and inserts a key that the table does not have.

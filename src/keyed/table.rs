@@ -101,12 +101,12 @@ impl Table {
         self.sets.probe(hash)
     }
 
-    /// Prefetches the cache line that a decision on this key reads first.
+    /// Prefetches the home line of a key, which a decision reads first.
     #[inline]
-    pub(super) fn prefetch(&self, hash: u64) {
+    pub(super) fn prefetch(home_line: &[Slot]) {
         // A plain load of the first slot: the processor does not stall on a value that is not used
         // yet.
-        std::hint::black_box(self.sets.home_line(hash)[0][TAG].load(Ordering::Relaxed));
+        std::hint::black_box(home_line[0][TAG].load(Ordering::Relaxed));
     }
 
     /// Fast path: decides if the key is present and no other thread changes its bucket at this
@@ -128,10 +128,14 @@ impl Table {
 
     /// Returns a key's word and its value, if the key is present. A CAS from this value changes no
     /// other key's bucket, whenever it comes: a takeover would have increased the stamp.
-    #[inline]
-    pub(super) fn word(&self, hash: u64) -> Option<(&AtomicU64, u64)> {
+    #[inline(always)]
+    pub(super) fn word<'h>(
+        &'h self,
+        hash: u64,
+        home_line: &'h [Slot],
+    ) -> Option<(&'h AtomicU64, u64)> {
         let tag = Sets::tag(hash);
-        if let Some(slot) = find_in(self.sets.home_line(hash), tag)
+        if let Some(slot) = find_in(home_line, tag)
             && let Some(word) = self.confirmed_word(slot, tag)
         {
             return Some((&slot[WORD], word));

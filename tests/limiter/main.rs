@@ -9,6 +9,8 @@
 
 #[cfg(feature = "std")]
 mod behaviour;
+#[cfg(feature = "std")]
+mod compound;
 #[cfg(feature = "tokio")]
 mod io;
 #[cfg(feature = "std")]

@@ -2,7 +2,10 @@
 //! arithmetic: allowed when all references allow, and else without an effect; every part in outcome,
 //! remaining, retry_after and reset_after; and the refund of the whole.
 //!
-//! Mutations that these tests caught: see the end of each test's documentation.
+//! Mutations that these tests caught: no look, in either path; parts of one bucket that are not
+//! noticed, or whose sum overflows; a view that is not refilled; the shortest time of the refusing
+//! limits; a limit that can never allow the cost, ranked by its time; a refund that ends at the first
+//! part, or that includes a merged part or one beyond the last.
 
 use std::time::Duration;
 

@@ -1,0 +1,120 @@
+//! Request for tokens of one bucket, as one of several limits. The methods `ask` are here, since
+//! buckets and limiters do not depend on this module.
+
+use core::fmt;
+
+use super::part::{Held, Part};
+use crate::{bucket::Bucket, decision::Decision};
+#[cfg(feature = "std")]
+use crate::{
+    clock::Clock,
+    keyed::{KeyRef, KeyedLimiter},
+};
+
+/// Request for tokens of one bucket: a part of [`all`](crate::all).
+///
+/// ```
+/// use tollgate::{Bucket, KeyedLimiter, Quota};
+///
+/// static EVERYTHING: Bucket = Bucket::new(Quota::per_second(5000));
+/// let per_ip = KeyedLimiter::<str>::new(Quota::per_second(10), 100_000);
+/// let asks = [per_ip.ask("192.0.2.7", 1), EVERYTHING.ask(1)];
+/// assert!(tollgate::all(asks).try_acquire().is_allowed());
+/// ```
+#[derive(Clone, Copy)]
+#[must_use = "an Ask takes nothing by itself: pass it to `all`"]
+pub struct Ask<'a> {
+    pub(super) target: Target<'a>,
+    pub(super) cost: u32,
+}
+
+/// What an [`Ask`] asks.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    Bucket(&'a Bucket),
+    #[cfg(feature = "std")]
+    Key(KeyRef<'a>),
+}
+
+impl Bucket {
+    /// Asks for `cost` tokens, as one of several limits; see [`all`](crate::all).
+    pub const fn ask(&self, cost: u32) -> Ask<'_> {
+        Ask {
+            target: Target::Bucket(self),
+            cost,
+        }
+    }
+}
+
+#[cfg(feature = "std")]
+impl<K: core::hash::Hash + ?Sized, S: core::hash::BuildHasher> KeyedLimiter<K, S> {
+    /// Asks for `cost` tokens of the key's bucket, as one of several limits; see [`all`](crate::all).
+    #[inline]
+    pub fn ask(&self, key: &K, cost: u32) -> Ask<'_> {
+        Ask {
+            target: Target::Key(self.key_ref(key)),
+            cost,
+        }
+    }
+}
+
+impl<'a> Ask<'a> {
+    #[cfg(feature = "std")]
+    #[inline]
+    pub(super) fn clock(&self) -> &'a Clock {
+        match self.target {
+            Target::Bucket(bucket) => bucket.clock(),
+            Target::Key(key) => key.clock,
+        }
+    }
+
+    /// Holds what the ask needs during a decision. Returns the index by which it is found.
+    #[inline(always)]
+    pub(super) fn hold(&self, held: &mut Held) -> usize {
+        match self.target {
+            Target::Bucket(_) => {
+                let _ = held;
+                0
+            }
+            #[cfg(feature = "std")]
+            Target::Key(key) => key.hold(held),
+        }
+    }
+
+    /// Returns the part of a decision at this time.
+    #[inline]
+    pub(super) fn part<'h>(&self, held: &'h Held, index: usize, now_nanos: u64) -> Part<'h>
+    where
+        'a: 'h,
+    {
+        match self.target {
+            Target::Bucket(bucket) => {
+                let _ = (held, index);
+                Part::of_bucket(bucket, now_nanos, self.cost)
+            }
+            #[cfg(feature = "std")]
+            Target::Key(key) => match key.find(held, index) {
+                Some(key) => Part::of_key(key, now_nanos, self.cost),
+                #[expect(clippy::unreachable, reason = "`hold` has added this generation")]
+                None => unreachable!("the generation is held"),
+            },
+        }
+    }
+
+    /// Undoes a decision on this part.
+    pub(super) fn refund(&self, decision: &Decision) -> bool {
+        match self.target {
+            Target::Bucket(bucket) => bucket.refund_charge(decision),
+            #[cfg(feature = "std")]
+            Target::Key(key) => key.refund(decision),
+        }
+    }
+}
+
+impl fmt::Debug for Ask<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask")
+            .field("cost", &self.cost)
+            .finish_non_exhaustive()
+    }
+}

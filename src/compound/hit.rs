@@ -1,0 +1,170 @@
+//! Fast path of a decision on several limits: every bucket is known, and no two parts are on one.
+
+use super::{
+    ask::{Ask, Target},
+    part::{Held, swap},
+};
+#[cfg(feature = "std")]
+use crate::keyed::KeySlot;
+use crate::{
+    attempt::Attempt,
+    bucket::Bucket,
+    decision::{Decision, DecisionView, Outcome},
+    origin::Origin,
+    state::Layout,
+    sync::AtomicU64,
+};
+
+/// A part whose word was seen.
+#[derive(Clone, Copy)]
+pub(super) struct Hit<'h> {
+    pub(super) word: &'h AtomicU64,
+    pub(super) layout: &'h Layout,
+    pub(super) origin: Origin,
+    /// See [`Part`](super::part::Part).
+    pub(super) position: (u64, u64),
+    /// Time of the look in ticks.
+    tick: u64,
+    seen: u64,
+    /// The word allows the part.
+    pub(super) is_allowed: bool,
+    /// Word after the charge; for a refusal, the refilled word.
+    pub(super) next: u64,
+}
+
+/// Where a part has its word.
+#[derive(Clone, Copy)]
+pub(super) enum Location<'h> {
+    Bucket(&'h Bucket),
+    #[cfg(feature = "std")]
+    Slot(KeySlot<'h>, Origin),
+}
+
+impl<'h> Location<'h> {
+    /// Locates the word of a part. Returns `None` for a key of a limiter with rules.
+    #[inline(always)]
+    pub(super) fn of<'a: 'h>(ask: &Ask<'a>, held: &'h Held, index: usize) -> Option<Location<'h>> {
+        match ask.target {
+            Target::Bucket(bucket) => {
+                let _ = (held, index);
+                Some(Location::Bucket(bucket))
+            }
+            #[cfg(feature = "std")]
+            Target::Key(key) => {
+                let (slot, origin) = key.slot(held, index)?;
+                Some(Location::Slot(slot, origin))
+            }
+        }
+    }
+
+    /// Prefetches the cache line of a key's word. A bucket has it in its own line.
+    #[inline(always)]
+    pub(super) fn prefetch(&self) {
+        match self {
+            Location::Bucket(_) => {}
+            #[cfg(feature = "std")]
+            Location::Slot(slot, _) => slot.prefetch(),
+        }
+    }
+}
+
+impl<'h> Hit<'h> {
+    /// Looks at a part. Returns `None` when it costs nothing, or when its table does not have the key.
+    #[inline(always)]
+    pub(super) fn find(location: &Location<'h>, cost: u32, now_nanos: u64) -> Option<Hit<'h>> {
+        let mut hit = match *location {
+            Location::Bucket(bucket) => {
+                let (word, seen) = bucket.word();
+                Hit {
+                    word,
+                    layout: bucket.layout(),
+                    origin: bucket.origin(),
+                    position: bucket.position(),
+                    tick: 0,
+                    seen,
+                    is_allowed: false,
+                    next: 0,
+                }
+            }
+            #[cfg(feature = "std")]
+            Location::Slot(slot, origin) => {
+                let (word, seen) = slot.word()?;
+                Hit {
+                    word,
+                    layout: slot.layout(),
+                    origin,
+                    position: slot.position(),
+                    tick: 0,
+                    seen,
+                    is_allowed: false,
+                    next: 0,
+                }
+            }
+        };
+        if cost == 0 {
+            return None;
+        }
+        hit.tick = hit.layout.tick(now_nanos);
+        (hit.is_allowed, hit.next) = match hit.layout.take(hit.seen, hit.tick, cost) {
+            Ok(next) => (true, next),
+            Err(refilled) => (false, refilled),
+        };
+        Some(hit)
+    }
+
+    /// Takes the tokens. Returns false when the word has changed.
+    #[inline(always)]
+    pub(super) fn take(&self) -> bool {
+        swap(self.word, self.seen, self.next)
+    }
+
+    /// Returns the decision that took the tokens.
+    #[inline(always)]
+    pub(super) fn decision(&self, ask: &Ask<'_>, now_nanos: u64) -> Decision {
+        let units = self.layout.units(ask.cost);
+        let view = DecisionView::new(
+            self.layout.scaled,
+            now_nanos,
+            ask.cost,
+            self.layout.unpack(self.next),
+            units,
+            Outcome::Allowed,
+        );
+        Decision::new(view).with_origin(self.origin)
+    }
+
+    /// Returns what the word says of the part, as a decision that took nothing.
+    #[inline(always)]
+    pub(super) fn view(&self, ask: &Ask<'_>, now_nanos: u64) -> Decision {
+        let attempt = Attempt {
+            layout: self.layout,
+            now_nanos,
+            cost: ask.cost,
+            tick: self.tick,
+            latest: None,
+        };
+        let decision = if self.is_allowed {
+            attempt.uncharged(attempt.refilled(self.seen), Outcome::Allowed)
+        } else {
+            attempt.uncharged(self.layout.unpack(self.next), attempt.refusal())
+        };
+        decision.with_origin(self.origin)
+    }
+}
+
+/// Returns the order in which the first `len` parts take tokens, or `None` when two are on one bucket.
+#[inline(always)]
+pub(super) fn order<const K: usize>(hits: &[Hit<'_>; K], len: usize) -> Option<[usize; K]> {
+    let mut order = core::array::from_fn(|n| n);
+    for end in 1..len {
+        let mut at = end;
+        while at > 0 && hits[order[at]].position <= hits[order[at - 1]].position {
+            if hits[order[at]].position == hits[order[at - 1]].position {
+                return None;
+            }
+            order.swap(at, at - 1);
+            at -= 1;
+        }
+    }
+    Some(order)
+}
