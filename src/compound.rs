@@ -27,7 +27,7 @@ use core::{fmt, time::Duration};
 
 pub use ask::Ask;
 pub use decision::CompoundDecision;
-use hit::{Hit, Location};
+use hit::{Hit, Location, Order};
 use part::{Held, Lost, Parts};
 
 use crate::{
@@ -157,21 +157,50 @@ impl<'a, const K: usize> All<'a, K> {
         self.decision(parts.views(), !is_allowed)
     }
 
-    /// Decides at one time.
+    /// Decides at one time. The number of the limits of [`all`] is a constant here.
     #[inline(always)]
     fn decide(self, now_nanos: u64) -> CompoundDecision<'a, K> {
+        if self.len == K {
+            self.decide_first(K, now_nanos)
+        } else {
+            self.decide_some(now_nanos)
+        }
+    }
+
+    #[inline(never)]
+    fn decide_some(self, now_nanos: u64) -> CompoundDecision<'a, K> {
+        self.decide_first(self.len, now_nanos)
+    }
+
+    /// Decides on the first `len` limits, which are all of them.
+    #[inline(always)]
+    fn decide_first(self, len: usize, now_nanos: u64) -> CompoundDecision<'a, K> {
         let mut held = Held::default();
-        let found = self.hold(&mut held);
-        if let Some(mut hits) = self.find(&held, &found, now_nanos)
-            && let Some(order) = hit::order(&hits, self.len)
+        let found = self.hold(&mut held, len);
+        if let Some(mut hits) = self.find(&held, &found, len, now_nanos)
+            && let Some(order) = Order::of(&hits, len)
         {
-            if hits[..self.len].iter().any(|hit| !hit.is_allowed) {
-                return self.refused(&hits, now_nanos);
+            if hits[..len].iter().any(|hit| !hit.is_allowed) {
+                let decisions = core::array::from_fn(|n| hits[n].view(&self.asks[n], now_nanos));
+                return self.decision(decisions, true);
             }
-            let at_words = (&held, &found, now_nanos);
-            if (0..self.len)
-                .all(|at| hits[order[at]].take() || self.retake(&mut hits, &order, at, at_words))
-            {
+            let mut take = |at: usize, n: usize| {
+                hits[n].take()
+                    || match self.retake(hits, order, at, &held, found, now_nanos) {
+                        Some(retaken) => {
+                            hits = retaken;
+                            true
+                        }
+                        None => false,
+                    }
+            };
+            // With constant indexes for the common orders, so that the parts stay in registers.
+            let are_taken = match order {
+                Order::AsNamed => (0..len).all(|at| take(at, at)),
+                Order::Reversed => (0..len).all(|at| take(at, len - 1 - at)),
+                Order::Other(order) => (0..len).all(|at| take(at, order[at])),
+            };
+            if are_taken {
                 let decisions =
                     core::array::from_fn(|n| hits[n].decision(&self.asks[n], now_nanos));
                 return self.decision(decisions, false);
@@ -182,57 +211,59 @@ impl<'a, const K: usize> All<'a, K> {
 
     /// Looks at all words. Returns `None` when one is not found at once.
     #[inline(always)]
-    fn find<'h>(&self, held: &'h Held, found: &[usize; K], now_nanos: u64) -> Option<[Hit<'h>; K]>
+    fn find<'h>(
+        &self,
+        held: &'h Held,
+        found: &[usize; K],
+        len: usize,
+        now_nanos: u64,
+    ) -> Option<[Hit<'h>; K]>
     where
         'a: 'h,
     {
         // All keys are located before the first is looked at, so that their cache lines are loaded at
         // the same time.
         let mut locations = [Location::of(&self.asks[0], held, found[0])?; K];
-        for n in 1..self.len {
+        for n in 1..len {
             locations[n] = Location::of(&self.asks[n], held, found[n])?;
             locations[n].prefetch();
         }
         let mut hits = [Hit::find(&locations[0], self.asks[0].cost, now_nanos)?; K];
-        for n in 1..self.len {
+        for n in 1..len {
             hits[n] = Hit::find(&locations[n], self.asks[n].cost, now_nanos)?;
         }
         Some(hits)
     }
 
-    /// Returns the refusal that a look has found.
-    #[inline(always)]
-    fn refused(self, hits: &[Hit<'_>; K], now_nanos: u64) -> CompoundDecision<'a, K> {
-        let decisions = core::array::from_fn(|n| hits[n].view(&self.asks[n], now_nanos));
-        self.decision(decisions, true)
-    }
-
-    /// Takes a part whose word has changed since the look. Returns false when it is refused now, after
-    /// giving back what the parts before it have taken.
+    /// Takes a part whose word has changed since the look. Returns `None` when it is refused now,
+    /// after giving back what the parts before it have taken. Arrays are passed by value: those of
+    /// the caller then stay in registers.
     #[cold]
     #[inline(never)]
-    fn retake(
+    fn retake<'h>(
         &self,
-        hits: &mut [Hit<'_>; K],
-        order: &[usize; K],
+        mut hits: [Hit<'h>; K],
+        order: Order<K>,
         at: usize,
-        (held, found, now_nanos): (&Held, &[usize; K], u64),
-    ) -> bool {
+        held: &'h Held,
+        found: [usize; K],
+        now_nanos: u64,
+    ) -> Option<[Hit<'h>; K]> {
         let part = |at: usize| {
-            let n = order[at];
+            let n = order.part(at, self.len);
             self.asks[n].part(held, found[n], now_nanos)
         };
-        let hit = &mut hits[order[at]];
+        let hit = &mut hits[order.part(at, self.len)];
         if let Ok((state, _)) = part(at).decide() {
             hit.next = hit.layout.pack(state);
-            return true;
+            return Some(hits);
         }
         for at in (0..at).rev() {
-            let n = order[at];
+            let n = order.part(at, self.len);
             let decision = hits[n].decision(&self.asks[n], now_nanos);
             part(at).give_back(decision.charge());
         }
-        false
+        None
     }
 
     /// Decides in any case, at the time that `nanos` returns for each limit.
@@ -270,9 +301,9 @@ impl<'a, const K: usize> All<'a, K> {
 
     /// Holds what each limit needs during a decision. Returns the indexes by which it is found.
     #[inline(always)]
-    fn hold(&self, held: &mut Held) -> [usize; K] {
+    fn hold(&self, held: &mut Held, len: usize) -> [usize; K] {
         let mut found = [0; K];
-        for (ask, found) in self.asks[..self.len].iter().zip(&mut found) {
+        for (ask, found) in self.asks[..len].iter().zip(&mut found) {
             *found = ask.hold(held);
         }
         found
@@ -282,7 +313,7 @@ impl<'a, const K: usize> All<'a, K> {
     where
         'a: 'h,
     {
-        let found = self.hold(held);
+        let found = self.hold(held, self.len);
         let held: &'h Held = held;
         let mut parts = [self.asks[0].part(held, found[0], nanos(&self.asks[0])); K];
         for n in 1..self.len {

@@ -152,19 +152,45 @@ impl<'h> Hit<'h> {
     }
 }
 
-/// Returns the order in which the first `len` parts take tokens, or `None` when two are on one bucket.
-#[inline(always)]
-pub(super) fn order<const K: usize>(hits: &[Hit<'_>; K], len: usize) -> Option<[usize; K]> {
-    let mut order = core::array::from_fn(|n| n);
-    for end in 1..len {
-        let mut at = end;
-        while at > 0 && hits[order[at]].position <= hits[order[at - 1]].position {
-            if hits[order[at]].position == hits[order[at - 1]].position {
-                return None;
-            }
-            order.swap(at, at - 1);
-            at -= 1;
+/// Order in which parts take tokens: that of their positions.
+#[derive(Clone, Copy)]
+pub(super) enum Order<const K: usize> {
+    AsNamed,
+    Reversed,
+    /// Numbers of the parts.
+    Other([usize; K]),
+}
+
+impl<const K: usize> Order<K> {
+    /// Returns the order of the first `len` parts, or `None` when two are on one bucket.
+    #[inline(always)]
+    pub(super) fn of(hits: &[Hit<'_>; K], len: usize) -> Option<Order<K>> {
+        let is_before = |n: usize| hits[n - 1].position < hits[n].position;
+        let is_after = |n: usize| hits[n - 1].position > hits[n].position;
+        if (1..len).all(is_before) {
+            Some(Order::AsNamed)
+        } else if (1..len).all(is_after) {
+            Some(Order::Reversed)
+        } else {
+            Order::sorted(hits.map(|hit| hit.position), len)
         }
     }
-    Some(order)
+
+    #[inline(never)]
+    fn sorted(positions: [(u64, u64); K], len: usize) -> Option<Order<K>> {
+        let mut order = core::array::from_fn(|n| n);
+        order[..len].sort_unstable_by_key(|&n| positions[n]);
+        let mut pairs = order[..len].windows(2);
+        let has_twins = pairs.any(|pair| positions[pair[0]] == positions[pair[1]]);
+        (!has_twins).then_some(Order::Other(order))
+    }
+
+    /// Returns the number of the part that takes its tokens at this place.
+    pub(super) fn part(self, at: usize, len: usize) -> usize {
+        match self {
+            Order::AsNamed => at,
+            Order::Reversed => len - 1 - at,
+            Order::Other(order) => order[at],
+        }
+    }
 }
