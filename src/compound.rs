@@ -22,6 +22,8 @@ mod ask;
 mod decision;
 mod hit;
 mod part;
+#[cfg(feature = "tokio")]
+mod wait;
 
 use core::{fmt, time::Duration};
 

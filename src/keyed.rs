@@ -651,6 +651,8 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         KeyRef {
             current: &self.current,
             clock: &self.clock,
+            #[cfg(feature = "tokio")]
+            lines: &self.lines,
             hash: self.hash(key),
         }
     }

@@ -135,6 +135,28 @@ async fn acquire_in_line(
     head.acquire(cost, deadline).await
 }
 
+/// Takes `cost` tokens of `target` in the order of arrival, and calls `then` with them at the head of
+/// the line: what it refunds is the last charge, and so is given back exactly.
+pub(crate) async fn acquire_and<R>(
+    target: impl Reservable,
+    timer: impl Timer,
+    cost: u32,
+    then: impl FnOnce(Decision) -> R,
+) -> Result<R, Refused> {
+    let Some(line) = target.line() else {
+        let now = target.take(0).view();
+        return Err(Refused::new(now.refusing(cost, Outcome::QueueFull)));
+    };
+    let (_queued, _) = line.enqueue(cost.into());
+    let _permit = line.permit().await;
+    let head = Head {
+        target,
+        timer,
+        line: &line,
+    };
+    Ok(then(head.acquire(cost, None).await?))
+}
+
 /// Takes `cost` tokens of `target`, and waits for a random time of at most `max_jitter` afterwards.
 /// The next waiter is served meanwhile. When dropped then, the charge is refunded.
 pub(crate) async fn acquire_with_jitter(

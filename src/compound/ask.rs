@@ -11,6 +11,12 @@ use crate::{
     keyed::{KeyRef, KeyedLimiter},
 };
 
+#[cfg(feature = "tokio")]
+use crate::{
+    decision::Refused,
+    wait::{self, Reservable, TokioTimer},
+};
+
 /// Request for tokens of one bucket: a part of [`all`](crate::all).
 ///
 /// ```
@@ -98,6 +104,39 @@ impl<'a> Ask<'a> {
                 #[expect(clippy::unreachable, reason = "`hold` has added this generation")]
                 None => unreachable!("the generation is held"),
             },
+        }
+    }
+
+    /// Returns true when callers wait for tokens of this part.
+    #[cfg(feature = "tokio")]
+    pub(super) fn has_waiters(&self) -> bool {
+        match self.target {
+            Target::Bucket(bucket) => !bucket.is_queue_empty(),
+            Target::Key(key) => !key.waiter().is_queue_empty(),
+        }
+    }
+
+    /// Takes `cost` tokens of this part in the order of arrival, and calls `then` with them at the
+    /// head of the line.
+    #[cfg(feature = "tokio")]
+    pub(super) async fn acquire_and<R>(
+        &self,
+        cost: u32,
+        then: impl FnOnce(Decision) -> R,
+    ) -> Result<R, Refused> {
+        match self.target {
+            Target::Bucket(bucket) => wait::acquire_and(bucket, TokioTimer, cost, then).await,
+            Target::Key(key) => wait::acquire_and(key.waiter(), TokioTimer, cost, then).await,
+        }
+    }
+
+    /// Returns true when both are on one bucket.
+    #[cfg(feature = "tokio")]
+    pub(super) fn is_on_bucket_of(&self, other: &Ask<'_>) -> bool {
+        match (self.target, other.target) {
+            (Target::Bucket(one), Target::Bucket(other)) => core::ptr::eq(one, other),
+            (Target::Key(one), Target::Key(other)) => one.is_same(other),
+            _ => false,
         }
     }
 

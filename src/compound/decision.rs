@@ -47,6 +47,34 @@ impl<'a, const K: usize> CompoundDecision<'a, K> {
         }
     }
 
+    /// Returns the same decision on `asks`, in which one part has been taken before, by a decision of
+    /// its own. The other parts on its bucket show that one.
+    #[cfg(feature = "tokio")]
+    pub(super) fn with_part(
+        self,
+        asks: [Ask<'a>; K],
+        number: usize,
+        taken: Decision,
+        is_on_its_bucket: impl Fn(usize) -> bool,
+    ) -> CompoundDecision<'a, K> {
+        let (view, mut taken) = (taken.view(), Some(taken));
+        let mut n = 0;
+        let decisions = self.decisions.map(|decision| {
+            let part = n;
+            n += 1;
+            match taken.take_if(|_| part == number) {
+                Some(taken) => taken,
+                None if is_on_its_bucket(part) => Decision::new(view).without_charge(),
+                None => decision,
+            }
+        });
+        CompoundDecision {
+            asks,
+            decisions,
+            ..self
+        }
+    }
+
     /// Returns true when the tokens of all limits were taken.
     #[inline]
     #[must_use]

@@ -7,11 +7,10 @@ use super::{
 #[cfg(feature = "std")]
 use crate::keyed::KeySlot;
 use crate::{
-    attempt::Attempt,
     bucket::Bucket,
     decision::{Decision, DecisionView, Outcome},
     origin::Origin,
-    state::Layout,
+    state::{Layout, State},
     sync::AtomicU64,
 };
 
@@ -23,8 +22,6 @@ pub(super) struct Hit<'h> {
     pub(super) origin: Origin,
     /// See [`Part`](super::part::Part).
     pub(super) position: (u64, u64),
-    /// Time of the look in ticks.
-    tick: u64,
     seen: u64,
     /// The word allows the part.
     pub(super) is_allowed: bool,
@@ -80,7 +77,6 @@ impl<'h> Hit<'h> {
                     layout: bucket.layout(),
                     origin: bucket.origin(),
                     position: bucket.position(),
-                    tick: 0,
                     seen,
                     is_allowed: false,
                     next: 0,
@@ -94,7 +90,6 @@ impl<'h> Hit<'h> {
                     layout: slot.layout(),
                     origin,
                     position: slot.position(),
-                    tick: 0,
                     seen,
                     is_allowed: false,
                     next: 0,
@@ -104,8 +99,8 @@ impl<'h> Hit<'h> {
         if cost == 0 {
             return None;
         }
-        hit.tick = hit.layout.tick(now_nanos);
-        (hit.is_allowed, hit.next) = match hit.layout.take(hit.seen, hit.tick, cost) {
+        let tick = hit.layout.tick(now_nanos);
+        (hit.is_allowed, hit.next) = match hit.layout.take(hit.seen, tick, cost) {
             Ok(next) => (true, next),
             Err(refilled) => (false, refilled),
         };
@@ -121,34 +116,43 @@ impl<'h> Hit<'h> {
     /// Returns the decision that took the tokens.
     #[inline(always)]
     pub(super) fn decision(&self, ask: &Ask<'_>, now_nanos: u64) -> Decision {
-        let units = self.layout.units(ask.cost);
-        let view = DecisionView::new(
-            self.layout.scaled,
-            now_nanos,
-            ask.cost,
-            self.layout.unpack(self.next),
-            units,
-            Outcome::Allowed,
-        );
-        Decision::new(view).with_origin(self.origin)
+        let (state, units) = (self.layout.unpack(self.next), self.layout.units(ask.cost));
+        self.decided(ask, now_nanos, (state, units), Outcome::Allowed)
     }
 
     /// Returns what the word says of the part, as a decision that took nothing.
     #[inline(always)]
     pub(super) fn view(&self, ask: &Ask<'_>, now_nanos: u64) -> Decision {
-        let attempt = Attempt {
-            layout: self.layout,
-            now_nanos,
-            cost: ask.cost,
-            tick: self.tick,
-            latest: None,
-        };
-        let decision = if self.is_allowed {
-            attempt.uncharged(attempt.refilled(self.seen), Outcome::Allowed)
+        let state = self.layout.unpack(self.next);
+        let (state, outcome) = if self.is_allowed {
+            // As it was before the charge.
+            let spent = state.spent - self.layout.units(ask.cost);
+            (State { spent, ..state }, Outcome::Allowed)
+        } else if ask.cost > self.layout.capacity_tokens() {
+            (state, Outcome::CostAboveCapacity)
         } else {
-            attempt.uncharged(self.layout.unpack(self.next), attempt.refusal())
+            (state, Outcome::Refused)
         };
-        decision.with_origin(self.origin)
+        self.decided(ask, now_nanos, (state, 0), outcome)
+    }
+
+    #[inline(always)]
+    fn decided(
+        &self,
+        ask: &Ask<'_>,
+        now_nanos: u64,
+        (state, units): (State, u64),
+        outcome: Outcome,
+    ) -> Decision {
+        let view = DecisionView::new(
+            self.layout.scaled,
+            now_nanos,
+            ask.cost,
+            state,
+            units,
+            outcome,
+        );
+        Decision::new(view).with_origin(self.origin)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Reference to a key's bucket that is independent of the types of the key and the hasher.
 
+#[cfg(feature = "tokio")]
+use super::waiter::KeyWaiter;
 use super::{
     current::{CurrentGeneration, HeldGenerations},
     generation::Generation,
@@ -8,6 +10,8 @@ use super::{
     sets::{Sets, Slot},
     table::Table,
 };
+#[cfg(feature = "tokio")]
+use crate::wait::Lines;
 use crate::{
     attempt::Attempt,
     bucket::Bucket,
@@ -23,6 +27,8 @@ use crate::{
 pub(crate) struct KeyRef<'a> {
     pub(super) current: &'a CurrentGeneration,
     pub(crate) clock: &'a Clock,
+    #[cfg(feature = "tokio")]
+    pub(super) lines: &'a Lines<u64>,
     pub(super) hash: u64,
 }
 
@@ -94,6 +100,23 @@ impl<'a> KeyRef<'a> {
             origin: generation.origin(self.hash, rule.origin),
             place: HeldPlace::Rule(&rule.bucket),
         }
+    }
+
+    /// Returns a waiter for tokens of the key.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn waiter(self) -> KeyWaiter<'a> {
+        KeyWaiter {
+            current: self.current,
+            clock: self.clock,
+            lines: self.lines,
+            hash: self.hash,
+        }
+    }
+
+    /// Returns true when both are the same key of one limiter.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_same(self, other: KeyRef<'_>) -> bool {
+        std::ptr::eq(self.current, other.current) && self.hash == other.hash
     }
 
     /// Undoes a decision on this key; see [`Bucket::refund`].

@@ -11,7 +11,7 @@ use crate::{
 
 /// Waiter for tokens of a key. It holds the key's hash: the key need not live as long as the wait.
 #[derive(Clone, Copy)]
-pub(super) struct KeyWaiter<'a> {
+pub(crate) struct KeyWaiter<'a> {
     pub(super) current: &'a CurrentGeneration,
     pub(super) clock: &'a Clock,
     pub(super) lines: &'a Lines<u64>,

@@ -12,6 +12,8 @@ mod behaviour;
 #[cfg(feature = "std")]
 mod compound;
 #[cfg(feature = "tokio")]
+mod compound_wait;
+#[cfg(feature = "tokio")]
 mod io;
 #[cfg(feature = "std")]
 mod keyed;
