@@ -762,7 +762,7 @@ impl<'a> Reservable for &'a Bucket {
         Some(&self.shared.line)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(self, cost: u32) -> Decision {
         self.try_acquire(cost)
     }

@@ -24,6 +24,7 @@
 //! by their sum, cannot be refilled in time. That is an estimate: callers ahead may leave, and
 //! others may take tokens in the gap between two heads.
 
+mod acquire;
 mod blocking;
 mod jitter;
 mod line;
@@ -31,14 +32,9 @@ mod lines;
 mod race;
 mod timer;
 
-use std::{
-    future::poll_fn,
-    ops::Deref,
-    pin::{Pin, pin},
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{future::Future, ops::Deref, time::Duration};
 
+use acquire::Acquire;
 pub(crate) use blocking::{ThreadTimer, block_on};
 pub(crate) use jitter::random_delay;
 pub(crate) use line::Line;
@@ -72,29 +68,22 @@ pub(crate) trait Reservable: Copy {
 }
 
 /// Takes `cost` tokens of `target`, and waits for them at most as long as `max_wait`.
-pub(crate) async fn acquire(
-    target: impl Reservable,
-    timer: impl Timer,
+#[inline]
+pub(crate) fn acquire<T: Reservable, W: Timer>(
+    target: T,
+    timer: W,
     cost: u32,
     max_wait: Option<Duration>,
-) -> Result<Decision, Refused> {
-    if cost == 0 || target.is_queue_empty() {
-        let decision = target.take(cost);
-        match decision.outcome() {
-            Outcome::Allowed => return Ok(decision),
-            Outcome::Refused => {}
-            _ => return decision.ok(),
+) -> impl Future<Output = Result<Decision, Refused>> + use<T, W> {
+    let take = move || {
+        if cost > 0 && !target.is_queue_empty() {
+            return None;
         }
-    }
-    let mut waiting = pin!(acquire_in_line(target, timer, cost, max_wait));
-    poll_fn(|context| poll_out_of_line(waiting.as_mut(), context)).await
-}
-
-/// Polls a future that waits. Out of line: a caller that need not wait runs a small function.
-#[cold]
-#[inline(never)]
-fn poll_out_of_line<F: Future>(future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
-    future.poll(context)
+        let decision = target.take(cost);
+        (decision.outcome() != Outcome::Refused).then(|| decision.ok())
+    };
+    let begin = move || acquire_in_line(target, timer, cost, max_wait);
+    Acquire::new(take, begin)
 }
 
 async fn acquire_in_line(

@@ -139,6 +139,15 @@ async fn a_future_that_is_never_polled_takes_nothing() {
     assert_eq!(limiter.available("a"), 10);
 }
 
+#[tokio::test]
+#[should_panic = "polled after completion"]
+async fn a_future_that_is_ready_is_not_polled_again() {
+    let bucket = Bucket::new(Quota::per_second(10));
+    let mut acquiring = Box::pin(bucket.acquire(1));
+    assert!(poll_once(acquiring.as_mut()).await.is_some());
+    poll_once(acquiring.as_mut()).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_waiter_queues_again_after_a_reset() {
     let limiter = limiter(Quota::per_second(10));
