@@ -87,7 +87,7 @@ use topology::Topology;
 use crate::requested_pause::requested_pause;
 use crate::{
     clock::Clock,
-    decision::{Decision, RefundError, Refused},
+    decision::{Decision, DecisionView, RefundError, Refused},
     quota::Quota,
 };
 
@@ -452,6 +452,17 @@ impl RedisLimiter {
     #[must_use]
     pub async fn available(&self, key: &(impl AsRef<[u8]> + ?Sized)) -> u32 {
         self.try_acquire(key, 0).await.remaining()
+    }
+
+    /// Returns what [`RedisLimiter::try_acquire`] would decide, and takes nothing. While Redis is
+    /// unavailable, the fallback answers.
+    ///
+    /// With leases, a charge that this process cannot pay from its own tokens may still be refused:
+    /// other processes hold some of those that the view shows.
+    #[doc(alias = "peek")]
+    #[must_use]
+    pub async fn look(&self, key: &(impl AsRef<[u8]> + ?Sized), cost: u32) -> DecisionView {
+        self.try_acquire(key, 0).await.view().asked_for(cost)
     }
 
     /// Undoes a decision on this key, where it was made: gives back its tokens as far as they are

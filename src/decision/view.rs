@@ -121,6 +121,28 @@ impl DecisionView {
         DecisionView { charged: 0, ..self }
     }
 
+    /// Returns the view of a decision on `cost` tokens that finds the same state and takes nothing,
+    /// where this one has asked for none.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn asked_for(self, cost: u32) -> DecisionView {
+        let units = self.scaled.units(cost);
+        let outcome = match (self.outcome, self.source) {
+            (Outcome::Allowed, DecisionSource::Open) => Outcome::Allowed,
+            (Outcome::Allowed, _) if cost > self.limit() => Outcome::CostAboveCapacity,
+            (Outcome::Allowed, _)
+                if cost > 0 && self.scaled.allowed_at(self.state, units) > self.state.stamp =>
+            {
+                Outcome::Refused
+            }
+            (outcome, _) => outcome,
+        };
+        DecisionView {
+            cost,
+            outcome,
+            ..self
+        }
+    }
+
     /// Returns the time of the clock at which the decision was made.
     #[cfg(feature = "tokio")]
     pub(crate) const fn decided_at(&self) -> Duration {

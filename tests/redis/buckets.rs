@@ -23,6 +23,35 @@ fn writes(server: &RedisServer) -> u64 {
 }
 
 #[tokio::test]
+async fn a_look_decides_as_a_charge_would_and_takes_nothing() {
+    let server = RedisServer::start();
+    for quota in [
+        Quota::per_day(100),
+        Quota::interval(100, Duration::from_secs(86_400)),
+    ] {
+        let limiter = limiter(&server, quota).await;
+        limiter.replace_and_reset(quota).await.unwrap();
+        assert!(limiter.look("alice", 100).await.is_allowed());
+        assert!(limiter.try_acquire("alice", 60).await.is_allowed());
+        for cost in [0, 1, 40, 41, 100, 101] {
+            let look = limiter.look("alice", cost).await;
+            let decision = limiter.try_acquire("alice", cost).await;
+            assert_eq!(
+                (look.outcome(), look.cost()),
+                (decision.outcome(), cost),
+                "{quota}: {cost}"
+            );
+            assert_eq!(
+                look.retry_after().map(|time| time.as_secs() / 10),
+                decision.retry_after().map(|time| time.as_secs() / 10)
+            );
+            limiter.refund("alice", decision).await.unwrap();
+            assert_eq!(limiter.available("alice").await, 40);
+        }
+    }
+}
+
+#[tokio::test]
 async fn bucket_is_twenty_bytes_and_expires_when_full() {
     let server = RedisServer::start();
     for quota in [
