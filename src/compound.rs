@@ -6,10 +6,11 @@
 //! before are given back, and the call looks again, at most [`TRIES`] times.
 //!
 //! **One order for all callers.** Tokens are taken in the order of the buckets' addresses or, in
-//! tables, of their numbers and the keys' tags. Two callers that want the same two buckets and find room for one meet
-//! at the first bucket: the loser has taken nothing yet. So with the same set of limits and equal
-//! costs no caller is refused for tokens that are given back. With different sets a caller may be
-//! refused for a token that another one holds for some tens of nanoseconds and then gives back.
+//! tables, of their numbers and the keys' tags. Two callers that want the same two buckets and find
+//! room for one meet at the first bucket: the loser has taken nothing yet. So with the same set of
+//! limits and equal costs no caller is refused for tokens that are given back. With different sets a
+//! caller may be refused for a token that another one holds for some tens of nanoseconds and then
+//! gives back.
 //!
 //! **Never above a limit.** Every step is a take or a refund of one bucket, whose bounds hold alone.
 //! What is given back follows the rule of refunds: when another caller charged the bucket in a later
@@ -55,8 +56,8 @@ pub struct All<'a, const K: usize> {
 
 /// Combines one to eight limits: a request takes from all of them, or from none.
 ///
-/// Any mix of [`Bucket`](crate::Bucket)s and keys of [`KeyedLimiter`](crate::KeyedLimiter)s. Nothing is allocated,
-/// and no lock is taken beyond those of the limiters.
+/// Any mix of [`Bucket`](crate::Bucket)s and keys of [`KeyedLimiter`](crate::KeyedLimiter)s. Nothing
+/// is allocated, and no lock is taken beyond those of the limiters.
 ///
 /// ```
 /// use tollgate::{Bucket, KeyedLimiter, Quota};

@@ -10,7 +10,9 @@
 use std::time::Duration;
 
 use proptest::{prelude::*, sample::Index};
-use tollgate::{Ask, Bucket, CompoundDecision, KeyedLimiter, Outcome, Quota, all_of};
+#[cfg(feature = "std")]
+use tollgate::KeyedLimiter;
+use tollgate::{Ask, Bucket, CompoundDecision, Outcome, Quota, all_of};
 
 use crate::reference::{Charge, DecisionFields, Reference, nanos, strategies, ticks::HORIZON};
 
@@ -39,20 +41,23 @@ fn step() -> impl Strategy<Value = Step> {
 /// A limit under test: a bucket, or a key of a limiter.
 enum Limit {
     Bucket(Bucket),
+    #[cfg(feature = "std")]
     Keyed(KeyedLimiter<str>),
 }
 
 impl Limit {
     fn new(quota: Quota, is_keyed: bool) -> Limit {
         match is_keyed {
+            #[cfg(feature = "std")]
             true => Limit::Keyed(KeyedLimiter::new(quota, 10)),
-            false => Limit::Bucket(Bucket::new(quota)),
+            _ => Limit::Bucket(Bucket::new(quota)),
         }
     }
 
     fn ask(&self, cost: u32) -> Ask<'_> {
         match self {
             Limit::Bucket(bucket) => bucket.ask(cost),
+            #[cfg(feature = "std")]
             Limit::Keyed(limiter) => limiter.ask("key", cost),
         }
     }
