@@ -762,9 +762,17 @@ impl<'a> Reservable for &'a Bucket {
         Some(&self.shared.line)
     }
 
-    #[inline(always)]
     fn take(self, cost: u32) -> Decision {
         self.try_acquire(cost)
+    }
+
+    /// The clock is read before the queue, which is in the cache line of the word: another core would
+    /// take the line away meanwhile.
+    #[inline(always)]
+    fn take_unless_queued(self, cost: u32) -> Option<Decision> {
+        let now_nanos = self.clock.nanos();
+        let may_take = cost == 0 || self.shared.line.is_empty();
+        may_take.then(|| self.decide(Attempt::immediate(&self.layout, now_nanos, cost)))
     }
 
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision {

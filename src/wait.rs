@@ -61,6 +61,8 @@ pub(crate) trait Reservable: Copy {
     fn line(self) -> Option<Self::Line>;
     /// Takes tokens that are available now.
     fn take(self, cost: u32) -> Decision;
+    /// Takes tokens that are available now, unless callers are queued.
+    fn take_unless_queued(self, cost: u32) -> Option<Decision>;
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision;
     fn refund(self, decision: Decision);
     /// Returns true when the reservation is still valid: nothing has voided it.
@@ -76,10 +78,7 @@ pub(crate) fn acquire<T: Reservable, W: Timer>(
     max_wait: Option<Duration>,
 ) -> impl Future<Output = Result<Decision, Refused>> + use<T, W> {
     let take = move || {
-        if cost > 0 && !target.is_queue_empty() {
-            return None;
-        }
-        let decision = target.take(cost);
+        let decision = target.take_unless_queued(cost)?;
         (decision.outcome() != Outcome::Refused).then(|| decision.ok())
     };
     let begin = move || acquire_in_line(target, timer, cost, max_wait);

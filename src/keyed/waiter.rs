@@ -38,6 +38,10 @@ impl<'a> Reservable for KeyWaiter<'a> {
             .with(|generation| generation.decide(self.hash, Time::Now(self.clock), cost))
     }
 
+    fn take_unless_queued(self, cost: u32) -> Option<Decision> {
+        (cost == 0 || self.is_queue_empty()).then(|| self.take(cost))
+    }
+
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision {
         let now_nanos = self.clock.nanos();
         self.current.with(|generation| {
