@@ -90,7 +90,7 @@ pub(crate) async fn resolve<B: Body>(
 ) -> Outcome {
     let delayed = match &app.delay {
         Some(delay) => Box::pin(delay::acquire(app, delay, request, caller, &charge)).await,
-        None => DelayedDecision::at_once(charge.acquire(&app.limiter, &app.metrics, None).await),
+        None => DelayedDecision::at_once(charge.acquire(&app.limiter, &app.metrics).await),
     };
     let DelayedDecision {
         decision,

@@ -2,7 +2,6 @@
 
 use std::{iter, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
 use tollgate::{Decision, DecisionView, Refused};
 
 use super::{
@@ -118,27 +117,17 @@ impl PendingCharge {
         self.fee.cost
     }
 
-    /// Returns true when requests wait for tokens of one of the buckets.
-    pub(crate) fn has_waiters(&self, default: &Limiter) -> bool {
-        let (mut fees, client) = (self.fees(), self.client());
-        fees.any(|fee| fee.limiter(default).has_waiters(&client))
-    }
-
-    /// Decides, waiting for Redis if necessary, and for tokens at most as long as `max_wait`.
-    /// Without `max_wait` requests that wait are overtaken. Returns the policy of the decision as
-    /// well.
+    /// Decides, waiting for Redis if necessary, but not for tokens. Returns the policy of the decision
+    /// as well.
     ///
     /// With several buckets, the result is the decision of the first one, or else of the bucket
-    /// that refused; then the tokens taken from the others are refunded. They are spent when the
-    /// client disconnects while the request waits for a later bucket.
+    /// that refused; then the tokens taken from the others are refunded.
     pub(crate) async fn acquire(
         &self,
         default: &Limiter,
         metrics: &Metrics,
-        max_wait: Option<Duration>,
     ) -> (DecisionView, Policy<'_>) {
-        let deadline = max_wait.map(|max_wait| Instant::now() + max_wait);
-        let first = match self.take(&self.fee, default, metrics, deadline).await {
+        let first = match self.take(&self.fee, default, metrics).await {
             Ok(decision) => decision,
             Err(refused) => return (refused.decision(), self.fee.policy()),
         };
@@ -146,7 +135,7 @@ impl PendingCharge {
         // Not allocated when there is one bucket.
         let mut taken = Vec::with_capacity(self.more.len());
         for fee in &self.more {
-            match self.take(fee, default, metrics, deadline).await {
+            match self.take(fee, default, metrics).await {
                 Ok(decision) => taken.push((fee, decision)),
                 Err(refused) => {
                     for (fee, decision) in iter::once((&self.fee, first)).chain(taken) {
@@ -165,23 +154,34 @@ impl PendingCharge {
         fee: &OwnedFee,
         default: &Limiter,
         metrics: &Metrics,
-        deadline: Option<Instant>,
     ) -> Result<Decision, Refused> {
-        let (client, limiter) = (self.client(), fee.limiter(default));
-        match deadline {
-            None => {
-                let decision = limiter.acquire(&client, fee.cost);
-                metrics.latency.timed(decision).await.ok()
-            }
-            Some(deadline) => {
-                let max_wait = deadline.saturating_duration_since(Instant::now());
-                limiter.acquire_within(&client, fee.cost, max_wait).await
-            }
-        }
+        let client = self.client();
+        let decision = fee.limiter(default).acquire(&client, fee.cost);
+        metrics.latency.timed(decision).await.ok()
     }
 
-    fn fees(&self) -> impl Iterator<Item = &OwnedFee> {
-        iter::once(&self.fee).chain(&self.more)
+    /// Returns true for a request that is charged to one bucket. Only such a request may wait:
+    /// tokens of one bucket that are held during the wait for another one are used too late, and many
+    /// of them at the same time.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.more.is_empty()
+    }
+
+    /// Returns true when requests wait for tokens of the first bucket.
+    pub(crate) fn has_waiters(&self, default: &Limiter) -> bool {
+        self.fee.limiter(default).has_waiters(&self.client())
+    }
+
+    /// Takes from the first bucket, and waits for the tokens in the order of arrival, at most as long
+    /// as `max_wait`.
+    pub(crate) async fn acquire_within(
+        &self,
+        default: &Limiter,
+        max_wait: Duration,
+    ) -> (DecisionView, Policy<'_>) {
+        let (client, limiter) = (self.client(), self.fee.limiter(default));
+        let acquired = limiter.acquire_within(&client, self.fee.cost, max_wait);
+        (acquired.await.into(), self.fee.policy())
     }
 }
 

@@ -48,9 +48,9 @@ pub(super) async fn acquire<'a, B: Body>(
     let (limiter, metrics) = (&app.limiter, &app.metrics);
     // Requests that wait are not overtaken.
     let mut refused = None;
-    if !charge.has_waiters(limiter) {
-        let decided = charge.acquire(limiter, metrics, None).await;
-        if !delay.covers(&decided.0) {
+    if !charge.may_wait() || !charge.has_waiters(limiter) {
+        let decided = charge.acquire(limiter, metrics).await;
+        if !charge.may_wait() || !delay.covers(&decided.0) {
             return DelayedDecision::at_once(decided);
         }
         refused = Some(decided);
@@ -62,7 +62,7 @@ pub(super) async fn acquire<'a, B: Body>(
         return DelayedDecision::at_once(match refused {
             Some(decided) => decided,
             // Refused by the estimate of the tokens queued ahead.
-            None => charge.acquire(limiter, metrics, Some(Duration::ZERO)).await,
+            None => charge.acquire_within(limiter, Duration::ZERO).await,
         });
     };
     metrics.record_delay();
@@ -70,8 +70,7 @@ pub(super) async fn acquire<'a, B: Body>(
         client = %app.clients.redacted(charge.client()), method = %request.method(),
         path = endpoint::logged_path(request.uri().path()), "request waits for its tokens"
     );
-    let max_wait = Some(delay.max_wait());
-    let (decision, policy) = charge.acquire(limiter, metrics, max_wait).await;
+    let (decision, policy) = charge.acquire_within(limiter, delay.max_wait()).await;
     DelayedDecision {
         decision,
         policy,
