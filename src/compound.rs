@@ -13,8 +13,8 @@
 //! gives back.
 //!
 //! **Never above a limit.** Every step is a take or a refund of one bucket, whose bounds hold alone.
-//! What is given back follows the rule of refunds: when another caller charged the bucket in a later
-//! tick, the refill of the time in between is lost.
+//! A give-back follows the rule of refunds: when another caller charged the bucket in a later tick, the
+//! refill of the time in between is lost.
 //!
 //! Two parts on one bucket are merged, their costs summed: taken apart, the second could be refused
 //! after the first.

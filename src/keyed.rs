@@ -35,7 +35,7 @@ pub use stats::KeyedStats;
 use table::Table;
 pub use table::WhenFull;
 #[cfg(feature = "tokio")]
-use {tokio::time::Instant, waiter::KeyWaiter};
+use tokio::time::Instant;
 
 #[cfg(feature = "tower")]
 use crate::requested_pause::requested_pause;
@@ -288,7 +288,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         key: &K,
         cost: u32,
     ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<'_, K, S> {
-        wait::acquire(self.waiter(key), TokioTimer, cost, None)
+        wait::acquire(self.key_ref(key), TokioTimer, cost, None)
     }
 
     /// Like [`KeyedLimiter::acquire`], with a deadline.
@@ -304,7 +304,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         cost: u32,
         deadline: Instant,
     ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<'_, K, S> {
-        let waiter = self.waiter(key);
+        let waiter = self.key_ref(key);
         async move {
             let left = deadline.saturating_duration_since(Instant::now());
             let max_wait = waiter.clock.within(left);
@@ -324,7 +324,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         cost: u32,
         max_wait: Duration,
     ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<'_, K, S> {
-        wait::acquire(self.waiter(key), TokioTimer, cost, Some(max_wait))
+        wait::acquire(self.key_ref(key), TokioTimer, cost, Some(max_wait))
     }
 
     /// Like [`KeyedLimiter::acquire`], followed by a random wait of at most `max_jitter`; see
@@ -341,7 +341,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         cost: u32,
         max_jitter: Duration,
     ) -> impl Future<Output = Result<Decision, Refused>> + Send + use<'_, K, S> {
-        wait::acquire_with_jitter(self.waiter(key), TokioTimer, cost, max_jitter)
+        wait::acquire_with_jitter(self.key_ref(key), TokioTimer, cost, max_jitter)
     }
 
     /// Takes any number of tokens from the key's bucket; see
@@ -357,7 +357,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         key: &K,
         amount: u64,
     ) -> impl Future<Output = Result<(), Refused>> + Send + use<'_, K, S> {
-        wait::acquire_all(self.waiter(key), TokioTimer, amount)
+        wait::acquire_all(self.key_ref(key), TokioTimer, amount)
     }
 
     /// Like [`KeyedLimiter::acquire`], in a future that owns the limiter: for spawned tasks.
@@ -375,7 +375,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         S: Send + Sync,
     {
         let hash = self.hash(key);
-        async move { wait::acquire(self.waiter_of(hash), TokioTimer, cost, None).await }
+        async move { wait::acquire(self.key_ref_of(hash), TokioTimer, cost, None).await }
     }
 
     /// Like [`KeyedLimiter::acquire_owned`], with the longest wait. It gets the key's hash, so that
@@ -387,7 +387,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         cost: u32,
         max_wait: Duration,
     ) -> Result<Decision, Refused> {
-        wait::acquire(self.waiter_of(hash), TokioTimer, cost, Some(max_wait)).await
+        wait::acquire(self.key_ref_of(hash), TokioTimer, cost, Some(max_wait)).await
     }
 
     /// Returns true when callers wait for tokens of the key. A caller that may not overtake them
@@ -413,7 +413,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     #[cfg(feature = "tokio")]
     pub fn acquire_blocking(&self, key: &K, cost: u32) -> Result<Decision, Refused> {
         let timer = ThreadTimer::default();
-        wait::block_on(&timer, wait::acquire(self.waiter(key), &timer, cost, None))
+        wait::block_on(&timer, wait::acquire(self.key_ref(key), &timer, cost, None))
     }
 
     /// Takes `cost` tokens from the key's bucket ahead of time; see
@@ -648,12 +648,17 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     /// Returns a reference to the key's bucket.
     #[inline]
     pub(crate) fn key_ref(&self, key: &K) -> KeyRef<'_> {
+        self.key_ref_of(self.hash(key))
+    }
+
+    #[inline]
+    fn key_ref_of(&self, hash: u64) -> KeyRef<'_> {
         KeyRef {
             current: &self.current,
             clock: &self.clock,
             #[cfg(feature = "tokio")]
             lines: &self.lines,
-            hash: self.hash(key),
+            hash,
         }
     }
 
@@ -689,21 +694,6 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     fn reserve_hash(&self, hash: u64, now_nanos: u64, cost: u32, max_wait: Duration) -> Decision {
         self.current
             .with(|generation| generation.bucket(hash).reserve(now_nanos, cost, max_wait))
-    }
-
-    #[cfg(feature = "tokio")]
-    fn waiter(&self, key: &K) -> KeyWaiter<'_> {
-        self.waiter_of(self.hash(key))
-    }
-
-    #[cfg(feature = "tokio")]
-    fn waiter_of(&self, hash: u64) -> KeyWaiter<'_> {
-        KeyWaiter {
-            current: &self.current,
-            clock: &self.clock,
-            lines: &self.lines,
-            hash,
-        }
     }
 
     /// Returns the number of rules that were removed. Without a change, threads keep the generation

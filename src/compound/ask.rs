@@ -34,7 +34,7 @@ pub struct Ask<'a> {
     pub(super) cost: u32,
 }
 
-/// What an [`Ask`] asks.
+/// Bucket or key of an [`Ask`].
 #[derive(Clone, Copy)]
 pub(super) enum Target<'a> {
     Bucket(&'a Bucket),
@@ -112,7 +112,7 @@ impl<'a> Ask<'a> {
     pub(super) fn has_waiters(&self) -> bool {
         match self.target {
             Target::Bucket(bucket) => !bucket.is_queue_empty(),
-            Target::Key(key) => !key.waiter().is_queue_empty(),
+            Target::Key(key) => !key.is_queue_empty(),
         }
     }
 
@@ -126,7 +126,7 @@ impl<'a> Ask<'a> {
     ) -> Result<R, Refused> {
         match self.target {
             Target::Bucket(bucket) => wait::acquire_and(bucket, TokioTimer, cost, then).await,
-            Target::Key(key) => wait::acquire_and(key.waiter(), TokioTimer, cost, then).await,
+            Target::Key(key) => wait::acquire_and(key, TokioTimer, cost, then).await,
         }
     }
 

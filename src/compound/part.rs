@@ -39,7 +39,7 @@ enum Place<'h> {
     Slot(KeySlot<'h>),
 }
 
-/// What a look has found.
+/// Result of a look.
 #[derive(Clone, Copy)]
 enum Step<'h> {
     /// Swap the word that was seen for the next one, which charges so many units.
@@ -50,7 +50,6 @@ enum Step<'h> {
         charged: u64,
     },
     /// Decide on a key that is not in the table.
-    #[cfg(feature = "std")]
     Insert,
     /// Write nothing: the refilled word, and the outcome.
     Nothing(u64, Outcome),
@@ -100,37 +99,24 @@ impl<'h> Part<'h> {
     }
 
     /// Looks at the word. Returns true when the attempt would be allowed.
-    #[inline]
     fn look(&mut self) -> bool {
-        let (word, seen) = match self.place {
-            Place::Bucket(bucket) => bucket.word(),
+        let found = match self.place {
+            Place::Bucket(bucket) => Some(bucket.word()),
             #[cfg(feature = "std")]
-            Place::Slot(slot) => match slot.word() {
-                Some(found) => found,
-                None => return self.look_at_unknown(),
-            },
+            Place::Slot(slot) => slot.word(),
         };
-        self.step = match self.attempt.transition(seen) {
+        // The bucket of a key that is not in the table is full.
+        let seen = found.map_or(0, |(_, seen)| seen);
+        self.step = match (self.attempt.transition(seen), found) {
             _ if self.overflows => Step::Nothing(seen, Outcome::CostAboveCapacity),
-            Transition::Write(next, charged) => Step::Swap {
+            (Transition::Unchanged(refilled, outcome), _) => Step::Nothing(refilled, outcome),
+            (Transition::Write(..), None) => Step::Insert,
+            (Transition::Write(next, charged), Some((word, _))) => Step::Swap {
                 word,
                 seen,
                 next,
                 charged,
             },
-            Transition::Unchanged(refilled, outcome) => Step::Nothing(refilled, outcome),
-        };
-        self.is_allowed()
-    }
-
-    /// Looks at a key that is not in the table: its bucket is full.
-    #[cfg(feature = "std")]
-    #[cold]
-    fn look_at_unknown(&mut self) -> bool {
-        self.step = match self.attempt.transition(0) {
-            _ if self.overflows => Step::Nothing(0, Outcome::CostAboveCapacity),
-            Transition::Write(..) => Step::Insert,
-            Transition::Unchanged(refilled, outcome) => Step::Nothing(refilled, outcome),
         };
         self.is_allowed()
     }
@@ -192,7 +178,6 @@ impl<'h> Part<'h> {
     fn view(&self) -> Decision {
         let (word, outcome) = match self.step {
             Step::Swap { seen, .. } => (seen, Outcome::Allowed),
-            #[cfg(feature = "std")]
             Step::Insert => (0, Outcome::Allowed),
             Step::Nothing(refilled, outcome) => (refilled, outcome),
         };

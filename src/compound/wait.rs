@@ -12,7 +12,7 @@
 use super::{All, CompoundDecision};
 use crate::decision::{Decision, DecisionView, Outcome, Refused};
 
-/// What follows when the tokens of one limit are taken.
+/// Step that follows when the tokens of one limit are taken.
 enum Next<T> {
     Taken(T),
     /// Wait for this limit, for so many tokens.

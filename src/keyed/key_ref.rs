@@ -1,12 +1,7 @@
 //! Reference to a key's bucket that is independent of the types of the key and the hasher.
 
-#[cfg(feature = "tokio")]
-use super::waiter::KeyWaiter;
 use super::{
     current::{CurrentGeneration, HeldGenerations},
-    generation::Generation,
-    key_bucket::KeyBucket,
-    rule::Rule,
     sets::{Sets, Slot},
     table::Table,
 };
@@ -22,7 +17,7 @@ use crate::{
     sync::AtomicU64,
 };
 
-/// A key of a limiter, by its hash.
+/// A key of a limiter, by its hash: the key need not live as long.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyRef<'a> {
     pub(super) current: &'a CurrentGeneration,
@@ -78,39 +73,19 @@ impl<'a> KeyRef<'a> {
     }
 
     /// Returns the key's bucket in the held generation with this index.
-    #[inline]
     pub(crate) fn find<'h>(self, held: &'h HeldGenerations, index: usize) -> Option<HeldKey<'h>> {
         let generation = held.get(index)?;
-        Some(match generation.rule(self.hash) {
-            None => self.in_table(generation),
-            Some(rule) => self.in_rule(generation, rule),
+        let (place, number) = match generation.rule(self.hash) {
+            None => {
+                let slot = KeySlot::new(&generation.table, self.hash);
+                (HeldPlace::Slot(slot), generation.table_origin)
+            }
+            Some(rule) => (HeldPlace::Rule(&rule.bucket), rule.origin),
+        };
+        Some(HeldKey {
+            origin: generation.origin(self.hash, number),
+            place,
         })
-    }
-
-    #[inline]
-    fn in_table(self, generation: &Generation) -> HeldKey<'_> {
-        HeldKey {
-            origin: generation.origin(self.hash, generation.table_origin),
-            place: HeldPlace::Slot(KeySlot::new(&generation.table, self.hash)),
-        }
-    }
-
-    fn in_rule<'h>(self, generation: &Generation, rule: &'h Rule) -> HeldKey<'h> {
-        HeldKey {
-            origin: generation.origin(self.hash, rule.origin),
-            place: HeldPlace::Rule(&rule.bucket),
-        }
-    }
-
-    /// Returns a waiter for tokens of the key.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn waiter(self) -> KeyWaiter<'a> {
-        KeyWaiter {
-            current: self.current,
-            clock: self.clock,
-            lines: self.lines,
-            hash: self.hash,
-        }
     }
 
     /// Returns true when both are the same key of one limiter.
@@ -122,7 +97,7 @@ impl<'a> KeyRef<'a> {
     /// Undoes a decision on this key; see [`Bucket::refund`].
     pub(crate) fn refund(self, decision: &Decision) -> bool {
         self.current
-            .with(|generation| KeyBucket::refund(&generation.bucket(self.hash), decision))
+            .with(|generation| generation.bucket(self.hash).refund(decision))
     }
 }
 

@@ -2,23 +2,14 @@
 
 use std::time::Duration;
 
-use super::current::CurrentGeneration;
+use super::key_ref::KeyRef;
 use crate::{
     clock::{Clock, Time},
     decision::Decision,
-    wait::{KeyLine, Lines, Reservable},
+    wait::{KeyLine, Reservable},
 };
 
-/// Waiter for tokens of a key. It holds the key's hash: the key need not live as long as the wait.
-#[derive(Clone, Copy)]
-pub(crate) struct KeyWaiter<'a> {
-    pub(super) current: &'a CurrentGeneration,
-    pub(super) clock: &'a Clock,
-    pub(super) lines: &'a Lines<u64>,
-    pub(super) hash: u64,
-}
-
-impl<'a> Reservable for KeyWaiter<'a> {
+impl<'a> Reservable for KeyRef<'a> {
     type Line = KeyLine<'a, u64>;
 
     fn clock(&self) -> &Clock {
