@@ -200,14 +200,7 @@ impl<'h, const K: usize> Parts<'h, K> {
     /// Orders the parts, and merges those of one bucket.
     pub(super) fn new(parts: [Part<'h>; K], len: usize) -> Parts<'h, K> {
         let mut order = core::array::from_fn(|n| n);
-        // An insertion sort: in a few comparisons, without a call, and stable.
-        for end in 1..len {
-            let mut at = end;
-            while at > 0 && parts[order[at]].position < parts[order[at - 1]].position {
-                order.swap(at, at - 1);
-                at -= 1;
-            }
-        }
+        order[..len].sort_unstable_by_key(|&n| (parts[n].position, n));
         let mut parts = Parts {
             parts,
             len,
