@@ -38,8 +38,8 @@ use crate::{
     duration::saturating_nanos,
 };
 
-/// Greatest number of limits in one call.
-const MAX_LIMITS: usize = 8;
+/// Greatest number of limits in one call of [`all`] or [`all_of`].
+pub const MAX_LIMITS: usize = 8;
 
 /// Greatest number of looks of a call. A look is lost only when another caller has taken tokens in
 /// between, so that one of them gets on.

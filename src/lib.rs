@@ -134,7 +134,7 @@ pub use bucket::Bucket;
 pub use clock::TokioClock;
 #[cfg(feature = "std")]
 pub use clock::{Clock, ManualClock};
-pub use compound::{All, Ask, CompoundDecision, LimitCountError, all, all_of};
+pub use compound::{All, Ask, CompoundDecision, LimitCountError, MAX_LIMITS, all, all_of};
 #[cfg(feature = "redis")]
 pub use decision::DecisionSource;
 pub use decision::{Decision, DecisionView, Outcome, RefundError, Refused};

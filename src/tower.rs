@@ -108,12 +108,39 @@
 //! `X-RateLimit-Reset`. A refusal is 429 with `Retry-After` and a JSON object.
 //! [`HeaderStyle::Draft11`] writes the fields of the IETF draft instead, and [`HeaderStyle::Both`]
 //! writes both. [`HeaderStyle::RetryAfter`] writes `Retry-After` on refusals and nothing on allowed
-//! responses, which costs least. With two nested limits, the headers of the inner one are kept. A
-//! gRPC request is refused as gRPC specifies: status 200, `grpc-status: 8` (`RESOURCE_EXHAUSTED`),
+//! responses, which costs least. A gRPC request is refused as gRPC specifies: status 200, `grpc-status: 8` (`RESOURCE_EXHAUSTED`),
 //! and the same headers as metadata. [`Refusal`] builds these responses for other middleware.
 //!
 //! With `RateLimitLayer::delay` (feature `tokio`) requests wait for their tokens first, and are
 //! refused only when that would take too long.
+//!
+//! # Several limits
+//!
+//! [`RateLimitLayer::all`] combines up to eight limits: a request takes tokens from all that apply to
+//! it, or from none. `X-RateLimit-*` tell of the limit that allows the fewest further requests, or
+//! decides the refusal; [`HeaderStyle::Draft11`] lists every limit by its name.
+//!
+//! ```
+//! use http::header::HeaderName;
+//! use tollgate::{Quota, tower::{Key, Limit, RateLimitLayer}};
+//!
+//! let api_key = Key::header(HeaderName::from_static("x-api-key"));
+//! let layer = RateLimitLayer::all([
+//!     Limit::new("burst", Quota::per_second(10), Key::ip()),
+//!     Limit::new("hourly", Quota::per_hour(1000), api_key.or(Key::ip())),
+//!     // Tried out: it refuses nothing.
+//!     Limit::new("next", Quota::per_second(5), Key::ip()).shadow(),
+//! ])
+//! .on_decision(|limit, decision| println!("{limit}: {decision}"));
+//! ```
+//!
+//! Nested layers work as well: each takes tokens before the next one decides, so that a request which
+//! the inner one refuses has cost tokens of the outer one. Of `X-RateLimit-*` those of the inner one
+//! are kept, and the fields of the draft list both.
+//!
+//! With CORS, tower-http's `CorsLayer` belongs around this layer (in axum: added after it). It then
+//! answers preflight requests, which have neither key nor cost, and lets a page read a 429. Its
+//! `expose_headers` names the headers that the page may read, such as `Retry-After`.
 //!
 //! # Decision in handlers
 //!
@@ -150,6 +177,7 @@ mod content_negotiation;
 #[cfg(feature = "tokio")]
 mod delay;
 mod embedded_ipv4;
+mod functions;
 mod future;
 mod grpc;
 mod header_key;
@@ -159,7 +187,9 @@ mod key;
 mod key_error;
 mod layer;
 mod layer_decision;
+mod limit;
 mod limited_request;
+mod limits;
 mod media_type;
 mod memory_limiter;
 mod no_key;
@@ -180,6 +210,7 @@ pub use headers::{HeaderStyle, PolicyHeaders, WITHOUT_REDIS};
 pub use ipv6_prefix::Ipv6Prefix;
 pub use key::Key;
 pub use layer::RateLimitLayer;
+pub use limit::Limit;
 pub use limited_request::LimitedRequest;
 pub use refusal::Refusal;
 pub use request_key::{KeyMismatch, RequestKey};

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use super::key_error::KeyError;
+use super::{key_error::KeyError, layer_decision::LayerDecision};
 use crate::DecisionView;
 
 /// Future of a decision.
@@ -12,8 +12,16 @@ pub(super) type PendingDecision = Pin<Box<dyn Future<Output = DecisionView> + Se
 pub(super) enum CheckOutcome {
     /// The request is not limited.
     Exempt,
-    Decided(DecisionView),
+    Decided(LayerDecision),
     /// The decision takes time.
     Pending(PendingDecision),
     NoKey(KeyError),
+}
+
+impl CheckOutcome {
+    /// The decision of a single limit.
+    #[inline]
+    pub(super) fn of_one(policy: &'static str, decision: DecisionView) -> CheckOutcome {
+        CheckOutcome::Decided(LayerDecision::of_one(policy, decision))
+    }
 }

@@ -55,6 +55,7 @@ impl Delay {
         limiter: &Arc<dyn MemoryLimiter>,
         key: &RequestKey<'_>,
         cost: u32,
+        policy: &'static str,
     ) -> CheckOutcome {
         // Requests that wait are not overtaken.
         let refused = if limiter.has_waiters(key) {
@@ -62,15 +63,16 @@ impl Delay {
         } else {
             let decision = limiter.try_acquire(key, cost);
             if !self.covers(&decision) {
-                return CheckOutcome::Decided(decision);
+                return CheckOutcome::of_one(policy, decision);
             }
             Some(decision)
         };
         let Some(delayed) = self.enter(key) else {
-            return CheckOutcome::Decided(refused.unwrap_or_else(|| {
+            let refused = refused.unwrap_or_else(|| {
                 let now = limiter.try_acquire(key, 0);
                 now.refusing(cost, Outcome::QueueFull)
-            }));
+            });
+            return CheckOutcome::of_one(policy, refused);
         };
         let acquiring = Arc::clone(limiter).acquire_within(key, cost, self.max_wait);
         CheckOutcome::Pending(Box::pin(async move {

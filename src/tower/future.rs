@@ -14,8 +14,8 @@ use tower_service::Service;
 
 use super::{
     check_outcome::PendingDecision,
-    headers::PolicyHeaders,
-    layer_decision::{add_fallback_header, insert_into},
+    headers::HeaderStyle,
+    layer_decision::{LayerDecision, add_fallback_header, insert_into},
     request_limiter::RequestLimiter,
     response_body::ResponseBody,
 };
@@ -39,7 +39,7 @@ pin_project! {
         S: Service<Request<Q>>,
     {
         /// The inner service responds: the request is allowed, or exempt and without a decision.
-        Calling { #[pin] response: S::Future, decided: Option<(DecisionView, PolicyHeaders<'static>)> },
+        Calling { #[pin] response: S::Future, decided: Option<(LayerDecision, HeaderStyle)> },
         /// The limiter has not decided yet.
         Pending { decision: PendingDecision, call: Option<Box<PendingCall<S, Q, B>>> },
         /// The layer responds; the inner service is not called.
@@ -57,11 +57,13 @@ struct PendingCall<S, Q, B> {
 impl<S: Service<Request<Q>>, Q, B> PendingCall<S, Q, B> {
     /// Calls the inner service or builds the refusal.
     fn proceed<R>(mut self, decision: DecisionView) -> State<S, Q, R, B> {
-        if decision.is_allowed() {
-            insert_into(self.request.extensions_mut(), decision);
+        let decision = LayerDecision::of_one(self.limiter.policy, decision);
+        self.limiter.check.observe(&decision);
+        if decision.view.is_allowed() {
+            insert_into(self.request.extensions_mut(), decision.view);
             return State::Calling {
                 response: self.ready.call(self.request),
-                decided: Some((decision, self.limiter.headers())),
+                decided: Some((decision, self.limiter.header_style)),
             };
         }
         let (head, _) = self.request.into_parts();
@@ -74,7 +76,7 @@ impl<S: Service<Request<Q>>, Q, B> PendingCall<S, Q, B> {
 impl<S: Service<Request<Q>>, Q, R, B> ResponseFuture<S, Q, R, B> {
     pub(super) fn calling(
         response: S::Future,
-        decided: Option<(DecisionView, PolicyHeaders<'static>)>,
+        decided: Option<(LayerDecision, HeaderStyle)>,
     ) -> Self {
         ResponseFuture {
             state: State::Calling { response, decided },
@@ -122,9 +124,10 @@ where
             match state.as_mut().project() {
                 StateProj::Calling { response, decided } => {
                     let mut response = ready!(response.poll(context))?;
-                    if let Some((decision, headers)) = decided {
-                        headers.write(decision, response.headers_mut());
-                        add_fallback_header(decision, response.headers_mut());
+                    if let Some((decision, style)) = decided {
+                        let headers = response.headers_mut();
+                        decision.headers(*style).write(&decision.view, headers);
+                        add_fallback_header(&decision.view, headers);
                     }
                     return Poll::Ready(Ok(response.map(ResponseBody::from_service)));
                 }

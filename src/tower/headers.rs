@@ -77,10 +77,15 @@ impl HeaderStyle {
     /// ```
     #[must_use]
     pub const fn for_policy(self, name: &str) -> PolicyHeaders<'_> {
-        PolicyHeaders { style: self, name }
+        PolicyHeaders {
+            style: self,
+            name,
+            all: &[],
+        }
     }
 
-    /// Adds the headers of a decision that `headers` does not contain yet.
+    /// Adds the headers of a decision that `headers` does not contain yet. The fields of the draft are
+    /// lists: the policy is added to those of other names.
     ///
     /// When no decision was possible ([`Outcome::Unavailable`]), only `Retry-After` is added, with
     /// one second.
@@ -137,9 +142,30 @@ impl HeaderStyle {
 pub struct PolicyHeaders<'a> {
     style: HeaderStyle,
     name: &'a str,
+    /// Empty: the policy is the only one.
+    all: &'a [(&'a str, DecisionView)],
 }
 
-impl PolicyHeaders<'_> {
+impl<'a> PolicyHeaders<'a> {
+    /// Lists the decisions of several policies in the fields of [`HeaderStyle::Draft11`], with their
+    /// names. Other headers tell of the one policy whose decision is written.
+    ///
+    /// ```
+    /// # use {http::HeaderMap, std::time::Duration, tollgate::{Bucket, Quota, tower::HeaderStyle}};
+    /// let buckets = [Quota::per_second(10), Quota::per_hour(1000)].map(Bucket::new);
+    /// let decision = tollgate::all(buckets.each_ref().map(|bucket| bucket.ask(1))).try_acquire_at(Duration::ZERO);
+    /// let policies: Vec<_> = ["burst", "hourly"].into_iter().zip(decision.parts()).collect();
+    /// let (name, tightest) = policies[decision.tightest()];
+    /// let mut headers = HeaderMap::new();
+    /// HeaderStyle::Both.for_policy(name).among(&policies).write(&tightest, &mut headers);
+    /// assert_eq!(headers["x-ratelimit-limit"], "10");
+    /// assert_eq!(headers["ratelimit"], r#""burst";r=9;t=1, "hourly";r=999;t=4"#);
+    /// ```
+    #[must_use]
+    pub const fn among(self, all: &'a [(&'a str, DecisionView)]) -> PolicyHeaders<'a> {
+        PolicyHeaders { all, ..self }
+    }
+
     /// See [`HeaderStyle::write`].
     pub fn write(self, decision: &DecisionView, headers: &mut HeaderMap) {
         if self.style.has_x_ratelimit() && is_known(decision) {
@@ -181,7 +207,10 @@ impl PolicyHeaders<'_> {
     fn write_draft_and_retry_after(self, decision: &DecisionView, headers: &mut HeaderMap) {
         let seconds = retry_after_seconds(decision);
         if self.style.has_draft() && is_known(decision) {
-            draft::add(decision, self.name, seconds, headers);
+            match self.all {
+                [] => draft::add(&[(self.name, *decision)], headers),
+                all => draft::add(all, headers),
+            }
         }
         if let Some(seconds) = seconds {
             headers

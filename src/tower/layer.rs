@@ -13,15 +13,15 @@ use super::{
     headers::HeaderStyle,
     ipv6_prefix::Ipv6Prefix,
     key::Key,
+    limit::Limit,
     limited_request::LimitedRequest,
+    limits::Limits,
+    memory_limiter,
     request_key::{KeyMismatch, RequestKey},
     request_limiter::{Backend, RequestLimiter},
     service::RateLimit,
 };
-use crate::{Clock, DecisionView, KeyedLimiter, Quota};
-
-/// Default capacity, in keys, of the limiter that a layer creates.
-const MAX_KEYS: usize = 100_000;
+use crate::{DecisionView, KeyedLimiter, MAX_LIMITS, Quota};
 
 /// Limits the requests that reach a service; see the [module](crate::tower) for a first example.
 ///
@@ -76,17 +76,38 @@ impl RateLimitLayer {
     /// Panics when the 2.7 MB of the limiter's table cannot be allocated.
     #[must_use]
     #[track_caller]
-    #[expect(
-        clippy::panic,
-        reason = "documented, as for a Vec that cannot allocate"
-    )]
     pub fn new(quota: Quota, key: Key) -> RateLimitLayer {
-        let builder = KeyedLimiter::builder(quota).max_keys(MAX_KEYS);
-        // Clients wait by clocks of their own.
-        match builder.clock(Clock::monotonic()).build() {
-            Ok(limiter) => RateLimitLayer::with_limiter(limiter, key),
-            Err(error) => panic!("{error}"),
-        }
+        RateLimitLayer::with_limiter(memory_limiter::of_default_size(quota), key)
+    }
+
+    /// Combines one to eight limits: a request takes tokens from all that apply to it, or from none.
+    ///
+    /// [`Limit`] sets the key, the cost and the exemptions of each. Of the options of the layer,
+    /// [`RateLimitLayer::cost`] holds for limits without a cost of their own,
+    /// [`RateLimitLayer::exempt`] for all of them; `name` and `delay` have no effect. A request is
+    /// rejected with 401 when it lacks the key of a limit that applies to it.
+    ///
+    /// ```
+    /// use tollgate::{Quota, tower::{Key, Limit, RateLimitLayer}};
+    ///
+    /// let layer = RateLimitLayer::all([
+    ///     Limit::new("burst", Quota::per_second(10), Key::ip()),
+    ///     Limit::new("page", Quota::per_hour(1000), Key::ip().and(Key::path())),
+    /// ]);
+    /// ```
+    ///
+    /// More than eight limits do not compile:
+    ///
+    /// ```compile_fail,E0080
+    /// # use tollgate::{Quota, tower::{Key, Limit, RateLimitLayer}};
+    /// RateLimitLayer::all([(); 9].map(|()| Limit::new("one", Quota::per_second(10), Key::ip())));
+    /// ```
+    #[must_use]
+    pub fn all<const N: usize>(limits: [Limit; N]) -> RateLimitLayer {
+        const { assert!(N >= 1 && N <= MAX_LIMITS, "expected 1 to 8 limits") };
+        // The key that functions of the layer see.
+        let key = limits[0].key.clone();
+        RateLimitLayer::with_backend(Backend::Several(Limits::new(limits)), key)
     }
 
     /// Creates a layer that uses the given limiter: one of any size, of any hash function, with a
@@ -95,7 +116,7 @@ impl RateLimitLayer {
     ///
     /// Clients wait for `Retry-After` by clocks of their own. The default clock of a limiter may be
     /// some parts in a million slower, and then refuses a client that waits exactly;
-    /// [`Clock::monotonic`] is not.
+    /// [`Clock::monotonic`](crate::Clock::monotonic) is not.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -425,6 +446,24 @@ impl<B> RateLimitLayer<B> {
         is_exempt: impl Fn(&LimitedRequest<'_>) -> bool + Send + Sync + 'static,
     ) -> RateLimitLayer<B> {
         self.configure(|limiter| limiter.check.exempt.push(Arc::new(is_exempt)))
+    }
+
+    /// Calls a function with each decision, for metrics and logs: with the name of the limit, and with
+    /// its decision. It is called for every limit of [`RateLimitLayer::all`], also for shadow limits.
+    ///
+    /// ```
+    /// # use {std::sync::atomic::{AtomicU64, Ordering::Relaxed}, tollgate::{Quota, tower::RateLimitLayer}};
+    /// static REFUSED: AtomicU64 = AtomicU64::new(0);
+    /// let layer = RateLimitLayer::per_ip(Quota::per_second(10)).on_decision(|_, decision| {
+    ///     REFUSED.fetch_add(decision.is_refused().into(), Relaxed);
+    /// });
+    /// ```
+    #[must_use]
+    pub fn on_decision(
+        self,
+        observe: impl Fn(&'static str, &DecisionView) + Send + Sync + 'static,
+    ) -> RateLimitLayer<B> {
+        self.configure(|limiter| limiter.check.observer = Some(Arc::new(observe)))
     }
 
     /// Sets the style of the rate limit headers: [`HeaderStyle::XRateLimit`] by default.

@@ -7,11 +7,31 @@ use std::{sync::Arc, time::Duration};
 #[cfg(feature = "tokio")]
 use super::check_outcome::PendingDecision;
 use super::request_key::RequestKey;
-use crate::{DecisionView, KeyedLimiter};
+use crate::{Ask, Clock, DecisionView, KeyedLimiter, Quota};
+
+/// Default capacity, in keys, of the limiter that a layer creates.
+const MAX_KEYS: usize = 100_000;
+
+/// Creates the limiter of a layer that is given a quota.
+#[track_caller]
+#[expect(
+    clippy::panic,
+    reason = "documented, as for a Vec that cannot allocate"
+)]
+pub(super) fn of_default_size(quota: Quota) -> KeyedLimiter<RequestKey<'static>> {
+    let builder = KeyedLimiter::builder(quota).max_keys(MAX_KEYS);
+    // Clients wait by clocks of their own.
+    match builder.clock(Clock::monotonic()).build() {
+        Ok(limiter) => limiter,
+        Err(error) => panic!("{error}"),
+    }
+}
 
 /// Limiter in memory, with any hasher.
 pub(super) trait MemoryLimiter: fmt::Debug + Send + Sync {
     fn try_acquire(&self, key: &RequestKey<'_>, cost: u32) -> DecisionView;
+    /// Asks for tokens, as one of several limits.
+    fn ask<'a>(&'a self, key: &RequestKey<'a>, cost: u32) -> Ask<'a>;
     /// Returns true when callers are queued on the key.
     #[cfg(feature = "tokio")]
     fn has_waiters(&self, key: &RequestKey<'_>) -> bool;
@@ -30,6 +50,10 @@ impl<S: BuildHasher + Send + Sync + 'static> MemoryLimiter
 {
     fn try_acquire(&self, key: &RequestKey<'_>, cost: u32) -> DecisionView {
         KeyedLimiter::try_acquire(self, key, cost).view()
+    }
+
+    fn ask<'a>(&'a self, key: &RequestKey<'a>, cost: u32) -> Ask<'a> {
+        KeyedLimiter::ask(self, key, cost)
     }
 
     #[cfg(feature = "tokio")]

@@ -16,6 +16,7 @@ pub(super) fn check(
     delay: &Delay,
     request: &LimitedRequest<'_>,
     cost: u32,
+    policy: &'static str,
 ) -> Result<CheckOutcome, KeyError> {
     let key = request.required_key()?;
     let (mut buffer, text);
@@ -36,7 +37,7 @@ pub(super) fn check(
         && let Some(decision) = limiter.try_acquire_at_once(name, cost)
         && !delay.covers(&decision.view())
     {
-        return Ok(CheckOutcome::Decided(decision.view()));
+        return Ok(CheckOutcome::of_one(policy, decision.view()));
     }
     let (limiter, name) = (limiter.clone(), name.to_vec());
     if delay.is_off() {

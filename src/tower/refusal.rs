@@ -10,7 +10,7 @@ use http::{
 use super::{
     content_negotiation,
     grpc::{self, GrpcStatus},
-    headers::{DEFAULT_POLICY, HeaderStyle},
+    headers::{DEFAULT_POLICY, HeaderStyle, PolicyHeaders},
     media_type::{JSON, PROBLEM_JSON},
 };
 use crate::{DecisionView, Outcome};
@@ -41,6 +41,8 @@ use crate::{DecisionView, Outcome};
 pub struct Refusal<'a> {
     style: HeaderStyle,
     policy: &'a str,
+    /// Empty: the policy is the only one.
+    all: &'a [(&'a str, DecisionView)],
     is_http_only: bool,
 }
 
@@ -51,6 +53,7 @@ impl<'a> Refusal<'a> {
         Refusal {
             style,
             policy: DEFAULT_POLICY,
+            all: &[],
             is_http_only: false,
         }
     }
@@ -59,6 +62,13 @@ impl<'a> Refusal<'a> {
     #[must_use]
     pub const fn policy(self, policy: &'a str) -> Refusal<'a> {
         Refusal { policy, ..self }
+    }
+
+    /// Adds the decisions of several policies, with their names, to headers and problem details; see
+    /// [`PolicyHeaders::among`](super::PolicyHeaders::among).
+    #[must_use]
+    pub const fn among(self, all: &'a [(&'a str, DecisionView)]) -> Refusal<'a> {
+        Refusal { all, ..self }
     }
 
     /// Answers gRPC requests with 429 or 503 too, for a proxy that does not speak gRPC itself.
@@ -99,7 +109,7 @@ impl<'a> Refusal<'a> {
         let body = if is_unavailable {
             body::unavailable()
         } else if is_problem {
-            body::problem_json(decision, self.policy)
+            body::problem_json(decision, self.violated())
         } else {
             body::json(decision)
         };
@@ -109,7 +119,7 @@ impl<'a> Refusal<'a> {
         } else {
             StatusCode::TOO_MANY_REQUESTS
         };
-        *response.headers_mut() = self.style.for_policy(self.policy).with_json(decision);
+        *response.headers_mut() = self.headers().with_json(decision);
         if is_problem {
             response
                 .headers_mut()
@@ -124,8 +134,18 @@ impl<'a> Refusal<'a> {
         } else {
             grpc::response(GrpcStatus::ResourceExhausted, &body::message(decision))
         };
-        let headers = self.style.for_policy(self.policy);
-        headers.write(decision, response.headers_mut());
+        self.headers().write(decision, response.headers_mut());
         response
+    }
+
+    fn headers(self) -> PolicyHeaders<'a> {
+        self.style.for_policy(self.policy).among(self.all)
+    }
+
+    /// Returns the names of the policies that refuse.
+    fn violated(&self) -> impl Iterator<Item = &'a str> {
+        let refusing = self.all.iter().filter(|(_, part)| part.is_refused());
+        let only = self.all.is_empty().then_some(self.policy);
+        refusing.map(|(name, _)| *name).chain(only)
     }
 }

@@ -9,16 +9,17 @@ use super::delay::Delay;
 use super::{
     check_outcome::CheckOutcome,
     client_address::ClientAddressResolver,
-    headers::{DEFAULT_POLICY, HeaderStyle, PolicyHeaders},
+    functions::{CostFn, ExemptFn, ObserverFn, RefusalFn},
+    headers::{DEFAULT_POLICY, HeaderStyle},
     key::Key,
     key_error::KeyError,
-    layer_decision::add_fallback_header,
+    layer_decision::{LayerDecision, add_fallback_header},
     limited_request::LimitedRequest,
+    limits::{Common, Limits},
     memory_limiter::MemoryLimiter,
     refusal::Refusal,
     response_body::ResponseBody,
 };
-use crate::DecisionView;
 
 /// Checks a request for the given number of tokens with another limiter.
 pub(super) type CustomCheck =
@@ -29,6 +30,8 @@ pub(super) type CustomCheck =
 pub(super) enum Backend {
     /// Decides synchronously, in memory.
     Memory(Arc<dyn MemoryLimiter>),
+    /// Decides synchronously, on several limits in memory.
+    Several(Limits),
     /// Decides at once, or with a request to Redis.
     #[cfg(feature = "redis")]
     Redis(crate::RedisLimiter),
@@ -39,14 +42,6 @@ pub(super) enum Backend {
     },
 }
 
-/// Cost of a request, in tokens.
-pub(super) type CostFn = dyn Fn(&LimitedRequest<'_>) -> u32 + Send + Sync;
-/// Predicate for requests that are not limited.
-pub(super) type ExemptFn = dyn Fn(&LimitedRequest<'_>) -> bool + Send + Sync;
-/// Response to a refused request.
-pub(super) type RefusalFn<B> =
-    dyn Fn(&DecisionView, &LimitedRequest<'_>) -> Response<B> + Send + Sync;
-
 /// Checks requests against a limit, and refuses with bodies of type `B`.
 ///
 /// Aligned to cache lines of its own: every clone of a service updates the reference count in the
@@ -56,7 +51,7 @@ pub(super) struct RequestLimiter<B> {
     pub(super) check: RequestCheck,
     pub(super) refusal: Option<Arc<RefusalFn<B>>>,
     pub(super) header_style: HeaderStyle,
-    /// Name of the policy in the header fields.
+    /// Name of the policy in the header fields, unless there are several.
     pub(super) policy: &'static str,
 }
 
@@ -68,31 +63,54 @@ pub(super) struct RequestCheck {
     pub(super) client_address: ClientAddressResolver,
     pub(super) cost: Option<Arc<CostFn>>,
     pub(super) exempt: Vec<Arc<ExemptFn>>,
+    pub(super) observer: Option<Arc<ObserverFn>>,
     #[cfg(feature = "tokio")]
     pub(super) delay: Delay,
 }
 
 impl RequestCheck {
-    /// Checks a request, and takes its cost when it is allowed.
-    pub(super) fn check(&self, head: &Parts) -> CheckOutcome {
+    /// Checks a request, and takes its cost when it is allowed. `policy` is the name of a single
+    /// limit.
+    pub(super) fn check(&self, head: &Parts, policy: &'static str) -> CheckOutcome {
         let request = self.request(head);
         if self.exempt.iter().any(|is_exempt| is_exempt(&request)) {
             return CheckOutcome::Exempt;
         }
-        let cost = self.cost.as_ref().map_or(1, |cost| cost(&request));
+        let cost = || self.cost.as_ref().map_or(1, |cost| cost(&request));
         let outcome = match &self.backend {
+            Backend::Several(limits) => limits.check(
+                head,
+                &Common {
+                    client_address: &self.client_address,
+                    cost: self.cost.as_deref(),
+                    observer: self.observer.as_deref(),
+                },
+            ),
             #[cfg(feature = "tokio")]
             Backend::Memory(limiter) if !self.delay.is_off() => request
                 .required_key()
-                .map(|key| self.delay.decide(limiter, key, cost)),
+                .map(|key| self.delay.decide(limiter, key, cost(), policy)),
             Backend::Memory(limiter) => request
                 .required_key()
-                .map(|key| CheckOutcome::Decided(limiter.try_acquire(key, cost))),
+                .map(|key| CheckOutcome::of_one(policy, limiter.try_acquire(key, cost()))),
             #[cfg(feature = "redis")]
-            Backend::Redis(limiter) => super::redis::check(limiter, &self.delay, &request, cost),
-            Backend::Custom { check, .. } => check(&request, cost),
+            Backend::Redis(limiter) => {
+                super::redis::check(limiter, &self.delay, &request, cost(), policy)
+            }
+            Backend::Custom { check, .. } => check(&request, cost()),
         };
         outcome.unwrap_or_else(CheckOutcome::NoKey)
+    }
+
+    /// Passes the decisions to the function of [`RateLimitLayer::on_decision`](super::RateLimitLayer::on_decision).
+    #[inline]
+    pub(super) fn observe(&self, decision: &LayerDecision) {
+        if let Some(observe) = &self.observer {
+            match decision.policies() {
+                [] => observe(decision.policy, &decision.view),
+                all => all.iter().for_each(|(name, view)| observe(name, view)),
+            }
+        }
     }
 
     fn request<'a>(&'a self, head: &'a Parts) -> LimitedRequest<'a> {
@@ -109,6 +127,7 @@ impl<B> RequestLimiter<B> {
                 client_address: ClientAddressResolver::default(),
                 cost: None,
                 exempt: Vec::new(),
+                observer: None,
                 #[cfg(feature = "tokio")]
                 delay: Delay::default(),
             },
@@ -121,27 +140,25 @@ impl<B> RequestLimiter<B> {
     /// Builds the response to a refused request.
     pub(super) fn refuse<R>(
         &self,
-        decision: &DecisionView,
+        decision: &LayerDecision,
         head: &Parts,
     ) -> Response<ResponseBody<R, B>> {
+        let view = &decision.view;
         let mut response = match &self.refusal {
             Some(refusal) => {
-                let mut response = refusal(decision, &self.check.request(head));
-                self.headers().write(decision, response.headers_mut());
+                let mut response = refusal(view, &self.check.request(head));
+                let headers = decision.headers(self.header_style);
+                headers.write(view, response.headers_mut());
                 response.map(ResponseBody::from_refusal)
             }
             None => Refusal::new(self.header_style)
-                .policy(self.policy)
-                .response(decision, &head.headers)
+                .policy(decision.policy)
+                .among(decision.policies())
+                .response(view, &head.headers)
                 .map(ResponseBody::from_text),
         };
-        add_fallback_header(decision, response.headers_mut());
+        add_fallback_header(view, response.headers_mut());
         response
-    }
-
-    /// Headers that announce the decisions.
-    pub(super) fn headers(&self) -> PolicyHeaders<'static> {
-        self.header_style.for_policy(self.policy)
     }
 }
 
@@ -160,6 +177,7 @@ impl<B> fmt::Debug for RequestLimiter<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let backend: &dyn fmt::Debug = match &self.check.backend {
             Backend::Memory(limiter) => limiter,
+            Backend::Several(limits) => limits,
             #[cfg(feature = "redis")]
             Backend::Redis(limiter) => limiter,
             Backend::Custom { debug, .. } => debug,

@@ -63,18 +63,19 @@ where
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        match self.limiter.check.check(&head) {
+        match self.limiter.check.check(&head, self.limiter.policy) {
             CheckOutcome::Exempt => {
                 let response = self.inner.call(Request::from_parts(head, body));
                 ResponseFuture::calling(response, None)
             }
-            CheckOutcome::Decided(decision) if decision.is_allowed() => {
-                insert_into(&mut head.extensions, decision);
-                let response = self.inner.call(Request::from_parts(head, body));
-                ResponseFuture::calling(response, Some((decision, self.limiter.headers())))
-            }
             CheckOutcome::Decided(decision) => {
-                ResponseFuture::complete(self.limiter.refuse(&decision, &head))
+                self.limiter.check.observe(&decision);
+                if decision.view.is_refused() {
+                    return ResponseFuture::complete(self.limiter.refuse(&decision, &head));
+                }
+                insert_into(&mut head.extensions, decision.view);
+                let response = self.inner.call(Request::from_parts(head, body));
+                ResponseFuture::calling(response, Some((decision, self.limiter.header_style)))
             }
             CheckOutcome::Pending(decision) => {
                 // Only the instance that was polled ready may be called; its clone must be polled

@@ -10,6 +10,7 @@
 #[cfg(feature = "tokio")]
 mod delay;
 mod keys;
+mod limits;
 #[cfg(feature = "redis")]
 mod redis;
 mod responses;

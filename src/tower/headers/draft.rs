@@ -1,5 +1,5 @@
 //! Fields of draft-ietf-httpapi-ratelimit-headers-11: structured fields (RFC 9651), each a list of
-//! one policy.
+//! policies.
 
 use http::{
     HeaderMap,
@@ -7,32 +7,55 @@ use http::{
 };
 use sfv::{KeyRef, ListSerializer, StringRef, key_ref};
 
-use super::decimal::whole_seconds;
+use super::{decimal::whole_seconds, retry_after_seconds};
 use crate::{DecisionView, tower::retry_after::reset_after};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) static NAMES: [HeaderName; 2] = [POLICY, LIMIT];
 
-/// Adds the fields that `headers` does not contain yet.
-pub(super) fn add(
-    decision: &DecisionView,
-    name: &str,
-    retry_after: Option<u64>,
-    headers: &mut HeaderMap,
-) {
-    headers
-        .entry(POLICY)
-        .or_insert_with(|| policy(decision, name));
-    headers
-        .entry(LIMIT)
-        .or_insert_with(|| limit(decision, name, retry_after));
+/// Adds policies, with their names, to the fields. A policy whose name a field has already is not
+/// added: then an inner layer or the service has written it.
+pub(super) fn add(policies: &[(&str, DecisionView)], headers: &mut HeaderMap) {
+    let policies = || policies.iter().map(|(name, decision)| (*name, decision));
+    append(
+        headers,
+        POLICY,
+        policies().map(|(name, decision)| policy(name, decision)),
+    );
+    append(
+        headers,
+        LIMIT,
+        policies().map(|(name, decision)| limit(name, decision)),
+    );
+}
+
+/// Appends items to a field.
+fn append(headers: &mut HeaderMap, name: HeaderName, items: impl Iterator<Item = String>) {
+    let mut list = match headers.get(&name).map(HeaderValue::to_str) {
+        None => String::new(),
+        Some(Ok(list)) => list.to_owned(),
+        // Not a field of the draft.
+        Some(Err(_)) => return,
+    };
+    for item in items.filter(|item| !item.is_empty()) {
+        let quoted = &item[..item.rfind('"').map_or(0, |end| end + 1)];
+        if list.is_empty() {
+            list = item;
+        } else if !list.starts_with(quoted) && !list.contains(&format!(", {quoted}")) {
+            list = format!("{list}, {item}");
+        }
+    }
+    // Serialized structured fields are visible ASCII.
+    if let (false, Ok(list)) = (list.is_empty(), HeaderValue::try_from(list)) {
+        headers.insert(name, list);
+    }
 }
 
 /// `"default";q=100;w=60`
-fn policy(decision: &DecisionView, name: &str) -> HeaderValue {
+fn policy(name: &str, decision: &DecisionView) -> String {
     let window = saturating_seconds(whole_seconds(decision.window()));
-    field(
+    item(
         name,
         [(key_ref("q"), decision.limit()), (key_ref("w"), window)],
     )
@@ -41,29 +64,28 @@ fn policy(decision: &DecisionView, name: &str) -> HeaderValue {
 /// `"default";r=50;t=30`
 ///
 /// The draft requires that `Retry-After` is not earlier than `t`, so both are equal in a refusal.
-fn limit(decision: &DecisionView, name: &str, retry_after: Option<u64>) -> HeaderValue {
+fn limit(name: &str, decision: &DecisionView) -> String {
+    let retry_after = retry_after_seconds(decision);
     let seconds = retry_after.unwrap_or_else(|| whole_seconds(reset_after(decision)));
     let time = saturating_seconds(seconds);
-    field(
+    item(
         name,
         [(key_ref("r"), decision.remaining()), (key_ref("t"), time)],
     )
 }
 
-fn field(name: &str, parameters: [(&'static KeyRef, u32); 2]) -> HeaderValue {
+fn item(name: &str, parameters: [(&'static KeyRef, u32); 2]) -> String {
     // A structured string is printable ASCII; other characters become underscores.
     let printable = name.replace(|c: char| !matches!(c, ' '..='~'), "_");
     let Ok(name) = StringRef::from_str(&printable) else {
-        return HeaderValue::from_static("");
+        return String::new();
     };
     let mut list = ListSerializer::new();
     let mut item = list.bare_item(name);
     for (key, value) in parameters {
         item = item.parameter(key, value);
     }
-    let text = list.finish().unwrap_or_default();
-    // A serialized structured field is visible ASCII.
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""))
+    list.finish().unwrap_or_default()
 }
 
 /// Saturates at `u32::MAX` seconds, which is more than a century.

@@ -32,20 +32,26 @@ pub(super) fn json(decision: &DecisionView) -> String {
     body
 }
 
-/// Problem details of a refusal.
-pub(super) fn problem_json(decision: &DecisionView, policy: &str) -> String {
+/// Problem details of a refusal by these policies.
+pub(super) fn problem_json<'a>(
+    decision: &DecisionView,
+    policies: impl Iterator<Item = &'a str>,
+) -> String {
     let message = Message::new(decision);
     let wait = message.wait;
     // Of printable ASCII, only these two characters need escaping in JSON.
-    let policy = policy
-        .replace(|c: char| !matches!(c, ' '..='~'), "_")
-        .replace('\\', r"\\")
-        .replace('"', r#"\""#);
+    let quoted = |policy: &str| {
+        let printable = policy.replace(|c: char| !matches!(c, ' '..='~'), "_");
+        let escaped = printable.replace('\\', r"\\").replace('"', r#"\""#);
+        format!("\"{escaped}\"")
+    };
+    let policies: Vec<String> = policies.map(quoted).collect();
+    let policies = policies.join(", ");
     let mut body = String::with_capacity(JSON_CAPACITY);
     // The message needs no escaping in JSON, and writing to a String cannot fail.
     let _ = write!(
         body,
-        r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": 429, "detail": "{message}", "violated-policies": ["{policy}"], "retry_after": {wait}}}"##
+        r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": 429, "detail": "{message}", "violated-policies": [{policies}], "retry_after": {wait}}}"##
     );
     body
 }

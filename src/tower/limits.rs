@@ -1,0 +1,121 @@
+//! Several limits of a layer, all or nothing.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::{
+    check_outcome::CheckOutcome,
+    client_address::ClientAddressResolver,
+    functions::{CostFn, ObserverFn},
+    key_error::KeyError,
+    layer_decision::LayerDecision,
+    limit::Limit,
+    limited_request::LimitedRequest,
+};
+use crate::{Ask, DecisionView, MAX_LIMITS, all_of};
+
+/// Limits of which a request takes from all that apply to it, or from none.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    enforced: Arc<[Limit]>,
+    shadows: Arc<[Limit]>,
+}
+
+/// What the limits of a layer have in common.
+pub(super) struct Common<'a> {
+    pub(super) client_address: &'a ClientAddressResolver,
+    pub(super) cost: Option<&'a CostFn>,
+    pub(super) observer: Option<&'a ObserverFn>,
+}
+
+impl Limits {
+    pub(super) fn new(limits: impl IntoIterator<Item = Limit>) -> Limits {
+        let (shadows, enforced): (Vec<_>, Vec<_>) =
+            limits.into_iter().partition(|limit| limit.is_shadow);
+        Limits {
+            enforced: enforced.into(),
+            shadows: shadows.into(),
+        }
+    }
+
+    /// Checks a request. The names of the decisions are in the order of the limits.
+    pub(super) fn check(
+        &self,
+        head: &Parts,
+        common: &Common<'_>,
+    ) -> Result<CheckOutcome, KeyError> {
+        let mut names = [""; MAX_LIMITS];
+        let mut asks: Option<[Ask<'_>; MAX_LIMITS]> = None;
+        let mut len = 0;
+        for limit in &*self.enforced {
+            let Some(ask) = limit.ask(head, common)? else {
+                continue;
+            };
+            names[len] = limit.name;
+            asks.get_or_insert([ask; MAX_LIMITS])[len] = ask;
+            len += 1;
+        }
+        let Some(Ok(all)) = asks.as_ref().map(|asks| all_of(&asks[..len])) else {
+            self.try_shadows(head, common);
+            return Ok(CheckOutcome::Exempt);
+        };
+        let decision = all.try_acquire();
+        if decision.is_allowed() {
+            self.try_shadows(head, common);
+        }
+        let parts = names.into_iter().zip(decision.parts());
+        Ok(CheckOutcome::Decided(LayerDecision::of_several(
+            parts.collect(),
+            decision.tightest(),
+        )))
+    }
+
+    /// Takes from each shadow limit alone.
+    fn try_shadows(&self, head: &Parts, common: &Common<'_>) {
+        for limit in &*self.shadows {
+            // A request without the key passes.
+            if let Ok(Some(decision)) = limit.try_acquire(head, common)
+                && let Some(observe) = common.observer
+            {
+                observe(limit.name, &decision);
+            }
+        }
+    }
+}
+
+impl Limit {
+    /// Returns the request for tokens, or `None` when the limit does not apply to the request.
+    fn ask<'a>(
+        &'a self,
+        head: &'a Parts,
+        common: &Common<'a>,
+    ) -> Result<Option<Ask<'a>>, KeyError> {
+        let request = LimitedRequest::new(head, &self.key, common.client_address);
+        let Some(cost) = self.cost_of(&request, common) else {
+            return Ok(None);
+        };
+        let key = request.required_key()?;
+        Ok(Some(self.limiter.ask(key, cost)))
+    }
+
+    fn try_acquire(
+        &self,
+        head: &Parts,
+        common: &Common<'_>,
+    ) -> Result<Option<DecisionView>, KeyError> {
+        let request = LimitedRequest::new(head, &self.key, common.client_address);
+        let Some(cost) = self.cost_of(&request, common) else {
+            return Ok(None);
+        };
+        let key = request.required_key()?;
+        Ok(Some(self.limiter.try_acquire(key, cost)))
+    }
+
+    /// Returns the cost of a request, or `None` when it is exempt.
+    fn cost_of(&self, request: &LimitedRequest<'_>, common: &Common<'_>) -> Option<u32> {
+        let is_exempt = self.exempt.iter().any(|is_exempt| is_exempt(request));
+        let cost = self.cost.as_deref().or(common.cost);
+        (!is_exempt).then(|| cost.map_or(1, |cost| cost(request)))
+    }
+}
