@@ -18,7 +18,8 @@ use tollgate::{
 use crate::{
     config::{ConnectionLimits, Settings},
     limit::{
-        ConfiguredLimits, Delay, EffectiveConfig, FailureLimit, Limiter, Pricing, RouteLimits,
+        ConfiguredLimits, Delay, EffectiveConfig, FailureLimit, Kind, Limiter, NamedLimits,
+        Policies, Pricing,
     },
     metrics::{Credential, Metrics, PerRoute},
     placement::{Placement, Port},
@@ -57,7 +58,11 @@ pub(crate) struct App {
     pub(crate) header_style: HeaderStyle,
     /// Default limiter, with the rules of clients.
     pub(crate) limiter: Arc<Limiter>,
-    pub(crate) route_limits: RouteLimits,
+    pub(crate) route_limits: NamedLimits,
+    /// Limiters of the policies.
+    named_limits: NamedLimits,
+    /// `None`: there are only the default limit and those of routes.
+    pub(crate) policies: Option<Policies>,
     /// `None`: no request waits for its tokens.
     pub(crate) delay: Option<Arc<Delay>>,
     pub(crate) connection_limits: ConnectionLimits,
@@ -116,7 +121,7 @@ impl App {
                 limiter.map_err(|error| format!("redis: {error}"))?
             }
         };
-        App::with_limiter(settings, limiter).await
+        App::with_limiter(settings, limiter, Clock::monotonic()).await
     }
 
     /// Creates the default limiter in memory.
@@ -128,14 +133,21 @@ impl App {
             .map_err(|error: BuildError| format!("max_clients: {error}"))
     }
 
-    /// Creates the state at start around a default limiter.
-    pub(crate) async fn with_limiter(settings: &Settings, limiter: Limiter) -> Result<App, String> {
+    /// Creates the state at start around a default limiter. All others in memory decide by `clock`.
+    pub(crate) async fn with_limiter(
+        settings: &Settings,
+        limiter: Limiter,
+        clock: Clock,
+    ) -> Result<App, String> {
         let gateway = settings.gateway.as_ref().map(Gateway::new).transpose()?;
-        let route_limits = RouteLimits::new(settings, &RouteLimits::default()).await?;
+        let route_limits = NamedLimits::none(Kind::Routes, clock.clone());
+        let route_limits = route_limits.updated(settings).await?;
+        let named_limits = NamedLimits::none(Kind::Limits, clock);
+        let named_limits = named_limits.updated(settings).await?;
         let app = App::assemble(
             settings,
             Arc::new(limiter),
-            route_limits,
+            (route_limits, named_limits),
             gateway.map(Arc::new),
             Carried {
                 delay: None,
@@ -154,7 +166,7 @@ impl App {
     fn assemble(
         settings: &Settings,
         limiter: Arc<Limiter>,
-        route_limits: RouteLimits,
+        (route_limits, named_limits): (NamedLimits, NamedLimits),
         gateway: Option<Arc<Gateway>>,
         carried: Carried,
     ) -> App {
@@ -176,11 +188,13 @@ impl App {
                 .map(|cors| Cors::new(cors, settings.headers)),
             gateway,
             pricing: Pricing::new(settings, &metrics, &route_limits),
+            policies: Policies::new(settings, &metrics, &named_limits),
             admin_access: Access::new("the admin API", admin.token.clone(), tokenless),
             check_access: check_access(settings),
             header_style: settings.headers,
             limiter,
             route_limits,
+            named_limits,
             delay: settings.delay.map(|settings| {
                 delay
                     .filter(|carried| carried.settings() == settings)
@@ -233,7 +247,8 @@ impl App {
             default: new.quota,
             rules: self.rules(new)?,
         };
-        let route_limits = RouteLimits::new(new, &self.route_limits).await?;
+        let route_limits = self.route_limits.updated(new).await?;
+        let named_limits = self.named_limits.updated(new).await?;
         self.limiter
             .apply_changes(before, after)
             .await
@@ -241,7 +256,7 @@ impl App {
         Ok(App::assemble(
             new,
             Arc::clone(&self.limiter),
-            route_limits,
+            (route_limits, named_limits),
             gateway,
             Carried {
                 delay: self.delay.clone(),
@@ -278,6 +293,7 @@ impl App {
     pub(crate) async fn close(&self) {
         self.limiter.close().await;
         self.route_limits.close().await;
+        self.named_limits.close().await;
     }
 
     /// Returns the effective limits.
@@ -291,6 +307,7 @@ impl App {
         config
             .with_delay(self.delay.as_ref().map(|delay| delay.max_wait()))
             .with_routes(self.route_limits.quotas())
+            .with_limits(self.named_limits.quotas())
             .with_names(|name| self.clients.shown_name(name))
     }
 
@@ -299,20 +316,28 @@ impl App {
         self.limiter.quota()
     }
 
-    /// Returns the default limiter, which has no label, and those of routes.
+    /// Returns the default limiter, which has no label, and those of routes and named limits.
     pub(crate) fn limiters(&self) -> PerRoute<Arc<Limiter>> {
-        let routes = self.route_limits.limiters();
-        let routes = routes.map(|(label, limiter)| (Some(label.to_owned()), Arc::clone(limiter)));
+        let named = |kind: &'static str, limits: &NamedLimits| -> PerRoute<Arc<Limiter>> {
+            let limiters = limits.limiters();
+            let labelled = limiters
+                .map(|(label, limiter)| (Some((kind, label.to_owned())), Arc::clone(limiter)));
+            labelled.collect()
+        };
         [(None, Arc::clone(&self.limiter))]
             .into_iter()
-            .chain(routes)
+            .chain(named("route", &self.route_limits))
+            .chain(named("limit", &self.named_limits))
             .collect()
     }
 
     /// Returns whether Redis is available to all limiters, or `None` without Redis.
     pub(crate) fn redis_is_up(&self) -> Option<bool> {
         let default = self.limiter.redis_stats()?.up;
-        Some(default && self.route_limits.redis_stats().all(|(_, stats)| stats.up))
+        let mut named = [&self.route_limits, &self.named_limits]
+            .into_iter()
+            .flat_map(NamedLimits::redis_stats);
+        Some(default && named.all(|(_, stats)| stats.up))
     }
 
     /// Returns the caller of a new connection to the public port.

@@ -8,6 +8,7 @@ mod connections;
 mod cors;
 mod delay;
 mod file;
+mod limits;
 mod quota;
 mod redis;
 mod routes;
@@ -18,12 +19,13 @@ mod tests;
 mod upstream;
 
 #[cfg(test)]
-pub(crate) use self::settings::settings;
+pub(crate) use self::settings::{settings, settings_error};
 pub(crate) use self::{
     admin::Tokenless,
     connections::ConnectionLimits,
     cors::Cors,
     delay::Delay,
+    limits::{Cost, HeaderCondition, Limit, Missing},
     redis::Redis,
     routes::{Route, RouteQuota},
     rules::MAX_RULES,

@@ -6,18 +6,25 @@ mod delay;
 mod failures;
 mod limiter;
 mod memory;
+mod named_limits;
+mod policies;
+mod policy_charge;
+mod policy_decision;
 mod price;
 mod pricing;
 mod redis;
-mod route_limits;
 mod routes;
 
 pub(crate) use self::{
-    charge::{Charge, PendingCharge, Policy},
+    charge::{Charge, PendingCharge},
     config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
     delay::{Delay, Delayed},
     failures::FailureLimit,
     limiter::Limiter,
+    named_limits::{Kind, NamedLimits},
+    policies::{ApplyError, Policies},
+    policy_charge::PolicyCharge,
+    policy_decision::PolicyDecision,
+    price::Price,
     pricing::Pricing,
-    route_limits::RouteLimits,
 };

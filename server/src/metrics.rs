@@ -27,6 +27,8 @@ pub(crate) use self::{
 /// Values of all metrics at one moment.
 pub(crate) struct Snapshot {
     routes: Vec<(String, counters::Totals)>,
+    /// By name and mode.
+    limits: Vec<((String, &'static str), counters::Totals)>,
     delayed: u64,
     latency: latency::Totals,
     credentials: credentials::Totals,
@@ -39,9 +41,9 @@ pub(crate) struct Snapshot {
     redis: PerRoute<RedisStats>,
 }
 
-/// Statistics of the default limits (`None`) and, by label, of the routes that have limits of their
-/// own.
-pub(crate) type PerRoute<T> = Vec<(Option<String>, T)>;
+/// Statistics of the default limits (`None`), of the routes that have limits of their own, and of
+/// named limits: by the name of the label, and its value.
+pub(crate) type PerRoute<T> = Vec<(Option<(&'static str, String)>, T)>;
 
 impl Snapshot {
     /// Reads all counters. `tables` and `redis` are the statistics of the limiters.
@@ -60,6 +62,7 @@ impl Snapshot {
         let accepted = metrics.connections.accepted.load(Ordering::Acquire);
         Snapshot {
             routes,
+            limits: metrics.limit_totals(),
             delayed: metrics.delayed(),
             latency: metrics.latency.totals(),
             credentials: metrics.credentials.totals(),
@@ -98,6 +101,34 @@ impl Snapshot {
                 };
                 let labels = [
                     ("route", route.as_str()),
+                    ("decision", decision),
+                    ("reason", reason.name()),
+                ];
+                ConstCounter::new(total).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn limits(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        if self.limits.is_empty() {
+            return Ok(());
+        }
+        let help =
+            "Decisions by limit and reason; of a refused request those of the limits that refuse";
+        let mut family =
+            to.encode_descriptor("limit_decisions", help, None, MetricType::Counter)?;
+        for ((limit, mode), totals) in &self.limits {
+            let reasons = Reason::ALL.into_iter().zip(*totals);
+            for (reason, total) in reasons.filter(|(_, total)| *total > 0) {
+                let decision = match reason {
+                    Reason::NoKey => "missing_key",
+                    reason if reason.is_allowed() => "allowed",
+                    _ => "refused",
+                };
+                let labels = [
+                    ("limit", limit.as_str()),
+                    ("mode", mode),
                     ("decision", decision),
                     ("reason", reason.name()),
                 ];
@@ -258,6 +289,7 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let to = &mut encoder;
         self.routes(to)?;
+        self.limits(to)?;
         counter(
             to,
             "delayed_requests",
@@ -313,8 +345,8 @@ fn per_route<T>(
         let value = value(stats);
         match label {
             None => encode(&mut family, kind, value)?,
-            Some(label) => {
-                let labels = [("route", label.as_str())];
+            Some((key, label)) => {
+                let labels = [(*key, label.as_str())];
                 encode(&mut family.encode_family(&labels)?, kind, value)?;
             }
         }

@@ -2,8 +2,11 @@
 
 mod charge;
 mod cors;
+mod credentials;
+mod decided;
 mod delay;
 mod outcome;
+mod policies;
 #[cfg(test)]
 mod tests;
 
@@ -17,44 +20,27 @@ use std::{
 
 use hyper::{Request, body::Body};
 use tokio::time::timeout;
-use tollgate::{DecisionView, tower::Refusal};
 
-use self::{
-    charge::charge,
-    cors::add_cors,
-    delay::DelayedDecision,
-    outcome::{next_step, proxy_step},
-};
 pub(crate) use self::{
     charge::is_local_administration,
     outcome::{HeadResult, NextStep, Outcome, ProxyStep},
 };
+use self::{
+    charge::{Charged, charge},
+    decided::{Decided, decided_outcome},
+    delay::DelayedDecision,
+};
 use crate::{
     app::{App, Caller},
-    endpoint::{self, Endpoint},
-    handlers::{self, HandlerResponse},
-    limit::{PendingCharge, Policy},
+    handlers::HandlerResponse,
+    limit::{PendingCharge, PolicyDecision},
     memory::ConnectionMemory,
-    metrics::RouteCounters,
-    request::{
-        body::{self, BodyError},
-        client_id::ClientId,
-    },
-    response::{self, LimitHeaders, Response},
+    request::body::{self, BodyError},
+    response::{self, Response},
 };
 
 /// Maximum number of bytes read after a refusal, so that the connection can be reused.
 const MAX_DRAINED_BYTES: usize = 1024 * 1024;
-
-/// Request with a decision.
-struct Decided<'a> {
-    endpoint: Endpoint,
-    client: ClientId<'a>,
-    cost: u32,
-    counters: &'a RouteCounters,
-    decision: DecisionView,
-    policy: Policy<'a>,
-}
 
 /// Processes a request head as far as possible without waiting.
 #[inline]
@@ -64,6 +50,10 @@ pub(crate) fn process<B: Body>(app: &App, request: &Request<B>, caller: &Caller)
         Ok(charge) => charge,
         Err(outcome) => return HeadResult::Done(outcome),
     };
+    let charge = match charge {
+        Charged::One(charge) => charge,
+        Charged::Several(charge) => return policies::process(app, request, caller, *charge),
+    };
     match charge.try_acquire(&app.limiter, &app.metrics, app.delay.as_deref()) {
         Some(decision) => {
             let decided = Decided {
@@ -71,8 +61,7 @@ pub(crate) fn process<B: Body>(app: &App, request: &Request<B>, caller: &Caller)
                 client: charge.client,
                 cost: charge.fee.cost,
                 counters: charge.counters,
-                decision,
-                policy: charge.policy(),
+                acquired: PolicyDecision::of_one(decision, charge.policy()),
             };
             HeadResult::Done(decided_outcome(app, request, caller, &decided))
         }
@@ -92,18 +81,13 @@ pub(crate) async fn resolve<B: Body>(
         Some(delay) => Box::pin(delay::acquire(app, delay, request, caller, &charge)).await,
         None => DelayedDecision::at_once(charge.acquire(&app.limiter, &app.metrics).await),
     };
-    let DelayedDecision {
-        decision,
-        policy,
-        slot,
-    } = delayed;
+    let DelayedDecision { acquired, slot } = delayed;
     let decided = Decided {
         endpoint: charge.endpoint,
         client: charge.client(),
         cost: charge.cost(),
         counters: &charge.counters,
-        decision,
-        policy,
+        acquired,
     };
     let mut outcome = decided_outcome(app, request, caller, &decided);
     if let NextStep::Proxy(step) = &mut outcome.next {
@@ -166,61 +150,4 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
         Poll::Pending => Poll::Ready(None),
     })
     .await
-}
-
-/// Outcome of a request with a decision.
-#[inline]
-fn decided_outcome<B>(
-    app: &App,
-    request: &Request<B>,
-    caller: &Caller,
-    decided: &Decided<'_>,
-) -> Outcome {
-    let Decided {
-        endpoint,
-        client,
-        cost,
-        counters,
-        decision,
-        policy,
-    } = decided;
-    let (endpoint, client, cost, policy) = (*endpoint, *client, *cost, *policy);
-    let fallback = decision.source().without_redis();
-    counters.record(decision);
-    let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
-    tracing::debug!(
-        client = %app.clients.redacted(client), %method, path = endpoint::logged_path(path), cost, outcome = ?decision.outcome(),
-        remaining = decision.remaining(), fallback, "request"
-    );
-    let mut outcome = if decision.is_refused() {
-        let refusal = Refusal::new(app.header_style).policy(response::policy_name(policy));
-        let refusal = match endpoint {
-            Endpoint::Upstream(_) => refusal,
-            // A proxy that calls `/auth` expects a status of HTTP.
-            _ => refusal.http_only(),
-        };
-        Outcome::respond(response::refused(refusal, decision, headers))
-    } else if matches!(endpoint, Endpoint::Upstream(_))
-        && let limit_headers = LimitHeaders::new(app.header_style, policy, *decision, fallback)
-        && let Some(next) = proxy_step(app, endpoint, Some(client), headers, caller, limit_headers)
-    {
-        let mut outcome = Outcome {
-            response: Response::default(),
-            next,
-        };
-        add_cors(app, headers, &mut outcome);
-        return outcome;
-    } else {
-        let (status, body) = handlers::demo::content(app, endpoint, headers, caller, Some(client));
-        let headers_of_policy = app.header_style.for_policy(response::policy_name(policy));
-        Outcome {
-            response: response::limited(headers_of_policy, status, body, decision),
-            next: next_step(endpoint, path),
-        }
-    };
-    if let Some(policy) = fallback {
-        response::add_fallback(&mut outcome.response, policy);
-    }
-    add_cors(app, headers, &mut outcome);
-    outcome
 }

@@ -16,7 +16,7 @@ use tollgate::{
     tower::{HeaderStyle, PolicyHeaders, Refusal, WITHOUT_REDIS},
 };
 
-use crate::values::PolicyName;
+use crate::{limit::PolicyDecision, values::PolicyName};
 
 pub(crate) use self::cors::{Cors, CorsHeaders, PREFLIGHT_HEADERS};
 
@@ -36,6 +36,8 @@ pub(crate) struct LimitHeaders {
     decision: Option<(HeaderStyle, DecisionView)>,
     /// `None`: the default.
     policy: Option<Arc<str>>,
+    /// With several limits, all of them.
+    all: Vec<(Option<Arc<str>>, DecisionView)>,
     fallback: Option<&'static str>,
     /// Boxed, since most servers have no CORS settings.
     cors: Option<Box<CorsHeaders>>,
@@ -47,13 +49,14 @@ impl LimitHeaders {
     #[inline]
     pub(crate) fn new(
         style: HeaderStyle,
-        policy: Option<&Arc<str>>,
-        decision: DecisionView,
+        acquired: &PolicyDecision<'_>,
         fallback: Option<&'static str>,
     ) -> LimitHeaders {
+        let all = acquired.all.iter();
         LimitHeaders {
-            decision: Some((style, decision)),
-            policy: policy.cloned(),
+            decision: Some((style, acquired.decision)),
+            policy: acquired.policy.cloned(),
+            all: all.map(|(policy, view)| (policy.cloned(), *view)).collect(),
             fallback,
             cors: None,
         }
@@ -83,7 +86,14 @@ impl LimitHeaders {
     fn write_limits(&self, headers: &mut HeaderMap) {
         if let Some((style, decision)) = &self.decision {
             let policy = policy_name(self.policy.as_ref());
-            style.for_policy(policy).overwrite(decision, headers);
+            let all = self.all.iter();
+            let all: Vec<_> = all
+                .map(|(policy, view)| (policy_name(policy.as_ref()), *view))
+                .collect();
+            style
+                .for_policy(policy)
+                .among(&all)
+                .overwrite(decision, headers);
         }
         if let Some(policy) = self.fallback {
             headers.insert(WITHOUT_REDIS, HeaderValue::from_static(policy));

@@ -6,6 +6,7 @@ mod admin_address;
 mod choice;
 mod client;
 mod http;
+mod limit_key;
 mod nat64;
 mod number;
 mod parse;
@@ -21,11 +22,12 @@ pub(crate) use self::{
     choice::{Check, OnRedisError, Preflight, RedisMode},
     client::Client,
     http::{Origin, Path, is_same_variable},
+    limit_key::{KeySource, LimitKey},
     nat64::Nat64Prefix,
     number::{Fraction, MaxClients, Whole},
     parse::{
-        Table, optional, optional_list, optional_table, parse_argument, parse_list_item, present,
-        required, tables,
+        Table, Value, one_or_list, optional, optional_list, optional_table, parse_argument,
+        parse_list_item, present, required, tables,
     },
     policy_name::PolicyName,
     quota::{Period, Rate, Seconds, Tokens},

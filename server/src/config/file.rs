@@ -1,5 +1,6 @@
 //! The configuration file: its keys.
 
+mod limit;
 mod parse;
 
 use std::{fs, net::SocketAddr, path::Path as FilePath};
@@ -12,6 +13,7 @@ use serde::{
 };
 use tollgate::{Quota, tower::HeaderStyle};
 
+pub(crate) use self::limit::{Cost, HeaderCondition, Limit, LimitCost, Missing};
 use crate::values::{
     AdminAddress, Check, Client, ClockTolerance, Fraction, MaxClients, MaxDelay, Nat64Prefix,
     OnRedisError, Origin, Path, Period, PolicyName, Preflight, Rate, RedisMode, RedisPrefix,
@@ -93,6 +95,10 @@ pub(crate) struct File {
     pub(crate) api_keys: Option<Vec<Secret>>,
     #[serde(default, deserialize_with = "tables")]
     pub(crate) routes: Vec<Route>,
+    #[serde(default, deserialize_with = "tables")]
+    pub(crate) limits: Vec<Limit>,
+    #[serde(default, rename = "plans")]
+    _plans: Option<limit::Unsupported>,
     #[serde(default)]
     pub(crate) case_sensitive_paths: bool,
     #[serde(default, deserialize_with = "tables")]

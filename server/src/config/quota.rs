@@ -50,14 +50,7 @@ enum RefillSource {
 /// one of them. The rate of a flag is greedy, also when the file's refill is an interval. Defaults
 /// complete a lone `capacity`, `refill_rate` or `refill`.
 pub(super) fn of_default(file: &File, flags: &Serve) -> Result<Quota, String> {
-    let keys = Keys {
-        capacity: file.capacity,
-        refill_rate: file.refill_rate,
-        refill: file.refill,
-        quota: file.quota,
-        tokens: file.tokens,
-        time: file.time.map(|time| time.get()),
-    };
+    let keys = Keys::of_file(file);
     match keys.names()[..] {
         [] | ["capacity" | "refill_rate" | "refill"] => {}
         _ => keys.check_complete()?,
@@ -74,6 +67,12 @@ pub(super) fn of_default(file: &File, flags: &Serve) -> Result<Quota, String> {
             }
         )),
     }
+}
+
+/// Returns true if the file or the flags contain a key of the default quota.
+pub(super) fn is_given(file: &File, flags: &Serve) -> bool {
+    let has_flag = flags.quota.is_some() || flags.capacity.is_some() || flags.refill_rate.is_some();
+    has_flag || !Keys::of_file(file).names().is_empty()
 }
 
 /// Reads a route's own quota. No part of it comes from the default. `None`: the route has no quota
@@ -109,6 +108,17 @@ pub(super) fn of_rule(rule: &Rule) -> Result<Quota, String> {
 }
 
 impl Keys {
+    fn of_file(file: &File) -> Keys {
+        Keys {
+            capacity: file.capacity,
+            refill_rate: file.refill_rate,
+            refill: file.refill,
+            quota: file.quota,
+            tokens: file.tokens,
+            time: file.time.map(|time| time.get()),
+        }
+    }
+
     fn read(self, capacity: Option<Tokens>, rate: Option<Rate>) -> Result<Quota, String> {
         let given = capacity
             .or(self.capacity)

@@ -18,6 +18,7 @@ use super::{
     cors::Cors,
     delay::Delay,
     file::File,
+    limits::{self, Limits},
     quota,
     redis::Redis,
     routes::{self, Route},
@@ -45,6 +46,7 @@ pub(crate) struct Settings {
     pub(crate) client: Client,
     pub(crate) api_keys: Option<HashSet<String>>,
     pub(crate) routes: Vec<Route>,
+    pub(crate) limits: Limits,
     /// Upstreams tell `/A` from `/a`.
     pub(crate) case_sensitive_paths: bool,
     pub(crate) rules: Vec<Rule>,
@@ -94,6 +96,7 @@ impl Settings {
 
     pub(super) fn merge(flags: Serve, file: File) -> Result<Settings, String> {
         let quota = quota::of_default(&file, &flags)?;
+        let has_quota = quota::is_given(&file, &flags);
         let delay = Delay::merge(&flags, &file)?;
         let admin = Admin::merge(&flags, &file)?;
         let has_upstream =
@@ -117,6 +120,17 @@ impl Settings {
         let rules = rules::merge(file.rules, &client)?;
         let routes = routes::merge(file.routes, &placement)?;
         routes::check_costs(&routes, quota, &rules)?;
+        let limits = Limits::merge(
+            file.limits,
+            &limits::Context {
+                client: &client,
+                routes: &routes,
+                has_quota,
+                has_rules: !rules.is_empty(),
+                has_delay: delay.is_some(),
+                case_sensitive_paths: file.case_sensitive_paths,
+            },
+        )?;
         let trust_proxy = match flags.trust_proxy {
             flags if flags.is_empty() => file.trust_proxy.unwrap_or_default(),
             flags => flags,
@@ -128,10 +142,11 @@ impl Settings {
             ));
         }
         let pass_headers = file.gateway.and_then(|gateway| gateway.pass_headers);
-        let pass_headers = client.pass_headers(
-            client_address_header.as_ref(),
-            pass_headers.unwrap_or_default(),
-        )?;
+        let deciding: Vec<_> = client_address_header
+            .iter()
+            .chain(limits.headers())
+            .collect();
+        let pass_headers = client.pass_headers(&deciding, pass_headers.unwrap_or_default())?;
         let cors = file.cors.map(|cors| Cors::merge(cors, gateway.is_some()));
         let settings = Settings {
             listen: flags
@@ -146,6 +161,7 @@ impl Settings {
             headers: flags.headers.or(file.headers).unwrap_or_default(),
             api_keys,
             routes,
+            limits,
             case_sensitive_paths: file.case_sensitive_paths,
             rules,
             client,
@@ -213,4 +229,12 @@ fn is_readable_by_all(path: &Path) -> bool {
 pub(crate) fn settings(toml: &str) -> Settings {
     let file = super::file::from_toml(toml).unwrap();
     Settings::merge(Serve::default(), file).unwrap()
+}
+
+/// Returns the error of the settings of a TOML file, without flags.
+#[cfg(test)]
+pub(crate) fn settings_error(toml: &str) -> String {
+    let merged =
+        super::file::from_toml(toml).and_then(|file| Settings::merge(Serve::default(), file));
+    merged.unwrap_err()
 }

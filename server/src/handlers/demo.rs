@@ -25,7 +25,7 @@ pub(crate) fn content(
         Endpoint::Root => {
             let address = match client {
                 Some(ClientId::Address { address, .. }) => address,
-                Some(ClientId::Key(_) | ClientId::CheckKey(_)) | None => {
+                Some(ClientId::Key(_) | ClientId::Parts(_) | ClientId::CheckKey(_)) | None => {
                     app.clients.address(caller.peer, headers)
                 }
             };

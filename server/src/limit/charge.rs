@@ -7,6 +7,7 @@ use tollgate::{Decision, DecisionView, Refused};
 use super::{
     delay::Delay,
     limiter::Limiter,
+    policy_decision::{Part, Policy, PolicyDecision, record_shadow},
     price::{Fee, OwnLimit, Price},
 };
 use crate::{
@@ -77,13 +78,17 @@ impl<'a> Charge<'a> {
     pub(crate) fn into_pending(self) -> PendingCharge {
         let owned = |fee: &Fee<'_>| OwnedFee {
             own: fee.own.cloned(),
+            client: None,
             cost: fee.cost,
+            counters: None,
         };
         PendingCharge {
             endpoint: self.endpoint,
             client: self.client.into_owned(),
             fee: owned(&self.fee),
             more: self.more.iter().map(owned).collect(),
+            shadows: Vec::new(),
+            has_policies: false,
             counters: Arc::clone(self.counters),
         }
     }
@@ -95,19 +100,43 @@ pub(crate) struct PendingCharge {
     client: OwnedClientId,
     fee: OwnedFee,
     more: Vec<OwnedFee>,
+    shadows: Vec<OwnedFee>,
+    /// The decision lists all limits.
+    has_policies: bool,
     pub(crate) counters: Arc<RouteCounters>,
 }
 
 /// [`Fee`] that does not borrow from the configuration.
 struct OwnedFee {
     own: Option<OwnLimit>,
+    /// `None`: the client of the request.
+    client: Option<OwnedClientId>,
     cost: u32,
+    /// Counters of the limit.
+    counters: Option<Arc<RouteCounters>>,
 }
 
-/// Policy that decided: `None` is the default.
-pub(crate) type Policy<'a> = Option<&'a Arc<str>>;
-
 impl PendingCharge {
+    /// Creates the charge of several limits. Returns `None` when there is no part.
+    pub(super) fn of_parts<'c>(
+        endpoint: Endpoint,
+        client: ClientId<'_>,
+        parts: impl Iterator<Item = Part<'c>>,
+        shadows: impl Iterator<Item = Part<'c>>,
+        counters: &Arc<RouteCounters>,
+    ) -> Option<PendingCharge> {
+        let mut parts = parts.map(OwnedFee::of_part);
+        Some(PendingCharge {
+            endpoint,
+            client: client.into_owned(),
+            fee: parts.next()?,
+            more: parts.collect(),
+            shadows: shadows.map(OwnedFee::of_part).collect(),
+            has_policies: true,
+            counters: Arc::clone(counters),
+        })
+    }
+
     pub(crate) fn client(&self) -> ClientId<'_> {
         self.client.as_ref()
     }
@@ -117,19 +146,15 @@ impl PendingCharge {
         self.fee.cost
     }
 
-    /// Decides, waiting for Redis if necessary, but not for tokens. Returns the policy of the decision
-    /// as well.
+    /// Decides, waiting for Redis if necessary, but not for tokens.
     ///
     /// With several buckets, the result is the decision of the first one, or else of the bucket
-    /// that refused; then the tokens taken from the others are refunded.
-    pub(crate) async fn acquire(
-        &self,
-        default: &Limiter,
-        metrics: &Metrics,
-    ) -> (DecisionView, Policy<'_>) {
+    /// that refused; then the tokens taken from the others are refunded. With several limits it is
+    /// that of the one that allows the fewest further requests.
+    pub(crate) async fn acquire(&self, default: &Limiter, metrics: &Metrics) -> PolicyDecision<'_> {
         let first = match self.take(&self.fee, default, metrics).await {
             Ok(decision) => decision,
-            Err(refused) => return (refused.decision(), self.fee.policy()),
+            Err(refused) => return self.refused_by(&self.fee, refused),
         };
         let decision = first.view();
         // Not allocated when there is one bucket.
@@ -140,13 +165,42 @@ impl PendingCharge {
                 Err(refused) => {
                     for (fee, decision) in iter::once((&self.fee, first)).chain(taken) {
                         let limiter = fee.limiter(default);
-                        limiter.refund(&self.client(), decision).await;
+                        limiter.refund(&self.client_of(fee), decision).await;
                     }
-                    return (refused.decision(), fee.policy());
+                    return self.refused_by(fee, refused);
                 }
             }
         }
-        (decision, self.fee.policy())
+        let first = PolicyDecision::of_one(decision, self.fee.policy());
+        if !self.has_policies {
+            return first;
+        }
+        let more = taken.iter().map(|(fee, decision)| (*fee, decision.view()));
+        let all = iter::once((&self.fee, decision)).chain(more);
+        let all = all.map(|(fee, view)| {
+            fee.record(&view);
+            (fee.policy(), view)
+        });
+        let all: Vec<_> = all.collect();
+        for fee in &self.shadows {
+            let client = self.client_of(fee);
+            let decision = fee.limiter(default).acquire(&client, fee.cost).await;
+            if let Some(counters) = &fee.counters {
+                record_shadow(counters, fee.policy(), &decision.view());
+            }
+        }
+        PolicyDecision::tightest(all).unwrap_or(first)
+    }
+
+    /// Returns the refusal by one limit.
+    fn refused_by<'a>(&'a self, fee: &'a OwnedFee, refused: Refused) -> PolicyDecision<'a> {
+        let view = refused.decision();
+        fee.record(&view);
+        PolicyDecision::of_one(view, fee.policy())
+    }
+
+    fn client_of<'a>(&'a self, fee: &'a OwnedFee) -> ClientId<'a> {
+        fee.client.as_ref().unwrap_or(&self.client).as_ref()
     }
 
     async fn take(
@@ -155,7 +209,7 @@ impl PendingCharge {
         default: &Limiter,
         metrics: &Metrics,
     ) -> Result<Decision, Refused> {
-        let client = self.client();
+        let client = self.client_of(fee);
         let decision = fee.limiter(default).acquire(&client, fee.cost);
         metrics.latency.timed(decision).await.ok()
     }
@@ -178,14 +232,30 @@ impl PendingCharge {
         &self,
         default: &Limiter,
         max_wait: Duration,
-    ) -> (DecisionView, Policy<'_>) {
+    ) -> PolicyDecision<'_> {
         let (client, limiter) = (self.client(), self.fee.limiter(default));
         let acquired = limiter.acquire_within(&client, self.fee.cost, max_wait);
-        (acquired.await.into(), self.fee.policy())
+        PolicyDecision::of_one(acquired.await.into(), self.fee.policy())
     }
 }
 
 impl OwnedFee {
+    fn of_part(part: Part<'_>) -> OwnedFee {
+        OwnedFee {
+            own: part.own.cloned(),
+            client: Some(part.client.into_owned()),
+            cost: part.cost,
+            counters: part.counters.cloned(),
+        }
+    }
+
+    /// Counts the decision of the limit.
+    fn record(&self, decision: &DecisionView) {
+        if let Some(counters) = &self.counters {
+            counters.record(decision);
+        }
+    }
+
     fn limiter<'a>(&'a self, default: &'a Limiter) -> &'a Limiter {
         self.own.as_ref().map_or(default, |own| &own.limiter)
     }

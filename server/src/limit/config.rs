@@ -28,6 +28,9 @@ pub(crate) struct EffectiveConfig {
     /// By label, the routes with limits of their own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     routes: BTreeMap<String, QuotaView>,
+    /// By name, the quotas of `[[limits]]`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    limits: BTreeMap<String, QuotaView>,
 }
 
 /// JSON form of a quota in the admin API.
@@ -121,6 +124,7 @@ impl EffectiveConfig {
             delay: None,
             rules,
             routes: BTreeMap::new(),
+            limits: BTreeMap::new(),
         }
     }
 
@@ -142,6 +146,11 @@ impl EffectiveConfig {
     /// Adds the quotas of routes.
     pub(crate) fn with_routes(self, routes: BTreeMap<String, QuotaView>) -> EffectiveConfig {
         EffectiveConfig { routes, ..self }
+    }
+
+    /// Adds the quotas of named limits.
+    pub(crate) fn with_limits(self, limits: BTreeMap<String, QuotaView>) -> EffectiveConfig {
+        EffectiveConfig { limits, ..self }
     }
 }
 

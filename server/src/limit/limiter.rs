@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tollgate::{
-    BuildError, Decision, KeyedLimiterBuilder, KeyedStats, Quota, RedisError, RedisStats, Refused,
+    Ask, BuildError, Decision, KeyedLimiterBuilder, KeyedStats, Quota, RedisError, RedisStats,
+    Refused,
 };
 
 use super::{
@@ -47,6 +48,14 @@ impl Limiter {
         match self {
             Limiter::Memory(memory) => Some(memory.try_acquire(client, cost)),
             Limiter::Redis(shared) => shared.try_acquire_at_once(client, cost),
+        }
+    }
+
+    /// Asks for tokens, as one of several limits. Returns `None` if they are in Redis.
+    pub(crate) fn ask<'a>(&'a self, client: &ClientId<'a>, cost: u32) -> Option<Ask<'a>> {
+        match self {
+            Limiter::Memory(memory) => Some(memory.ask(client, cost)),
+            Limiter::Redis(_) => None,
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use hyper::Method;
 
 use super::{
+    named_limits::NamedLimits,
     price::{OwnLimit, Price},
-    route_limits::RouteLimits,
     routes::{Route, Routes},
 };
 use crate::{
@@ -28,7 +28,7 @@ pub(crate) struct Pricing {
 }
 
 impl Pricing {
-    pub(crate) fn new(settings: &Settings, metrics: &Metrics, limits: &RouteLimits) -> Pricing {
+    pub(crate) fn new(settings: &Settings, metrics: &Metrics, limits: &NamedLimits) -> Pricing {
         let routes = settings.routes.iter().map(|route| {
             let label = route.label();
             Route {
@@ -100,7 +100,7 @@ impl Pricing {
         path: &str,
         original: &OriginalRequest<'_>,
     ) -> Result<Price<'_>, PathError> {
-        let OriginalRequest { methods, paths } = original;
+        let OriginalRequest { methods, paths, .. } = original;
         let given = methods.iter().chain(methods.is_empty().then_some(method));
         let methods = given.chain(others);
         let paths = || {

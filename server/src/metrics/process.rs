@@ -8,13 +8,19 @@ use std::{
     },
 };
 
-use super::{counters::RouteCounters, credentials::CredentialFailures, latency::Latency};
+use super::{
+    counters::{RouteCounters, Totals},
+    credentials::CredentialFailures,
+    latency::Latency,
+};
 
 /// Counters of the process. They survive configuration reloads.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     /// By label. Routes that a reload removed stay, so that no counter ever decreases.
     routes: Mutex<BTreeMap<String, Arc<RouteCounters>>>,
+    /// By name and mode: that of a limit that is enforced, or of a shadow limit.
+    limits: Mutex<BTreeMap<(String, &'static str), Arc<RouteCounters>>>,
     pub(crate) latency: Latency,
     pub(crate) credentials: CredentialFailures,
     pub(crate) connections: ConnectionCounters,
@@ -63,6 +69,21 @@ impl Metrics {
     /// Returns the counters of the route with this label.
     pub(crate) fn route(&self, label: &str) -> Arc<RouteCounters> {
         Arc::clone(self.lock().entry(label.to_owned()).or_default())
+    }
+
+    /// Returns the counters of the limit with this name and mode.
+    pub(crate) fn limit(&self, name: &str, mode: &'static str) -> Arc<RouteCounters> {
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(limits.entry((name.to_owned(), mode)).or_default())
+    }
+
+    /// Returns the totals of limits, by name and mode.
+    pub(super) fn limit_totals(&self) -> Vec<((String, &'static str), Totals)> {
+        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let totals = limits.iter();
+        totals
+            .map(|(limit, counters)| (limit.clone(), counters.totals()))
+            .collect()
     }
 
     /// Counts a request that begins to wait for its tokens.

@@ -7,19 +7,20 @@ use hyper::{HeaderMap, Method, Request, StatusCode, body::Body};
 
 use super::{
     cors::{add_cors, decides_by, preflight_outcome},
+    credentials::{credential_limited, denial, unidentified},
     outcome::{Outcome, next_step, proxy_step},
+    policies::{Priced, policy_charge},
 };
 use crate::{
     app::{App, Caller},
     endpoint::{self, Endpoint},
     handlers::{self, BodyHandler},
-    limit::Charge,
-    metrics::{Credential, Reason, RouteCounters},
+    limit::{Charge, PolicyCharge},
+    metrics::{Credential, Reason},
     placement::{Placement, Port},
     proxy::Gateway,
     request::{
-        access::{self, Access, Denial},
-        client_identifier::IdentifyError,
+        access,
         method_override::{method_overrides, overrides_method},
         original::{self, OriginalRequest},
         path::PathError,
@@ -27,6 +28,13 @@ use crate::{
     },
     response::{self, LimitHeaders, Response},
 };
+
+/// Charge of a request.
+pub(super) enum Charged<'a> {
+    /// To the default limit or to that of a route.
+    One(Charge<'a>),
+    Several(Box<PolicyCharge<'a>>),
+}
 
 /// Determines the charge of a request. An error is the outcome of a request that is not charged.
 /// `canonical` stores the canonical spelling of an API key.
@@ -40,7 +48,7 @@ pub(super) fn charge<'a, B: Body>(
     request: &'a Request<B>,
     caller: &Caller,
     canonical: &'a OnceCell<String>,
-) -> Result<Charge<'a>, Outcome> {
+) -> Result<Charged<'a>, Outcome> {
     let (method, path) = (request.method(), request.uri().path());
     let endpoint = match &app.gateway {
         _ if caller.port == Port::Admin => match Placement::on_admin_port(method, path) {
@@ -127,31 +135,6 @@ fn gateway_endpoint(app: &App, gateway: &Gateway, method: &Method, path: &str) -
     }
 }
 
-/// Returns the response to a request without access. A wrong token costs the client's address a
-/// failure, and more of them than allowed get 429.
-fn denial<B>(
-    app: &App,
-    (access, credential): (&Access, Credential),
-    caller: &Caller,
-    request: &Request<B>,
-) -> Option<Response> {
-    let denial = access.check(caller.peer, request).err()?;
-    let limited = (denial == Denial::WrongToken)
-        .then(|| limited_failure(app, caller, credential, request.headers()));
-    limited.flatten().or_else(|| Some(access.denied(denial)))
-}
-
-/// Charges a failed credential to the client's address. Returns 429 when that has had too many.
-fn limited_failure(
-    app: &App,
-    caller: &Caller,
-    credential: Credential,
-    headers: &HeaderMap,
-) -> Option<Response> {
-    let client = app.clients.by_address(caller.peer, headers);
-    app.limited_failure(client, credential, headers)
-}
-
 fn admin_outcome(app: &App, endpoint: Endpoint, path: &str) -> Outcome {
     match endpoint {
         Endpoint::GetConfig => Outcome::respond(handlers::admin::get_config(app)),
@@ -180,7 +163,7 @@ fn client_charge<'a, B: Body>(
     request: &'a Request<B>,
     caller: &Caller,
     canonical: &'a OnceCell<String>,
-) -> Result<Charge<'a>, Outcome> {
+) -> Result<Charged<'a>, Outcome> {
     let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
     let original = original_request(endpoint, headers, caller)?;
     let others = overriding_methods(app, endpoint, headers)?;
@@ -195,8 +178,9 @@ fn client_charge<'a, B: Body>(
         let limit_headers = LimitHeaders::default();
         proxy_step(app, endpoint, None, headers, caller, limit_headers)
     };
+    let counters = price.counters;
     let count_exempt = || {
-        price.counters.add(Reason::Exempt);
+        counters.add(Reason::Exempt);
         tracing::debug!(client = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = "Exempt", "request");
     };
     if let Some(cors) = &app.cors
@@ -210,22 +194,38 @@ fn client_charge<'a, B: Body>(
         count_exempt();
         return Err(preflight_outcome(cors, endpoint, headers, forward()));
     }
-    let Some(fee) = price.fee else {
+    let exempt_outcome = || {
         count_exempt();
         let (status, body) = handlers::demo::content(app, endpoint, headers, caller, None);
-        return Err(Outcome {
+        Outcome {
             response: response::json(status, body),
             next: forward().unwrap_or_else(|| next_step(endpoint, path)),
-        });
+        }
+    };
+    if let Some(policies) = &app.policies {
+        let priced = Priced {
+            endpoint,
+            others: &others,
+            original: original.as_ref(),
+            price,
+        };
+        let charge = policy_charge(app, policies, request, caller, canonical, priced)?;
+        if charge.is_exempt() {
+            charge.try_shadows(&app.limiter);
+            return Err(exempt_outcome());
+        }
+        return Ok(Charged::Several(Box::new(charge)));
+    }
+    let Some(fee) = price.fee else {
+        return Err(exempt_outcome());
     };
     match app.clients.identify(caller.peer, headers, canonical) {
-        Ok(client) => Ok(Charge::new(endpoint, client, fee, price)),
+        Ok(client) => Ok(Charged::One(Charge::new(endpoint, client, fee, price))),
         Err(error) => {
             tracing::debug!(peer = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = ?error, "request");
-            let limited = (error == IdentifyError::UnknownKey)
-                .then(|| limited_failure(app, caller, Credential::ApiKey, headers));
+            let limited = credential_limited(app, caller, headers, error);
             let response = unidentified(error, price.counters);
-            Err(Outcome::respond(limited.flatten().unwrap_or(response)))
+            Err(Outcome::respond(limited.unwrap_or(response)))
         }
     }
 }
@@ -242,28 +242,18 @@ fn overriding_methods(
     headers: &HeaderMap,
 ) -> Result<Vec<Method>, Outcome> {
     let is_forwarded = matches!(endpoint, Endpoint::Upstream(_) | Endpoint::Auth);
-    if !is_forwarded || !app.pricing.depends_on_method() {
+    let depends_on_method = app.pricing.depends_on_method()
+        || app
+            .policies
+            .as_ref()
+            .is_some_and(|policies| policies.depends_on_method);
+    if !is_forwarded || !depends_on_method {
         return Ok(Vec::new());
     }
     method_overrides(headers).map_err(|name| {
         let response = response::bad_request(name.as_str(), "expected at most 4 methods");
         Outcome::respond(response)
     })
-}
-
-/// Response to a request whose client is unknown.
-fn unidentified(error: IdentifyError, counters: &RouteCounters) -> Response {
-    let (reason, message) = match error {
-        IdentifyError::MissingKey => (Reason::NoKey, "API key required"),
-        IdentifyError::KeyTooLong => (Reason::NoKey, "API key: expected at most 1024 bytes"),
-        IdentifyError::UnknownKey => (Reason::UnknownKey, "unknown API key"),
-        IdentifyError::ConflictingHeaders => {
-            let message = "X-Forwarded-For and Forwarded name different clients";
-            return response::error(StatusCode::BAD_REQUEST, message);
-        }
-    };
-    counters.add(reason);
-    response::unauthorized_client(message)
 }
 
 /// Returns the original request behind `/auth` if a trusted proxy sent it.

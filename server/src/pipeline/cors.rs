@@ -13,6 +13,10 @@ use crate::{
 pub(super) fn decides_by(app: &App, caller: &Caller, name: &[u8]) -> bool {
     let is = |known: &HeaderName| known.as_str().as_bytes().eq_ignore_ascii_case(name);
     app.clients.decides_by(caller.peer, name)
+        || app
+            .policies
+            .as_ref()
+            .is_some_and(|policies| policies.decides_by(name))
         || app.cors.is_some() && response::PREFLIGHT_HEADERS.iter().any(is)
 }
 

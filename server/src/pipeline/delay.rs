@@ -8,29 +8,26 @@
 use std::time::Duration;
 
 use hyper::{Request, body::Body};
-use tollgate::DecisionView;
 
 use crate::{
     app::{App, Caller},
     client_slots::ClientSlot,
     endpoint::{self, Endpoint},
-    limit::{Delay, Delayed, PendingCharge, Policy},
+    limit::{Delay, Delayed, PendingCharge, PolicyDecision},
     request::client_id::ClientId,
 };
 
 /// Decision after a wait, or without one.
 pub(super) struct DelayedDecision<'a> {
-    pub(super) decision: DecisionView,
-    pub(super) policy: Policy<'a>,
+    pub(super) acquired: PolicyDecision<'a>,
     /// Slot of the client for the request to the upstream.
     pub(super) slot: Option<ClientSlot>,
 }
 
 impl<'a> DelayedDecision<'a> {
-    pub(super) fn at_once((decision, policy): (DecisionView, Policy<'a>)) -> DelayedDecision<'a> {
+    pub(super) fn at_once(acquired: PolicyDecision<'a>) -> DelayedDecision<'a> {
         DelayedDecision {
-            decision,
-            policy,
+            acquired,
             slot: None,
         }
     }
@@ -50,7 +47,7 @@ pub(super) async fn acquire<'a, B: Body>(
     let mut refused = None;
     if !charge.may_wait() || !charge.has_waiters(limiter) {
         let decided = charge.acquire(limiter, metrics).await;
-        if !charge.may_wait() || !delay.covers(&decided.0) {
+        if !charge.may_wait() || !delay.covers(&decided.decision) {
             return DelayedDecision::at_once(decided);
         }
         refused = Some(decided);
@@ -70,12 +67,8 @@ pub(super) async fn acquire<'a, B: Body>(
         client = %app.clients.redacted(charge.client()), method = %request.method(),
         path = endpoint::logged_path(request.uri().path()), "request waits for its tokens"
     );
-    let (decision, policy) = charge.acquire_within(limiter, delay.max_wait()).await;
-    DelayedDecision {
-        decision,
-        policy,
-        slot,
-    }
+    let acquired = charge.acquire_within(limiter, delay.max_wait()).await;
+    DelayedDecision { acquired, slot }
 }
 
 /// Counts a request that begins to wait. `None`: too many wait already, or the client holds its

@@ -5,6 +5,7 @@ mod delay;
 mod keys;
 mod limits;
 mod pending;
+mod policies;
 mod routes;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -46,7 +47,7 @@ impl TestServer {
         let builder = KeyedLimiter::builder(settings.quota).clock(clock.clone());
         let limiter = App::in_memory(&settings, builder).unwrap();
         TestServer {
-            app: block_on(App::with_limiter(&settings, limiter)).unwrap(),
+            app: block_on(App::with_limiter(&settings, limiter, clock.clone().into())).unwrap(),
             clock,
             peer: ([127, 0, 0, 1], 4711).into(),
         }

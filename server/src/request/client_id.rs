@@ -17,9 +17,25 @@ pub(crate) enum ClientId<'a> {
         network: IpAddr,
     },
     Key(&'a str),
+    /// Values of a limit's key.
+    Parts(&'a [KeyPart<'a>]),
     /// Key of a `POST /check` when clients are identified by address. Its bucket is separate from
     /// those of addresses.
     CheckKey(&'a str),
+}
+
+/// Value of a part of a limit's key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct KeyPart<'a> {
+    /// Number of the alternative that the value is of.
+    pub(crate) alternative: u8,
+    pub(crate) value: PartValue<'a>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PartValue<'a> {
+    Network(IpAddr),
+    Text(Cow<'a, str>),
 }
 
 /// Maximum number of characters of an IPv6 address.
@@ -28,14 +44,15 @@ const MAX_ADDRESS_LENGTH: usize = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".len(
 /// Prefix of the names of [`ClientId::CheckKey`]. No address begins with it.
 pub(super) const CHECK_PREFIX: &str = "check:";
 
-/// A server identifies clients either by address or by key, so these two need no discriminant. Only
-/// check keys can occur beside addresses, and their prefix separates them.
+/// All ids of a limiter are addresses, keys or parts, so these need no discriminant. Only check keys
+/// can occur beside addresses, and their prefix separates them.
 impl Hash for ClientId<'_> {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             ClientId::Address { network, .. } => network.hash(state),
             ClientId::Key(key) => key.hash(state),
+            ClientId::Parts(parts) => parts.hash(state),
             ClientId::CheckKey(key) => (CHECK_PREFIX, key).hash(state),
         }
     }
@@ -53,6 +70,18 @@ impl<'a> ClientId<'a> {
                 name.into()
             }
             ClientId::Key(key) => Cow::Borrowed(key),
+            ClientId::Parts(parts) => {
+                let mut name = String::new();
+                for KeyPart { alternative, value } in *parts {
+                    let value = match value {
+                        PartValue::Network(network) => Cow::Owned(network.to_string()),
+                        PartValue::Text(text) => Cow::Borrowed(&**text),
+                    };
+                    // The length keeps a client from moving text from one part to the next.
+                    let _ = write!(name, "{alternative}:{}:{value}", value.len());
+                }
+                name.into()
+            }
             ClientId::CheckKey(key) => format!("{CHECK_PREFIX}{key}").into(),
         }
     }
@@ -62,6 +91,8 @@ impl<'a> ClientId<'a> {
         match self {
             ClientId::Address { address, network } => OwnedClientId::Address { address, network },
             ClientId::Key(key) => OwnedClientId::Key(key.into()),
+            // The name of several parts is that of a key.
+            ClientId::Parts(_) => OwnedClientId::Key(self.name().into()),
             ClientId::CheckKey(key) => OwnedClientId::CheckKey(key.into()),
         }
     }
@@ -103,6 +134,9 @@ impl fmt::Display for RedactedClientId<'_> {
             ClientId::Address { address, .. } => address.fmt(f),
             ClientId::Key(key) | ClientId::CheckKey(key) => {
                 write!(f, "key#{:016x}", self.redaction.hash_one(key))
+            }
+            ClientId::Parts(parts) => {
+                write!(f, "key#{:016x}", self.redaction.hash_one(parts))
             }
         }
     }

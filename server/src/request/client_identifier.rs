@@ -13,6 +13,7 @@ use std::{
 };
 
 use hyper::HeaderMap;
+use ipnet::IpNet;
 use tollgate::tower::{ConflictingHeaders, HeaderKey, Ipv6Prefix, TrustedProxies};
 
 use super::{
@@ -174,6 +175,36 @@ impl ClientIdentifier {
         }
     }
 
+    /// Returns the client's address, as far as limits by address are concerned.
+    pub(crate) fn limited_address(
+        &self,
+        peer: Peer,
+        headers: &HeaderMap,
+    ) -> Result<IpAddr, IdentifyError> {
+        if peer.trusted {
+            self.forwarded_client(peer, headers)
+        } else {
+            Ok(peer.address)
+        }
+    }
+
+    /// Returns the network of an address with these prefix lengths for IPv4 and IPv6; `None`: those
+    /// of the default limit.
+    pub(crate) fn limited_network(&self, address: IpAddr, prefixes: Option<(u8, u8)>) -> IpAddr {
+        let Some((v4, v6)) = prefixes else {
+            return self.network_of(address);
+        };
+        let embedded = |prefix: &Nat64Prefix| prefix.embedded_ipv4(address);
+        let network = match self.nat64_prefixes.iter().find_map(embedded) {
+            Some(ipv4) => ipv4.into(),
+            None => Ipv6Prefix::new(v6).network(address),
+        };
+        match network {
+            IpAddr::V4(_) => IpNet::new(network, v4).map_or(network, |net| net.network()),
+            IpAddr::V6(_) => network,
+        }
+    }
+
     /// Returns the client's address for the body of `GET /`: the peer's when a trusted proxy names
     /// no client, or several.
     pub(crate) fn address(&self, peer: Peer, headers: &HeaderMap) -> IpAddr {
@@ -275,6 +306,17 @@ impl ClientIdentifier {
                 Source::Key { .. } => format!("expected {expected}, got a value that is not shown"),
             }
         })
+    }
+
+    /// Returns true if only listed API keys are accepted.
+    pub(crate) fn has_key_list(&self) -> bool {
+        matches!(
+            &self.source,
+            Source::Key {
+                allowed: Some(_),
+                ..
+            }
+        )
     }
 
     /// Returns true if requests with this API key are accepted.

@@ -18,8 +18,8 @@ use crate::{
 /// Rules for the request headers and trailers that a gateway passes on.
 #[derive(Debug)]
 pub(crate) struct HeaderRules {
-    /// Header of API keys.
-    key: Option<HeaderName>,
+    /// Headers of API keys, and others that limits depend on.
+    keys: Vec<HeaderName>,
     /// Header in which trusted proxies name the client.
     address: Option<HeaderName>,
     /// Headers that pass although the rules would remove them.
@@ -29,10 +29,14 @@ pub(crate) struct HeaderRules {
 impl HeaderRules {
     pub(crate) fn new(settings: &Settings) -> HeaderRules {
         HeaderRules {
-            key: match &settings.client {
+            keys: match &settings.client {
                 Client::Ip => None,
-                Client::Header(header) => Some(header.clone()),
-            },
+                Client::Header(header) => Some(header),
+            }
+            .into_iter()
+            .chain(settings.limits.headers())
+            .cloned()
+            .collect(),
             address: settings.client_address_header.clone(),
             passed: settings.pass_headers.clone(),
         }
@@ -46,15 +50,14 @@ impl HeaderRules {
     /// Removes the trailers that do not pass. They are the client's own, also behind a proxy.
     pub(crate) fn apply_to_trailers(&self, trailers: &mut HeaderMap) {
         remove_if(trailers, |name| {
-            let is_key = self.key.as_ref() == Some(name);
+            let is_key = self.keys.contains(name);
             is_key || is_message_header(name) || overrides_method(name) || !self.passes(name, false)
         });
     }
 
     fn passes(&self, name: &HeaderName, is_trusted: bool) -> bool {
-        if let Some(key) = &self.key
-            && is_same_variable(key.as_str(), name.as_str())
-        {
+        let is_same = |key: &&HeaderName| is_same_variable(key.as_str(), name.as_str());
+        if let Some(key) = self.keys.iter().find(is_same) {
             return name == key;
         }
         let is_plain = name

@@ -25,6 +25,7 @@ static PATHS: [HeaderName; 2] = [
 pub(crate) struct OriginalRequest<'a> {
     pub(crate) methods: Vec<Method>,
     pub(crate) paths: Vec<Cow<'a, str>>,
+    queries: Vec<Option<&'a str>>,
 }
 
 impl<'a> OriginalRequest<'a> {
@@ -36,11 +37,18 @@ impl<'a> OriginalRequest<'a> {
         Ok(OriginalRequest {
             methods: values(headers, &METHODS, parse_method)?,
             paths: values(headers, &PATHS, |value| Some(path_of(value)))?,
+            queries: values(headers, &PATHS, |value| Some(query_of(value)))?,
         })
     }
 }
 
-impl OriginalRequest<'_> {
+impl<'a> OriginalRequest<'a> {
+    /// Returns the query of the original request. `None`: there is none, or there are several.
+    pub(crate) fn query(&self) -> Option<&'a str> {
+        let (first, others) = self.queries.split_first()?;
+        first.filter(|_| others.iter().all(|other| other == first))
+    }
+
     /// Returns the only method of the original request, or GET when there is none or several.
     pub(crate) fn method(&self) -> &Method {
         match self.methods.as_slice() {
@@ -88,6 +96,13 @@ fn values<'a, T>(
 
 fn parse_method(value: &HeaderValue) -> Option<Method> {
     Method::from_bytes(value.as_bytes()).ok()
+}
+
+/// Returns the query of a URI.
+fn query_of(value: &HeaderValue) -> Option<&str> {
+    let uri = value.to_str().ok()?;
+    let uri = uri.split_once('#').map_or(uri, |(uri, _)| uri);
+    uri.split_once('?').map(|(_, query)| query)
 }
 
 /// Returns the path of a URI, without scheme, host, query and fragment.

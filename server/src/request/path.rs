@@ -11,6 +11,7 @@
 //! their names decoded to the end. Readings differ in the segments that `..` removes, and in the
 //! segments before a script. A path with more than [`MAX_READINGS`] is rejected.
 
+mod case;
 mod decode;
 mod segments;
 
@@ -18,6 +19,7 @@ use std::{borrow::Cow, ops::Range};
 
 use percent_encoding::percent_decode_str;
 
+pub(crate) use self::case::fold_case;
 use self::segments::{Habits, Kind, MAX_READINGS, Segments};
 pub(crate) use self::segments::{PathError, Segment};
 
@@ -55,6 +57,35 @@ impl<'a> ParsedPath<'a> {
         let some = self.readings.get(index);
         (0..some.map_or(all.len(), Vec::len))
             .filter_map(move |at| all.get(some.map_or(at, |some| usize::from(some[at]))))
+    }
+
+    /// Returns the names of the segments of all readings: without those that some server drops, and
+    /// with the readings that end earlier.
+    pub(crate) fn names<'s>(&'s self) -> Result<Vec<Vec<&'s [u8]>>, PathError> {
+        let mut all: Vec<Vec<&'s [u8]>> = Vec::with_capacity(self.reading_count());
+        let mut add = |names: &[&'s [u8]]| {
+            if all.iter().any(|known| known == names) {
+                return Ok(());
+            }
+            if all.len() >= MAX_READINGS {
+                return Err(PathError::Readings);
+            }
+            all.push(names.to_vec());
+            Ok(())
+        };
+        for reading in 0..self.reading_count() {
+            let mut names = Vec::with_capacity(self.segments.list.len());
+            for segment in self.reading(reading) {
+                if !segment.is_droppable() {
+                    names.push(self.name(segment));
+                }
+                if segment.may_end() {
+                    add(&names)?;
+                }
+            }
+            add(&names)?;
+        }
+        Ok(all)
     }
 
     pub(crate) fn name(&self, segment: &Segment) -> &[u8] {

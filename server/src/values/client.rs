@@ -75,10 +75,10 @@ impl Client {
     }
 
     /// Validates the list `gateway.pass_headers`. A header that the upstream reads as one that this
-    /// server decides by, or writes, cannot pass.
+    /// server decides by, or writes, cannot pass. `others` are those besides the client's key.
     pub(crate) fn pass_headers(
         &self,
-        address_header: Option<&HeaderName>,
+        others: &[&HeaderName],
         given: Vec<HeaderName>,
     ) -> Result<Vec<HeaderName>, String> {
         let key = match self {
@@ -89,7 +89,7 @@ impl Client {
             WRITTEN
                 .into_iter()
                 .chain(key)
-                .chain(address_header.map(HeaderName::as_str))
+                .chain(others.iter().map(|name| name.as_str()))
         };
         match given
             .iter()

@@ -74,6 +74,14 @@ pub(crate) fn optional_list<'de, T: Value, D: Deserializer<'de>>(
     Ok(Some(list))
 }
 
+/// Deserializes an optional key whose value is one value or a list of values.
+pub(crate) fn one_or_list<'de, T: Value, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let list = deserializer.deserialize_any(OneOrListVisitor(PhantomData))?;
+    Ok(Some(list))
+}
+
 /// Deserializes an optional table.
 pub(crate) fn optional_table<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
@@ -195,6 +203,39 @@ impl<'de, T: Value> de::Visitor<'de> for ListVisitor<T> {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
         Err(E::invalid_type(shown::<T>(text), &self))
+    }
+}
+
+/// Visitor of one value or a list of values.
+struct OneOrListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Value> de::Visitor<'de> for OneOrListVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        T::expected(f)
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Vec<T>, A::Error> {
+        ListVisitor(PhantomData).visit_seq(list)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+        ValueVisitor(PhantomData)
+            .visit_str(text)
+            .map(|value| vec![value])
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Vec<T>, E> {
+        ValueVisitor(PhantomData)
+            .visit_u64(number)
+            .map(|value| vec![value])
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Vec<T>, E> {
+        ValueVisitor(PhantomData)
+            .visit_i64(number)
+            .map(|value| vec![value])
     }
 }
 

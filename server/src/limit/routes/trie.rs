@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use hyper::Method;
 
 use super::route::Route;
-use crate::request::path::{ParsedPath, PathError};
+use crate::request::path::{ParsedPath, PathError, fold_case};
 
 /// Routes by the segments of their paths.
 #[derive(Default)]
@@ -104,18 +104,10 @@ impl Trie {
     }
 
     fn key<'a>(&self, name: &'a [u8]) -> Cow<'a, [u8]> {
-        let is_folded = |byte: &u8| byte.is_ascii() && !byte.is_ascii_uppercase();
-        if !self.folds_case || name.iter().all(is_folded) {
-            return Cow::Borrowed(name);
-        }
-        match str::from_utf8(name) {
-            // Servers fold to upper or to lower case: the Kelvin sign is a k, and ſ an s.
-            Ok(text) => {
-                let upper = text.chars().flat_map(char::to_uppercase);
-                let folded: String = upper.flat_map(char::to_lowercase).collect();
-                Cow::Owned(folded.into_bytes())
-            }
-            Err(_) => Cow::Owned(name.to_ascii_lowercase()),
+        if self.folds_case {
+            fold_case(name)
+        } else {
+            Cow::Borrowed(name)
         }
     }
 }

@@ -1,0 +1,228 @@
+//! Limits with names: of each route with a quota of its own and of each quota of `[[limits]]`. Each has
+//! a separate limiter, with a table in memory or a key prefix in Redis.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::task::JoinSet;
+use tollgate::{Clock, KeyedLimiter, Quota, RedisStats};
+
+use super::{config::QuotaView, limiter::Limiter};
+use crate::config::{Limit, Redis, Route, RouteQuota, Settings};
+
+/// Default number of clients of a limit, unless the server's own `max_clients` is lower. With many
+/// limits, tables as large as the default limiter's would need much memory, and `GET /metrics`
+/// visits every slot of each.
+const DEFAULT_MAX_CLIENTS: usize = 100_000;
+
+/// Limiters by name.
+#[derive(Clone)]
+pub(crate) struct NamedLimits {
+    kind: Kind,
+    clock: Clock,
+    limits: BTreeMap<String, NamedLimit>,
+}
+
+/// What the limits belong to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// By the label of the route.
+    Routes,
+    /// By the name of the policy.
+    Limits,
+}
+
+#[derive(Clone)]
+struct NamedLimit {
+    quota: Quota,
+    max_clients: usize,
+    limiter: Arc<Limiter>,
+}
+
+/// Settings of a limit.
+struct Wanted {
+    label: String,
+    quota: Quota,
+    max_clients: Option<usize>,
+}
+
+impl NamedLimits {
+    /// Creates no limits. Those that are created later decide by this clock.
+    pub(crate) fn none(kind: Kind, clock: Clock) -> NamedLimits {
+        NamedLimits {
+            kind,
+            clock,
+            limits: BTreeMap::new(),
+        }
+    }
+
+    /// Creates the limiters of the settings. Limiters whose settings are unchanged are kept with
+    /// their buckets.
+    pub(crate) async fn updated(&self, settings: &Settings) -> Result<NamedLimits, String> {
+        let (mut limits, mut tasks) = (BTreeMap::new(), JoinSet::new());
+        for wanted in self.kind.wanted(settings) {
+            let Wanted {
+                label,
+                quota,
+                max_clients,
+            } = wanted;
+            let max_clients = max_clients.unwrap_or(settings.max_clients.min(DEFAULT_MAX_CLIENTS));
+            match self.limits.get(&label) {
+                Some(same) if (same.quota, same.max_clients) == (quota, max_clients) => {
+                    limits.insert(label, same.clone());
+                }
+                _ => {
+                    let (kind, clock) = (self.kind, self.clock.clone());
+                    let redis = settings.redis.clone();
+                    // Concurrently: connecting to an unreachable Redis waits for a timeout.
+                    tasks.spawn(async move {
+                        let created =
+                            NamedLimit::new(kind, &label, (quota, max_clients), redis, clock);
+                        (created.await).map(|limit| (label, limit))
+                    });
+                }
+            }
+        }
+        while let Some(result) = tasks.join_next().await {
+            let (label, limit) =
+                result.map_err(|error| format!("{}: {error}", self.kind.key()))??;
+            limits.insert(label, limit);
+        }
+        Ok(NamedLimits {
+            limits,
+            ..self.clone()
+        })
+    }
+
+    /// Returns the limiter with this label, if there is one.
+    pub(crate) fn get(&self, label: &str) -> Option<Arc<Limiter>> {
+        self.limits
+            .get(label)
+            .map(|limit| Arc::clone(&limit.limiter))
+    }
+
+    /// Returns the effective quotas by label.
+    pub(crate) fn quotas(&self) -> BTreeMap<String, QuotaView> {
+        self.limiters()
+            .map(|(label, limiter)| (label.to_owned(), limiter.quota().into()))
+            .collect()
+    }
+
+    /// Returns the limiters by label.
+    pub(crate) fn limiters(&self) -> impl Iterator<Item = (&str, &Arc<Limiter>)> {
+        self.limits
+            .iter()
+            .map(|(label, limit)| (label.as_str(), &limit.limiter))
+    }
+
+    /// Returns the statistics of the limiters in Redis.
+    pub(crate) fn redis_stats(&self) -> impl Iterator<Item = (&str, RedisStats)> {
+        self.limiters()
+            .filter_map(|(label, limiter)| Some((label, limiter.redis_stats()?)))
+    }
+
+    /// Returns leased tokens to Redis before the process exits.
+    pub(crate) async fn close(&self) {
+        for (_, limiter) in self.limiters() {
+            limiter.close().await;
+        }
+    }
+}
+
+impl NamedLimit {
+    async fn new(
+        kind: Kind,
+        label: &str,
+        (quota, max_clients): (Quota, usize),
+        redis: Option<Redis>,
+        clock: Clock,
+    ) -> Result<NamedLimit, String> {
+        let key = kind.key();
+        let limiter = match redis {
+            None => {
+                let builder = KeyedLimiter::builder(quota)
+                    .clock(clock)
+                    .max_keys(max_clients);
+                Limiter::in_memory(builder)
+                    .map_err(|error| format!("{key}: {label}: max_clients: {error}"))?
+            }
+            Some(redis) => {
+                let redis = Redis {
+                    prefix: kind.prefix(&redis.prefix, label),
+                    ..redis
+                };
+                let limiter = Limiter::in_redis(&redis, quota, max_clients).await;
+                limiter.map_err(|error| format!("{key}: {label}: redis: {error}"))?
+            }
+        };
+        Ok(NamedLimit {
+            quota,
+            max_clients,
+            limiter: Arc::new(limiter),
+        })
+    }
+}
+
+impl Kind {
+    /// Returns the key of the configuration.
+    fn key(self) -> &'static str {
+        match self {
+            Kind::Routes => "routes",
+            Kind::Limits => "limits",
+        }
+    }
+
+    fn wanted(self, settings: &Settings) -> Vec<Wanted> {
+        let of_route = |route: &Route| {
+            let RouteQuota { quota, max_clients } = route.own_quota?;
+            Some(Wanted {
+                label: route.label(),
+                quota,
+                max_clients,
+            })
+        };
+        let of_limit = |limit: &Limit| {
+            let max_clients = limit.max_clients;
+            let quotas = limit.quotas.clone().into_iter();
+            quotas.map(move |(label, quota)| Wanted {
+                label,
+                quota,
+                max_clients,
+            })
+        };
+        match self {
+            Kind::Routes => settings.routes.iter().filter_map(of_route).collect(),
+            Kind::Limits => settings.limits.list.iter().flat_map(of_limit).collect(),
+        }
+    }
+
+    /// Returns the prefix of a limit's keys in Redis. Colons in the label are encoded, because a
+    /// colon ends the prefix.
+    fn prefix(self, common: &str, label: &str) -> String {
+        let kind = match self {
+            Kind::Routes => "route",
+            Kind::Limits => "limit",
+        };
+        let label = label.replace('%', "%25").replace(':', "%3A");
+        format!("{common}:{kind}:{label}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_of_routes_are_distinct() {
+        assert_eq!(
+            Kind::Routes.prefix("tollgate", "POST /api/upload"),
+            "tollgate:route:POST /api/upload"
+        );
+        let prefix = |label| Kind::Routes.prefix("tollgate", label);
+        assert_eq!(prefix("/a:0"), "tollgate:route:/a%3A0");
+        assert_ne!(prefix("/a:0"), prefix("/a%3A0"));
+        assert_eq!(
+            Kind::Limits.prefix("tollgate", "burst"),
+            "tollgate:limit:burst"
+        );
+    }
+}

@@ -1,0 +1,295 @@
+//! Limits of `[[limits]]`: which of them apply to a request, with which key and cost.
+//!
+//! Every limit that matches applies. A path belongs to the limits of all of its readings and of all
+//! methods as which the upstream may serve the request, and of each limit the highest cost counts. A
+//! limit is replaced by another one, and a cost of 0 counts, only for a request that all servers read
+//! alike: a client could otherwise choose a spelling that is not limited.
+
+use std::sync::Arc;
+
+use hyper::header::HeaderName;
+use smallvec::SmallVec;
+
+use super::{named_limits::NamedLimits, price::OwnLimit};
+use crate::{
+    config::{Cost, HeaderCondition, Limit, Missing, Settings},
+    metrics::{Metrics, Reason, RouteCounters},
+    request::{
+        client_identifier::ClientIdentifier,
+        key_value::{KeyReader, KeyValue, NoValue},
+        limit_request::{LimitRequest, ReadingSet},
+    },
+    values::{LimitKey, PolicyName},
+};
+
+/// Limits of a configuration.
+pub(crate) struct Policies {
+    limits: Vec<NamedLimit>,
+    /// Headers that decide about a request.
+    headers: Vec<HeaderName>,
+    /// The default limit applies as well.
+    pub(crate) with_default: bool,
+    /// Which limits apply, or a cost, depends on the method.
+    pub(crate) depends_on_method: bool,
+    /// The same, or a key, depends on the path.
+    pub(crate) depends_on_path: bool,
+}
+
+/// A limit, with what it needs to decide.
+pub(crate) struct NamedLimit {
+    pub(crate) configured: Limit,
+    key: KeyReader,
+    quotas: Vec<NamedQuota>,
+}
+
+/// A quota of a limit.
+pub(crate) struct NamedQuota {
+    pub(crate) own: OwnLimit,
+    pub(crate) counters: Arc<RouteCounters>,
+}
+
+/// Limits that apply to a request.
+#[derive(Default)]
+pub(crate) struct AppliedLimits<'a> {
+    pub(crate) enforced: SmallVec<[AppliedLimit<'a>; 4]>,
+    pub(crate) shadows: SmallVec<[AppliedLimit<'a>; 1]>,
+    /// One of them replaces the default limit.
+    pub(crate) replaces_default: bool,
+}
+
+/// A limit with the key and the cost of a request.
+pub(crate) struct AppliedLimit<'a> {
+    pub(crate) limit: &'a NamedLimit,
+    pub(crate) key: KeyValue<'a>,
+    pub(crate) cost: u32,
+}
+
+/// Reason to reject a request.
+pub(crate) enum ApplyError<'a> {
+    /// It has no key of this limit.
+    MissingKey(&'a NamedLimit),
+    ConflictingHeaders,
+}
+
+impl Policies {
+    /// Returns `None` when the configuration has no `[[limits]]`.
+    pub(crate) fn new(
+        settings: &Settings,
+        metrics: &Metrics,
+        limiters: &NamedLimits,
+    ) -> Option<Policies> {
+        let limits = &settings.limits;
+        if limits.list.is_empty() {
+            return None;
+        }
+        let named = limits.list.iter().map(|limit| NamedLimit {
+            key: KeyReader::new(&limit.key, limit.ignores_case),
+            quotas: quotas(limit, metrics, limiters).collect(),
+            configured: limit.clone(),
+        });
+        let named: Vec<_> = named.collect();
+        let patterns = || {
+            limits.list.iter().flat_map(|limit| {
+                let of_costs = limit.cost.patterns.iter().map(|(pattern, _)| pattern);
+                limit.patterns.iter().chain(of_costs)
+            })
+        };
+        Some(Policies {
+            with_default: limits.with_default,
+            depends_on_method: patterns().any(|pattern| pattern.depends_on_method()),
+            depends_on_path: patterns().any(|pattern| pattern.path().is_some())
+                || named.iter().any(|limit| limit.key.depends_on_path()),
+            limits: named,
+            headers: limits.headers().cloned().collect(),
+        })
+    }
+
+    /// Returns true if a limit depends on the header of this name, which is in any letter case.
+    pub(crate) fn decides_by(&self, name: &[u8]) -> bool {
+        let is = |known: &HeaderName| known.as_str().as_bytes().eq_ignore_ascii_case(name);
+        self.headers.iter().any(is)
+    }
+
+    /// Returns the limits that apply to a request.
+    ///
+    /// # Errors
+    /// The request lacks the key of one of them.
+    pub(crate) fn apply<'a>(
+        &'a self,
+        request: &LimitRequest<'a, '_>,
+        clients: &ClientIdentifier,
+    ) -> Result<AppliedLimits<'a>, ApplyError<'a>> {
+        let mut applied = AppliedLimits::default();
+        let mut found: SmallVec<[AppliedLimit<'a>; 4]> = SmallVec::new();
+        // Those that cost nothing replace others as well.
+        let mut replacing: SmallVec<[&Limit; 2]> = SmallVec::new();
+        for limit in &self.limits {
+            let readings = limit.readings(request);
+            if readings == 0 {
+                continue;
+            }
+            let Some(cost) = limit.cost(request, readings) else {
+                replacing.push(&limit.configured);
+                continue;
+            };
+            let count = found.len();
+            limit.add(request, readings, cost, clients, &mut found)?;
+            if found.len() > count {
+                replacing.push(&limit.configured);
+            }
+        }
+        let replaced = |name: &str| {
+            let replaces = |limit: &&Limit| limit.instead_of.iter().any(|other| other == name);
+            request.is_plain() && replacing.iter().any(replaces)
+        };
+        applied.replaces_default = replaced(PolicyName::DEFAULT);
+        for limit in found {
+            let configured = &limit.limit.configured;
+            if configured.is_shadow {
+                applied.shadows.push(limit);
+            } else if !replaced(&configured.name) {
+                applied.enforced.push(limit);
+            }
+        }
+        Ok(applied)
+    }
+}
+
+fn quotas<'a>(
+    limit: &'a Limit,
+    metrics: &'a Metrics,
+    limiters: &'a NamedLimits,
+) -> impl Iterator<Item = NamedQuota> + 'a {
+    let mode = if limit.is_shadow {
+        "shadow"
+    } else {
+        "enforced"
+    };
+    limit.quotas.iter().filter_map(move |(name, _)| {
+        // There is a limiter of each name.
+        let limiter = limiters.get(name)?;
+        Some(NamedQuota {
+            own: OwnLimit {
+                limiter,
+                policy: name.as_str().into(),
+            },
+            counters: metrics.limit(name, mode),
+        })
+    })
+}
+
+impl NamedLimit {
+    /// Returns the readings of a request to which the limit applies.
+    fn readings(&self, request: &LimitRequest<'_, '_>) -> ReadingSet {
+        let Limit {
+            headers, patterns, ..
+        } = &self.configured;
+        let has_header = |condition: &HeaderCondition| {
+            let mut values = request.headers.get_all(&condition.name).iter();
+            match &condition.value {
+                Some(value) => values.any(|given| given == value),
+                None => values.next().is_some(),
+            }
+        };
+        if !headers.iter().all(has_header) {
+            return 0;
+        }
+        if patterns.is_empty() {
+            return request.all_readings();
+        }
+        let ignores_case = self.configured.ignores_case;
+        let readings = patterns
+            .iter()
+            .map(|pattern| request.matches(pattern, ignores_case));
+        readings.fold(0, |all, readings| all | readings)
+    }
+
+    /// Returns the highest cost of the readings, or `None` when the request costs nothing.
+    fn cost(&self, request: &LimitRequest<'_, '_>, readings: ReadingSet) -> Option<u32> {
+        let Cost { patterns, other } = &self.configured.cost;
+        if patterns.is_empty() {
+            return (*other > 0).then_some(*other);
+        }
+        let matching: SmallVec<[_; 4]> = patterns
+            .iter()
+            .filter(|(_, cost)| *cost > 0 || request.is_plain())
+            .map(|(pattern, cost)| {
+                let ignores_case = self.configured.ignores_case;
+                (pattern, request.path_matches(pattern, ignores_case), *cost)
+            })
+            .collect();
+        let of_reading = |reading: u32, method: &str| {
+            let mut matching = matching.iter();
+            let found = matching.find(|(pattern, readings, _)| {
+                readings >> reading & 1 == 1 && pattern.has_method(method)
+            });
+            found.map_or(*other, |(_, _, cost)| *cost)
+        };
+        let costs = members(readings)
+            .flat_map(|reading| request.methods().map(move |method| (reading, method)));
+        let cost = costs.map(|(reading, method)| of_reading(reading, method.as_str()));
+        cost.max().filter(|cost| *cost > 0)
+    }
+
+    /// Adds the limit with each value of its key.
+    fn add<'a>(
+        &'a self,
+        request: &LimitRequest<'a, '_>,
+        readings: ReadingSet,
+        cost: u32,
+        clients: &ClientIdentifier,
+        found: &mut SmallVec<[AppliedLimit<'a>; 4]>,
+    ) -> Result<(), ApplyError<'a>> {
+        let start = found.len();
+        // Only a key of the path has several.
+        let count = if self.key.depends_on_path() {
+            usize::MAX
+        } else {
+            1
+        };
+        for reading in members(readings).take(count) {
+            match self.key.value(request, reading as usize, clients) {
+                Ok(key) if found[start..].iter().any(|known| known.key == key) => {}
+                Ok(key) => found.push(AppliedLimit {
+                    limit: self,
+                    key,
+                    cost,
+                }),
+                Err(NoValue::ConflictingHeaders) => return Err(ApplyError::ConflictingHeaders),
+                Err(NoValue::Missing) => {
+                    self.record(Reason::NoKey);
+                    let is_skipped = self.configured.missing == Missing::Skipped;
+                    if !is_skipped && !self.configured.is_shadow {
+                        return Err(ApplyError::MissingKey(self));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, reason: Reason) {
+        for quota in &self.quotas {
+            quota.counters.add(reason);
+        }
+    }
+
+    pub(crate) fn quotas(&self) -> &[NamedQuota] {
+        &self.quotas
+    }
+
+    /// Returns the sources of the key, as in the configuration.
+    pub(crate) fn key_text(&self) -> String {
+        let part = |key: &LimitKey| {
+            let sources = key.sources().iter().map(ToString::to_string);
+            sources.collect::<Vec<_>>().join(" | ")
+        };
+        let parts = self.configured.key.iter().map(part);
+        parts.collect::<Vec<_>>().join(" and ")
+    }
+}
+
+/// Returns the members of a set, in order.
+fn members(set: ReadingSet) -> impl Iterator<Item = u32> {
+    (0..ReadingSet::BITS).filter(move |index| set >> index & 1 == 1)
+}

@@ -1,0 +1,145 @@
+//! Charge of a request to several limits: all of its cost, or nothing.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tollgate::{Ask, MAX_LIMITS, all_of};
+
+use super::{
+    charge::PendingCharge,
+    limiter::Limiter,
+    policies::{AppliedLimit, AppliedLimits},
+    policy_decision::{Part, PolicyDecision},
+    price::{Fee, Price},
+};
+use crate::{
+    endpoint::Endpoint,
+    metrics::{Metrics, RouteCounters},
+    request::client_id::ClientId,
+};
+
+/// Charge of a request whose client and limits are known. Borrows from the request head.
+pub(crate) struct PolicyCharge<'a> {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) client: ClientId<'a>,
+    /// Of the default limit, and of routes.
+    fees: SmallVec<[Fee<'a>; 1]>,
+    applied: AppliedLimits<'a>,
+    pub(crate) counters: &'a Arc<RouteCounters>,
+}
+
+impl<'a> PolicyCharge<'a> {
+    /// Creates the charge of a request. Returns an error when more than [`MAX_LIMITS`] apply.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        client: ClientId<'a>,
+        price: Price<'a>,
+        applied: AppliedLimits<'a>,
+        with_default: bool,
+    ) -> Result<PolicyCharge<'a>, String> {
+        let is_charged =
+            |fee: &Fee<'_>| fee.own.is_some() || with_default && !applied.replaces_default;
+        let fees = price.fee.into_iter().chain(price.more).filter(is_charged);
+        let charge = PolicyCharge {
+            endpoint,
+            client,
+            fees: fees.collect(),
+            applied,
+            counters: price.counters,
+        };
+        let count = charge.parts().count().max(charge.shadows().count());
+        if count > MAX_LIMITS {
+            return Err(format!(
+                "expected a path to which at most {MAX_LIMITS} limits apply"
+            ));
+        }
+        Ok(charge)
+    }
+
+    /// Returns true when the default limit applies.
+    pub(crate) fn has_default(&self) -> bool {
+        self.fees.iter().any(|fee| fee.own.is_none())
+    }
+
+    /// Returns true when no limit applies but shadow limits.
+    pub(crate) fn is_exempt(&self) -> bool {
+        self.parts().next().is_none()
+    }
+
+    /// Returns the cost of the first part.
+    pub(crate) fn cost(&self) -> u32 {
+        self.parts().next().map_or(0, |part| part.cost)
+    }
+
+    /// Decides without waiting. Returns `None` when the decision needs Redis.
+    pub(crate) fn try_acquire(
+        &self,
+        default: &Limiter,
+        metrics: &Metrics,
+    ) -> Option<PolicyDecision<'_>> {
+        let parts: SmallVec<[Part<'_>; 4]> = self.parts().collect();
+        let mut asks: SmallVec<[Ask<'_>; MAX_LIMITS]> = SmallVec::new();
+        for part in &parts {
+            asks.push(part.limiter(default).ask(&part.client, part.cost)?);
+        }
+        let decision = metrics
+            .latency
+            .sampled(|| Some(all_of(&asks).ok()?.try_acquire()))?;
+        let views = parts.iter().zip(decision.parts());
+        let all = views.map(|(part, view)| (part.policy(), view)).collect();
+        let decision = PolicyDecision::new(all, decision.tightest())?;
+        let is_allowed = decision.decision.is_allowed();
+        for (part, (_, view)) in parts.iter().zip(&decision.all) {
+            part.record(view, is_allowed);
+        }
+        if is_allowed {
+            self.try_shadows(default);
+        }
+        Some(decision)
+    }
+
+    /// Takes from each shadow limit alone.
+    pub(crate) fn try_shadows(&self, default: &Limiter) {
+        for part in self.shadows() {
+            if let Some(decision) = part.limiter(default).try_acquire(&part.client, part.cost) {
+                part.record_shadow(&decision.view());
+            }
+        }
+    }
+
+    /// Copies the charge, so that it can be awaited without borrowing the request head.
+    pub(crate) fn into_pending(self) -> Option<PendingCharge> {
+        PendingCharge::of_parts(
+            self.endpoint,
+            self.client,
+            self.parts(),
+            self.shadows(),
+            self.counters,
+        )
+    }
+
+    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let of_fees = self.fees.iter().map(|fee| Part {
+            own: fee.own,
+            client: self.client,
+            cost: fee.cost,
+            counters: None,
+        });
+        of_fees.chain(self.applied.enforced.iter().flat_map(parts))
+    }
+
+    fn shadows(&self) -> impl Iterator<Item = Part<'_>> {
+        self.applied.shadows.iter().flat_map(parts)
+    }
+}
+
+/// Returns a part for each quota of a limit.
+fn parts<'c>(applied: &'c AppliedLimit<'_>) -> impl Iterator<Item = Part<'c>> {
+    let client = applied.key.as_client_id();
+    applied.limit.quotas().iter().map(move |quota| Part {
+        own: Some(&quota.own),
+        client,
+        cost: applied.cost,
+        counters: Some(&quota.counters),
+    })
+}

@@ -1,0 +1,97 @@
+//! Decision on several limits, and its parts.
+
+use std::sync::Arc;
+
+use tollgate::DecisionView;
+
+use super::{limiter::Limiter, price::OwnLimit};
+use crate::{metrics::RouteCounters, request::client_id::ClientId};
+
+/// Policy that decided: `None` is the default.
+pub(crate) type Policy<'a> = Option<&'a Arc<str>>;
+
+/// Decision on several limits.
+pub(crate) struct PolicyDecision<'a> {
+    /// Of the limit that refuses, or else allows the fewest further requests.
+    pub(crate) decision: DecisionView,
+    pub(crate) policy: Policy<'a>,
+    pub(crate) all: Vec<(Policy<'a>, DecisionView)>,
+}
+
+/// Tokens of one bucket.
+pub(super) struct Part<'c> {
+    pub(super) own: Option<&'c OwnLimit>,
+    pub(super) client: ClientId<'c>,
+    pub(super) cost: u32,
+    /// Counters of the limit.
+    pub(super) counters: Option<&'c Arc<RouteCounters>>,
+}
+
+impl<'c> Part<'c> {
+    pub(super) fn limiter<'d: 'c>(&self, default: &'d Limiter) -> &'c Limiter {
+        self.own.map_or(default, |own| &own.limiter)
+    }
+
+    pub(super) fn policy(&self) -> Policy<'c> {
+        self.own.map(|own| &own.policy)
+    }
+
+    /// Counts the decision of the limit. Of a refused request, only those that refuse it count: the
+    /// others have taken nothing.
+    pub(super) fn record(&self, decision: &DecisionView, is_allowed: bool) {
+        if let Some(counters) = self.counters
+            && (is_allowed || decision.is_refused())
+        {
+            counters.record(decision);
+        }
+    }
+
+    pub(super) fn record_shadow(&self, decision: &DecisionView) {
+        if let Some(counters) = self.counters {
+            record_shadow(counters, self.policy(), decision);
+        }
+    }
+}
+
+/// Counts and logs the decision of a shadow limit.
+pub(super) fn record_shadow(counters: &RouteCounters, policy: Policy<'_>, decision: &DecisionView) {
+    counters.record(decision);
+    if decision.is_refused() {
+        let limit = policy.map_or("", |name| name);
+        tracing::debug!(limit, "shadow limit would refuse the request");
+    }
+}
+
+impl<'a> PolicyDecision<'a> {
+    /// Creates a decision, of which the part with this index decides.
+    pub(super) fn new(
+        all: Vec<(Policy<'a>, DecisionView)>,
+        deciding: usize,
+    ) -> Option<PolicyDecision<'a>> {
+        let (policy, decision) = *all.get(deciding)?;
+        Some(PolicyDecision {
+            decision,
+            policy,
+            all,
+        })
+    }
+
+    /// Creates the decision of one limit.
+    pub(crate) fn of_one(decision: DecisionView, policy: Policy<'a>) -> PolicyDecision<'a> {
+        PolicyDecision {
+            decision,
+            policy,
+            all: Vec::new(),
+        }
+    }
+
+    /// Creates the decision of an allowed request: that of the limit that allows the fewest further
+    /// ones.
+    pub(super) fn tightest(all: Vec<(Policy<'a>, DecisionView)>) -> Option<PolicyDecision<'a>> {
+        let requests_left = |view: &DecisionView| view.remaining().checked_div(view.cost());
+        let parts = all.iter().enumerate();
+        let (index, _) =
+            parts.min_by_key(|(_, (_, view))| requests_left(view).unwrap_or(u32::MAX))?;
+        PolicyDecision::new(all, index)
+    }
+}

@@ -1,0 +1,65 @@
+//! Responses to requests with a missing or a wrong credential.
+
+use hyper::{HeaderMap, Request, StatusCode};
+
+use crate::{
+    app::{App, Caller},
+    metrics::{Credential, Reason, RouteCounters},
+    request::{
+        access::{Access, Denial},
+        client_identifier::IdentifyError,
+    },
+    response::{self, Response},
+};
+
+/// Returns the response to a request without access. A wrong token costs the client's address a
+/// failure, and more of them than allowed get 429.
+pub(super) fn denial<B>(
+    app: &App,
+    (access, credential): (&Access, Credential),
+    caller: &Caller,
+    request: &Request<B>,
+) -> Option<Response> {
+    let denial = access.check(caller.peer, request).err()?;
+    let limited = (denial == Denial::WrongToken)
+        .then(|| limited_failure(app, caller, credential, request.headers()));
+    limited.flatten().or_else(|| Some(access.denied(denial)))
+}
+
+/// Charges a failed credential to the client's address. Returns 429 when that has had too many.
+fn limited_failure(
+    app: &App,
+    caller: &Caller,
+    credential: Credential,
+    headers: &HeaderMap,
+) -> Option<Response> {
+    let client = app.clients.by_address(caller.peer, headers);
+    app.limited_failure(client, credential, headers)
+}
+
+/// Charges an unknown API key to the client's address. Returns 429 when that has had too many.
+pub(super) fn credential_limited(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    error: IdentifyError,
+) -> Option<Response> {
+    (error == IdentifyError::UnknownKey)
+        .then(|| limited_failure(app, caller, Credential::ApiKey, headers))
+        .flatten()
+}
+
+/// Response to a request whose client is unknown.
+pub(super) fn unidentified(error: IdentifyError, counters: &RouteCounters) -> Response {
+    let (reason, message) = match error {
+        IdentifyError::MissingKey => (Reason::NoKey, "API key required"),
+        IdentifyError::KeyTooLong => (Reason::NoKey, "API key: expected at most 1024 bytes"),
+        IdentifyError::UnknownKey => (Reason::UnknownKey, "unknown API key"),
+        IdentifyError::ConflictingHeaders => {
+            let message = "X-Forwarded-For and Forwarded name different clients";
+            return response::error(StatusCode::BAD_REQUEST, message);
+        }
+    };
+    counters.add(reason);
+    response::unauthorized_client(message)
+}

@@ -1,0 +1,140 @@
+//! Requests under several limits.
+
+use std::cell::OnceCell;
+
+use hyper::{Method, Request, StatusCode};
+
+use super::{
+    credentials::{credential_limited, unidentified},
+    decided::{Decided, decided_outcome},
+    outcome::{HeadResult, Outcome},
+};
+use crate::{
+    app::{App, Caller},
+    endpoint::{self, Endpoint},
+    limit::{ApplyError, Policies, PolicyCharge, Price},
+    metrics::Reason,
+    request::{
+        client_identifier::IdentifyError,
+        limit_request::LimitRequest,
+        original::OriginalRequest,
+        path::{ParsedPath, PathError},
+    },
+    response,
+};
+
+/// What is known of a request before its limits.
+pub(super) struct Priced<'a, 'r> {
+    pub(super) endpoint: Endpoint,
+    /// Methods as which the upstream may serve the request, besides its own.
+    pub(super) others: &'r [Method],
+    /// The original request behind `/auth`.
+    pub(super) original: Option<&'r OriginalRequest<'a>>,
+    /// Of the default limit and of routes.
+    pub(super) price: Price<'a>,
+}
+
+/// Determines the limits of a request. An error is the outcome of a request that is not charged.
+#[allow(
+    clippy::result_large_err,
+    reason = "boxing would allocate on the hot path"
+)]
+pub(super) fn policy_charge<'a, B>(
+    app: &'a App,
+    policies: &'a Policies,
+    request: &'a Request<B>,
+    caller: &Caller,
+    canonical: &'a OnceCell<String>,
+    priced: Priced<'a, '_>,
+) -> Result<PolicyCharge<'a>, Outcome> {
+    let Priced {
+        endpoint,
+        others,
+        original,
+        price,
+    } = priced;
+    let (own_method, own_path, headers) =
+        (request.method(), request.uri().path(), request.headers());
+    let rejected = |message: &str| {
+        let path = endpoint::logged_path(own_path);
+        tracing::debug!(peer = %caller.peer.address, path, cost = 0, outcome = "malformed", message, "request");
+        Outcome::respond(response::bad_request("path", message))
+    };
+    let given: &[Method] = original.map_or(&[], |original| &original.methods);
+    let methods = given.iter().chain(given.is_empty().then_some(own_method));
+    let methods = methods.chain(others);
+    let given = original.map_or(&[][..], |original| &original.paths);
+    let paths = given.iter().map(|path| &**path);
+    let paths = paths.chain(given.is_empty().then_some(own_path));
+    let paths: Result<Vec<_>, PathError> = paths
+        .filter(|_| policies.depends_on_path)
+        .map(ParsedPath::parse)
+        .collect();
+    let paths = paths.map_err(|error| rejected(&error.to_string()))?;
+    let query = match original {
+        Some(original) if !original.paths.is_empty() => original.query(),
+        _ => request.uri().query(),
+    };
+    let client = app.clients.limited_address(caller.peer, headers);
+    let limited = LimitRequest::new(methods.collect(), &paths, query, headers, client)
+        .map_err(|error| rejected(&error.to_string()))?;
+    let counters = price.counters;
+    let missing = |error: IdentifyError, message: Option<String>| {
+        tracing::debug!(peer = %caller.peer.address, method = %own_method, path = endpoint::logged_path(own_path), cost = 0, outcome = ?error, "request");
+        if let Some(limited) = credential_limited(app, caller, headers, error) {
+            return Outcome::respond(limited);
+        }
+        Outcome::respond(match message {
+            Some(message) => {
+                counters.add(Reason::NoKey);
+                response::error(StatusCode::UNAUTHORIZED, &message)
+            }
+            None => unidentified(error, counters),
+        })
+    };
+    let applied = policies
+        .apply(&limited, &app.clients)
+        .map_err(|error| match error {
+            ApplyError::MissingKey(limit) => {
+                let message = format!("expected a valid {}", limit.key_text());
+                missing(IdentifyError::MissingKey, Some(message))
+            }
+            ApplyError::ConflictingHeaders => missing(IdentifyError::ConflictingHeaders, None),
+        })?;
+    let client = app.clients.identify(caller.peer, headers, canonical);
+    let by_address = || app.clients.by_address(caller.peer, headers);
+    let identified = client.unwrap_or_else(|_| by_address());
+    let charge = PolicyCharge::new(endpoint, identified, price, applied, policies.with_default)
+        .map_err(|error| rejected(&error))?;
+    match client {
+        // Without the default limit, only a list of keys makes a key necessary.
+        Err(error) if charge.has_default() || app.clients.has_key_list() && !charge.is_exempt() => {
+            Err(missing(error, None))
+        }
+        _ => Ok(charge),
+    }
+}
+
+/// Decides about a request without waiting, as far as possible.
+pub(super) fn process<B>(
+    app: &App,
+    request: &Request<B>,
+    caller: &Caller,
+    charge: PolicyCharge<'_>,
+) -> HeadResult {
+    if let Some(acquired) = charge.try_acquire(&app.limiter, &app.metrics) {
+        let decided = Decided {
+            endpoint: charge.endpoint,
+            client: charge.client,
+            cost: charge.cost(),
+            counters: charge.counters,
+            acquired,
+        };
+        return HeadResult::Done(decided_outcome(app, request, caller, &decided));
+    }
+    match charge.into_pending() {
+        Some(charge) => HeadResult::Pending(charge),
+        // A request without a part is exempt, and has been answered.
+        None => HeadResult::Done(Outcome::respond(response::not_found())),
+    }
+}

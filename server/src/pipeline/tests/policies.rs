@@ -1,0 +1,486 @@
+//! Tests of `[[limits]]`: which apply, by which key and cost, all or nothing.
+
+use hyper::{Method, Request};
+
+use super::{TestResponse, TestServer, with_method};
+use crate::config;
+
+fn get_with(server: &TestServer, path: &str, headers: &[(&str, &str)]) -> TestResponse {
+    let request = headers
+        .iter()
+        .fold(Request::get(path), |request, (name, value)| {
+            request.header(*name, *value)
+        });
+    server.send(request, "")
+}
+
+fn statuses<const N: usize>(mut send: impl FnMut() -> TestResponse) -> [u16; N] {
+    std::array::from_fn(|_| send().status.as_u16())
+}
+
+#[test]
+fn refused_request_takes_from_no_limit() {
+    let server = TestServer::new(
+        "[[limits]]\nname = 'ip'\nquota = '5/hour'\n\
+         [[limits]]\nname = 'key'\nkey = 'header:X-API-Key'\nquota = '2/hour'",
+    );
+    let alice = || get_with(&server, "/", &[("x-api-key", "alice")]);
+    assert_eq!(statuses(alice), [200, 200, 429, 429]);
+    let bob = || get_with(&server, "/", &[("x-api-key", "bob")]);
+    // Alice's refused requests have left three tokens to the address.
+    assert_eq!(statuses(bob), [200, 200, 429]);
+    let carol = || get_with(&server, "/", &[("x-api-key", "carol")]);
+    assert_eq!(statuses(carol), [200, 429]);
+}
+
+#[test]
+fn several_quotas_of_one_key_are_all_or_nothing() {
+    let server = TestServer::new("[[limits]]\nname = 'api'\nquota = ['2/s', '5/minute']");
+    let get = || server.get("/");
+    assert_eq!(statuses(get), [200, 200, 429]);
+    server.advance(1.0);
+    assert_eq!(statuses(get), [200, 200, 429]);
+    server.advance(1.0);
+    // Of the minute, one token is left, and two seconds have refilled a sixth of one.
+    let last = server.get("/");
+    assert_eq!((last.status.as_u16(), last.remaining()), (200, 0));
+    assert_eq!(last.number("x-ratelimit-limit"), 5);
+    let refused = server.get("/");
+    assert_eq!(refused.status, 429);
+    let wait = refused.retry_after();
+    assert!((9.9..=10.0).contains(&wait), "{wait}");
+}
+
+#[test]
+fn headers_name_all_limits_and_tell_of_the_tightest() {
+    let server = TestServer::new(
+        "headers = 'both'\n\
+         [[limits]]\nname = 'burst'\nquota = '10/s'\n\
+         [[limits]]\nname = 'hourly'\nkey = 'header:X-API-Key | ip'\nquota = '1000/hour'\ncost = 2",
+    );
+    let allowed = server.get("/");
+    assert_eq!(
+        allowed.header("ratelimit-policy"),
+        Some(r#""burst";q=10;w=1, "hourly";q=1000;w=3600"#)
+    );
+    assert_eq!(
+        allowed.header("ratelimit"),
+        Some(r#""burst";r=9;t=1, "hourly";r=998;t=8"#)
+    );
+    assert_eq!(allowed.number("x-ratelimit-limit"), 10);
+    for _ in 0..9 {
+        server.get("/");
+    }
+    let problem = [("accept", "application/problem+json")];
+    let refused = get_with(&server, "/", &problem);
+    assert_eq!(refused.status, 429);
+    assert_eq!(
+        refused.header("ratelimit"),
+        Some(r#""burst";r=0;t=1, "hourly";r=980;t=72"#)
+    );
+    assert_eq!(
+        refused.json()["violated-policies"],
+        serde_json::json!(["burst"])
+    );
+}
+
+#[test]
+fn only_matching_limits_apply() {
+    let server = TestServer::new(
+        "[[limits]]\nname = 'login'\nmatch = ['POST /login', '/admin/*']\nquota = '1/hour'\n\
+         [[limits]]\nname = 'mobile'\nheader = 'X-Client: mobile'\nquota = '1/hour'",
+    );
+    let post = |path: &str| server.post(path, "").status.as_u16();
+    assert_eq!(
+        [post("/login"), post("/login"), post("/other")],
+        [404, 429, 404]
+    );
+    // The bucket is the limit's, not that of a path.
+    assert_eq!(server.get("/admin/x").status, 429);
+    assert_eq!(server.get("/login").status, 404);
+    let mobile = || get_with(&server, "/", &[("x-client", "mobile")]);
+    assert_eq!(statuses(mobile), [200, 429]);
+    let desktop = || get_with(&server, "/", &[("x-client", "desktop")]);
+    assert_eq!(statuses(desktop), [200, 200]);
+    let without = server.get("/");
+    assert_eq!(
+        without.header("x-ratelimit-limit"),
+        None,
+        "no limit applies"
+    );
+}
+
+#[test]
+fn every_spelling_of_a_path_is_limited() {
+    let server = TestServer::new(
+        "[[limits]]\nname = 'report'\nmatch = '/api/report'\nquota = '1/hour'\n\
+         [[limits]]\nname = 'static'\nmatch = '/static/*'\nquota = '1000/hour'",
+    );
+    assert_eq!(server.get("/api/report").status, 404);
+    for path in [
+        "/api/report",
+        "/api//report",
+        "/api/report/",
+        "/api/report;x=1",
+        "/API/Report",
+        "/%61pi/report",
+        "/api/x/../report",
+        "/static/..%2fapi/report",
+        "/static/..;/api/report",
+        "/api%2freport",
+    ] {
+        assert_eq!(server.get(path).status, 429, "{path}");
+    }
+    let sensitive = TestServer::new(
+        "case_sensitive_paths = true\n\
+         [[limits]]\nname = 'report'\nmatch = '/api/report'\nquota = '1/hour'",
+    );
+    assert_eq!(sensitive.get("/api/report").status, 404);
+    assert_eq!(sensitive.get("/API/report").status, 404);
+    assert_eq!(sensitive.get("/api/report").status, 429);
+}
+
+#[test]
+fn a_limit_in_place_of_another_counts_only_for_plain_requests() {
+    let server = TestServer::new(
+        "quota = '3/hour'\n\
+         [[limits]]\nname = 'reports'\nmatch = 'GET /reports/*'\nquota = '100/hour'\ninstead_of = 'default'",
+    );
+    let remaining = |response: TestResponse| response.remaining();
+    assert_eq!(remaining(server.get("/reports/1")), 99);
+    assert_eq!(remaining(server.get("/")), 2);
+    // Some server may read another path, or another method.
+    assert_eq!(remaining(server.get("/reports/1;x")), 1);
+    let overridden =
+        with_method(Method::GET, "/reports/1").header("x-http-method-override", "DELETE");
+    assert_eq!(
+        remaining(server.send(overridden, "")),
+        97,
+        "without an upstream nothing overrides"
+    );
+    assert_eq!(remaining(server.get("/reports/1")), 96);
+}
+
+#[test]
+fn costs_depend_on_the_closest_pattern() {
+    let server = TestServer::new(
+        "[[limits]]\nname = 'points'\nquota = '1000/hour'\n\
+         cost = { 'GET *' = 1, 'POST /search' = 20, '*' = 5, '/static/*' = 0, '/a/{id}' = 7 }",
+    );
+    let spent = |request: Request<()>| {
+        let before = server.get("/x").remaining();
+        let (parts, ()) = request.into_parts();
+        let response = server.send(with_method(parts.method, &parts.uri.to_string()), "");
+        let spent = response
+            .header("x-ratelimit-remaining")
+            .map(|remaining| before - remaining.parse::<u64>().unwrap());
+        server.clock.advance(std::time::Duration::from_secs(3600));
+        spent
+    };
+    let of = |method: Method, path: &str| spent(with_method(method, path).body(()).unwrap());
+    assert_eq!(of(Method::GET, "/"), Some(1));
+    assert_eq!(of(Method::HEAD, "/"), Some(1));
+    assert_eq!(of(Method::PUT, "/"), Some(5));
+    assert_eq!(of(Method::POST, "/search"), Some(20));
+    assert_eq!(of(Method::GET, "/search"), Some(1));
+    assert_eq!(of(Method::GET, "/a/1"), Some(7));
+    assert_eq!(of(Method::GET, "/static/x"), None, "exempt");
+    assert_eq!(of(Method::GET, "/static/..%2fsearch"), Some(1));
+    assert_eq!(of(Method::POST, "/static/..%2fsearch"), Some(20));
+    assert_eq!(of(Method::POST, "/static/x;y"), Some(5), "not plain");
+}
+
+#[test]
+fn keys_are_of_many_kinds() {
+    let keyed = |key: &str, first: (&str, &[(&str, &str)]), other: (&str, &[(&str, &str)])| {
+        let server = TestServer::new(&format!(
+            "[[limits]]\nname = 'one'\nkey = {key}\nquota = '1/hour'\nmissing = 'skip'"
+        ));
+        let get = |(path, headers): (&str, &[(&str, &str)])| {
+            get_with(&server, path, headers).status.as_u16()
+        };
+        let seen = [get(first), get(first), get(other)];
+        seen.map(|status| status == 429)
+    };
+    let distinct = [false, true, false];
+    let same = [false, true, true];
+    let none: &[(&str, &str)] = &[];
+    assert_eq!(keyed("'global'", ("/", none), ("/b", none)), same);
+    assert_eq!(keyed("'ip'", ("/", none), ("/b", none)), same);
+    assert_eq!(keyed("'path'", ("/a", none), ("/b", none)), distinct);
+    assert_eq!(keyed("'path'", ("/a", none), ("//A/", none)), same);
+    assert_eq!(
+        keyed("'path:2'", ("/t/acme/x", none), ("/t/acme/y", none)),
+        same
+    );
+    assert_eq!(
+        keyed("'path:2'", ("/t/acme/x", none), ("/t/other/x", none)),
+        distinct
+    );
+    assert_eq!(
+        keyed(
+            "'header:X-Tenant'",
+            ("/", &[("x-tenant", "a")]),
+            ("/", &[("x-tenant", "b")])
+        ),
+        distinct
+    );
+    assert_eq!(
+        keyed(
+            "'cookie:sid'",
+            ("/", &[("cookie", "sid=1")]),
+            ("/", &[("cookie", "a=b; sid=1")])
+        ),
+        same
+    );
+    assert_eq!(
+        keyed(
+            "'query:token'",
+            ("/?token=a", none),
+            ("/?x=1&token=a", none)
+        ),
+        same
+    );
+    assert_eq!(
+        keyed("'query:token'", ("/?token=a", none), ("/?token=b", none)),
+        distinct
+    );
+    assert_eq!(
+        keyed("['ip', 'path']", ("/a", none), ("/b", none)),
+        distinct
+    );
+    // Equal values of two alternatives are two keys.
+    assert_eq!(
+        keyed(
+            "'header:X-A | header:X-B'",
+            ("/", &[("x-a", "1")]),
+            ("/", &[("x-b", "1")])
+        ),
+        distinct
+    );
+    assert_eq!(
+        keyed(
+            "['header:X-A', 'header:X-B']",
+            ("/", &[("x-a", "ab"), ("x-b", "c")]),
+            ("/", &[("x-a", "a"), ("x-b", "bc")])
+        ),
+        distinct
+    );
+}
+
+#[test]
+fn networks_share_a_bucket_by_their_prefixes() {
+    let server = TestServer::new("[[limits]]\nname = 'net'\nkey = 'ip/24,48'\nquota = '1/hour'");
+    let status = |address: &str| {
+        let client = server.client(address);
+        client.send(Request::get("/"), "").status.as_u16()
+    };
+    assert_eq!(status("192.0.2.7"), 200);
+    assert_eq!(status("192.0.2.200"), 429);
+    assert_eq!(status("192.0.3.7"), 200);
+    assert_eq!(status("2001:db8:1:2::1"), 200);
+    assert_eq!(status("2001:db8:1:3::1"), 429);
+    assert_eq!(status("2001:db8:2::1"), 200);
+}
+
+#[test]
+fn every_reading_of_a_path_key_is_charged() {
+    let server = TestServer::new("[[limits]]\nname = 'path'\nkey = 'path'\nquota = '1/hour'");
+    assert_eq!(server.get("/b").status, 404);
+    // Read as /a/b by no server, as /b by some.
+    assert_eq!(server.get("/a/..%2fb").status, 429);
+    assert_eq!(server.get("/a/..%2fc").status, 404);
+    assert_eq!(server.get("/c").status, 429);
+}
+
+#[test]
+fn a_missing_key_is_401_or_skips_the_limit() {
+    let server = TestServer::new(
+        "[[limits]]\nname = 'strict'\nmatch = '/strict'\nkey = 'header:X-API-Key'\nquota = '1/hour'\n\
+         [[limits]]\nname = 'lax'\nkey = 'header:X-API-Key'\nmissing = 'skip'\nquota = '1/hour'",
+    );
+    let refused = server.get("/strict");
+    assert_eq!(refused.status, 401);
+    assert_eq!(
+        refused.json()["message"],
+        "expected a valid header:x-api-key"
+    );
+    assert_eq!(statuses(|| server.get("/")), [200, 200]);
+    assert_eq!(
+        statuses(|| get_with(&server, "/", &[("x-api-key", "a")])),
+        [200, 429]
+    );
+    let metrics = server.get("/metrics");
+    for line in [
+        r#"tollgate_limit_decisions_total{limit="strict",mode="enforced",decision="missing_key",reason="no_key"} 1"#,
+        r#"tollgate_limit_decisions_total{limit="lax",mode="enforced",decision="refused",reason="no_tokens"} 1"#,
+        r#"tollgate_limit_decisions_total{limit="lax",mode="enforced",decision="allowed",reason="tokens"} 1"#,
+    ] {
+        assert!(
+            metrics.text().contains(line),
+            "{line} in {}",
+            metrics.text()
+        );
+    }
+}
+
+#[test]
+fn shadow_limits_refuse_nothing_and_are_counted() {
+    let server = TestServer::new(
+        "headers = 'draft'\n\
+         [[limits]]\nname = 'real'\nquota = '3/hour'\n\
+         [[limits]]\nname = 'next'\nquota = '2/hour'\nshadow = true",
+    );
+    let responses: [TestResponse; 4] = std::array::from_fn(|_| server.get("/"));
+    assert_eq!(
+        responses
+            .each_ref()
+            .map(|response| response.status.as_u16()),
+        [200, 200, 200, 429]
+    );
+    for response in &responses {
+        let fields = response.header("ratelimit").unwrap();
+        assert!(fields.starts_with("\"real\";") && !fields.contains("next"));
+    }
+    let metrics = server.get("/metrics");
+    for (reason, total) in [
+        ("allowed\",reason=\"tokens", 2),
+        ("refused\",reason=\"no_tokens", 1),
+    ] {
+        let line = format!(
+            r#"tollgate_limit_decisions_total{{limit="next",mode="shadow",decision="{reason}"}} {total}"#
+        );
+        assert!(
+            metrics.text().contains(&line),
+            "{line} in {}",
+            metrics.text()
+        );
+    }
+}
+
+#[test]
+fn the_default_limit_applies_when_it_is_given() {
+    let without = TestServer::new("[[limits]]\nname = 'ip'\nquota = '100/hour'");
+    assert_eq!(without.get("/").number("x-ratelimit-limit"), 100);
+    for _ in 0..20 {
+        assert_eq!(without.get("/").status, 200);
+    }
+    let with = TestServer::new(
+        "capacity = 2\nrefill_rate = 0.001\n[[limits]]\nname = 'ip'\nquota = '100/hour'",
+    );
+    assert_eq!(statuses(|| with.get("/")), [200, 200, 429]);
+    let config = with.get("/config").json();
+    assert_eq!(config["capacity"], 2);
+    assert_eq!(config["limits"]["ip"]["capacity"], 100);
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused() {
+    let error = |toml: &str| config::settings_error(toml);
+    let limit = |keys: &str| error(&format!("[[limits]]\nname = 'a'\n{keys}"));
+    for (given, expected) in [
+        (
+            limit("quota = '5/s'\ncost = 6"),
+            "limits[0].cost: expected at most the capacity, 5, got 6",
+        ),
+        (
+            limit("quota = ['5/s', '2/minute']\ncost = { 'POST *' = 3 }"),
+            "limits[0].cost: expected at most the capacity, 2, got 3",
+        ),
+        (
+            limit("quota = []"),
+            "limits[0].quota: expected at least one, got an empty list",
+        ),
+        (
+            limit("quota = '5/s'\ninstead_of = 'default'"),
+            "limits[0].instead_of: expected the name of another limit, got default",
+        ),
+        (
+            limit("quota = '5/s'\n[[limits]]\nname = 'a'\nquota = '5/s'"),
+            "limits[1].name: expected each name once, got a again",
+        ),
+        (
+            limit("quota = '5/s'\n[[rules]]\nclient_id = '192.0.2.7'\nquota = '5/s'"),
+            "rules: expected a default quota beside limits, got none",
+        ),
+        (
+            limit("quota = '5/s'\n[[routes]]\npath = '/a'\ncost = 2"),
+            "routes[0]: expected a default quota beside limits, got none",
+        ),
+        (
+            error("delay = '1s'\n[[limits]]\nname = 'a'\nquota = '5/s'"),
+            "delay: expected no limits beside it, which is not supported yet",
+        ),
+    ] {
+        assert_eq!(given, expected);
+    }
+    for (keys, expected) in [
+        (
+            "quota = '5/s'\nstrict = true",
+            "limits[0].strict: not supported yet",
+        ),
+        (
+            "quota = '5/s'\ncharge_on = ['401']",
+            "limits[0].charge_on: not supported yet",
+        ),
+        (
+            "quota = { free = '5/s' }",
+            "a quota by plan is not supported yet",
+        ),
+        (
+            "quota = '5/s'\ncost = 'header:X-Cost'",
+            "a cost from a response is not supported yet",
+        ),
+        (
+            "quota = '5/s'\nkey = 'jwt:sub'",
+            "jwt: is not supported yet",
+        ),
+        ("quota = '5/s'\nmatch = '/a/{id'", "limits[0].match"),
+        ("quota = '5/x'", "limits[0].quota"),
+    ] {
+        let given = limit(keys);
+        assert!(given.contains(expected), "{given}");
+    }
+    assert!(error("plans = {}").contains("plans: not supported yet"));
+}
+
+#[test]
+fn at_most_eight_limits_may_meet() {
+    let limits = |patterns: &[&str]| {
+        let limit = |(index, pattern): (usize, &&str)| {
+            format!("[[limits]]\nname = 'l{index}'\nmatch = '{pattern}'\nquota = '5/s'\n")
+        };
+        patterns.iter().enumerate().map(limit).collect::<String>()
+    };
+    let disjoint = limits(&[
+        "/a/*", "/b/*", "/c/*", "/d/*", "/e/*", "GET /f", "POST /f", "/g", "/h", "*",
+    ]);
+    TestServer::new(&disjoint);
+    let nested = limits(&[
+        "*", "/*", "/a/*", "/a/b", "/A/b/*", "/a/{id}", "*.php", "/**/x", "/a",
+    ]);
+    assert_eq!(
+        config::settings_error(&nested),
+        "limits: expected at most 8 that may apply to one request, got l0, l1, l2, l3, l4, l5, l6, l7, l8"
+    );
+}
+
+#[test]
+fn a_path_with_more_limits_by_its_readings_is_rejected() {
+    let limits: String = (0..3)
+        .map(|index| {
+            format!(
+                "[[limits]]\nname = 'l{index}'\nkey = 'path'\nquota = ['5/s', '50/s', '500/s']\nmatch = '/{index}/*'\n"
+            )
+        })
+        .collect();
+    let server = TestServer::new(&limits);
+    assert_eq!(server.get("/0/x").status, 404);
+    let rejected = server.get("/0/..%2f1/..%5c2");
+    assert_eq!(rejected.status, 400);
+    assert!(
+        rejected.text().contains("at most 8 limits"),
+        "{}",
+        rejected.text()
+    );
+}
