@@ -26,6 +26,7 @@ use crate::{
     proxy::{Gateway, Hop},
     request::{
         access::Access,
+        address_lists::AddressLists,
         client_id::ClientId,
         client_identifier::{ClientIdentifier, Peer},
         header_rules::HeaderRules,
@@ -63,6 +64,8 @@ pub(crate) struct App {
     named_limits: NamedLimits,
     /// `None`: there are only the default limit and those of routes.
     pub(crate) policies: Option<Policies>,
+    /// `None`: no network is allowed or denied as a whole.
+    pub(crate) lists: Option<AddressLists>,
     /// `None`: no request waits for its tokens.
     pub(crate) delay: Option<Arc<Delay>>,
     pub(crate) connection_limits: ConnectionLimits,
@@ -195,6 +198,7 @@ impl App {
             limiter,
             route_limits,
             named_limits,
+            lists: AddressLists::new(&settings.lists),
             delay: settings.delay.map(|settings| {
                 delay
                     .filter(|carried| carried.settings() == settings)

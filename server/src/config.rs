@@ -9,6 +9,7 @@ mod cors;
 mod delay;
 mod file;
 mod limits;
+mod lists;
 mod quota;
 mod redis;
 mod routes;
@@ -26,6 +27,7 @@ pub(crate) use self::{
     cors::Cors,
     delay::Delay,
     limits::{Cost, HeaderCondition, Limit, Missing},
+    lists::AddressLists,
     redis::Redis,
     routes::{Route, RouteQuota},
     rules::MAX_RULES,

@@ -1,6 +1,7 @@
 //! Requests: validation, client identity, access control, and bodies.
 
 pub(crate) mod access;
+pub(crate) mod address_lists;
 pub(crate) mod body;
 pub(crate) mod client_id;
 pub(crate) mod client_identifier;

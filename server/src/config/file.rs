@@ -1,6 +1,7 @@
 //! The configuration file: its keys.
 
 mod limit;
+mod networks;
 mod parse;
 
 use std::{fs, net::SocketAddr, path::Path as FilePath};
@@ -13,7 +14,10 @@ use serde::{
 };
 use tollgate::{Quota, tower::HeaderStyle};
 
-pub(crate) use self::limit::{Cost, HeaderCondition, Limit, LimitCost, Missing};
+pub(crate) use self::{
+    limit::{Cost, HeaderCondition, Limit, LimitCost, Missing},
+    networks::Networks,
+};
 use crate::values::{
     AdminAddress, Check, Client, ClockTolerance, Fraction, MaxClients, MaxDelay, Nat64Prefix,
     OnRedisError, Origin, Path, Period, PolicyName, Preflight, Rate, RedisMode, RedisPrefix,
@@ -95,6 +99,10 @@ pub(crate) struct File {
     pub(crate) api_keys: Option<Vec<Secret>>,
     #[serde(default, deserialize_with = "tables")]
     pub(crate) routes: Vec<Route>,
+    #[serde(default)]
+    pub(crate) allow: Option<Networks>,
+    #[serde(default)]
+    pub(crate) deny: Option<Networks>,
     #[serde(default, deserialize_with = "tables")]
     pub(crate) limits: Vec<Limit>,
     #[serde(default, rename = "plans")]

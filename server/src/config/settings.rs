@@ -19,6 +19,7 @@ use super::{
     delay::Delay,
     file::File,
     limits::{self, Limits},
+    lists::AddressLists,
     quota,
     redis::Redis,
     routes::{self, Route},
@@ -47,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) api_keys: Option<HashSet<String>>,
     pub(crate) routes: Vec<Route>,
     pub(crate) limits: Limits,
+    pub(crate) lists: AddressLists,
     /// Upstreams tell `/A` from `/a`.
     pub(crate) case_sensitive_paths: bool,
     pub(crate) rules: Vec<Rule>,
@@ -96,6 +98,7 @@ impl Settings {
 
     pub(super) fn merge(flags: Serve, file: File) -> Result<Settings, String> {
         let quota = quota::of_default(&file, &flags)?;
+        let lists = AddressLists::merge(&file)?;
         let has_quota = quota::is_given(&file, &flags);
         let delay = Delay::merge(&flags, &file)?;
         let admin = Admin::merge(&flags, &file)?;
@@ -162,6 +165,7 @@ impl Settings {
             api_keys,
             routes,
             limits,
+            lists,
             case_sensitive_paths: file.case_sensitive_paths,
             rules,
             client,

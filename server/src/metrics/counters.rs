@@ -43,10 +43,11 @@ pub(crate) enum Reason {
     Unavailable,
     NoKey,
     UnknownKey,
+    Denied,
 }
 
 impl Reason {
-    pub(super) const ALL: [Reason; 8] = [
+    pub(super) const ALL: [Reason; 9] = [
         Reason::Tokens,
         Reason::Exempt,
         Reason::NoTokens,
@@ -55,6 +56,7 @@ impl Reason {
         Reason::Unavailable,
         Reason::NoKey,
         Reason::UnknownKey,
+        Reason::Denied,
     ];
 
     fn of(decision: &DecisionView) -> Reason {
@@ -81,6 +83,7 @@ impl Reason {
             Reason::Unavailable => "unavailable",
             Reason::NoKey => "no_key",
             Reason::UnknownKey => "unknown_key",
+            Reason::Denied => "denied",
         }
     }
 }
@@ -146,7 +149,7 @@ mod tests {
             }
         });
         counters.add(Reason::UnknownKey);
-        assert_eq!(counters.totals(), [8000, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(counters.totals(), [8000, 0, 0, 0, 0, 0, 0, 1, 0]);
     }
 
     #[test]

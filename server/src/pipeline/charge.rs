@@ -21,6 +21,8 @@ use crate::{
     proxy::Gateway,
     request::{
         access,
+        address_lists::Listed,
+        client_identifier::IdentifyError,
         method_override::{method_overrides, overrides_method},
         original::{self, OriginalRequest},
         path::PathError,
@@ -173,6 +175,17 @@ fn client_charge<'a, B: Body>(
         None => app.pricing.price_of_all(methods, path, endpoint),
     };
     let price = price.map_err(|error| path_outcome(path, caller, error))?;
+    let listed = match listed(app, caller, headers) {
+        Ok(Listed::Denied) => {
+            price.counters.add(Reason::Denied);
+            tracing::debug!(peer = %caller.peer.address, %method, path = endpoint::logged_path(path), cost = 0, outcome = "Denied", "request");
+            let message = "requests from this address are not accepted";
+            let response = response::error(StatusCode::FORBIDDEN, message);
+            return Err(Outcome::respond(response));
+        }
+        Ok(listed) => listed,
+        Err(error) => return Err(Outcome::respond(unidentified(error, price.counters))),
+    };
     // Without a charge, there are no limits to report.
     let forward = || {
         let limit_headers = LimitHeaders::default();
@@ -202,6 +215,16 @@ fn client_charge<'a, B: Body>(
             next: forward().unwrap_or_else(|| next_step(endpoint, path)),
         }
     };
+    // Keys that are listed are needed for more than limits.
+    if listed == Listed::Allowed
+        && (!app.clients.has_key_list()
+            || app
+                .clients
+                .identify(caller.peer, headers, canonical)
+                .is_ok())
+    {
+        return Err(exempt_outcome());
+    }
     if let Some(policies) = &app.policies {
         let priced = Priced {
             endpoint,
@@ -228,6 +251,17 @@ fn client_charge<'a, B: Body>(
             Err(Outcome::respond(limited.unwrap_or(response)))
         }
     }
+}
+
+/// Returns the list that contains the address of a request's client.
+fn listed(app: &App, caller: &Caller, headers: &HeaderMap) -> Result<Listed, IdentifyError> {
+    let Some(lists) = &app.lists else {
+        return Ok(Listed::Neither);
+    };
+    let address = app.clients.limited_address(caller.peer, headers)?;
+    // An embedded IPv4 address is that of an IPv4 client.
+    let address = app.clients.limited_network(address, Some((32, 128)));
+    Ok(lists.find(address))
 }
 
 /// Returns the methods as which the upstream, or the service behind `/auth`, may serve a request.

@@ -484,3 +484,89 @@ fn a_path_with_more_limits_by_its_readings_is_rejected() {
         rejected.text()
     );
 }
+
+#[test]
+fn listed_networks_are_not_limited_or_not_served() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(
+        &file,
+        "# attackers\n203.0.113.0/24 # a network\n\n2001:db8:bad::/48\n",
+    )
+    .unwrap();
+    let server = TestServer::new(&format!(
+        "capacity = 1\nrefill_rate = 0.001\nallow = ['10.0.0.0/8', '203.0.113.9']\n\
+         deny = [{{ file = '{}' }}, '10.6.6.0/24']\ntrust_proxy = ['192.0.2.1']",
+        file.path().display()
+    ));
+    let from = |address: &str| {
+        let client = server.client(address);
+        [(); 2].map(|()| client.send(Request::get("/"), "").status.as_u16())
+    };
+    assert_eq!(from("10.1.2.3"), [200, 200]);
+    assert_eq!(from("203.0.113.9"), [200, 200]);
+    assert_eq!(from("203.0.113.7"), [403, 403]);
+    assert_eq!(from("64:ff9b::203.0.113.7"), [403, 403]);
+    assert_eq!(from("2001:db8:bad:1::1"), [403, 403]);
+    assert_eq!(from("10.6.6.6"), [403, 403]);
+    assert_eq!(from("198.51.100.1"), [200, 429]);
+    let behind_proxy = |client: &str| {
+        let request = Request::get("/").header("x-forwarded-for", client);
+        server.client("192.0.2.1").send(request, "").status
+    };
+    assert_eq!(behind_proxy("203.0.113.7"), 403);
+    assert_eq!(behind_proxy("10.1.2.3"), 200);
+    let untrusted = Request::get("/").header("x-forwarded-for", "10.1.2.3");
+    assert_eq!(
+        server.client("198.51.100.1").send(untrusted, "").status,
+        429
+    );
+}
+
+#[test]
+fn denied_requests_are_counted() {
+    let server = TestServer::new("deny = ['203.0.113.0/24']");
+    let denied = server.client("203.0.113.7");
+    assert_eq!(denied.send(Request::get("/"), "").status, 403);
+    let metrics = server.get("/metrics");
+    let line = r#"tollgate_decisions_total{route="/",decision="refused",reason="denied"} 1"#;
+    assert!(metrics.text().contains(line), "{}", metrics.text());
+}
+
+#[test]
+fn an_allowed_network_still_needs_a_listed_key() {
+    let server = TestServer::new(
+        "capacity = 1\nclient = 'header:X-API-Key'\napi_keys = ['alice']\nallow = ['127.0.0.0/8']",
+    );
+    let status = |key: &str| {
+        get_with(&server, "/", &[("x-api-key", key)])
+            .status
+            .as_u16()
+    };
+    assert_eq!(
+        [status("alice"), status("alice"), status("mallory")],
+        [200, 200, 401]
+    );
+}
+
+#[test]
+fn a_list_that_cannot_be_read_ends_the_start() {
+    let error = config::settings_error("deny = { file = '/nonexistent/deny.txt' }");
+    assert!(
+        error.starts_with("deny: /nonexistent/deny.txt: No such file"),
+        "{error}"
+    );
+    let error = config::settings_error("allow = ['10.0.0.0/33']");
+    assert!(
+        error.contains("allow[0]") && error.contains("10.0.0.0/33"),
+        "{error}"
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "10.0.0.0/8\nexample.com\n").unwrap();
+    let path = file.path().display();
+    assert_eq!(
+        config::settings_error(&format!("allow = {{ file = '{path}' }}")),
+        format!(
+            "allow: {path}: line 2: expected a network such as 10.0.0.0/8, got \"example.com\""
+        )
+    );
+}
