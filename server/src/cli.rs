@@ -9,7 +9,13 @@ mod environment;
 mod error;
 mod file_help;
 
-use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use hyper::{Uri, header::HeaderName};
@@ -65,6 +71,10 @@ pub(crate) enum Command {
     Stress(Stress),
     /// Check the health of a server, for containers: exit code 0 when healthy, 1 when not
     Health(Health),
+    /// Check a configuration file, for CI: exit code 0 when it is valid, 2 when not
+    Check(CheckFile),
+    /// Print what each limit of a configuration does to a request, and why; no request is sent
+    Explain(Explain),
 }
 
 /// Flags of the server.
@@ -210,6 +220,34 @@ pub(crate) struct Stress {
     /// Load test: duration, in seconds or as 1m [default: 10s, unless there is a total]
     #[arg(long, value_name = "TIME", value_parser = parse_argument::<Timeout<1>>)]
     pub(crate) duration: Option<Timeout<1>>,
+}
+
+/// Flags of the check of a configuration.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckFile {
+    /// Configuration file, TOML or JSON by its extension
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// Flags of the explanation of a request.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Explain {
+    /// Configuration file, TOML or JSON by its extension
+    #[arg(long, env = "TOLLGATE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Method of the request, such as POST
+    #[arg(value_name = "METHOD")]
+    pub(crate) method: String,
+    /// Path of the request, which may have a query
+    #[arg(value_name = "PATH")]
+    pub(crate) path: String,
+    /// Header of the request; repeatable
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// Address that the request comes from
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+    pub(crate) peer: IpAddr,
 }
 
 /// Flags of the health check.

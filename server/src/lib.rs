@@ -8,6 +8,7 @@ mod client_slots;
 mod config;
 mod descriptors;
 mod endpoint;
+mod explain;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod handlers;
@@ -45,6 +46,14 @@ pub fn run() -> ExitCode {
             command: Some(Command::Health(flags)),
             ..
         }) => healthcheck::run(&flags),
+        Ok(Cli {
+            command: Some(Command::Check(flags)),
+            ..
+        }) => explain::check(&flags),
+        Ok(Cli {
+            command: Some(Command::Explain(flags)),
+            ..
+        }) => explain::explain(&flags),
         Ok(Cli {
             command: None,
             serve,

@@ -5,6 +5,7 @@ mod cors;
 mod credentials;
 mod decided;
 mod delay;
+mod explain;
 mod outcome;
 mod policies;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 
 pub(crate) use self::{
     charge::is_local_administration,
+    explain::{ExplainedLimit, explain},
     outcome::{HeadResult, NextStep, Outcome, ProxyStep},
 };
 use self::{

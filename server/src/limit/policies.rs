@@ -64,6 +64,34 @@ pub(crate) struct AppliedLimit<'a> {
     pub(crate) cost: u32,
 }
 
+/// How a limit concerns a request.
+pub(crate) struct Explanation<'a> {
+    pub(crate) limit: &'a Limit,
+    pub(crate) effect: Effect,
+    /// Cost in tokens; 0 when the limit does not apply.
+    pub(crate) cost: u32,
+    /// Keys whose buckets are charged.
+    pub(crate) keys: Vec<String>,
+}
+
+/// What a limit does to a request, or why it does nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Applies,
+    /// It refuses nothing.
+    Shadow,
+    /// The request lacks a header, or has another value.
+    OtherHeader(String),
+    NoPattern,
+    CostsNothing,
+    /// The request gets 401.
+    Rejected,
+    /// The request has no key, and the limit skips it.
+    Skipped,
+    /// By the limit of this name.
+    Replaced(String),
+}
+
 /// Reason to reject a request.
 pub(crate) enum ApplyError<'a> {
     /// It has no key of this limit.
@@ -155,6 +183,38 @@ impl Policies {
     }
 }
 
+impl Policies {
+    /// Returns how each limit concerns a request.
+    pub(crate) fn explain<'a>(
+        &'a self,
+        request: &LimitRequest<'a, '_>,
+        clients: &ClientIdentifier,
+    ) -> Vec<Explanation<'a>> {
+        let limits = self.limits.iter();
+        let mut explained: Vec<_> = limits
+            .map(|limit| limit.explain(request, clients))
+            .collect();
+        let applying = |explained: &Explanation<'_>| {
+            matches!(explained.effect, Effect::Applies | Effect::CostsNothing)
+        };
+        let replacing: Vec<&Limit> = explained
+            .iter()
+            .filter(|explained| request.is_plain() && applying(explained))
+            .map(|explained| explained.limit)
+            .collect();
+        for explained in &mut explained {
+            let name = &explained.limit.name;
+            let mut replacing = replacing.iter();
+            if applying(explained)
+                && let Some(other) = replacing.find(|other| other.instead_of.contains(name))
+            {
+                explained.effect = Effect::Replaced(other.name.clone());
+            }
+        }
+        explained
+    }
+}
+
 fn quotas<'a>(
     limit: &'a Limit,
     metrics: &'a Metrics,
@@ -181,19 +241,10 @@ fn quotas<'a>(
 impl NamedLimit {
     /// Returns the readings of a request to which the limit applies.
     fn readings(&self, request: &LimitRequest<'_, '_>) -> ReadingSet {
-        let Limit {
-            headers, patterns, ..
-        } = &self.configured;
-        let has_header = |condition: &HeaderCondition| {
-            let mut values = request.headers.get_all(&condition.name).iter();
-            match &condition.value {
-                Some(value) => values.any(|given| given == value),
-                None => values.next().is_some(),
-            }
-        };
-        if !headers.iter().all(has_header) {
+        if self.unmet_condition(request).is_some() {
             return 0;
         }
+        let patterns = &self.configured.patterns;
         if patterns.is_empty() {
             return request.all_readings();
         }
@@ -266,6 +317,59 @@ impl NamedLimit {
             }
         }
         Ok(())
+    }
+
+    fn explain<'a>(
+        &'a self,
+        request: &LimitRequest<'a, '_>,
+        clients: &ClientIdentifier,
+    ) -> Explanation<'a> {
+        let not = |effect: Effect| Explanation {
+            limit: &self.configured,
+            effect,
+            cost: 0,
+            keys: Vec::new(),
+        };
+        if let Some(condition) = self.unmet_condition(request) {
+            return not(Effect::OtherHeader(condition.to_string()));
+        }
+        let readings = self.readings(request);
+        if readings == 0 {
+            return not(Effect::NoPattern);
+        }
+        let Some(cost) = self.cost(request, readings) else {
+            return not(Effect::CostsNothing);
+        };
+        let mut found = SmallVec::new();
+        let added = self.add(request, readings, cost, clients, &mut found);
+        let effect = match (added, found.is_empty()) {
+            (Err(_), _) => Effect::Rejected,
+            (Ok(()), true) => Effect::Skipped,
+            (Ok(()), false) if self.configured.is_shadow => Effect::Shadow,
+            (Ok(()), false) => Effect::Applies,
+        };
+        Explanation {
+            limit: &self.configured,
+            effect,
+            cost,
+            keys: found
+                .iter()
+                .map(|applied| applied.key.to_string())
+                .collect(),
+        }
+    }
+
+    /// Returns the condition on a header that the request does not meet.
+    fn unmet_condition(&self, request: &LimitRequest<'_, '_>) -> Option<&HeaderCondition> {
+        let is_met = |condition: &&HeaderCondition| {
+            let mut values = request.headers.get_all(&condition.name).iter();
+            match &condition.value {
+                Some(value) => values.any(|given| given == value),
+                None => values.next().is_some(),
+            }
+        };
+        let mut conditions = self.configured.headers.iter();
+        conditions.find(|condition| !is_met(condition))
     }
 
     fn record(&self, reason: Reason) {

@@ -57,20 +57,15 @@ pub(super) fn charge<'a, B: Body>(
             Endpoint::NotFound => return Err(Outcome::respond(response::not_found())),
             endpoint => endpoint,
         },
-        None => app
-            .placement
-            .on_public_port(method, path)
-            .unwrap_or(Endpoint::NotFound),
-        Some(gateway) => {
-            match validation::validate(request, |name| decides_by(app, caller, name)) {
-                Ok(()) => gateway_endpoint(app, gateway, method, path),
-                Err(error) => {
-                    tracing::debug!(peer = %caller.peer.address, cost = 0, outcome = "malformed", error, "request");
-                    let response = response::error(StatusCode::BAD_REQUEST, error);
-                    return Err(Outcome::respond(response::closing(response)));
-                }
+        None => public_endpoint(app, method, path),
+        Some(_) => match validation::validate(request, |name| decides_by(app, caller, name)) {
+            Ok(()) => public_endpoint(app, method, path),
+            Err(error) => {
+                tracing::debug!(peer = %caller.peer.address, cost = 0, outcome = "malformed", error, "request");
+                let response = response::error(StatusCode::BAD_REQUEST, error);
+                return Err(Outcome::respond(response::closing(response)));
             }
-        }
+        },
     };
     match endpoint {
         Endpoint::Health => {
@@ -118,6 +113,18 @@ pub(crate) fn is_local_administration<B>(app: &App, request: &Request<B>, caller
     endpoint.is_some_and(|own| own == Endpoint::Health || own.is_admin())
         && caller.peer.address.is_loopback()
         && !access::is_forwarded(request.headers())
+}
+
+/// Returns the endpoint of a request on the public port.
+#[inline]
+pub(super) fn public_endpoint(app: &App, method: &Method, path: &str) -> Endpoint {
+    match &app.gateway {
+        None => app
+            .placement
+            .on_public_port(method, path)
+            .unwrap_or(Endpoint::NotFound),
+        Some(gateway) => gateway_endpoint(app, gateway, method, path),
+    }
 }
 
 /// Returns the endpoint of a request to a gateway: one of this server's own, or an upstream.
@@ -254,7 +261,11 @@ fn client_charge<'a, B: Body>(
 }
 
 /// Returns the list that contains the address of a request's client.
-fn listed(app: &App, caller: &Caller, headers: &HeaderMap) -> Result<Listed, IdentifyError> {
+pub(super) fn listed(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+) -> Result<Listed, IdentifyError> {
     let Some(lists) = &app.lists else {
         return Ok(Listed::Neither);
     };
@@ -270,7 +281,7 @@ fn listed(app: &App, caller: &Caller, headers: &HeaderMap) -> Result<Listed, Ide
     reason = "boxing would allocate on the hot path"
 )]
 #[inline]
-fn overriding_methods(
+pub(super) fn overriding_methods(
     app: &App,
     endpoint: Endpoint,
     headers: &HeaderMap,

@@ -60,24 +60,6 @@ pub(super) fn policy_charge<'a, B>(
         tracing::debug!(peer = %caller.peer.address, path, cost = 0, outcome = "malformed", message, "request");
         Outcome::respond(response::bad_request("path", message))
     };
-    let given: &[Method] = original.map_or(&[], |original| &original.methods);
-    let methods = given.iter().chain(given.is_empty().then_some(own_method));
-    let methods = methods.chain(others);
-    let given = original.map_or(&[][..], |original| &original.paths);
-    let paths = given.iter().map(|path| &**path);
-    let paths = paths.chain(given.is_empty().then_some(own_path));
-    let paths: Result<Vec<_>, PathError> = paths
-        .filter(|_| policies.depends_on_path)
-        .map(ParsedPath::parse)
-        .collect();
-    let paths = paths.map_err(|error| rejected(&error.to_string()))?;
-    let query = match original {
-        Some(original) if !original.paths.is_empty() => original.query(),
-        _ => request.uri().query(),
-    };
-    let client = app.clients.limited_address(caller.peer, headers);
-    let limited = LimitRequest::new(methods.collect(), &paths, query, headers, client)
-        .map_err(|error| rejected(&error.to_string()))?;
     let counters = price.counters;
     let missing = |error: IdentifyError, message: Option<String>| {
         tracing::debug!(peer = %caller.peer.address, method = %own_method, path = endpoint::logged_path(own_path), cost = 0, outcome = ?error, "request");
@@ -92,15 +74,19 @@ pub(super) fn policy_charge<'a, B>(
             None => unidentified(error, counters),
         })
     };
-    let applied = policies
-        .apply(&limited, &app.clients)
-        .map_err(|error| match error {
-            ApplyError::MissingKey(limit) => {
-                let message = format!("expected a valid {}", limit.key_text());
-                missing(IdentifyError::MissingKey, Some(message))
-            }
-            ApplyError::ConflictingHeaders => missing(IdentifyError::ConflictingHeaders, None),
-        })?;
+    let applying = |limited: &LimitRequest<'a, '_>| {
+        policies
+            .apply(limited, &app.clients)
+            .map_err(|error| match error {
+                ApplyError::MissingKey(limit) => {
+                    let message = format!("expected a valid {}", limit.key_text());
+                    missing(IdentifyError::MissingKey, Some(message))
+                }
+                ApplyError::ConflictingHeaders => missing(IdentifyError::ConflictingHeaders, None),
+            })
+    };
+    let applied = with_limit_request(app, policies, request, caller, (others, original), applying)
+        .map_err(|error| rejected(&error.to_string()))??;
     let client = app.clients.identify(caller.peer, headers, canonical);
     let by_address = || app.clients.by_address(caller.peer, headers);
     let identified = client.unwrap_or_else(|_| by_address());
@@ -113,6 +99,39 @@ pub(super) fn policy_charge<'a, B>(
         }
         _ => Ok(charge),
     }
+}
+
+/// Calls a function with a request as limits see it: with the methods as which the upstream may serve
+/// it, besides its own, and with the original request behind `/auth`.
+pub(super) fn with_limit_request<'a, B, T>(
+    app: &App,
+    policies: &Policies,
+    request: &'a Request<B>,
+    caller: &Caller,
+    (others, original): (&[Method], Option<&OriginalRequest<'a>>),
+    then: impl FnOnce(&LimitRequest<'a, '_>) -> T,
+) -> Result<T, PathError> {
+    let given: &[Method] = original.map_or(&[], |original| &original.methods);
+    let methods = given
+        .iter()
+        .chain(given.is_empty().then_some(request.method()));
+    let methods = methods.chain(others);
+    let given = original.map_or(&[][..], |original| &original.paths);
+    let paths = given.iter().map(|path| &**path);
+    let paths = paths.chain(given.is_empty().then_some(request.uri().path()));
+    let paths: Result<Vec<_>, PathError> = paths
+        .filter(|_| policies.depends_on_path)
+        .map(ParsedPath::parse)
+        .collect();
+    let paths = paths?;
+    let query = match original {
+        Some(original) if !original.paths.is_empty() => original.query(),
+        _ => request.uri().query(),
+    };
+    let headers = request.headers();
+    let client = app.clients.limited_address(caller.peer, headers);
+    let limited = LimitRequest::new(methods.collect(), &paths, query, headers, client)?;
+    Ok(then(&limited))
 }
 
 /// Decides about a request without waiting, as far as possible.

@@ -1,5 +1,7 @@
 //! Value of a limit's key for one request.
 
+use std::fmt;
+
 use smallvec::SmallVec;
 use tollgate::tower::HeaderKey;
 
@@ -138,5 +140,20 @@ impl KeyValue<'_> {
             },
             parts => ClientId::Parts(parts),
         }
+    }
+}
+
+impl fmt::Display for KeyValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, part) in self.parts.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" and ")?;
+            }
+            match &part.value {
+                PartValue::Network(network) => network.fmt(f)?,
+                PartValue::Text(text) => f.write_str(text)?,
+            }
+        }
+        Ok(())
     }
 }

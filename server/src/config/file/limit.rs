@@ -99,6 +99,20 @@ impl Value for HeaderCondition {
     }
 }
 
+impl fmt::Display for HeaderCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(
+                f,
+                "{}: {}",
+                self.name,
+                String::from_utf8_lossy(value.as_bytes())
+            ),
+            None => self.name.fmt(f),
+        }
+    }
+}
+
 impl Value for Missing {
     fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("\"401\" or \"skip\"")

@@ -1,0 +1,210 @@
+//! Commands that look at a configuration without serving: whether it is valid, and what it does to a
+//! request.
+
+use std::process::ExitCode;
+
+use hyper::Request;
+
+use crate::{
+    app::App,
+    cli::{CheckFile, Explain, Serve},
+    config::Settings,
+    pipeline::{self, ExplainedLimit},
+};
+
+/// Checks a configuration file. An error is one line, and the exit code is 2.
+pub(crate) fn check(flags: &CheckFile) -> ExitCode {
+    let file = flags.file.display();
+    let serve = Serve {
+        config: Some(flags.file.clone()),
+        ..Serve::default()
+    };
+    match app(serve) {
+        Ok((settings, _)) => {
+            let count = |count: usize, what: &str| match count {
+                1 => format!("1 {what}"),
+                count => format!("{count} {what}s"),
+            };
+            let parts = [
+                count(settings.limits.list.len(), "limit"),
+                count(settings.routes.len(), "route"),
+                count(settings.rules.len(), "rule"),
+            ];
+            println!("{file}: valid, with {}", parts.join(", "));
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed("check", &error),
+    }
+}
+
+/// Prints what each limit does to a request. An error is one line, and the exit code is 2.
+pub(crate) fn explain(flags: &Explain) -> ExitCode {
+    let serve = Serve {
+        config: flags.config.clone(),
+        ..Serve::default()
+    };
+    match explained(serve, flags) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed("explain", &error),
+    }
+}
+
+fn failed(command: &str, error: &str) -> ExitCode {
+    eprintln!("tollgate {command}: {error}");
+    ExitCode::from(2)
+}
+
+fn explained(serve: Serve, flags: &Explain) -> Result<String, String> {
+    let (_, app) = app(serve)?;
+    let mut request = Request::builder()
+        .method(flags.method.as_str())
+        .uri(flags.path.as_str());
+    for header in &flags.headers {
+        let (name, value) = header
+            .split_once(':')
+            .ok_or_else(|| format!("--header: expected NAME: VALUE, got {header:?}"))?;
+        request = request.header(name.trim(), value.trim());
+    }
+    let request = request.body(()).map_err(|error| error.to_string())?;
+    let caller = app.caller((flags.peer, 0).into());
+    let (method, path) = (request.method(), request.uri().path());
+    let title = format!("{method} {path} from {}\n", flags.peer);
+    Ok(match pipeline::explain(&app, &request, &caller) {
+        Ok(limits) if limits.is_empty() => format!("{title}no limit applies\n"),
+        Ok(limits) => title + &table(&limits),
+        Err(reason) => format!("{title}{reason}\n"),
+    })
+}
+
+/// Creates the state of a server that is not started, with its buckets in memory.
+fn app(serve: Serve) -> Result<(Settings, App), String> {
+    let mut settings = Settings::load(serve)?;
+    settings.redis = None;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let app = runtime.block_on(App::new(&settings))?;
+    Ok((settings, app))
+}
+
+/// Formats limits as a table.
+fn table(limits: &[ExplainedLimit]) -> String {
+    let header = ["limit", "quota", "key", "cost", "effect"].map(str::to_owned);
+    let rows = limits.iter().map(|limit| {
+        let ExplainedLimit {
+            name,
+            quota,
+            key,
+            cost,
+            effect,
+        } = limit;
+        [name, quota, key, cost, effect].map(Clone::clone)
+    });
+    let rows: Vec<[String; 5]> = std::iter::once(header).chain(rows).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: [usize; 5] = std::array::from_fn(width);
+    let line = |row: &[String; 5]| {
+        let cells = row.iter().zip(widths);
+        let cells: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: &str = "
+quota = '50/s'
+deny = ['203.0.113.0/24']
+[[limits]]
+name = 'login'
+match = 'POST /login'
+quota = ['5/minute', '20/hour']
+[[limits]]
+name = 'key'
+key = 'header:X-API-Key'
+missing = 'skip'
+quota = '100/minute'
+cost = { '/search' = 5 }
+[[limits]]
+name = 'mobile'
+header = 'X-Client: mobile'
+quota = '9/s'
+[[limits]]
+name = 'reports'
+match = '/reports/*'
+quota = '10/hour'
+instead_of = ['default', 'key']
+";
+
+    fn explain(method: &str, path: &str, headers: &[&str], peer: &str) -> String {
+        let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        std::fs::write(&file, LIMITS).unwrap();
+        let serve = Serve {
+            config: Some(file.path().to_owned()),
+            ..Serve::default()
+        };
+        let flags = Explain {
+            config: None,
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: headers.iter().map(|&header| header.to_owned()).collect(),
+            peer: peer.parse().unwrap(),
+        };
+        explained(serve, &flags).unwrap_or_else(|error| error)
+    }
+
+    #[test]
+    fn each_limit_is_explained() {
+        let text = explain("POST", "/login", &["X-API-Key: alice"], "192.0.2.7");
+        assert_eq!(
+            text,
+            "\
+POST /login from 192.0.2.7
+limit    quota       key        cost  effect
+default  50/second   192.0.2.7  1     applies: the default limit
+login    5/minute    192.0.2.7  1     applies
+login-2  20/hour     192.0.2.7  1     applies
+key      100/minute  alice      1     applies
+mobile   9/second                     no: the request has no x-client: mobile
+reports  10/hour                      no: matches /reports/* only
+"
+        );
+    }
+
+    #[test]
+    fn effects_name_their_reason() {
+        let search = explain("GET", "/search?q=1", &["x-api-key: a"], "192.0.2.7");
+        assert!(search.contains(" a          5     applies"), "{search}");
+        let reports = explain("GET", "/reports/1", &["x-api-key: a"], "192.0.2.7");
+        assert_eq!(
+            reports.matches("no: replaced by reports").count(),
+            2,
+            "{reports}"
+        );
+        let without_key = explain("GET", "/", &[], "192.0.2.7");
+        assert!(
+            without_key.contains("no: the request has no key"),
+            "{without_key}"
+        );
+        let denied = explain("GET", "/", &[], "203.0.113.7");
+        assert!(
+            denied.ends_with("403: the address is in the list deny\n"),
+            "{denied}"
+        );
+        let own = explain("GET", "/health", &[], "192.0.2.7");
+        assert!(own.contains("/health belongs to this server"), "{own}");
+        assert!(explain("GET", "/", &["nonsense"], "192.0.2.7").starts_with("--header: expected"));
+    }
+}

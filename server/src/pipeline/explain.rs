@@ -1,0 +1,131 @@
+//! Explanation of the limits of a request, without taking tokens.
+
+use std::{cell::OnceCell, fmt};
+
+use hyper::Request;
+use tollgate::Quota;
+
+use super::{
+    charge::{listed, overriding_methods, public_endpoint},
+    policies::with_limit_request,
+};
+use crate::{
+    app::{App, Caller},
+    endpoint::Endpoint,
+    limit::{Effect, Explanation},
+    request::{address_lists::Listed, path::PathError},
+    values::PolicyName,
+};
+
+/// A line of the explanation: what one limit does to the request.
+pub(crate) struct ExplainedLimit {
+    pub(crate) name: String,
+    pub(crate) quota: String,
+    pub(crate) key: String,
+    /// Empty when no tokens are taken.
+    pub(crate) cost: String,
+    pub(crate) effect: String,
+}
+
+/// Returns what each limit does to a request on the public port.
+///
+/// # Errors
+/// The reason that no limit decides: one line.
+pub(crate) fn explain<B>(
+    app: &App,
+    request: &Request<B>,
+    caller: &Caller,
+) -> Result<Vec<ExplainedLimit>, String> {
+    let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
+    let endpoint = public_endpoint(app, method, path);
+    if endpoint.is_admin() || matches!(endpoint, Endpoint::Health | Endpoint::Check) {
+        return Err(format!("{path} belongs to this server and is not limited"));
+    }
+    let others = overriding_methods(app, endpoint, headers)
+        .map_err(|_| "400: too many methods in the headers that override it".to_owned())?;
+    match listed(app, caller, headers) {
+        Ok(Listed::Neither) => {}
+        Ok(Listed::Denied) => return Err("403: the address is in the list deny".to_owned()),
+        Ok(Listed::Allowed) => {
+            return Err("not limited: the address is in the list allow".to_owned());
+        }
+        Err(_) => return Err("400: forwarding headers name different clients".to_owned()),
+    }
+    let rejected = |error: PathError| format!("400: path: {error}");
+    let price = app.pricing.price_of_all((method, &others), path, endpoint);
+    let price = price.map_err(rejected)?;
+    let (mut explained, mut with_default) = (Vec::new(), true);
+    if let Some(policies) = &app.policies {
+        with_default = policies.with_default;
+        explained =
+            with_limit_request(app, policies, request, caller, (&others, None), |limited| {
+                policies.explain(limited, &app.clients)
+            })
+            .map_err(rejected)?;
+    }
+    let canonical = OnceCell::new();
+    let client = app.clients.identify(caller.peer, headers, &canonical);
+    let fees = price.fee.into_iter().chain(price.more);
+    let fees = fees.filter(|fee| fee.own.is_some() || with_default);
+    let of_fees = fees.map(|fee| {
+        let limiter = fee.own.map_or(&*app.limiter, |own| &own.limiter);
+        let name = fee.own.map_or(PolicyName::DEFAULT, |own| &own.policy);
+        let replacing = explained.iter().find(|explained| {
+            let is_named = explained.limit.instead_of.iter().any(|other| other == name);
+            is_named && matches!(explained.effect, Effect::Applies | Effect::CostsNothing)
+        });
+        ExplainedLimit {
+            name: name.to_owned(),
+            quota: limiter.quota().to_string(),
+            key: match &client {
+                Ok(client) => client.name().into_owned(),
+                Err(_) => "401: no valid key".to_owned(),
+            },
+            cost: replacing.map_or_else(|| fee.cost.to_string(), |_| String::new()),
+            effect: match replacing {
+                Some(other) => format!("no: replaced by {}", other.limit.name),
+                None if fee.own.is_some() => "applies: the route matches".to_owned(),
+                None => "applies: the default limit".to_owned(),
+            },
+        }
+    });
+    let mut lines: Vec<_> = of_fees.collect();
+    lines.extend(explained.iter().flat_map(lines_of));
+    Ok(lines)
+}
+
+/// Returns a line for each quota of a limit.
+fn lines_of<'a>(explained: &'a Explanation<'_>) -> impl Iterator<Item = ExplainedLimit> + 'a {
+    let takes = matches!(explained.effect, Effect::Applies | Effect::Shadow);
+    let quotas = explained.limit.quotas.iter();
+    quotas.map(move |(name, quota): &(String, Quota)| ExplainedLimit {
+        name: name.clone(),
+        quota: quota.to_string(),
+        key: explained.keys.join(", "),
+        cost: if takes {
+            explained.cost.to_string()
+        } else {
+            String::new()
+        },
+        effect: explained.to_string(),
+    })
+}
+
+impl fmt::Display for Explanation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.effect {
+            Effect::Applies => f.write_str("applies"),
+            Effect::Shadow => f.write_str("applies, but refuses nothing: shadow"),
+            Effect::OtherHeader(condition) => write!(f, "no: the request has no {condition}"),
+            Effect::NoPattern => {
+                let patterns = self.limit.patterns.iter().map(|pattern| pattern.text());
+                let patterns = patterns.collect::<Vec<_>>().join(", ");
+                write!(f, "no: matches {patterns} only")
+            }
+            Effect::CostsNothing => f.write_str("no: the request costs nothing"),
+            Effect::Rejected => f.write_str("401: the request has no valid key"),
+            Effect::Skipped => f.write_str("no: the request has no key"),
+            Effect::Replaced(other) => write!(f, "no: replaced by {other}"),
+        }
+    }
+}
