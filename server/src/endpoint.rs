@@ -16,6 +16,8 @@ const ADMIN_PREFIX: &str = "/admin/";
 const UPDATE_RULE: &str = "/admin/update-rule";
 /// Followed by a percent-encoded client id.
 const RULE_PREFIX: &str = "/admin/rule/";
+/// Followed by the name of a limit.
+const LIMIT_PREFIX: &str = "/admin/limits/";
 
 /// Default cost of `POST /api/upload`.
 const UPLOAD_COST: u32 = 3;
@@ -37,6 +39,7 @@ pub(crate) enum Endpoint {
     UpdateConfig,
     UpdateRule,
     RemoveRule,
+    UpdateLimit,
     /// The upstream with this index.
     Upstream(usize),
     NotFound,
@@ -80,6 +83,7 @@ impl Endpoint {
                 _ => Endpoint::NotFound,
             },
             Method::DELETE if path.starts_with(RULE_PREFIX) => Endpoint::RemoveRule,
+            Method::PUT if path.starts_with(LIMIT_PREFIX) => Endpoint::UpdateLimit,
             _ => Endpoint::NotFound,
         }
     }
@@ -94,6 +98,7 @@ impl Endpoint {
                 | Endpoint::UpdateConfig
                 | Endpoint::UpdateRule
                 | Endpoint::RemoveRule
+                | Endpoint::UpdateLimit
         )
     }
 
@@ -137,6 +142,7 @@ impl Endpoint {
             Endpoint::GetConfig | Endpoint::UpdateConfig => CONFIG,
             Endpoint::UpdateRule => UPDATE_RULE,
             Endpoint::RemoveRule => RULE_PREFIX,
+            Endpoint::UpdateLimit => LIMIT_PREFIX,
             Endpoint::Upstream(_) | Endpoint::NotFound => "other",
         }
     }
@@ -164,6 +170,11 @@ pub(crate) fn logged_path(path: &str) -> &str {
 /// Returns the percent-encoded client id of a `DELETE /admin/rule/{client_id}`.
 pub(crate) fn rule_client_id(path: &str) -> Option<&str> {
     path.strip_prefix(RULE_PREFIX)
+}
+
+/// Returns the name of the limit of a `PUT /admin/limits/{name}`.
+pub(crate) fn limit_name(path: &str) -> Option<&str> {
+    path.strip_prefix(LIMIT_PREFIX)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 pub(crate) mod admin;
 pub(crate) mod check;
+mod check_limits;
+mod decision_view;
 pub(crate) mod demo;
 pub(crate) mod health;
 pub(crate) mod scrape;
@@ -34,6 +36,8 @@ pub(crate) enum BodyHandler {
     UpdateRule,
     /// Removes the rule of a client, whose id is percent-encoded. The body is ignored.
     RemoveRule(String),
+    /// Sets the quota of the limit with this name.
+    UpdateLimit(String),
     /// The client to which unknown API keys are charged; `None`: the request has shown that it may
     /// ask.
     Check(Option<OwnedClientId>),
@@ -51,6 +55,10 @@ impl BodyHandler {
             Endpoint::UpdateRule => Some(BodyHandler::UpdateRule),
             Endpoint::Check => Some(BodyHandler::Check(None)),
             Endpoint::Metrics => Some(BodyHandler::Metrics),
+            Endpoint::UpdateLimit => {
+                let name = endpoint::limit_name(path)?;
+                Some(BodyHandler::UpdateLimit(name.to_owned()))
+            }
             Endpoint::RemoveRule => {
                 let client_id = endpoint::rule_client_id(path)?;
                 Some(BodyHandler::RemoveRule(client_id.to_owned()))
@@ -62,9 +70,10 @@ impl BodyHandler {
     /// Returns the maximum size of the body in bytes, where `limit` is the configured one.
     pub(crate) fn max_body_bytes(&self, limit: usize) -> usize {
         match self {
-            BodyHandler::UpdateConfig | BodyHandler::UpdateRule | BodyHandler::Check(_) => {
-                MAX_ADMIN_BYTES.min(limit)
-            }
+            BodyHandler::UpdateConfig
+            | BodyHandler::UpdateRule
+            | BodyHandler::UpdateLimit(_)
+            | BodyHandler::Check(_) => MAX_ADMIN_BYTES.min(limit),
             BodyHandler::Metrics | BodyHandler::Submit | BodyHandler::RemoveRule(_) => limit,
         }
     }
@@ -90,6 +99,9 @@ impl BodyHandler {
             BodyHandler::Metrics => Box::pin(scrape::response(app)),
             BodyHandler::UpdateConfig => Box::pin(admin::update_config(app, data)),
             BodyHandler::UpdateRule => Box::pin(admin::update_rule(app, data)),
+            BodyHandler::UpdateLimit(name) => {
+                Box::pin(async move { admin::update_limit(app, &name, data).await })
+            }
             BodyHandler::RemoveRule(client_id) => {
                 Box::pin(async move { admin::remove_rule(app, &client_id).await })
             }

@@ -306,7 +306,8 @@ impl Cost {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = u32> + '_ {
+    /// Returns all costs that a request may have.
+    pub(crate) fn all(&self) -> impl Iterator<Item = u32> + '_ {
         let of_patterns = self.patterns.iter().map(|(_, cost)| *cost);
         // The cost of other requests may not be needed, when a pattern describes all of them.
         let is_complete = self

@@ -94,6 +94,47 @@ pub(super) async fn update_rule(app: &App, body: &[u8]) -> Response {
     }
 }
 
+/// `PUT /admin/limits/{name}`: sets the quota of a limit. A changed quota fills its buckets.
+pub(super) async fn update_limit(app: &App, name: &str, body: &[u8]) -> Response {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Update {
+        quota: Quota,
+    }
+    let Update { quota } = match json::parse(body) {
+        Ok(Table(update)) => update,
+        Err(error) => return error.response(),
+    };
+    let named = app
+        .policies
+        .as_ref()
+        .and_then(|policies| policies.quota(name));
+    let Some((limit, limiter)) = named else {
+        return response::error(StatusCode::NOT_FOUND, "there is no limit of this name");
+    };
+    let cost = limit.cost.all().max().unwrap_or(0);
+    if cost > quota.capacity() {
+        let expected =
+            format!("expected a capacity of at least {cost}, the highest cost, got {quota}");
+        return bad_request("quota", &expected);
+    }
+    match limiter.set_quota(quota).await {
+        Ok(view) => {
+            tracing::info!(limit = name, %quota, "quota of a limit set");
+            response::value(StatusCode::OK, &NamedQuota { name, quota: view })
+        }
+        Err(error) => update_error("quota", &error),
+    }
+}
+
+/// Effective quota of a limit.
+#[derive(Serialize)]
+struct NamedQuota<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    quota: QuotaView,
+}
+
 /// `DELETE /admin/rule/{client_id}`: removes a client's own quota.
 pub(super) async fn remove_rule(app: &App, encoded: &str) -> Response {
     let Some(client_id) = percent_decoded(encoded) else {

@@ -3,22 +3,27 @@
 //! An item names a key and a cost. A list of items gets a list of decisions, made in order, so that
 //! a key that occurs twice is charged twice. The whole list is validated before the first decision.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::num::NonZeroU32;
 
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
-use tollgate::{Decision, tower};
+use tollgate::Decision;
 
+use super::{
+    check_limits::{self, LimitsView},
+    decision_view::DecisionView,
+};
 use crate::{
     app::App,
     endpoint::Endpoint,
+    limit::PolicyCharge,
     metrics::Credential,
     request::{
         client_id::{ClientId, OwnedClientId},
         json::{self, JsonError},
     },
     response::{self, Response},
-    values::{Table, Tokens, required},
+    values::{PolicyName, Table, Tokens, one_or_list, required},
 };
 
 /// Maximum number of items in a list.
@@ -31,21 +36,13 @@ struct Item {
     key: String,
     #[serde(default = "one_token", deserialize_with = "required")]
     cost: Tokens,
+    /// Names of limits, all of which decide; `None`: the default limit.
+    #[serde(default, deserialize_with = "one_or_list")]
+    limits: Option<Vec<PolicyName>>,
 }
 
 fn one_token() -> Tokens {
     Tokens::ONE
-}
-
-/// Decision about an item; times in seconds.
-#[derive(Serialize)]
-struct DecisionView {
-    allowed: bool,
-    limit: u32,
-    remaining: u32,
-    /// `None`: the item is allowed, or its cost exceeds the capacity.
-    retry_after: Option<f64>,
-    reset_after: f64,
 }
 
 /// [`Item`] without escape sequences in its key. Borrows the key.
@@ -68,6 +65,13 @@ fn one() -> NonZeroU32 {
 /// [`response()`].
 pub(super) fn respond_now(app: &App, body: &[u8]) -> Option<Response> {
     if body.trim_ascii_start().first() != Some(&b'{') {
+        return None;
+    }
+    if app
+        .policies
+        .as_ref()
+        .is_some_and(|policies| !policies.with_default)
+    {
         return None;
     }
     let PlainItem { key, cost } = serde_json::from_slice(body).ok()?;
@@ -133,11 +137,24 @@ async fn decide_all(app: &App, items: &[Item], is_list: bool) -> Response {
         Err(error) => return error.response(),
     };
     let (mut views, mut fallback) = (Vec::with_capacity(charges.len()), None);
-    for (client, cost) in &charges {
-        let deciding = app.limiter.acquire(client, *cost);
-        let decision = app.metrics.latency.timed(deciding).await;
-        views.push(view(app, *client, *cost, &decision));
-        fallback = fallback.or(decision.source().without_redis());
+    for charge in charges {
+        let (answer, without_redis) = match charge {
+            ItemCharge::Default(client, cost) => {
+                let deciding = app.limiter.acquire(&client, cost);
+                let decision = app.metrics.latency.timed(deciding).await;
+                let view = view(app, client, cost, &decision);
+                (Answer::Default(view), decision.source().without_redis())
+            }
+            ItemCharge::Limits(charge) => {
+                let Some((decided, without_redis)) = check_limits::decide(app, *charge).await
+                else {
+                    return response::bad_request("limits", "expected at least one");
+                };
+                (Answer::Limits(decided), without_redis)
+            }
+        };
+        views.push(answer);
+        fallback = fallback.or(without_redis);
     }
     let mut response = match views.as_slice() {
         [view] if !is_list => response::value(StatusCode::OK, view),
@@ -149,17 +166,48 @@ async fn decide_all(app: &App, items: &[Item], is_list: bool) -> Response {
     response
 }
 
-/// Parses client and cost of an item. `index` is its position in a list.
+/// Charge of an item.
+enum ItemCharge<'a> {
+    Default(ClientId<'a>, u32),
+    Limits(Box<PolicyCharge<'a>>),
+}
+
+/// Answer to an item.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Default(DecisionView),
+    Limits(LimitsView),
+}
+
+/// Parses the charge of an item. `index` is its position in a list.
 fn charge<'a>(
-    app: &App,
+    app: &'a App,
     item: &'a Item,
     index: Option<usize>,
-) -> Result<(ClientId<'a>, u32), JsonError> {
-    let Item { key, cost } = item;
-    let field = || index.map_or_else(|| "key".to_owned(), |index| format!("[{index}].key"));
-    let client = app.clients.for_check_key(key);
-    let client = client.map_err(|expected| JsonError::new(field(), expected))?;
-    Ok((client, cost.get()))
+) -> Result<ItemCharge<'a>, JsonError> {
+    let Item { key, cost, limits } = item;
+    let field = |name: &str| match index {
+        Some(index) => format!("[{index}].{name}"),
+        None => name.to_owned(),
+    };
+    match (limits, &app.policies) {
+        (Some(names), _) => {
+            let charge = check_limits::charge(app, names, key, cost.get());
+            let charge =
+                charge.map_err(|(name, expected)| JsonError::new(field(name), expected))?;
+            Ok(ItemCharge::Limits(Box::new(charge)))
+        }
+        (None, Some(policies)) if !policies.with_default => {
+            let expected = "expected the names of limits, since there is no default limit";
+            Err(JsonError::new(field("limits"), expected))
+        }
+        _ => {
+            let client = app.clients.for_check_key(key);
+            let client = client.map_err(|expected| JsonError::new(field("key"), expected))?;
+            Ok(ItemCharge::Default(client, cost.get()))
+        }
+    }
 }
 
 /// Counts and logs a decision.
@@ -168,67 +216,4 @@ fn view(app: &App, client: ClientId<'_>, cost: u32, decision: &Decision) -> Deci
     let client = app.clients.redacted(client);
     tracing::debug!(%client, path = "/check", cost, outcome = ?decision.outcome(), "request");
     DecisionView::new(decision)
-}
-
-impl DecisionView {
-    fn new(decision: &Decision) -> DecisionView {
-        DecisionView {
-            allowed: !decision.is_refused(),
-            limit: decision.limit(),
-            remaining: decision.remaining(),
-            retry_after: tower::retry_after(decision)
-                .as_ref()
-                .map(Duration::as_secs_f64),
-            reset_after: decision.reset_after().as_secs_f64(),
-        }
-    }
-
-    /// Serializes like the derived `Serialize`, at a third of its cost: keys are not escaped again.
-    fn to_json(&self) -> Vec<u8> {
-        let mut json = Vec::with_capacity(160);
-        json.extend_from_slice(if self.allowed {
-            b"{\"allowed\":true,\"limit\":"
-        } else {
-            b"{\"allowed\":false,\"limit\":"
-        });
-        push_number(&mut json, &self.limit);
-        json.extend_from_slice(b",\"remaining\":");
-        push_number(&mut json, &self.remaining);
-        json.extend_from_slice(b",\"retry_after\":");
-        push_number(&mut json, &self.retry_after);
-        json.extend_from_slice(b",\"reset_after\":");
-        push_number(&mut json, &self.reset_after);
-        json.push(b'}');
-        json
-    }
-}
-
-fn push_number(json: &mut Vec<u8>, number: &impl Serialize) {
-    let length = json.len();
-    if serde_json::to_writer(&mut *json, number).is_err() {
-        // Writing to a vector and formatting a number cannot fail.
-        json.truncate(length);
-        json.extend_from_slice(b"null");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_view_is_serialized_as_its_derive_does() {
-        for (retry_after, reset_after) in [(None, 0.0), (Some(0.5), 1e-9), (Some(1e9), f64::MAX)] {
-            for allowed in [false, true] {
-                let view = DecisionView {
-                    allowed,
-                    limit: u32::MAX,
-                    remaining: 0,
-                    retry_after,
-                    reset_after,
-                };
-                assert_eq!(view.to_json(), serde_json::to_vec(&view).unwrap());
-            }
-        }
-    }
 }

@@ -115,6 +115,15 @@ impl Limiter {
         }
     }
 
+    /// Sets the default quota. A changed one fills every bucket.
+    pub(crate) async fn set_quota(&self, quota: Quota) -> Result<QuotaView, UpdateError> {
+        match self {
+            Limiter::Memory(memory) => memory.set_quota(quota),
+            Limiter::Redis(shared) => shared.set_quota(quota).await?,
+        }
+        Ok(quota.into())
+    }
+
     /// Sets a client's own quota.
     pub(crate) async fn set_rule(
         &self,

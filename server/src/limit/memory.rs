@@ -73,6 +73,11 @@ impl MemoryLimiter {
         Ok(EffectiveConfig::new(quota, rules.clone()))
     }
 
+    pub(super) fn set_quota(&self, quota: Quota) {
+        let _rules = self.lock();
+        self.limiter.replace(quota);
+    }
+
     pub(super) fn set_rule(
         &self,
         client: &ClientId<'_>,

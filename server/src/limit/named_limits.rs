@@ -7,7 +7,10 @@ use tokio::task::JoinSet;
 use tollgate::{Clock, KeyedLimiter, Quota, RedisStats};
 
 use super::{config::QuotaView, limiter::Limiter};
-use crate::config::{Limit, Redis, Route, RouteQuota, Settings};
+use crate::{
+    config::{Limit, Redis, Route, RouteQuota, Settings},
+    values::LimitKey,
+};
 
 /// Default number of clients of a limit, unless the server's own `max_clients` is lower. With many
 /// limits, tables as large as the default limiter's would need much memory, and `GET /metrics`
@@ -35,6 +38,8 @@ pub(crate) enum Kind {
 struct NamedLimit {
     quota: Quota,
     max_clients: usize,
+    /// Another key means other buckets.
+    key: Vec<LimitKey>,
     limiter: Arc<Limiter>,
 }
 
@@ -43,6 +48,8 @@ struct Wanted {
     label: String,
     quota: Quota,
     max_clients: Option<usize>,
+    /// Of a route, empty: its key is the client.
+    key: Vec<LimitKey>,
 }
 
 impl NamedLimits {
@@ -64,10 +71,13 @@ impl NamedLimits {
                 label,
                 quota,
                 max_clients,
+                key,
             } = wanted;
             let max_clients = max_clients.unwrap_or(settings.max_clients.min(DEFAULT_MAX_CLIENTS));
             match self.limits.get(&label) {
-                Some(same) if (same.quota, same.max_clients) == (quota, max_clients) => {
+                Some(same)
+                    if (same.quota, same.max_clients, &same.key) == (quota, max_clients, &key) =>
+                {
                     limits.insert(label, same.clone());
                 }
                 _ => {
@@ -77,7 +87,7 @@ impl NamedLimits {
                     tasks.spawn(async move {
                         let created =
                             NamedLimit::new(kind, &label, (quota, max_clients), redis, clock);
-                        (created.await).map(|limit| (label, limit))
+                        (created.await).map(|limit| (label, NamedLimit { key, ..limit }))
                     });
                 }
             }
@@ -157,6 +167,7 @@ impl NamedLimit {
         Ok(NamedLimit {
             quota,
             max_clients,
+            key: Vec::new(),
             limiter: Arc::new(limiter),
         })
     }
@@ -178,15 +189,17 @@ impl Kind {
                 label: route.label(),
                 quota,
                 max_clients,
+                key: Vec::new(),
             })
         };
         let of_limit = |limit: &Limit| {
-            let max_clients = limit.max_clients;
+            let (max_clients, key) = (limit.max_clients, limit.key.clone());
             let quotas = limit.quotas.clone().into_iter();
             quotas.map(move |(label, quota)| Wanted {
                 label,
                 quota,
                 max_clients,
+                key: key.clone(),
             })
         };
         match self {

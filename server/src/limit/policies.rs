@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hyper::header::HeaderName;
 use smallvec::SmallVec;
 
-use super::{named_limits::NamedLimits, price::OwnLimit};
+use super::{limiter::Limiter, named_limits::NamedLimits, price::OwnLimit};
 use crate::{
     config::{Cost, HeaderCondition, Limit, Missing, Settings},
     metrics::{Metrics, Reason, RouteCounters},
@@ -136,6 +136,59 @@ impl Policies {
     pub(crate) fn decides_by(&self, name: &[u8]) -> bool {
         let is = |known: &HeaderName| known.as_str().as_bytes().eq_ignore_ascii_case(name);
         self.headers.iter().any(is)
+    }
+
+    /// Returns the limit with a quota of this name, and the limiter of the quota.
+    pub(crate) fn quota(&self, name: &str) -> Option<(&Limit, &Limiter)> {
+        self.limits.iter().find_map(|limit| {
+            let mut quotas = limit.quotas.iter();
+            let quota = quotas.find(|quota| *quota.own.policy == *name)?;
+            Some((&limit.configured, &*quota.own.limiter))
+        })
+    }
+
+    /// Returns the limits of these names with a key, for a decision on them alone.
+    ///
+    /// # Errors
+    /// The name of the field, and what was expected.
+    pub(crate) fn named<'a>(
+        &'a self,
+        names: &[PolicyName],
+        key: &'a str,
+        cost: u32,
+        clients: &ClientIdentifier,
+    ) -> Result<AppliedLimits<'a>, (&'static str, String)> {
+        let mut applied = AppliedLimits::default();
+        for name in names {
+            let name = name.as_str();
+            let known = applied.enforced.iter();
+            if known
+                .map(|known| &known.limit.configured.name)
+                .any(|known| known == name)
+            {
+                return Err((
+                    "limits",
+                    format!("expected each name once, got {name} again"),
+                ));
+            }
+            let limit = self
+                .limits
+                .iter()
+                .find(|limit| limit.configured.name == name);
+            let limit = limit.ok_or_else(|| {
+                (
+                    "limits",
+                    format!("expected the names of limits, got {name}"),
+                )
+            })?;
+            let key = limit.key.value_of(key, clients);
+            applied.enforced.push(AppliedLimit {
+                limit,
+                key: key.map_err(|expected| ("key", expected.to_owned()))?,
+                cost,
+            });
+        }
+        Ok(applied)
     }
 
     /// Returns the limits that apply to a request.

@@ -47,13 +47,27 @@ impl<'a> PolicyCharge<'a> {
             applied,
             counters: price.counters,
         };
-        let count = charge.parts().count().max(charge.shadows().count());
-        if count > MAX_LIMITS {
+        if charge.count() > MAX_LIMITS {
             return Err(format!(
                 "expected a path to which at most {MAX_LIMITS} limits apply"
             ));
         }
         Ok(charge)
+    }
+
+    /// Creates the charge of named limits alone.
+    pub(crate) fn of_limits(
+        client: ClientId<'a>,
+        applied: AppliedLimits<'a>,
+        counters: &'a Arc<RouteCounters>,
+    ) -> PolicyCharge<'a> {
+        PolicyCharge {
+            endpoint: Endpoint::Check,
+            client,
+            fees: SmallVec::new(),
+            applied,
+            counters,
+        }
     }
 
     /// Returns true when the default limit applies.
@@ -64,6 +78,11 @@ impl<'a> PolicyCharge<'a> {
     /// Returns true when no limit applies but shadow limits.
     pub(crate) fn is_exempt(&self) -> bool {
         self.parts().next().is_none()
+    }
+
+    /// Returns the number of buckets that are charged, or tried by shadow limits.
+    pub(crate) fn count(&self) -> usize {
+        self.parts().count().max(self.shadows().count())
     }
 
     /// Returns the cost of the first part.

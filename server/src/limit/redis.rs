@@ -94,6 +94,11 @@ impl SharedLimiter {
         Ok(self.effective_config())
     }
 
+    pub(super) async fn set_quota(&self, quota: Quota) -> Result<(), UpdateError> {
+        let replaced = self.limiter.replace(quota).await;
+        replaced.map_err(UpdateError::Redis)
+    }
+
     pub(super) async fn set_rule(
         &self,
         client: &ClientId<'_>,

@@ -76,7 +76,8 @@ pub(super) fn charge<'a, B: Body>(
         | Endpoint::GetConfig
         | Endpoint::UpdateConfig
         | Endpoint::UpdateRule
-        | Endpoint::RemoveRule => {
+        | Endpoint::RemoveRule
+        | Endpoint::UpdateLimit => {
             let access = (&app.admin_access, Credential::AdminToken);
             let outcome = match denial(app, access, caller, request) {
                 Some(denial) => Outcome::respond(denial),

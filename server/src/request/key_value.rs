@@ -1,6 +1,6 @@
 //! Value of a limit's key for one request.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use smallvec::SmallVec;
 use tollgate::tower::HeaderKey;
@@ -11,6 +11,9 @@ use super::{
     limit_request::LimitRequest,
 };
 use crate::values::{KeySource, LimitKey};
+
+/// Value of the key `global`.
+const GLOBAL: &str = "global";
 
 /// Key of a limit: parts that count together.
 #[derive(Debug)]
@@ -96,6 +99,51 @@ impl KeyReader {
         Ok(KeyValue { parts, is_single })
     }
 
+    /// Returns the value that a text stands for, when the key is of one part without alternatives.
+    ///
+    /// # Errors
+    /// The expected value.
+    pub(crate) fn value_of<'a>(
+        &self,
+        text: &'a str,
+        clients: &ClientIdentifier,
+    ) -> Result<KeyValue<'a>, &'static str> {
+        let [alternatives] = &*self.parts else {
+            return Err("expected limits whose key has one part");
+        };
+        let [source] = &**alternatives else {
+            return Err("expected limits whose key has no alternatives");
+        };
+        let value = match source {
+            _ if text.is_empty() || text.len() > HeaderKey::MAX_LENGTH => {
+                return Err("expected a string of 1 to 1024 bytes");
+            }
+            Source::Ip(prefixes) => {
+                let address: IpAddr = text.parse().map_err(|_| "expected an IP address")?;
+                let network = clients.limited_network(address.to_canonical(), *prefixes);
+                PartValue::Network(network)
+            }
+            Source::Header(header) => {
+                let value = header
+                    .normalize(text)
+                    .ok_or("expected a valid header value")?;
+                PartValue::Text(value)
+            }
+            Source::Cookie(_) | Source::Query(_) | Source::Path | Source::Segment(_) => {
+                PartValue::Text(text.into())
+            }
+            Source::Global => PartValue::Text(GLOBAL.into()),
+        };
+        let part = KeyPart {
+            alternative: 0,
+            value,
+        };
+        Ok(KeyValue {
+            parts: SmallVec::from([part]),
+            is_single: true,
+        })
+    }
+
     fn read<'a>(
         &self,
         source: &Source,
@@ -122,7 +170,7 @@ impl KeyReader {
             Source::Segment(number) => request
                 .segment(reading, *number, self.ignores_case)
                 .map(Into::into),
-            Source::Global => Some("global".into()),
+            Source::Global => Some(GLOBAL.into()),
         };
         Ok(text.map(PartValue::Text))
     }

@@ -570,3 +570,153 @@ fn a_list_that_cannot_be_read_ends_the_start() {
         )
     );
 }
+
+#[test]
+fn check_takes_the_names_of_limits() {
+    let server = TestServer::new(
+        "[[limits]]\nname = 'key'\nkey = 'header:X-API-Key'\nquota = ['3/s', '4/minute']\n\
+         [[limits]]\nname = 'ip'\nquota = '100/hour'\n\
+         [[limits]]\nname = 'pair'\nkey = ['ip', 'header:X-API-Key']\nquota = '5/hour'",
+    );
+    let check = |body: &str| {
+        let request = Request::post("/check").header("content-type", "application/json");
+        server.send(request, body)
+    };
+    let answer = check(r#"{"key": "alice", "cost": 3, "limits": "key"}"#).json();
+    assert_eq!(
+        (&answer["allowed"], &answer["limit"], &answer["remaining"]),
+        (&true.into(), &3.into(), &0.into())
+    );
+    assert_eq!(answer["limits"][0]["name"], "key");
+    assert_eq!(answer["limits"][1]["name"], "key-2");
+    assert_eq!(answer["limits"][1]["remaining"], 1);
+    // The requests of the client share these buckets.
+    let alice = get_with(&server, "/", &[("x-api-key", "alice")]);
+    assert_eq!(alice.status, 429);
+    let list =
+        check(r#"[{"key": "192.0.2.7", "limits": ["ip"]}, {"key": "bob", "limits": ["key"]}]"#);
+    assert_eq!(list.json()[0]["remaining"], 99);
+    assert_eq!(list.json()[1]["remaining"], 2);
+    for (body, expected) in [
+        (r#"{"key": "a"}"#, "limits: expected the names of limits"),
+        (
+            r#"{"key": "a", "limits": []}"#,
+            "limits: expected from 1 to 8 limits, got 0",
+        ),
+        (
+            r#"{"key": "a", "limits": ["x"]}"#,
+            "limits: expected the names of limits, got x",
+        ),
+        (
+            r#"{"key": "a", "limits": ["key", "key"]}"#,
+            "limits: expected each name once",
+        ),
+        (
+            r#"{"key": "a", "limits": ["ip"]}"#,
+            "key: expected an IP address",
+        ),
+        (
+            r#"{"key": "a", "limits": ["pair"]}"#,
+            "key: expected limits whose key has one part",
+        ),
+        (
+            r#"[{"key": "", "limits": ["key"]}]"#,
+            "[0].key: expected a string of 1 to 1024 bytes",
+        ),
+    ] {
+        let response = check(body);
+        assert_eq!(response.status, 400, "{body}");
+        assert!(response.text().contains(expected), "{}", response.text());
+    }
+}
+
+#[test]
+fn quota_of_a_limit_is_changed_by_its_name() {
+    let server = TestServer::new(
+        "[[limits]]\nname = 'api'\nquota = ['5/hour', '50/hour']\ncost = { 'POST *' = 3 }",
+    );
+    let put =
+        |name: &str, body: &str| server.send(Request::put(format!("/admin/limits/{name}")), body);
+    assert_eq!(server.get("/").remaining(), 4);
+    let same = put("api", r#"{"quota": "5/hour"}"#);
+    assert_eq!(
+        (same.status.as_u16(), server.get("/").remaining()),
+        (200, 3)
+    );
+    let changed = put("api", r#"{"quota": "8/hour"}"#);
+    assert_eq!(changed.json()["name"], "api");
+    assert_eq!(changed.json()["capacity"], 8);
+    assert_eq!(server.get("/").remaining(), 7);
+    assert_eq!(server.get("/config").json()["limits"]["api"]["capacity"], 8);
+    assert_eq!(put("api-2", r#"{"quota": "4/hour"}"#).status, 200);
+    assert_eq!(server.get("/").number("x-ratelimit-limit"), 4);
+    for (name, body, status, expected) in [
+        (
+            "other",
+            r#"{"quota": "8/hour"}"#,
+            404,
+            "there is no limit of this name",
+        ),
+        (
+            "api",
+            r#"{"quota": "2/hour"}"#,
+            400,
+            "quota: expected a capacity of at least 3",
+        ),
+        ("api", r#"{"quota": "2/hours ago"}"#, 400, "quota"),
+        ("api", r#"{}"#, 400, "quota"),
+    ] {
+        let refused = put(name, body);
+        assert_eq!(refused.status.as_u16(), status, "{body}");
+        assert!(refused.text().contains(expected), "{}", refused.text());
+    }
+}
+
+#[test]
+fn auth_applies_the_limits_of_the_original_request() {
+    let server = TestServer::new(
+        "trust_proxy = ['127.0.0.0/8']\n\
+         [[limits]]\nname = 'login'\nmatch = 'POST /login'\nquota = '1/hour'\n\
+         [[limits]]\nname = 'token'\nkey = 'query:token'\nmissing = 'skip'\nquota = '1/hour'",
+    );
+    let auth = |method: &str, uri: &str| {
+        let request = Request::get("/auth")
+            .header("x-forwarded-for", "192.0.2.7")
+            .header("x-original-method", method)
+            .header("x-original-uri", uri);
+        server.send(request, "").status.as_u16()
+    };
+    assert_eq!([auth("POST", "/login"), auth("POST", "/login")], [200, 429]);
+    assert_eq!([auth("GET", "/login"), auth("GET", "/login")], [200, 200]);
+    assert_eq!(
+        [auth("GET", "/a?token=x"), auth("GET", "/b?token=x")],
+        [200, 429]
+    );
+    assert_eq!(auth("GET", "/b?token=y"), 200);
+}
+
+#[test]
+fn reloads_keep_the_buckets_of_unchanged_limits() {
+    let settings = |limits: &str| {
+        config::settings(&format!(
+            "[[limits]]\nname = 'a'\nquota = '3/hour'\n{limits}"
+        ))
+    };
+    let (old, new) = (
+        settings(""),
+        settings("[[limits]]\nname = 'b'\nquota = '9/hour'\n"),
+    );
+    let changed = settings("key = 'global'\n");
+    let server = TestServer::new("[[limits]]\nname = 'a'\nquota = '3/hour'\n");
+    assert_eq!(server.get("/").remaining(), 2);
+    let reloaded = super::block_on(server.app.reload(&old, &new)).unwrap();
+    let remaining =
+        |app: &crate::app::App| super::send(app, server.peer, Request::get("/"), "").remaining();
+    assert_eq!(remaining(&reloaded), 1);
+    let other_key = super::block_on(reloaded.reload(&new, &changed)).unwrap();
+    assert_eq!(
+        remaining(&other_key),
+        2,
+        "a bucket of another key is another one"
+    );
+}
