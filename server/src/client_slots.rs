@@ -47,6 +47,8 @@ pub(crate) struct ClientSlot {
     slots: Arc<ClientSlots>,
     client: ClientKey,
     is_tunnel: bool,
+    /// Slots of other kinds that the same request holds.
+    others: Vec<ClientSlot>,
 }
 
 impl ClientSlots {
@@ -157,6 +159,7 @@ impl ClientSlots {
             slots: Arc::clone(self),
             client,
             is_tunnel,
+            others: Vec::new(),
         }
     }
 
@@ -164,6 +167,14 @@ impl ClientSlots {
         let shard = &self.shards[client.0 as usize % SHARDS];
         // No panic leaves the table inconsistent.
         shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientSlot {
+    /// Adds slots of other kinds, which are released with this one.
+    pub(crate) fn with(mut self, others: Vec<ClientSlot>) -> ClientSlot {
+        self.others = others;
+        self
     }
 }
 
@@ -188,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_holds_at_most_its_share_and_others_have_theirs() {
+    async fn a_client_holds_at_most_its_share_andothers_have_theirs() {
         let slots = ClientSlots::new(2, 1);
         let (one, other) = (slots.key("one"), slots.key("other"));
         let held = [

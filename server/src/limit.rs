@@ -22,7 +22,7 @@ pub(crate) use self::{
     failures::FailureLimit,
     limiter::Limiter,
     named_limits::{Kind, NamedLimits},
-    policies::{ApplyError, Effect, Explanation, Policies},
+    policies::{ApplyError, Effect, Explanation, Policies, TooManyAtOnce},
     policy_charge::PolicyCharge,
     policy_decision::PolicyDecision,
     price::Price,

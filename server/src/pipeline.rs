@@ -77,8 +77,9 @@ pub(crate) async fn resolve<B: Body>(
     app: &App,
     request: &Request<B>,
     caller: &Caller,
-    charge: PendingCharge,
+    mut charge: PendingCharge,
 ) -> Outcome {
+    let slots = charge.take_slots();
     let delayed = match &app.delay {
         Some(delay) => Box::pin(delay::acquire(app, delay, request, caller, &charge)).await,
         None => DelayedDecision::at_once(charge.acquire(&app.limiter, &app.metrics).await),
@@ -95,7 +96,7 @@ pub(crate) async fn resolve<B: Body>(
     if let NextStep::Proxy(step) = &mut outcome.next {
         step.slot = slot;
     }
-    outcome
+    outcome.with_slots(slots)
 }
 
 /// Reads the body and completes the response. Returns it, and false if a part of the body is

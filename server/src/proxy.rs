@@ -56,6 +56,8 @@ pub(crate) struct ForwardContext<'a> {
     pub(crate) client: ClientKey,
     /// Slot that the client has taken for the request already.
     pub(crate) slot: Option<ClientSlot>,
+    /// Slots of limits of concurrent requests.
+    pub(crate) limit_slots: Vec<ClientSlot>,
     pub(crate) forwarded: ForwardedHeaders<'a>,
     /// Rate limit headers of the response.
     pub(crate) limit_headers: &'a LimitHeaders,
@@ -161,6 +163,7 @@ impl Gateway {
                     .await?
             }
         };
+        let slot = slot.with(context.limit_slots);
         let (mut parts, body) = request.into_parts();
         let body = if upgrade.is_some() || body.is_end_stream() {
             RequestBody::empty()

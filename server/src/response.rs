@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, StatusCode,
-    header::{CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE},
+    header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 use tollgate::{
@@ -184,6 +184,14 @@ pub(crate) fn submitted(data: &[u8]) -> Bytes {
         _ => serde_json::Value::from(text).to_string(),
     };
     format!(r#"{{"message": "Data submitted", "data": {data}}}"#).into()
+}
+
+/// 429 for a client with too many requests at the same time.
+pub(crate) fn too_many_at_once() -> Response {
+    let message = "too many concurrent requests of this client";
+    let mut response = error(StatusCode::TOO_MANY_REQUESTS, message);
+    response.headers_mut().insert(RETRY_AFTER, 1.into());
+    response
 }
 
 /// 401 for a missing or unknown API key.

@@ -33,6 +33,8 @@ pub(crate) struct Limit {
     pub(crate) key: Vec<LimitKey>,
     /// With the name of each in headers and metrics.
     pub(crate) quotas: Vec<(String, Quota)>,
+    /// Greatest number of requests to upstreams at the same time.
+    pub(crate) concurrency: Option<usize>,
     pub(crate) cost: Cost,
     pub(crate) is_shadow: bool,
     /// Names of limits that do not apply where this one does.
@@ -67,6 +69,7 @@ pub(super) struct Context<'a> {
     /// The configuration has a default quota.
     pub(super) has_quota: bool,
     pub(super) has_rules: bool,
+    pub(super) has_upstream: bool,
     pub(super) has_delay: bool,
     pub(super) case_sensitive_paths: bool,
 }
@@ -85,7 +88,8 @@ impl Limits {
         for (index, limit) in given.into_iter().enumerate() {
             let limit =
                 Limit::new(limit, context).map_err(|error| format!("limits[{index}].{error}"))?;
-            for (name, _) in &limit.quotas {
+            let only = limit.quotas.is_empty().then_some(&limit.name);
+            for name in limit.quotas.iter().map(|(name, _)| name).chain(only) {
                 if !names.insert(name.clone()) {
                     return Err(format!(
                         "limits[{index}].name: expected each name once, got {name} again"
@@ -204,10 +208,25 @@ fn has_quota(route: &&Route) -> bool {
 impl Limit {
     fn new(given: file::Limit, context: &Context<'_>) -> Result<Limit, String> {
         let name = given.name.as_str().to_owned();
-        let Some(smallest) = given.quota.iter().map(Quota::capacity).min() else {
+        match (&given.quota, given.concurrency) {
+            (None, None) => {
+                return Err("quota: expected a quota or concurrency, got neither".to_owned());
+            }
+            (_, Some(_)) if !context.has_upstream => {
+                return Err("concurrency: expected an upstream, got none".to_owned());
+            }
+            (_, Some(_)) if given.shadow => {
+                return Err("concurrency: expected a limit without shadow = true".to_owned());
+            }
+            _ => {}
+        }
+        let given_quotas = given.quota.unwrap_or_default();
+        if given_quotas.is_empty() && given.concurrency.is_none() {
             return Err("quota: expected at least one, got an empty list".to_owned());
-        };
-        let quotas = given.quota.iter().enumerate().map(|(index, quota)| {
+        }
+        let smallest = given_quotas.iter().map(Quota::capacity).min();
+        let smallest = smallest.unwrap_or(u32::MAX);
+        let quotas = given_quotas.iter().enumerate().map(|(index, quota)| {
             let name = match index {
                 0 => name.clone(),
                 _ => format!("{name}-{}", index + 1),
@@ -243,6 +262,7 @@ impl Limit {
         }
         Ok(Limit {
             quotas: quotas.collect(),
+            concurrency: given.concurrency.map(|number| number.size()),
             name,
             patterns: given
                 .patterns

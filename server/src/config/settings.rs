@@ -130,6 +130,7 @@ impl Settings {
                 routes: &routes,
                 has_quota,
                 has_rules: !rules.is_empty(),
+                has_upstream: gateway.is_some(),
                 has_delay: delay.is_some(),
                 case_sensitive_paths: file.case_sensitive_paths,
             },

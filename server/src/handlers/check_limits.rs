@@ -77,7 +77,7 @@ pub(super) async fn decide(
     if let Some(decision) = charge.try_acquire(&app.limiter, &app.metrics) {
         return Some(finish(&decision));
     }
-    let pending = charge.into_pending()?;
+    let pending = charge.into_pending(Vec::new())?;
     let decision = pending.acquire(&app.limiter, &app.metrics).await;
     Some(finish(&decision))
 }

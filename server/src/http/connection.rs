@@ -305,6 +305,7 @@ impl PendingRequest {
             upstream,
             client,
             slot,
+            limit_slots,
             limit_headers,
         } = step;
         let PendingRequest {
@@ -325,6 +326,7 @@ impl PendingRequest {
             stall_timeout: app.connection_limits.stall_timeout,
             client,
             slot,
+            limit_slots,
             forwarded: ForwardedHeaders::new(
                 caller.hop(),
                 app.clients.trusted(),

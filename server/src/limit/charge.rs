@@ -11,6 +11,7 @@ use super::{
     price::{Fee, OwnLimit, Price},
 };
 use crate::{
+    client_slots::ClientSlot,
     endpoint::Endpoint,
     metrics::{Metrics, RouteCounters},
     request::client_id::{ClientId, OwnedClientId},
@@ -89,6 +90,7 @@ impl<'a> Charge<'a> {
             more: self.more.iter().map(owned).collect(),
             shadows: Vec::new(),
             has_policies: false,
+            slots: Vec::new(),
             counters: Arc::clone(self.counters),
         }
     }
@@ -103,6 +105,8 @@ pub(crate) struct PendingCharge {
     shadows: Vec<OwnedFee>,
     /// The decision lists all limits.
     has_policies: bool,
+    /// Slots of limits of concurrent requests.
+    slots: Vec<ClientSlot>,
     pub(crate) counters: Arc<RouteCounters>,
 }
 
@@ -124,6 +128,7 @@ impl PendingCharge {
         parts: impl Iterator<Item = Part<'c>>,
         shadows: impl Iterator<Item = Part<'c>>,
         counters: &Arc<RouteCounters>,
+        slots: Vec<ClientSlot>,
     ) -> Option<PendingCharge> {
         let mut parts = parts.map(OwnedFee::of_part);
         Some(PendingCharge {
@@ -133,8 +138,14 @@ impl PendingCharge {
             more: parts.collect(),
             shadows: shadows.map(OwnedFee::of_part).collect(),
             has_policies: true,
+            slots,
             counters: Arc::clone(counters),
         })
+    }
+
+    /// Returns the slots of limits of concurrent requests.
+    pub(crate) fn take_slots(&mut self) -> Vec<ClientSlot> {
+        std::mem::take(&mut self.slots)
     }
 
     pub(crate) fn client(&self) -> ClientId<'_> {

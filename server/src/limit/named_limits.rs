@@ -8,6 +8,7 @@ use tollgate::{Clock, KeyedLimiter, Quota, RedisStats};
 
 use super::{config::QuotaView, limiter::Limiter};
 use crate::{
+    client_slots::ClientSlots,
     config::{Limit, Redis, Route, RouteQuota, Settings},
     values::LimitKey,
 };
@@ -23,6 +24,16 @@ pub(crate) struct NamedLimits {
     kind: Kind,
     clock: Clock,
     limits: BTreeMap<String, NamedLimit>,
+    /// Slots of concurrent requests, with their number and key.
+    slots: BTreeMap<String, Slots>,
+}
+
+/// Slots of concurrent requests of each key.
+#[derive(Clone)]
+struct Slots {
+    max: usize,
+    key: Vec<LimitKey>,
+    slots: Arc<ClientSlots>,
 }
 
 /// What the limits belong to.
@@ -59,6 +70,7 @@ impl NamedLimits {
             kind,
             clock,
             limits: BTreeMap::new(),
+            slots: BTreeMap::new(),
         }
     }
 
@@ -99,8 +111,38 @@ impl NamedLimits {
         }
         Ok(NamedLimits {
             limits,
+            slots: self.updated_slots(settings),
             ..self.clone()
         })
+    }
+
+    /// Returns the slots of the settings. Those that are unchanged are kept.
+    fn updated_slots(&self, settings: &Settings) -> BTreeMap<String, Slots> {
+        let limits = match self.kind {
+            Kind::Routes => &[][..],
+            Kind::Limits => &settings.limits.list,
+        };
+        let with_slots = limits
+            .iter()
+            .filter_map(|limit| Some((limit, limit.concurrency?)));
+        let slots = with_slots.map(|(limit, max)| {
+            let same = |known: &&Slots| known.max == max && known.key == limit.key;
+            let slots = match self.slots.get(&limit.name).filter(same) {
+                Some(same) => same.clone(),
+                None => Slots {
+                    max,
+                    key: limit.key.clone(),
+                    slots: ClientSlots::new(max, max),
+                },
+            };
+            (limit.name.clone(), slots)
+        });
+        slots.collect()
+    }
+
+    /// Returns the slots of the limit with this name, if it bounds concurrent requests.
+    pub(super) fn slots(&self, name: &str) -> Option<Arc<ClientSlots>> {
+        self.slots.get(name).map(|slots| Arc::clone(&slots.slots))
     }
 
     /// Returns the limiter with this label, if there is one.

@@ -12,9 +12,11 @@ use smallvec::SmallVec;
 
 use super::{limiter::Limiter, named_limits::NamedLimits, price::OwnLimit};
 use crate::{
+    client_slots::{ClientSlot, ClientSlots},
     config::{Cost, HeaderCondition, Limit, Missing, Settings},
     metrics::{Metrics, Reason, RouteCounters},
     request::{
+        client_id::ClientId,
         client_identifier::ClientIdentifier,
         key_value::{KeyReader, KeyValue, NoValue},
         limit_request::{LimitRequest, ReadingSet},
@@ -40,6 +42,10 @@ pub(crate) struct NamedLimit {
     pub(crate) configured: Limit,
     key: KeyReader,
     quotas: Vec<NamedQuota>,
+    /// Slots of concurrent requests.
+    slots: Option<Arc<ClientSlots>>,
+    /// Counters of the name of the limit itself.
+    counters: Arc<RouteCounters>,
 }
 
 /// A quota of a limit.
@@ -92,6 +98,10 @@ pub(crate) enum Effect {
     Replaced(String),
 }
 
+/// Error of a client that holds all of its slots of concurrent requests.
+#[derive(Debug)]
+pub(crate) struct TooManyAtOnce;
+
 /// Reason to reject a request.
 pub(crate) enum ApplyError<'a> {
     /// It has no key of this limit.
@@ -113,6 +123,8 @@ impl Policies {
         let named = limits.list.iter().map(|limit| NamedLimit {
             key: KeyReader::new(&limit.key, limit.ignores_case),
             quotas: quotas(limit, metrics, limiters).collect(),
+            slots: limiters.slots(&limit.name),
+            counters: metrics.limit(&limit.name, mode(limit)),
             configured: limit.clone(),
         });
         let named: Vec<_> = named.collect();
@@ -273,11 +285,7 @@ fn quotas<'a>(
     metrics: &'a Metrics,
     limiters: &'a NamedLimits,
 ) -> impl Iterator<Item = NamedQuota> + 'a {
-    let mode = if limit.is_shadow {
-        "shadow"
-    } else {
-        "enforced"
-    };
+    let mode = mode(limit);
     limit.quotas.iter().filter_map(move |(name, _)| {
         // There is a limiter of each name.
         let limiter = limiters.get(name)?;
@@ -289,6 +297,15 @@ fn quotas<'a>(
             counters: metrics.limit(name, mode),
         })
     })
+}
+
+/// Returns the label `mode` of a limit's counters.
+fn mode(limit: &Limit) -> &'static str {
+    if limit.is_shadow {
+        "shadow"
+    } else {
+        "enforced"
+    }
 }
 
 impl NamedLimit {
@@ -361,7 +378,7 @@ impl NamedLimit {
                 }),
                 Err(NoValue::ConflictingHeaders) => return Err(ApplyError::ConflictingHeaders),
                 Err(NoValue::Missing) => {
-                    self.record(Reason::NoKey);
+                    self.counters.add(Reason::NoKey);
                     let is_skipped = self.configured.missing == Missing::Skipped;
                     if !is_skipped && !self.configured.is_shadow {
                         return Err(ApplyError::MissingKey(self));
@@ -425,9 +442,18 @@ impl NamedLimit {
         conditions.find(|condition| !is_met(condition))
     }
 
-    fn record(&self, reason: Reason) {
-        for quota in &self.quotas {
-            quota.counters.add(reason);
+    /// Takes a slot of concurrent requests, if the limit has them. An error is a client that holds
+    /// all of its slots.
+    pub(super) fn try_slot(&self, key: ClientId<'_>) -> Result<Option<ClientSlot>, TooManyAtOnce> {
+        let Some(slots) = &self.slots else {
+            return Ok(None);
+        };
+        match slots.try_acquire(slots.key(key), false) {
+            Some(slot) => Ok(Some(slot)),
+            None => {
+                self.counters.add(Reason::TooManyAtOnce);
+                Err(TooManyAtOnce)
+            }
         }
     }
 

@@ -8,11 +8,12 @@ use tollgate::{Ask, MAX_LIMITS, all_of};
 use super::{
     charge::PendingCharge,
     limiter::Limiter,
-    policies::{AppliedLimit, AppliedLimits},
+    policies::{AppliedLimit, AppliedLimits, TooManyAtOnce},
     policy_decision::{Part, PolicyDecision},
     price::{Fee, Price},
 };
 use crate::{
+    client_slots::ClientSlot,
     endpoint::Endpoint,
     metrics::{Metrics, RouteCounters},
     request::client_id::ClientId,
@@ -75,7 +76,7 @@ impl<'a> PolicyCharge<'a> {
         self.fees.iter().any(|fee| fee.own.is_none())
     }
 
-    /// Returns true when no limit applies but shadow limits.
+    /// Returns true when no limit takes tokens but shadow limits.
     pub(crate) fn is_exempt(&self) -> bool {
         self.parts().next().is_none()
     }
@@ -126,14 +127,24 @@ impl<'a> PolicyCharge<'a> {
         }
     }
 
+    /// Takes the slots of the limits of concurrent requests, or none.
+    pub(crate) fn try_slots(&self) -> Result<Vec<ClientSlot>, TooManyAtOnce> {
+        let mut slots = Vec::new();
+        for applied in &self.applied.enforced {
+            slots.extend(applied.limit.try_slot(applied.key.as_client_id())?);
+        }
+        Ok(slots)
+    }
+
     /// Copies the charge, so that it can be awaited without borrowing the request head.
-    pub(crate) fn into_pending(self) -> Option<PendingCharge> {
+    pub(crate) fn into_pending(self, slots: Vec<ClientSlot>) -> Option<PendingCharge> {
         PendingCharge::of_parts(
             self.endpoint,
             self.client,
             self.parts(),
             self.shadows(),
             self.counters,
+            slots,
         )
     }
 

@@ -44,10 +44,11 @@ pub(crate) enum Reason {
     NoKey,
     UnknownKey,
     Denied,
+    TooManyAtOnce,
 }
 
 impl Reason {
-    pub(super) const ALL: [Reason; 9] = [
+    pub(super) const ALL: [Reason; 10] = [
         Reason::Tokens,
         Reason::Exempt,
         Reason::NoTokens,
@@ -57,6 +58,7 @@ impl Reason {
         Reason::NoKey,
         Reason::UnknownKey,
         Reason::Denied,
+        Reason::TooManyAtOnce,
     ];
 
     fn of(decision: &DecisionView) -> Reason {
@@ -84,6 +86,7 @@ impl Reason {
             Reason::NoKey => "no_key",
             Reason::UnknownKey => "unknown_key",
             Reason::Denied => "denied",
+            Reason::TooManyAtOnce => "too_many_at_once",
         }
     }
 }
@@ -149,7 +152,7 @@ mod tests {
             }
         });
         counters.add(Reason::UnknownKey);
-        assert_eq!(counters.totals(), [8000, 0, 0, 0, 0, 0, 0, 1, 0]);
+        assert_eq!(counters.totals(), [8000, 0, 0, 0, 0, 0, 0, 1, 0, 0]);
     }
 
     #[test]

@@ -242,8 +242,11 @@ fn client_charge<'a, B: Body>(
         };
         let charge = policy_charge(app, policies, request, caller, canonical, priced)?;
         if charge.is_exempt() {
+            let Ok(slots) = charge.try_slots() else {
+                return Err(Outcome::respond(response::too_many_at_once()));
+            };
             charge.try_shadows(&app.limiter);
-            return Err(exempt_outcome());
+            return Err(exempt_outcome().with_slots(slots));
         }
         return Ok(Charged::Several(Box::new(charge)));
     }

@@ -97,8 +97,15 @@ pub(crate) fn explain<B>(
 /// Returns a line for each quota of a limit.
 fn lines_of<'a>(explained: &'a Explanation<'_>) -> impl Iterator<Item = ExplainedLimit> + 'a {
     let takes = matches!(explained.effect, Effect::Applies | Effect::Shadow);
+    let of_concurrency = explained.limit.concurrency.map(|max| ExplainedLimit {
+        name: explained.limit.name.clone(),
+        quota: format!("{max} at once"),
+        key: explained.keys.join(", "),
+        cost: String::new(),
+        effect: explained.to_string(),
+    });
     let quotas = explained.limit.quotas.iter();
-    quotas.map(move |(name, quota): &(String, Quota)| ExplainedLimit {
+    let of_quotas = quotas.map(move |(name, quota): &(String, Quota)| ExplainedLimit {
         name: name.clone(),
         quota: quota.to_string(),
         key: explained.keys.join(", "),
@@ -108,7 +115,8 @@ fn lines_of<'a>(explained: &'a Explanation<'_>) -> impl Iterator<Item = Explaine
             String::new()
         },
         effect: explained.to_string(),
-    })
+    });
+    of_quotas.chain(of_concurrency)
 }
 
 impl fmt::Display for Explanation<'_> {

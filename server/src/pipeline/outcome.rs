@@ -45,6 +45,8 @@ pub(crate) struct ProxyStep {
     pub(crate) client: ClientKey,
     /// Slot of the client, when the request has waited with one.
     pub(crate) slot: Option<ClientSlot>,
+    /// Slots of limits of concurrent requests.
+    pub(crate) limit_slots: Vec<ClientSlot>,
     /// Headers that are added to the response.
     pub(crate) limit_headers: LimitHeaders,
 }
@@ -64,6 +66,14 @@ impl Outcome {
             response: Response::default(),
             next: NextStep::ReadBody(handler),
         }
+    }
+
+    /// Adds the slots that a request holds until its response has been received.
+    pub(super) fn with_slots(mut self, slots: Vec<ClientSlot>) -> Outcome {
+        if let NextStep::Proxy(step) = &mut self.next {
+            step.limit_slots = slots;
+        }
+        self
     }
 
     /// Returns true if the response does not depend on the body.
@@ -95,6 +105,7 @@ pub(super) fn proxy_step(
         upstream,
         client: gateway.client_key(client),
         slot: None,
+        limit_slots: Vec::new(),
         limit_headers,
     }))
 }

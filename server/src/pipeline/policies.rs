@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use hyper::{Method, Request, StatusCode};
 
 use super::{
+    cors::add_cors,
     credentials::{credential_limited, unidentified},
     decided::{Decided, decided_outcome},
     outcome::{HeadResult, Outcome},
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     app::{App, Caller},
     endpoint::{self, Endpoint},
-    limit::{ApplyError, Policies, PolicyCharge, Price},
+    limit::{ApplyError, Policies, PolicyCharge, Price, TooManyAtOnce},
     metrics::Reason,
     request::{
         client_identifier::IdentifyError,
@@ -141,6 +142,14 @@ pub(super) fn process<B>(
     caller: &Caller,
     charge: PolicyCharge<'_>,
 ) -> HeadResult {
+    let slots = match charge.try_slots() {
+        Ok(slots) => slots,
+        Err(TooManyAtOnce) => {
+            let mut outcome = Outcome::respond(response::too_many_at_once());
+            add_cors(app, request.headers(), &mut outcome);
+            return HeadResult::Done(outcome);
+        }
+    };
     if let Some(acquired) = charge.try_acquire(&app.limiter, &app.metrics) {
         let decided = Decided {
             endpoint: charge.endpoint,
@@ -149,9 +158,10 @@ pub(super) fn process<B>(
             counters: charge.counters,
             acquired,
         };
-        return HeadResult::Done(decided_outcome(app, request, caller, &decided));
+        let outcome = decided_outcome(app, request, caller, &decided);
+        return HeadResult::Done(outcome.with_slots(slots));
     }
-    match charge.into_pending() {
+    match charge.into_pending(slots) {
         Some(charge) => HeadResult::Pending(charge),
         // A request without a part is exempt, and has been answered.
         None => HeadResult::Done(Outcome::respond(response::not_found())),

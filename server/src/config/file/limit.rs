@@ -26,8 +26,10 @@ pub(crate) struct Limit {
     pub(crate) header: Option<Vec<HeaderCondition>>,
     #[serde(default, deserialize_with = "one_or_list")]
     pub(crate) key: Option<Vec<LimitKey>>,
-    #[serde(deserialize_with = "quotas")]
-    pub(crate) quota: Vec<Quota>,
+    #[serde(default, deserialize_with = "quotas")]
+    pub(crate) quota: Option<Vec<Quota>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) concurrency: Option<Whole<1, 1_000_000>>,
     #[serde(default)]
     pub(crate) cost: Option<Cost>,
     #[serde(default)]
@@ -44,8 +46,6 @@ pub(crate) struct Limit {
     _ban: Option<Unsupported>,
     #[serde(default, rename = "charge_on")]
     _charge_on: Option<Unsupported>,
-    #[serde(default, rename = "concurrency")]
-    _concurrency: Option<Unsupported>,
     #[serde(default, rename = "delay")]
     _delay: Option<Unsupported>,
     #[serde(default, rename = "strict")]
@@ -201,7 +201,7 @@ impl<'de> de::Visitor<'de> for CostVisitor {
 struct CostValue(#[serde(deserialize_with = "required")] LimitCost);
 
 /// Deserializes one quota or a list of quotas.
-fn quotas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Quota>, D::Error> {
+fn quotas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Quota>>, D::Error> {
     struct QuotasVisitor;
 
     impl<'de> de::Visitor<'de> for QuotasVisitor {
@@ -233,5 +233,5 @@ fn quotas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Quota>, D::E
         }
     }
 
-    deserializer.deserialize_any(QuotasVisitor)
+    deserializer.deserialize_any(QuotasVisitor).map(Some)
 }
