@@ -48,7 +48,7 @@ pub(crate) struct ClientSlot {
     client: ClientKey,
     is_tunnel: bool,
     /// Slots of other kinds that the same request holds.
-    others: Vec<ClientSlot>,
+    others: Box<[ClientSlot]>,
 }
 
 impl ClientSlots {
@@ -159,7 +159,7 @@ impl ClientSlots {
             slots: Arc::clone(self),
             client,
             is_tunnel,
-            others: Vec::new(),
+            others: Box::default(),
         }
     }
 
@@ -172,7 +172,7 @@ impl ClientSlots {
 
 impl ClientSlot {
     /// Adds slots of other kinds, which are released with this one.
-    pub(crate) fn with(mut self, others: Vec<ClientSlot>) -> ClientSlot {
+    pub(crate) fn with(mut self, others: Box<[ClientSlot]>) -> ClientSlot {
         self.others = others;
         self
     }

@@ -57,7 +57,7 @@ pub(crate) struct ForwardContext<'a> {
     /// Slot that the client has taken for the request already.
     pub(crate) slot: Option<ClientSlot>,
     /// Slots of limits of concurrent requests.
-    pub(crate) limit_slots: Vec<ClientSlot>,
+    pub(crate) limit_slots: Box<[ClientSlot]>,
     pub(crate) forwarded: ForwardedHeaders<'a>,
     /// Rate limit headers of the response.
     pub(crate) limit_headers: &'a LimitHeaders,

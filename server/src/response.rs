@@ -37,7 +37,7 @@ pub(crate) struct LimitHeaders {
     /// `None`: the default.
     policy: Option<Arc<str>>,
     /// With several limits, all of them.
-    all: Vec<(Option<Arc<str>>, DecisionView)>,
+    all: Box<[(Option<Arc<str>>, DecisionView)]>,
     fallback: Option<&'static str>,
     /// Boxed, since most servers have no CORS settings.
     cors: Option<Box<CorsHeaders>>,

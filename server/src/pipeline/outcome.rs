@@ -46,7 +46,7 @@ pub(crate) struct ProxyStep {
     /// Slot of the client, when the request has waited with one.
     pub(crate) slot: Option<ClientSlot>,
     /// Slots of limits of concurrent requests.
-    pub(crate) limit_slots: Vec<ClientSlot>,
+    pub(crate) limit_slots: Box<[ClientSlot]>,
     /// Headers that are added to the response.
     pub(crate) limit_headers: LimitHeaders,
 }
@@ -71,7 +71,7 @@ impl Outcome {
     /// Adds the slots that a request holds until its response has been received.
     pub(super) fn with_slots(mut self, slots: Vec<ClientSlot>) -> Outcome {
         if let NextStep::Proxy(step) = &mut self.next {
-            step.limit_slots = slots;
+            step.limit_slots = slots.into();
         }
         self
     }
@@ -105,7 +105,7 @@ pub(super) fn proxy_step(
         upstream,
         client: gateway.client_key(client),
         slot: None,
-        limit_slots: Vec::new(),
+        limit_slots: Box::default(),
         limit_headers,
     }))
 }
