@@ -36,6 +36,21 @@ An unknown key is an error.
   max_clients = 1000000                       # clients with a bucket of their own, 27 bytes each
   upstream = "http://127.0.0.1:9000"          # gateway: allowed requests are proxied there; or https://, or h2c://
   case_sensitive_paths = false                # true: upstreams tell /API from /api, and routes do as well
+  allow = ["10.0.0.0/8"]                      # networks without limits; also { file = "allow.txt" }, a network in each line
+  deny = ["203.0.113.0/24"]                   # networks that get 403; the longest prefix of both lists counts
+  [[limits]]                                  # every limit that matches a request applies, all or nothing; see docs/policies.md
+  name = "login"
+  match = ["POST /login", "/users/{id}/*"]    # methods, paths or both; also "*.php", "GET,HEAD *"; default: all requests
+  header = "X-Client: mobile"                 # or the name alone; of a list all have to be there
+  key = "header:X-API-Key | ip"               # or ip/24,48, cookie:NAME, query:NAME, path, path:2, global; a list for all together
+  quota = ["5/minute", "20/hour"]             # or one
+  cost = { "POST *" = 5, "*" = 1 }            # or a number; 0 takes nothing
+  concurrency = 10                            # requests to upstreams at the same time, besides a quota or alone
+  shadow = false                              # true: tried out, refuses nothing
+  instead_of = ["default"]                    # names of limits that do not apply then
+  missing = "401"                             # a request without the key; or "skip": the limit does not apply
+  max_clients = 100000                        # of this limit
+  ignore_case = true                          # default: the contrary of case_sensitive_paths
   [[routes]]                                  # a cost, an exemption or a quota, for one method or for all
   method = "GET"
   path = "/api/data"                          # matches every spelling; or "/api/*": /api and all paths below; the longest wins
@@ -85,10 +100,11 @@ While the server runs: GET /config shows the effective configuration. POST /conf
 the default quota (either field may stand alone; a rate replaces an interval) and refills all buckets. POST /admin/update-rule
 {"client_id": "192.0.2.7", "capacity": 50, "refill_rate": 10.0} sets a client's own quota; DELETE /admin/rule/192.0.2.7 removes it.
 All of this applies to the default buckets: routes with a quota of their own keep that of the file.
+PUT /admin/limits/login {"quota": "5/minute"} sets the quota of a limit; its second one is login-2.
 
 Other services call POST /check {"key": "alice", "cost": 4} (cost defaults to 1; a list of up to 100 gets a list) and receive
 {"allowed": true, "limit": 10, "remaining": 6, "retry_after": null, "reset_after": 4.0}. When clients are identified by API key, the
-key is one of those; else keys are separate from clients, and check:alice is the client_id of the key's rule. nginx (auth_request),
+key is one of those; "limits": "login", or a list, asks these limits, whose own key it is, all or nothing; else keys are separate from clients, and check:alice is the client_id of the key's rule. nginx (auth_request),
 Traefik and Caddy (forward-auth) call /auth, which responds with 200 or 429 as the request itself would get: when the peer is in
 trust_proxy, X-Original-URI or X-Forwarded-Uri gives the request's path, and X-Original-Method or X-Forwarded-Method its method.
 A gateway proxies /check and /auth to its upstreams; it serves /check itself on admin_listen and below own_prefix.
@@ -98,7 +114,7 @@ A wrong token or an unknown API key costs one of 10 failures a minute of a clien
 GET /metrics, with the same access as the admin API, reports to Prometheus the decisions by route and reason, their latency, and
 the occupancy of the table. It names no client.
 
-SIGHUP reloads the file: limits, rules, routes, upstreams, keys, tokens, headers, trusted proxies with their header, and CORS
+SIGHUP reloads the file: limits, lists of networks, rules, routes, upstreams, keys, tokens, headers, trusted proxies with their header, and CORS
 settings change for the next request.
 Buckets keep their tokens unless the default quota changed, or that of the route. Changes by an administrator stay unless the file
 changes the same rule. An invalid file changes nothing, and the log says why. listen, admin_listen, client, ipv6_prefix, nat64_prefixes,

@@ -512,3 +512,16 @@ fn an_invalid_flag_is_a_one_line_error() {
         assert!(Cli::try_parse_from(["tollgate", flag, "x"]).is_err());
     }
 }
+
+#[test]
+fn the_examples_of_the_guide_to_policies_are_valid() {
+    let guide = include_str!("../../../docs/policies.md");
+    let examples = guide.split("```toml\n").skip(1);
+    let examples = examples.map(|rest| rest.split("```").next().unwrap());
+    let mut count = 0;
+    for example in examples.filter(|example| !example.contains("deny.txt")) {
+        settings(example);
+        count += 1;
+    }
+    assert!(count >= 15, "{count} examples");
+}

@@ -13,4 +13,5 @@ mod auth_caddy;
 mod clients;
 mod delay;
 mod ipv6;
+mod policies;
 mod routes;
