@@ -6,6 +6,7 @@ mod keys;
 mod limits;
 mod pending;
 mod policies;
+mod policy_reference;
 mod routes;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

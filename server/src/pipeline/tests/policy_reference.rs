@@ -1,0 +1,303 @@
+//! Random policies and requests, decided by the server and by a reference of all limits together.
+
+use std::collections::HashMap;
+
+use hyper::{Method, Request};
+use proptest::prelude::*;
+
+use super::TestServer;
+
+/// Pattern of requests, and what it means.
+const PATTERNS: [(&str, fn(&Method, &str) -> bool); 7] = [
+    ("*", |_, _| true),
+    ("GET *", |method, _| method == Method::GET),
+    ("POST /a", |method, path| {
+        method == Method::POST && path == "/a"
+    }),
+    ("/a/*", |_, path| path == "/a" || path.starts_with("/a/")),
+    ("/a/{id}/x", |_, path| path == "/a/1/x" || path == "/a/2/x"),
+    ("*.php", |_, path| path.ends_with(".php")),
+    ("GET,POST /b", |method, path| {
+        method != Method::DELETE && path == "/b"
+    }),
+];
+
+/// Key, and its value for a request.
+const KEYS: [(&str, fn(&Sent) -> Option<String>); 8] = [
+    ("'ip'", |sent| Some(sent.peer.to_owned())),
+    ("'global'", |_| Some(String::new())),
+    ("'header:X-A'", |sent| sent.a.map(str::to_owned)),
+    ("'header:X-A | ip'", |sent| {
+        Some(
+            sent.a
+                .map_or_else(|| format!("ip {}", sent.peer), |a| format!("a {a}")),
+        )
+    }),
+    ("['ip', 'header:X-A']", |sent| {
+        Some(format!("{} {}", sent.peer, sent.a?))
+    }),
+    ("'path'", |sent| Some(sent.path.to_owned())),
+    ("'path:2'", |sent| {
+        sent.path.split('/').nth(2).map(str::to_owned)
+    }),
+    ("'cookie:s'", |sent| sent.cookie.map(str::to_owned)),
+];
+
+/// Quotas: text, capacity, and tokens per second.
+const QUOTAS: [(&str, f64, f64); 5] = [
+    ("3/s", 3.0, 3.0),
+    ("5/minute", 5.0, 5.0 / 60.0),
+    ("1/s burst 4", 4.0, 1.0),
+    ("10/hour", 10.0, 10.0 / 3600.0),
+    ("2/10s, capacity 3", 3.0, 0.2),
+];
+
+/// Costs, and their meaning. No capacity is below 3.
+const COSTS: [(&str, fn(&Method, &str) -> u32); 4] = [
+    ("1", |_, _| 1),
+    ("2", |_, _| 2),
+    ("{ 'POST *' = 3, '*' = 1 }", |method, _| {
+        if method == Method::POST { 3 } else { 1 }
+    }),
+    ("{ '/a' = 0, '/a/*' = 2 }", |_, path| match path {
+        "/a" => 0,
+        path if path.starts_with("/a/") => 2,
+        _ => 1,
+    }),
+];
+
+const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::DELETE];
+const PATHS: [&str; 7] = ["/a", "/a/1/x", "/a/2", "/b", "/c.php", "/a/3/y/z", "/"];
+const PEERS: [&str; 2] = ["192.0.2.7", "192.0.2.8"];
+
+/// Difference in tokens within which rounding may decide.
+const MARGIN: f64 = 1e-3;
+
+#[derive(Clone, Debug)]
+struct Limit {
+    pattern: usize,
+    key: usize,
+    quotas: Vec<usize>,
+    cost: usize,
+    is_shadow: bool,
+    skips: bool,
+    /// Replaces the limit before it.
+    replaces: bool,
+}
+
+/// A request, sent after a pause.
+#[derive(Clone, Debug)]
+struct Sent {
+    millis: u64,
+    method: usize,
+    path: &'static str,
+    peer: &'static str,
+    a: Option<&'static str>,
+    cookie: Option<&'static str>,
+}
+
+/// What the reference expects.
+#[derive(Debug, PartialEq)]
+enum Expected {
+    Unlimited,
+    Unauthorized,
+    Allowed,
+    Refused,
+    /// Rounding decides.
+    Either,
+}
+
+/// Buckets by limit, quota and key: tokens, and the time of the last change.
+#[derive(Default)]
+struct Reference(HashMap<(usize, usize, String), (f64, f64)>);
+
+fn limit() -> impl Strategy<Value = Limit> {
+    let quotas = prop::collection::vec(0..QUOTAS.len(), 1..3);
+    let flags = (
+        prop::bool::weighted(0.2),
+        any::<bool>(),
+        prop::bool::weighted(0.3),
+    );
+    (
+        0..PATTERNS.len(),
+        0..KEYS.len(),
+        quotas,
+        0..COSTS.len(),
+        flags,
+    )
+        .prop_map(
+            |(pattern, key, quotas, cost, (is_shadow, skips, replaces))| Limit {
+                pattern,
+                key,
+                quotas,
+                cost,
+                is_shadow,
+                skips,
+                replaces: replaces && !is_shadow,
+            },
+        )
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let millis = prop_oneof![4 => 0..50_u64, 2 => 0..3000_u64, 1 => 0..100_000_u64];
+    let values = prop::option::of(prop::sample::select(vec!["x", "y"]));
+    (
+        millis,
+        0..METHODS.len(),
+        prop::sample::select(PATHS.to_vec()),
+        prop::sample::select(PEERS.to_vec()),
+        values.clone(),
+        values,
+    )
+        .prop_map(|(millis, method, path, peer, a, cookie)| Sent {
+            millis,
+            method,
+            path,
+            peer,
+            a,
+            cookie,
+        })
+}
+
+fn settings(limits: &[Limit]) -> String {
+    let limit = |(index, limit): (usize, &Limit)| {
+        let quotas: Vec<_> = limit.quotas.iter().map(|quota| QUOTAS[*quota].0).collect();
+        let replaced = match index.checked_sub(1).filter(|_| limit.replaces) {
+            Some(before) => format!("instead_of = 'l{before}'\n"),
+            None => String::new(),
+        };
+        let missing = if limit.skips { "skip" } else { "401" };
+        format!(
+            "[[limits]]\nname = 'l{index}'\nmatch = '{}'\nkey = {}\nquota = {quotas:?}\ncost = {}\nshadow = {}\nmissing = '{missing}'\n{replaced}",
+            PATTERNS[limit.pattern].0, KEYS[limit.key].0, COSTS[limit.cost].0, limit.is_shadow
+        )
+    };
+    limits.iter().enumerate().map(limit).collect()
+}
+
+impl Reference {
+    /// Decides at a time in seconds. `allows` is what the server did, for [`Expected::Either`].
+    fn decide(&mut self, limits: &[Limit], sent: &Sent, now: f64, allows: bool) -> Expected {
+        let method = &METHODS[sent.method];
+        let (mut applying, mut replacing) = (Vec::new(), Vec::new());
+        for (index, limit) in limits.iter().enumerate() {
+            if !PATTERNS[limit.pattern].1(method, sent.path) {
+                continue;
+            }
+            let cost = COSTS[limit.cost].1(method, sent.path);
+            let key = KEYS[limit.key].1(sent);
+            match key {
+                _ if cost == 0 => replacing.push(index),
+                None if limit.skips || limit.is_shadow => {}
+                None => return Expected::Unauthorized,
+                Some(key) => {
+                    replacing.push(index);
+                    applying.push((index, key, f64::from(cost)));
+                }
+            }
+        }
+        let is_replaced = |index: usize| {
+            replacing
+                .iter()
+                .any(|by| limits[*by].replaces && *by == index + 1)
+        };
+        let (shadows, enforced): (Vec<_>, Vec<_>) = applying
+            .into_iter()
+            .filter(|(index, ..)| limits[*index].is_shadow || !is_replaced(*index))
+            .partition(|(index, ..)| limits[*index].is_shadow);
+        if enforced.is_empty() {
+            self.take_shadows(limits, &shadows, now);
+            return Expected::Unlimited;
+        }
+        let mut margin = f64::MAX;
+        for (index, key, cost) in &enforced {
+            for (number, quota) in limits[*index].quotas.iter().enumerate() {
+                let tokens = self.tokens((*index, number, key.clone()), *quota, now);
+                margin = margin.min(tokens - cost);
+            }
+        }
+        if margin < -MARGIN || margin < MARGIN && !allows {
+            let is_sure = margin < -MARGIN;
+            return if is_sure {
+                Expected::Refused
+            } else {
+                Expected::Either
+            };
+        }
+        for (index, key, cost) in &enforced {
+            for (number, quota) in limits[*index].quotas.iter().enumerate() {
+                self.take((*index, number, key.clone()), *quota, now, *cost);
+            }
+        }
+        self.take_shadows(limits, &shadows, now);
+        if margin < MARGIN {
+            Expected::Either
+        } else {
+            Expected::Allowed
+        }
+    }
+
+    fn take_shadows(&mut self, limits: &[Limit], shadows: &[(usize, String, f64)], now: f64) {
+        for (index, key, cost) in shadows {
+            for (number, quota) in limits[*index].quotas.iter().enumerate() {
+                let place = (*index, number, key.clone());
+                if self.tokens(place.clone(), *quota, now) >= *cost {
+                    self.take(place, *quota, now, *cost);
+                }
+            }
+        }
+    }
+
+    fn tokens(&self, place: (usize, usize, String), quota: usize, now: f64) -> f64 {
+        let (_, capacity, rate) = QUOTAS[quota];
+        let known = self.0.get(&place);
+        known.map_or(capacity, |(tokens, at)| {
+            (tokens + (now - at) * rate).min(capacity)
+        })
+    }
+
+    fn take(&mut self, place: (usize, usize, String), quota: usize, now: f64, cost: f64) {
+        let left = self.tokens(place.clone(), quota, now) - cost;
+        self.0.insert(place, (left, now));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn the_server_decides_like_the_reference(
+        limits in prop::collection::vec(limit(), 1..5),
+        requests in prop::collection::vec(sent(), 1..60),
+    ) {
+        let count: usize = limits.iter().map(|limit| limit.quotas.len()).sum();
+        prop_assume!(count <= tollgate::MAX_LIMITS);
+        let server = TestServer::new(&settings(&limits));
+        let (mut reference, mut millis) = (Reference::default(), 0);
+        for sent in &requests {
+            millis += sent.millis;
+            server.advance(sent.millis as f64 / 1000.0);
+            let mut request = Request::builder().method(&METHODS[sent.method]).uri(sent.path);
+            for (name, value) in [("x-a", sent.a), ("cookie", sent.cookie)] {
+                if let Some(value) = value {
+                    let text = if name == "cookie" { format!("s={value}") } else { value.to_owned() };
+                    request = request.header(name, text);
+                }
+            }
+            let response = server.client(sent.peer).send(request, "");
+            let is_limited = response.header("x-ratelimit-limit").is_some();
+            let got = match response.status.as_u16() {
+                401 => Expected::Unauthorized,
+                429 => Expected::Refused,
+                _ if is_limited => Expected::Allowed,
+                _ => Expected::Unlimited,
+            };
+            let now = millis as f64 / 1000.0;
+            let expected = reference.decide(&limits, sent, now, got == Expected::Allowed);
+            let is_right = got == expected
+                || expected == Expected::Either
+                    && matches!(got, Expected::Allowed | Expected::Refused);
+            prop_assert!(is_right, "{sent:?}: {got:?}, expected {expected:?}");
+        }
+    }
+}
