@@ -7,8 +7,12 @@ use proptest::prelude::*;
 
 use super::TestServer;
 
+type MatchesPattern = fn(&Method, &str) -> bool;
+type KeyOf = fn(&Sent) -> Option<String>;
+type CostOf = fn(&Method, &str) -> u32;
+
 /// Pattern of requests, and what it means.
-const PATTERNS: [(&str, fn(&Method, &str) -> bool); 7] = [
+const PATTERNS: [(&str, MatchesPattern); 7] = [
     ("*", |_, _| true),
     ("GET *", |method, _| method == Method::GET),
     ("POST /a", |method, path| {
@@ -23,7 +27,7 @@ const PATTERNS: [(&str, fn(&Method, &str) -> bool); 7] = [
 ];
 
 /// Key, and its value for a request.
-const KEYS: [(&str, fn(&Sent) -> Option<String>); 8] = [
+const KEYS: [(&str, KeyOf); 8] = [
     ("'ip'", |sent| Some(sent.peer.to_owned())),
     ("'global'", |_| Some(String::new())),
     ("'header:X-A'", |sent| sent.a.map(str::to_owned)),
@@ -53,7 +57,7 @@ const QUOTAS: [(&str, f64, f64); 5] = [
 ];
 
 /// Costs, and their meaning. No capacity is below 3.
-const COSTS: [(&str, fn(&Method, &str) -> u32); 4] = [
+const COSTS: [(&str, CostOf); 4] = [
     ("1", |_, _| 1),
     ("2", |_, _| 2),
     ("{ 'POST *' = 3, '*' = 1 }", |method, _| {
