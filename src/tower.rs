@@ -107,7 +107,7 @@
 //! Every response to a limited request carries `X-RateLimit-Limit`, `X-RateLimit-Remaining` and
 //! `X-RateLimit-Reset`. A refusal is 429 with `Retry-After` and a JSON object.
 //! [`HeaderStyle::Draft11`] writes the fields of the IETF draft instead, and [`HeaderStyle::Both`]
-//! writes both. [`HeaderStyle::RetryAfter`] writes `Retry-After` on refusals and nothing on allowed
+//! writes both. [`HeaderStyle::XRateLimitEpoch`] writes the reset as a Unix time. [`HeaderStyle::RetryAfter`] writes `Retry-After` on refusals and nothing on allowed
 //! responses, which costs least. A gRPC request is refused as gRPC specifies: status 200, `grpc-status: 8` (`RESOURCE_EXHAUSTED`),
 //! and the same headers as metadata. [`Refusal`] builds these responses for other middleware.
 //!
@@ -204,6 +204,7 @@ mod service;
 mod trusted_proxies;
 
 pub use client_address::PeerAddr;
+pub use content_negotiation::preferred_media_type;
 pub use future::ResponseFuture;
 pub use header_key::HeaderKey;
 pub use headers::{HeaderStyle, PolicyHeaders, WITHOUT_REDIS};

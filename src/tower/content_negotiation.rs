@@ -5,6 +5,34 @@ use http::{HeaderMap, header::ACCEPT};
 /// Weight of a media range without a `q` parameter, in thousandths.
 const DEFAULT_WEIGHT: u16 = 1000;
 
+/// Returns the media type that a request's `Accept` header weights highest, for a response of one's
+/// own: the first of equal ones, and `None` when it accepts none of them.
+///
+/// ```
+/// use http::{HeaderMap, header::ACCEPT};
+/// use tollgate::tower::preferred_media_type;
+///
+/// let browser = HeaderMap::from_iter([(ACCEPT, "text/html, */*;q=0.8".parse()?)]);
+/// let offered = ["application/json", "text/html"];
+/// assert_eq!(preferred_media_type(&browser, offered), Some("text/html"));
+/// assert_eq!(preferred_media_type(&HeaderMap::new(), offered), Some("application/json"));
+/// # Ok::<(), http::header::InvalidHeaderValue>(())
+/// ```
+#[must_use]
+pub fn preferred_media_type<'a>(
+    request: &HeaderMap,
+    offered: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let mut offered = offered.into_iter();
+    if !request.contains_key(ACCEPT) {
+        return offered.next();
+    }
+    let weighted = offered.map(|media_type| (weight(request, media_type), media_type));
+    let best = weighted.reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.filter(|(weight, _)| *weight > 0)
+        .map(|(_, media_type)| media_type)
+}
+
 /// Returns whether the client accepts `media_type` with at least the weight of `alternative`.
 pub(super) fn prefers(request: &HeaderMap, media_type: &str, alternative: &str) -> bool {
     if !request.contains_key(ACCEPT) {

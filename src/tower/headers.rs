@@ -9,7 +9,10 @@ use http::{
     header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
 
-use self::decimal::{decimal, whole_seconds};
+use self::{
+    decimal::{decimal, whole_seconds},
+    x_ratelimit::Reset,
+};
 use super::{media_type::JSON, retry_after::retry_after};
 use crate::{DecisionView, Outcome};
 
@@ -48,6 +51,11 @@ pub enum HeaderStyle {
     /// bucket is full, in seconds, rounded up.
     #[default]
     XRateLimit,
+    /// [`HeaderStyle::XRateLimit`] with `X-RateLimit-Reset` as a Unix time: the second in which the
+    /// bucket is full, by the clock of this machine, as [GitHub] sends it.
+    ///
+    /// [GitHub]: https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
+    XRateLimitEpoch,
     /// `RateLimit-Policy` and `RateLimit` of [draft-ietf-httpapi-ratelimit-headers-11][draft].
     ///
     /// `RateLimit-Policy` announces `q` tokens in `w` seconds, the time in which an empty bucket
@@ -129,7 +137,17 @@ impl HeaderStyle {
     }
 
     fn has_x_ratelimit(self) -> bool {
-        matches!(self, HeaderStyle::XRateLimit | HeaderStyle::Both)
+        matches!(
+            self,
+            HeaderStyle::XRateLimit | HeaderStyle::XRateLimitEpoch | HeaderStyle::Both
+        )
+    }
+
+    fn reset(self) -> Reset {
+        match self {
+            HeaderStyle::XRateLimitEpoch => Reset::At,
+            _ => Reset::After,
+        }
     }
 
     pub(super) fn has_draft(self) -> bool {
@@ -169,7 +187,7 @@ impl<'a> PolicyHeaders<'a> {
     /// See [`HeaderStyle::write`].
     pub fn write(self, decision: &DecisionView, headers: &mut HeaderMap) {
         if self.style.has_x_ratelimit() && is_known(decision) {
-            x_ratelimit::add(decision, headers);
+            x_ratelimit::add(decision, self.style.reset(), headers);
         }
         self.write_draft_and_retry_after(decision, headers);
     }
@@ -195,7 +213,8 @@ impl<'a> PolicyHeaders<'a> {
     #[must_use]
     pub fn with_json(self, decision: &DecisionView) -> HeaderMap {
         let mut headers = if self.style.has_x_ratelimit() && is_known(decision) {
-            x_ratelimit::with_json(decision, retry_after_seconds(decision))
+            let retry_after = retry_after_seconds(decision);
+            x_ratelimit::with_json(decision, self.style.reset(), retry_after)
         } else {
             HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(JSON))])
         };

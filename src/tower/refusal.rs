@@ -43,6 +43,7 @@ pub struct Refusal<'a> {
     policy: &'a str,
     /// Empty: the policy is the only one.
     all: &'a [(&'a str, DecisionView)],
+    status: StatusCode,
     is_http_only: bool,
 }
 
@@ -54,8 +55,26 @@ impl<'a> Refusal<'a> {
             style,
             policy: DEFAULT_POLICY,
             all: &[],
+            status: StatusCode::TOO_MANY_REQUESTS,
             is_http_only: false,
         }
+    }
+
+    /// Sets the status of a refusal by a limit, and its name in the body: 429 by default. gRPC
+    /// requests, and those without a decision, get their own status.
+    ///
+    /// ```
+    /// # use {http::{HeaderMap, StatusCode}, std::time::Duration};
+    /// # use tollgate::{Bucket, Quota, tower::{HeaderStyle, Refusal}};
+    /// let decision = Bucket::new(Quota::per_second(1)).try_acquire_at(Duration::ZERO, 2);
+    /// let refusal = Refusal::new(HeaderStyle::XRateLimit).status(StatusCode::SERVICE_UNAVAILABLE);
+    /// let response = refusal.response(&decision, &HeaderMap::new());
+    /// assert_eq!(response.status(), 503);
+    /// assert!(response.body().starts_with(r#"{"error": "Service Unavailable", "#));
+    /// ```
+    #[must_use]
+    pub const fn status(self, status: StatusCode) -> Refusal<'a> {
+        Refusal { status, ..self }
     }
 
     /// Sets the name of the policy that was violated: `"default"` by default.
@@ -109,15 +128,15 @@ impl<'a> Refusal<'a> {
         let body = if is_unavailable {
             body::unavailable()
         } else if is_problem {
-            body::problem_json(decision, self.violated())
+            body::problem_json(decision, self.status, self.violated())
         } else {
-            body::json(decision)
+            body::json(decision, self.status)
         };
         let mut response = Response::new(body);
         *response.status_mut() = if is_unavailable {
             StatusCode::SERVICE_UNAVAILABLE
         } else {
-            StatusCode::TOO_MANY_REQUESTS
+            self.status
         };
         *response.headers_mut() = self.headers().with_json(decision);
         if is_problem {

@@ -1,6 +1,9 @@
 //! The `X-RateLimit-*` headers, the de facto standard.
 
-use std::sync::LazyLock;
+use std::{
+    sync::LazyLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use http::{
     HeaderMap,
@@ -18,10 +21,19 @@ const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 pub(super) static NAMES: [HeaderName; 3] = [LIMIT, REMAINING, RESET];
 
+/// Form of `X-RateLimit-Reset`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reset {
+    /// Seconds until the bucket is full.
+    After,
+    /// Unix time at which it is full.
+    At,
+}
+
 /// Adds the headers that `headers` does not contain yet.
-pub(super) fn add(decision: &DecisionView, headers: &mut HeaderMap) {
+pub(super) fn add(decision: &DecisionView, reset: Reset, headers: &mut HeaderMap) {
     let has_any = headers.keys().any(|name| NAMES.contains(name));
-    for (name, value) in NAMES.iter().zip(values(decision)) {
+    for (name, value) in NAMES.iter().zip(values(decision, reset)) {
         if has_any {
             headers.entry(name).or_insert_with(|| decimal(value));
         } else {
@@ -33,7 +45,11 @@ pub(super) fn add(decision: &DecisionView, headers: &mut HeaderMap) {
 
 /// Returns a map of the headers, JSON's `Content-Type`, and `Retry-After` if there is one: cloning a map and replacing its values
 /// costs less than hashing the names again.
-pub(super) fn with_json(decision: &DecisionView, retry_after: Option<u64>) -> HeaderMap {
+pub(super) fn with_json(
+    decision: &DecisionView,
+    reset: Reset,
+    retry_after: Option<u64>,
+) -> HeaderMap {
     static ALLOWED: LazyLock<HeaderMap> = LazyLock::new(|| template(None));
     // A fifth header would move the four of the other one.
     static REFUSED: LazyLock<HeaderMap> = LazyLock::new(|| template(Some(RETRY_AFTER)));
@@ -45,7 +61,7 @@ pub(super) fn with_json(decision: &DecisionView, retry_after: Option<u64>) -> He
     let mut headers = HeaderMap::clone(template);
     // A header map iterates in insertion order.
     let mut slots = headers.values_mut();
-    for (value, slot) in values(decision).into_iter().zip(slots.by_ref()) {
+    for (value, slot) in values(decision, reset).into_iter().zip(slots.by_ref()) {
         *slot = decimal(value);
     }
     if let (Some(slot), Some(seconds)) = (slots.last(), retry_after) {
@@ -65,10 +81,15 @@ fn template(retry_after: Option<HeaderName>) -> HeaderMap {
 }
 
 /// Values of [`NAMES`], in the same order.
-fn values(decision: &DecisionView) -> [u64; 3] {
-    [
-        decision.limit().into(),
-        decision.remaining().into(),
-        whole_seconds(reset_after(decision)),
-    ]
+fn values(decision: &DecisionView, reset: Reset) -> [u64; 3] {
+    let reset_after = reset_after(decision);
+    let reset = match reset {
+        Reset::After => whole_seconds(reset_after),
+        Reset::At => {
+            // A clock before 1970 counts as 1970.
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            whole_seconds(now.unwrap_or_default().saturating_add(reset_after))
+        }
+    };
+    [decision.limit().into(), decision.remaining().into(), reset]
 }

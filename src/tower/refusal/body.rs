@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use http::StatusCode;
+
 use crate::{DecisionView, Outcome, tower::retry_after::retry_after};
 
 /// Message when no decision was possible: the request must not pass, and the client is not at
@@ -20,14 +22,15 @@ pub(super) fn unavailable() -> String {
 }
 
 /// JSON body of a refusal.
-pub(super) fn json(decision: &DecisionView) -> String {
+pub(super) fn json(decision: &DecisionView, status: StatusCode) -> String {
     let message = Message::new(decision);
     let wait = message.wait;
+    let error = status.canonical_reason().unwrap_or("Refused");
     let mut body = String::with_capacity(JSON_CAPACITY);
     // The message needs no escaping in JSON, and writing to a String cannot fail.
     let _ = write!(
         body,
-        r#"{{"error": "Too Many Requests", "message": "{message}", "retry_after": {wait}}}"#
+        r#"{{"error": "{error}", "message": "{message}", "retry_after": {wait}}}"#
     );
     body
 }
@@ -35,6 +38,7 @@ pub(super) fn json(decision: &DecisionView) -> String {
 /// Problem details of a refusal by these policies.
 pub(super) fn problem_json<'a>(
     decision: &DecisionView,
+    status: StatusCode,
     policies: impl Iterator<Item = &'a str>,
 ) -> String {
     let message = Message::new(decision);
@@ -46,12 +50,12 @@ pub(super) fn problem_json<'a>(
         format!("\"{escaped}\"")
     };
     let policies: Vec<String> = policies.map(quoted).collect();
-    let policies = policies.join(", ");
+    let (policies, status) = (policies.join(", "), status.as_u16());
     let mut body = String::with_capacity(JSON_CAPACITY);
     // The message needs no escaping in JSON, and writing to a String cannot fail.
     let _ = write!(
         body,
-        r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": 429, "detail": "{message}", "violated-policies": [{policies}], "retry_after": {wait}}}"##
+        r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": {status}, "detail": "{message}", "violated-policies": [{policies}], "retry_after": {wait}}}"##
     );
     body
 }
