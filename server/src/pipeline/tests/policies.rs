@@ -128,6 +128,9 @@ fn every_spelling_of_a_path_is_limited() {
         "/static/..%2fapi/report",
         "/static/..;/api/report",
         "/api%2freport",
+        "/api/report;x/y",
+        "/api/report%3fx/y",
+        "/api/report%00/y",
     ] {
         assert_eq!(server.get(path).status, 429, "{path}");
     }
@@ -294,6 +297,13 @@ fn every_reading_of_a_path_key_is_charged() {
 }
 
 #[test]
+fn readings_with_the_same_key_are_charged_once() {
+    let server = TestServer::new("[[limits]]\nname = 'part'\nkey = 'path:1'\nquota = '2/hour'");
+    let get = || server.get("/a/b/..%2fc");
+    assert_eq!(statuses(get), [404, 404, 429]);
+}
+
+#[test]
 fn a_missing_key_is_401_or_skips_the_limit() {
     let server = TestServer::new(
         "[[limits]]\nname = 'strict'\nmatch = '/strict'\nkey = 'header:X-API-Key'\nquota = '1/hour'\n\
@@ -349,6 +359,30 @@ fn shadow_limits_refuse_nothing_and_are_counted() {
     ] {
         let line = format!(
             r#"tollgate_limit_decisions_total{{limit="next",mode="shadow",decision="{reason}"}} {total}"#
+        );
+        assert!(
+            metrics.text().contains(&line),
+            "{line} in {}",
+            metrics.text()
+        );
+    }
+}
+
+#[test]
+fn of_a_refused_request_only_refusing_limits_are_counted() {
+    let server = TestServer::new(
+        "[[limits]]\nname = 'wide'\nquota = '5/hour'\n\
+         [[limits]]\nname = 'narrow'\nquota = '1/hour'",
+    );
+    assert_eq!(statuses(|| server.get("/")), [200, 429, 429]);
+    let metrics = server.get("/metrics");
+    for (limit, reason, total) in [
+        ("wide", "allowed\",reason=\"tokens", 1),
+        ("narrow", "allowed\",reason=\"tokens", 1),
+        ("narrow", "refused\",reason=\"no_tokens", 2),
+    ] {
+        let line = format!(
+            r#"tollgate_limit_decisions_total{{limit="{limit}",mode="enforced",decision="{reason}"}} {total}"#
         );
         assert!(
             metrics.text().contains(&line),
