@@ -24,6 +24,7 @@ use crate::{
     metrics::{Credential, Metrics, PerRoute},
     placement::{Placement, Port},
     proxy::{Gateway, Hop},
+    refusals::Refusals,
     request::{
         access::Access,
         address_lists::AddressLists,
@@ -57,6 +58,7 @@ pub(crate) struct App {
     pub(crate) failures: Arc<FailureLimit>,
     /// Style of rate limit headers.
     pub(crate) header_style: HeaderStyle,
+    pub(crate) refusals: Refusals,
     /// Default limiter, with the rules of clients.
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) route_limits: NamedLimits,
@@ -195,6 +197,7 @@ impl App {
             admin_access: Access::new("the admin API", admin.token.clone(), tokenless),
             check_access: check_access(settings),
             header_style: settings.headers,
+            refusals: Refusals::new(settings),
             limiter,
             route_limits,
             named_limits,

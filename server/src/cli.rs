@@ -193,8 +193,8 @@ pub(crate) struct Serve {
     /// well
     #[arg(long, env = "TOLLGATE_CHECK_TOKEN", value_name = "TOKEN", value_parser = parse_argument::<Secret>, hide_env_values = true)]
     pub(crate) check_token: Option<Secret>,
-    /// Rate limit headers of responses: x (X-RateLimit-*), draft (RateLimit, RateLimit-Policy) or
-    /// both [default: x]
+    /// Rate limit headers of responses: x (X-RateLimit-*), x-epoch (with the reset as a Unix time),
+    /// draft (RateLimit, RateLimit-Policy), both (x and draft) or none [default: x]
     ///
     /// draft is draft-ietf-httpapi-ratelimit-headers-11. With draft and both, a refusal is
     /// application/problem+json when the Accept header ranks that at least as high as JSON.

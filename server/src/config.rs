@@ -12,6 +12,7 @@ mod limits;
 mod lists;
 mod quota;
 mod redis;
+mod refusal;
 mod routes;
 mod rules;
 mod settings;
@@ -29,6 +30,7 @@ pub(crate) use self::{
     limits::{Cost, HeaderCondition, Limit, Missing},
     lists::AddressLists,
     redis::Redis,
+    refusal::Refusal,
     routes::{Route, RouteQuota},
     rules::MAX_RULES,
     settings::Settings,

@@ -22,6 +22,7 @@ mod outage;
 mod pipeline;
 mod placement;
 mod proxy;
+mod refusals;
 mod reload;
 mod request;
 mod response;

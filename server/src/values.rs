@@ -14,6 +14,7 @@ mod policy_name;
 mod quota;
 mod redis;
 mod secret;
+mod template;
 mod time;
 mod upstream;
 
@@ -33,6 +34,7 @@ pub(crate) use self::{
     quota::{Period, Rate, Seconds, Tokens},
     redis::{RedisPrefix, RedisUrl},
     secret::Secret,
+    template::{Facts, Syntax, Template},
     time::{ClockTolerance, MaxDelay, RedisTimeout, Timeout},
     upstream::{Scheme, UpstreamUrl},
 };

@@ -20,7 +20,7 @@ An unknown key is an error.
   admin_token = "..."
   check = "guarded"                           # POST /check needs a token; or "open": it does not
   check_token = "..."                         # token of POST /check; the admin token is accepted as well
-  headers = "x"                               # X-RateLimit-*; or "draft": RateLimit, as in the IETF draft; or "both"
+  headers = "x"                               # X-RateLimit-*; or "draft": RateLimit, as in the IETF draft; "both", "x-epoch" or "none"
   redis = "redis://127.0.0.1/"                # or rediss://, redis+sentinel://, redis+cluster://
   redis_mode = "exact"                        # or "lease": memory speed, with up to lease_fraction beyond the capacity
   lease_fraction = 0.1                        # maximum fraction of the capacity on lease, over all instances
@@ -48,6 +48,7 @@ An unknown key is an error.
   concurrency = 10                            # requests to upstreams at the same time, besides a quota or alone
   shadow = false                              # true: tried out, refuses nothing
   instead_of = ["default"]                    # names of limits that do not apply then
+  refusal = { status = 503, text = "slow down, {retry_after} s" } # for all limits: [refusal]; also json, problem, html, headers
   missing = "401"                             # a request without the key; or "skip": the limit does not apply
   max_clients = 100000                        # of this limit
   ignore_case = true                          # default: the contrary of case_sensitive_paths

@@ -3,6 +3,7 @@
 mod limit;
 mod networks;
 mod parse;
+mod refusal;
 
 use std::{fs, net::SocketAddr, path::Path as FilePath};
 
@@ -17,6 +18,7 @@ use tollgate::{Quota, tower::HeaderStyle};
 pub(crate) use self::{
     limit::{Cost, HeaderCondition, Limit, LimitCost, Missing},
     networks::Networks,
+    refusal::{Refusal, Text},
 };
 use crate::values::{
     AdminAddress, Check, Client, ClockTolerance, Fraction, MaxClients, MaxDelay, Nat64Prefix,
@@ -105,6 +107,8 @@ pub(crate) struct File {
     pub(crate) deny: Option<Networks>,
     #[serde(default, deserialize_with = "tables")]
     pub(crate) limits: Vec<Limit>,
+    #[serde(default, deserialize_with = "optional_table")]
+    pub(crate) refusal: Option<Refusal>,
     #[serde(default, rename = "plans")]
     _plans: Option<limit::Unsupported>,
     #[serde(default)]

@@ -1,12 +1,16 @@
 //! Limits: every limit that matches a request applies to it, all or nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use hyper::{Method, header::HeaderName};
 use tollgate::{MAX_LIMITS, Quota};
 
 use super::{
     file,
+    refusal::Refusal,
     routes::{Route, RouteQuota},
 };
 use crate::{
@@ -42,6 +46,8 @@ pub(crate) struct Limit {
     pub(crate) missing: Missing,
     pub(crate) max_clients: Option<usize>,
     pub(crate) ignores_case: bool,
+    /// `None`: that of all limits.
+    pub(crate) refusal: Option<Arc<Refusal>>,
 }
 
 /// Cost of a request in tokens, from the pattern that describes it most closely.
@@ -260,7 +266,10 @@ impl Limit {
                 "cost: expected at most the capacity, {smallest}, got {cost}"
             ));
         }
+        let refusal = given.refusal.map(Refusal::new).transpose();
+        let refusal = refusal.map_err(|error| format!("refusal.{error}"))?;
         Ok(Limit {
+            refusal: refusal.map(Arc::new),
             quotas: quotas.collect(),
             concurrency: given.concurrency.map(|number| number.size()),
             name,

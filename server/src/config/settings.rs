@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use hyper::header::HeaderName;
@@ -22,6 +23,7 @@ use super::{
     lists::AddressLists,
     quota,
     redis::Redis,
+    refusal::Refusal,
     routes::{self, Route},
     rules::{self, Rule},
     upstream::{self, Gateway},
@@ -49,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) routes: Vec<Route>,
     pub(crate) limits: Limits,
     pub(crate) lists: AddressLists,
+    /// Response to requests that limits without one of their own refuse. `None`: the usual one.
+    pub(crate) refusal: Option<Arc<Refusal>>,
     /// Upstreams tell `/A` from `/a`.
     pub(crate) case_sensitive_paths: bool,
     pub(crate) rules: Vec<Rule>,
@@ -96,9 +100,11 @@ impl Settings {
         Settings::merge(Serve::default(), parse(text)?)
     }
 
-    pub(super) fn merge(flags: Serve, file: File) -> Result<Settings, String> {
+    pub(super) fn merge(flags: Serve, mut file: File) -> Result<Settings, String> {
         let quota = quota::of_default(&file, &flags)?;
         let lists = AddressLists::merge(&file)?;
+        let refusal = file.refusal.take().map(Refusal::new).transpose();
+        let refusal = refusal.map_err(|error| format!("refusal.{error}"))?;
         let has_quota = quota::is_given(&file, &flags);
         let delay = Delay::merge(&flags, &file)?;
         let admin = Admin::merge(&flags, &file)?;
@@ -167,6 +173,7 @@ impl Settings {
             routes,
             limits,
             lists,
+            refusal: refusal.map(Arc::new),
             case_sensitive_paths: file.case_sensitive_paths,
             rules,
             client,

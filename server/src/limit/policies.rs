@@ -98,9 +98,13 @@ pub(crate) enum Effect {
     Replaced(String),
 }
 
-/// Error of a client that holds all of its slots of concurrent requests.
+/// Error of a client that holds all of its slots of a limit of concurrent requests.
 #[derive(Debug)]
-pub(crate) struct TooManyAtOnce;
+pub(crate) struct TooManyAtOnce<'a> {
+    /// Name of the limit.
+    pub(crate) limit: &'a str,
+    pub(crate) slots: usize,
+}
 
 /// Reason to reject a request.
 pub(crate) enum ApplyError<'a> {
@@ -444,7 +448,10 @@ impl NamedLimit {
 
     /// Takes a slot of concurrent requests, if the limit has them. An error is a client that holds
     /// all of its slots.
-    pub(super) fn try_slot(&self, key: ClientId<'_>) -> Result<Option<ClientSlot>, TooManyAtOnce> {
+    pub(super) fn try_slot(
+        &self,
+        key: ClientId<'_>,
+    ) -> Result<Option<ClientSlot>, TooManyAtOnce<'_>> {
         let Some(slots) = &self.slots else {
             return Ok(None);
         };
@@ -452,7 +459,10 @@ impl NamedLimit {
             Some(slot) => Ok(Some(slot)),
             None => {
                 self.counters.add(Reason::TooManyAtOnce);
-                Err(TooManyAtOnce)
+                Err(TooManyAtOnce {
+                    limit: &self.configured.name,
+                    slots: self.configured.concurrency.unwrap_or(0),
+                })
             }
         }
     }

@@ -128,7 +128,7 @@ impl<'a> PolicyCharge<'a> {
     }
 
     /// Takes the slots of the limits of concurrent requests, or none.
-    pub(crate) fn try_slots(&self) -> Result<Vec<ClientSlot>, TooManyAtOnce> {
+    pub(crate) fn try_slots(&self) -> Result<Vec<ClientSlot>, TooManyAtOnce<'_>> {
         let mut slots = Vec::new();
         for applied in &self.applied.enforced {
             slots.extend(applied.limit.try_slot(applied.key.as_client_id())?);

@@ -9,7 +9,7 @@ use super::{
     cors::{add_cors, decides_by, preflight_outcome},
     credentials::{credential_limited, denial, unidentified},
     outcome::{Outcome, next_step, proxy_step},
-    policies::{Priced, policy_charge},
+    policies::{Priced, policy_charge, too_many_at_once},
 };
 use crate::{
     app::{App, Caller},
@@ -242,9 +242,8 @@ fn client_charge<'a, B: Body>(
         };
         let charge = policy_charge(app, policies, request, caller, canonical, priced)?;
         if charge.is_exempt() {
-            let Ok(slots) = charge.try_slots() else {
-                return Err(Outcome::respond(response::too_many_at_once()));
-            };
+            let slots = charge.try_slots();
+            let slots = slots.map_err(|error| too_many_at_once(app, headers, &error))?;
             charge.try_shadows(&app.limiter);
             return Err(exempt_outcome().with_slots(slots));
         }

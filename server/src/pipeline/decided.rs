@@ -56,14 +56,18 @@ pub(super) fn decided_outcome<B>(
         remaining = decision.remaining(), fallback, "request"
     );
     let mut outcome = if decision.is_refused() {
-        let refusal = Refusal::new(app.header_style).policy(response::policy_name(policy));
-        let refusal = refusal.among(&all);
+        let policy = response::policy_name(policy);
+        let refusal = Refusal::new(app.header_style).policy(policy).among(&all);
         let refusal = match endpoint {
             Endpoint::Upstream(_) => refusal,
             // A proxy that calls `/auth` expects a status of HTTP.
             _ => refusal.http_only(),
         };
-        Outcome::respond(response::refused(refusal, decision, headers))
+        Outcome::respond(match endpoint {
+            // The client of `/check` is a service that reads the usual response.
+            Endpoint::Check => response::refused(refusal, decision, headers),
+            _ => app.refusals.refused(policy, refusal, decision, headers),
+        })
     } else if matches!(endpoint, Endpoint::Upstream(_))
         && let limit_headers = LimitHeaders::new(app.header_style, acquired, fallback)
         && let Some(next) = proxy_step(app, endpoint, Some(client), headers, caller, limit_headers)

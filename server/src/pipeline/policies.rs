@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 
 use super::{
     cors::add_cors,
@@ -135,6 +135,19 @@ pub(super) fn with_limit_request<'a, B, T>(
     Ok(then(&limited))
 }
 
+/// Outcome of a request of a client that holds all slots of a limit.
+pub(super) fn too_many_at_once(
+    app: &App,
+    headers: &HeaderMap,
+    error: &TooManyAtOnce<'_>,
+) -> Outcome {
+    let refusals = &app.refusals;
+    let response = refusals.too_many_at_once(error.limit, error.slots, headers);
+    let mut outcome = Outcome::respond(response);
+    add_cors(app, headers, &mut outcome);
+    outcome
+}
+
 /// Decides about a request without waiting, as far as possible.
 pub(super) fn process<B>(
     app: &App,
@@ -144,11 +157,7 @@ pub(super) fn process<B>(
 ) -> HeadResult {
     let slots = match charge.try_slots() {
         Ok(slots) => slots,
-        Err(TooManyAtOnce) => {
-            let mut outcome = Outcome::respond(response::too_many_at_once());
-            add_cors(app, request.headers(), &mut outcome);
-            return HeadResult::Done(outcome);
-        }
+        Err(error) => return HeadResult::Done(too_many_at_once(app, request.headers(), &error)),
     };
     if let Some(acquired) = charge.try_acquire(&app.limiter, &app.metrics) {
         let decided = Decided {

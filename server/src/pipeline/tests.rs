@@ -7,6 +7,7 @@ mod limits;
 mod pending;
 mod policies;
 mod policy_reference;
+mod refusals;
 mod routes;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

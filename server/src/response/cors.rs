@@ -49,6 +49,7 @@ impl Cors {
             HeaderStyle::Both => {
                 "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, RateLimit, RateLimit-Policy, X-RateLimit-Without-Redis"
             }
+            HeaderStyle::RetryAfter => "Retry-After, X-RateLimit-Without-Redis",
             _ => {
                 "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-RateLimit-Without-Redis"
             }

@@ -56,14 +56,16 @@ impl Value for Preflight {
 
 impl Value for HeaderStyle {
     fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("x, draft or both")
+        f.write_str("x, x-epoch, draft, both or none")
     }
 
     fn from_text(text: &str) -> Option<HeaderStyle> {
         match text {
             "x" => Some(HeaderStyle::XRateLimit),
+            "x-epoch" => Some(HeaderStyle::XRateLimitEpoch),
             "draft" => Some(HeaderStyle::Draft11),
             "both" => Some(HeaderStyle::Both),
+            "none" => Some(HeaderStyle::RetryAfter),
             _ => None,
         }
     }

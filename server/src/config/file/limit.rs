@@ -9,9 +9,13 @@ use serde::{
 };
 use tollgate::Quota;
 
+use super::refusal::Refusal;
 use crate::{
     request::request_pattern::RequestPattern,
-    values::{LimitKey, MaxClients, PolicyName, Value, Whole, one_or_list, optional, required},
+    values::{
+        LimitKey, MaxClients, PolicyName, Value, Whole, one_or_list, optional, optional_table,
+        required,
+    },
 };
 
 /// A limit: requests that match take tokens of a bucket of their key.
@@ -42,6 +46,8 @@ pub(crate) struct Limit {
     pub(crate) max_clients: Option<MaxClients>,
     #[serde(default)]
     pub(crate) ignore_case: Option<bool>,
+    #[serde(default, deserialize_with = "optional_table")]
+    pub(crate) refusal: Option<Refusal>,
     #[serde(default, rename = "ban")]
     _ban: Option<Unsupported>,
     #[serde(default, rename = "charge_on")]

@@ -1,0 +1,181 @@
+//! Tests of responses to refused requests as the configuration wants them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::Request;
+
+use super::{TestResponse, TestServer};
+use crate::config;
+
+fn refused(server: &TestServer, path: &str, accept: Option<&str>) -> TestResponse {
+    let request = Request::get(path);
+    let request = match accept {
+        Some(accept) => request.header("accept", accept),
+        None => request,
+    };
+    server.send(request, "")
+}
+
+const SEVERAL: &str = r#"
+[[limits]]
+name = "api"
+quota = "1/minute"
+[limits.refusal]
+status = 503
+json = '{"code": "slow_down", "limit": "{limit}", "in": {retry_after}, "of": {capacity}}'
+html = "<p>Come back in {retry_after} seconds.</p>"
+headers = { "X-Docs" = "https://docs.example/limits" }
+"#;
+
+#[test]
+fn body_follows_the_accept_header() {
+    let server = TestServer::new(SEVERAL);
+    assert_eq!(server.get("/").status, 200);
+    let json = refused(&server, "/", None);
+    assert_eq!(json.status, 503);
+    assert_eq!(json.header("content-type"), Some("application/json"));
+    assert_eq!(json.header("x-docs"), Some("https://docs.example/limits"));
+    assert_eq!(json.header("vary"), Some("accept"));
+    assert_eq!(json.header("retry-after"), Some("60"));
+    assert_eq!(json.header("x-ratelimit-limit"), Some("1"));
+    let body = json.json();
+    assert_eq!(
+        body,
+        serde_json::json!({"code": "slow_down", "limit": "api", "in": 60, "of": 1})
+    );
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let html = refused(&server, "/", Some(browser));
+    assert_eq!(
+        html.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert_eq!(html.text(), "<p>Come back in 60 seconds.</p>");
+    // What is not offered gets the first.
+    let image = refused(&server, "/", Some("image/png"));
+    assert_eq!(image.header("content-type"), Some("application/json"));
+}
+
+#[test]
+fn the_limit_that_refuses_has_its_own_response() {
+    let server = TestServer::new(
+        "[refusal]\ntext = 'all: {limit}'\n\
+         [[limits]]\nname = 'login'\nmatch = '/login'\nquota = ['9/s', '1/hour']\nrefusal = { text = 'own: {limit}' }\n\
+         [[limits]]\nname = 'ip'\nquota = '2/hour'",
+    );
+    assert_eq!(server.get("/login").status, 404);
+    // Of the second quota.
+    assert_eq!(server.get("/login").text(), "own: login-2");
+    assert_eq!(server.get("/").status, 200);
+    let other = server.get("/");
+    assert_eq!((other.status.as_u16(), other.text()), (429, "all: ip"));
+}
+
+#[test]
+fn without_limits_the_default_limit_has_the_response_too() {
+    let server = TestServer::new(
+        "capacity = 1\nrefill_rate = 0.001\n[refusal]\nstatus = 420\nheaders = { 'X-A' = '1' }",
+    );
+    assert_eq!(server.get("/").status, 200);
+    let refused = server.get("/");
+    assert_eq!(refused.status.as_u16(), 420);
+    assert_eq!(refused.header("x-a"), Some("1"));
+    assert!(
+        refused
+            .text()
+            .starts_with(r#"{"error": "Refused", "message": "Rate limit exceeded"#)
+    );
+    // A service reads the usual response.
+    let check = |server: &TestServer| server.post("/check", r#"{"key": "a"}"#);
+    assert_eq!(check(&server).json()["allowed"], true);
+    let refused = check(&server);
+    assert_eq!(
+        (refused.status.as_u16(), refused.header("x-a")),
+        (200, None)
+    );
+    assert_eq!(refused.json()["allowed"], false);
+    // gRPC has a status of its own.
+    let grpc = Request::post("/").header("content-type", "application/grpc");
+    assert_eq!(
+        server.send(grpc, "").status.as_u16(),
+        420,
+        "no gateway, so no gRPC"
+    );
+}
+
+#[test]
+fn problem_details_have_the_status() {
+    let server = TestServer::new(
+        "headers = 'draft'\n[refusal]\nstatus = 503\n[[limits]]\nname = 'a'\nquota = '1/hour'",
+    );
+    assert_eq!(server.get("/").status, 200);
+    let refused = server.get("/");
+    assert_eq!(
+        refused.header("content-type"),
+        Some("application/problem+json")
+    );
+    assert_eq!(refused.json()["status"], 503);
+}
+
+#[test]
+fn reset_may_be_a_unix_time_and_headers_may_be_absent() {
+    let server = TestServer::new("headers = 'x-epoch'\ncapacity = 5\nrefill_rate = 0.01");
+    let now = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+    };
+    let before = now();
+    let reset = server.get("/").number("x-ratelimit-reset");
+    // One token, rounded up.
+    assert!((before + 100..=now() + 102).contains(&reset), "{reset}");
+
+    let server = TestServer::new("headers = 'none'\ncapacity = 1\nrefill_rate = 0.01");
+    let allowed = server.get("/");
+    let refused = server.get("/");
+    for response in [&allowed, &refused] {
+        let names = response.headers.keys();
+        assert_eq!(
+            names
+                .filter(|name| name.as_str().contains("ratelimit"))
+                .count(),
+            0
+        );
+    }
+    assert_eq!(allowed.header("retry-after"), None);
+    assert_eq!(refused.header("retry-after"), Some("100"));
+}
+
+#[test]
+fn invalid_refusals_end_the_start() {
+    let error = |keys: &str| config::settings_error(&format!("[refusal]\n{keys}"));
+    for (given, expected) in [
+        (error("json = '{'"), "refusal.json: expected JSON, got EOF"),
+        (
+            error("text = '{wait}'"),
+            "refusal.text: expected the placeholders {limit}, {capacity}, {remaining}, {cost}, {retry_after}, got {wait}",
+        ),
+        (
+            error("headers = { 'Retry-After' = '1' }"),
+            "refusal.headers: expected headers that this server does not write itself, got \"Retry-After\"",
+        ),
+        (
+            error("headers = { 'a b' = '1' }"),
+            "refusal.headers: expected the name of a header",
+        ),
+        (
+            error("html = { file = '/nowhere' }"),
+            "refusal.html: /nowhere: No such file",
+        ),
+    ] {
+        assert!(given.starts_with(expected), "{given}");
+    }
+    let own =
+        config::settings_error("[[limits]]\nname = 'a'\nquota = '5/s'\nrefusal = { json = '}' }");
+    assert!(
+        own.starts_with("limits[0].refusal.json: expected JSON"),
+        "{own}"
+    );
+    let error = config::settings_error("[refusal]\nstatus = 200");
+    assert!(error.contains("status"), "{error}");
+}
