@@ -31,6 +31,7 @@ use crate::{
         client_id::ClientId,
         client_identifier::{ClientIdentifier, Peer},
         header_rules::HeaderRules,
+        jwt::Jwt,
     },
     response::{self, Cors, Response},
     values::{Check, PolicyName},
@@ -59,6 +60,8 @@ pub(crate) struct App {
     /// Style of rate limit headers.
     pub(crate) header_style: HeaderStyle,
     pub(crate) refusals: Refusals,
+    /// Verifier of tokens; `None`: no limit has a key of one.
+    pub(crate) jwt: Option<Arc<Jwt>>,
     /// Default limiter, with the rules of clients.
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) route_limits: NamedLimits,
@@ -198,6 +201,7 @@ impl App {
             check_access: check_access(settings),
             header_style: settings.headers,
             refusals: Refusals::new(settings),
+            jwt: settings.jwt.clone(),
             limiter,
             route_limits,
             named_limits,

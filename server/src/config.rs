@@ -8,6 +8,7 @@ mod connections;
 mod cors;
 mod delay;
 mod file;
+mod jwt;
 mod limits;
 mod lists;
 mod quota;

@@ -8,6 +8,7 @@ pub(crate) mod client_identifier;
 pub(crate) mod header_rules;
 pub(crate) mod headers;
 pub(crate) mod json;
+pub(crate) mod jwt;
 pub(crate) mod key_value;
 pub(crate) mod limit_request;
 pub(crate) mod method_override;

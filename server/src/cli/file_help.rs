@@ -42,7 +42,7 @@ An unknown key is an error.
   name = "login"
   match = ["POST /login", "/users/{id}/*"]    # methods, paths or both; also "*.php", "GET,HEAD *"; default: all requests
   header = "X-Client: mobile"                 # or the name alone; of a list all have to be there
-  key = "header:X-API-Key | ip"               # or ip/24,48, cookie:NAME, query:NAME, path, path:2, global; a list for all together
+  key = "header:X-API-Key | ip"               # or ip/24,48, cookie:NAME, query:NAME, jwt:CLAIM, path, path:2, global; a list for all together
   quota = ["5/minute", "20/hour"]             # or one
   cost = { "POST *" = 5, "*" = 1 }            # or a number; 0 takes nothing
   concurrency = 10                            # requests to upstreams at the same time, besides a quota or alone
@@ -52,6 +52,13 @@ An unknown key is an error.
   missing = "401"                             # a request without the key; or "skip": the limit does not apply
   max_clients = 100000                        # of this limit
   ignore_case = true                          # default: the contrary of case_sensitive_paths
+  [jwt]                                       # tokens whose claims are keys of limits, such as jwt:sub
+  keys = "jwks.json"                          # or public keys in PEM
+  algorithms = ["RS256", "ES256"]             # no others are accepted
+  issuer = "https://id.example"               # iss of tokens, if given; or a list
+  audience = "api"                            # aud of tokens, if given; or a list
+  leeway = "60s"                              # difference of clocks; exp is required, and nbf counts
+  cookie = "session"                          # default: Authorization: Bearer
   [[routes]]                                  # a cost, an exemption or a quota, for one method or for all
   method = "GET"
   path = "/api/data"                          # matches every spelling; or "/api/*": /api and all paths below; the longest wins
@@ -115,7 +122,7 @@ A wrong token or an unknown API key costs one of 10 failures a minute of a clien
 GET /metrics, with the same access as the admin API, reports to Prometheus the decisions by route and reason, their latency, and
 the occupancy of the table. It names no client.
 
-SIGHUP reloads the file: limits, lists of networks, rules, routes, upstreams, keys, tokens, headers, trusted proxies with their header, and CORS
+SIGHUP reloads the file: limits, lists of networks, keys of tokens, rules, routes, upstreams, keys, tokens, headers, trusted proxies with their header, and CORS
 settings change for the next request.
 Buckets keep their tokens unless the default quota changed, or that of the route. Changes by an administrator stay unless the file
 changes the same rule. An invalid file changes nothing, and the log says why. listen, admin_listen, client, ipv6_prefix, nat64_prefixes,

@@ -1,5 +1,6 @@
 //! The configuration file: its keys.
 
+mod jwt;
 mod limit;
 mod networks;
 mod parse;
@@ -16,6 +17,7 @@ use serde::{
 use tollgate::{Quota, tower::HeaderStyle};
 
 pub(crate) use self::{
+    jwt::Jwt,
     limit::{Cost, HeaderCondition, Limit, LimitCost, Missing},
     networks::Networks,
     refusal::{Refusal, Text},
@@ -109,6 +111,8 @@ pub(crate) struct File {
     pub(crate) limits: Vec<Limit>,
     #[serde(default, deserialize_with = "optional_table")]
     pub(crate) refusal: Option<Refusal>,
+    #[serde(default, deserialize_with = "optional_table")]
+    pub(crate) jwt: Option<Jwt>,
     #[serde(default, rename = "plans")]
     _plans: Option<limit::Unsupported>,
     #[serde(default)]

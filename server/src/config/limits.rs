@@ -77,6 +77,7 @@ pub(super) struct Context<'a> {
     pub(super) has_rules: bool,
     pub(super) has_upstream: bool,
     pub(super) has_delay: bool,
+    pub(super) has_jwt: bool,
     pub(super) case_sensitive_paths: bool,
 }
 
@@ -249,6 +250,12 @@ impl Limit {
             Some(key) => key,
             None => vec![client_key(context.client)?],
         };
+        let mut sources = key.iter().flat_map(|key| key.sources());
+        if !context.has_jwt
+            && let Some(claim) = sources.find(|source| matches!(source, KeySource::Claim(_)))
+        {
+            return Err(format!("key: expected [jwt] keys beside {claim}, got none"));
+        }
         if given.patterns.as_ref().is_some_and(Vec::is_empty) {
             return Err("match: expected at least one pattern, got an empty list".to_owned());
         }

@@ -19,6 +19,7 @@ use super::{
     cors::Cors,
     delay::Delay,
     file::File,
+    jwt,
     limits::{self, Limits},
     lists::AddressLists,
     quota,
@@ -31,6 +32,7 @@ use super::{
 use crate::{
     cli::Serve,
     placement::Placement,
+    request::jwt::Jwt,
     values::{AdminAddress, Client, Nat64Prefix},
 };
 
@@ -51,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) routes: Vec<Route>,
     pub(crate) limits: Limits,
     pub(crate) lists: AddressLists,
+    /// Tokens whose claims are keys of limits.
+    pub(crate) jwt: Option<Arc<Jwt>>,
     /// Response to requests that limits without one of their own refuse. `None`: the usual one.
     pub(crate) refusal: Option<Arc<Refusal>>,
     /// Upstreams tell `/A` from `/a`.
@@ -105,6 +109,8 @@ impl Settings {
         let lists = AddressLists::merge(&file)?;
         let refusal = file.refusal.take().map(Refusal::new).transpose();
         let refusal = refusal.map_err(|error| format!("refusal.{error}"))?;
+        let jwt = file.jwt.take().map(jwt::merge).transpose();
+        let jwt = jwt.map_err(|error| format!("jwt.{error}"))?;
         let has_quota = quota::is_given(&file, &flags);
         let delay = Delay::merge(&flags, &file)?;
         let admin = Admin::merge(&flags, &file)?;
@@ -138,6 +144,7 @@ impl Settings {
                 has_rules: !rules.is_empty(),
                 has_upstream: gateway.is_some(),
                 has_delay: delay.is_some(),
+                has_jwt: jwt.is_some(),
                 case_sensitive_paths: file.case_sensitive_paths,
             },
         )?;
@@ -152,8 +159,10 @@ impl Settings {
             ));
         }
         let pass_headers = file.gateway.and_then(|gateway| gateway.pass_headers);
+        let token_header = jwt.as_ref().and_then(Jwt::header);
         let deciding: Vec<_> = client_address_header
             .iter()
+            .chain(&token_header)
             .chain(limits.headers())
             .collect();
         let pass_headers = client.pass_headers(&deciding, pass_headers.unwrap_or_default())?;
@@ -174,6 +183,7 @@ impl Settings {
             limits,
             lists,
             refusal: refusal.map(Arc::new),
+            jwt: jwt.map(Arc::new),
             case_sensitive_paths: file.case_sensitive_paths,
             rules,
             client,

@@ -105,7 +105,7 @@ pub(super) fn policy_charge<'a, B>(
 /// Calls a function with a request as limits see it: with the methods as which the upstream may serve
 /// it, besides its own, and with the original request behind `/auth`.
 pub(super) fn with_limit_request<'a, B, T>(
-    app: &App,
+    app: &'a App,
     policies: &Policies,
     request: &'a Request<B>,
     caller: &Caller,
@@ -132,7 +132,7 @@ pub(super) fn with_limit_request<'a, B, T>(
     let headers = request.headers();
     let client = app.clients.limited_address(caller.peer, headers);
     let limited = LimitRequest::new(methods.collect(), &paths, query, headers, client)?;
-    Ok(then(&limited))
+    Ok(then(&limited.with_jwt(app.jwt.as_deref())))
 }
 
 /// Outcome of a request of a client that holds all slots of a limit.

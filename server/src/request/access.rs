@@ -15,9 +15,7 @@ use hyper::{
 };
 use subtle::ConstantTimeEq;
 
-use super::{
-    client_identifier::Peer, header_rules::is_client_header, headers::single_header_value,
-};
+use super::{client_identifier::Peer, header_rules::is_client_header, headers::bearer_token};
 use crate::{
     config::Tokenless,
     response::{self, Response},
@@ -102,13 +100,8 @@ impl Access {
 
 /// Compares tokens of equal length in constant time. The length of the token may leak.
 fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
-    let Some((scheme, given)) =
-        single_header_value(headers, &AUTHORIZATION).and_then(|value| value.split_once(' '))
-    else {
-        return false;
-    };
-    scheme.eq_ignore_ascii_case("Bearer")
-        && given.as_bytes().ct_eq(token.as_str().as_bytes()).into()
+    bearer_token(headers)
+        .is_some_and(|given| given.as_bytes().ct_eq(token.as_str().as_bytes()).into())
 }
 
 /// Returns true if a web page sent the request.

@@ -2,7 +2,7 @@
 
 use hyper::{
     HeaderMap,
-    header::{HeaderName, HeaderValue},
+    header::{AUTHORIZATION, HeaderName, HeaderValue},
 };
 
 /// Elements of all lines of a list header.
@@ -34,4 +34,10 @@ pub(super) fn single_header_value<'a>(
     let mut values = headers.get_all(name).iter();
     let value = values.next().map(HeaderValue::to_str)?.ok()?;
     values.next().is_none().then_some(value)
+}
+
+/// Returns the token of `Authorization: Bearer TOKEN`, if the header occurs once.
+pub(super) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = single_header_value(headers, &AUTHORIZATION)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then_some(token)
 }

@@ -29,6 +29,7 @@ enum Source {
     Header(HeaderKey),
     Cookie(String),
     Query(String),
+    Claim(String),
     Path,
     Segment(usize),
     Global,
@@ -56,6 +57,7 @@ impl KeyReader {
             KeySource::Header(name) => Source::Header(HeaderKey::new(name.clone())),
             KeySource::Cookie(name) => Source::Cookie(name.clone()),
             KeySource::Query(name) => Source::Query(name.clone()),
+            KeySource::Claim(name) => Source::Claim(name.clone()),
             KeySource::Path => Source::Path,
             KeySource::Segment(number) => Source::Segment(*number),
             KeySource::Global => Source::Global,
@@ -129,9 +131,11 @@ impl KeyReader {
                     .ok_or("expected a valid header value")?;
                 PartValue::Text(value)
             }
-            Source::Cookie(_) | Source::Query(_) | Source::Path | Source::Segment(_) => {
-                PartValue::Text(text.into())
-            }
+            Source::Cookie(_)
+            | Source::Query(_)
+            | Source::Claim(_)
+            | Source::Path
+            | Source::Segment(_) => PartValue::Text(text.into()),
             Source::Global => PartValue::Text(GLOBAL.into()),
         };
         let part = KeyPart {
@@ -166,6 +170,7 @@ impl KeyReader {
             Source::Header(header) => header.value(request.headers),
             Source::Cookie(name) => request.cookie(name),
             Source::Query(name) => request.query(name),
+            Source::Claim(name) => request.claim(name).map(Into::into),
             Source::Path => Some(request.path(reading, self.ignores_case).into()),
             Source::Segment(number) => request
                 .segment(reading, *number, self.ignores_case)

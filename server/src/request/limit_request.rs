@@ -7,6 +7,8 @@ use percent_encoding::percent_decode_str;
 
 use super::{
     client_identifier::IdentifyError,
+    headers::bearer_token,
+    jwt::{Claims, Jwt},
     path::{ParsedPath, PathError, fold_case},
     request_pattern::RequestPattern,
 };
@@ -31,6 +33,10 @@ pub(crate) struct LimitRequest<'a, 'p> {
     /// All servers read the same path.
     is_canonical: bool,
     query: Option<&'a str>,
+    /// `None`: no limit has a key of a token.
+    jwt: Option<&'a Jwt>,
+    /// Claims of the token, verified at first use. `None`: it is missing or invalid.
+    claims: OnceCell<Option<Claims>>,
     pub(crate) headers: &'a HeaderMap,
     /// Address of the client, or the reason that there is none.
     pub(crate) client: Result<IpAddr, IdentifyError>,
@@ -66,9 +72,16 @@ impl<'a, 'p> LimitRequest<'a, 'p> {
             readings,
             folded: OnceCell::new(),
             query,
+            jwt: None,
+            claims: OnceCell::new(),
             headers,
             client,
         })
+    }
+
+    /// Adds the verifier of tokens.
+    pub(crate) fn with_jwt(self, jwt: Option<&'a Jwt>) -> LimitRequest<'a, 'p> {
+        LimitRequest { jwt, ..self }
     }
 
     /// Returns the readings that a pattern describes, for one of the methods.
@@ -163,6 +176,10 @@ impl<'a, 'p> LimitRequest<'a, 'p> {
 
     /// Returns the value of a cookie. `None`: it is missing, empty, too long, or there several times.
     pub(crate) fn cookie(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.cookie_of(name, MAX_VALUE_LENGTH)
+    }
+
+    fn cookie_of(&self, name: &str, max_length: usize) -> Option<Cow<'a, str>> {
         let fields = self.headers.get_all(COOKIE).iter();
         let pairs = fields
             .filter_map(|field| field.to_str().ok())
@@ -171,7 +188,19 @@ impl<'a, 'p> LimitRequest<'a, 'p> {
             let (key, value) = pair.split_once('=')?;
             (key.trim() == name).then(|| Cow::Borrowed(value.trim().trim_matches('"')))
         });
-        single(values)
+        single(values, max_length)
+    }
+
+    /// Returns a claim of the token, if it is valid.
+    pub(crate) fn claim(&self, name: &str) -> Option<String> {
+        let verify = || {
+            let jwt = self.jwt?;
+            match jwt.cookie() {
+                Some(cookie) => jwt.verify(&self.cookie_of(cookie, Jwt::MAX_LENGTH)?),
+                None => jwt.verify(bearer_token(self.headers)?),
+            }
+        };
+        self.claims.get_or_init(verify).as_ref()?.text(name)
     }
 
     /// Returns the value of a parameter of the query. `None`: it is missing, empty, too long, or
@@ -182,7 +211,7 @@ impl<'a, 'p> LimitRequest<'a, 'p> {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decoded(key) == name).then(|| decoded(value))
         });
-        single(values)
+        single(values, MAX_VALUE_LENGTH)
     }
 }
 
@@ -197,9 +226,12 @@ fn decoded(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns the only value, if it is valid.
-fn single<'a>(mut values: impl Iterator<Item = Cow<'a, str>>) -> Option<Cow<'a, str>> {
+fn single<'a>(
+    mut values: impl Iterator<Item = Cow<'a, str>>,
+    max_length: usize,
+) -> Option<Cow<'a, str>> {
     let value = values.next()?;
-    let is_valid = !value.is_empty() && value.len() <= MAX_VALUE_LENGTH;
+    let is_valid = !value.is_empty() && value.len() <= max_length;
     (is_valid && values.next().is_none()).then_some(value)
 }
 

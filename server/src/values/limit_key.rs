@@ -22,6 +22,8 @@ pub(crate) enum KeySource {
     Header(HeaderName),
     Cookie(String),
     Query(String),
+    /// Claim of a verified token.
+    Claim(String),
     Path,
     /// Segment of the path with this number, from 1.
     Segment(usize),
@@ -37,7 +39,7 @@ impl LimitKey {
 
 impl Value for LimitKey {
     fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ip, ip/24,48, header:NAME, cookie:NAME, query:NAME, path, path:2 or global; alternatives as in \"header:X-API-Key | ip\", and a list for several together (jwt: is not supported yet)")
+        f.write_str("ip, ip/24,48, header:NAME, cookie:NAME, query:NAME, jwt:CLAIM, path, path:2 or global; alternatives as in \"header:X-API-Key | ip\", and a list for several together")
     }
 
     fn from_text(text: &str) -> Option<LimitKey> {
@@ -81,6 +83,7 @@ fn source(text: &str) -> Option<KeySource> {
             Some(KeySource::Cookie(name.to_owned()))
         }
         "query" if is_name && !name.contains(['=', '&']) => Some(KeySource::Query(name.to_owned())),
+        "jwt" if is_name => Some(KeySource::Claim(name.to_owned())),
         "path" => name
             .parse()
             .ok()
@@ -98,6 +101,7 @@ impl fmt::Display for KeySource {
             KeySource::Header(name) => write!(f, "header:{name}"),
             KeySource::Cookie(name) => write!(f, "cookie:{name}"),
             KeySource::Query(name) => write!(f, "query:{name}"),
+            KeySource::Claim(name) => write!(f, "jwt:{name}"),
             KeySource::Path => f.write_str("path"),
             KeySource::Segment(number) => write!(f, "path:{number}"),
             KeySource::Global => f.write_str("global"),
@@ -117,6 +121,7 @@ mod tests {
             "header:x-api-key",
             "cookie:session",
             "query:token",
+            "jwt:sub",
             "path",
             "path:2",
             "global",
@@ -148,7 +153,8 @@ mod tests {
             "query:a&b",
             "path:0",
             "path:x",
-            "jwt:sub",
+            "jwt:",
+            "jwt:a b",
             "ip | header:a",
             "header:a | ",
             "header:a|header:b|header:c|header:d|header:e",

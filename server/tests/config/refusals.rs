@@ -50,8 +50,16 @@ const BAD_VALUES: [(&str, &str, &[&str]); 23] = [
     ("capacity", "4294967296", &["4294967296", "4294967295"]),
     ("capacity", "ten", &["ten", "4294967295"]),
     ("capacity", "", &["4294967295"]),
-    ("headers", "all", &["\"all\"", "x, draft or both"]),
-    ("headers", "X", &["\"X\"", "x, draft or both"]),
+    (
+        "headers",
+        "all",
+        &["\"all\"", "x, x-epoch, draft, both or none"],
+    ),
+    (
+        "headers",
+        "X",
+        &["\"X\"", "x, x-epoch, draft, both or none"],
+    ),
     ("refill-rate", "0", &["0"]),
     ("refill-rate", "-1", &["-1"]),
     ("refill-rate", "NaN", &["NaN"]),
@@ -189,9 +197,12 @@ fn an_invalid_value_in_a_toml_file_ends_the_start() {
         ("capacity = \"ten\"", &["capacity", "ten"]),
         (
             "headers = \"all\"",
-            &["headers", "\"all\"", "x, draft or both"],
+            &["headers", "\"all\"", "x, x-epoch, draft, both or none"],
         ),
-        ("headers = 1", &["headers", "1", "x, draft or both"]),
+        (
+            "headers = 1",
+            &["headers", "1", "x, x-epoch, draft, both or none"],
+        ),
         ("refill_rate = 0", &["refill_rate", "0"]),
         ("refill_rate = 0.0", &["refill_rate", "0"]),
         ("refill_rate = -2.5", &["refill_rate", "-2.5"]),

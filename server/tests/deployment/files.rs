@@ -134,6 +134,13 @@ fn the_unchanged_sample_equals_the_defaults() {
 #[test]
 fn every_alternative_in_the_sample_loads() {
     let mut chosen = BTreeSet::new();
+    let directory = tempfile::tempdir().unwrap();
+    let jwks = directory.path().join("jwks.json");
+    let point = "A".repeat(43);
+    let key =
+        format!(r#"{{"keys": [{{"kty": "EC", "crv": "P-256", "x": "{point}", "y": "{point}"}}]}}"#);
+    fs::write(&jwks, key).unwrap();
+    let jwks = jwks.display().to_string();
     let rate = &["refill_rate = "][..];
     let both = &["capacity = ", "refill_rate = "][..];
     let variants = [
@@ -160,6 +167,19 @@ fn every_alternative_in_the_sample_loads() {
         ),
         choose(&["[[routes]]", "path = ", "exempt = "], &[], &mut chosen),
         choose(&["headers = "], &["headers = "], &mut chosen),
+        choose(
+            &[
+                "[jwt]",
+                "keys = ",
+                "algorithms = ",
+                "issuer = ",
+                "audience = ",
+                "leeway = ",
+                "cookie = ",
+            ],
+            &[],
+            &mut chosen,
+        ),
         choose(
             &[
                 "allow = ",
@@ -266,6 +286,7 @@ fn every_alternative_in_the_sample_loads() {
     for text in variants {
         // Port 1 has no server: a Redis of this machine must not be used.
         let text = text.replace("redis://127.0.0.1/", "redis://127.0.0.1:1/");
+        let text = text.replace("/etc/tollgate/jwks.json", &jwks);
         // Another process may listen on the port of the sample.
         let text = text.replace(
             "admin_listen = \"127.0.0.1:9000\"",

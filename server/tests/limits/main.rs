@@ -13,5 +13,6 @@ mod auth_caddy;
 mod clients;
 mod delay;
 mod ipv6;
+mod jwt;
 mod policies;
 mod routes;

@@ -467,7 +467,7 @@ fn settings_that_cannot_work_are_refused() {
         ),
         (
             "quota = '5/s'\nkey = 'jwt:sub'",
-            "jwt: is not supported yet",
+            "limits[0].key: expected [jwt] keys beside jwt:sub, got none",
         ),
         ("quota = '5/s'\nmatch = '/a/{id'", "limits[0].match"),
         ("quota = '5/x'", "limits[0].quota"),

@@ -1,0 +1,127 @@
+//! Keys of a file: a JWKS, or public keys in PEM.
+
+use jsonwebtoken::{
+    Algorithm, AlgorithmFamily, DecodingKey,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
+};
+
+/// Maximum number of keys. A token without a key id may have to be tried with each of them.
+const MAX_KEYS: usize = 32;
+
+/// Fewest bytes of a shared secret: as many as a hash of SHA-256 (RFC 7518, section 3.2).
+const MIN_SECRET: usize = 32;
+
+/// Key of an issuer.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    /// Id of the key, which tokens name.
+    pub(super) id: Option<String>,
+    /// Accepted algorithms.
+    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) key: DecodingKey,
+}
+
+/// Parses the keys that verify with one of these algorithms.
+///
+/// # Errors
+/// The text has no such key, or one that cannot be read.
+pub(super) fn parse(text: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String> {
+    let keys = if text.trim_start().starts_with('{') {
+        let set: JwkSet =
+            serde_json::from_str(text).map_err(|error| format!("expected a JWKS, got {error}"))?;
+        let keys = set.keys.iter().map(|jwk| of_jwk(jwk, algorithms));
+        keys.filter_map(Result::transpose)
+            .collect::<Result<Vec<_>, _>>()?
+    } else {
+        pems(text)?
+            .into_iter()
+            .map(|key| Key {
+                id: None,
+                algorithms: of_family(key.family(), algorithms).collect(),
+                key,
+            })
+            .collect()
+    };
+    let usable = keys.into_iter().filter(|key| !key.algorithms.is_empty());
+    let usable: Vec<_> = usable.collect();
+    match usable.len() {
+        0 => Err(format!("expected a key for {algorithms:?}, got none")),
+        1..=MAX_KEYS => Ok(usable),
+        count => Err(format!("expected at most {MAX_KEYS} keys, got {count}")),
+    }
+}
+
+fn of_family(family: AlgorithmFamily, algorithms: &[Algorithm]) -> impl Iterator<Item = Algorithm> {
+    let accepted = algorithms.iter().copied();
+    accepted.filter(move |algorithm| algorithm.family() == family)
+}
+
+/// Returns `None` for a key that signs nothing, or of a kind that is not supported.
+fn of_jwk(jwk: &Jwk, algorithms: &[Algorithm]) -> Result<Option<Key>, String> {
+    let signs = matches!(
+        jwk.common.public_key_use,
+        None | Some(PublicKeyUse::Signature)
+    );
+    let curve = match &jwk.algorithm {
+        AlgorithmParameters::EllipticCurve(key) => Some(&key.curve),
+        AlgorithmParameters::OctetKeyPair(key) => Some(&key.curve),
+        AlgorithmParameters::RSA(_) | AlgorithmParameters::OctetKey(_) => None,
+        _ => return Ok(None),
+    };
+    if !signs {
+        return Ok(None);
+    }
+    let invalid = |reason: &str| {
+        let id = jwk.common.key_id.as_deref().unwrap_or("without kid");
+        format!("key {id}: {reason}")
+    };
+    let key = DecodingKey::from_jwk(jwk).map_err(|error| invalid(&error.to_string()))?;
+    if key.family() == AlgorithmFamily::Hmac
+        && key
+            .try_get_as_bytes()
+            .is_ok_and(|secret| secret.len() < MIN_SECRET)
+    {
+        return Err(invalid(&format!(
+            "expected a secret of at least {MIN_SECRET} bytes"
+        )));
+    }
+    let is_of_curve = |algorithm: &Algorithm| match (algorithm, curve) {
+        (Algorithm::ES256, Some(curve)) => *curve == EllipticCurve::P256,
+        (Algorithm::ES384, Some(curve)) => *curve == EllipticCurve::P384,
+        (Algorithm::EdDSA, Some(curve)) => *curve == EllipticCurve::Ed25519,
+        _ => true,
+    };
+    let named = jwk.common.key_algorithm;
+    // A key that names another algorithm, such as one of encryption, verifies nothing.
+    let is_named =
+        |algorithm: &Algorithm| named.is_none_or(|named| named == KeyAlgorithm::from(*algorithm));
+    let accepted = of_family(key.family(), algorithms);
+    Ok(Some(Key {
+        id: jwk.common.key_id.clone(),
+        algorithms: accepted.filter(is_of_curve).filter(is_named).collect(),
+        key,
+    }))
+}
+
+fn pems(text: &str) -> Result<Vec<DecodingKey>, String> {
+    const BEGIN: &str = "-----BEGIN ";
+    let starts = text.match_indices(BEGIN).map(|(at, _)| at);
+    let starts: Vec<_> = starts.chain([text.len()]).collect();
+    let blocks = starts.windows(2).map(|range| &text[range[0]..range[1]]);
+    let keys = blocks.enumerate().map(|(index, block)| {
+        let number = index + 1;
+        if block.contains("PRIVATE KEY") {
+            return Err(format!("expected public keys, got a private one at number {number}"));
+        }
+        let block = block.as_bytes();
+        DecodingKey::from_rsa_pem(block)
+            .or_else(|_| DecodingKey::from_ec_pem(block))
+            .or_else(|_| DecodingKey::from_ed_pem(block))
+            .map_err(|_| format!("expected public keys of RSA, P-256, P-384 or Ed25519, got another at number {number}"))
+    });
+    let keys: Vec<_> = keys.collect::<Result<_, _>>()?;
+    if keys.is_empty() {
+        return Err("expected a JWKS or public keys in PEM, got neither".to_owned());
+    }
+    Ok(keys)
+}
