@@ -23,6 +23,7 @@ mod ask;
 mod decision;
 mod hit;
 mod part;
+pub(crate) mod parts;
 #[cfg(feature = "tokio")]
 mod wait;
 
@@ -108,7 +109,7 @@ pub const fn all<const K: usize>(asks: [Ask<'_>; K]) -> All<'_, K> {
 /// ```
 pub fn all_of<'a>(asks: &[Ask<'a>]) -> Result<All<'a, MAX_LIMITS>, LimitCountError> {
     let (Some(&first), true) = (asks.first(), asks.len() <= MAX_LIMITS) else {
-        return Err(LimitCountError { count: asks.len() });
+        return Err(LimitCountError::new(asks.len()));
     };
     let mut filled = [first; MAX_LIMITS];
     filled[..asks.len()].copy_from_slice(asks);
@@ -116,6 +117,12 @@ pub fn all_of<'a>(asks: &[Ask<'a>]) -> Result<All<'a, MAX_LIMITS>, LimitCountErr
         asks: filled,
         len: asks.len(),
     })
+}
+
+impl LimitCountError {
+    pub(crate) fn new(count: usize) -> LimitCountError {
+        LimitCountError { count }
+    }
 }
 
 /// Error of [`all_of`]: the number of limits is not from 1 to 8.

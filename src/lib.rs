@@ -145,7 +145,10 @@ pub use keyed::{
 };
 pub use quota::{Quota, QuotaError};
 #[cfg(feature = "redis")]
-pub use redis::{RedisError, RedisFallback, RedisLimiter, RedisLimiterBuilder, RedisStats};
+pub use redis::{
+    RedisAsk, RedisCompoundDecision, RedisError, RedisFallback, RedisLimiter, RedisLimiterBuilder,
+    RedisStats, all_in_redis,
+};
 
 /// Runs the examples of the README as tests.
 #[cfg(all(doctest, feature = "tokio", feature = "serde"))]

@@ -38,7 +38,7 @@
 //! - `line`: lines of waiting callers.
 //! - `settings_sync`: synchronisation of the settings.
 //! - `inner`: the state of a limiter; chooses between lease, Redis and fallback.
-//! - `wait`: waiting for tokens.
+//! - `several`: several limits at once. `wait`: waiting for tokens.
 //! - `probe`, `subscription`: background tasks.
 
 mod batch;
@@ -61,6 +61,7 @@ mod script;
 mod script_quota;
 mod settings;
 mod settings_sync;
+mod several;
 mod sharded_counter;
 mod store;
 mod subscription;
@@ -79,6 +80,7 @@ pub use fallback::RedisFallback;
 pub use health::RedisStats;
 use inner::Inner;
 use keyspace::{Keyspace, LeaseOptions};
+pub use several::{RedisAsk, RedisCompoundDecision, all_in_redis};
 use store::Store;
 use tokio::{task::JoinSet, time::Instant};
 use topology::Topology;
@@ -463,6 +465,11 @@ impl RedisLimiter {
     #[must_use]
     pub async fn look(&self, key: &(impl AsRef<[u8]> + ?Sized), cost: u32) -> DecisionView {
         self.try_acquire(key, 0).await.view().asked_for(cost)
+    }
+
+    /// Asks for `cost` tokens of a key, as one of several limits: see [`all_in_redis`].
+    pub fn ask<'a>(&'a self, key: &'a (impl AsRef<[u8]> + ?Sized), cost: u32) -> RedisAsk<'a> {
+        RedisAsk::new(&self.inner, key.as_ref(), cost)
     }
 
     /// Undoes a decision on this key, where it was made: gives back its tokens as far as they are

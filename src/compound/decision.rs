@@ -2,7 +2,10 @@
 
 use core::{fmt, time::Duration};
 
-use super::ask::Ask;
+use super::{
+    ask::Ask,
+    parts::{self, requests_left},
+};
 use crate::decision::{Decision, DecisionView, Refused};
 
 /// Decision on several limits: all of them, or none.
@@ -94,28 +97,14 @@ impl<'a, const K: usize> CompoundDecision<'a, K> {
     /// never allow the cost.
     #[must_use]
     pub fn refused_by(&self) -> Option<usize> {
-        let refusing = self
-            .views()
-            .enumerate()
-            .filter(|(_, part)| part.is_refused());
-        // Of equals the first one.
-        refusing
-            .rev()
-            .max_by_key(|(_, part)| (part.retry_after().is_none(), part.retry_after()))
-            .map(|(number, _)| number)
+        parts::refused_by(self.views().enumerate())
     }
 
     /// Returns the number of the limit that allows the fewest further requests of this kind, or
     /// decides the refusal: the one that headers tell of.
     #[must_use]
     pub fn tightest(&self) -> usize {
-        let tightest = || {
-            let parts = self.views().enumerate();
-            parts.min_by_key(|(_, part)| requests_left(part))
-        };
-        self.refused_by()
-            .or_else(|| tightest().map(|(number, _)| number))
-            .unwrap_or(0)
+        parts::tightest(self.views().enumerate())
     }
 
     /// Returns the time from the decision until the same request is allowed, if no other attempt
@@ -184,20 +173,15 @@ impl<'a, const K: usize> CompoundDecision<'a, K> {
         refunded.count() > 0
     }
 
-    fn views(&self) -> impl ExactSizeIterator<Item = DecisionView> + DoubleEndedIterator + '_ {
+    fn views(
+        &self,
+    ) -> impl ExactSizeIterator<Item = DecisionView> + DoubleEndedIterator + Clone + '_ {
         self.decisions[..self.len].iter().map(Decision::view)
     }
 
     fn view(&self, number: usize) -> DecisionView {
         self.decisions[number].view()
     }
-}
-
-/// Returns how many further requests of the same cost the limit would allow now.
-fn requests_left(part: &DecisionView) -> u32 {
-    part.remaining()
-        .checked_div(part.cost())
-        .unwrap_or(u32::MAX)
 }
 
 impl<const K: usize> fmt::Debug for CompoundDecision<'_, K> {

@@ -63,6 +63,11 @@ impl Client {
         }
     }
 
+    /// Returns true if both clients reach the same server, on which one script can use any keys.
+    pub(super) fn shares_server(&self, other: &Client) -> bool {
+        !matches!(self.topology, Topology::Cluster(_)) && self.topology == other.topology
+    }
+
     /// Replaces all connections by new ones.
     pub(super) async fn connect(&self) -> Result<(), RedisError> {
         for slot in &self.connections {

@@ -98,7 +98,7 @@ impl Inner {
 
     /// Adds this limiter and the key to the origin of a decision.
     #[inline]
-    fn with_maker(&self, key: &[u8], decision: Decision) -> Decision {
+    pub(super) fn with_maker(&self, key: &[u8], decision: Decision) -> Decision {
         let origin = decision.origin();
         decision.with_origin(Origin {
             maker: self.maker(key),

@@ -20,8 +20,19 @@ macro_rules! with_clock {
 }
 
 pub(super) static TAKE: LuaScript = LuaScript {
-    source: with_clock!("take.lua"),
+    source: concat!(with_clock!("settle.lua"), "\n", include_str!("take.lua")),
     script: LazyLock::new(|| load(&TAKE)),
+};
+pub(super) static TAKE_ALL: LuaScript = LuaScript {
+    source: concat!(
+        "local function look(KEYS, ARGV)\n",
+        with_clock!("settle.lua"),
+        "\n",
+        include_str!("look.lua"),
+        "end\n",
+        include_str!("take_all.lua")
+    ),
+    script: LazyLock::new(|| load(&TAKE_ALL)),
 };
 pub(super) static PAUSE: LuaScript = LuaScript {
     source: with_clock!("pause.lua"),
@@ -52,17 +63,25 @@ fn load(script: &LuaScript) -> Script {
     Script::new(script.source)
 }
 
-/// Call of a script on one key.
+/// Call of a script.
 pub(super) struct Call {
     script: &'static LuaScript,
+    /// The first key.
     pub(super) key: Vec<u8>,
     command: Cmd,
 }
 
 impl Call {
+    /// Starts a call on one key.
     pub(super) fn new(script: &'static LuaScript, key: Vec<u8>) -> Call {
+        Call::with_keys(script, key, &[])
+    }
+
+    /// Starts a call on several keys. A cluster needs them in one slot.
+    pub(super) fn with_keys(script: &'static LuaScript, key: Vec<u8>, more: &[Vec<u8>]) -> Call {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(script.script.get_hash()).arg(1).arg(&key);
+        command.arg(script.script.get_hash()).arg(1 + more.len());
+        command.arg(&key).arg(more);
         Call {
             script,
             key,
@@ -127,6 +146,31 @@ impl TakeReply {
             incarnation,
             rebased,
         })
+    }
+}
+
+/// Reply of `take_all.lua`: for each bucket, whether it refuses, and its state.
+pub(super) struct TakeAllReply(pub(super) Vec<(bool, TakeReply)>);
+
+impl TakeAllReply {
+    /// Number of values of a bucket.
+    const VALUES: usize = 6;
+
+    pub(super) fn read(reply: Value) -> Result<TakeAllReply, RedisError> {
+        let values: Vec<u64> = read(reply)?;
+        let (taken, parts) = values.split_first().unwrap_or((&0, &[]));
+        let parts = parts.chunks_exact(TakeAllReply::VALUES).map(|part| {
+            let reply = TakeReply {
+                taken: *taken == 1,
+                micros: part[1],
+                spent: part[2],
+                stamp: part[3],
+                incarnation: part[4],
+                rebased: part[5] == 1,
+            };
+            (part[0] == 1, reply)
+        });
+        Ok(TakeAllReply(parts.collect()))
     }
 }
 

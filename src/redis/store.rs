@@ -21,7 +21,9 @@ use super::{
     in_flight::InFlight,
     keyspace::{Keyspace, Namespace},
     refusal::Refusal,
-    script::{Call, LEASE, PAUSE, PROBE, REFUND, RIGHTS, TAKE, TakeReply, read},
+    script::{
+        Call, LEASE, PAUSE, PROBE, REFUND, RIGHTS, TAKE, TAKE_ALL, TakeAllReply, TakeReply, read,
+    },
 };
 use crate::{
     attempt::Attempt,
@@ -139,7 +141,12 @@ impl Store {
         namespace.calls.with_refusal(key, repeat)
     }
 
-    fn repeat(&self, namespace: &Namespace, refusal: &Refusal, cost: u32) -> Option<Decision> {
+    pub(super) fn repeat(
+        &self,
+        namespace: &Namespace,
+        refusal: &Refusal,
+        cost: u32,
+    ) -> Option<Decision> {
         let decision = refusal.decide(&namespace.limit.layout, self.clock.nanos(), cost)?;
         self.health.count_lease();
         Some(decision.with_source(DecisionSource::Lease))
@@ -177,6 +184,46 @@ impl Store {
         self.timed_call(call, read).await
     }
 
+    /// Sends the call that takes tokens of several buckets of one server, or none; each is the store,
+    /// the namespace, the key and the number of tokens. `None`: Redis is unavailable.
+    ///
+    /// `on_reply` gets the reply, and the time at which the call was sent, also when the caller is
+    /// cancelled meanwhile.
+    pub(super) async fn send_take_all(
+        self: &Arc<Self>,
+        parts: &[(Vec<u8>, &Namespace, u32)],
+        on_reply: impl FnOnce(&TakeAllReply, u64) + Send + 'static,
+    ) -> Option<TakeAllReply> {
+        let mut buckets = parts.iter().map(|(bucket, ..)| bucket.clone());
+        let first = buckets.next()?;
+        let more: Vec<_> = buckets.collect();
+        let count = parts.len();
+        let call = parts.iter().fold(
+            Call::with_keys(&TAKE_ALL, first, &more),
+            |call, (_, namespace, cost)| {
+                call.bytes(&namespace.limit.packed)
+                    .number((*cost).into())
+                    .number(self.incarnations.draw())
+            },
+        );
+        let call = match self.manual_micros() {
+            Some(micros) => call.number(micros),
+            None => call.bytes(b""),
+        };
+        let read = move |reply, sent| {
+            let reply = TakeAllReply::read(reply)?;
+            if reply.0.len() != count {
+                return Err(RedisError::Failed(format!(
+                    "expected the state of {count} buckets, got {}",
+                    reply.0.len()
+                )));
+            }
+            on_reply(&reply, sent);
+            Ok(reply)
+        };
+        self.timed_call(call, read).await
+    }
+
     pub(super) fn count_rebased(&self, rebased: bool) {
         if rebased {
             self.health.count_rebased();
@@ -185,8 +232,21 @@ impl Store {
 
     /// Counts a reply as a decision of Redis and converts it.
     pub(super) fn decision(&self, namespace: &Namespace, cost: u32, reply: TakeReply) -> Decision {
+        let refuses = !reply.taken && cost > 0;
+        self.decision_of(namespace, cost, reply, refuses)
+    }
+
+    /// Like [`Store::decision`], of a bucket that may have given no tokens because another one
+    /// refused.
+    pub(super) fn decision_of(
+        &self,
+        namespace: &Namespace,
+        cost: u32,
+        reply: TakeReply,
+        refuses: bool,
+    ) -> Decision {
         self.health.count_redis();
-        decision(namespace, cost, reply)
+        decision(namespace, cost, reply, refuses)
             .with_source(DecisionSource::Redis)
             .with_origin(Origin::new(0, reply.incarnation))
     }
@@ -357,16 +417,18 @@ fn forget_refusals(namespace: &Namespace, key: &[u8]) {
     }
 }
 
-fn decision(namespace: &Namespace, cost: u32, reply: TakeReply) -> Decision {
+fn decision(namespace: &Namespace, cost: u32, reply: TakeReply, refuses: bool) -> Decision {
     let layout = &namespace.limit.layout;
     let attempt = Attempt::immediate(layout, reply.micros.saturating_mul(1000), cost);
     let state = State {
         spent: reply.spent,
         stamp: reply.stamp,
     };
-    match reply.taken {
-        true => attempt.charged(state, attempt.units()),
-        false if cost == 0 => attempt.uncharged(state, Outcome::Allowed),
-        false => attempt.uncharged(state, attempt.refusal()),
+    if refuses {
+        attempt.uncharged(state, attempt.refusal())
+    } else if reply.taken && cost > 0 {
+        attempt.charged(state, attempt.units())
+    } else {
+        attempt.uncharged(state, Outcome::Allowed)
     }
 }

@@ -20,6 +20,7 @@ mod own_rustls;
 mod pauses;
 mod rights;
 mod settings;
+mod several;
 #[cfg(feature = "redis-tls")]
 mod tls;
 mod topologies;

@@ -9,7 +9,7 @@ const QUOTA: Quota = Quota::per_day(10);
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Cluster of three primaries.
-async fn cluster() -> [RedisServer; 3] {
+pub(crate) async fn cluster() -> [RedisServer; 3] {
     let nodes = [(); 3].map(|()| {
         let bus = free_port().to_string();
         RedisServer::with(&[
@@ -47,7 +47,7 @@ async fn cluster() -> [RedisServer; 3] {
     nodes
 }
 
-fn url_of(nodes: &[RedisServer; 3]) -> String {
+pub(crate) fn url_of(nodes: &[RedisServer; 3]) -> String {
     format!(
         "redis+cluster://127.0.0.1:{},127.0.0.1:{}",
         nodes[0].port, nodes[1].port
@@ -55,7 +55,7 @@ fn url_of(nodes: &[RedisServer; 3]) -> String {
 }
 
 /// Limiter in lease mode. Its timeout is long: a busy machine is no outage.
-async fn leasing(url: &str, quota: Quota) -> RedisLimiter {
+pub(crate) async fn leasing(url: &str, quota: Quota) -> RedisLimiter {
     RedisLimiter::builder(url, quota)
         .timeout(10 * TIMEOUT)
         .lease(0.1)
@@ -168,7 +168,7 @@ async fn cluster_leases_each_token_once() {
 }
 
 /// A primary, its replica, the sentinel that monitors them, and the URL for limiters.
-async fn monitored() -> (RedisServer, RedisServer, RedisServer, String) {
+pub(crate) async fn monitored() -> (RedisServer, RedisServer, RedisServer, String) {
     let primary = RedisServer::start();
     let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]);
     let linked = || async {

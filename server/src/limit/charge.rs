@@ -2,11 +2,11 @@
 
 use std::{iter, sync::Arc, time::Duration};
 
-use tollgate::{Decision, DecisionView, Refused};
+use tollgate::DecisionView;
 
 use super::{
     delay::Delay,
-    limiter::Limiter,
+    limiter::{Limiter, Take, Taken},
     policy_decision::{Part, Policy, PolicyDecision, record_shadow},
     price::{Fee, OwnLimit, Price},
 };
@@ -160,69 +160,120 @@ impl PendingCharge {
     /// Decides, waiting for Redis if necessary, but not for tokens.
     ///
     /// With several buckets, the result is the decision of the first one, or else of the bucket
-    /// that refused; then the tokens taken from the others are refunded. With several limits it is
-    /// that of the one that allows the fewest further requests.
+    /// that refused, and then nothing is taken. With several limits it is that of the one that allows
+    /// the fewest further requests.
     pub(crate) async fn acquire(&self, default: &Limiter, metrics: &Metrics) -> PolicyDecision<'_> {
-        let first = match self.take(&self.fee, default, metrics).await {
-            Ok(decision) => decision,
-            Err(refused) => return self.refused_by(&self.fee, refused),
+        let acquired = if self.more.is_empty() {
+            let view = self.take(&self.fee, default, metrics).await;
+            self.fee.record(&view);
+            self.of_one(&self.fee, view)
+        } else {
+            let fees: Vec<_> = iter::once(&self.fee).chain(&self.more).collect();
+            metrics.latency.timed(self.take_all(&fees, default)).await
         };
-        let decision = first.view();
-        // Not allocated when there is one bucket.
-        let mut taken = Vec::with_capacity(self.more.len());
-        for fee in &self.more {
-            match self.take(fee, default, metrics).await {
-                Ok(decision) => taken.push((fee, decision)),
-                Err(refused) => {
-                    for (fee, decision) in iter::once((&self.fee, first)).chain(taken) {
-                        let limiter = fee.limiter(default);
-                        limiter.refund(&self.client_of(fee), decision).await;
-                    }
-                    return self.refused_by(fee, refused);
+        if acquired.decision.is_allowed() {
+            for fee in &self.shadows {
+                let view = self.take(fee, default, metrics).await;
+                if let Some(counters) = &fee.counters {
+                    record_shadow(counters, fee.policy(), &view);
                 }
             }
         }
-        let first = PolicyDecision::of_one(decision, self.fee.policy());
-        if !self.has_policies {
-            return first;
-        }
-        let more = taken.iter().map(|(fee, decision)| (*fee, decision.view()));
-        let all = iter::once((&self.fee, decision)).chain(more);
-        let all = all.map(|(fee, view)| {
-            fee.record(&view);
-            (fee.policy(), view)
-        });
-        let all: Vec<_> = all.collect();
-        for fee in &self.shadows {
-            let client = self.client_of(fee);
-            let decision = fee.limiter(default).acquire(&client, fee.cost).await;
-            if let Some(counters) = &fee.counters {
-                record_shadow(counters, fee.policy(), &decision.view());
-            }
-        }
-        PolicyDecision::tightest(all).unwrap_or(first)
+        acquired
     }
 
-    /// Returns the refusal by one limit.
-    fn refused_by<'a>(&'a self, fee: &'a OwnedFee, refused: Refused) -> PolicyDecision<'a> {
-        let view = refused.decision();
-        fee.record(&view);
-        PolicyDecision::of_one(view, fee.policy())
+    /// Takes from several buckets, or from none.
+    async fn take_all<'a>(
+        &'a self,
+        fees: &[&'a OwnedFee],
+        default: &Limiter,
+    ) -> PolicyDecision<'a> {
+        let clients: Vec<_> = fees.iter().map(|fee| self.client_of(fee)).collect();
+        let takes = fees.iter().zip(&clients).map(|(fee, client)| Take {
+            limiter: fee.limiter(default),
+            client,
+            cost: fee.cost,
+        });
+        let takes: Vec<_> = takes.collect();
+        let Some(taken) = Limiter::acquire_all(&takes).await else {
+            return self.take_in_turn(default).await;
+        };
+        let Taken {
+            views,
+            deciding,
+            decision,
+        } = taken;
+        for (fee, view) in fees.iter().zip(&views) {
+            if let Some(view) = view
+                && (decision.is_allowed() || view.is_refused())
+            {
+                fee.record(view);
+            }
+        }
+        let deciding = fees.get(deciding).copied().unwrap_or(&self.fee);
+        if !self.has_policies {
+            // Of buckets that are no limits, the first tells of an allowed request.
+            let first = views.first().copied().flatten();
+            return match first.filter(|_| decision.is_allowed()) {
+                Some(first) => self.of_one(&self.fee, first),
+                None => self.of_one(deciding, decision),
+            };
+        }
+        let known = fees.iter().zip(&views);
+        let known = known.filter_map(|(fee, view)| Some((fee.policy(), (*view)?)));
+        PolicyDecision {
+            decision,
+            policy: deciding.policy(),
+            all: known.collect(),
+        }
+    }
+
+    /// Takes from one bucket after another, and gives the tokens back when one refuses: for paths that
+    /// are read as more routes than a call can take from.
+    async fn take_in_turn(&self, default: &Limiter) -> PolicyDecision<'_> {
+        let take = async |fee: &OwnedFee| {
+            let client = self.client_of(fee);
+            fee.limiter(default).acquire(&client, fee.cost).await
+        };
+        let first = take(&self.fee).await;
+        let view = first.view();
+        if view.is_refused() {
+            return self.of_one(&self.fee, view);
+        }
+        let mut taken = vec![(&self.fee, first)];
+        for fee in &self.more {
+            let decision = take(fee).await;
+            let view = decision.view();
+            if view.is_refused() {
+                for (fee, decision) in taken {
+                    let client = self.client_of(fee);
+                    fee.limiter(default).refund(&client, decision).await;
+                }
+                return self.of_one(fee, view);
+            }
+            taken.push((fee, decision));
+        }
+        self.of_one(&self.fee, view)
+    }
+
+    /// Returns the decision of one bucket, which lists itself when it is a limit.
+    fn of_one<'a>(&'a self, fee: &'a OwnedFee, view: DecisionView) -> PolicyDecision<'a> {
+        let all = self.has_policies.then(|| (fee.policy(), view));
+        PolicyDecision {
+            decision: view,
+            policy: fee.policy(),
+            all: all.into_iter().collect(),
+        }
     }
 
     fn client_of<'a>(&'a self, fee: &'a OwnedFee) -> ClientId<'a> {
         fee.client.as_ref().unwrap_or(&self.client).as_ref()
     }
 
-    async fn take(
-        &self,
-        fee: &OwnedFee,
-        default: &Limiter,
-        metrics: &Metrics,
-    ) -> Result<Decision, Refused> {
+    async fn take(&self, fee: &OwnedFee, default: &Limiter, metrics: &Metrics) -> DecisionView {
         let client = self.client_of(fee);
         let decision = fee.limiter(default).acquire(&client, fee.cost);
-        metrics.latency.timed(decision).await.ok()
+        metrics.latency.timed(decision).await.view()
     }
 
     /// Returns true for a request that is charged to one bucket. Only such a request may wait:

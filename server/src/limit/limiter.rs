@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tollgate::{
-    Ask, BuildError, Decision, KeyedLimiterBuilder, KeyedStats, Quota, RedisError, RedisStats,
-    Refused,
+    Ask, BuildError, Decision, DecisionView, KeyedLimiterBuilder, KeyedStats, Quota, RedisError,
+    RedisStats, Refused, all_in_redis, all_of,
 };
 
 use super::{
@@ -13,6 +13,23 @@ use super::{
     redis::SharedLimiter,
 };
 use crate::{config::Redis, request::client_id::ClientId};
+
+/// Tokens of one of several limiters.
+pub(crate) struct Take<'a> {
+    pub(crate) limiter: &'a Limiter,
+    pub(crate) client: &'a ClientId<'a>,
+    pub(crate) cost: u32,
+}
+
+/// Decisions of several limiters: all allowed, or nothing was taken.
+pub(crate) struct Taken {
+    /// `None`: another limiter refuses, and the decision of this one is unknown.
+    pub(crate) views: Vec<Option<DecisionView>>,
+    /// Index of the one that refuses, or allows the fewest further requests.
+    pub(crate) deciding: usize,
+    /// Its decision.
+    pub(crate) decision: DecisionView,
+}
 
 /// Limiter of clients.
 pub(crate) enum Limiter {
@@ -65,6 +82,40 @@ impl Limiter {
             Limiter::Memory(memory) => memory.try_acquire(client, cost),
             Limiter::Redis(shared) => shared.try_acquire(client, cost).await,
         }
+    }
+
+    /// Takes from several limiters, or from none: in memory at once, in Redis with one script where that
+    /// is possible. `None`: there are more than [`MAX_LIMITS`](tollgate::MAX_LIMITS), and nothing was
+    /// taken.
+    pub(crate) async fn acquire_all(takes: &[Take<'_>]) -> Option<Taken> {
+        let asks = takes
+            .iter()
+            .map(|take| take.limiter.ask(take.client, take.cost));
+        if let Some(asks) = asks.collect::<Option<Vec<_>>>() {
+            let decision = all_of(&asks).ok()?.try_acquire();
+            let deciding = decision.tightest();
+            return Some(Taken {
+                decision: decision.part(deciding)?,
+                views: decision.parts().map(Some).collect(),
+                deciding,
+            });
+        }
+        let names: Vec<_> = takes.iter().map(|take| take.client.name()).collect();
+        let asks = takes
+            .iter()
+            .zip(&names)
+            .filter_map(|(take, name)| match take.limiter {
+                Limiter::Memory(_) => None,
+                Limiter::Redis(shared) => Some(shared.ask(name, take.cost)),
+            });
+        let asks: Vec<_> = asks.collect();
+        let decision = all_in_redis(&asks).await.ok()?;
+        let deciding = decision.tightest();
+        Some(Taken {
+            decision: decision.part(deciding)?,
+            views: decision.parts().collect(),
+            deciding,
+        })
     }
 
     /// Returns true when requests wait for tokens of the client.

@@ -84,14 +84,4 @@ impl<'a> PolicyDecision<'a> {
             all: Vec::new(),
         }
     }
-
-    /// Creates the decision of an allowed request: that of the limit that allows the fewest further
-    /// ones.
-    pub(super) fn tightest(all: Vec<(Policy<'a>, DecisionView)>) -> Option<PolicyDecision<'a>> {
-        let requests_left = |view: &DecisionView| view.remaining().checked_div(view.cost());
-        let parts = all.iter().enumerate();
-        let (index, _) =
-            parts.min_by_key(|(_, (_, view))| requests_left(view).unwrap_or(u32::MAX))?;
-        PolicyDecision::new(all, index)
-    }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tollgate::{
-    Clock, Decision, Quota, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats, Refused,
+    Clock, Decision, Quota, RedisAsk, RedisError, RedisLimiter, RedisLimiterBuilder, RedisStats,
+    Refused,
 };
 
 use super::config::{DefaultUpdate, EffectiveConfig, QuotaView, Rule, UpdateError};
@@ -50,6 +51,11 @@ impl SharedLimiter {
 
     pub(super) async fn try_acquire(&self, client: &ClientId<'_>, cost: u32) -> Decision {
         self.limiter.try_acquire(&*client.name(), cost).await
+    }
+
+    /// Asks for tokens, as one of several limits, of a client with this name.
+    pub(super) fn ask<'a>(&'a self, name: &'a str, cost: u32) -> RedisAsk<'a> {
+        self.limiter.ask(name, cost)
     }
 
     pub(super) fn has_waiters(&self, client: &ClientId<'_>) -> bool {

@@ -9,4 +9,5 @@
 
 mod limits;
 mod load;
+mod policies;
 mod routes;

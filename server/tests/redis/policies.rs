@@ -1,0 +1,107 @@
+//! `[[limits]]` shared through a real Redis, by servers that name them in either order.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use test_support::{Client, Launch, Server, redis::RedisServer};
+
+const GLOBAL: &str = "[[limits]]\nname = 'all'\nkey = 'global'\nquota = '120/year'\n";
+const KEY: &str =
+    "[[limits]]\nname = 'key'\nkey = 'header:X-API-Key'\nquota = ['50/year', '80/year']\n";
+
+fn start(redis: &RedisServer, limits: &str, flags: &[&str]) -> Server {
+    Launch::new()
+        .args(&["--redis", &redis.url(), "--redis-timeout", "10s"])
+        .args(flags)
+        .config("tollgate.toml", &format!("headers = 'both'\n{limits}"))
+        .start()
+}
+
+fn scripts(redis: &RedisServer) -> u64 {
+    let stats: String = redis.command(&["INFO", "commandstats"]);
+    let line = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
+
+/// Sends `count` requests of each of three keys to every server, from two connections each. Returns
+/// how many of each key are allowed.
+fn hammer(servers: &[Server], count: usize) -> [usize; 3] {
+    let allowed = [const { AtomicUsize::new(0) }; 3];
+    let send = |client: &mut Client, key: usize| {
+        let name = format!("key-{key}");
+        match client.get_with("/", &[("X-API-Key", &name)]).status {
+            200 => _ = allowed[key].fetch_add(1, Ordering::Relaxed),
+            429 => {}
+            other => panic!("{other}"),
+        }
+    };
+    let send = &send;
+    thread::scope(|scope| {
+        for n in 0..2 * servers.len() {
+            let mut client = servers[n % servers.len()].client();
+            scope.spawn(move || {
+                for round in 0..3 * count {
+                    send(&mut client, (round + n) % 3);
+                }
+            });
+        }
+    });
+    allowed.map(AtomicUsize::into_inner)
+}
+
+#[test]
+fn servers_share_all_limits_exactly() {
+    let redis = RedisServer::start();
+    let servers = [
+        start(&redis, &format!("{GLOBAL}{KEY}"), &[]),
+        start(&redis, &format!("{KEY}{GLOBAL}"), &[]),
+    ];
+    // 120 for all, at most 50 of each key: no token is lost to a refused request.
+    let allowed = hammer(&servers, 30);
+    assert_eq!(allowed.iter().sum::<usize>(), 120, "{allowed:?}");
+    assert!(allowed.iter().all(|allowed| *allowed <= 50), "{allowed:?}");
+
+    let mut client = servers[0].client();
+    // A refusal is remembered for 100 ms, without a call.
+    thread::sleep(Duration::from_millis(150));
+    let before = scripts(&redis);
+    let refused = client.get_with("/", &[("X-API-Key", "another")]);
+    assert_eq!(scripts(&redis), before + 1, "one call for three quotas");
+    assert_eq!(refused.status, 429);
+    let fields = refused.header("ratelimit").unwrap();
+    assert!(
+        fields.contains("\"all\";r=0;") && fields.contains("\"key\";r=50;"),
+        "{fields}"
+    );
+}
+
+#[test]
+fn leases_exceed_no_limit() {
+    let redis = RedisServer::start();
+    let lease = ["--redis-mode", "lease", "--lease-fraction", "0.1"];
+    let servers = [
+        start(&redis, &format!("{GLOBAL}{KEY}"), &lease),
+        start(&redis, &format!("{KEY}{GLOBAL}"), &lease),
+    ];
+    let allowed = hammer(&servers, 30);
+    assert!(allowed.iter().sum::<usize>() <= 120, "{allowed:?}");
+    assert!(allowed.iter().sum::<usize>() >= 80, "{allowed:?}");
+    assert!(allowed.iter().all(|allowed| *allowed <= 50), "{allowed:?}");
+}
+
+#[test]
+fn shadow_limits_take_after_the_enforced_ones() {
+    let redis = RedisServer::start();
+    let text = "[[limits]]\nname = 'real'\nquota = '3/year'\n[[limits]]\nname = 'next'\nquota = '2/year'\nshadow = true\n";
+    let servers = [start(&redis, text, &[]), start(&redis, text, &[])];
+    let statuses = [0, 1, 0, 1].map(|server: usize| servers[server].get("/").status);
+    assert_eq!(statuses, [200, 200, 200, 429]);
+    let metrics = servers[0].get("/metrics");
+    let line = r#"tollgate_limit_decisions_total{limit="next",mode="shadow",decision="refused",reason="no_tokens"} 1"#;
+    assert!(metrics.text().contains(line), "{}", metrics.text());
+}

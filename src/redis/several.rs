@@ -1,0 +1,353 @@
+//! Several limits at once in Redis, all or nothing.
+//!
+//! On one server, a single script looks at all buckets before it takes from any. In a cluster, in
+//! lease mode and without Redis, tokens are taken one limit after another, and given back when a later
+//! one refuses: meanwhile other requests may be refused for them. Neither ever exceeds a limit.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    bucket_name::bounded, call_limit::CallPermit, inner::Inner, keyspace::Namespace,
+    refusal::Refusal, store::Store,
+};
+use crate::{
+    compound::{LimitCountError, MAX_LIMITS, parts},
+    decision::{Decision, DecisionView, Refused},
+};
+
+/// Tokens of one key of a [`RedisLimiter`](crate::RedisLimiter), as one of several limits; see
+/// [`RedisLimiter::ask`](crate::RedisLimiter::ask).
+#[derive(Clone, Copy)]
+pub struct RedisAsk<'a> {
+    limiter: &'a Inner,
+    key: &'a [u8],
+    cost: u32,
+}
+
+/// Takes the tokens of up to eight limits in Redis, or none.
+///
+/// With limiters of the same URL in exact mode, on a single server or with Sentinel, this is one call
+/// of one script: exact, and a refusal writes nothing. Costs on the same bucket add up. In a cluster,
+/// with leases, with different URLs, and while Redis is unavailable, tokens are taken from one limit
+/// after another and given back when a later one refuses; then only the refusing limit has a part. So
+/// has one whose refusal is remembered. A future that is dropped before its end may have taken tokens.
+///
+/// # Errors
+/// When there is no limit, or more than eight.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use tollgate::{Quota, RedisLimiter, all_in_redis};
+///
+/// let url = "redis://127.0.0.1/";
+/// let burst = RedisLimiter::builder(url, Quota::per_second(10)).prefix("burst").connect().await?;
+/// let daily = RedisLimiter::builder(url, Quota::per_day(1000)).prefix("daily").connect().await?;
+/// let decision = all_in_redis(&[burst.ask("alice", 1), daily.ask("alice", 1)]).await?;
+/// if decision.is_refused() {
+///     println!("{:?} of {:?}", decision.retry_after(), decision.refused_by());
+/// }
+/// # Ok(()) }
+/// ```
+pub async fn all_in_redis<'a>(
+    asks: &[RedisAsk<'a>],
+) -> Result<RedisCompoundDecision<'a>, LimitCountError> {
+    let Some(first) = asks.first().filter(|_| asks.len() <= MAX_LIMITS) else {
+        return Err(LimitCountError::new(asks.len()));
+    };
+    let is_on_first = |ask: &RedisAsk<'_>| {
+        let store = ask.store();
+        store.keyspace.lease.is_none()
+            && store.health.is_up()
+            && store.client.shares_server(&first.store().client)
+    };
+    if asks.iter().all(is_on_first)
+        && let Some(decision) = in_one_script(asks).await
+    {
+        return Ok(decision);
+    }
+    Ok(one_by_one(asks).await)
+}
+
+/// Bucket of one or more asks.
+struct Bucket<'a> {
+    /// The first of its asks.
+    ask: RedisAsk<'a>,
+    namespace: Arc<Namespace>,
+    name: Vec<u8>,
+    bucket: Vec<u8>,
+    cost: u32,
+}
+
+impl<'a> Bucket<'a> {
+    fn new(ask: RedisAsk<'a>) -> Bucket<'a> {
+        let settings = ask.limiter.settings.load();
+        let namespace = Arc::clone(settings.namespace(ask.key));
+        let name = bounded(ask.key).into_owned();
+        Bucket {
+            bucket: namespace.bucket(&name),
+            name,
+            namespace,
+            cost: ask.cost,
+            ask,
+        }
+    }
+
+    /// Returns a permit for a call, or the decision of a remembered refusal.
+    async fn permit(&self) -> Result<CallPermit, Decision> {
+        let repeat = |refusal: Option<&Refusal>| {
+            let store = self.ask.store();
+            store.repeat(&self.namespace, refusal?, self.cost)
+        };
+        self.namespace.calls.permit(&self.name, repeat).await
+    }
+}
+
+/// Takes the tokens with one script. `None`: Redis is unavailable.
+async fn in_one_script<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecision<'a>> {
+    // The costs of the asks of a bucket add up.
+    let mut buckets: Vec<Bucket<'a>> = Vec::with_capacity(asks.len());
+    let mut bucket_of = Vec::with_capacity(asks.len());
+    for ask in asks {
+        let bucket = Bucket::new(*ask);
+        let mut known = buckets.iter();
+        let index = known.position(|known| known.bucket == bucket.bucket);
+        bucket_of.push(index.unwrap_or(buckets.len()));
+        match index {
+            Some(index) => buckets[index].cost = buckets[index].cost.saturating_add(bucket.cost),
+            None => buckets.push(bucket),
+        }
+    }
+    // Always in the same order, so that no two calls wait for each other's permits.
+    let mut order: Vec<usize> = (0..buckets.len()).collect();
+    order.sort_unstable_by_key(|index| &buckets[*index].bucket);
+    let mut permits: Vec<Option<CallPermit>> = buckets.iter().map(|_| None).collect();
+    for index in order {
+        match buckets[index].permit().await {
+            Ok(permit) => permits[index] = Some(permit),
+            Err(refusal) => {
+                let number = bucket_of.iter().position(|bucket| *bucket == index)?;
+                return Some(RedisCompoundDecision::refused_by_one(asks, number, refusal));
+            }
+        }
+    }
+    let parts: Vec<_> = buckets
+        .iter()
+        .map(|bucket| (bucket.bucket.clone(), &*bucket.namespace, bucket.cost))
+        .collect();
+    let store = asks[0].store();
+    let (clock, costs) = (
+        store.clock.clone(),
+        buckets.iter().map(|bucket| bucket.cost),
+    );
+    let (costs, stores): (Vec<_>, Vec<_>) = costs
+        .zip(buckets.iter().map(|bucket| Arc::clone(bucket.ask.store())))
+        .unzip();
+    let reply = store.send_take_all(&parts, move |reply, sent| {
+        let received = clock.nanos();
+        let parts = reply.0.iter().zip(permits).zip(costs).zip(stores);
+        for ((((refuses, reply), permit), cost), store) in parts {
+            store.count_rebased(reply.rebased);
+            match permit {
+                Some(permit) if *refuses => {
+                    permit.refused(Refusal::new(cost, *reply, sent, received));
+                }
+                Some(permit) => permit.allowed(*reply, received),
+                None => {}
+            }
+        }
+    });
+    let reply = reply.await?;
+    let mut is_first: Vec<bool> = buckets.iter().map(|_| true).collect();
+    let decisions = asks.iter().zip(bucket_of).map(|(ask, index)| {
+        let (bucket, (refuses, reply)) = (&buckets[index], reply.0[index]);
+        let decision = ask
+            .store()
+            .decision_of(&bucket.namespace, bucket.cost, reply, refuses);
+        let decision = ask.limiter.with_maker(ask.key, decision);
+        // The first ask of a bucket gives back the tokens of all.
+        let decision = if std::mem::take(&mut is_first[index]) {
+            decision
+        } else {
+            Decision::new(decision.view()).without_charge()
+        };
+        (*ask, Some(decision))
+    });
+    Some(RedisCompoundDecision::new(decisions.collect()))
+}
+
+/// Takes the tokens of one limit after another, and gives them back when one refuses. The order is
+/// that of the buckets: of callers that want the same ones, the loser has taken nothing yet.
+async fn one_by_one<'a>(asks: &[RedisAsk<'a>]) -> RedisCompoundDecision<'a> {
+    let mut order: Vec<(Vec<u8>, usize)> = asks
+        .iter()
+        .enumerate()
+        .map(|(number, ask)| (Bucket::new(*ask).bucket, number))
+        .collect();
+    order.sort_unstable();
+    let mut parts: Vec<_> = asks.iter().map(|ask| (*ask, None)).collect();
+    for (_, number) in order {
+        let ask = &asks[number];
+        let decision = ask.limiter.try_acquire(ask.key, ask.cost).await;
+        if decision.is_refused() {
+            give_back(parts).await;
+            return RedisCompoundDecision::refused_by_one(asks, number, decision);
+        }
+        parts[number].1 = Some(decision);
+    }
+    RedisCompoundDecision::new(parts)
+}
+
+/// Refunds decisions, the last one first. Returns whether tokens were given back.
+async fn give_back(decisions: Vec<(RedisAsk<'_>, Option<Decision>)>) -> bool {
+    let mut any = false;
+    for (ask, decision) in decisions.into_iter().rev() {
+        if let Some(decision) = decision {
+            // An error means another limiter or key: the ask names both.
+            any |= matches!(ask.limiter.refund(ask.key, decision).await, Ok(true));
+        }
+    }
+    any
+}
+
+impl<'a> RedisAsk<'a> {
+    pub(super) fn new(limiter: &'a Inner, key: &'a [u8], cost: u32) -> RedisAsk<'a> {
+        RedisAsk { limiter, key, cost }
+    }
+
+    fn store(&self) -> &'a Arc<Store> {
+        &self.limiter.store
+    }
+}
+
+/// Decision on several limits in Redis: all of them, or none.
+///
+/// Parts are numbered as in the call of [`all_in_redis`]. Only the whole can be refunded, and only once.
+#[must_use = "the decision states whether the request is allowed"]
+pub struct RedisCompoundDecision<'a> {
+    /// `None`: another limit refused, and what this one would have decided is unknown.
+    parts: Vec<(RedisAsk<'a>, Option<Decision>)>,
+    is_refused: bool,
+}
+
+impl<'a> RedisCompoundDecision<'a> {
+    fn new(parts: Vec<(RedisAsk<'a>, Option<Decision>)>) -> RedisCompoundDecision<'a> {
+        let refuses = |(_, part): &(RedisAsk<'_>, Option<Decision>)| {
+            part.as_ref().is_some_and(|part| part.is_refused())
+        };
+        RedisCompoundDecision {
+            is_refused: parts.iter().any(refuses),
+            parts,
+        }
+    }
+
+    /// Creates the refusal by the limit with this number, when no other is known.
+    fn refused_by_one(
+        asks: &[RedisAsk<'a>],
+        number: usize,
+        refusal: Decision,
+    ) -> RedisCompoundDecision<'a> {
+        let mut refusal = Some(refusal);
+        let parts = asks.iter().enumerate().map(|(index, ask)| {
+            let decision = refusal.take_if(|_| index == number);
+            (*ask, decision)
+        });
+        RedisCompoundDecision::new(parts.collect())
+    }
+
+    /// Returns true when the tokens of all limits were taken.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        !self.is_refused
+    }
+
+    /// Returns true when nothing was taken, or all was given back.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// Returns the number of the limit that decides the refusal; see
+    /// [`CompoundDecision::refused_by`](crate::CompoundDecision::refused_by).
+    #[must_use]
+    pub fn refused_by(&self) -> Option<usize> {
+        parts::refused_by(self.views())
+    }
+
+    /// Returns the number of the limit that allows the fewest further requests of this kind, or
+    /// decides the refusal.
+    #[must_use]
+    pub fn tightest(&self) -> usize {
+        parts::tightest(self.views())
+    }
+
+    /// Returns the time from the decision until the same request is allowed, if no other attempt
+    /// takes tokens. `None`: the request was allowed, or can never be allowed.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.part(self.refused_by()?)?.retry_after()
+    }
+
+    /// Returns the decision of a limit. `None`: another one refused, and what this one would have
+    /// decided is unknown.
+    #[must_use]
+    pub fn part(&self, number: usize) -> Option<DecisionView> {
+        Some(self.parts.get(number)?.1.as_ref()?.view())
+    }
+
+    /// Returns the decisions of all limits, in their order.
+    pub fn parts(&self) -> impl Iterator<Item = Option<DecisionView>> + '_ {
+        let parts = self.parts.iter();
+        parts.map(|(_, decision)| decision.as_ref().map(Decision::view))
+    }
+
+    /// Converts the decision into a `Result`, for use with `?`.
+    ///
+    /// # Errors
+    /// When nothing was taken: the refusal of the limit that decides.
+    pub fn ok(self) -> Result<RedisCompoundDecision<'a>, Refused> {
+        match self.refused_by().and_then(|number| self.part(number)) {
+            None => Ok(self),
+            Some(refusal) => Err(Refused::new(refusal)),
+        }
+    }
+
+    /// Undoes the decision, as far as tokens are still owed: of all limits, the last one first. Returns
+    /// whether any tokens were given back. See [`RedisLimiter::refund`](crate::RedisLimiter::refund).
+    pub async fn refund(self) -> bool {
+        give_back(self.parts).await
+    }
+
+    fn views(&self) -> impl DoubleEndedIterator<Item = (usize, DecisionView)> + Clone + '_ {
+        let parts = self.parts.iter().enumerate();
+        parts.filter_map(|(number, (_, part))| Some((number, part.as_ref()?.view())))
+    }
+}
+
+/// Omits the key, which may be a secret.
+impl fmt::Debug for RedisAsk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisAsk")
+            .field("cost", &self.cost)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RedisCompoundDecision<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisCompoundDecision")
+            .field("is_allowed", &self.is_allowed())
+            .field("parts", &self.parts().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+/// Formats as the limit that decides, or the tightest one: `refused: cost 3, 1 of 100 left, retry
+/// after 1.2s`.
+impl fmt::Display for RedisCompoundDecision<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.part(self.tightest()) {
+            Some(part) => part.fmt(f),
+            None => f.write_str("no limit was asked"),
+        }
+    }
+}
