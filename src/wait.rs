@@ -81,16 +81,20 @@ pub(crate) fn acquire<T: Reservable, W: Timer>(
         let decision = target.take_unless_queued(cost)?;
         (decision.outcome() != Outcome::Refused).then(|| decision.ok())
     };
-    let begin = move || acquire_in_line(target, timer, cost, max_wait);
+    let begin = move || acquire_and(target, timer, cost, max_wait, |decision| decision);
     Acquire::new(take, begin)
 }
 
-async fn acquire_in_line(
+/// Takes `cost` tokens of `target` in the order of arrival, and waits for them at most as long as
+/// `max_wait`. Calls `then` with them at the head of the line: what it refunds is the last charge, and
+/// so is given back exactly.
+pub(crate) async fn acquire_and<R>(
     target: impl Reservable,
     timer: impl Timer,
     cost: u32,
     max_wait: Option<Duration>,
-) -> Result<Decision, Refused> {
+    then: impl FnOnce(Decision) -> R,
+) -> Result<R, Refused> {
     let now = target.take(0).view();
     if cost > now.limit() {
         return Err(Refused::new(now.refusing(cost, Outcome::CostAboveCapacity)));
@@ -120,29 +124,7 @@ async fn acquire_in_line(
         timer,
         line: &line,
     };
-    head.acquire(cost, deadline).await
-}
-
-/// Takes `cost` tokens of `target` in the order of arrival, and calls `then` with them at the head of
-/// the line: what it refunds is the last charge, and so is given back exactly.
-pub(crate) async fn acquire_and<R>(
-    target: impl Reservable,
-    timer: impl Timer,
-    cost: u32,
-    then: impl FnOnce(Decision) -> R,
-) -> Result<R, Refused> {
-    let Some(line) = target.line() else {
-        let now = target.take(0).view();
-        return Err(Refused::new(now.refusing(cost, Outcome::QueueFull)));
-    };
-    let (_queued, _) = line.enqueue(cost.into());
-    let _permit = line.permit().await;
-    let head = Head {
-        target,
-        timer,
-        line: &line,
-    };
-    Ok(then(head.acquire(cost, None).await?))
+    Ok(then(head.acquire(cost, deadline).await?))
 }
 
 /// Takes `cost` tokens of `target`, and waits for a random time of at most `max_jitter` afterwards.

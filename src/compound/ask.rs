@@ -116,17 +116,20 @@ impl<'a> Ask<'a> {
         }
     }
 
-    /// Takes `cost` tokens of this part in the order of arrival, and calls `then` with them at the
-    /// head of the line.
+    /// Takes `cost` tokens of this part in the order of arrival, waits for them at most as long as
+    /// `max_wait`, and calls `then` with them at the head of the line.
     #[cfg(feature = "tokio")]
     pub(super) async fn acquire_and<R>(
         &self,
         cost: u32,
+        max_wait: Option<core::time::Duration>,
         then: impl FnOnce(Decision) -> R,
     ) -> Result<R, Refused> {
         match self.target {
-            Target::Bucket(bucket) => wait::acquire_and(bucket, TokioTimer, cost, then).await,
-            Target::Key(key) => wait::acquire_and(key, TokioTimer, cost, then).await,
+            Target::Bucket(bucket) => {
+                wait::acquire_and(bucket, TokioTimer, cost, max_wait, then).await
+            }
+            Target::Key(key) => wait::acquire_and(key, TokioTimer, cost, max_wait, then).await,
         }
     }
 

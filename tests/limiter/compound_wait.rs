@@ -157,3 +157,83 @@ async fn a_cost_that_can_never_be_paid_is_refused_at_once() {
         (Outcome::CostAboveCapacity, 2)
     );
 }
+
+/// *Caught:* a wait for a limit without one; a wait beyond that of a limit.
+#[tokio::test(start_paused = true)]
+async fn each_limit_has_a_longest_wait() {
+    let smooth = bucket(Quota::per_second(1).with_capacity(1));
+    let strict = keyed(Quota::per_second(1).with_capacity(3));
+    let millis = Duration::from_millis;
+    let request = |waits: [u64; 2]| {
+        let (smooth, strict) = (&smooth, &strict);
+        async move {
+            let asks = all([smooth.ask(1), strict.ask("a", 1)]);
+            asks.acquire_within_each(&waits.map(millis)).await
+        }
+    };
+    let start = Instant::now();
+    assert!(request([0, 0]).await.unwrap().is_allowed());
+    assert!(request([1000, 0]).await.unwrap().is_allowed());
+    assert!(elapsed_is(start, millis(1000)));
+    // Too late by a little: refused at once, and nothing is taken.
+    let refused = request([999, 0]).await.unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::DeadlineTooSoon);
+    assert_eq!(refused.retry_after(), Some(millis(1000)));
+    assert!(elapsed_is(start, millis(1000)));
+    assert_eq!(strict.available("a"), 2);
+    // The other limit refuses, for which nobody waits.
+    assert!(strict.try_acquire("a", 2).is_allowed());
+    advance(millis(500)).await;
+    assert!(request([1000, 499]).await.is_err());
+    assert!(request([499, 1000]).await.is_err());
+    assert!(elapsed_is(start, millis(1500)));
+    assert!(request([500, 500]).await.unwrap().is_allowed());
+    assert!(elapsed_is(start, millis(2000)));
+}
+
+/// *Caught:* the wait for one limit does not count for the next.
+#[tokio::test(start_paused = true)]
+async fn a_wait_begins_with_the_call() {
+    let first = bucket(Quota::per_second(1).with_capacity(1));
+    let then = bucket(Quota::per_second(1).with_capacity(1));
+    let millis = Duration::from_millis;
+    assert!(first.try_acquire(1).is_allowed());
+    let start = Instant::now();
+    let asks = all([first.ask(1), then.ask(1)]);
+    let mut waiting = Box::pin(asks.acquire_within(millis(1800)));
+    assert!(poll_once(waiting.as_mut()).await.is_none());
+    // The other limit is empty until 1.9 s when the first has its token.
+    advance(millis(900)).await;
+    assert!(then.try_acquire(1).is_allowed());
+    assert_eq!(
+        waiting.await.unwrap_err().outcome(),
+        Outcome::DeadlineTooSoon
+    );
+    assert!(elapsed_is(start, millis(1000)));
+    assert_eq!(first.available(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_too_long_refuses_at_once() {
+    let slow = bucket(Quota::per_second(1).with_capacity(1));
+    let other = bucket(Quota::per_second(100));
+    assert!(slow.try_acquire(1).is_allowed());
+    let mut queued: Vec<_> = (0..3).map(|_| Box::pin(slow.acquire(1))).collect();
+    for waiting in &mut queued {
+        assert!(poll_once(waiting.as_mut()).await.is_none());
+    }
+    let start = Instant::now();
+    let within =
+        |seconds| all([other.ask(1), slow.ask(1)]).acquire_within(Duration::from_secs(seconds));
+    assert_eq!(
+        within(3).await.unwrap_err().outcome(),
+        Outcome::DeadlineTooSoon
+    );
+    assert!(elapsed_is(start, Duration::ZERO));
+    let mut last = Box::pin(within(4));
+    assert!(poll_once(last.as_mut()).await.is_none());
+    for waiting in queued {
+        assert!(waiting.await.is_ok());
+    }
+    assert!(last.await.unwrap().is_allowed());
+}
