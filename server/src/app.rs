@@ -5,6 +5,7 @@ use std::{
     collections::HashSet,
     net::SocketAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -316,10 +317,16 @@ impl App {
     /// without API keys.
     pub(crate) fn shown(&self, config: EffectiveConfig) -> EffectiveConfig {
         config
-            .with_delay(self.delay.as_ref().map(|delay| delay.max_wait()))
+            .with_delay(self.max_wait())
             .with_routes(self.route_limits.quotas())
             .with_limits(self.named_limits.quotas())
             .with_names(|name| self.clients.shown_name(name))
+    }
+
+    /// Returns the longest wait for tokens of the default limit and of routes, if there is one.
+    pub(crate) fn max_wait(&self) -> Option<Duration> {
+        let max_wait = self.delay.as_ref()?.max_wait();
+        (!max_wait.is_zero()).then_some(max_wait)
     }
 
     /// Returns the effective default quota.

@@ -90,6 +90,9 @@ impl Server {
         settings.max_clients = settings.max_clients.min(MAX_CLIENTS);
         // A run does not wait.
         settings.delay = None;
+        for limit in &mut settings.limits.list {
+            limit.delay = Duration::ZERO;
+        }
         for route in &mut settings.routes {
             if let Some(own) = &mut route.own_quota {
                 own.max_clients = own.max_clients.map(|max| max.min(MAX_CLIENTS));

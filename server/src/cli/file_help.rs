@@ -45,6 +45,7 @@ An unknown key is an error.
   key = "header:X-API-Key | ip"               # or ip/24,48, cookie:NAME, query:NAME, jwt:CLAIM, path, path:2, global; a list for all together
   quota = ["5/minute", "20/hour"]             # or one
   cost = { "POST *" = 5, "*" = 1 }            # or a number; 0 takes nothing
+  delay = 0                                   # longest wait for tokens of this limit, such as "500ms", instead of 429
   concurrency = 10                            # requests to upstreams at the same time, besides a quota or alone
   shadow = false                              # true: tried out, refuses nothing
   instead_of = ["default"]                    # names of limits that do not apply then

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use hyper::{Method, header::HeaderName};
@@ -23,6 +24,10 @@ pub(crate) use super::file::{HeaderCondition, Missing};
 /// Maximum number of parts of a key.
 const MAX_PARTS: usize = 4;
 
+/// Why a delay is refused.
+const NOT_SHARED: &str =
+    "expected limits in memory, got redis, beside which it is not supported yet";
+
 /// Cost of a request that no pattern describes.
 const DEFAULT_COST: u32 = 1;
 
@@ -39,6 +44,8 @@ pub(crate) struct Limit {
     pub(crate) quotas: Vec<(String, Quota)>,
     /// Greatest number of requests to upstreams at the same time.
     pub(crate) concurrency: Option<usize>,
+    /// Longest wait for tokens of this limit. Zero: requests are refused at once.
+    pub(crate) delay: Duration,
     pub(crate) cost: Cost,
     pub(crate) is_shadow: bool,
     /// Names of limits that do not apply where this one does.
@@ -78,6 +85,7 @@ pub(super) struct Context<'a> {
     pub(super) has_upstream: bool,
     pub(super) has_delay: bool,
     pub(super) has_jwt: bool,
+    pub(super) has_redis: bool,
     pub(super) case_sensitive_paths: bool,
 }
 
@@ -187,16 +195,17 @@ impl Limits {
 impl Context<'_> {
     /// Checks that what needs the default quota has one.
     fn validate(&self) -> Result<(), String> {
-        if self.has_delay {
-            return Err(
-                "delay: expected no limits beside it, which is not supported yet".to_owned(),
-            );
+        if self.has_delay && self.has_redis {
+            return Err(format!("delay: {NOT_SHARED}"));
         }
         if self.has_quota {
             return Ok(());
         }
         let expected =
             |key: &str| format!("{key}: expected a default quota beside limits, got none");
+        if self.has_delay {
+            return Err(expected("delay"));
+        }
         if self.has_rules {
             return Err(expected("rules"));
         }
@@ -226,6 +235,21 @@ impl Limit {
                 return Err("concurrency: expected a limit without shadow = true".to_owned());
             }
             _ => {}
+        }
+        let delay = given.delay.map(|delay| delay.get()).unwrap_or_default();
+        let expected = if delay.is_zero() {
+            None
+        } else if context.has_redis {
+            Some(NOT_SHARED)
+        } else if given.shadow {
+            Some("expected a limit without shadow = true")
+        } else if given.quota.is_none() {
+            Some("expected a quota beside it, got none")
+        } else {
+            None
+        };
+        if let Some(expected) = expected {
+            return Err(format!("delay: {expected}"));
         }
         let given_quotas = given.quota.unwrap_or_default();
         if given_quotas.is_empty() && given.concurrency.is_none() {
@@ -278,6 +302,7 @@ impl Limit {
         Ok(Limit {
             refusal: refusal.map(Arc::new),
             quotas: quotas.collect(),
+            delay,
             concurrency: given.concurrency.map(|number| number.size()),
             name,
             patterns: given

@@ -81,6 +81,7 @@ impl<'a> Charge<'a> {
             own: fee.own.cloned(),
             client: None,
             cost: fee.cost,
+            max_wait: Duration::ZERO,
             counters: None,
         };
         PendingCharge {
@@ -116,6 +117,8 @@ struct OwnedFee {
     /// `None`: the client of the request.
     client: Option<OwnedClientId>,
     cost: u32,
+    /// Longest wait for the tokens of a limit. Zero: none.
+    max_wait: Duration,
     /// Counters of the limit.
     counters: Option<Arc<RouteCounters>>,
 }
@@ -168,25 +171,34 @@ impl PendingCharge {
             self.fee.record(&view);
             self.of_one(&self.fee, view)
         } else {
-            let fees: Vec<_> = iter::once(&self.fee).chain(&self.more).collect();
-            metrics.latency.timed(self.take_all(&fees, default)).await
+            let fees: Vec<_> = self.fees().collect();
+            let taking = self.take_all(&fees, default, None);
+            metrics.latency.timed(taking).await
         };
-        if acquired.decision.is_allowed() {
-            for fee in &self.shadows {
-                let view = self.take(fee, default, metrics).await;
-                if let Some(counters) = &fee.counters {
-                    record_shadow(counters, fee.policy(), &view);
-                }
-            }
-        }
+        self.try_shadows(&acquired, default).await;
         acquired
     }
 
-    /// Takes from several buckets, or from none.
+    /// Takes from each shadow limit alone, when the request is allowed.
+    async fn try_shadows(&self, acquired: &PolicyDecision<'_>, default: &Limiter) {
+        for fee in &self.shadows {
+            if acquired.decision.is_refused() {
+                return;
+            }
+            let client = self.client_of(fee);
+            let decision = fee.limiter(default).acquire(&client, fee.cost).await;
+            if let Some(counters) = &fee.counters {
+                record_shadow(counters, fee.policy(), &decision.view());
+            }
+        }
+    }
+
+    /// Takes from several buckets, or from none. With `waits` it waits for the tokens of each.
     async fn take_all<'a>(
         &'a self,
         fees: &[&'a OwnedFee],
         default: &Limiter,
+        waits: Option<&[Duration]>,
     ) -> PolicyDecision<'a> {
         let clients: Vec<_> = fees.iter().map(|fee| self.client_of(fee)).collect();
         let takes = fees.iter().zip(&clients).map(|(fee, client)| Take {
@@ -195,7 +207,11 @@ impl PendingCharge {
             cost: fee.cost,
         });
         let takes: Vec<_> = takes.collect();
-        let Some(taken) = Limiter::acquire_all(&takes).await else {
+        let taken = match waits {
+            Some(waits) => Limiter::acquire_all_within(&takes, waits).await,
+            None => Limiter::acquire_all(&takes).await,
+        };
+        let Some(taken) = taken else {
             return self.take_in_turn(default).await;
         };
         let Taken {
@@ -276,11 +292,20 @@ impl PendingCharge {
         metrics.latency.timed(decision).await.view()
     }
 
-    /// Returns true for a request that is charged to one bucket. Only such a request may wait:
-    /// tokens of one bucket that are held during the wait for another one are used too late, and many
-    /// of them at the same time.
+    /// Returns true for a request that may wait for its tokens: of limits, one has a delay, and of
+    /// buckets there is one.
     pub(crate) fn may_wait(&self) -> bool {
-        self.more.is_empty()
+        if self.has_policies {
+            self.fees().any(|fee| !fee.max_wait.is_zero())
+        } else {
+            self.more.is_empty()
+        }
+    }
+
+    /// Returns true when this is the charge of limits, which has been refused for now, or found other
+    /// requests that wait.
+    pub(crate) fn has_policies(&self) -> bool {
+        self.has_policies
     }
 
     /// Returns true when requests wait for tokens of the first bucket.
@@ -288,16 +313,28 @@ impl PendingCharge {
         self.fee.limiter(default).has_waiters(&self.client())
     }
 
-    /// Takes from the first bucket, and waits for the tokens in the order of arrival, at most as long
-    /// as `max_wait`.
+    /// Takes the tokens, and waits for them in the order of arrival, at most as long as `max_wait` and,
+    /// of limits, their delays.
     pub(crate) async fn acquire_within(
         &self,
         default: &Limiter,
         max_wait: Duration,
     ) -> PolicyDecision<'_> {
+        if self.has_policies {
+            let fees: Vec<_> = self.fees().collect();
+            let waits = fees.iter().map(|fee| fee.max_wait.min(max_wait));
+            let waits: Vec<_> = waits.collect();
+            let acquired = self.take_all(&fees, default, Some(&waits)).await;
+            self.try_shadows(&acquired, default).await;
+            return acquired;
+        }
         let (client, limiter) = (self.client(), self.fee.limiter(default));
         let acquired = limiter.acquire_within(&client, self.fee.cost, max_wait);
         PolicyDecision::of_one(acquired.await.into(), self.fee.policy())
+    }
+
+    fn fees(&self) -> impl Iterator<Item = &OwnedFee> {
+        iter::once(&self.fee).chain(&self.more)
     }
 }
 
@@ -307,6 +344,7 @@ impl OwnedFee {
             own: part.own.cloned(),
             client: Some(part.client.into_owned()),
             cost: part.cost,
+            max_wait: part.max_wait,
             counters: part.counters.cloned(),
         }
     }

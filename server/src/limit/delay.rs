@@ -45,10 +45,7 @@ impl Delay {
 
     /// Returns true for a refusal that ends within the longest wait.
     pub(crate) fn covers(&self, decision: &DecisionView) -> bool {
-        decision.outcome() == Outcome::Refused
-            && decision
-                .retry_after()
-                .is_some_and(|wait| wait <= self.max_wait())
+        ends_within(decision, self.max_wait())
     }
 
     /// Counts a request of a client that begins to wait. `None`: too many wait already.
@@ -58,6 +55,12 @@ impl Delay {
             _of_total: Arc::clone(&self.total).try_acquire_owned().ok()?,
         })
     }
+}
+
+/// Returns true for a refusal that ends within this time.
+pub(super) fn ends_within(decision: &DecisionView, time: Duration) -> bool {
+    decision.outcome() == Outcome::Refused
+        && decision.retry_after().is_some_and(|wait| wait <= time)
 }
 
 #[cfg(test)]

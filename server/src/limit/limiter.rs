@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tollgate::{
-    Ask, BuildError, Decision, DecisionView, KeyedLimiterBuilder, KeyedStats, Quota, RedisError,
-    RedisStats, Refused, all_in_redis, all_of,
+    Ask, BuildError, CompoundDecision, Decision, DecisionView, KeyedLimiterBuilder, KeyedStats,
+    Quota, RedisError, RedisStats, Refused, all_in_redis, all_of,
 };
 
 use super::{
@@ -29,6 +29,17 @@ pub(crate) struct Taken {
     pub(crate) deciding: usize,
     /// Its decision.
     pub(crate) decision: DecisionView,
+}
+
+impl Taken {
+    fn of<const K: usize>(decision: &CompoundDecision<'_, K>) -> Option<Taken> {
+        let deciding = decision.tightest();
+        Some(Taken {
+            decision: decision.part(deciding)?,
+            views: decision.parts().map(Some).collect(),
+            deciding,
+        })
+    }
 }
 
 /// Limiter of clients.
@@ -92,13 +103,7 @@ impl Limiter {
             .iter()
             .map(|take| take.limiter.ask(take.client, take.cost));
         if let Some(asks) = asks.collect::<Option<Vec<_>>>() {
-            let decision = all_of(&asks).ok()?.try_acquire();
-            let deciding = decision.tightest();
-            return Some(Taken {
-                decision: decision.part(deciding)?,
-                views: decision.parts().map(Some).collect(),
-                deciding,
-            });
+            return Taken::of(&all_of(&asks).ok()?.try_acquire());
         }
         let names: Vec<_> = takes.iter().map(|take| take.client.name()).collect();
         let asks = takes
@@ -116,6 +121,32 @@ impl Limiter {
             views: decision.parts().collect(),
             deciding,
         })
+    }
+
+    /// Takes from several limiters in memory, or from none, and waits for the tokens of each at most as
+    /// long as it says. `None`: a limiter is in Redis, or there are too many; nothing was taken.
+    pub(crate) async fn acquire_all_within(
+        takes: &[Take<'_>],
+        waits: &[Duration],
+    ) -> Option<Taken> {
+        let asks = takes
+            .iter()
+            .map(|take| take.limiter.ask(take.client, take.cost));
+        let asks: Vec<_> = asks.collect::<Option<_>>()?;
+        let all = all_of(&asks).ok()?;
+        match all.acquire_within_each(waits).await {
+            Ok(decision) => Taken::of(&decision),
+            Err(refused) => {
+                // The state of all limits, for the headers. Where it allows the request, a line of
+                // others that wait refuses it.
+                let look = all.look();
+                let mut taken = Taken::of(&look)?;
+                if look.is_allowed() {
+                    taken.decision = refused.decision();
+                }
+                Some(taken)
+            }
+        }
     }
 
     /// Returns true when requests wait for tokens of the client.

@@ -1,12 +1,13 @@
 //! Charge of a request to several limits: all of its cost, or nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 use tollgate::{Ask, MAX_LIMITS, all_of};
 
 use super::{
     charge::PendingCharge,
+    delay::ends_within,
     limiter::Limiter,
     policies::{AppliedLimit, AppliedLimits, TooManyAtOnce},
     policy_decision::{Part, PolicyDecision},
@@ -26,17 +27,23 @@ pub(crate) struct PolicyCharge<'a> {
     /// Of the default limit, and of routes.
     fees: SmallVec<[Fee<'a>; 1]>,
     applied: AppliedLimits<'a>,
+    /// Longest wait for tokens of `fees`.
+    max_wait: Duration,
+    /// Requests wait for their tokens, as the limits say.
+    may_wait: bool,
     pub(crate) counters: &'a Arc<RouteCounters>,
 }
 
 impl<'a> PolicyCharge<'a> {
-    /// Creates the charge of a request. Returns an error when more than [`MAX_LIMITS`] apply.
+    /// Creates the charge of a request. The default limit applies as well when there is a `default`:
+    /// the longest wait for its tokens, and those of routes. Returns an error when more than
+    /// [`MAX_LIMITS`] apply.
     pub(crate) fn new(
         endpoint: Endpoint,
         client: ClientId<'a>,
         price: Price<'a>,
         applied: AppliedLimits<'a>,
-        with_default: bool,
+        (with_default, max_wait): (bool, Duration),
     ) -> Result<PolicyCharge<'a>, String> {
         let is_charged =
             |fee: &Fee<'_>| fee.own.is_some() || with_default && !applied.replaces_default;
@@ -46,6 +53,8 @@ impl<'a> PolicyCharge<'a> {
             client,
             fees: fees.collect(),
             applied,
+            max_wait,
+            may_wait: true,
             counters: price.counters,
         };
         if charge.count() > MAX_LIMITS {
@@ -67,6 +76,8 @@ impl<'a> PolicyCharge<'a> {
             client,
             fees: SmallVec::new(),
             applied,
+            max_wait: Duration::ZERO,
+            may_wait: false,
             counters,
         }
     }
@@ -91,7 +102,8 @@ impl<'a> PolicyCharge<'a> {
         self.parts().next().map_or(0, |part| part.cost)
     }
 
-    /// Decides without waiting. Returns `None` when the decision needs Redis.
+    /// Decides without waiting. Returns `None` when the decision needs Redis, or when the request may
+    /// wait for its tokens.
     pub(crate) fn try_acquire(
         &self,
         default: &Limiter,
@@ -99,12 +111,28 @@ impl<'a> PolicyCharge<'a> {
     ) -> Option<PolicyDecision<'_>> {
         let parts: SmallVec<[Part<'_>; 4]> = self.parts().collect();
         let mut asks: SmallVec<[Ask<'_>; MAX_LIMITS]> = SmallVec::new();
+        let may_wait = self.may_wait && parts.iter().any(|part| !part.max_wait.is_zero());
         for part in &parts {
-            asks.push(part.limiter(default).ask(&part.client, part.cost)?);
+            let limiter = part.limiter(default);
+            // Requests that wait are not overtaken.
+            if may_wait && limiter.has_waiters(&part.client) {
+                return None;
+            }
+            asks.push(limiter.ask(&part.client, part.cost)?);
         }
         let decision = metrics
             .latency
             .sampled(|| Some(all_of(&asks).ok()?.try_acquire()))?;
+        let refusing = || {
+            let views = parts.iter().zip(decision.parts());
+            views.filter(|(_, view)| view.is_refused())
+        };
+        if may_wait
+            && decision.is_refused()
+            && refusing().all(|(part, view)| ends_within(&view, part.max_wait))
+        {
+            return None;
+        }
         let views = parts.iter().zip(decision.parts());
         let all = views.map(|(part, view)| (part.policy(), view)).collect();
         let decision = PolicyDecision::new(all, decision.tightest())?;
@@ -153,6 +181,7 @@ impl<'a> PolicyCharge<'a> {
             own: fee.own,
             client: self.client,
             cost: fee.cost,
+            max_wait: self.max_wait,
             counters: None,
         });
         of_fees.chain(self.applied.enforced.iter().flat_map(parts))
@@ -170,6 +199,7 @@ fn parts<'c>(applied: &'c AppliedLimit<'_>) -> impl Iterator<Item = Part<'c>> {
         own: Some(&quota.own),
         client,
         cost: applied.cost,
+        max_wait: applied.limit.configured.delay,
         counters: Some(&quota.counters),
     })
 }

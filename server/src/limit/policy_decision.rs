@@ -1,6 +1,6 @@
 //! Decision on several limits, and its parts.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tollgate::DecisionView;
 
@@ -23,6 +23,8 @@ pub(super) struct Part<'c> {
     pub(super) own: Option<&'c OwnLimit>,
     pub(super) client: ClientId<'c>,
     pub(super) cost: u32,
+    /// Longest wait for the tokens. Zero: none.
+    pub(super) max_wait: Duration,
     /// Counters of the limit.
     pub(super) counters: Option<&'c Arc<RouteCounters>>,
 }

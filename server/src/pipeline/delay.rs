@@ -45,7 +45,8 @@ pub(super) async fn acquire<'a, B: Body>(
     let (limiter, metrics) = (&app.limiter, &app.metrics);
     // Requests that wait are not overtaken.
     let mut refused = None;
-    if !charge.may_wait() || !charge.has_waiters(limiter) {
+    // Limits have been tried already, and are not counted twice.
+    if !charge.may_wait() || !charge.has_policies() && !charge.has_waiters(limiter) {
         let decided = charge.acquire(limiter, metrics).await;
         if !charge.may_wait() || !delay.covers(&decided.decision) {
             return DelayedDecision::at_once(decided);
@@ -67,7 +68,13 @@ pub(super) async fn acquire<'a, B: Body>(
         client = %app.clients.redacted(charge.client()), method = %request.method(),
         path = endpoint::logged_path(request.uri().path()), "request waits for its tokens"
     );
-    let acquired = charge.acquire_within(limiter, delay.max_wait()).await;
+    let max_wait = if charge.has_policies() {
+        // Each limit has its own.
+        Duration::MAX
+    } else {
+        delay.max_wait()
+    };
+    let acquired = charge.acquire_within(limiter, max_wait).await;
     DelayedDecision { acquired, slot }
 }
 

@@ -91,7 +91,8 @@ pub(super) fn policy_charge<'a, B>(
     let client = app.clients.identify(caller.peer, headers, canonical);
     let by_address = || app.clients.by_address(caller.peer, headers);
     let identified = client.unwrap_or_else(|_| by_address());
-    let charge = PolicyCharge::new(endpoint, identified, price, applied, policies.with_default)
+    let default = (policies.with_default, app.max_wait().unwrap_or_default());
+    let charge = PolicyCharge::new(endpoint, identified, price, applied, default)
         .map_err(|error| rejected(&error))?;
     match client {
         // Without the default limit, only a list of keys makes a key necessary.

@@ -192,6 +192,7 @@ fn every_alternative_in_the_sample_loads() {
                 "key = ",
                 "quota = [",
                 "cost = {",
+                "delay = \"500ms",
                 "concurrency = ",
                 "shadow = ",
                 "instead_of = ",

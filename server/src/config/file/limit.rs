@@ -13,8 +13,8 @@ use super::refusal::Refusal;
 use crate::{
     request::request_pattern::RequestPattern,
     values::{
-        LimitKey, MaxClients, PolicyName, Value, Whole, one_or_list, optional, optional_table,
-        required,
+        LimitKey, MaxClients, MaxDelay, PolicyName, Value, Whole, one_or_list, optional,
+        optional_table, required,
     },
 };
 
@@ -34,6 +34,8 @@ pub(crate) struct Limit {
     pub(crate) quota: Option<Vec<Quota>>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) concurrency: Option<Whole<1, 1_000_000>>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) delay: Option<MaxDelay>,
     #[serde(default)]
     pub(crate) cost: Option<Cost>,
     #[serde(default)]
@@ -52,8 +54,6 @@ pub(crate) struct Limit {
     _ban: Option<Unsupported>,
     #[serde(default, rename = "charge_on")]
     _charge_on: Option<Unsupported>,
-    #[serde(default, rename = "delay")]
-    _delay: Option<Unsupported>,
     #[serde(default, rename = "strict")]
     _strict: Option<Unsupported>,
 }

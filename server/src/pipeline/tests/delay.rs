@@ -144,3 +144,110 @@ fn a_request_that_is_charged_to_several_buckets_does_not_wait() {
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(server.get("/b/x").remaining(), 7);
 }
+
+/// Two limits that requests wait for, and one that refuses at once.
+const LIMITS: &str = "headers = 'both'\n\
+    [[limits]]\nname = 'smooth'\nquota = '2/s burst 1'\ndelay = '1100ms'\n\
+    [[limits]]\nname = 'slow'\nmatch = '/slow'\nquota = '1/s burst 1'\ndelay = '2s'\n\
+    [[limits]]\nname = 'strict'\nmatch = '/slow'\nquota = '3/hour'";
+
+#[test]
+fn requests_wait_for_several_limits_in_their_order() {
+    let server = TestServer::new(LIMITS);
+    block_on(async {
+        let client = "192.0.2.1";
+        assert_eq!(status(&mut get(&server, client, "/slow")).await, Some(404));
+        let [mut first, mut second] = [(); 2].map(|()| get(&server, client, "/slow"));
+        assert_eq!(status(&mut first).await, None);
+        assert_eq!(status(&mut second).await, None);
+        server.advance(0.999);
+        assert_eq!(status(&mut first).await, None);
+        server.advance(0.001);
+        assert_eq!(status(&mut second).await, None);
+        assert_eq!(status(&mut first).await, Some(404));
+        server.advance(1.0);
+        assert_eq!(status(&mut second).await, Some(404));
+        // The strict limit has no token left, and nobody waits for it.
+        server.advance(5.0);
+        let refused = get(&server, client, "/slow").await;
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+        let fields = refused.header("ratelimit").unwrap();
+        assert!(
+            fields.contains("\"smooth\";r=1;") && fields.contains("\"strict\";r=0;"),
+            "{fields}"
+        );
+        for _ in 0..2 {
+            assert_eq!(status(&mut get(&server, client, "/")).await, Some(200));
+            // One limit refuses for less than its delay, the other one for longer.
+            let refused = get(&server, client, "/slow").await;
+            assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+            server.advance(0.5);
+        }
+    });
+    let metrics = server.get("/metrics");
+    for (limit, decision, total) in [
+        ("slow", "allowed\",reason=\"tokens", 3),
+        ("smooth", "allowed\",reason=\"tokens", 5),
+        ("strict", "refused\",reason=\"no_tokens", 3),
+    ] {
+        let line = format!(
+            r#"tollgate_limit_decisions_total{{limit="{limit}",mode="enforced",decision="{decision}"}} {total}"#
+        );
+        assert!(
+            metrics.text().contains(&line),
+            "{line} in {}",
+            metrics.text()
+        );
+    }
+    assert!(metrics.text().contains("tollgate_delayed_requests_total 2"));
+}
+
+#[test]
+fn a_wait_longer_than_the_delay_of_a_limit_is_refused_at_once() {
+    let server = TestServer::new(LIMITS);
+    block_on(async {
+        let client = "192.0.2.1";
+        assert_eq!(status(&mut get(&server, client, "/")).await, Some(200));
+        let mut waiting: Vec<_> = (0..2).map(|_| get(&server, client, "/")).collect();
+        for responding in &mut waiting {
+            assert_eq!(status(responding).await, None);
+        }
+        let refused = get(&server, client, "/").await;
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "1.5 s");
+        server.advance(0.5);
+        assert_eq!(status(&mut waiting[0]).await, Some(200));
+        server.advance(0.5);
+        // A token is there, and the next one in the line has not been polled yet.
+        let mut later: Vec<_> = (0..2).map(|_| get(&server, client, "/")).collect();
+        for responding in &mut later {
+            assert_eq!(status(responding).await, None);
+        }
+        let refused = get(&server, client, "/").await;
+        assert_eq!(
+            refused.status,
+            StatusCode::TOO_MANY_REQUESTS,
+            "behind three"
+        );
+        assert_eq!(status(&mut waiting[1]).await, Some(200));
+        // Clients that give up take nothing.
+        drop(later);
+        server.advance(0.5);
+        assert_eq!(status(&mut get(&server, client, "/")).await, Some(200));
+    });
+}
+
+#[test]
+fn the_default_limit_has_the_delay_of_the_file() {
+    let server = TestServer::new(
+        "capacity = 1\nrefill_rate = 1\ndelay = '1s'\n[[limits]]\nname = 'wide'\nquota = '9/s'",
+    );
+    block_on(async {
+        let client = "192.0.2.1";
+        assert_eq!(status(&mut get(&server, client, "/")).await, Some(200));
+        let mut waiting = get(&server, client, "/");
+        assert_eq!(status(&mut waiting).await, None);
+        server.advance(1.0);
+        assert_eq!(status(&mut waiting).await, Some(200));
+    });
+    assert_eq!(server.get("/config").json()["delay"], 1.0);
+}

@@ -443,7 +443,17 @@ fn settings_that_cannot_work_are_refused() {
         ),
         (
             error("delay = '1s'\n[[limits]]\nname = 'a'\nquota = '5/s'"),
-            "delay: expected no limits beside it, which is not supported yet",
+            "delay: expected a default quota beside limits, got none",
+        ),
+        (
+            limit("quota = '5/s'\nshadow = true\ndelay = '1s'"),
+            "limits[0].delay: expected a limit without shadow = true",
+        ),
+        (
+            error(
+                "redis = 'redis://127.0.0.1/'\n[[limits]]\nname = 'a'\nquota = '5/s'\ndelay = '1s'",
+            ),
+            "limits[0].delay: expected limits in memory, got redis, beside which it is not supported yet",
         ),
     ] {
         assert_eq!(given, expected);
