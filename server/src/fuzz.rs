@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     io::Cursor,
     net::IpAddr,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -98,9 +99,10 @@ impl Server {
                 own.max_clients = own.max_clients.map(|max| max.min(MAX_CLIENTS));
             }
         }
-        let builder = KeyedLimiter::builder(settings.quota).clock(ManualClock::new());
+        let clock = ManualClock::new();
+        let builder = KeyedLimiter::builder(settings.quota).clock(clock.clone());
         let app = App::in_memory(&settings, builder)
-            .and_then(|limiter| block_on(App::with_limiter(&settings, limiter)));
+            .and_then(|limiter| block_on(App::with_limiter(&settings, limiter, clock.into())));
         match app {
             Ok(app) => Start::Started(Box::new(Server { settings, app })),
             Err(line) => Start::Refused(line),

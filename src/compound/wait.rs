@@ -64,7 +64,7 @@ impl<'a, const K: usize> All<'a, K> {
 
     /// Like [`All::acquire_within`], with a longest wait for each limit, numbered as the limits: a
     /// limit that refuses for longer, counted from this call, ends the wait. A missing number is a
-    /// limit for which nobody waits.
+    /// limit without a wait.
     ///
     /// # Errors
     /// As for [`All::acquire_within`].

@@ -181,7 +181,7 @@ async fn each_limit_has_a_longest_wait() {
     assert_eq!(refused.retry_after(), Some(millis(1000)));
     assert!(elapsed_is(start, millis(1000)));
     assert_eq!(strict.available("a"), 2);
-    // The other limit refuses, for which nobody waits.
+    // The other limit refuses, and has no wait.
     assert!(strict.try_acquire("a", 2).is_allowed());
     advance(millis(500)).await;
     assert!(request([1000, 499]).await.is_err());

@@ -167,7 +167,7 @@ fn requests_wait_for_several_limits_in_their_order() {
         assert_eq!(status(&mut first).await, Some(404));
         server.advance(1.0);
         assert_eq!(status(&mut second).await, Some(404));
-        // The strict limit has no token left, and nobody waits for it.
+        // The strict limit has no token left, and no request waits for it.
         server.advance(5.0);
         let refused = get(&server, client, "/slow").await;
         assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
