@@ -28,7 +28,7 @@ pub(crate) use self::{
     connections::ConnectionLimits,
     cors::Cors,
     delay::Delay,
-    limits::{Cost, HeaderCondition, Limit, Missing},
+    limits::{Ban, Cost, HeaderCondition, Limit, Missing},
     lists::AddressLists,
     redis::Redis,
     refusal::Refusal,

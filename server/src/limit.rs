@@ -1,5 +1,6 @@
 //! Limits: limiters in memory or in Redis, routes and their prices, and the charge of a request.
 
+mod ban;
 mod charge;
 mod config;
 mod delay;

@@ -34,7 +34,8 @@ impl Refusals {
                 continue;
             };
             let quotas = limit.quotas.iter().map(|(name, _)| name);
-            for name in quotas.chain([&limit.name]) {
+            let ban = limit.ban_policy();
+            for name in quotas.chain([&limit.name]).chain(&ban) {
                 by_policy.insert(name.clone(), Arc::clone(refusal));
             }
         }

@@ -46,6 +46,7 @@ An unknown key is an error.
   quota = ["5/minute", "20/hour"]             # or one
   cost = { "POST *" = 5, "*" = 1 }            # or a number; 0 takes nothing
   delay = 0                                   # longest wait for tokens of this limit, such as "500ms", instead of 429
+  ban = { after = 20, within = "10m", for = "1h" } # a key that is refused more often is refused for this time
   concurrency = 10                            # requests to upstreams at the same time, besides a quota or alone
   shadow = false                              # true: tried out, refuses nothing
   instead_of = ["default"]                    # names of limits that do not apply then

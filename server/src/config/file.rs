@@ -18,7 +18,7 @@ use tollgate::{Quota, tower::HeaderStyle};
 
 pub(crate) use self::{
     jwt::Jwt,
-    limit::{Cost, HeaderCondition, Limit, LimitCost, Missing},
+    limit::{Ban, Cost, HeaderCondition, Limit, LimitCost, Missing},
     networks::Networks,
     refusal::{Refusal, Text},
 };

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     request::{path::fold_case, request_pattern::RequestPattern},
-    values::{Client, KeySource, LimitKey, PolicyName, Value},
+    values::{Client, KeySource, LimitKey, Period, PolicyName, Value},
 };
 
 pub(crate) use super::file::{HeaderCondition, Missing};
@@ -24,7 +24,7 @@ pub(crate) use super::file::{HeaderCondition, Missing};
 /// Maximum number of parts of a key.
 const MAX_PARTS: usize = 4;
 
-/// Why a delay is refused.
+/// Why a delay or a ban is refused.
 const NOT_SHARED: &str =
     "expected limits in memory, got redis, beside which it is not supported yet";
 
@@ -46,6 +46,7 @@ pub(crate) struct Limit {
     pub(crate) concurrency: Option<usize>,
     /// Longest wait for tokens of this limit. Zero: requests are refused at once.
     pub(crate) delay: Duration,
+    pub(crate) ban: Option<Ban>,
     pub(crate) cost: Cost,
     pub(crate) is_shadow: bool,
     /// Names of limits that do not apply where this one does.
@@ -55,6 +56,15 @@ pub(crate) struct Limit {
     pub(crate) ignores_case: bool,
     /// `None`: that of all limits.
     pub(crate) refusal: Option<Arc<Refusal>>,
+}
+
+/// Ban of a key that is refused too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ban {
+    /// Refusals, of which the first one beyond begins the ban.
+    pub(crate) refusals: Quota,
+    /// One token, which is away during the ban.
+    pub(crate) ban: Quota,
 }
 
 /// Cost of a request in tokens, from the pattern that describes it most closely.
@@ -104,7 +114,9 @@ impl Limits {
             let limit =
                 Limit::new(limit, context).map_err(|error| format!("limits[{index}].{error}"))?;
             let only = limit.quotas.is_empty().then_some(&limit.name);
-            for name in limit.quotas.iter().map(|(name, _)| name).chain(only) {
+            let ban = limit.ban_policy();
+            let of_quotas = limit.quotas.iter().map(|(name, _)| name);
+            for name in of_quotas.chain(only).chain(&ban) {
                 if !names.insert(name.clone()) {
                     return Err(format!(
                         "limits[{index}].name: expected each name once, got {name} again"
@@ -251,6 +263,18 @@ impl Limit {
         if let Some(expected) = expected {
             return Err(format!("delay: {expected}"));
         }
+        let expected = match given.ban {
+            None => None,
+            Some(_) if context.has_redis => Some(NOT_SHARED),
+            Some(_) if given.shadow => Some("expected a limit without shadow = true"),
+            Some(_) if given.quota.is_none() => Some("expected a quota beside it, got none"),
+            Some(_) => None,
+        };
+        if let Some(expected) = expected {
+            return Err(format!("ban: {expected}"));
+        }
+        let ban = given.ban.map(Ban::new).transpose();
+        let ban = ban.map_err(|error| format!("ban.{error}"))?;
         let given_quotas = given.quota.unwrap_or_default();
         if given_quotas.is_empty() && given.concurrency.is_none() {
             return Err("quota: expected at least one, got an empty list".to_owned());
@@ -303,6 +327,7 @@ impl Limit {
             refusal: refusal.map(Arc::new),
             quotas: quotas.collect(),
             delay,
+            ban,
             concurrency: given.concurrency.map(|number| number.size()),
             name,
             patterns: given
@@ -328,6 +353,13 @@ impl Limit {
     }
 }
 
+impl Limit {
+    /// Returns the name of the policy that refuses banned keys, if the limit bans.
+    pub(crate) fn ban_policy(&self) -> Option<String> {
+        self.ban.map(|_| format!("{}-ban", self.name))
+    }
+}
+
 /// Returns the key of a limit without one: that of the default limit.
 fn client_key(client: &Client) -> Result<LimitKey, String> {
     let text = match client {
@@ -335,6 +367,18 @@ fn client_key(client: &Client) -> Result<LimitKey, String> {
         Client::Header(name) => format!("header:{name}"),
     };
     LimitKey::from_text(&text).ok_or_else(|| format!("key: expected one, got none for {text}"))
+}
+
+impl Ban {
+    fn new(given: file::Ban) -> Result<Ban, String> {
+        let quota = |key: &str, tokens: u32, time: Period| {
+            Quota::try_interval(tokens, time.get()).map_err(|error| format!("{key}: {error}"))
+        };
+        Ok(Ban {
+            refusals: quota("within", given.after.get(), given.within)?,
+            ban: quota("for", 1, given.time)?,
+        })
+    }
 }
 
 impl Cost {

@@ -5,9 +5,10 @@ use std::{iter, sync::Arc, time::Duration};
 use tollgate::DecisionView;
 
 use super::{
+    ban::Ban,
     delay::Delay,
     limiter::{Limiter, Take, Taken},
-    policy_decision::{Part, Policy, PolicyDecision, record_shadow},
+    policy_decision::{Part, Policy, PolicyDecision, count_refusals, record_shadow},
     price::{Fee, OwnLimit, Price},
 };
 use crate::{
@@ -82,6 +83,7 @@ impl<'a> Charge<'a> {
             client: None,
             cost: fee.cost,
             max_wait: Duration::ZERO,
+            ban: None,
             counters: None,
         };
         PendingCharge {
@@ -119,6 +121,7 @@ struct OwnedFee {
     cost: u32,
     /// Longest wait for the tokens of a limit. Zero: none.
     max_wait: Duration,
+    ban: Option<Arc<Ban>>,
     /// Counters of the limit.
     counters: Option<Arc<RouteCounters>>,
 }
@@ -235,6 +238,14 @@ impl PendingCharge {
                 None => self.of_one(deciding, decision),
             };
         }
+        let refusing = fees.iter().zip(&views);
+        let refusing = refusing.filter(|(_, view)| {
+            view.is_some_and(|view| view.is_refused() && decision.is_refused())
+        });
+        let refusing = refusing.map(|(fee, _)| (fee.ban.as_ref(), self.client_of(fee)));
+        if let Some(begun) = count_refusals(refusing) {
+            return begun;
+        }
         let known = fees.iter().zip(&views);
         let known = known.filter_map(|(fee, view)| Some((fee.policy(), (*view)?)));
         PolicyDecision {
@@ -345,6 +356,7 @@ impl OwnedFee {
             client: Some(part.client.into_owned()),
             cost: part.cost,
             max_wait: part.max_wait,
+            ban: part.ban.cloned(),
             counters: part.counters.cloned(),
         }
     }

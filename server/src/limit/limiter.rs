@@ -79,6 +79,14 @@ impl Limiter {
         }
     }
 
+    /// Returns what a request would get, and takes nothing. `None`: the tokens are in Redis.
+    pub(crate) fn look(&self, client: &ClientId<'_>, cost: u32) -> Option<DecisionView> {
+        match self {
+            Limiter::Memory(memory) => Some(memory.look(client, cost)),
+            Limiter::Redis(_) => None,
+        }
+    }
+
     /// Asks for tokens, as one of several limits. Returns `None` if they are in Redis.
     pub(crate) fn ask<'a>(&'a self, client: &ClientId<'a>, cost: u32) -> Option<Ask<'a>> {
         match self {

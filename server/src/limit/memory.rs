@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use tollgate::{Ask, Decision, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, Quota, Refused};
+use tollgate::{
+    Ask, Decision, DecisionView, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, Quota, Refused,
+};
 
 use super::config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError};
 use crate::{config::MAX_RULES, request::client_id::ClientId};
@@ -32,6 +34,10 @@ impl MemoryLimiter {
     #[inline]
     pub(super) fn try_acquire(&self, client: &ClientId<'_>, cost: u32) -> Decision {
         self.limiter.try_acquire(client, cost)
+    }
+
+    pub(super) fn look(&self, client: &ClientId<'_>, cost: u32) -> DecisionView {
+        self.limiter.look(client, cost)
     }
 
     pub(super) fn ask<'a>(&'a self, client: &ClientId<'a>, cost: u32) -> Ask<'a> {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::task::JoinSet;
 use tollgate::{Clock, KeyedLimiter, Quota, RedisStats};
 
-use super::{config::QuotaView, limiter::Limiter};
+use super::{ban::Ban, config::QuotaView, limiter::Limiter};
 use crate::{
     client_slots::ClientSlots,
     config::{Limit, Redis, Route, RouteQuota, Settings},
@@ -26,6 +26,15 @@ pub(crate) struct NamedLimits {
     limits: BTreeMap<String, NamedLimit>,
     /// Slots of concurrent requests, with their number and key.
     slots: BTreeMap<String, Slots>,
+    bans: BTreeMap<String, NamedBan>,
+}
+
+/// Ban of a limit.
+#[derive(Clone)]
+struct NamedBan {
+    key: Vec<LimitKey>,
+    max_clients: usize,
+    ban: Arc<Ban>,
 }
 
 /// Slots of concurrent requests of each key.
@@ -71,6 +80,7 @@ impl NamedLimits {
             clock,
             limits: BTreeMap::new(),
             slots: BTreeMap::new(),
+            bans: BTreeMap::new(),
         }
     }
 
@@ -85,7 +95,7 @@ impl NamedLimits {
                 max_clients,
                 key,
             } = wanted;
-            let max_clients = max_clients.unwrap_or(settings.max_clients.min(DEFAULT_MAX_CLIENTS));
+            let max_clients = self::max_clients(max_clients, settings);
             match self.limits.get(&label) {
                 Some(same)
                     if (same.quota, same.max_clients, &same.key) == (quota, max_clients, &key) =>
@@ -112,6 +122,7 @@ impl NamedLimits {
         Ok(NamedLimits {
             limits,
             slots: self.updated_slots(settings),
+            bans: self.updated_bans(settings)?,
             ..self.clone()
         })
     }
@@ -138,6 +149,40 @@ impl NamedLimits {
             (limit.name.clone(), slots)
         });
         slots.collect()
+    }
+
+    /// Returns the bans of the settings. Those that are unchanged are kept.
+    fn updated_bans(&self, settings: &Settings) -> Result<BTreeMap<String, NamedBan>, String> {
+        let limits = match self.kind {
+            Kind::Routes => &[][..],
+            Kind::Limits => &settings.limits.list,
+        };
+        let mut bans = BTreeMap::new();
+        for limit in limits {
+            let (Some(wanted), Some(name)) = (limit.ban, limit.ban_policy()) else {
+                continue;
+            };
+            let max_clients = max_clients(limit.max_clients, settings);
+            let same = |known: &&NamedBan| {
+                (known.ban.settings(), known.max_clients, &known.key)
+                    == (wanted, max_clients, &limit.key)
+            };
+            let ban = match self.bans.get(&limit.name).filter(same) {
+                Some(same) => same.clone(),
+                None => NamedBan {
+                    key: limit.key.clone(),
+                    max_clients,
+                    ban: Arc::new(Ban::new(&name, wanted, max_clients, &self.clock)?),
+                },
+            };
+            bans.insert(limit.name.clone(), ban);
+        }
+        Ok(bans)
+    }
+
+    /// Returns the ban of the limit with this name, if it has one.
+    pub(super) fn ban(&self, name: &str) -> Option<Arc<Ban>> {
+        self.bans.get(name).map(|ban| Arc::clone(&ban.ban))
     }
 
     /// Returns the slots of the limit with this name, if it bounds concurrent requests.
@@ -178,6 +223,11 @@ impl NamedLimits {
             limiter.close().await;
         }
     }
+}
+
+/// Returns the number of keys of a limit.
+fn max_clients(of_limit: Option<usize>, settings: &Settings) -> usize {
+    of_limit.unwrap_or(settings.max_clients.min(DEFAULT_MAX_CLIENTS))
 }
 
 impl NamedLimit {

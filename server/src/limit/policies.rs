@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hyper::header::HeaderName;
 use smallvec::SmallVec;
 
-use super::{limiter::Limiter, named_limits::NamedLimits, price::OwnLimit};
+use super::{ban::Ban, limiter::Limiter, named_limits::NamedLimits, price::OwnLimit};
 use crate::{
     client_slots::{ClientSlot, ClientSlots},
     config::{Cost, HeaderCondition, Limit, Missing, Settings},
@@ -44,6 +44,7 @@ pub(crate) struct NamedLimit {
     quotas: Vec<NamedQuota>,
     /// Slots of concurrent requests.
     slots: Option<Arc<ClientSlots>>,
+    pub(super) ban: Option<Arc<Ban>>,
     /// Counters of the name of the limit itself.
     counters: Arc<RouteCounters>,
 }
@@ -128,6 +129,7 @@ impl Policies {
             key: KeyReader::new(&limit.key, limit.ignores_case),
             quotas: quotas(limit, metrics, limiters).collect(),
             slots: limiters.slots(&limit.name),
+            ban: limiters.ban(&limit.name),
             counters: metrics.limit(&limit.name, mode(limit)),
             configured: limit.clone(),
         });

@@ -10,7 +10,7 @@ use super::{
     delay::ends_within,
     limiter::Limiter,
     policies::{AppliedLimit, AppliedLimits, TooManyAtOnce},
-    policy_decision::{Part, PolicyDecision},
+    policy_decision::{Part, PolicyDecision, count_refusals},
     price::{Fee, Price},
 };
 use crate::{
@@ -110,6 +110,9 @@ impl<'a> PolicyCharge<'a> {
         metrics: &Metrics,
     ) -> Option<PolicyDecision<'_>> {
         let parts: SmallVec<[Part<'_>; 4]> = self.parts().collect();
+        if let Some(banned) = parts.iter().find_map(Part::banned) {
+            return Some(banned);
+        }
         let mut asks: SmallVec<[Ask<'_>; MAX_LIMITS]> = SmallVec::new();
         let may_wait = self.may_wait && parts.iter().any(|part| !part.max_wait.is_zero());
         for part in &parts {
@@ -142,8 +145,12 @@ impl<'a> PolicyCharge<'a> {
         }
         if is_allowed {
             self.try_shadows(default);
+            return Some(decision);
         }
-        Some(decision)
+        let refusing = parts.iter().zip(&decision.all);
+        let refusing = refusing.filter(|(_, (_, view))| view.is_refused());
+        let begun = count_refusals(refusing.map(|(part, _)| (part.ban, part.client)));
+        Some(begun.unwrap_or(decision))
     }
 
     /// Takes from each shadow limit alone.
@@ -182,6 +189,7 @@ impl<'a> PolicyCharge<'a> {
             client: self.client,
             cost: fee.cost,
             max_wait: self.max_wait,
+            ban: None,
             counters: None,
         });
         of_fees.chain(self.applied.enforced.iter().flat_map(parts))
@@ -200,6 +208,7 @@ fn parts<'c>(applied: &'c AppliedLimit<'_>) -> impl Iterator<Item = Part<'c>> {
         client,
         cost: applied.cost,
         max_wait: applied.limit.configured.delay,
+        ban: applied.limit.ban.as_ref(),
         counters: Some(&quota.counters),
     })
 }

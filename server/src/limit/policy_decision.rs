@@ -4,8 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use tollgate::DecisionView;
 
-use super::{limiter::Limiter, price::OwnLimit};
-use crate::{metrics::RouteCounters, request::client_id::ClientId};
+use super::{ban::Ban, limiter::Limiter, price::OwnLimit};
+use crate::{
+    metrics::{Reason, RouteCounters},
+    request::client_id::ClientId,
+};
 
 /// Policy that decided: `None` is the default.
 pub(crate) type Policy<'a> = Option<&'a Arc<str>>;
@@ -25,6 +28,7 @@ pub(super) struct Part<'c> {
     pub(super) cost: u32,
     /// Longest wait for the tokens. Zero: none.
     pub(super) max_wait: Duration,
+    pub(super) ban: Option<&'c Arc<Ban>>,
     /// Counters of the limit.
     pub(super) counters: Option<&'c Arc<RouteCounters>>,
 }
@@ -36,6 +40,16 @@ impl<'c> Part<'c> {
 
     pub(super) fn policy(&self) -> Policy<'c> {
         self.own.map(|own| &own.policy)
+    }
+
+    /// Returns the refusal of a key that the limit has banned.
+    pub(super) fn banned(&self) -> Option<PolicyDecision<'c>> {
+        let ban = self.ban?;
+        let refusal = ban.refusal(&self.client)?;
+        if let Some(counters) = self.counters {
+            counters.add(Reason::Banned);
+        }
+        Some(PolicyDecision::of_one(refusal, ban.policy()))
     }
 
     /// Counts the decision of the limit. Of a refused request, only those that refuse it count: the
@@ -62,6 +76,30 @@ pub(super) fn record_shadow(counters: &RouteCounters, policy: Policy<'_>, decisi
         let limit = policy.map_or("", |name| name);
         tracing::debug!(limit, "shadow limit would refuse the request");
     }
+}
+
+/// Counts a refused request for the bans of the limits that refuse it: once for each of their keys.
+/// Returns the refusal of the ban that begins, the longest of several.
+pub(super) fn count_refusals<'a, 'c>(
+    refusing: impl Iterator<Item = (Option<&'a Arc<Ban>>, ClientId<'c>)>,
+) -> Option<PolicyDecision<'a>> {
+    let mut longest: Option<PolicyDecision<'_>> = None;
+    // The quotas of a limit with one key follow one another.
+    let mut last = None;
+    for (ban, key) in refusing {
+        let Some(ban) = ban else { continue };
+        if last.replace((Arc::as_ptr(ban), key)) == Some((Arc::as_ptr(ban), key)) {
+            continue;
+        }
+        let Some(begun) = ban.count_refusal(&key) else {
+            continue;
+        };
+        let wait = |decision: &PolicyDecision<'_>| decision.decision.retry_after();
+        if longest.as_ref().and_then(wait) < begun.retry_after() {
+            longest = Some(PolicyDecision::of_one(begun, ban.policy()));
+        }
+    }
+    longest
 }
 
 impl<'a> PolicyDecision<'a> {

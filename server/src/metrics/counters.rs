@@ -45,10 +45,11 @@ pub(crate) enum Reason {
     UnknownKey,
     Denied,
     TooManyAtOnce,
+    Banned,
 }
 
 impl Reason {
-    pub(super) const ALL: [Reason; 10] = [
+    pub(super) const ALL: [Reason; 11] = [
         Reason::Tokens,
         Reason::Exempt,
         Reason::NoTokens,
@@ -59,6 +60,7 @@ impl Reason {
         Reason::UnknownKey,
         Reason::Denied,
         Reason::TooManyAtOnce,
+        Reason::Banned,
     ];
 
     fn of(decision: &DecisionView) -> Reason {
@@ -87,6 +89,7 @@ impl Reason {
             Reason::UnknownKey => "unknown_key",
             Reason::Denied => "denied",
             Reason::TooManyAtOnce => "too_many_at_once",
+            Reason::Banned => "banned",
         }
     }
 }
@@ -152,7 +155,7 @@ mod tests {
             }
         });
         counters.add(Reason::UnknownKey);
-        assert_eq!(counters.totals(), [8000, 0, 0, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(counters.totals(), [8000, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Tests of the server without sockets, on a manual clock.
 
 mod admin;
+mod bans;
 mod delay;
 mod keys;
 mod limits;

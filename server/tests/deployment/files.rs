@@ -193,6 +193,7 @@ fn every_alternative_in_the_sample_loads() {
                 "quota = [",
                 "cost = {",
                 "delay = \"500ms",
+                "ban = ",
                 "concurrency = ",
                 "shadow = ",
                 "instead_of = ",

@@ -13,8 +13,8 @@ use super::refusal::Refusal;
 use crate::{
     request::request_pattern::RequestPattern,
     values::{
-        LimitKey, MaxClients, MaxDelay, PolicyName, Value, Whole, one_or_list, optional,
-        optional_table, required,
+        LimitKey, MaxClients, MaxDelay, Period, PolicyName, Tokens, Value, Whole, one_or_list,
+        optional, optional_table, required,
     },
 };
 
@@ -36,6 +36,8 @@ pub(crate) struct Limit {
     pub(crate) concurrency: Option<Whole<1, 1_000_000>>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) delay: Option<MaxDelay>,
+    #[serde(default, deserialize_with = "optional_table")]
+    pub(crate) ban: Option<Ban>,
     #[serde(default)]
     pub(crate) cost: Option<Cost>,
     #[serde(default)]
@@ -50,12 +52,23 @@ pub(crate) struct Limit {
     pub(crate) ignore_case: Option<bool>,
     #[serde(default, deserialize_with = "optional_table")]
     pub(crate) refusal: Option<Refusal>,
-    #[serde(default, rename = "ban")]
-    _ban: Option<Unsupported>,
     #[serde(default, rename = "charge_on")]
     _charge_on: Option<Unsupported>,
     #[serde(default, rename = "strict")]
     _strict: Option<Unsupported>,
+}
+
+/// Ban of a key that is refused too often.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ban {
+    /// Refusals before the one that begins the ban.
+    #[serde(deserialize_with = "required")]
+    pub(crate) after: Tokens,
+    #[serde(deserialize_with = "required")]
+    pub(crate) within: Period,
+    #[serde(rename = "for", deserialize_with = "required")]
+    pub(crate) time: Period,
 }
 
 /// Cost in tokens, where 0 takes nothing.

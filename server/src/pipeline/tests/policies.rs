@@ -446,6 +446,20 @@ fn settings_that_cannot_work_are_refused() {
             "delay: expected a default quota beside limits, got none",
         ),
         (
+            limit(
+                "quota = '5/s'\nban = { after = 5, within = '1m', for = '1h' }\n[[limits]]\nname = 'a-ban'\nquota = '5/s'",
+            ),
+            "limits[1].name: expected each name once, got a-ban again",
+        ),
+        (
+            limit("concurrency = 5\nban = { after = 5, within = '1m', for = '1h' }"),
+            "limits[0].concurrency: expected an upstream, got none",
+        ),
+        (
+            limit("quota = '5/s'\nshadow = true\nban = { after = 5, within = '1m', for = '1h' }"),
+            "limits[0].ban: expected a limit without shadow = true",
+        ),
+        (
             limit("quota = '5/s'\nshadow = true\ndelay = '1s'"),
             "limits[0].delay: expected a limit without shadow = true",
         ),
