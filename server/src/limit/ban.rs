@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tollgate::{Clock, DecisionView, KeyedLimiter};
 
-use super::{limiter::Limiter, policy_decision::Policy};
+use super::limiter::Limiter;
 use crate::{config, request::client_id::ClientId};
 
 /// Ban of the keys of a limit.
@@ -45,8 +45,8 @@ impl Ban {
     }
 
     /// Name of the policy that refuses banned keys.
-    pub(super) fn policy(&self) -> Policy<'_> {
-        Some(&self.policy)
+    pub(super) fn policy(&self) -> &Arc<str> {
+        &self.policy
     }
 
     /// Returns the refusal of a banned key.

@@ -49,7 +49,7 @@ impl<'c> Part<'c> {
         if let Some(counters) = self.counters {
             counters.add(Reason::Banned);
         }
-        Some(PolicyDecision::of_one(refusal, ban.policy()))
+        Some(PolicyDecision::of_one(refusal, Some(ban.policy())))
     }
 
     /// Counts the decision of the limit. Of a refused request, only those that refuse it count: the
@@ -96,7 +96,7 @@ pub(super) fn count_refusals<'a, 'c>(
         };
         let wait = |decision: &PolicyDecision<'_>| decision.decision.retry_after();
         if longest.as_ref().and_then(wait) < begun.retry_after() {
-            longest = Some(PolicyDecision::of_one(begun, ban.policy()));
+            longest = Some(PolicyDecision::of_one(begun, Some(ban.policy())));
         }
     }
     longest
