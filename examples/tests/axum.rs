@@ -20,13 +20,13 @@ use tollgate::{
 use tower::{Layer, service_fn, util::MapResponseLayer};
 
 /// Running service; shut down on drop.
-struct Service {
-    address: SocketAddr,
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
     _runtime: Runtime,
 }
 
 impl Service {
-    fn start(app: Router) -> Service {
+    pub(crate) fn start(app: Router) -> Service {
         Service::with(|listener| async {
             axum::serve(
                 listener,

@@ -8,6 +8,7 @@
 )]
 
 mod axum;
+mod browser;
 #[path = "../embedded.rs"]
 #[expect(dead_code, reason = "only the example itself runs `main`")]
 mod embedded;

@@ -8,6 +8,8 @@
 )]
 
 #[cfg(feature = "server")]
+pub mod browser;
+#[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]
 pub mod http2;

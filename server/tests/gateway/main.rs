@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod browser;
 mod client_headers;
 mod client_share;
 mod cors;
