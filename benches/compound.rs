@@ -15,7 +15,7 @@ use support::{
     Expect, Side, compare,
     peers::{Padded, for_governor, key},
 };
-use tollgate::{Bucket, KeyedLimiter, Quota, all};
+use tollgate::{Bucket, KeyedLimiter, Quota, all, all_on_key};
 
 const QUOTA: Quota = Quota::per_second(1).with_capacity(1_000_000_000);
 /// Tokens charged to every key beforehand: more than a day's refill.
@@ -88,7 +88,12 @@ fn draw(state: &mut u64, keys: usize) -> IpAddr {
 }
 
 fn keyed(criterion: &mut Criterion, name: &str, keys: usize, slice: u64) {
-    let ours = [(); 2].map(|()| KeyedLimiter::new(QUOTA, keys));
+    let one = KeyedLimiter::new(QUOTA, keys);
+    let builder = KeyedLimiter::builder(QUOTA).max_keys(keys);
+    let Ok(other) = builder.hashed_like(&one).build() else {
+        return eprintln!("no memory for {keys} keys");
+    };
+    let ours = [one, other];
     let by_key = || {
         Padded(DefaultKeyedRateLimiter::<IpAddr>::keyed(for_governor(
             QUOTA,
@@ -113,6 +118,13 @@ fn keyed(criterion: &mut Criterion, name: &str, keys: usize, slice: u64) {
     };
     let sides = [
         Side::new("ours", 1, Expect::Allowed, |_, n| {
+            each(n, &|key| {
+                let [one, other] = black_box(&ours);
+                let limits = all_on_key(key, [(one, 1), (other, 1)]);
+                limits.try_acquire().is_allowed()
+            })
+        }),
+        Side::new("hashed twice", 1, Expect::Allowed, |_, n| {
             each(n, &|key| {
                 let [one, other] = black_box(&ours);
                 let limits = all([one.ask(key, 1), other.ask(key, 1)]);

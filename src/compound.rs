@@ -27,6 +27,8 @@ pub(crate) mod parts;
 #[cfg(feature = "tokio")]
 mod wait;
 
+#[cfg(feature = "std")]
+use core::hash::{BuildHasher, Hash};
 use core::{fmt, time::Duration};
 
 pub use ask::Ask;
@@ -34,6 +36,8 @@ pub use decision::CompoundDecision;
 use hit::{Hit, Location, Order};
 use part::{Held, Lost, Parts};
 
+#[cfg(feature = "std")]
+use crate::keyed::KeyedLimiter;
 use crate::{
     decision::{Decision, Outcome},
     duration::saturating_nanos,
@@ -92,6 +96,34 @@ pub struct All<'a, const K: usize> {
 pub const fn all<const K: usize>(asks: [Ask<'_>; K]) -> All<'_, K> {
     const { assert!(K >= 1 && K <= MAX_LIMITS, "expected 1 to 8 limits") };
     All { asks, len: K }
+}
+
+/// Combines limits on one key: several quotas of each key, or several limiters. Limiters that are
+/// [hashed alike](crate::KeyedLimiterBuilder::hashed_like) hash the key once.
+///
+/// ```
+/// use tollgate::{KeyedLimiter, Quota};
+///
+/// let burst = KeyedLimiter::<str>::new(Quota::per_second(2), 1000);
+/// let hourly = KeyedLimiter::builder(Quota::per_hour(100)).max_keys(1000).hashed_like(&burst).build()?;
+/// let decision = tollgate::all_on_key("alice", [(&burst, 1), (&hourly, 1)]).try_acquire();
+/// assert_eq!((decision.remaining(), hourly.available("alice")), (1, 99));
+/// # Ok::<(), tollgate::BuildError>(())
+/// ```
+#[cfg(feature = "std")]
+#[inline]
+pub fn all_on_key<'a, K, S, const N: usize>(
+    key: &K,
+    limits: [(&'a KeyedLimiter<K, S>, u32); N],
+) -> All<'a, N>
+where
+    K: Hash + ?Sized,
+    S: BuildHasher,
+{
+    const { assert!(N >= 1 && N <= MAX_LIMITS, "expected 1 to 8 limits") };
+    let first = limits[0].0;
+    let hash = first.hash(key);
+    all(limits.map(|(limiter, cost)| Ask::of_key(limiter.key_ref_like(key, first, hash), cost)))
 }
 
 /// Combines limits like [`all`], when their number is known at run time.

@@ -117,6 +117,8 @@ pub struct KeyedLimiter<K: ?Sized, S = DefaultHashBuilder> {
     current: CurrentGeneration,
     clock: Clock,
     hasher: S,
+    /// Number of the hash function with its seed: limiters with the same one hash a key alike.
+    hashing: u32,
     /// Number of the limiter, spread over 64 bits. With a key's hash it identifies the key's bucket
     /// in decisions.
     number: u64,
@@ -163,6 +165,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
             clock: Clock::process(),
             when_full: WhenFull::default(),
             hasher: DefaultHashBuilder::default(),
+            hashing: None,
             keys: PhantomData,
         }
     }
@@ -651,6 +654,16 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         self.key_ref_of(self.hash(key))
     }
 
+    /// Returns a reference to the key's bucket, whose hash in `other` is this.
+    #[inline]
+    pub(crate) fn key_ref_like(&self, key: &K, other: &Self, hash: u64) -> KeyRef<'_> {
+        if self.hashing == other.hashing {
+            self.key_ref_of(hash)
+        } else {
+            self.key_ref(key)
+        }
+    }
+
     #[inline]
     fn key_ref_of(&self, hash: u64) -> KeyRef<'_> {
         KeyRef {
@@ -857,6 +870,8 @@ pub struct KeyedLimiterBuilder<K: ?Sized, S = DefaultHashBuilder> {
     clock: Clock,
     when_full: WhenFull,
     hasher: S,
+    /// See [`KeyedLimiter`]; `None`: a new one.
+    hashing: Option<u32>,
     keys: KeyType<K>,
 }
 
@@ -901,7 +916,21 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiterBuilder<K, S> {
             clock,
             when_full,
             hasher,
+            hashing: None,
             keys: PhantomData,
+        }
+    }
+
+    /// Hashes keys as another limiter does, with its function and its seed, so that
+    /// [`all_on_key`](crate::all_on_key) hashes a key once for both.
+    pub fn hashed_like(self, other: &KeyedLimiter<K, S>) -> Self
+    where
+        S: Clone,
+    {
+        KeyedLimiterBuilder {
+            hasher: other.hasher.clone(),
+            hashing: Some(other.hashing),
+            ..self
         }
     }
 
@@ -935,6 +964,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiterBuilder<K, S> {
             current: CurrentGeneration::new(generation),
             clock: self.clock,
             hasher: self.hasher,
+            hashing: self.hashing.unwrap_or_else(origin::draw),
             number,
             next_origin: AtomicU32::new(1),
             #[cfg(feature = "tokio")]

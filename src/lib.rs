@@ -134,6 +134,8 @@ pub use bucket::Bucket;
 pub use clock::TokioClock;
 #[cfg(feature = "std")]
 pub use clock::{Clock, ManualClock};
+#[cfg(feature = "std")]
+pub use compound::all_on_key;
 pub use compound::{All, Ask, CompoundDecision, LimitCountError, MAX_LIMITS, all, all_of};
 #[cfg(feature = "redis")]
 pub use decision::DecisionSource;

@@ -57,14 +57,20 @@ impl<K: core::hash::Hash + ?Sized, S: core::hash::BuildHasher> KeyedLimiter<K, S
     /// Asks for `cost` tokens of the key's bucket, as one of several limits; see [`all`](crate::all).
     #[inline]
     pub fn ask(&self, key: &K, cost: u32) -> Ask<'_> {
-        Ask {
-            target: Target::Key(self.key_ref(key)),
-            cost,
-        }
+        Ask::of_key(self.key_ref(key), cost)
     }
 }
 
 impl<'a> Ask<'a> {
+    #[cfg(feature = "std")]
+    #[inline]
+    pub(super) fn of_key(key: KeyRef<'a>, cost: u32) -> Ask<'a> {
+        Ask {
+            target: Target::Key(key),
+            cost,
+        }
+    }
+
     #[cfg(feature = "std")]
     #[inline]
     pub(super) fn clock(&self) -> &'a Clock {

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use tollgate::{Bucket, KeyedLimiter, ManualClock, Outcome, Quota, WhenFull, all, all_of};
+use tollgate::{
+    Bucket, KeyedLimiter, ManualClock, Outcome, Quota, WhenFull, all, all_of, all_on_key,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -250,4 +252,58 @@ fn threads_lose_and_invent_no_tokens() {
     assert_eq!(one.available(), CAPACITY - both - allowed[2]);
     assert_eq!(other.available("a"), CAPACITY - both - allowed[3]);
     assert!(both > 0);
+}
+
+/// Counts the hashes that are made.
+#[derive(Clone, Default)]
+struct Counting(
+    std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    std::hash::RandomState,
+);
+
+impl BuildHasher for Counting {
+    type Hasher = std::hash::DefaultHasher;
+
+    fn build_hasher(&self) -> std::hash::DefaultHasher {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.1.build_hasher()
+    }
+}
+
+/// *Caught:* a hash of another seed.
+#[test]
+fn limiters_that_are_hashed_alike_hash_a_key_once() {
+    let clock = ManualClock::new();
+    let limiter = |capacity| {
+        let builder = KeyedLimiter::<str>::builder(Quota::per_day(capacity));
+        builder.clock(clock.clone()).max_keys(100)
+    };
+    let counting = Counting::default();
+    let one = limiter(3).hasher(counting.clone()).build().unwrap();
+    let alike = limiter(5)
+        .hasher(counting.clone())
+        .hashed_like(&one)
+        .build()
+        .unwrap();
+    // The same function, but nothing says so.
+    let apart = limiter(7).hasher(Counting::default()).build().unwrap();
+    let take = || all_on_key("a", [(&one, 1), (&alike, 1), (&apart, 1)]).try_acquire();
+    let hashes = || counting.0.load(std::sync::atomic::Ordering::Relaxed);
+    let before = hashes();
+    assert!(take().is_allowed());
+    assert_eq!(hashes(), before + 1);
+    let left = [
+        one.available("a"),
+        alike.available("a"),
+        apart.available("a"),
+    ];
+    assert_eq!(left, [2, 4, 6]);
+    assert_eq!(
+        [
+            one.available("b"),
+            alike.available("b"),
+            apart.available("b")
+        ],
+        [3, 5, 7]
+    );
 }
