@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, FromArgMatches, Parser, Subcommand, parser::ValueSource};
+use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
 use hyper::{Uri, header::HeaderName};
 use ipnet::IpNet;
 use tollgate::{Quota, QuotaError, tower::HeaderStyle};
@@ -75,6 +75,11 @@ pub(crate) enum Command {
     Check(CheckFile),
     /// Print what each limit of a configuration does to a request, and why; no request is sent
     Explain(Explain),
+    /// Print a configuration with the rate limits of another product's file
+    ///
+    /// What has no counterpart is in comments that begin with "# not converted:". The exit code is 0
+    /// then as well, and 2 when the file cannot be read or parsed.
+    Convert(Convert),
 }
 
 /// Flags of the server.
@@ -248,6 +253,26 @@ pub(crate) struct Explain {
     /// Address that the request comes from
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
     pub(crate) peer: IpAddr,
+}
+
+/// Flags of the conversion of another product's file.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Convert {
+    /// Product that the file is of
+    #[arg(value_name = "PRODUCT", value_enum)]
+    pub(crate) product: Product,
+    /// nginx.conf, Traefik's dynamic configuration (YAML or TOML), or the appsettings.json of
+    /// AspNetCoreRateLimit; - reads standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// Product whose rate limits can be converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Product {
+    Nginx,
+    Traefik,
+    Aspnetcore,
 }
 
 /// Flags of the health check.

@@ -6,6 +6,7 @@ mod app;
 mod cli;
 mod client_slots;
 mod config;
+mod convert;
 mod descriptors;
 mod endpoint;
 mod explain;
@@ -55,6 +56,10 @@ pub fn run() -> ExitCode {
             command: Some(Command::Explain(flags)),
             ..
         }) => explain::explain(&flags),
+        Ok(Cli {
+            command: Some(Command::Convert(flags)),
+            ..
+        }) => convert::run(&flags),
         Ok(Cli {
             command: None,
             serve,

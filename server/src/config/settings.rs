@@ -94,7 +94,6 @@ impl Settings {
     }
 
     /// Merges the text of a file with the defaults.
-    #[cfg(fuzzing)]
     pub(crate) fn from_text(text: &str, is_json: bool) -> Result<Settings, String> {
         let parse = if is_json {
             super::file::from_json
