@@ -12,6 +12,7 @@ mod scope;
 mod tests;
 mod traefik;
 mod writer;
+mod yaml;
 
 use std::{
     fs::File,
@@ -20,10 +21,14 @@ use std::{
     process::ExitCode,
 };
 
+use self::policy::Policy;
 use crate::cli::{Convert, Product};
 
 /// Maximum length of a file in bytes.
 const MAX_FILE: u64 = 1 << 20;
+
+/// Maximum number of characters of an error.
+const MAX_ERROR: usize = 400;
 
 /// Prints the configuration. An error is one line, and the exit code is 2.
 pub(crate) fn run(flags: &Convert) -> ExitCode {
@@ -66,14 +71,14 @@ struct Converted {
 
 /// Converts the text of a file. An error is one line.
 fn convert(product: Product, path: &Path, text: &str) -> Result<Converted, String> {
-    let (name, policy) = match product {
-        Product::Nginx => ("nginx", nginx::convert(text)?),
-        Product::Traefik => {
-            let is_toml = path.extension().map(|extension| extension == "toml");
-            ("Traefik", traefik::convert(text, is_toml)?)
-        }
-        Product::Aspnetcore => ("AspNetCoreRateLimit", aspnetcore::convert(text)?),
+    let one_line = |error: String| {
+        // The words of a file may have control characters.
+        let shown = error.chars().take(MAX_ERROR);
+        shown
+            .map(|char| if char.is_control() { ' ' } else { char })
+            .collect::<String>()
     };
+    let (name, policy) = policy(product, path, text).map_err(one_line)?;
     let title = match path.file_name().filter(|name| *name != "-") {
         Some(file) => format!("Converted from {} ({name}).", file.to_string_lossy()),
         None => format!("Converted from a configuration of {name}."),
@@ -98,6 +103,18 @@ fn read(path: &Path) -> Result<String, String> {
         return Err(format!("expected at most {MAX_FILE} bytes, got more"));
     }
     decode(bytes)
+}
+
+/// Returns the policy of a file, and the name of its product.
+fn policy(product: Product, path: &Path, text: &str) -> Result<(&'static str, Policy), String> {
+    Ok(match product {
+        Product::Nginx => ("nginx", nginx::convert(text)?),
+        Product::Traefik => {
+            let is_toml = path.extension().map(|extension| extension == "toml");
+            ("Traefik", traefik::convert(text, is_toml)?)
+        }
+        Product::Aspnetcore => ("AspNetCoreRateLimit", aspnetcore::convert(text)?),
+    })
 }
 
 /// Returns the text of a file, without a byte-order mark.

@@ -1,13 +1,10 @@
 //! Check of a converted policy with the server's own parser.
 
 use super::{
-    policy::{Gap, Limit, Policy},
+    policy::{Gap, Limit, MAX_LIMITS, Policy},
     writer,
 };
 use crate::config::Settings;
-
-/// Maximum number of limits, which bounds the time of the checks.
-const MAX_LIMITS: usize = 200;
 
 /// Returns the policy and its text with the limits that the server accepts. The others become gaps.
 ///
@@ -23,6 +20,7 @@ pub(crate) fn fitted(mut policy: Policy, title: &str) -> Result<(Policy, String)
             policy.limits.len()
         ));
     }
+    check_body(&mut policy);
     explain_delays(&mut policy);
     if accepted(&policy).is_err() {
         narrow(&mut policy);
@@ -48,6 +46,23 @@ pub(crate) fn fitted(mut policy: Policy, title: &str) -> Result<(Policy, String)
     match Settings::from_text(&text, false) {
         Ok(_) => Ok((policy, text)),
         Err(error) => Err(format!("expected a valid configuration, got: {error}")),
+    }
+}
+
+/// Leaves out a body of refusals that the server refuses.
+fn check_body(policy: &mut Policy) {
+    let alone = Policy {
+        refusal: policy.refusal.clone(),
+        ..Policy::default()
+    };
+    if policy.refusal.body.is_some()
+        && let Err(error) = accepted(&alone)
+    {
+        policy.refusal.body = None;
+        policy.gap(
+            "body of refusals",
+            format!("left out, because the server refuses it: {error}"),
+        );
     }
 }
 

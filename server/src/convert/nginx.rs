@@ -62,7 +62,9 @@ pub(crate) fn convert(text: &str) -> Result<Policy, String> {
         .collect();
     let level = Level::default().inner(&own)?;
     let servers = servers(&http, &level)?;
-    let groups = groups(&mut policy, servers, &level)?;
+    let mut groups = groups(&mut policy, servers, &level)?;
+    // In the order of the zones.
+    groups.sort_by_key(|group| zones.iter().position(|zone| zone.name == group.zone));
     add_limits(&mut policy, &zones, &groups, &variables);
     policy.share_status();
     Ok(policy)

@@ -5,6 +5,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tollgate::Quota;
 
+/// Maximum number of limits, which bounds the time to compare and check them.
+pub(crate) const MAX_LIMITS: usize = 200;
+
 /// Policy of another product, and the parts of it that have no counterpart.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Policy {

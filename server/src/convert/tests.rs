@@ -1,6 +1,9 @@
 //! Conversion of typical files, and of hostile ones.
 
+mod aspnetcore;
+mod hostile;
 mod nginx;
+mod traefik;
 
 use std::path::Path;
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::convert::{
     pattern::Paths,
-    policy::Policy,
+    policy::{MAX_LIMITS, Policy},
     scope::{Place, Scope, scope},
 };
 
@@ -60,6 +60,12 @@ pub(crate) fn groups(
                 groups.push(group);
             }
         }
+    }
+    if groups.len() > MAX_LIMITS {
+        return Err(format!(
+            "expected at most {MAX_LIMITS} limits, got {}",
+            groups.len()
+        ));
     }
     let scopes: Vec<Scope> = groups
         .iter()

@@ -48,6 +48,9 @@ fn resolve(text: &str, variables: &Variables, depth: usize) -> Result<ZoneKey, S
         ));
     }
     let parts = parts(text);
+    if parts.is_empty() {
+        return Err("its key is empty, which is no limit there".to_owned());
+    }
     if let [Part::Variable(name)] = &parts[..] {
         if let Some(map) = variables.maps.get(name) {
             return of_map(name, map, variables, depth);

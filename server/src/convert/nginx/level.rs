@@ -112,10 +112,11 @@ pub(crate) fn servers(directives: &[&Directive], http: &Level) -> Result<Vec<Ser
             .iter()
             .any(|location| location.paths == Paths::All)
         {
-            server.locations.push(Location {
+            let location = Location {
                 paths: Paths::All,
                 level,
-            });
+            };
+            server.locations.insert(0, location);
         }
         servers.push(server);
     }

@@ -57,6 +57,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Directive>, String> {
     let mut lexer = Lexer {
         chars: text.chars().peekable(),
         line: 1,
+        start: 1,
     };
     // Directives of the open blocks, and the directives that opened them.
     let mut open: Vec<(Directive, Vec<Directive>)> = Vec::new();
@@ -69,7 +70,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Directive>, String> {
         match token {
             Token::Word(word) => {
                 if words.is_empty() {
-                    start = line - word.matches('\n').count();
+                    start = lexer.start;
                 }
                 words.push(word);
             }
@@ -147,6 +148,8 @@ enum Token {
 struct Lexer<'a> {
     chars: Peekable<Chars<'a>>,
     line: usize,
+    /// Line of the beginning of the last token.
+    start: usize,
 }
 
 impl Lexer<'_> {
@@ -160,6 +163,7 @@ impl Lexer<'_> {
 
     fn token(&mut self) -> Result<Token, String> {
         loop {
+            self.start = self.line;
             match self.chars.peek() {
                 None => return Ok(Token::End),
                 Some('#') => while self.next().is_some_and(|char| char != '\n') {},

@@ -89,16 +89,16 @@ key = "ip"
 quota = "20/second, capacity 41"
 cost = { "/login" = 0, "/admin/*" = 0, "/static/*" = 0, "/static/api/*" = 1 }
 [[limits]]
-name = "login"
-match = ["/login", "/admin/*"]
-key = "ip"
-quota = "10/minute, capacity 3"
-refusal = { status = 503 }
-[[limits]]
 name = "site.2"
 match = "/admin/*"
 key = "ip"
 quota = "20/second, capacity 41"
+refusal = { status = 503 }
+[[limits]]
+name = "login"
+match = ["/login", "/admin/*"]
+key = "ip"
+quota = "10/minute, capacity 3"
 refusal = { status = 503 }
 [[limits]]
 name = "assets"
@@ -290,16 +290,16 @@ server {
 client_address_header = "x-forwarded-for"
 upstream = "http://127.0.0.1:9000"
 [[limits]]
+name = "conn"
+key = "ip"
+concurrency = 10
+cost = { "/free/*" = 0 }
+[[limits]]
 name = "next"
 match = "/api/*"
 key = "ip"
 quota = "1/second"
 shadow = true
-[[limits]]
-name = "conn"
-key = "ip"
-concurrency = 10
-cost = { "/free/*" = 0 }
 "#
     );
     let gaps = gaps(&text);
