@@ -1,5 +1,6 @@
 //! Conversion of an nginx configuration: `limit_req`, `limit_conn` and what they depend on.
 
+mod dump;
 mod group;
 mod key;
 mod level;
@@ -35,7 +36,7 @@ const DEFAULT_STATUS: u16 = 503;
 
 /// Converts a file. An error is one line.
 pub(crate) fn convert(text: &str) -> Result<Policy, String> {
-    let directives = syntax::parse(text)?;
+    let directives = dump::directives(text)?;
     let mut policy = Policy::default();
     other::add(&mut policy, &directives);
     let mut variables = Variables::default();

@@ -73,7 +73,7 @@ fn add_one(policy: &mut Policy, directive: &Directive) {
             if is_known {
                 return;
             }
-            "the file is not read: put its limits in its place, if it has some"
+            "the file is not read, and may have limits: convert the output of nginx -T"
         }
         _ => return,
     };

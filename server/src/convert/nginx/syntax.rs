@@ -49,21 +49,21 @@ impl Directive {
     }
 }
 
-/// Parses a file.
+/// Parses a file whose first line has this number.
 ///
 /// # Errors
 /// The line, what was expected, and what was found.
-pub(crate) fn parse(text: &str) -> Result<Vec<Directive>, String> {
+pub(crate) fn parse(text: &str, first_line: usize) -> Result<Vec<Directive>, String> {
     let mut lexer = Lexer {
         chars: text.chars().peekable(),
-        line: 1,
-        start: 1,
+        line: first_line,
+        start: first_line,
     };
     // Directives of the open blocks, and the directives that opened them.
     let mut open: Vec<(Directive, Vec<Directive>)> = Vec::new();
     let mut directives = Vec::new();
     let mut words: Vec<String> = Vec::new();
-    let mut start = 1;
+    let mut start = first_line;
     loop {
         let token = lexer.token()?;
         let line = lexer.line;
@@ -274,8 +274,7 @@ mod tests {
     #[test]
     fn directives_have_words_and_blocks() {
         let parsed = parse(
-            "http { # a comment; {\n  map $a ${b}c { \"\" 'x \"y\\'';\n default \\.php; }\n}\nuser a;",
-        )
+            "http { # a comment; {\n  map $a ${b}c { \"\" 'x \"y\\'';\n default \\.php; }\n}\nuser a;", 1)
         .unwrap();
         assert_eq!(parsed.len(), 2);
         assert_eq!(
@@ -295,6 +294,7 @@ mod tests {
     fn code_is_skipped() {
         let parsed = parse(
             "content_by_lua_block { if a then b = { '}' } -- it's }\n end }\nlimit_conn a 1;",
+            1,
         )
         .unwrap();
         assert_eq!(parsed[1].name, "limit_conn");
@@ -324,10 +324,10 @@ mod tests {
                 "line 1: expected } at the end of the block, got the end of the file",
             ),
         ] {
-            assert_eq!(parse(text).unwrap_err(), error);
+            assert_eq!(parse(text, 1).unwrap_err(), error);
         }
         assert!(
-            parse(&"a {".repeat(1_000_000))
+            parse(&"a {".repeat(1_000_000), 1)
                 .unwrap_err()
                 .contains("levels of blocks")
         );
