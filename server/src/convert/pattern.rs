@@ -54,11 +54,36 @@ impl Paths {
         }
     }
 
-    /// Returns the patterns of paths that are certainly in the set, for an exemption.
-    pub(crate) fn exempt_patterns(&self) -> Vec<String> {
+    /// Returns the paths of a location within another one: a suffix below a prefix.
+    pub(crate) fn within(self, outer: &Paths) -> Paths {
+        let (Paths::Patterns(patterns), Paths::Prefix { start, .. }) = (&self, outer) else {
+            return self;
+        };
+        let below = patterns.iter().map(|pattern| match pattern.as_str() {
+            suffix if suffix.starts_with('*') => {
+                format!("{}/**/{suffix}", start.trim_end_matches('/'))
+            }
+            pattern => pattern.to_owned(),
+        });
+        Paths::Patterns(below.collect())
+    }
+
+    /// Returns true if the patterns of a regular expression may describe paths of this set.
+    pub(crate) fn may_meet(&self, regex: &Paths) -> bool {
+        let Paths::Patterns(patterns) = regex else {
+            return false;
+        };
+        let literal = |pattern: &str| {
+            let end = pattern.find(['*', '{']).unwrap_or(pattern.len());
+            pattern[..end].to_owned()
+        };
         match self {
-            Paths::Prefix { start, .. } => vec![format!("{}/*", start.trim_end_matches('/'))],
-            other => other.patterns(),
+            Paths::All => true,
+            Paths::Prefix { start, .. } => patterns.iter().any(|pattern| {
+                let literal = literal(pattern);
+                literal.starts_with(start) || start.starts_with(&literal)
+            }),
+            _ => false,
         }
     }
 

@@ -33,15 +33,14 @@ pub(crate) fn scope(places: &[Place]) -> Scope {
         }
     }
     let meets = |outer: &Place, inner: &Place| {
-        let is_prefix = matches!(outer.paths, Paths::All | Paths::Prefix { .. });
-        outer.paths.covers(&inner.paths) || inner.is_regex() && is_prefix
+        outer.paths.covers(&inner.paths) || outer.paths.may_meet(&inner.paths)
     };
     let exempt: Vec<&Place> = others
         .into_iter()
         .filter(|place| !place.is_all() && limited.iter().any(|outer| meets(outer, place)))
         .collect();
     for place in &exempt {
-        for pattern in place.requests(&place.paths.exempt_patterns()) {
+        for pattern in place.requests(&place.paths.patterns()) {
             scope.costs.push((pattern, 0));
         }
     }

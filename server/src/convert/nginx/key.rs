@@ -268,7 +268,7 @@ fn of_requests(
         };
         match paths {
             Some(paths) if paths != Paths::All && is_exempt => {
-                key.exempt.extend(paths.exempt_patterns());
+                key.exempt.extend(paths.patterns());
             }
             Some(paths) if paths != Paths::All => key.patterns.extend(paths.patterns()),
             _ => key

@@ -105,7 +105,7 @@ pub(crate) fn servers(directives: &[&Directive], http: &Level) -> Result<Vec<Ser
             ..Server::default()
         };
         let level = http.inner(block)?;
-        add_locations(&mut server, block, &level)?;
+        add_locations(&mut server, block, &level, &Paths::All)?;
         // Requests to no location, unless one is for all paths.
         if !server
             .locations
@@ -123,7 +123,13 @@ pub(crate) fn servers(directives: &[&Directive], http: &Level) -> Result<Vec<Ser
     Ok(servers)
 }
 
-fn add_locations(server: &mut Server, block: &[Directive], outer: &Level) -> Result<(), String> {
+/// Adds the locations of a block, whose requests are those of a level and of paths.
+fn add_locations(
+    server: &mut Server,
+    block: &[Directive],
+    outer: &Level,
+    within: &Paths,
+) -> Result<(), String> {
     for directive in block
         .iter()
         .filter(|directive| directive.name == "location")
@@ -136,6 +142,8 @@ fn add_locations(server: &mut Server, block: &[Directive], outer: &Level) -> Res
             [modifier, path] => paths(modifier, path),
             _ => None,
         };
+        let paths = paths.map(|paths| paths.within(within));
+        let inner = paths.clone().unwrap_or(Paths::All);
         match paths {
             Some(paths) => server.locations.push(Location {
                 paths,
@@ -143,7 +151,7 @@ fn add_locations(server: &mut Server, block: &[Directive], outer: &Level) -> Res
             }),
             None => server.unknown.push((directive.place(), level.clone())),
         }
-        add_locations(server, directive.block(), &level)?;
+        add_locations(server, directive.block(), &level, &inner)?;
     }
     Ok(())
 }

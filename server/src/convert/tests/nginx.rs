@@ -145,6 +145,22 @@ quota = "2/second, capacity 5"
 }
 
 #[test]
+fn a_suffix_within_a_prefix() {
+    let text = convert_nginx(
+        r"
+limit_req_zone $binary_remote_addr zone=site:10m rate=2r/s;
+limit_req_zone $binary_remote_addr zone=php:10m rate=1r/s;
+limit_req_status 429;
+server {
+    limit_req zone=site burst=1 nodelay;
+    location /app/ { location ~ \.php$ { limit_req zone=php burst=1 nodelay; } }
+}",
+    );
+    assert!(text.contains("cost = { \"/app/**/*.php\" = 0 }"), "{text}");
+    assert!(text.contains("match = \"/app/**/*.php\""), "{text}");
+}
+
+#[test]
 fn requests_that_wait() {
     let text = convert_nginx(
         "

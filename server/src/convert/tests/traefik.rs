@@ -130,13 +130,13 @@ name = "flight"
 match = "/admin/*"
 key = "ip"
 concurrency = 4
-cost = { "/admin/health/*" = 0 }
+cost = { "/admin/health*/*" = 0 }
 [[limits]]
 name = "slow-admin"
 match = "/admin/*"
 key = "ip"
 quota = "5/second, capacity 10"
-cost = { "/admin/health/*" = 0 }
+cost = { "/admin/health*/*" = 0 }
 [[limits]]
 name = "slow-all"
 key = "ip"

@@ -110,7 +110,7 @@ pub(crate) fn requests(policy: &mut Policy, router: &Router, all: &[Router]) -> 
     // Paths that all alternatives exclude.
     if let [only] = &router.alternatives[..] {
         for paths in &only.not_paths {
-            for pattern in paths.exempt_patterns() {
+            for pattern in paths.patterns() {
                 scope
                     .costs
                     .push((with_methods(&only.methods, Some(&pattern)), 0));
