@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
+use clap::{Args, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use hyper::{Uri, header::HeaderName};
 use ipnet::IpNet;
 use tollgate::{Quota, QuotaError, tower::HeaderStyle};
@@ -25,8 +25,8 @@ use tollgate::{Quota, QuotaError, tower::HeaderStyle};
 pub(crate) use self::error::one_line;
 use self::file_help::FILE_HELP;
 use crate::values::{
-    AdminAddress, Check, Client, ClockTolerance, Fraction, MaxDelay, OnRedisError, Rate, RedisMode,
-    RedisPrefix, RedisTimeout, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole,
+    AdminAddress, Check, Client, ClockTolerance, Fraction, MaxDelay, OnRedisError, Product, Rate,
+    RedisMode, RedisPrefix, RedisTimeout, RedisUrl, Secret, Timeout, Tokens, UpstreamUrl, Whole,
     parse_argument, parse_list_item, socket_path,
 };
 
@@ -258,21 +258,13 @@ pub(crate) struct Explain {
 /// Flags of the conversion of another product's file.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Convert {
-    /// Product that the file is of
-    #[arg(value_name = "PRODUCT", value_enum)]
+    /// Product that the file is of: nginx, traefik or aspnetcore
+    #[arg(value_name = "PRODUCT", value_parser = parse_argument::<Product>)]
     pub(crate) product: Product,
     /// nginx.conf, Traefik's dynamic configuration (YAML or TOML), or the appsettings.json of
     /// AspNetCoreRateLimit; - reads standard input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-}
-
-/// Product whose rate limits can be converted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Product {
-    Nginx,
-    Traefik,
-    Aspnetcore,
 }
 
 /// Flags of the health check.

@@ -22,7 +22,7 @@ use std::{
 };
 
 use self::policy::Policy;
-use crate::cli::{Convert, Product};
+use crate::{cli::Convert, values::Product};
 
 /// Maximum length of a file in bytes.
 const MAX_FILE: u64 = 1 << 20;

@@ -20,7 +20,7 @@ mod upstream;
 
 pub(crate) use self::{
     admin_address::{AdminAddress, socket_path},
-    choice::{Check, OnRedisError, Preflight, RedisMode},
+    choice::{Check, OnRedisError, Preflight, Product, RedisMode},
     client::Client,
     http::{Origin, Path, is_same_variable},
     limit_key::{KeySource, LimitKey},

@@ -38,6 +38,15 @@ pub(crate) fn one_line(
         ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => {
             format!("{line}; --help lists the flags")
         }
+        // The next lines name them.
+        ErrorKind::MissingRequiredArgument => {
+            let names = text
+                .lines()
+                .map(str::trim)
+                .take_while(|line| !line.is_empty());
+            let names: Vec<&str> = names.skip(1).collect();
+            format!("{line} {}", names.join(" "))
+        }
         _ => line.to_owned(),
     }
 }

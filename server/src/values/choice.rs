@@ -30,6 +30,29 @@ impl Value for Check {
     }
 }
 
+/// Product whose rate limits can be converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Product {
+    Nginx,
+    Traefik,
+    Aspnetcore,
+}
+
+impl Value for Product {
+    fn expected(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nginx, traefik or aspnetcore")
+    }
+
+    fn from_text(text: &str) -> Option<Product> {
+        match text {
+            "nginx" => Some(Product::Nginx),
+            "traefik" => Some(Product::Traefik),
+            "aspnetcore" => Some(Product::Aspnetcore),
+            _ => None,
+        }
+    }
+}
+
 /// Handling of CORS preflights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Preflight {

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod convert;
 mod environment;
 mod file;
 mod gateway;

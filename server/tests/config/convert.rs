@@ -1,0 +1,109 @@
+//! `tollgate convert`: output, exit codes, and the check of the output.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+use test_support::server::binary;
+
+const NGINX: &str = "
+limit_req_zone $binary_remote_addr zone=site:10m rate=10r/s;
+limit_conn_zone $binary_remote_addr zone=open:10m;
+server {
+    limit_req zone=site burst=20 nodelay;
+    limit_conn open 10;
+    limit_rate 1m;
+}
+";
+
+fn tollgate(arguments: &[&str]) -> Output {
+    Command::new(binary()).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn write(directory: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> String {
+    let path = directory.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Returns the one line of a failed conversion, after the path of the file.
+fn error(product: &str, file: &str) -> String {
+    let output = tollgate(&["convert", product, file]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    let line = text(&output.stderr);
+    assert_eq!(line.lines().count(), 1, "{line}");
+    let start = format!("tollgate convert: {file}: ");
+    line.strip_prefix(&start).unwrap().trim_end().to_owned()
+}
+
+#[test]
+fn the_output_is_a_configuration_and_names_its_gaps() {
+    let directory = TempDir::new().unwrap();
+    let file = write(&directory, "nginx.conf", NGINX);
+    let output = tollgate(&["convert", "nginx", &file]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        text(&output.stderr),
+        format!(
+            "tollgate convert: {file}: 2 limits, 1 part not converted: see the comments of the output\n"
+        )
+    );
+    assert!(text(&output.stdout).contains("# not converted: line 7: limit_rate 1m: "));
+    let converted = write(&directory, "tollgate.toml", &output.stdout);
+    let check = tollgate(&["check", &converted]);
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stderr));
+    assert!(text(&check.stdout).ends_with("valid, with 2 limits, 0 routes, 0 rules\n"));
+}
+
+#[test]
+fn files_that_cannot_be_converted() {
+    let directory = TempDir::new().unwrap();
+    let missing = directory.path().join("missing");
+    assert!(error("nginx", missing.to_str().unwrap()).starts_with("No such file"));
+    assert!(error("nginx", directory.path().to_str().unwrap()).contains("directory"));
+    let cut = write(&directory, "cut.conf", "http {\n server {\n");
+    assert_eq!(
+        error("nginx", &cut),
+        "line 2: server: expected } at its end, got the end of the file"
+    );
+    let bytes = write(&directory, "bytes.yaml", b"http:\n\xff");
+    assert_eq!(
+        error("traefik", &bytes),
+        "line 2: expected UTF-8, got other bytes"
+    );
+    let long = write(&directory, "long.json", " ".repeat((1 << 20) + 1));
+    assert_eq!(
+        error("aspnetcore", &long),
+        "expected at most 1048576 bytes, got more"
+    );
+    if Path::new("/dev/zero").exists() {
+        assert_eq!(
+            error("traefik", "/dev/zero"),
+            "expected at most 1048576 bytes, got more"
+        );
+    }
+}
+
+#[test]
+fn wrong_arguments_are_named() {
+    let other = tollgate(&["convert", "apache", "httpd.conf"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert_eq!(
+        text(&other.stderr),
+        "tollgate: <PRODUCT>: expected nginx, traefik or aspnetcore, got \"apache\"\n"
+    );
+    let none = tollgate(&["convert"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert_eq!(
+        text(&none.stderr),
+        "tollgate: the following required arguments were not provided: <PRODUCT> <FILE>\n"
+    );
+}
