@@ -19,7 +19,11 @@ pub(crate) enum Paths {
         beats_regex: bool,
     },
     /// Patterns of a regular expression.
-    Patterns(Vec<String>),
+    Patterns {
+        patterns: Vec<String>,
+        /// They describe more paths than the expression.
+        is_wide: bool,
+    },
 }
 
 impl Paths {
@@ -50,13 +54,19 @@ impl Paths {
             Paths::Exact(path) => vec![path.clone()],
             Paths::Prefix { start, .. } if start.ends_with('/') => vec![format!("{start}*")],
             Paths::Prefix { start, .. } => vec![format!("{start}*/*")],
-            Paths::Patterns(patterns) => patterns.clone(),
+            Paths::Patterns { patterns, .. } => patterns.clone(),
         }
+    }
+
+    /// Returns true if the patterns describe other paths as well.
+    pub(crate) fn is_wide(&self) -> bool {
+        matches!(self, Paths::Patterns { is_wide: true, .. })
     }
 
     /// Returns the paths of a location within another one: a suffix below a prefix.
     pub(crate) fn within(self, outer: &Paths) -> Paths {
-        let (Paths::Patterns(patterns), Paths::Prefix { start, .. }) = (&self, outer) else {
+        let (Paths::Patterns { patterns, is_wide }, Paths::Prefix { start, .. }) = (&self, outer)
+        else {
             return self;
         };
         let below = patterns.iter().map(|pattern| match pattern.as_str() {
@@ -65,12 +75,15 @@ impl Paths {
             }
             pattern => pattern.to_owned(),
         });
-        Paths::Patterns(below.collect())
+        Paths::Patterns {
+            patterns: below.collect(),
+            is_wide: *is_wide,
+        }
     }
 
     /// Returns true if the patterns of a regular expression may describe paths of this set.
     pub(crate) fn may_meet(&self, regex: &Paths) -> bool {
-        let Paths::Patterns(patterns) = regex else {
+        let Paths::Patterns { patterns, .. } = regex else {
             return false;
         };
         let literal = |pattern: &str| {
@@ -79,7 +92,10 @@ impl Paths {
         };
         match self {
             Paths::All => true,
-            Paths::Prefix { start, .. } => patterns.iter().any(|pattern| {
+            Paths::Prefix {
+                start,
+                beats_regex: false,
+            } => patterns.iter().any(|pattern| {
                 let literal = literal(pattern);
                 literal.starts_with(start) || start.starts_with(&literal)
             }),

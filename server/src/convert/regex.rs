@@ -7,6 +7,17 @@ const MAX_PATTERNS: usize = 32;
 
 /// Returns the paths that a regular expression matches, or `None` if it is not simple enough.
 pub(crate) fn of_regex(regex: &str) -> Option<Paths> {
+    let without_segments = regex.replace("[^/]+", "");
+    let is_class = |class: &&str| without_segments.contains(*class);
+    let is_wide = ["[", "\\d", "\\w"].iter().any(is_class);
+    match patterns_of(regex)? {
+        patterns if patterns.is_empty() => Some(Paths::All),
+        patterns => Some(Paths::Patterns { patterns, is_wide }),
+    }
+}
+
+/// Returns the patterns of an expression. Empty: all paths.
+fn patterns_of(regex: &str) -> Option<Vec<String>> {
     // An end of the line, and a group around all paths below, are written in many ways.
     let mut rest = regex;
     let from_start = rest.starts_with('^');
@@ -17,8 +28,9 @@ pub(crate) fn of_regex(regex: &str) -> Option<Paths> {
     } else {
         rest
     };
-    for end in ["(/.*)?", "(?:/.*)?", "(/|$)", "(?:/|$)", "(/|/.*)?"] {
-        if let Some(start) = rest.strip_suffix(end) {
+    for end in ["(/.*)?", "(?:/.*)?", "(/|$)", "(?:/|$)"] {
+        let is_end = from_start && (is_whole || end.ends_with("$)"));
+        if let Some(start) = rest.strip_suffix(end).filter(|_| is_end) {
             // A whole segment, and all paths below.
             return patterns(expand(start, from_start)?, |text| vec![format!("{text}/*")]);
         }
@@ -35,7 +47,7 @@ pub(crate) fn of_regex(regex: &str) -> Option<Paths> {
         let texts = expand(rest, true)?;
         return match (is_whole, &texts[..]) {
             (true, _) => patterns(texts, |text| vec![text]),
-            (false, [one]) if one.is_empty() || one == "/" => Some(Paths::All),
+            (false, [one]) if one.is_empty() || one == "/" => Some(Vec::new()),
             (false, _) => patterns(texts, |text| match text.ends_with('/') {
                 true => vec![format!("{text}*")],
                 // The literal may end within a segment.
@@ -52,13 +64,10 @@ pub(crate) fn of_regex(regex: &str) -> Option<Paths> {
     patterns(expand(rest, false)?, |text| vec![format!("*{text}")])
 }
 
-fn patterns(texts: Vec<String>, pattern: impl Fn(String) -> Vec<String>) -> Option<Paths> {
+fn patterns(texts: Vec<String>, pattern: impl Fn(String) -> Vec<String>) -> Option<Vec<String>> {
     let patterns: Vec<String> = texts.into_iter().flat_map(pattern).collect();
     let is_expressed = |text: &String| text != "*" && is_valid(text);
-    patterns
-        .iter()
-        .all(is_expressed)
-        .then_some(Paths::Patterns(patterns))
+    patterns.iter().all(is_expressed).then_some(patterns)
 }
 
 /// Returns the literal texts of an expression, where one segment is `{id}` and affixes have `*`.
@@ -167,6 +176,9 @@ mod tests {
             (r"^/api/", &["/api/*"]),
             (r"^/api", &["/api*/*"]),
             (r"^/api(/.*)?$", &["/api/*"]),
+            (r"^/api(/|$)", &["/api/*"]),
+            (r"^/api(/.*)?", &[]),
+            (r"api(/.*)?$", &[]),
             (r"^/(login|register)$", &["/login", "/register"]),
             (r"^/login/?$", &["/login"]),
             (r"^/users/[0-9]+$", &["/users/{id}"]),
@@ -186,5 +198,8 @@ mod tests {
             assert_eq!(patterns.unwrap_or_default(), expected, "{regex}");
         }
         assert_eq!(of_regex("^/"), Some(Paths::All));
+        let is_wide = |regex: &str| of_regex(regex).is_some_and(|paths| paths.is_wide());
+        assert!(is_wide(r"^/users/\d+$") && is_wide("^/v[0-9]+/"));
+        assert!(!is_wide("^/users/[^/]+$") && !is_wide(r"\.php$"));
     }
 }

@@ -37,7 +37,8 @@ pub(crate) fn scope(places: &[Place]) -> Scope {
     };
     let exempt: Vec<&Place> = others
         .into_iter()
-        .filter(|place| !place.is_all() && limited.iter().any(|outer| meets(outer, place)))
+        .filter(|place| !place.is_all() && !place.paths.is_wide())
+        .filter(|place| limited.iter().any(|outer| meets(outer, place)))
         .collect();
     for place in &exempt {
         for pattern in place.requests(&place.paths.patterns()) {
@@ -46,7 +47,9 @@ pub(crate) fn scope(places: &[Place]) -> Scope {
     }
     for inner in limited.iter().filter(|place| !place.is_all()) {
         let within = |outer: &&&Place| {
-            outer.paths.covers(&inner.paths) || inner.is_prefix_before_regex(outer)
+            outer.paths.covers(&inner.paths)
+                || inner.is_prefix_before_regex(outer)
+                || inner.is_anchored() && outer.paths.may_meet(&inner.paths)
         };
         if exempt.iter().any(|outer| within(&outer)) {
             for pattern in inner.requests(&inner.paths.patterns()) {
@@ -100,7 +103,17 @@ impl Place {
     }
 
     fn is_regex(&self) -> bool {
-        matches!(self.paths, Paths::Patterns(_))
+        matches!(self.paths, Paths::Patterns { .. })
+    }
+
+    /// Returns true for patterns that begin with `/`.
+    fn is_anchored(&self) -> bool {
+        self.is_regex()
+            && self
+                .paths
+                .patterns()
+                .iter()
+                .all(|pattern| pattern.starts_with('/'))
     }
 
     /// Returns true if this prefix counts although the regular expression matches.

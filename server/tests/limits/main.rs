@@ -11,6 +11,7 @@ mod api_keys;
 mod auth;
 mod auth_caddy;
 mod clients;
+mod convert;
 mod delay;
 mod ipv6;
 mod jwt;

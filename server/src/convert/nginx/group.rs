@@ -37,6 +37,7 @@ pub(crate) fn groups(
         servers.push(Server {
             line: 1,
             locations: vec![Location {
+                place: "http".to_owned(),
                 paths: Paths::All,
                 level: http.clone(),
             }],
@@ -99,6 +100,19 @@ fn add_gaps(policy: &mut Policy, servers: &[Server]) {
             .locations
             .iter()
             .find(|location| location.paths == Paths::All);
+        let wide = server
+            .locations
+            .iter()
+            .filter(|location| location.paths.is_wide());
+        for location in wide {
+            if outer.is_none_or(|outer| outer.level != location.level) {
+                let reason = format!(
+                    "{} has more paths than the expression: its limits and those around it apply to them",
+                    location.paths.patterns().join(", ")
+                );
+                policy.gap(&location.place, reason);
+            }
+        }
         for (place, level) in &server.unknown {
             if outer.is_some_and(|outer| outer.level == *level) {
                 continue;

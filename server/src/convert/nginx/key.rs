@@ -267,10 +267,12 @@ fn of_requests(
             None => Paths::exact(value),
         };
         match paths {
-            Some(paths) if paths != Paths::All && is_exempt => {
+            Some(paths) if paths != Paths::All && is_exempt && !paths.is_wide() => {
                 key.exempt.extend(paths.patterns());
             }
-            Some(paths) if paths != Paths::All => key.patterns.extend(paths.patterns()),
+            Some(paths) if paths != Paths::All && !is_exempt => {
+                key.patterns.extend(paths.patterns())
+            }
             _ => key
                 .gaps
                 .push(format!("map ${name}: {value}: write match or cost by hand")),

@@ -35,6 +35,7 @@ pub(crate) struct Server {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Location {
+    pub(crate) place: String,
     pub(crate) paths: Paths,
     pub(crate) level: Level,
 }
@@ -113,6 +114,7 @@ pub(crate) fn servers(directives: &[&Directive], http: &Level) -> Result<Vec<Ser
             .any(|location| location.paths == Paths::All)
         {
             let location = Location {
+                place: directive.place(),
                 paths: Paths::All,
                 level,
             };
@@ -146,6 +148,7 @@ fn add_locations(
         let inner = paths.clone().unwrap_or(Paths::All);
         match paths {
             Some(paths) => server.locations.push(Location {
+                place: directive.place(),
                 paths,
                 level: level.clone(),
             }),

@@ -145,6 +145,26 @@ quota = "2/second, capacity 5"
 }
 
 #[test]
+fn patterns_with_more_paths_exempt_none() {
+    let text = convert_nginx(
+        r"
+limit_req_zone $binary_remote_addr zone=site:10m rate=2r/s;
+limit_req_zone $binary_remote_addr zone=user:10m rate=1r/s;
+limit_req_status 429;
+server {
+    limit_req zone=site burst=1 nodelay;
+    location ~ ^/users/\d+$ { limit_req zone=user burst=1 nodelay; }
+}",
+    );
+    assert!(!text.contains("cost"), "{text}");
+    assert!(text.contains("match = \"/users/{id}\""), "{text}");
+    assert!(
+        gaps(&text)[0].starts_with("line 7: location ~ ^/users/\\d+$: /users/{id} has more paths"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_suffix_within_a_prefix() {
     let text = convert_nginx(
         r"

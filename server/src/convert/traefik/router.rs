@@ -109,7 +109,7 @@ pub(crate) fn requests(policy: &mut Policy, router: &Router, all: &[Router]) -> 
     let mut scope = scope(&places);
     // Paths that all alternatives exclude.
     if let [only] = &router.alternatives[..] {
-        for paths in &only.not_paths {
+        for paths in only.not_paths.iter().filter(|paths| !paths.is_wide()) {
             for pattern in paths.patterns() {
                 scope
                     .costs
@@ -153,6 +153,13 @@ fn add_gaps(policy: &mut Policy, router: &Router) {
         );
     }
     for conditions in &router.alternatives {
+        let paths = conditions.paths.iter().chain(&conditions.not_paths);
+        for paths in paths.filter(|paths| paths.is_wide()) {
+            let patterns = paths.patterns().join(", ");
+            let reason =
+                format!("{patterns} has more paths than the rule: the limit applies to them");
+            policy.gap(&place, reason);
+        }
         for other in &conditions.others {
             policy.gap(
                 &place,

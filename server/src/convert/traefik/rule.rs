@@ -209,7 +209,11 @@ fn placeholders(path: &str, end: &str) -> Option<Paths> {
             segment => Some(segment),
         });
     let pattern = segments.collect::<Option<Vec<_>>>()?.join("/") + end;
-    is_valid(&pattern).then_some(Paths::Patterns(vec![pattern]))
+    is_valid(&pattern).then_some(Paths::Patterns {
+        patterns: vec![pattern],
+        // A placeholder may have a regular expression.
+        is_wide: path.contains(':'),
+    })
 }
 
 /// Returns the negation of alternatives, which is none of an alternative of paths.
