@@ -21,7 +21,6 @@ pub(crate) fn fitted(mut policy: Policy, title: &str) -> Result<(Policy, String)
         ));
     }
     check_body(&mut policy);
-    explain_delays(&mut policy);
     if accepted(&policy).is_err() {
         narrow(&mut policy);
     }
@@ -84,21 +83,6 @@ fn left_out(limit: &Limit, error: &str) -> Gap {
     Gap {
         place: format!("{} ({})", limit.place, limit.name),
         reason: format!("left out, because the server refuses it: {error}{advice}"),
-    }
-}
-
-/// Adds gaps for requests that wait, unless the only limit is the default one, whose requests may.
-fn explain_delays(policy: &mut Policy) {
-    if writer::default_limit(policy).is_some() {
-        return;
-    }
-    let delayed = policy.limits.iter().filter(|limit| limit.delay.is_some());
-    let places: Vec<String> = delayed.map(|limit| limit.place.clone()).collect();
-    for place in places {
-        policy.gap(
-            place,
-            "the requests of the burst wait there; limits do not delay yet, so they pass at once here",
-        );
     }
 }
 

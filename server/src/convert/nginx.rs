@@ -31,6 +31,12 @@ use super::{
 /// Clients of a limit that has no `max_clients`.
 const DEFAULT_CLIENTS: u64 = 100_000;
 
+/// Longest `delay`.
+const MAX_DELAY: Duration = Duration::from_secs(60);
+
+/// Greatest `max_delayed_per_client`.
+const MAX_WAITING: u64 = 1_000_000;
+
 /// Status of refusals without `limit_req_status`.
 const DEFAULT_STATUS: u16 = 503;
 
@@ -105,7 +111,8 @@ fn add_limits(policy: &mut Policy, zones: &[Zone], groups: &[Group], variables: 
         for gap in &key.gaps {
             policy.gap(&zone.place, gap);
         }
-        match limit(zone, group, &key, &mut names) {
+        let mut gaps = Vec::new();
+        match limit(zone, group, &key, &mut names, &mut gaps) {
             Ok(limit) => {
                 let is_other = |other: &&Group| other.zone == group.zone && *other != group;
                 if groups.iter().any(|other| is_other(&other)) {
@@ -114,6 +121,9 @@ fn add_limits(policy: &mut Policy, zones: &[Zone], groups: &[Group], variables: 
                         zone.name
                     );
                     policy.gap(&zone.place, reason);
+                }
+                for gap in gaps {
+                    policy.gap(&limit.place, gap);
                 }
                 policy.limits.push(limit);
                 exempt.push(key.allow);
@@ -138,7 +148,13 @@ fn add_allow(policy: &mut Policy, exempt: &[BTreeSet<IpNet>]) {
     }
 }
 
-fn limit(zone: &Zone, group: &Group, key: &ZoneKey, names: &mut Names) -> Result<Limit, String> {
+fn limit(
+    zone: &Zone,
+    group: &Group,
+    key: &ZoneKey,
+    names: &mut Names,
+    gaps: &mut Vec<String>,
+) -> Result<Limit, String> {
     let mut limit = Limit {
         place: format!("{}: zone {}", zone.place, zone.name),
         key: key.parts.clone(),
@@ -154,15 +170,20 @@ fn limit(zone: &Zone, group: &Group, key: &ZoneKey, names: &mut Names) -> Result
         Amount::Connections(connections) => limit.concurrency = Some(connections),
         Amount::Requests { burst, at_once } => {
             let rate = zone.rate.as_deref().unwrap_or_default();
-            let whole = quota(rate, burst)?;
-            limit.quotas.push(whole);
             let waiting = burst.saturating_sub(at_once);
-            if waiting > 0 {
-                limit.delay = Some(Delay {
-                    quota: quota(rate, at_once)?,
-                    wait: wait(rate, waiting),
-                    waiting,
-                });
+            let wait = wait(rate, waiting);
+            // Requests of a limit that is tried out do not wait.
+            if waiting == 0 || group.is_dry_run {
+                limit.quotas.push(quota(rate, burst)?);
+            } else if wait <= MAX_DELAY && waiting <= MAX_WAITING {
+                limit.quotas.push(quota(rate, at_once)?);
+                limit.delay = Some(Delay { wait, waiting });
+            } else {
+                limit.quotas.push(quota(rate, burst)?);
+                gaps.push(format!(
+                    "requests wait for up to {} s there, and no longer than 60 s here: the burst passes at once",
+                    wait.as_secs()
+                ));
             }
         }
     }

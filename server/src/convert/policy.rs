@@ -52,10 +52,9 @@ pub(crate) struct Limit {
     pub(crate) delay: Option<Delay>,
 }
 
-/// Requests that wait for their tokens. Only the default limit has them.
+/// Requests that wait for their tokens: for how long, and how many of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Delay {
-    pub(crate) quota: Quota,
     pub(crate) wait: Duration,
     pub(crate) waiting: u64,
 }

@@ -1,14 +1,14 @@
 //! Text of a converted policy: TOML, with comments on what has no counterpart.
 
-use std::{fmt::Write, time::Duration};
+use std::fmt::Write;
 
 use super::policy::{Limit, Policy};
 
+/// Default of `max_delayed`.
+const DEFAULT_MAX_DELAYED: u64 = 1024;
+
 /// Maximum number of characters of a comment that were in the converted file.
 const MAX_COMMENT: usize = 400;
-
-/// Longest wait that the key `delay` accepts.
-const MAX_DELAY: Duration = Duration::from_secs(60);
 
 /// Returns the configuration that says the same as a policy.
 pub(crate) fn write(policy: &Policy, title: &str) -> String {
@@ -34,31 +34,12 @@ pub(crate) fn write(policy: &Policy, title: &str) -> String {
         }
         out.push('\n');
     }
-    if default_limit(policy).is_none() {
-        for limit in &policy.limits {
-            write_limit(&mut out, limit);
-        }
+    for limit in &policy.limits {
+        write_limit(&mut out, limit);
     }
     out.truncate(out.trim_end().len());
     out.push('\n');
     out
-}
-
-/// Returns the only limit, if it can be the default limit and its requests wait.
-pub(crate) fn default_limit(policy: &Policy) -> Option<&Limit> {
-    let [limit] = &policy.limits[..] else {
-        return None;
-    };
-    let is_plain = limit.patterns.is_empty()
-        && limit.headers.is_empty()
-        && limit.costs.is_empty()
-        && limit.concurrency.is_none()
-        && !limit.is_shadow
-        && limit.key == ["ip"];
-    let waits = limit
-        .delay
-        .is_some_and(|delay| delay.wait <= MAX_DELAY && (1..=1_000_000).contains(&delay.waiting));
-    (is_plain && waits).then_some(limit)
 }
 
 fn write_keys(out: &mut String, policy: &Policy) {
@@ -86,17 +67,11 @@ fn write_keys(out: &mut String, policy: &Policy) {
     if policy.hides_headers {
         line(out, "headers", &text("none"));
     }
-    if let Some((limit, delay)) =
-        default_limit(policy).and_then(|limit| Some((limit, limit.delay?)))
-    {
-        *out += &format!("# {}\n", comment(&limit.place));
-        line(out, "quota", &text(&delay.quota.to_string()));
-        // Rounded up, so that the last request waits.
-        let wait = delay.wait.as_micros().div_ceil(1000);
-        line(out, "delay", &text(&format!("{wait}ms")));
-        line(out, "max_delayed_per_client", &delay.waiting.to_string());
-        if delay.waiting > 1024 {
-            line(out, "max_delayed", &delay.waiting.to_string());
+    let delays = policy.limits.iter().filter_map(|limit| limit.delay);
+    if let Some(waiting) = delays.map(|delay| delay.waiting).max() {
+        line(out, "max_delayed_per_client", &waiting.to_string());
+        if waiting > DEFAULT_MAX_DELAYED {
+            line(out, "max_delayed", &waiting.to_string());
         }
     }
 }
@@ -114,6 +89,11 @@ fn write_limit(out: &mut String, limit: &Limit) {
     if !limit.quotas.is_empty() {
         let quotas: Vec<String> = limit.quotas.iter().map(ToString::to_string).collect();
         line(out, "quota", &one_or_list(&quotas));
+    }
+    if let Some(delay) = limit.delay {
+        // Rounded up, so that the last request waits.
+        let wait = delay.wait.as_micros().div_ceil(1000);
+        line(out, "delay", &text(&format!("{wait}ms")));
     }
     if let Some(concurrency) = limit.concurrency {
         line(out, "concurrency", &concurrency.to_string());

@@ -190,23 +190,36 @@ server { limit_req zone=one burst=20; }",
     );
     assert_eq!(
         keys(&text),
-        "quota = \"10/second, capacity 1\"\ndelay = \"2000ms\"\nmax_delayed_per_client = 20\n"
+        r#"max_delayed_per_client = 20
+[[limits]]
+name = "one"
+key = "ip"
+quota = "10/second, capacity 1"
+delay = "2000ms"
+"#
     );
+    assert_eq!(gaps(&text), [""; 0]);
     let two_stages = convert_nginx(
         "
-limit_req_zone $binary_remote_addr zone=one:10m rate=5r/s;
+limit_req_zone $binary_remote_addr zone=one:10m rate=3r/s;
 limit_req_status 429;
 server { location /api/ { limit_req zone=one burst=12 delay=8; } }",
     );
-    assert!(
-        two_stages.contains("quota = \"5/second, capacity 13\""),
-        "{two_stages}"
+    let expected = "quota = \"3/second, capacity 9\"\ndelay = \"1334ms\"\n";
+    assert!(two_stages.contains(expected), "{two_stages}");
+    let long = convert_nginx(
+        "
+limit_req_zone $binary_remote_addr zone=one:10m rate=1r/m;
+limit_req_status 429;
+server { limit_req zone=one burst=5; }",
     );
-    assert_eq!(
-        gaps(&two_stages),
-        [
-            "line 2: zone one: the requests of the burst wait there; limits do not delay yet, so they pass at once here"
-        ]
+    assert!(
+        long.contains("quota = \"1/minute, capacity 6\"\n"),
+        "{long}"
+    );
+    assert!(
+        gaps(&long)[0].contains("requests wait for up to 300 s there"),
+        "{long}"
     );
 }
 
