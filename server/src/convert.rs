@@ -22,7 +22,7 @@ use std::{
 };
 
 use self::policy::Policy;
-use crate::{cli::Convert, values::Product};
+use crate::{cli::Convert, stdout, values::Product};
 
 /// Maximum length of a file in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -36,7 +36,7 @@ pub(crate) fn run(flags: &Convert) -> ExitCode {
     let converted = read(&flags.file).and_then(|text| convert(flags.product, &flags.file, &text));
     match converted {
         Ok(Converted { text, limits, gaps }) => {
-            print!("{text}");
+            stdout::print(&text);
             let count = |count: usize, what: &str| match count {
                 1 => format!("1 {what}"),
                 count => format!("{count} {what}s"),

@@ -10,6 +10,7 @@ use crate::{
     cli::{CheckFile, Explain, Serve},
     config::Settings,
     pipeline::{self, ExplainedLimit},
+    stdout,
 };
 
 /// Checks a configuration file. An error is one line, and the exit code is 2.
@@ -30,7 +31,7 @@ pub(crate) fn check(flags: &CheckFile) -> ExitCode {
                 count(settings.routes.len(), "route"),
                 count(settings.rules.len(), "rule"),
             ];
-            println!("{file}: valid, with {}", parts.join(", "));
+            stdout::print(&format!("{file}: valid, with {}\n", parts.join(", ")));
             ExitCode::SUCCESS
         }
         Err(error) => failed("check", &error),
@@ -45,7 +46,7 @@ pub(crate) fn explain(flags: &Explain) -> ExitCode {
     };
     match explained(serve, flags) {
         Ok(text) => {
-            print!("{text}");
+            stdout::print(&text);
             ExitCode::SUCCESS
         }
         Err(error) => failed("explain", &error),

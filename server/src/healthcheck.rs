@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use crate::{
     cli::{Health, HealthUrl},
+    stdout,
     stress::client::Target,
 };
 
@@ -20,7 +21,7 @@ pub(crate) fn run(flags: &Health) -> ExitCode {
         .and_then(|runtime| runtime.block_on(check(flags)))
     {
         Ok(body) => {
-            println!("{body}");
+            stdout::print(&format!("{body}\n"));
             ExitCode::SUCCESS
         }
         Err(line) => {

@@ -29,6 +29,7 @@ mod request;
 mod response;
 mod serve;
 mod stall;
+mod stdout;
 mod stress;
 mod values;
 mod workers;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use tempfile::TempDir;
@@ -106,4 +106,19 @@ fn wrong_arguments_are_named() {
         text(&none.stderr),
         "tollgate: the following required arguments were not provided: <PRODUCT> <FILE>\n"
     );
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let directory = TempDir::new().unwrap();
+    let file = write(&directory, "nginx.conf", NGINX);
+    let mut child = Command::new(binary())
+        .args(["convert", "nginx", &file])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }
