@@ -102,6 +102,43 @@ mod tests {
         assert!(AddressLists::new(&config::AddressLists::default()).is_none());
     }
 
+    /// Prints the time of a lookup of a random address in lists of random networks.
+    #[test]
+    #[ignore = "a measurement: cargo test --release -p tollgate-server --lib -- --ignored --nocapture lookup_time"]
+    fn lookup_time() {
+        // Of a linear congruential generator.
+        let mut seed = 1_u64;
+        let mut draw = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 32) as u32
+        };
+        for count in [3, 100, 10_000, 100_000] {
+            let networks = (0..count).map(|_| {
+                let (address, length) = (std::net::Ipv4Addr::from(draw()), 12 + draw() % 21);
+                IpNet::new(address.into(), length as u8).unwrap()
+            });
+            let deny: Vec<_> = networks.collect();
+            let given = config::AddressLists {
+                allow: Vec::new(),
+                deny,
+            };
+            let lists = AddressLists::new(&given).unwrap();
+            let addresses: Vec<_> = (0..1_000_000)
+                .map(|_| IpAddr::from(std::net::Ipv4Addr::from(draw())))
+                .collect();
+            let start = std::time::Instant::now();
+            let found = addresses
+                .iter()
+                .filter(|address| lists.find(**address) == Listed::Denied);
+            let found = found.count();
+            let nanos = start.elapsed().as_nanos() / addresses.len() as u128;
+            println!(
+                "{count} networks: {nanos} ns, {found} of {} denied",
+                addresses.len()
+            );
+        }
+    }
+
     fn network(is_v6: bool) -> impl Strategy<Value = IpNet> {
         // Few bits vary, so that networks contain one another.
         (0_u32..16, 0_u8..=32, any::<bool>()).prop_map(move |(bits, length, low)| {
