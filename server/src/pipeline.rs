@@ -54,7 +54,7 @@ pub(crate) fn process<B: Body>(app: &App, request: &Request<B>, caller: &Caller)
     };
     let charge = match charge {
         Charged::One(charge) => charge,
-        Charged::Several(charge) => return policies::process(app, request, caller, *charge),
+        Charged::Several(charge) => return policies::process(app, request, caller, charge),
     };
     match charge.try_acquire(&app.limiter, &app.metrics, app.delay.as_deref()) {
         Some(decision) => {

@@ -58,7 +58,7 @@ pub(crate) struct NamedQuota {
 /// Limits that apply to a request.
 #[derive(Default)]
 pub(crate) struct AppliedLimits<'a> {
-    pub(crate) enforced: SmallVec<[AppliedLimit<'a>; 4]>,
+    pub(crate) enforced: SmallVec<[AppliedLimit<'a>; 2]>,
     pub(crate) shadows: SmallVec<[AppliedLimit<'a>; 1]>,
     /// One of them replaces the default limit.
     pub(crate) replaces_default: bool,
@@ -219,7 +219,7 @@ impl Policies {
         clients: &ClientIdentifier,
     ) -> Result<AppliedLimits<'a>, ApplyError<'a>> {
         let mut applied = AppliedLimits::default();
-        let mut found: SmallVec<[AppliedLimit<'a>; 4]> = SmallVec::new();
+        let mut found: SmallVec<[AppliedLimit<'a>; 2]> = SmallVec::new();
         // Those that cost nothing replace others as well.
         let mut replacing: SmallVec<[&Limit; 2]> = SmallVec::new();
         for limit in &self.limits {
@@ -365,7 +365,7 @@ impl NamedLimit {
         readings: ReadingSet,
         cost: u32,
         clients: &ClientIdentifier,
-        found: &mut SmallVec<[AppliedLimit<'a>; 4]>,
+        found: &mut SmallVec<[AppliedLimit<'a>; 2]>,
     ) -> Result<(), ApplyError<'a>> {
         let start = found.len();
         // Only a key of the path has several.

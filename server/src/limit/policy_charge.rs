@@ -44,11 +44,12 @@ impl<'a> PolicyCharge<'a> {
         price: Price<'a>,
         applied: AppliedLimits<'a>,
         (with_default, max_wait): (bool, Duration),
-    ) -> Result<PolicyCharge<'a>, String> {
+    ) -> Result<Box<PolicyCharge<'a>>, String> {
         let is_charged =
             |fee: &Fee<'_>| fee.own.is_some() || with_default && !applied.replaces_default;
         let fees = price.fee.into_iter().chain(price.more).filter(is_charged);
-        let charge = PolicyCharge {
+        // Boxed, since it is large and moves a few times.
+        let charge = Box::new(PolicyCharge {
             endpoint,
             client,
             fees: fees.collect(),
@@ -56,7 +57,7 @@ impl<'a> PolicyCharge<'a> {
             max_wait,
             may_wait: true,
             counters: price.counters,
-        };
+        });
         if charge.count() > MAX_LIMITS {
             return Err(format!(
                 "expected a path to which at most {MAX_LIMITS} limits apply"

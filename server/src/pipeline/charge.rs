@@ -247,7 +247,7 @@ fn client_charge<'a, B: Body>(
             charge.try_shadows(&app.limiter);
             return Err(exempt_outcome().with_slots(slots));
         }
-        return Ok(Charged::Several(Box::new(charge)));
+        return Ok(Charged::Several(charge));
     }
     let Some(fee) = price.fee else {
         return Err(exempt_outcome());

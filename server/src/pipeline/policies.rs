@@ -47,7 +47,7 @@ pub(super) fn policy_charge<'a, B>(
     caller: &Caller,
     canonical: &'a OnceCell<String>,
     priced: Priced<'a, '_>,
-) -> Result<PolicyCharge<'a>, Outcome> {
+) -> Result<Box<PolicyCharge<'a>>, Outcome> {
     let Priced {
         endpoint,
         others,
@@ -75,25 +75,28 @@ pub(super) fn policy_charge<'a, B>(
             None => unidentified(error, counters),
         })
     };
-    let applying = |limited: &LimitRequest<'a, '_>| {
-        policies
-            .apply(limited, &app.clients)
-            .map_err(|error| match error {
-                ApplyError::MissingKey(limit) => {
-                    let message = format!("expected a valid {}", limit.key_text());
-                    missing(IdentifyError::MissingKey, Some(message))
-                }
-                ApplyError::ConflictingHeaders => missing(IdentifyError::ConflictingHeaders, None),
-            })
+    // An outcome is large, and is made only once it is needed.
+    let applying = |limited: &LimitRequest<'a, '_>| policies.apply(limited, &app.clients);
+    let applied = with_limit_request(app, policies, request, caller, (others, original), applying);
+    let applied = match applied {
+        Ok(Ok(applied)) => applied,
+        Ok(Err(ApplyError::MissingKey(limit))) => {
+            let message = format!("expected a valid {}", limit.key_text());
+            return Err(missing(IdentifyError::MissingKey, Some(message)));
+        }
+        Ok(Err(ApplyError::ConflictingHeaders)) => {
+            return Err(missing(IdentifyError::ConflictingHeaders, None));
+        }
+        Err(error) => return Err(rejected(&error.to_string())),
     };
-    let applied = with_limit_request(app, policies, request, caller, (others, original), applying)
-        .map_err(|error| rejected(&error.to_string()))??;
     let client = app.clients.identify(caller.peer, headers, canonical);
     let by_address = || app.clients.by_address(caller.peer, headers);
     let identified = client.unwrap_or_else(|_| by_address());
     let default = (policies.with_default, app.max_wait().unwrap_or_default());
-    let charge = PolicyCharge::new(endpoint, identified, price, applied, default)
-        .map_err(|error| rejected(&error))?;
+    let charge = match PolicyCharge::new(endpoint, identified, price, applied, default) {
+        Ok(charge) => charge,
+        Err(error) => return Err(rejected(&error)),
+    };
     match client {
         // Without the default limit, only a list of keys makes a key necessary.
         Err(error) if charge.has_default() || app.clients.has_key_list() && !charge.is_exempt() => {
@@ -154,7 +157,7 @@ pub(super) fn process<B>(
     app: &App,
     request: &Request<B>,
     caller: &Caller,
-    charge: PolicyCharge<'_>,
+    charge: Box<PolicyCharge<'_>>,
 ) -> HeadResult {
     let slots = match charge.try_slots() {
         Ok(slots) => slots,
