@@ -112,7 +112,7 @@ impl Inner {
     }
 
     #[inline]
-    fn fall_back(&self, key: &[u8], cost: u32) -> Decision {
+    pub(super) fn fall_back(&self, key: &[u8], cost: u32) -> Decision {
         self.store.health.count_fallback();
         let decision = self.fallback.decide(key, cost, || {
             self.settings.load().namespace(key).limit.layout

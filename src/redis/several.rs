@@ -60,12 +60,22 @@ pub async fn all_in_redis<'a>(
             && store.health.is_up()
             && store.client.shares_server(&first.store().client)
     };
-    if asks.iter().all(is_on_first)
-        && let Some(decision) = in_one_script(asks).await
-    {
-        return Ok(decision);
+    if !asks.iter().all(is_on_first) {
+        return Ok(one_by_one(asks, Source::Any).await);
     }
-    Ok(one_by_one(asks).await)
+    Ok(match in_one_script(asks).await {
+        Some(decision) => decision,
+        // The script may have taken the tokens.
+        None => one_by_one(asks, Source::Fallback).await,
+    })
+}
+
+/// What decides about the limits one by one.
+#[derive(Clone, Copy)]
+enum Source {
+    /// Leases, Redis or the fallback of each limiter.
+    Any,
+    Fallback,
 }
 
 /// Bucket of one or more asks.
@@ -177,7 +187,7 @@ async fn in_one_script<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecisio
 
 /// Takes the tokens of one limit after another, and gives them back when one refuses. The order is
 /// that of the buckets: of callers that want the same ones, the loser has taken nothing yet.
-async fn one_by_one<'a>(asks: &[RedisAsk<'a>]) -> RedisCompoundDecision<'a> {
+async fn one_by_one<'a>(asks: &[RedisAsk<'a>], source: Source) -> RedisCompoundDecision<'a> {
     let mut order: Vec<(Vec<u8>, usize)> = asks
         .iter()
         .enumerate()
@@ -187,7 +197,10 @@ async fn one_by_one<'a>(asks: &[RedisAsk<'a>]) -> RedisCompoundDecision<'a> {
     let mut parts: Vec<_> = asks.iter().map(|ask| (*ask, None)).collect();
     for (_, number) in order {
         let ask = &asks[number];
-        let decision = ask.limiter.try_acquire(ask.key, ask.cost).await;
+        let decision = match source {
+            Source::Any => ask.limiter.try_acquire(ask.key, ask.cost).await,
+            Source::Fallback => ask.limiter.fall_back(ask.key, ask.cost),
+        };
         if decision.is_refused() {
             give_back(parts).await;
             return RedisCompoundDecision::refused_by_one(asks, number, decision);

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rustix::process::Signal;
 use test_support::redis::{RedisServer, free_port};
 use tollgate::{
     Bucket, DecisionSource, ManualClock, Quota, RedisLimiter, RedisLimiterBuilder, all_in_redis,
@@ -266,4 +267,28 @@ async fn without_redis_the_fallbacks_decide_together() {
     assert_eq!(all_in_redis(&asks).await.unwrap().refused_by(), Some(0));
     asks.reverse();
     assert_eq!(all_in_redis(&asks).await.unwrap().refused_by(), Some(1));
+}
+
+/// *Caught:* another call to a server that does not reply, for each limit.
+#[tokio::test]
+async fn a_script_without_a_reply_is_one_failure() {
+    let server = RedisServer::start();
+    let mut limiters = Vec::new();
+    for prefix in ["a", "b"] {
+        let builder = RedisLimiter::builder(&server.url(), Quota::per_day(5));
+        let builder = builder.prefix(prefix).timeout(Duration::from_millis(500));
+        limiters.push(builder.connect().await.unwrap());
+    }
+    let [a, b] = [&limiters[0], &limiters[1]];
+    server.signal(Signal::STOP);
+    let decision = all_in_redis(&[a.ask("key", 1), b.ask("key", 2)])
+        .await
+        .unwrap();
+    let sources: Vec<_> = decision
+        .parts()
+        .map(|part| part.unwrap().source())
+        .collect();
+    assert_eq!(sources, [DecisionSource::Local; 2]);
+    assert_eq!(a.stats().failures + b.stats().failures, 1);
+    server.signal(Signal::CONT);
 }
