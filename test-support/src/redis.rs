@@ -88,6 +88,14 @@ impl RedisServer {
         command.query(&mut self.connection().unwrap()).unwrap()
     }
 
+    /// Number of calls of a command that the server has received.
+    pub fn calls(&self, command: &str) -> u64 {
+        let stats: String = self.command(&["INFO", "commandstats"]);
+        let name = format!("cmdstat_{command}:calls=");
+        let line = stats.lines().find_map(|line| line.strip_prefix(&*name));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+    }
+
     /// Keys of all buckets.
     pub fn buckets(&self) -> Vec<String> {
         let keys: Vec<String> = self.command(&["KEYS", "*"]);

@@ -129,7 +129,7 @@ async fn deadline_that_cannot_be_met_is_refused_at_once() {
     );
     // Behind a head without a deadline: only the head sends requests to Redis.
     waiting!(_first = limiter.acquire("key", 1));
-    let before = calls(&server);
+    let before = server.calls("evalsha");
     // Enough for the next token, but that one is the head's.
     let within = || limiter.acquire_within("key", 1, Duration::from_secs(5400));
     for refused in soon(join_all((0..1000).map(|_| within()))).await {
@@ -139,7 +139,7 @@ async fn deadline_that_cannot_be_met_is_refused_at_once() {
             (Outcome::DeadlineTooSoon, 1)
         );
     }
-    let asked = calls(&server) - before;
+    let asked = server.calls("evalsha") - before;
     assert!(asked < 500, "{asked} calls");
 }
 
@@ -156,16 +156,6 @@ async fn deadline_ends_the_wait_for_the_permit() {
     waiting!(_first = limiter.acquire("key", 1));
     let refused = soon(limiter.acquire_within("key", 1, Duration::from_millis(50))).await;
     assert_eq!(refused.unwrap_err().outcome(), Outcome::Unavailable);
-}
-
-/// Returns the number of script calls that the server has received.
-fn calls(server: &RedisServer) -> u32 {
-    let stats: String = server.command(&["INFO", "commandstats"]);
-    let line = stats
-        .lines()
-        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="))
-        .unwrap();
-    line.split(',').next().unwrap().parse().unwrap()
 }
 
 /// *Caught:* a waiter that gets in between two pieces.

@@ -25,21 +25,12 @@ async fn with_clock(server: &RedisServer, quota: Quota) -> (RedisLimiter, Manual
     (limiter, clock)
 }
 
-/// Number of script calls.
-fn calls(server: &RedisServer) -> u64 {
-    let stats: String = server.command(&["INFO", "commandstats"]);
-    let line = stats
-        .lines()
-        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
-    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_key_costs_ten_calls_a_second() {
     let server = RedisServer::start();
     let limiter = limiter(&server, Quota::per_day(3)).await;
     assert!(limiter.try_acquire("flood", 3).await.is_allowed());
-    let (before, began) = (calls(&server), Instant::now());
+    let (before, began) = (server.calls("evalsha"), Instant::now());
     let flood: Vec<_> = (0..200)
         .map(|_| {
             let limiter = limiter.clone();
@@ -60,7 +51,7 @@ async fn refused_key_costs_ten_calls_a_second() {
     for task in flood {
         requests += task.await.unwrap();
     }
-    let asked = calls(&server) - before;
+    let asked = server.calls("evalsha") - before;
     let most = began.elapsed().as_millis() as u64 / 100 + 1;
     assert!(
         asked <= most && requests > 10 * asked,
@@ -161,7 +152,7 @@ async fn calls_in_flight_of_one_key_are_bounded() {
     let server = RedisServer::start();
     let limiter = limiter(&server, Quota::per_day(1_000_000)).await;
     assert!(limiter.try_acquire("key", 1).await.is_allowed());
-    let before = calls(&server);
+    let before = server.calls("evalsha");
     server.signal(Signal::STOP);
     let flood = join_all((0..5000).map(|_| limiter.try_acquire("key", 1)));
     let cut = tokio::time::timeout(Duration::from_millis(300), flood).await;
@@ -172,7 +163,7 @@ async fn calls_in_flight_of_one_key_are_bounded() {
         limiter.try_acquire("other", 1).await.source(),
         DecisionSource::Redis
     );
-    let sent = calls(&server) - before - 1;
+    let sent = server.calls("evalsha") - before - 1;
     assert!(sent <= 64, "{sent} calls in flight");
 }
 
@@ -186,7 +177,7 @@ async fn calls_of_cancelled_callers_count_until_their_end() {
         assert!(limiter.try_acquire(key, 1).await.is_allowed());
     }
     for (keys, most) in [(1, 64), (1000, 256)] {
-        let before = calls(&server);
+        let before = server.calls("evalsha");
         server.signal(Signal::STOP);
         for number in 0..1000 {
             let key = format!("key {}", number % keys);
@@ -198,7 +189,7 @@ async fn calls_of_cancelled_callers_count_until_their_end() {
         // Behind all that was sent before.
         let last = limiter.try_acquire("other", 1).await;
         assert_eq!(last.source(), DecisionSource::Redis);
-        let sent = calls(&server) - before - 1;
+        let sent = server.calls("evalsha") - before - 1;
         assert!((1..=most).contains(&sent), "{sent} calls of {keys} keys");
     }
     assert_eq!(limiter.stats().outages, 0);

@@ -25,14 +25,6 @@ async fn limiters<const N: usize>(url: &str, quotas: [Quota; N]) -> [RedisLimite
     limiters.try_into().unwrap()
 }
 
-/// Number of calls of a command.
-fn calls(server: &RedisServer, command: &str) -> u64 {
-    let stats: String = server.command(&["INFO", "commandstats"]);
-    let name = format!("cmdstat_{command}:calls=");
-    let line = stats.lines().find_map(|line| line.strip_prefix(&*name));
-    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
-}
-
 #[tokio::test]
 async fn all_or_nothing_in_one_call() {
     let server = RedisServer::start();
@@ -50,10 +42,10 @@ async fn all_or_nothing_in_one_call() {
         .map(|part| part.unwrap().remaining())
         .collect();
     assert_eq!(remaining, [2, 5]);
-    let (scripts, writes) = (calls(&server, "evalsha"), calls(&server, "set"));
+    let (scripts, writes) = (server.calls("evalsha"), server.calls("set"));
     let refused = ask(3).await;
-    assert_eq!(calls(&server, "evalsha"), scripts + 1);
-    assert_eq!(calls(&server, "set"), writes, "a refusal writes nothing");
+    assert_eq!(server.calls("evalsha"), scripts + 1);
+    assert_eq!(server.calls("set"), writes, "a refusal writes nothing");
     assert_eq!(
         (refused.is_refused(), refused.refused_by()),
         (true, Some(0))
@@ -68,7 +60,7 @@ async fn all_or_nothing_in_one_call() {
 
     // Remembered: no call, and nothing is known of the other limit.
     let repeated = ask(4).await;
-    assert_eq!(calls(&server, "evalsha"), scripts + 1);
+    assert_eq!(server.calls("evalsha"), scripts + 1);
     assert_eq!(repeated.refused_by(), Some(0));
     assert!(repeated.part(1).is_none());
     assert!(ask(2).await.is_allowed());
@@ -224,10 +216,10 @@ async fn crossing_callers_get_exactly_the_smaller_limit_of_a_cluster() {
 async fn crossing_callers_get_exactly_the_smaller_limit_behind_sentinel() {
     let (primary, _replica, _sentinel, url) = monitored().await;
     let pairs = [limiters(&url, TIGHT).await, limiters(&url, TIGHT).await];
-    let before = calls(&primary, "evalsha");
+    let before = primary.calls("evalsha");
     assert_eq!(crossing(pairs).await, 40);
     assert!(
-        calls(&primary, "evalsha") - before <= 120,
+        primary.calls("evalsha") - before <= 120,
         "one call for both limits"
     );
 }

@@ -162,6 +162,15 @@ impl TestResponse {
         str::from_utf8(&self.body).unwrap()
     }
 
+    /// Asserts that the metrics have this number of decisions of a limit: its name and mode, the
+    /// decision and its reason.
+    fn assert_counted(&self, [limit, mode, decision, reason]: [&str; 4], total: u64) {
+        let line = format!(
+            r#"tollgate_limit_decisions_total{{limit="{limit}",mode="{mode}",decision="{decision}",reason="{reason}"}} {total}"#
+        );
+        assert!(self.text().contains(&line), "{line} in {}", self.text());
+    }
+
     fn retry_after(&self) -> f64 {
         self.json()["retry_after"].as_f64().unwrap()
     }

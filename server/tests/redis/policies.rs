@@ -20,16 +20,8 @@ fn start(redis: &RedisServer, limits: &str, flags: &[&str]) -> Server {
         .start()
 }
 
-fn scripts(redis: &RedisServer) -> u64 {
-    let stats: String = redis.command(&["INFO", "commandstats"]);
-    let line = stats
-        .lines()
-        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
-    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
-}
-
 /// Sends `count` requests of each of three keys to every server, from two connections each. Returns
-/// how many of each key are allowed.
+/// the number of allowed ones of each key.
 fn hammer(servers: &[Server], count: usize) -> [usize; 3] {
     let allowed = [const { AtomicUsize::new(0) }; 3];
     let send = |client: &mut Client, key: usize| {
@@ -69,9 +61,13 @@ fn servers_share_all_limits_exactly() {
     let mut client = servers[0].client();
     // A refusal is remembered for 100 ms, without a call.
     thread::sleep(Duration::from_millis(150));
-    let before = scripts(&redis);
+    let before = redis.calls("evalsha");
     let refused = client.get_with("/", &[("X-API-Key", "another")]);
-    assert_eq!(scripts(&redis), before + 1, "one call for three quotas");
+    assert_eq!(
+        redis.calls("evalsha"),
+        before + 1,
+        "one call for three quotas"
+    );
     assert_eq!(refused.status, 429);
     let fields = refused.header("ratelimit").unwrap();
     assert!(
