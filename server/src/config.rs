@@ -4,6 +4,7 @@
 //! the defaults.
 
 mod admin;
+mod bounded_file;
 mod connections;
 mod cors;
 mod delay;

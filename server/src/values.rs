@@ -23,7 +23,7 @@ pub(crate) use self::{
     choice::{Check, OnRedisError, Preflight, Product, RedisMode},
     client::Client,
     http::{Origin, Path, is_same_variable},
-    limit_key::{KeySource, LimitKey},
+    limit_key::{KeySource, LimitKey, is_cookie_name},
     nat64::Nat64Prefix,
     number::{Fraction, MaxClients, Whole},
     parse::{

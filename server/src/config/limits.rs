@@ -24,7 +24,7 @@ pub(crate) use super::file::{HeaderCondition, Missing};
 /// Maximum number of parts of a key.
 const MAX_PARTS: usize = 4;
 
-/// Why a delay or a ban is refused.
+/// Reason to refuse a delay or a ban.
 const NOT_SHARED: &str =
     "expected limits in memory, got redis, beside which it is not supported yet";
 

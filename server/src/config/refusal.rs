@@ -1,7 +1,5 @@
 //! Responses to requests that a limit refuses.
 
-use std::{fs, io::Read};
-
 use hyper::{
     StatusCode,
     header::{
@@ -10,7 +8,10 @@ use hyper::{
     },
 };
 
-use super::file::{self, Text};
+use super::{
+    bounded_file,
+    file::{self, Text},
+};
 use crate::values::{Syntax, Template};
 
 /// Maximum length of a body in bytes.
@@ -92,17 +93,5 @@ fn read(text: &Text) -> Result<String, String> {
         Text::Inline(text) => return Ok(text.clone()),
         Text::File(path) => path,
     };
-    let read = || {
-        let mut text = String::new();
-        let file = fs::File::open(path)?;
-        file.take(MAX_BODY + 1).read_to_string(&mut text)?;
-        Ok::<_, std::io::Error>(text)
-    };
-    let text = read().map_err(|error| format!("{path}: {error}"))?;
-    if text.len() as u64 > MAX_BODY {
-        return Err(format!(
-            "{path}: expected at most {MAX_BODY} bytes, got more"
-        ));
-    }
-    Ok(text)
+    bounded_file::read(path, MAX_BODY).map_err(|error| format!("{path}: {error}"))
 }

@@ -58,6 +58,12 @@ impl Value for LimitKey {
     }
 }
 
+/// Returns true for a text that can name a cookie.
+pub(crate) fn is_cookie_name(text: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_graphic() && !b"=;,".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_of_name)
+}
+
 fn source(text: &str) -> Option<KeySource> {
     match text {
         "ip" => return Some(KeySource::Ip(None)),
@@ -79,9 +85,7 @@ fn source(text: &str) -> Option<KeySource> {
     let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
     match kind {
         "header" => HeaderName::from_text(name).map(KeySource::Header),
-        "cookie" if is_name && !name.contains(['=', ';', ',']) => {
-            Some(KeySource::Cookie(name.to_owned()))
-        }
+        "cookie" if is_cookie_name(name) => Some(KeySource::Cookie(name.to_owned())),
         "query" if is_name && !name.contains(['=', '&']) => Some(KeySource::Query(name.to_owned())),
         "jwt" if is_name => Some(KeySource::Claim(name.to_owned())),
         "path" => name
