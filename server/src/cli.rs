@@ -77,8 +77,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Print a configuration with the rate limits of another product's file
     ///
-    /// What has no counterpart is in comments that begin with "# not converted:". The exit code is 0
-    /// then as well, and 2 when the file cannot be read or parsed.
+    /// Comments that begin with "# not converted:" name the parts without a counterpart. The exit code
+    /// is 0 then as well, and 2 when the file cannot be read or parsed.
     Convert(Convert),
 }
 

@@ -70,7 +70,7 @@ pub async fn all_in_redis<'a>(
     })
 }
 
-/// What decides about the limits one by one.
+/// Source of the decisions about the limits one by one.
 #[derive(Clone, Copy)]
 enum Source {
     /// Leases, Redis or the fallback of each limiter.

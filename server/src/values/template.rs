@@ -17,7 +17,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) retry_after: Option<u64>,
 }
 
-/// How the text quotes what is filled in.
+/// Syntax in which the text quotes the values of its placeholders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Syntax {
     Json,

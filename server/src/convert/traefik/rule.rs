@@ -31,7 +31,7 @@ pub(crate) struct Conditions {
 /// Parses a rule into its alternatives.
 ///
 /// # Errors
-/// What was expected, and what was found.
+/// The expected text, and the given one.
 pub(crate) fn alternatives(rule: &str) -> Result<Vec<Conditions>, String> {
     let mut parser = Parser { rest: rule };
     let alternatives = parser.or(0)?;
