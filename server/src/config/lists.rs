@@ -1,11 +1,18 @@
 //! Lists of networks whose clients are never limited, or always refused.
 
-use std::{fs, path::Path};
-
 use ipnet::IpNet;
 
-use super::file::{self, File};
+use super::{
+    bounded_file,
+    file::{self, File},
+};
 use crate::values::Value;
+
+/// Maximum length of a file in bytes: a million networks, and as many bytes again for comments.
+const MAX_FILE: u64 = 2 * 1_000_000 * LONGEST_LINE;
+
+/// Bytes of a line with the longest network, an address of IPv6 without zeros.
+const LONGEST_LINE: u64 = "2001:db80:ffff:ffff:ffff:ffff:ffff:ffff/128\r\n".len() as u64;
 
 /// Networks whose clients are not limited, and networks whose clients get 403. The longest prefix
 /// that contains an address counts.
@@ -32,15 +39,14 @@ impl AddressLists {
 fn networks(key: &str, list: &file::Networks) -> Result<Vec<IpNet>, String> {
     let mut networks = list.networks.clone();
     for path in &list.files {
-        let read = read(Path::new(path));
+        let read = bounded_file::read(path, MAX_FILE).and_then(|text| parse(&text));
         networks.extend(read.map_err(|error| format!("{key}: {path}: {error}"))?);
     }
     Ok(networks)
 }
 
-/// Reads a file with a network in each line. A `#` begins a comment.
-fn read(path: &Path) -> Result<Vec<IpNet>, String> {
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+/// Parses a text with a network in each line. A `#` begins a comment.
+fn parse(text: &str) -> Result<Vec<IpNet>, String> {
     let mut networks = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.split_once('#').map_or(line, |(line, _)| line).trim();
@@ -54,4 +60,41 @@ fn read(path: &Path) -> Result<Vec<IpNet>, String> {
         networks.push(network);
     }
     Ok(networks)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write};
+
+    use super::*;
+
+    fn networks_of(path: &std::path::Path) -> Result<Vec<IpNet>, String> {
+        let list = file::Networks {
+            networks: Vec::new(),
+            files: vec![path.to_str().unwrap().to_owned()],
+        };
+        networks("deny", &list)
+    }
+
+    #[test]
+    fn a_file_of_a_million_of_the_longest_networks_is_read() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let line = "2001:db80:ffff:ffff:ffff:ffff:ffff:ffff/128\r\n";
+        file.write_all(line.repeat(1_000_000).as_bytes()).unwrap();
+        assert_eq!(networks_of(file.path()).unwrap().len(), 1_000_000);
+    }
+
+    #[test]
+    fn a_file_of_more_bytes_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        // Sparse, with more than is read of it.
+        file.as_file().set_len(2 * MAX_FILE).unwrap();
+        let expected = format!(
+            "deny: {}: expected at most 90000000 bytes, got more",
+            file.path().display()
+        );
+        assert_eq!(networks_of(file.path()).unwrap_err(), expected);
+        fs::write(file.path(), "10.0.0.0/8 # all of it\n\n192.0.2.7").unwrap();
+        assert_eq!(networks_of(file.path()).unwrap().len(), 2);
+    }
 }
