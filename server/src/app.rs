@@ -279,7 +279,7 @@ impl App {
         ))
     }
 
-    /// Charges a wrong token or an unknown API key to a client's address. Returns 429 when the
+    /// Charges a failed credential to a client's address. Returns 429 when the
     /// address has had too many of them.
     pub(crate) fn limited_failure(
         &self,

@@ -205,10 +205,21 @@ pub(crate) fn unauthorized(resource: &str) -> Response {
         StatusCode::UNAUTHORIZED,
         &format!("{resource} requires Authorization: Bearer TOKEN"),
     );
+    add_bearer_challenge(&mut response, false);
+    response
+}
+
+/// Adds the challenge of a bearer token to a 401 (RFC 6750, section 3): with the error code when the
+/// request had a token.
+pub(crate) fn add_bearer_challenge(response: &mut Response, has_token: bool) {
+    let challenge = if has_token {
+        r#"Bearer error="invalid_token""#
+    } else {
+        "Bearer"
+    };
     response
         .headers_mut()
-        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    response
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
 }
 
 /// Adds the header that names the fallback policy of a decision made without Redis.

@@ -1,4 +1,4 @@
-//! Limit of failed credentials: wrong tokens and unknown API keys.
+//! Limit of failed credentials: wrong tokens, unknown API keys, and JWTs that no key has signed.
 //!
 //! Each client address has a few failures a minute; a request with a further one gets 429. Correct
 //! credentials are checked first and are always accepted, so that an attacker cannot lock out the

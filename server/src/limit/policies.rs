@@ -18,10 +18,11 @@ use crate::{
     request::{
         client_id::ClientId,
         client_identifier::ClientIdentifier,
+        jwt::TokenError,
         key_value::{KeyReader, KeyValue, NoValue},
         limit_request::{LimitRequest, ReadingSet},
     },
-    values::{LimitKey, PolicyName},
+    values::{KeySource, LimitKey, PolicyName},
 };
 
 /// Limits of a configuration.
@@ -109,8 +110,8 @@ pub(crate) struct TooManyAtOnce<'a> {
 
 /// Reason to reject a request.
 pub(crate) enum ApplyError<'a> {
-    /// It has no key of this limit.
-    MissingKey(&'a NamedLimit),
+    /// It has no key of this limit. Its token may be one that does not count.
+    MissingKey(&'a NamedLimit, Option<TokenError>),
     ConflictingHeaders,
 }
 
@@ -387,7 +388,7 @@ impl NamedLimit {
                     self.counters.add(Reason::NoKey);
                     let is_skipped = self.configured.missing == Missing::Skipped;
                     if !is_skipped && !self.configured.is_shadow {
-                        return Err(ApplyError::MissingKey(self));
+                        return Err(ApplyError::MissingKey(self, request.token_error()));
                     }
                 }
             }
@@ -471,6 +472,12 @@ impl NamedLimit {
 
     pub(crate) fn quotas(&self) -> &[NamedQuota] {
         &self.quotas
+    }
+
+    /// Returns true if a claim of a token can be the key, or a part of it.
+    pub(crate) fn has_claim(&self) -> bool {
+        let mut sources = self.configured.key.iter().flat_map(LimitKey::sources);
+        sources.any(|source| matches!(source, KeySource::Claim(_)))
     }
 
     /// Returns the sources of the key, as in the configuration.

@@ -8,11 +8,13 @@ pub(crate) enum Credential {
     AdminToken,
     CheckToken,
     ApiKey,
+    Jwt,
 }
 
-/// Numbers of requests with a wrong token or an unknown API key: denied, and limited with 429.
+/// Numbers of requests with a wrong token, an unknown API key or a JWT that no key has signed: denied,
+/// and limited with 429.
 #[derive(Debug, Default)]
-pub(crate) struct CredentialFailures([[AtomicU64; 2]; 3]);
+pub(crate) struct CredentialFailures([[AtomicU64; 2]; 4]);
 
 /// Counts by the labels `credential` and `outcome`.
 pub(super) type Totals = Vec<([&'static str; 2], u64)>;
@@ -23,7 +25,7 @@ impl CredentialFailures {
     }
 
     pub(super) fn totals(&self) -> Totals {
-        let rows = ["admin_token", "check_token", "api_key"]
+        let rows = ["admin_token", "check_token", "api_key", "jwt"]
             .into_iter()
             .zip(&self.0);
         rows.flat_map(|(credential, counts)| {

@@ -4,10 +4,12 @@ use hyper::{HeaderMap, Request, StatusCode};
 
 use crate::{
     app::{App, Caller},
+    limit::NamedLimit,
     metrics::{Credential, Reason, RouteCounters},
     request::{
         access::{Access, Denial},
         client_identifier::IdentifyError,
+        jwt::TokenError,
     },
     response::{self, Response},
 };
@@ -47,6 +49,34 @@ pub(super) fn credential_limited(
     (error == IdentifyError::UnknownKey)
         .then(|| limited_failure(app, caller, Credential::ApiKey, headers))
         .flatten()
+}
+
+/// Charges a token that no key has signed to the client's address. Returns 429 when that has had too
+/// many.
+pub(super) fn token_limited(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    token: Option<TokenError>,
+) -> Option<Response> {
+    (token == Some(TokenError::NotSigned))
+        .then(|| limited_failure(app, caller, Credential::Jwt, headers))
+        .flatten()
+}
+
+/// Response to a request without the key of a limit, which may have a token that does not count.
+pub(super) fn without_limit_key(
+    app: &App,
+    limit: &NamedLimit,
+    token: Option<TokenError>,
+) -> Response {
+    let message = format!("expected a valid {}", limit.key_text());
+    let mut response = response::error(StatusCode::UNAUTHORIZED, &message);
+    let is_in_header = app.jwt.as_ref().is_some_and(|jwt| jwt.cookie().is_none());
+    if is_in_header && limit.has_claim() {
+        response::add_bearer_challenge(&mut response, token.is_some());
+    }
+    response
 }
 
 /// Response to a request whose client is unknown.

@@ -2,21 +2,22 @@
 
 use std::cell::OnceCell;
 
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request};
 
 use super::{
     cors::add_cors,
-    credentials::{credential_limited, unidentified},
+    credentials::{credential_limited, token_limited, unidentified, without_limit_key},
     decided::{Decided, decided_outcome},
     outcome::{HeadResult, Outcome},
 };
 use crate::{
     app::{App, Caller},
     endpoint::{self, Endpoint},
-    limit::{ApplyError, Policies, PolicyCharge, Price, TooManyAtOnce},
+    limit::{ApplyError, NamedLimit, Policies, PolicyCharge, Price, TooManyAtOnce},
     metrics::Reason,
     request::{
         client_identifier::IdentifyError,
+        jwt::TokenError,
         limit_request::LimitRequest,
         original::OriginalRequest,
         path::{ParsedPath, PathError},
@@ -62,27 +63,27 @@ pub(super) fn policy_charge<'a, B>(
         Outcome::respond(response::bad_request("path", message))
     };
     let counters = price.counters;
-    let missing = |error: IdentifyError, message: Option<String>| {
+    let missing = |error: IdentifyError, of_limit: Option<(&NamedLimit, Option<TokenError>)>| {
         tracing::debug!(peer = %caller.peer.address, method = %own_method, path = endpoint::logged_path(own_path), cost = 0, outcome = ?error, "request");
-        if let Some(limited) = credential_limited(app, caller, headers, error) {
-            return Outcome::respond(limited);
-        }
-        Outcome::respond(match message {
-            Some(message) => {
+        let limited = match of_limit {
+            Some((_, token)) => token_limited(app, caller, headers, token),
+            None => credential_limited(app, caller, headers, error),
+        };
+        Outcome::respond(limited.unwrap_or_else(|| match of_limit {
+            Some((limit, token)) => {
                 counters.add(Reason::NoKey);
-                response::error(StatusCode::UNAUTHORIZED, &message)
+                without_limit_key(app, limit, token)
             }
             None => unidentified(error, counters),
-        })
+        }))
     };
     // An outcome is large, and is made only once it is needed.
     let applying = |limited: &LimitRequest<'a, '_>| policies.apply(limited, &app.clients);
     let applied = with_limit_request(app, policies, request, caller, (others, original), applying);
     let applied = match applied {
         Ok(Ok(applied)) => applied,
-        Ok(Err(ApplyError::MissingKey(limit))) => {
-            let message = format!("expected a valid {}", limit.key_text());
-            return Err(missing(IdentifyError::MissingKey, Some(message)));
+        Ok(Err(ApplyError::MissingKey(limit, token))) => {
+            return Err(missing(IdentifyError::MissingKey, Some((limit, token))));
         }
         Ok(Err(ApplyError::ConflictingHeaders)) => {
             return Err(missing(IdentifyError::ConflictingHeaders, None));

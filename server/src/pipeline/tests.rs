@@ -10,6 +10,7 @@ mod policies;
 mod policy_reference;
 mod refusals;
 mod routes;
+mod tokens;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -7,7 +7,10 @@ mod verifier;
 use std::{collections::HashSet, time::Duration};
 
 use hyper::header::{AUTHORIZATION, HeaderName};
-use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use jsonwebtoken::{
+    Algorithm, Validation, decode, decode_header,
+    errors::{Error, ErrorKind},
+};
 use serde_json::{Map, Value};
 
 use self::keys::Key;
@@ -34,6 +37,15 @@ pub(crate) struct JwtOptions {
     pub(crate) leeway: Duration,
     /// Cookie with the token; `None`: `Authorization: Bearer`.
     pub(crate) cookie: Option<String>,
+}
+
+/// Reason that a token does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenError {
+    /// It is malformed or has critical extensions, or none of the keys has signed it.
+    NotSigned,
+    /// A key has signed it, but not for this time, issuer or audience.
+    NotAccepted,
 }
 
 /// Claims of a valid token.
@@ -65,14 +77,14 @@ impl Jwt {
     }
 
     /// Returns the claims of a valid token.
-    pub(crate) fn verify(&self, token: &str) -> Option<Claims> {
+    pub(crate) fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         if token.len() > Jwt::MAX_LENGTH {
-            return None;
+            return Err(TokenError::NotSigned);
         }
-        let header = decode_header(token).ok()?;
+        let header = decode_header(token).map_err(|_| TokenError::NotSigned)?;
         // Extensions that a recipient has to understand (RFC 7515, section 4.1.11).
         if header.crit.is_some() {
-            return None;
+            return Err(TokenError::NotSigned);
         }
         let is_meant = |key: &&Key| match (&header.kid, &key.id) {
             (Some(named), Some(id)) => named == id,
@@ -80,11 +92,14 @@ impl Jwt {
         };
         let candidates = self.keys.iter().filter(is_meant);
         let mut candidates = candidates.filter(|key| key.algorithms.contains(&header.alg));
-        candidates.find_map(|key| {
+        let verified = candidates.find_map(|key| {
             let validation = self.validation(header.alg);
-            let token = decode::<Map<String, Value>>(token, &key.key, &validation).ok()?;
-            Some(Claims(token.claims))
-        })
+            match decode::<Map<String, Value>>(token, &key.key, &validation) {
+                Ok(token) => Some(Ok(Claims(token.claims))),
+                Err(error) => is_of_claims(&error).then_some(Err(TokenError::NotAccepted)),
+            }
+        });
+        verified.unwrap_or(Err(TokenError::NotSigned))
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {
@@ -114,6 +129,19 @@ impl Jwt {
     }
 }
 
+/// Returns true for an error of the claims, which are checked after the signature.
+fn is_of_claims(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::MissingRequiredClaim(_)
+            | ErrorKind::InvalidClaimFormat(_)
+            | ErrorKind::ExpiredSignature
+            | ErrorKind::ImmatureSignature
+            | ErrorKind::InvalidIssuer
+            | ErrorKind::InvalidAudience
+    )
+}
+
 impl Claims {
     /// Returns a claim that can identify a client: a text, a whole number, or true or false.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
@@ -128,4 +156,4 @@ impl Claims {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use super::{
     client_identifier::IdentifyError,
     headers::bearer_token,
-    jwt::{Claims, Jwt},
+    jwt::{Claims, Jwt, TokenError},
     path::{ParsedPath, PathError, fold_case},
     request_pattern::RequestPattern,
 };
@@ -35,8 +35,8 @@ pub(crate) struct LimitRequest<'a, 'p> {
     query: Option<&'a str>,
     /// `None`: no limit has a key of a token.
     jwt: Option<&'a Jwt>,
-    /// Claims of the token, verified at first use. `None`: it is missing or invalid.
-    claims: OnceCell<Option<Claims>>,
+    /// Claims of the token, verified at first use. `None`: there is no token.
+    claims: OnceCell<Option<Result<Claims, TokenError>>>,
     pub(crate) headers: &'a HeaderMap,
     /// Address of the client, or the reason that there is none.
     pub(crate) client: Result<IpAddr, IdentifyError>,
@@ -196,11 +196,17 @@ impl<'a, 'p> LimitRequest<'a, 'p> {
         let verify = || {
             let jwt = self.jwt?;
             match jwt.cookie() {
-                Some(cookie) => jwt.verify(&self.cookie_of(cookie, Jwt::MAX_LENGTH)?),
-                None => jwt.verify(bearer_token(self.headers)?),
+                Some(cookie) => Some(jwt.verify(&self.cookie_of(cookie, Jwt::MAX_LENGTH)?)),
+                None => Some(jwt.verify(bearer_token(self.headers)?)),
             }
         };
-        self.claims.get_or_init(verify).as_ref()?.text(name)
+        let claims = self.claims.get_or_init(verify).as_ref()?;
+        claims.as_ref().ok()?.text(name)
+    }
+
+    /// Returns the error of the token, if the key of a limit needed one that does not count.
+    pub(crate) fn token_error(&self) -> Option<TokenError> {
+        self.claims.get()?.as_ref()?.as_ref().err().copied()
     }
 
     /// Returns the value of a parameter of the query. `None`: it is missing, empty, too long, or
