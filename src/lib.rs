@@ -149,7 +149,7 @@ pub use quota::{Quota, QuotaError};
 #[cfg(feature = "redis")]
 pub use redis::{
     RedisAsk, RedisCompoundDecision, RedisError, RedisFallback, RedisLimiter, RedisLimiterBuilder,
-    RedisStats, all_in_redis,
+    RedisStats, all_in_redis, all_in_redis_within_each,
 };
 
 /// Runs the examples of the README as tests.

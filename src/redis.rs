@@ -38,7 +38,7 @@
 //! - `line`: lines of waiting callers.
 //! - `settings_sync`: synchronisation of the settings.
 //! - `inner`: the state of a limiter; chooses between lease, Redis and fallback.
-//! - `several`: several limits at once. `wait`: waiting for tokens.
+//! - `several`: several limits at once. `wait`, `wait_for_several`: waiting for tokens.
 //! - `probe`, `subscription`: background tasks.
 
 mod batch;
@@ -70,6 +70,7 @@ mod tests;
 mod tls;
 mod topology;
 mod wait;
+mod wait_for_several;
 
 use std::{fmt, future::Future, mem, sync::Arc, time::Duration};
 
@@ -84,6 +85,7 @@ pub use several::{RedisAsk, RedisCompoundDecision, all_in_redis};
 use store::Store;
 use tokio::{task::JoinSet, time::Instant};
 use topology::Topology;
+pub use wait_for_several::all_in_redis_within_each;
 
 #[cfg(feature = "tower")]
 use crate::requested_pause::requested_pause;

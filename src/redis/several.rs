@@ -19,8 +19,8 @@ use crate::{
 /// [`RedisLimiter::ask`](crate::RedisLimiter::ask).
 #[derive(Clone, Copy)]
 pub struct RedisAsk<'a> {
-    limiter: &'a Inner,
-    key: &'a [u8],
+    pub(super) limiter: &'a Inner,
+    pub(super) key: &'a [u8],
     cost: u32,
 }
 
@@ -30,7 +30,7 @@ pub struct RedisAsk<'a> {
 /// of one script: exact, and a refusal writes nothing. Costs on the same bucket add up. In a cluster,
 /// with leases, with different URLs, and while Redis is unavailable, tokens are taken from one limit
 /// after another and given back when a later one refuses; then only the refusing limit has a part. So
-/// has one whose refusal is remembered. A future that is dropped before its end may have taken tokens.
+/// have those whose refusal is remembered. A future that is dropped before its end may have taken tokens.
 ///
 /// # Errors
 /// When there is no limit, or more than eight.
@@ -110,23 +110,82 @@ impl<'a> Bucket<'a> {
         };
         self.namespace.calls.permit(&self.name, repeat).await
     }
+
+    /// Returns the decision of a remembered refusal.
+    fn remembered(&self) -> Option<Decision> {
+        let store = self.ask.store();
+        store.remembered(&self.namespace, &self.name, self.cost)
+    }
+}
+
+/// Buckets of several asks, and for each ask the index of its own.
+struct Buckets<'a> {
+    buckets: Vec<Bucket<'a>>,
+    of_asks: Vec<usize>,
+}
+
+impl<'a> Buckets<'a> {
+    /// Adds up the costs of the asks of a bucket.
+    fn new(asks: &[RedisAsk<'a>]) -> Buckets<'a> {
+        let mut buckets: Vec<Bucket<'a>> = Vec::with_capacity(asks.len());
+        let mut of_asks = Vec::with_capacity(asks.len());
+        for ask in asks {
+            let bucket = Bucket::new(*ask);
+            let mut known = buckets.iter();
+            let index = known.position(|known| known.bucket == bucket.bucket);
+            of_asks.push(index.unwrap_or(buckets.len()));
+            match index {
+                Some(index) => {
+                    buckets[index].cost = buckets[index].cost.saturating_add(bucket.cost);
+                }
+                None => buckets.push(bucket),
+            }
+        }
+        Buckets { buckets, of_asks }
+    }
+
+    /// Returns the refusal of those whose refusal is remembered. `None`: of none.
+    fn remembered(&self, asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecision<'a>> {
+        let refusals = self.buckets.iter().map(Bucket::remembered);
+        let refusals: Vec<_> = refusals
+            .map(|refusal| refusal.map(|refusal| refusal.view()))
+            .collect();
+        let parts = asks.iter().zip(&self.of_asks);
+        let parts = parts.map(|(ask, index)| (*ask, refusals[*index].map(Decision::new)));
+        Some(RedisCompoundDecision::new(parts.collect())).filter(RedisCompoundDecision::is_refused)
+    }
+}
+
+/// Returns the refusal of the limits whose refusal is remembered, without a call. `None`: of none.
+pub(super) fn remembered<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecision<'a>> {
+    Buckets::new(asks).remembered(asks)
+}
+
+/// Returns what [`all_in_redis`] would decide, and takes nothing.
+///
+/// # Errors
+/// As for [`all_in_redis`].
+pub(super) async fn look<'a>(
+    asks: &[RedisAsk<'a>],
+) -> Result<RedisCompoundDecision<'a>, LimitCountError> {
+    let free: Vec<_> = asks
+        .iter()
+        .map(|ask| RedisAsk { cost: 0, ..*ask })
+        .collect();
+    let found = all_in_redis(&free).await?;
+    let Buckets { buckets, of_asks } = Buckets::new(asks);
+    let parts = asks.iter().zip(found.parts()).zip(of_asks);
+    let parts = parts.map(|((ask, part), index)| {
+        let part = part.map(|part| part.asked_for(buckets[index].cost));
+        (*ask, part.map(Decision::new))
+    });
+    Ok(RedisCompoundDecision::new(parts.collect()))
 }
 
 /// Takes the tokens with one script. `None`: Redis is unavailable.
 async fn in_one_script<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecision<'a>> {
-    // The costs of the asks of a bucket add up.
-    let mut buckets: Vec<Bucket<'a>> = Vec::with_capacity(asks.len());
-    let mut bucket_of = Vec::with_capacity(asks.len());
-    for ask in asks {
-        let bucket = Bucket::new(*ask);
-        let mut known = buckets.iter();
-        let index = known.position(|known| known.bucket == bucket.bucket);
-        bucket_of.push(index.unwrap_or(buckets.len()));
-        match index {
-            Some(index) => buckets[index].cost = buckets[index].cost.saturating_add(bucket.cost),
-            None => buckets.push(bucket),
-        }
-    }
+    let all = Buckets::new(asks);
+    let Buckets { buckets, of_asks } = &all;
     // Always in the same order, so that no two calls wait for each other's permits.
     let mut order: Vec<usize> = (0..buckets.len()).collect();
     order.sort_unstable_by_key(|index| &buckets[*index].bucket);
@@ -135,8 +194,12 @@ async fn in_one_script<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecisio
         match buckets[index].permit().await {
             Ok(permit) => permits[index] = Some(permit),
             Err(refusal) => {
-                let number = bucket_of.iter().position(|bucket| *bucket == index)?;
-                return Some(RedisCompoundDecision::refused_by_one(asks, number, refusal));
+                // Those of other limits as well: a caller that waits needs the last one.
+                let others = all.remembered(asks);
+                let number = of_asks.iter().position(|bucket| *bucket == index)?;
+                return Some(others.unwrap_or_else(|| {
+                    RedisCompoundDecision::refused_by_one(asks, number, refusal)
+                }));
             }
         }
     }
@@ -168,14 +231,14 @@ async fn in_one_script<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecisio
     });
     let reply = reply.await?;
     let mut is_first: Vec<bool> = buckets.iter().map(|_| true).collect();
-    let decisions = asks.iter().zip(bucket_of).map(|(ask, index)| {
-        let (bucket, (refuses, reply)) = (&buckets[index], reply.0[index]);
+    let decisions = asks.iter().zip(of_asks).map(|(ask, index)| {
+        let (bucket, (refuses, reply)) = (&buckets[*index], reply.0[*index]);
         let decision = ask
             .store()
             .decision_of(&bucket.namespace, bucket.cost, reply, refuses);
         let decision = ask.limiter.with_maker(ask.key, decision);
         // The first ask of a bucket gives back the tokens of all.
-        let decision = if std::mem::take(&mut is_first[index]) {
+        let decision = if std::mem::take(&mut is_first[*index]) {
             decision
         } else {
             Decision::new(decision.view()).without_charge()
@@ -230,6 +293,22 @@ impl<'a> RedisAsk<'a> {
     fn store(&self) -> &'a Arc<Store> {
         &self.limiter.store
     }
+
+    /// Returns true when callers of this process wait for the same tokens.
+    pub(super) fn has_waiters(&self) -> bool {
+        self.cost > 0 && !self.limiter.lines.is_empty(self.key)
+    }
+
+    /// Returns true when callers of both wait in one line.
+    pub(super) fn shares_line(&self, other: &RedisAsk<'_>) -> bool {
+        std::ptr::eq(self.limiter, other.limiter) && self.key == other.key
+    }
+
+    /// Returns the tokens of all asks that wait in the line of this one.
+    pub(super) fn cost_in_line(&self, asks: &[RedisAsk<'_>]) -> u32 {
+        let same = asks.iter().filter(|ask| self.shares_line(ask));
+        same.fold(0, |sum, ask| sum.saturating_add(ask.cost))
+    }
 }
 
 /// Decision on several limits in Redis: all of them, or none.
@@ -265,6 +344,13 @@ impl<'a> RedisCompoundDecision<'a> {
             (*ask, decision)
         });
         RedisCompoundDecision::new(parts.collect())
+    }
+
+    /// Replaces a part of a decision that has taken nothing by a refusal.
+    pub(super) fn with_refusal(mut self, number: usize, refusal: Refused) -> Self {
+        self.parts[number].1 = Some(Decision::new(refusal.decision()));
+        self.is_refused = true;
+        self
     }
 
     /// Returns true when the tokens of all limits were taken.

@@ -36,9 +36,9 @@ use crate::{
 type Next = ControlFlow<Result<Decision, Refused>, Duration>;
 
 /// Longest poll interval, so that waiters notice events that make tokens available earlier.
-const MAX_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const MAX_INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest poll interval, however fast the refill.
-const MIN_INTERVAL: Duration = Duration::from_millis(1);
+pub(super) const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Takes `cost` tokens and waits until they are available, or until the deadline.
 pub(super) async fn acquire(

@@ -8,6 +8,7 @@
 )]
 
 mod acquire;
+mod acquire_several;
 mod buckets;
 mod clock_steps;
 mod flood;

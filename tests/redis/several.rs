@@ -16,7 +16,7 @@ async fn connect(builder: RedisLimiterBuilder, prefix: &str) -> RedisLimiter {
 }
 
 /// Limiters of these quotas, each with a prefix of its own.
-async fn limiters<const N: usize>(url: &str, quotas: [Quota; N]) -> [RedisLimiter; N] {
+pub(crate) async fn limiters<const N: usize>(url: &str, quotas: [Quota; N]) -> [RedisLimiter; N] {
     let mut limiters = Vec::new();
     for (number, quota) in quotas.into_iter().enumerate() {
         let builder = RedisLimiter::builder(url, quota);

@@ -24,7 +24,7 @@ pub(crate) use super::file::{HeaderCondition, Missing};
 /// Maximum number of parts of a key.
 const MAX_PARTS: usize = 4;
 
-/// Reason to refuse a delay or a ban.
+/// Reason to refuse a ban.
 const NOT_SHARED: &str =
     "expected limits in memory, got redis, beside which it is not supported yet";
 
@@ -207,9 +207,6 @@ impl Limits {
 impl Context<'_> {
     /// Checks that what needs the default quota has one.
     fn validate(&self) -> Result<(), String> {
-        if self.has_delay && self.has_redis {
-            return Err(format!("delay: {NOT_SHARED}"));
-        }
         if self.has_quota {
             return Ok(());
         }
@@ -251,8 +248,6 @@ impl Limit {
         let delay = given.delay.map(|delay| delay.get()).unwrap_or_default();
         let expected = if delay.is_zero() {
             None
-        } else if context.has_redis {
-            Some(NOT_SHARED)
         } else if given.shadow {
             Some("expected a limit without shadow = true")
         } else if given.quota.is_none() {

@@ -6,7 +6,7 @@ use tollgate::DecisionView;
 
 use super::{
     ban::Ban,
-    delay::Delay,
+    delay::{Delay, ends_within},
     limiter::{Limiter, Take, Taken},
     policy_decision::{Part, Policy, PolicyDecision, count_refusals, record_shadow},
     price::{Fee, OwnLimit, Price},
@@ -174,12 +174,43 @@ impl PendingCharge {
             self.fee.record(&view);
             self.of_one(&self.fee, view)
         } else {
-            let fees: Vec<_> = self.fees().collect();
-            let taking = self.take_all(&fees, default, None);
-            metrics.latency.timed(taking).await
+            let (fees, clients) = self.fees_and_clients();
+            let takes = takes(&fees, &clients, default);
+            let taken = metrics.latency.timed(Limiter::acquire_all(&takes)).await;
+            self.decided(&fees, taken, default).await
         };
         self.try_shadows(&acquired, default).await;
         acquired
+    }
+
+    /// Decides about a request under limits in Redis, unless it may wait for its tokens: then it takes
+    /// and counts nothing. Limits in memory have been tried already.
+    pub(crate) async fn acquire_unless_delayed(
+        &self,
+        default: &Limiter,
+        metrics: &Metrics,
+    ) -> Option<PolicyDecision<'_>> {
+        let (fees, clients) = self.fees_and_clients();
+        let takes = takes(&fees, &clients, default);
+        let has_waiters = |take: &Take<'_>| take.limiter.has_waiters(take.client);
+        // Requests that wait are not overtaken.
+        if !takes.iter().all(|take| take.limiter.is_shared()) || takes.iter().any(has_waiters) {
+            return None;
+        }
+        let taken = metrics.latency.timed(Limiter::acquire_all(&takes)).await;
+        if let Some(taken) = &taken
+            && taken.decision.is_refused()
+        {
+            let views = fees.iter().zip(&taken.views);
+            let mut refusing =
+                views.filter_map(|(fee, view)| Some((fee, view.filter(|view| view.is_refused())?)));
+            if refusing.all(|(fee, view)| ends_within(&view, fee.max_wait)) {
+                return None;
+            }
+        }
+        let acquired = self.decided(&fees, taken, default).await;
+        self.try_shadows(&acquired, default).await;
+        Some(acquired)
     }
 
     /// Takes from each shadow limit alone, when the request is allowed.
@@ -196,24 +227,19 @@ impl PendingCharge {
         }
     }
 
-    /// Takes from several buckets, or from none. With `waits` it waits for the tokens of each.
-    async fn take_all<'a>(
+    fn fees_and_clients(&self) -> (Vec<&OwnedFee>, Vec<ClientId<'_>>) {
+        let fees: Vec<_> = self.fees().collect();
+        let clients = fees.iter().map(|fee| self.client_of(fee)).collect();
+        (fees, clients)
+    }
+
+    /// Counts what several limiters have decided. `None`: there were too many for one call.
+    async fn decided<'a>(
         &'a self,
         fees: &[&'a OwnedFee],
+        taken: Option<Taken>,
         default: &Limiter,
-        waits: Option<&[Duration]>,
     ) -> PolicyDecision<'a> {
-        let clients: Vec<_> = fees.iter().map(|fee| self.client_of(fee)).collect();
-        let takes = fees.iter().zip(&clients).map(|(fee, client)| Take {
-            limiter: fee.limiter(default),
-            client,
-            cost: fee.cost,
-        });
-        let takes: Vec<_> = takes.collect();
-        let taken = match waits {
-            Some(waits) => Limiter::acquire_all_within(&takes, waits).await,
-            None => Limiter::acquire_all(&takes).await,
-        };
         let Some(taken) = taken else {
             return self.take_in_turn(default).await;
         };
@@ -332,10 +358,12 @@ impl PendingCharge {
         max_wait: Duration,
     ) -> PolicyDecision<'_> {
         if self.has_policies {
-            let fees: Vec<_> = self.fees().collect();
+            let (fees, clients) = self.fees_and_clients();
             let waits = fees.iter().map(|fee| fee.max_wait.min(max_wait));
             let waits: Vec<_> = waits.collect();
-            let acquired = self.take_all(&fees, default, Some(&waits)).await;
+            let takes = takes(&fees, &clients, default);
+            let taken = Limiter::acquire_all_within(&takes, &waits).await;
+            let acquired = self.decided(&fees, taken, default).await;
             self.try_shadows(&acquired, default).await;
             return acquired;
         }
@@ -347,6 +375,21 @@ impl PendingCharge {
     fn fees(&self) -> impl Iterator<Item = &OwnedFee> {
         iter::once(&self.fee).chain(&self.more)
     }
+}
+
+/// Returns the tokens of fees, each of its client.
+fn takes<'a>(
+    fees: &[&'a OwnedFee],
+    clients: &'a [ClientId<'a>],
+    default: &'a Limiter,
+) -> Vec<Take<'a>> {
+    let fees = fees.iter().zip(clients);
+    let takes = fees.map(|(fee, client)| Take {
+        limiter: fee.limiter(default),
+        client,
+        cost: fee.cost,
+    });
+    takes.collect()
 }
 
 impl OwnedFee {

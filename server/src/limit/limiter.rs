@@ -1,10 +1,11 @@
 //! Limiter of clients, in memory or in Redis.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use tollgate::{
     Ask, BuildError, CompoundDecision, Decision, DecisionView, KeyedLimiterBuilder, KeyedStats,
-    Quota, RedisError, RedisStats, Refused, all_in_redis, all_of,
+    Quota, RedisAsk, RedisCompoundDecision, RedisError, RedisStats, Refused, all_in_redis,
+    all_in_redis_within_each, all_of,
 };
 
 use super::{
@@ -40,6 +41,29 @@ impl Taken {
             deciding,
         })
     }
+
+    fn of_redis(decision: &RedisCompoundDecision<'_>) -> Option<Taken> {
+        let deciding = decision.tightest();
+        Some(Taken {
+            decision: decision.part(deciding)?,
+            views: decision.parts().collect(),
+            deciding,
+        })
+    }
+}
+
+/// Names of the clients of several limiters in Redis.
+fn names_of<'a>(takes: &[Take<'a>]) -> Vec<Cow<'a, str>> {
+    takes.iter().map(|take| take.client.name()).collect()
+}
+
+fn redis_asks<'a>(takes: &[Take<'a>], names: &'a [Cow<'_, str>]) -> Vec<RedisAsk<'a>> {
+    let takes = takes.iter().zip(names);
+    let asks = takes.filter_map(|(take, name)| match take.limiter {
+        Limiter::Memory(_) => None,
+        Limiter::Redis(shared) => Some(shared.ask(name, take.cost)),
+    });
+    asks.collect()
 }
 
 /// Limiter of clients.
@@ -113,26 +137,14 @@ impl Limiter {
         if let Some(asks) = asks.collect::<Option<Vec<_>>>() {
             return Taken::of(&all_of(&asks).ok()?.try_acquire());
         }
-        let names: Vec<_> = takes.iter().map(|take| take.client.name()).collect();
-        let asks = takes
-            .iter()
-            .zip(&names)
-            .filter_map(|(take, name)| match take.limiter {
-                Limiter::Memory(_) => None,
-                Limiter::Redis(shared) => Some(shared.ask(name, take.cost)),
-            });
-        let asks: Vec<_> = asks.collect();
-        let decision = all_in_redis(&asks).await.ok()?;
-        let deciding = decision.tightest();
-        Some(Taken {
-            decision: decision.part(deciding)?,
-            views: decision.parts().collect(),
-            deciding,
-        })
+        let names = names_of(takes);
+        let decision = all_in_redis(&redis_asks(takes, &names)).await;
+        Taken::of_redis(&decision.ok()?)
     }
 
-    /// Takes from several limiters in memory, or from none, and waits for the tokens of each at most as
-    /// long as it says. `None`: a limiter is in Redis, or there are too many; nothing was taken.
+    /// Takes from several limiters, or from none, and waits for the tokens of each at most as long as
+    /// `waits` says. `None`: there are more than [`MAX_LIMITS`](tollgate::MAX_LIMITS), and nothing was
+    /// taken.
     pub(crate) async fn acquire_all_within(
         takes: &[Take<'_>],
         waits: &[Duration],
@@ -140,7 +152,11 @@ impl Limiter {
         let asks = takes
             .iter()
             .map(|take| take.limiter.ask(take.client, take.cost));
-        let asks: Vec<_> = asks.collect::<Option<_>>()?;
+        let Some(asks) = asks.collect::<Option<Vec<_>>>() else {
+            let names = names_of(takes);
+            let asks = redis_asks(takes, &names);
+            return Taken::of_redis(&all_in_redis_within_each(&asks, waits).await.ok()?);
+        };
         let all = all_of(&asks).ok()?;
         match all.acquire_within_each(waits).await {
             Ok(decision) => Taken::of(&decision),
@@ -155,6 +171,11 @@ impl Limiter {
                 Some(taken)
             }
         }
+    }
+
+    /// Returns true when the buckets are in Redis.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Limiter::Redis(_))
     }
 
     /// Returns true when requests wait for tokens of the client.

@@ -45,8 +45,11 @@ pub(super) async fn acquire<'a, B: Body>(
     let (limiter, metrics) = (&app.limiter, &app.metrics);
     // Requests that wait are not overtaken.
     let mut refused = None;
-    // Limits have been tried already, and are not counted twice.
-    if !charge.may_wait() || !charge.has_policies() && !charge.has_waiters(limiter) {
+    if charge.may_wait() && charge.has_policies() {
+        if let Some(decided) = charge.acquire_unless_delayed(limiter, metrics).await {
+            return DelayedDecision::at_once(decided);
+        }
+    } else if !charge.may_wait() || !charge.has_waiters(limiter) {
         let decided = charge.acquire(limiter, metrics).await;
         if !charge.may_wait() || !delay.covers(&decided.decision) {
             return DelayedDecision::at_once(decided);

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod delay;
 mod limits;
 mod load;
 mod policies;

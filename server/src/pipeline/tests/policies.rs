@@ -439,9 +439,9 @@ fn settings_that_cannot_work_are_refused() {
         ),
         (
             error(
-                "redis = 'redis://127.0.0.1/'\n[[limits]]\nname = 'a'\nquota = '5/s'\ndelay = '1s'",
+                "redis = 'redis://127.0.0.1/'\n[[limits]]\nname = 'a'\nquota = '5/s'\nban = { after = 5, within = '1m', for = '1h' }",
             ),
-            "limits[0].delay: expected limits in memory, got redis, beside which it is not supported yet",
+            "limits[0].ban: expected limits in memory, got redis, beside which it is not supported yet",
         ),
     ] {
         assert_eq!(given, expected);
