@@ -1,4 +1,4 @@
-//! Limits of bandwidth: readers, writers and bodies whose bytes cost tokens of a [`Bucket`], and
+//! Limits of bandwidth: readers, writers and bodies whose bytes cost tokens of a [`Bucket`] or a key, and
 //! streams and sinks whose items do.
 //!
 //! ```
@@ -16,6 +16,9 @@
 //! # assert_eq!(text, "some file");
 //! # Ok::<(), std::io::Error>(()) }).unwrap();
 //! ```
+//!
+//! For each key of a limiter, such as a client's address, `Limited::new(socket, limiter.key(&address))`;
+//! see [`KeyedLimiter::key`](crate::KeyedLimiter::key).
 //!
 //! A byte passes only when it is paid: readers and bodies hold back what they have read until then,
 //! and writers pay before they write. Streams that wait stand in the line of

@@ -665,7 +665,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     }
 
     #[inline]
-    fn key_ref_of(&self, hash: u64) -> KeyRef<'_> {
+    pub(crate) fn key_ref_of(&self, hash: u64) -> KeyRef<'_> {
         KeyRef {
             current: &self.current,
             clock: &self.clock,

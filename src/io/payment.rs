@@ -4,14 +4,10 @@
 use std::{
     fmt,
     num::NonZero,
-    pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use super::SharedBucket;
-use crate::{bucket::Bucket, wait::Reservable};
-
-type Waiting = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+use super::shared_bucket::{SharedBucket, Waiting};
 
 /// Longest piece that is paid at once, in bytes. Longer ones would save few calls, and hold up the
 /// other streams of the bucket.
@@ -49,7 +45,7 @@ impl Payment {
     /// Returns the number of bytes of the next piece, of at most `length` bytes: no more than a full
     /// bucket pays.
     pub(super) fn piece(&self, length: usize) -> usize {
-        let full = u64::from(self.bucket.quota().capacity()) * u64::from(self.unit.get());
+        let full = u64::from(self.bucket.capacity()) * u64::from(self.unit.get());
         // At most `length`.
         (length as u64).min(full).min(MAX_PIECE) as usize
     }
@@ -62,15 +58,12 @@ impl Payment {
         let unit = u64::from(self.unit.get());
         let tokens = missing.div_ceil(unit);
         self.paid += tokens * unit;
-        let bucket: &Bucket = &self.bucket;
         if let Ok(cost) = u32::try_from(tokens)
-            && bucket.is_queue_empty()
-            && bucket.take(cost).is_allowed()
+            && self.bucket.takes_at_once(cost)
         {
             return;
         }
-        let bucket = self.bucket.clone();
-        self.waiting = Some(Box::pin(async move { bucket.acquire_all(tokens).await }));
+        self.waiting = Some(self.bucket.acquire_all(tokens));
     }
 
     /// Pays for `bytes` that pass as soon as [`Payment::poll_paid`] completes.

@@ -6,7 +6,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
     time::Instant,
 };
-use tollgate::{Bucket, Quota, TokioClock, io::Limited};
+use tollgate::{Bucket, KeyedLimiter, Quota, TokioClock, io::Limited};
 
 /// 1000 tokens a second, 100 at once.
 fn bucket() -> Arc<Bucket> {
@@ -150,6 +150,72 @@ async fn errors_and_the_end_pass() {
     assert_eq!(empty.write(&[]).await.unwrap(), 0);
     empty.flush().await.unwrap();
     assert_eq!(bucket.available(), 100);
+}
+
+/// 1000 tokens a second for each key, 100 at once.
+fn limiter(max_keys: usize) -> Arc<KeyedLimiter<str>> {
+    let quota = Quota::per_second(1000).with_capacity(100);
+    let builder = KeyedLimiter::builder(quota).clock(TokioClock::new());
+    Arc::new(builder.max_keys(max_keys).build().unwrap())
+}
+
+async fn read_all(data: &[u8], bucket: impl Into<tollgate::io::SharedBucket>) {
+    let (mut reader, mut read) = (Limited::new(data, bucket), Vec::new());
+    reader.read_to_end(&mut read).await.unwrap();
+    assert_eq!(read, data);
+}
+
+/// *Caught:* a bucket for each stream; one for all keys.
+#[tokio::test(start_paused = true)]
+async fn streams_of_a_key_share_its_bucket() {
+    let (data, limiter) = (bytes(1000), limiter(100));
+    let began = Instant::now();
+    let alice = async {
+        let read = || read_all(&data, limiter.key("alice"));
+        tokio::join!(read(), read(), read());
+        assert_took(began, seconds(3000.0));
+    };
+    let bob = async {
+        read_all(&data, limiter.key("bob")).await;
+        assert_took(began, seconds(1000.0));
+    };
+    tokio::join!(alice, bob);
+    assert_eq!(limiter.available("alice"), 0);
+    assert_eq!(limiter.available("carol"), 100);
+}
+
+/// *Caught:* a piece of the capacity of other keys; one bucket for all keys.
+#[tokio::test(start_paused = true)]
+async fn a_stream_follows_the_rule_of_its_key() {
+    let (data, limiter) = (bytes(1000), limiter(100));
+    let rule = Quota::per_second(100).with_capacity(10);
+    limiter.set_rule("alice", rule);
+    let mut reader = Limited::new(&data[..], limiter.key("alice"));
+    assert_eq!(reader.read(&mut [0; 100]).await.unwrap(), 10);
+    limiter.reset("alice");
+    let began = Instant::now();
+    let stream = read_all(&data, limiter.key("alice"));
+    let change = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        limiter.remove_rule("alice");
+    };
+    tokio::join!(stream, change);
+    // 510 bytes in 5 s, and the others at the quota of all keys, of which 100 at once.
+    assert_took(began, 5.0 + (1000.0 - 510.0 - 100.0) / 1000.0);
+}
+
+/// *Caught:* bytes that are free when too many keys wait.
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_a_line_pays_as_well() {
+    let (data, limiter) = (bytes(1000), limiter(1));
+    let began = Instant::now();
+    let read = async |key| {
+        read_all(&data, limiter.key(key)).await;
+        let elapsed = began.elapsed().as_secs_f64();
+        assert!(elapsed >= seconds(1000.0) - 1e-6, "{key}: {elapsed} s");
+        assert!(elapsed < 10.0, "{key}: {elapsed} s");
+    };
+    tokio::join!(read("alice"), read("bob"), read("carol"));
 }
 
 #[cfg(feature = "tower")]
