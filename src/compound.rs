@@ -23,25 +23,24 @@ mod ask;
 mod decision;
 mod hit;
 mod part;
+mod part_decision;
 pub(crate) mod parts;
 #[cfg(feature = "tokio")]
 mod wait;
 
 #[cfg(feature = "std")]
 use core::hash::{BuildHasher, Hash};
-use core::{fmt, time::Duration};
+use core::{fmt, mem, time::Duration};
 
 pub use ask::Ask;
 pub use decision::CompoundDecision;
-use hit::{Hit, Location, Order};
+use hit::{Hit, Location, Order, copy, take_all, take_in};
 use part::{Held, Lost, Parts};
+use part_decision::PartDecision;
 
 #[cfg(feature = "std")]
 use crate::keyed::KeyedLimiter;
-use crate::{
-    decision::{Decision, Outcome},
-    duration::saturating_nanos,
-};
+use crate::{decision::Outcome, duration::saturating_nanos};
 
 /// Greatest number of limits in one call of [`all`] or [`all_of`].
 pub const MAX_LIMITS: usize = 8;
@@ -175,18 +174,17 @@ impl<'a, const K: usize> All<'a, K> {
             .iter()
             .all(|ask| ask.clock().is_same(first))
         {
-            let now_nanos = first.nanos();
-            self.decide(now_nanos)
+            self.decide(|| first.nanos())
         } else {
-            self.decide_slowly(&mut Held::default(), |ask| ask.clock().nanos())
+            self.copy().decide_by_each_clock()
         }
     }
 
     /// Takes the tokens of all limits at time `now`, or none; see
     /// [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire_at(self, now: Duration) -> CompoundDecision<'a, K> {
-        self.decide(saturating_nanos(now))
+        self.decide(|| saturating_nanos(now))
     }
 
     /// Returns what [`All::try_acquire`] would decide, and takes nothing: there is nothing to
@@ -196,80 +194,125 @@ impl<'a, const K: usize> All<'a, K> {
         let mut held = Held::default();
         let mut parts = self.parts(&mut held, |ask| ask.clock().nanos());
         let is_allowed = parts.look();
-        self.decision(parts.views(), !is_allowed)
+        let decision = self.decision(parts.views(), !is_allowed);
+        held.put_back();
+        decision
+    }
+
+    #[cfg(feature = "std")]
+    #[cold]
+    #[inline(never)]
+    fn decide_by_each_clock(self) -> CompoundDecision<'a, K> {
+        let mut held = Held::default();
+        let parts = self.parts(&mut held, |ask| ask.clock().nanos());
+        let decision = self.decide_parts(parts, None);
+        held.put_back();
+        decision
     }
 
     /// Decides at one time. The number of the limits of [`all`] is a constant here.
     #[inline(always)]
-    fn decide(self, now_nanos: u64) -> CompoundDecision<'a, K> {
+    fn decide(self, nanos: impl FnOnce() -> u64) -> CompoundDecision<'a, K> {
         if self.len == K {
-            self.decide_first(K, now_nanos)
+            self.decide_first(K, nanos)
         } else {
-            self.decide_some(now_nanos)
+            self.decide_some(nanos)
         }
     }
 
     #[inline(never)]
-    fn decide_some(self, now_nanos: u64) -> CompoundDecision<'a, K> {
-        self.decide_first(self.len, now_nanos)
+    fn decide_some(self, nanos: impl FnOnce() -> u64) -> CompoundDecision<'a, K> {
+        self.decide_first(self.len, nanos)
     }
 
     /// Decides on the first `len` limits, which are all of them.
     #[inline(always)]
-    fn decide_first(self, len: usize, now_nanos: u64) -> CompoundDecision<'a, K> {
+    fn decide_first(self, len: usize, nanos: impl FnOnce() -> u64) -> CompoundDecision<'a, K> {
         let mut held = Held::default();
         let found = self.hold(&mut held, len);
-        if let Some(mut hits) = self.find(&held, &found, len, now_nanos)
-            && let Some(order) = Order::of(&hits, len)
-        {
-            if hits[..len].iter().any(|hit| !hit.is_allowed) {
-                let decisions = core::array::from_fn(|n| hits[n].view(&self.asks[n], now_nanos));
-                return self.decision(decisions, true);
-            }
-            let mut take = |at: usize, n: usize| {
-                hits[n].take()
-                    || match self.retake(hits, order, at, &held, found, now_nanos) {
-                        Some(retaken) => {
-                            hits = retaken;
-                            true
-                        }
-                        None => false,
-                    }
-            };
-            // With constant indexes for the common orders, so that the parts stay in registers.
-            let are_taken = match order {
-                Order::AsNamed => (0..len).all(|at| take(at, at)),
-                Order::Reversed => (0..len).all(|at| take(at, len - 1 - at)),
-                Order::Other(order) => (0..len).all(|at| take(at, order[at])),
-            };
-            if are_taken {
-                let decisions =
-                    core::array::from_fn(|n| hits[n].decision(&self.asks[n], now_nanos));
-                return self.decision(decisions, false);
-            }
+        let locations = self.locate(&held, &found, len);
+        // The clock is read while the slots are being loaded from memory.
+        let now_nanos = nanos();
+        let Some(hits) = locations.and_then(|locations| self.find(&locations, len, now_nanos))
+        else {
+            return self.copy().resume(mem::take(&mut held), None, now_nanos);
+        };
+        let Some(order) = Order::of(&hits, len) else {
+            return self.copy().resume(mem::take(&mut held), None, now_nanos);
+        };
+        let mut are_allowed = true;
+        for hit in hits.iter().take(len) {
+            are_allowed &= hit.is_allowed;
         }
-        self.decide_slowly(&mut held, |_| now_nanos)
+        if !are_allowed {
+            let mut decisions = [hits[0].view(&self.asks[0], now_nanos); K];
+            for n in 1..len {
+                decisions[n] = hits[n].view(&self.asks[n], now_nanos);
+            }
+            held.put_back();
+            return self.decision(decisions, true);
+        }
+        // With constant indexes for the common orders, so that the parts stay in registers.
+        let taken = match order {
+            Order::AsNamed => take_all(&hits, len, |at| at),
+            Order::Reversed => take_all(&hits, len, |at| len - 1 - at),
+            Order::Other(order) => take_in(copy(&hits), len, &order),
+        };
+        if taken < len {
+            let mut words = [0; K];
+            for n in 0..len {
+                words[n] = hits[n].next;
+            }
+            let held = mem::take(&mut held);
+            return self.copy().resume(held, Some((taken, words)), now_nanos);
+        }
+        let mut decisions = [hits[0].decision(&self.asks[0], now_nanos); K];
+        for n in 1..len {
+            decisions[n] = hits[n].decision(&self.asks[n], now_nanos);
+        }
+        held.put_back();
+        self.decision(decisions, false)
+    }
+
+    /// Returns a copy in memory of its own, for a cold function: the original then stays in
+    /// registers.
+    #[inline(always)]
+    fn copy(&self) -> All<'a, K> {
+        All {
+            asks: copy(&self.asks),
+            len: self.len,
+        }
+    }
+
+    /// Locates all words, before the first is looked at, so that their cache lines are loaded at the
+    /// same time. Returns `None` when one is not located at once.
+    #[inline(always)]
+    fn locate<'h>(
+        &self,
+        held: &'h Held,
+        found: &[usize; K],
+        len: usize,
+    ) -> Option<[Location<'h>; K]>
+    where
+        'a: 'h,
+    {
+        let mut locations = [Location::of(&self.asks[0], held, found[0])?; K];
+        locations[0].prefetch();
+        for n in 1..len {
+            locations[n] = Location::of(&self.asks[n], held, found[n])?;
+            locations[n].prefetch();
+        }
+        Some(locations)
     }
 
     /// Looks at all words. Returns `None` when one is not found at once.
     #[inline(always)]
     fn find<'h>(
         &self,
-        held: &'h Held,
-        found: &[usize; K],
+        locations: &[Location<'h>; K],
         len: usize,
         now_nanos: u64,
-    ) -> Option<[Hit<'h>; K]>
-    where
-        'a: 'h,
-    {
-        // All keys are located before the first is looked at, so that their cache lines are loaded at
-        // the same time.
-        let mut locations = [Location::of(&self.asks[0], held, found[0])?; K];
-        for n in 1..len {
-            locations[n] = Location::of(&self.asks[n], held, found[n])?;
-            locations[n].prefetch();
-        }
+    ) -> Option<[Hit<'h>; K]> {
         let mut hits = [Hit::find(&locations[0], self.asks[0].cost, now_nanos)?; K];
         for n in 1..len {
             hits[n] = Hit::find(&locations[n], self.asks[n].cost, now_nanos)?;
@@ -277,47 +320,32 @@ impl<'a, const K: usize> All<'a, K> {
         Some(hits)
     }
 
-    /// Takes a part whose word has changed since the look. Returns `None` when it is refused now,
-    /// after giving back what the parts before it have taken. Arrays are passed by value: those of
-    /// the caller then stay in registers.
+    /// Goes on where the fast path has ended: with nothing taken, or at a place of the order at which
+    /// the word had changed, with what the parts before it have taken as words.
     #[cold]
     #[inline(never)]
-    fn retake<'h>(
-        &self,
-        mut hits: [Hit<'h>; K],
-        order: Order<K>,
-        at: usize,
-        held: &'h Held,
-        found: [usize; K],
+    fn resume(
+        self,
+        mut held: Held,
+        taken: Option<(usize, [u64; K])>,
         now_nanos: u64,
-    ) -> Option<[Hit<'h>; K]> {
-        let part = |at: usize| {
-            let n = order.part(at, self.len);
-            self.asks[n].part(held, found[n], now_nanos)
+    ) -> CompoundDecision<'a, K> {
+        let parts = self.parts(&mut held, |_| now_nanos);
+        let decision = match taken.map(|(end, words)| parts.take_after(end, &words)) {
+            None => self.decide_parts(parts, None),
+            Some(Ok(decisions)) => self.decision(decisions, false),
+            Some(Err(lost)) => self.decide_parts(parts, Some(lost)),
         };
-        let hit = &mut hits[order.part(at, self.len)];
-        if let Ok((state, _)) = part(at).decide() {
-            hit.next = hit.layout.pack(state);
-            return Some(hits);
-        }
-        for at in (0..at).rev() {
-            let n = order.part(at, self.len);
-            let decision = hits[n].decision(&self.asks[n], now_nanos);
-            part(at).give_back(decision.charge());
-        }
-        None
+        held.put_back();
+        decision
     }
 
-    /// Decides in any case, at the time that `nanos` returns for each limit.
-    #[cold]
-    #[inline(never)]
-    fn decide_slowly(
+    /// Decides in any case, after a part was lost or at first.
+    fn decide_parts(
         self,
-        held: &mut Held,
-        nanos: impl FnMut(&Ask<'a>) -> u64,
+        mut parts: Parts<'_, K>,
+        mut lost: Option<Lost>,
     ) -> CompoundDecision<'a, K> {
-        let mut parts = self.parts(held, nanos);
-        let mut lost = None;
         for _ in 0..TRIES {
             if !parts.look() {
                 return self.decision(parts.views(), true);
@@ -325,7 +353,7 @@ impl<'a, const K: usize> All<'a, K> {
             match parts.take() {
                 Ok(decisions) => return self.decision(decisions, false),
                 Err(refusal) => {
-                    let may_pass = refusal.decision.outcome() == Outcome::Refused;
+                    let may_pass = refusal.decision.view.outcome() == Outcome::Refused;
                     lost = Some(refusal);
                     if !may_pass {
                         break;
@@ -366,7 +394,7 @@ impl<'a, const K: usize> All<'a, K> {
     }
 
     #[inline]
-    fn decision(self, decisions: [Decision; K], is_refused: bool) -> CompoundDecision<'a, K> {
+    fn decision(self, decisions: [PartDecision; K], is_refused: bool) -> CompoundDecision<'a, K> {
         CompoundDecision::new(self.asks, self.len, decisions, is_refused)
     }
 }

@@ -90,14 +90,6 @@ impl Decision {
         }
     }
 
-    /// Returns the same decision as one that charged nothing.
-    pub(crate) const fn without_charge(self) -> Decision {
-        Decision {
-            view: self.view.without_charge(),
-            origin: self.origin,
-        }
-    }
-
     pub(crate) const fn origin(&self) -> Origin {
         self.origin
     }

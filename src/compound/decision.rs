@@ -4,9 +4,12 @@ use core::{fmt, time::Duration};
 
 use super::{
     ask::Ask,
+    part_decision::PartDecision,
     parts::{self, requests_left},
 };
-use crate::decision::{Decision, DecisionView, Refused};
+#[cfg(feature = "tokio")]
+use crate::decision::Decision;
+use crate::decision::{DecisionView, Refused};
 
 /// Decision on several limits: all of them, or none.
 ///
@@ -30,16 +33,16 @@ pub struct CompoundDecision<'a, const K: usize> {
     asks: [Ask<'a>; K],
     /// Number of the limits; the others do not count.
     len: usize,
-    decisions: [Decision; K],
+    decisions: [PartDecision; K],
     is_refused: bool,
 }
 
 impl<'a, const K: usize> CompoundDecision<'a, K> {
-    #[inline]
-    pub(super) fn new(
+    #[inline(always)]
+    pub(super) const fn new(
         asks: [Ask<'a>; K],
         len: usize,
-        decisions: [Decision; K],
+        decisions: [PartDecision; K],
         is_refused: bool,
     ) -> CompoundDecision<'a, K> {
         CompoundDecision {
@@ -60,15 +63,14 @@ impl<'a, const K: usize> CompoundDecision<'a, K> {
         taken: Decision,
         is_on_its_bucket: impl Fn(usize) -> bool,
     ) -> CompoundDecision<'a, K> {
-        let (view, mut taken) = (taken.view(), Some(taken));
-        let mut n = 0;
-        let decisions = self.decisions.map(|decision| {
-            let part = n;
-            n += 1;
-            match taken.take_if(|_| part == number) {
-                Some(taken) => taken,
-                None if is_on_its_bucket(part) => Decision::new(view).without_charge(),
-                None => decision,
+        let taken = PartDecision::of(&taken);
+        let decisions: [PartDecision; K] = core::array::from_fn(|part| {
+            if part == number {
+                taken
+            } else if is_on_its_bucket(part) {
+                taken.without_charge()
+            } else {
+                self.decisions[part]
             }
         });
         CompoundDecision {
@@ -169,18 +171,18 @@ impl<'a, const K: usize> CompoundDecision<'a, K> {
         let parts = asks.iter().zip(&self.decisions);
         let refunded = parts
             .rev()
-            .filter(|(ask, decision)| decision.charge().1 > 0 && ask.refund(decision));
+            .filter(|(ask, part)| part.view.charge().1 > 0 && ask.refund(&part.decision()));
         refunded.count() > 0
     }
 
     fn views(
         &self,
     ) -> impl ExactSizeIterator<Item = DecisionView> + DoubleEndedIterator + Clone + '_ {
-        self.decisions[..self.len].iter().map(Decision::view)
+        self.decisions[..self.len].iter().map(|part| part.view)
     }
 
     fn view(&self, number: usize) -> DecisionView {
-        self.decisions[number].view()
+        self.decisions[number].view
     }
 }
 

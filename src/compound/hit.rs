@@ -3,12 +3,13 @@
 use super::{
     ask::{Ask, Target},
     part::{Held, swap},
+    part_decision::PartDecision,
 };
 #[cfg(feature = "std")]
 use crate::keyed::KeySlot;
 use crate::{
     bucket::Bucket,
-    decision::{Decision, DecisionView, Outcome},
+    decision::{DecisionView, Outcome},
     origin::Origin,
     state::{Layout, State},
     sync::AtomicU64,
@@ -115,14 +116,14 @@ impl<'h> Hit<'h> {
 
     /// Returns the decision that took the tokens.
     #[inline(always)]
-    pub(super) fn decision(&self, ask: &Ask<'_>, now_nanos: u64) -> Decision {
+    pub(super) fn decision(&self, ask: &Ask<'_>, now_nanos: u64) -> PartDecision {
         let (state, units) = (self.layout.unpack(self.next), self.layout.units(ask.cost));
         self.decided(ask, now_nanos, (state, units), Outcome::Allowed)
     }
 
     /// Returns what the word says of the part, as a decision that took nothing.
     #[inline(always)]
-    pub(super) fn view(&self, ask: &Ask<'_>, now_nanos: u64) -> Decision {
+    pub(super) fn view(&self, ask: &Ask<'_>, now_nanos: u64) -> PartDecision {
         let state = self.layout.unpack(self.next);
         let (state, outcome) = if self.is_allowed {
             // As it was before the charge.
@@ -143,7 +144,7 @@ impl<'h> Hit<'h> {
         now_nanos: u64,
         (state, units): (State, u64),
         outcome: Outcome,
-    ) -> Decision {
+    ) -> PartDecision {
         let view = DecisionView::new(
             self.layout.scaled,
             now_nanos,
@@ -152,8 +153,48 @@ impl<'h> Hit<'h> {
             units,
             outcome,
         );
-        Decision::new(view).with_origin(self.origin)
+        PartDecision {
+            view,
+            origin: self.origin,
+        }
     }
+}
+
+/// Takes the tokens of the parts, of which `number` returns the one at a place of the order, until a
+/// word has changed. Returns how many were taken.
+#[inline(always)]
+pub(super) fn take_all<const K: usize>(
+    hits: &[Hit<'_>; K],
+    len: usize,
+    number: impl Fn(usize) -> usize,
+) -> usize {
+    for at in 0..len {
+        if !hits[number(at)].take() {
+            return at;
+        }
+    }
+    len
+}
+
+/// See [`take_all`].
+#[inline(never)]
+pub(super) fn take_in<const K: usize>(hits: [Hit<'_>; K], len: usize, order: &[usize; K]) -> usize {
+    take_all(&hits, len, |at| order[at])
+}
+
+/// Returns a copy that is passed to a function which is not inlined. The original, whose address is
+/// not taken then, stays in registers.
+#[expect(
+    clippy::manual_memcpy,
+    reason = "copied as scalars, which need no address"
+)]
+#[inline(always)]
+pub(super) fn copy<T: Copy, const K: usize>(array: &[T; K]) -> [T; K] {
+    let mut copy = [array[0]; K];
+    for n in 1..K {
+        copy[n] = array[n];
+    }
+    copy
 }
 
 /// Order in which parts take tokens: that of their positions.
@@ -187,14 +228,5 @@ impl<const K: usize> Order<K> {
         let mut pairs = order[..len].windows(2);
         let has_twins = pairs.any(|pair| positions[pair[0]] == positions[pair[1]]);
         (!has_twins).then_some(Order::Other(order))
-    }
-
-    /// Returns the number of the part that takes its tokens at this place.
-    pub(super) fn part(self, at: usize, len: usize) -> usize {
-        match self {
-            Order::AsNamed => at,
-            Order::Reversed => len - 1 - at,
-            Order::Other(order) => order[at],
-        }
     }
 }

@@ -1,11 +1,12 @@
 //! Parts of a decision on several limits: look at all, take from all in one order, give back.
 
+use super::part_decision::PartDecision;
 #[cfg(feature = "std")]
 use crate::keyed::{HeldGenerations, HeldKey, HeldPlace, KeySlot};
 use crate::{
     attempt::{Attempt, Transition},
     bucket::Bucket,
-    decision::{Decision, Outcome},
+    decision::Outcome,
     origin::Origin,
     state::State,
     sync::AtomicU64,
@@ -18,6 +19,10 @@ pub(super) type Held = HeldGenerations;
 #[cfg(not(feature = "std"))]
 #[derive(Default)]
 pub(super) struct Held(());
+#[cfg(not(feature = "std"))]
+impl Held {
+    pub(super) fn put_back(self) {}
+}
 
 /// One limit of a decision.
 #[derive(Clone, Copy)]
@@ -49,8 +54,8 @@ enum Step<'h> {
         next: u64,
         charged: u64,
     },
-    /// Decide on a key that is not in the table.
-    Insert,
+    /// Decide: the key is not in the table, or there was no look yet.
+    Decide,
     /// Write nothing: the refilled word, and the outcome.
     Nothing(u64, Outcome),
 }
@@ -61,7 +66,7 @@ type Taken = (State, u64);
 /// Refusal of a part after its look had allowed.
 pub(super) struct Lost {
     pub(super) part: usize,
-    pub(super) decision: Decision,
+    pub(super) decision: PartDecision,
 }
 
 impl<'h> Part<'h> {
@@ -81,7 +86,7 @@ impl<'h> Part<'h> {
                 attempt: slot.attempt(now_nanos, cost),
                 position: slot.position(),
                 overflows: false,
-                step: Step::Insert,
+                step: Step::Decide,
             },
         }
     }
@@ -94,7 +99,7 @@ impl<'h> Part<'h> {
             attempt: Attempt::immediate(bucket.layout(), now_nanos, cost),
             position: bucket.position(),
             overflows: false,
-            step: Step::Nothing(0, Outcome::Allowed),
+            step: Step::Decide,
         }
     }
 
@@ -110,7 +115,7 @@ impl<'h> Part<'h> {
         self.step = match (self.attempt.transition(seen), found) {
             _ if self.overflows => Step::Nothing(seen, Outcome::CostAboveCapacity),
             (Transition::Unchanged(refilled, outcome), _) => Step::Nothing(refilled, outcome),
-            (Transition::Write(..), None) => Step::Insert,
+            (Transition::Write(..), None) => Step::Decide,
             (Transition::Write(next, charged), Some((word, _))) => Step::Swap {
                 word,
                 seen,
@@ -128,7 +133,7 @@ impl<'h> Part<'h> {
 
     /// Takes what the look has found. An error is the refusal of a bucket that has changed since.
     #[inline]
-    fn take(&self) -> Result<Taken, Decision> {
+    fn take(&self) -> Result<Taken, PartDecision> {
         match self.step {
             Step::Swap {
                 word,
@@ -144,7 +149,7 @@ impl<'h> Part<'h> {
     /// Decides on the bucket as it is now.
     #[cold]
     #[inline(never)]
-    pub(super) fn decide(&self) -> Result<Taken, Decision> {
+    fn decide(&self) -> Result<Taken, PartDecision> {
         let decision = match self.place {
             Place::Bucket(bucket) => bucket.decide(self.attempt),
             #[cfg(feature = "std")]
@@ -153,12 +158,12 @@ impl<'h> Part<'h> {
         if decision.is_allowed() {
             Ok(decision.charge())
         } else {
-            Err(decision.with_origin(self.origin))
+            Err(PartDecision::of(&decision.with_origin(self.origin)))
         }
     }
 
-    pub(super) fn give_back(&self, (state, charged): Taken) {
-        let charge = self.decision((state, charged), Outcome::Allowed);
+    fn give_back(&self, (state, charged): Taken) {
+        let charge = self.decision((state, charged), Outcome::Allowed).decision();
         match self.place {
             Place::Bucket(bucket) => bucket.refund_charge(&charge),
             #[cfg(feature = "std")]
@@ -168,17 +173,16 @@ impl<'h> Part<'h> {
 
     /// Returns the decision with this outcome.
     #[inline]
-    fn decision(&self, (state, charged): Taken, outcome: Outcome) -> Decision {
-        self.attempt
-            .decision(state, charged, outcome)
-            .with_origin(self.origin)
+    fn decision(&self, (state, charged): Taken, outcome: Outcome) -> PartDecision {
+        let decision = self.attempt.decision(state, charged, outcome);
+        PartDecision::of(&decision.with_origin(self.origin))
     }
 
     /// Returns what the look has found as a decision that took nothing.
-    fn view(&self) -> Decision {
+    fn view(&self) -> PartDecision {
         let (word, outcome) = match self.step {
             Step::Swap { seen, .. } => (seen, Outcome::Allowed),
-            Step::Insert => (0, Outcome::Allowed),
+            Step::Decide => (0, Outcome::Allowed),
             Step::Nothing(refilled, outcome) => (refilled, outcome),
         };
         self.decision((self.attempt.refilled(word), 0), outcome)
@@ -246,10 +250,27 @@ impl<'h, const K: usize> Parts<'h, K> {
     }
 
     /// Takes from all parts what the look has found, or nothing.
-    #[inline]
-    pub(super) fn take(&self) -> Result<[Decision; K], Lost> {
-        let mut taken: [Taken; K] = [(State { spent: 0, stamp: 0 }, 0); K];
-        for at in 0..self.len {
+    pub(super) fn take(&self) -> Result<[PartDecision; K], Lost> {
+        self.take_from(0, [(State { spent: 0, stamp: 0 }, 0); K])
+    }
+
+    /// Takes from the parts that are not among the first `end`, which have taken what left these
+    /// words, or nothing, also from those. None of the parts is merged.
+    pub(super) fn take_after(
+        &self,
+        end: usize,
+        words: &[u64; K],
+    ) -> Result<[PartDecision; K], Lost> {
+        let taken = core::array::from_fn(|number| {
+            let attempt = &self.parts[number].attempt;
+            (attempt.layout.unpack(words[number]), attempt.units())
+        });
+        self.take_from(end, taken)
+    }
+
+    /// Takes from the parts from this place of the order on.
+    fn take_from(&self, begin: usize, mut taken: [Taken; K]) -> Result<[PartDecision; K], Lost> {
+        for at in begin..self.len {
             let number = self.order[at];
             if self.merged_into[number].is_some() {
                 continue;
@@ -280,14 +301,14 @@ impl<'h, const K: usize> Parts<'h, K> {
 
     /// Returns what the last look has found, as decisions that took nothing.
     #[cold]
-    pub(super) fn views(&self) -> [Decision; K] {
+    pub(super) fn views(&self) -> [PartDecision; K] {
         self.decisions(|_, part| part.view())
     }
 
     /// Returns a decision of each part. A merged one shows that of the part it is merged into, and
     /// has charged nothing itself.
     #[inline]
-    fn decisions(&self, decision: impl Fn(usize, &Part<'h>) -> Decision) -> [Decision; K] {
+    fn decisions(&self, decision: impl Fn(usize, &Part<'h>) -> PartDecision) -> [PartDecision; K] {
         core::array::from_fn(|number| match self.merged_into[number] {
             None => decision(number, &self.parts[number]),
             Some(into) => decision(into, &self.parts[into]).without_charge(),

@@ -117,7 +117,7 @@ impl DecisionView {
     }
 
     /// Returns the same view of a decision that charged nothing.
-    pub(super) const fn without_charge(self) -> DecisionView {
+    pub(crate) const fn without_charge(self) -> DecisionView {
         DecisionView { charged: 0, ..self }
     }
 

@@ -8,7 +8,11 @@
 //! takes a lock once to fetch the new generation. An old table is freed only when every thread that
 //! has used it either fetches again, as its next call on this limiter does, or ends.
 
-use std::{cell::Cell, mem, sync::PoisonError};
+use std::{
+    cell::Cell,
+    mem::{self, ManuallyDrop},
+    sync::PoisonError,
+};
 
 use super::generation::Generation;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, per_thread};
@@ -51,7 +55,7 @@ impl CurrentGeneration {
         // under that lock.
         CachedGenerations {
             number: self.number.load(Ordering::Acquire),
-            generations: take_cache(),
+            generations: ManuallyDrop::new(take_cache()),
         }
     }
 
@@ -71,7 +75,7 @@ impl CurrentGeneration {
         }
         CachedGenerations {
             number,
-            generations,
+            generations: ManuallyDrop::new(generations),
         }
     }
 
@@ -89,6 +93,18 @@ impl CurrentGeneration {
         current.retire();
         self.number.store(next.number, Ordering::Release);
         *current = next;
+    }
+
+    /// Fetches the current generation, and adds it to the others that a call holds.
+    #[cold]
+    #[inline(never)]
+    fn fetch_after(&self, mut generations: Vec<Arc<Generation>>) -> Vec<Arc<Generation>> {
+        let fetched = self
+            .generation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        generations.push(Arc::clone(&fetched));
+        generations
     }
 
     /// Fetches the current generation, and caches it for this thread's next call.
@@ -125,7 +141,7 @@ impl Drop for CurrentGeneration {
 /// is called in between finds an empty cache, and fetches.
 pub(super) struct CachedGenerations {
     number: u64,
-    generations: Vec<Arc<Generation>>,
+    generations: ManuallyDrop<Vec<Arc<Generation>>>,
 }
 
 impl CachedGenerations {
@@ -142,15 +158,18 @@ impl CachedGenerations {
 impl Drop for CachedGenerations {
     #[inline(always)]
     fn drop(&mut self) {
-        put_cache(mem::take(&mut self.generations));
+        put_cache(mem::take(&mut *self.generations));
     }
 }
 
 /// A thread's cache, like [`CachedGenerations`], with the current generations of several limiters. A
 /// call on several limiters takes the cache once: nested, the second would find it empty.
+///
+/// Cold functions take the list and return it, and a call that panics does not drop it, so that it
+/// stays in registers: nothing takes its address.
 #[derive(Default)]
 pub(crate) struct HeldGenerations {
-    generations: Vec<Arc<Generation>>,
+    generations: ManuallyDrop<Vec<Arc<Generation>>>,
     is_taken: bool,
     has_fetched: bool,
 }
@@ -161,27 +180,20 @@ impl HeldGenerations {
     #[inline(always)]
     pub(super) fn hold(&mut self, current: &CurrentGeneration) -> usize {
         if !self.is_taken {
-            self.generations = take_cache();
+            self.generations = ManuallyDrop::new(take_cache());
             self.is_taken = true;
         }
         let number = current.number.load(Ordering::Acquire);
         let mut generations = self.generations.iter();
         match generations.position(|generation| generation.number == number) {
             Some(index) => index,
-            None => self.fetch(current),
+            None => {
+                let generations = mem::take(&mut *self.generations);
+                self.generations = ManuallyDrop::new(current.fetch_after(generations));
+                self.has_fetched = true;
+                self.generations.len() - 1
+            }
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn fetch(&mut self, current: &CurrentGeneration) -> usize {
-        let fetched = current
-            .generation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.generations.push(Arc::clone(&fetched));
-        self.has_fetched = true;
-        self.generations.len() - 1
     }
 
     /// Returns the generation with this index, if it is held.
@@ -190,24 +202,17 @@ impl HeldGenerations {
         self.generations.get(index).map(|generation| &**generation)
     }
 
-    /// Puts the cache back, without generations that have been replaced. They are released after a
-    /// call and not during it: one that was current at its begin is in use.
-    #[cold]
-    #[inline(never)]
-    fn put_back_fetched(&mut self) {
-        self.generations
-            .retain(|generation| !generation.is_retired());
-        put_cache(mem::take(&mut self.generations));
-    }
-}
-
-impl Drop for HeldGenerations {
+    /// Puts the cache back after a call. After a call that panics the next one finds an empty cache,
+    /// and fetches.
     #[inline(always)]
-    fn drop(&mut self) {
+    pub(crate) fn put_back(mut self) {
+        let generations = mem::take(&mut *self.generations);
         if self.has_fetched {
-            self.put_back_fetched();
+            put_back_fetched(generations);
         } else if self.is_taken {
-            put_cache(mem::take(&mut self.generations));
+            put_cache(generations);
+        } else {
+            forget_empty(generations);
         }
     }
 }
@@ -221,5 +226,26 @@ fn take_cache() -> Vec<Arc<Generation>> {
 #[inline]
 fn put_cache(generations: Vec<Arc<Generation>>) {
     // The thread-local is gone while the thread is ending: the generations are dropped.
-    let _ = CACHE.try_with(|cache| cache.set(generations));
+    if let Ok(empty) = CACHE.try_with(|cache| cache.replace(generations)) {
+        forget_empty(empty);
+    }
+}
+
+/// Puts the cache back, without generations that have been replaced. They are released after a call
+/// and not during it: one that was current at its begin is in use.
+#[cold]
+#[inline(never)]
+fn put_back_fetched(mut generations: Vec<Arc<Generation>>) {
+    generations.retain(|generation| !generation.is_retired());
+    put_cache(generations);
+}
+
+/// Drops a list that is empty in all common cases, without a call for those.
+#[inline(always)]
+fn forget_empty(generations: Vec<Arc<Generation>>) {
+    if generations.capacity() > 0 {
+        drop(generations);
+    } else {
+        mem::forget(generations);
+    }
 }

@@ -241,7 +241,7 @@ async fn in_one_script<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecisio
         let decision = if std::mem::take(&mut is_first[*index]) {
             decision
         } else {
-            Decision::new(decision.view()).without_charge()
+            Decision::new(decision.view().without_charge())
         };
         (*ask, Some(decision))
     });
