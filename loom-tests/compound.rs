@@ -97,7 +97,9 @@ fn a_refused_caller_gives_back_what_it_took() {
     for single in [0, 1] {
         bound::builder(2, 3).check(move || {
             let buckets = buckets([2, 2]);
-            [0, 1].map(|number| assert!(buckets.take_one(number)));
+            for number in [0, 1] {
+                assert!(buckets.take_one(number));
+            }
             let other = {
                 let buckets = buckets.clone();
                 thread::spawn(move || buckets.take_one(single))
@@ -234,7 +236,7 @@ fn a_slot_that_is_taken_over_is_charged_by_its_owner_alone() {
 
 /// A key that finds no slot in one table gives back what it took in the other.
 ///
-/// *Caught:* no give-back.
+/// *Caught:* no give-back, or a second one.
 #[test]
 fn a_key_without_a_slot_leaves_the_other_limit_as_it_was() {
     bound::builder(1, 2).check(|| {
@@ -250,5 +252,84 @@ fn a_key_without_a_slot_leaves_the_other_limit_as_it_was() {
         let one = other.join().unwrap();
         assert!(!both && one);
         assert_eq!(limiters.available(0, KEY, Duration::ZERO), 1);
+    });
+}
+
+/// The same as [`a_refused_caller_gives_back_what_it_took`], for keys of tables.
+///
+/// *Caught:* no give-back, or a second one; the next word stored instead of swapped.
+#[test]
+fn a_refused_caller_of_keys_gives_back_what_it_took() {
+    for single in [0, 1] {
+        bound::builder(1, 2).check(move || {
+            let limiters = limiters([2, 2], WhenFull::EvictNearestToFull);
+            let take_one = |limiters: &Limiters, number: usize| {
+                limiters.take_one(number, KEY, Duration::ZERO, 1)
+            };
+            for number in [0, 1] {
+                assert!(take_one(&limiters, number));
+            }
+            let other = {
+                let limiters = limiters.clone();
+                thread::spawn(move || take_one(&limiters, single))
+            };
+            let both = limiters.take_both(false, Duration::ZERO);
+            let one = other.join().unwrap();
+            // A caller of one limit may be refused while the other one holds its token.
+            let mut left = [1 - u32::from(both); 2];
+            left[single] -= u32::from(one);
+            let available = [0, 1].map(|number| limiters.available(number, KEY, Duration::ZERO));
+            assert_eq!(available, left);
+        });
+    }
+}
+
+/// A call that the look refuses holds no token, not for a moment: a caller of the other limit, with
+/// room for one, passes.
+///
+/// *Caught:* tokens taken without a look, and given back.
+#[test]
+fn a_refused_look_at_keys_writes_nothing() {
+    for empty in [0, 1] {
+        bound::builder(1, 2).check(move || {
+            let limiters = limiters([1, 1], WhenFull::EvictNearestToFull);
+            assert!(limiters.take_one(empty, KEY, Duration::ZERO, 1));
+            let other = {
+                let limiters = limiters.clone();
+                thread::spawn(move || limiters.take_one(1 - empty, KEY, Duration::ZERO, 1))
+            };
+            assert!(!limiters.take_both(false, Duration::ZERO));
+            assert!(other.join().unwrap());
+            let left = [0, 1].map(|number| limiters.available(number, KEY, Duration::ZERO));
+            assert_eq!(left, [0, 0]);
+        });
+    }
+}
+
+/// Tokens that have refilled before they are given back are not given back again, when another
+/// caller has charged the key in the meantime.
+///
+/// *Caught:* all that was charged given back, whatever has refilled; the next word stored instead of
+/// swapped.
+#[test]
+fn refilled_tokens_of_a_key_are_not_given_back() {
+    bound::builder(1, 2).check(|| {
+        let limiters = limiters([1, 1], WhenFull::EvictNearestToFull);
+        let at = |tick| time(&greedy(1), tick);
+        // In the next tick both keys are full, and have their slots.
+        assert!(limiters.take_both(false, at(0)));
+        let other = {
+            let limiters = limiters.clone();
+            thread::spawn(move || {
+                limiters.take_one(1, KEY, at(1), 1);
+                limiters.take_one(0, KEY, at(2), 1)
+            })
+        };
+        limiters.take_both(false, at(1));
+        assert!(
+            other.join().unwrap(),
+            "the token of the tick before is back"
+        );
+        assert_eq!(limiters.available(0, KEY, at(2)), 0);
     });
 }
