@@ -11,6 +11,9 @@ use crate::values::Value;
 /// Maximum length of a file in bytes: a million networks, and as many bytes again for comments.
 const MAX_FILE: u64 = 2 * 1_000_000 * LONGEST_LINE;
 
+/// Maximum number of characters of a malformed line that an error shows.
+const MAX_SHOWN: usize = 60;
+
 /// Bytes of a line with the longest network, an address of IPv6 without zeros.
 const LONGEST_LINE: u64 = "2001:db80:ffff:ffff:ffff:ffff:ffff:ffff/128\r\n".len() as u64;
 
@@ -55,7 +58,9 @@ fn parse(text: &str) -> Result<Vec<IpNet>, String> {
         }
         let network = IpNet::from_text(line).ok_or_else(|| {
             let number = index + 1;
-            format!("line {number}: expected a network such as 10.0.0.0/8, got {line:?}")
+            // A binary file may be one line.
+            let start: String = line.chars().take(MAX_SHOWN).collect();
+            format!("line {number}: expected a network such as 10.0.0.0/8, got {start:?}")
         })?;
         networks.push(network);
     }
@@ -96,5 +101,13 @@ mod tests {
         assert_eq!(networks_of(file.path()).unwrap_err(), expected);
         fs::write(file.path(), "10.0.0.0/8 # all of it\n\n192.0.2.7").unwrap();
         assert_eq!(networks_of(file.path()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_error_shows_the_beginning_of_a_long_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "x".repeat(100_000)).unwrap();
+        let error = networks_of(file.path()).unwrap_err();
+        assert!(error.ends_with(&format!("got {:?}", "x".repeat(60))));
     }
 }
