@@ -27,8 +27,8 @@ pub(super) struct Key {
 /// The text has no such key, or one that cannot be read.
 pub(super) fn parse(text: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String> {
     let keys = if text.trim_start().starts_with('{') {
-        let set: JwkSet =
-            serde_json::from_str(text).map_err(|error| format!("expected a JWKS, got {error}"))?;
+        let set: JwkSet = serde_json::from_str(text)
+            .map_err(|error| format!("expected a JWKS, got {}", shown(&error)))?;
         let keys = set.keys.iter().map(|jwk| of_jwk(jwk, algorithms));
         keys.filter_map(Result::transpose)
             .collect::<Result<Vec<_>, _>>()?
@@ -48,6 +48,17 @@ pub(super) fn parse(text: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, St
         0 => Err(format!("expected a key for {algorithms:?}, got none")),
         1..=MAX_KEYS => Ok(usable),
         count => Err(format!("expected at most {MAX_KEYS} keys, got {count}")),
+    }
+}
+
+/// Returns an error without the value, which may be a secret.
+fn shown(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    if error.is_data() && !message.starts_with("missing field") {
+        let (line, column) = (error.line(), error.column());
+        format!("another value at line {line} column {column}")
+    } else {
+        message
     }
 }
 
@@ -73,7 +84,8 @@ fn of_jwk(jwk: &Jwk, algorithms: &[Algorithm]) -> Result<Option<Key>, String> {
     }
     let invalid = |reason: &str| {
         let id = jwk.common.key_id.as_deref().unwrap_or("without kid");
-        format!("key {id}: {reason}")
+        // Quoted, so that an id with line breaks is one line.
+        format!("key {id:?}: {reason}")
     };
     let key = DecodingKey::from_jwk(jwk).map_err(|error| invalid(&error.to_string()))?;
     if key.family() == AlgorithmFamily::Hmac

@@ -295,6 +295,26 @@ fn critical_extensions_are_refused() {
 }
 
 #[test]
+fn errors_of_keys_do_not_show_secrets() {
+    let error = |keys: Value| Jwt::new(&keys.to_string(), options(&ALL)).unwrap_err();
+    let secret = base64(SECRET);
+    for keys in [
+        json!({"keys": secret}),
+        json!({"keys": [secret]}),
+        json!({"keys": [{"kty": secret}]}),
+        json!({"keys": [{"kty": "oct", "k": [secret]}]}),
+        json!({"keys": [{"kty": "oct", "k": secret, "key_ops": secret}]}),
+        json!({"keys": [{"kty": "oct", "k": secret, "x5c": secret}]}),
+        json!({"keys": [{"kty": "EC", "crv": secret, "x": "", "y": ""}]}),
+    ] {
+        let line = error(keys.clone());
+        assert!(!line.contains(&secret), "{keys}: {line}");
+    }
+    let empty = error(json!({}));
+    assert!(empty.contains("missing field `keys`"), "{empty}");
+}
+
+#[test]
 fn unusable_keys_are_refused() {
     let issuer = Issuer::new();
     let error =
@@ -318,8 +338,10 @@ fn unusable_keys_are_refused() {
     let short = json!({"keys": [{"kty": "oct", "kid": "s", "k": base64(b"secret")}]});
     assert_eq!(
         error(&short.to_string(), &ALL),
-        "key s: expected a secret of at least 32 bytes"
+        "key \"s\": expected a secret of at least 32 bytes"
     );
+    let broken_id = json!({"keys": [{"kty": "oct", "kid": "a\nb", "k": ""}]});
+    assert!(error(&broken_id.to_string(), &ALL).starts_with(r#"key "a\nb": "#));
     let mut encryption = issuer.keys();
     encryption.truncate(1);
     encryption[0]["use"] = "enc".into();
