@@ -2,9 +2,9 @@
 
 return {
   refuses = cost > 0 and spent + cost > capacity,
-  take = function()
-    if cost > 0 then
-      spent = spent + cost
+  take = function(tokens)
+    if tokens > 0 then
+      spent = spent + tokens * unit
       write()
     end
   end,

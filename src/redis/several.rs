@@ -7,8 +7,12 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    bucket_name::bounded, call_limit::CallPermit, inner::Inner, keyspace::Namespace,
-    refusal::Refusal, store::Store,
+    bucket_name::bounded,
+    call_limit::CallPermit,
+    inner::Inner,
+    keyspace::Namespace,
+    refusal::Refusal,
+    store::{Store, TakePart},
 };
 use crate::{
     compound::{LimitCountError, MAX_LIMITS, parts},
@@ -22,6 +26,8 @@ pub struct RedisAsk<'a> {
     pub(super) limiter: &'a Inner,
     pub(super) key: &'a [u8],
     cost: u32,
+    /// It gives no tokens.
+    only_looks: bool,
 }
 
 /// Takes the tokens of up to eight limits in Redis, or none.
@@ -51,8 +57,10 @@ pub struct RedisAsk<'a> {
 pub async fn all_in_redis<'a>(
     asks: &[RedisAsk<'a>],
 ) -> Result<RedisCompoundDecision<'a>, LimitCountError> {
-    let Some(first) = asks.first().filter(|_| asks.len() <= MAX_LIMITS) else {
-        return Err(LimitCountError::new(asks.len()));
+    let looks = asks.iter().filter(|ask| ask.only_looks).count();
+    let count = looks.max(asks.len() - looks);
+    let Some(first) = asks.first().filter(|_| count <= MAX_LIMITS) else {
+        return Err(LimitCountError::new(count));
     };
     let is_on_first = |ask: &RedisAsk<'_>| {
         let store = ask.store();
@@ -86,6 +94,8 @@ struct Bucket<'a> {
     name: Vec<u8>,
     bucket: Vec<u8>,
     cost: u32,
+    /// Tokens without which it refuses: at least the cost.
+    needed: u32,
 }
 
 impl<'a> Bucket<'a> {
@@ -97,7 +107,8 @@ impl<'a> Bucket<'a> {
             bucket: namespace.bucket(&name),
             name,
             namespace,
-            cost: ask.cost,
+            cost: if ask.only_looks { 0 } else { ask.cost },
+            needed: ask.cost,
             ask,
         }
     }
@@ -106,7 +117,7 @@ impl<'a> Bucket<'a> {
     async fn permit(&self) -> Result<CallPermit, Decision> {
         let repeat = |refusal: Option<&Refusal>| {
             let store = self.ask.store();
-            store.repeat(&self.namespace, refusal?, self.cost)
+            store.repeat(&self.namespace, refusal?, self.needed)
         };
         self.namespace.calls.permit(&self.name, repeat).await
     }
@@ -114,7 +125,7 @@ impl<'a> Bucket<'a> {
     /// Returns the decision of a remembered refusal.
     fn remembered(&self) -> Option<Decision> {
         let store = self.ask.store();
-        store.remembered(&self.namespace, &self.name, self.cost)
+        store.remembered(&self.namespace, &self.name, self.needed)
     }
 }
 
@@ -136,7 +147,9 @@ impl<'a> Buckets<'a> {
             of_asks.push(index.unwrap_or(buckets.len()));
             match index {
                 Some(index) => {
-                    buckets[index].cost = buckets[index].cost.saturating_add(bucket.cost);
+                    let known = &mut buckets[index];
+                    known.cost = known.cost.saturating_add(bucket.cost);
+                    known.needed = known.needed.max(bucket.needed).max(known.cost);
                 }
                 None => buckets.push(bucket),
             }
@@ -176,7 +189,7 @@ pub(super) async fn look<'a>(
     let Buckets { buckets, of_asks } = Buckets::new(asks);
     let parts = asks.iter().zip(found.parts()).zip(of_asks);
     let parts = parts.map(|((ask, part), index)| {
-        let part = part.map(|part| part.asked_for(buckets[index].cost));
+        let part = part.map(|part| part.asked_for(buckets[index].needed));
         (*ask, part.map(Decision::new))
     });
     Ok(RedisCompoundDecision::new(parts.collect()))
@@ -203,14 +216,17 @@ async fn in_one_script<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecisio
             }
         }
     }
-    let parts: Vec<_> = buckets
-        .iter()
-        .map(|bucket| (bucket.bucket.clone(), &*bucket.namespace, bucket.cost))
-        .collect();
+    let parts = buckets.iter().map(|bucket| TakePart {
+        bucket: &bucket.bucket,
+        namespace: &bucket.namespace,
+        cost: bucket.cost,
+        needed: bucket.needed,
+    });
+    let parts: Vec<_> = parts.collect();
     let store = asks[0].store();
     let (clock, costs) = (
         store.clock.clone(),
-        buckets.iter().map(|bucket| bucket.cost),
+        buckets.iter().map(|bucket| bucket.needed),
     );
     let (costs, stores): (Vec<_>, Vec<_>) = costs
         .zip(buckets.iter().map(|bucket| Arc::clone(bucket.ask.store())))
@@ -232,13 +248,18 @@ async fn in_one_script<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecisio
     let reply = reply.await?;
     let mut is_first: Vec<bool> = buckets.iter().map(|_| true).collect();
     let decisions = asks.iter().zip(of_asks).map(|(ask, index)| {
-        let (bucket, (refuses, reply)) = (&buckets[*index], reply.0[*index]);
+        let (bucket, (refuses, mut reply)) = (&buckets[*index], reply.0[*index]);
+        reply.taken &= bucket.cost > 0;
+        let cost = match reply.taken && !refuses {
+            true => bucket.cost,
+            false => bucket.needed,
+        };
         let decision = ask
             .store()
-            .decision_of(&bucket.namespace, bucket.cost, reply, refuses);
+            .decision_of(&bucket.namespace, cost, reply, refuses);
         let decision = ask.limiter.with_maker(ask.key, decision);
         // The first ask of a bucket gives back the tokens of all.
-        let decision = if std::mem::take(&mut is_first[*index]) {
+        let decision = if !ask.only_looks && std::mem::take(&mut is_first[*index]) {
             decision
         } else {
             Decision::new(decision.view().without_charge())
@@ -249,20 +270,26 @@ async fn in_one_script<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecisio
 }
 
 /// Takes the tokens of one limit after another, and gives them back when one refuses. The order is
-/// that of the buckets: of callers that want the same ones, the loser has taken nothing yet.
+/// that of the buckets: of callers that want the same ones, the loser has taken nothing yet. Looks are
+/// before all.
 async fn one_by_one<'a>(asks: &[RedisAsk<'a>], source: Source) -> RedisCompoundDecision<'a> {
-    let mut order: Vec<(Vec<u8>, usize)> = asks
+    let mut order: Vec<_> = asks
         .iter()
         .enumerate()
-        .map(|(number, ask)| (Bucket::new(*ask).bucket, number))
+        .map(|(number, ask)| (!ask.only_looks, Bucket::new(*ask).bucket, number))
         .collect();
     order.sort_unstable();
     let mut parts: Vec<_> = asks.iter().map(|ask| (*ask, None)).collect();
-    for (_, number) in order {
+    for (takes, _, number) in order {
         let ask = &asks[number];
+        let cost = if takes { ask.cost } else { 0 };
         let decision = match source {
-            Source::Any => ask.limiter.try_acquire(ask.key, ask.cost).await,
-            Source::Fallback => ask.limiter.fall_back(ask.key, ask.cost),
+            Source::Any => ask.limiter.try_acquire(ask.key, cost).await,
+            Source::Fallback => ask.limiter.fall_back(ask.key, cost),
+        };
+        let decision = match takes {
+            true => decision,
+            false => Decision::new(decision.view().asked_for(ask.cost)),
         };
         if decision.is_refused() {
             give_back(parts).await;
@@ -287,7 +314,22 @@ async fn give_back(decisions: Vec<(RedisAsk<'_>, Option<Decision>)>) -> bool {
 
 impl<'a> RedisAsk<'a> {
     pub(super) fn new(limiter: &'a Inner, key: &'a [u8], cost: u32) -> RedisAsk<'a> {
-        RedisAsk { limiter, key, cost }
+        RedisAsk {
+            limiter,
+            key,
+            cost,
+            only_looks: false,
+        }
+    }
+
+    /// Returns a request that refuses as this one does, and takes nothing: a condition on the other
+    /// limits of the call, up to eight beside the eight. It is no part of [`RedisCompoundDecision::tightest`]
+    /// of an allowed request.
+    pub fn only_look(self) -> RedisAsk<'a> {
+        RedisAsk {
+            only_looks: true,
+            ..self
+        }
     }
 
     fn store(&self) -> &'a Arc<Store> {
@@ -296,7 +338,7 @@ impl<'a> RedisAsk<'a> {
 
     /// Returns true when callers of this process wait for the same tokens.
     pub(super) fn has_waiters(&self) -> bool {
-        self.cost > 0 && !self.limiter.lines.is_empty(self.key)
+        self.cost > 0 && !self.only_looks && !self.limiter.lines.is_empty(self.key)
     }
 
     /// Returns true when callers of both wait in one line.
@@ -307,6 +349,7 @@ impl<'a> RedisAsk<'a> {
     /// Returns the tokens of all asks that wait in the line of this one.
     pub(super) fn cost_in_line(&self, asks: &[RedisAsk<'_>]) -> u32 {
         let same = asks.iter().filter(|ask| self.shares_line(ask));
+        let same = same.filter(|ask| !ask.only_looks);
         same.fold(0, |sum, ask| sum.saturating_add(ask.cost))
     }
 }
@@ -416,9 +459,13 @@ impl<'a> RedisCompoundDecision<'a> {
         give_back(self.parts).await
     }
 
+    /// Returns the decisions that decide, with their numbers.
     fn views(&self) -> impl DoubleEndedIterator<Item = (usize, DecisionView)> + Clone + '_ {
         let parts = self.parts.iter().enumerate();
-        parts.filter_map(|(number, (_, part))| Some((number, part.as_ref()?.view())))
+        parts.filter_map(|(number, (ask, part))| {
+            let part = part.as_ref()?.view();
+            (!ask.only_looks || part.is_refused()).then_some((number, part))
+        })
     }
 }
 

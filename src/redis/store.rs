@@ -56,6 +56,16 @@ pub(super) struct Store {
     permits: Arc<Semaphore>,
 }
 
+/// Tokens of one of several buckets.
+pub(super) struct TakePart<'a> {
+    pub(super) bucket: &'a [u8],
+    pub(super) namespace: &'a Namespace,
+    /// Tokens to take.
+    pub(super) cost: u32,
+    /// Tokens without which the bucket refuses: at least the cost.
+    pub(super) needed: u32,
+}
+
 /// Generator of incarnation numbers: seeded per process, so that two processes are unlikely to draw
 /// the same number, and without repetition.
 #[derive(Default)]
@@ -184,28 +194,28 @@ impl Store {
         self.timed_call(call, read).await
     }
 
-    /// Sends the call that takes tokens of several buckets of one server, or none; each is the store,
-    /// the namespace, the key and the number of tokens. `None`: Redis is unavailable.
+    /// Sends the call that takes tokens of several buckets of one server, or none. `None`: Redis is
+    /// unavailable.
     ///
     /// `on_reply` gets the reply, and the time at which the call was sent, also when the caller is
     /// cancelled meanwhile.
     pub(super) async fn send_take_all(
         self: &Arc<Self>,
-        parts: &[(Vec<u8>, &Namespace, u32)],
+        parts: &[TakePart<'_>],
         on_reply: impl FnOnce(&TakeAllReply, u64) + Send + 'static,
     ) -> Option<TakeAllReply> {
-        let mut buckets = parts.iter().map(|(bucket, ..)| bucket.clone());
+        let mut buckets = parts.iter().map(|part| part.bucket.to_vec());
         let first = buckets.next()?;
         let more: Vec<_> = buckets.collect();
         let count = parts.len();
-        let call = parts.iter().fold(
-            Call::with_keys(&TAKE_ALL, first, &more),
-            |call, (_, namespace, cost)| {
-                call.bytes(&namespace.limit.packed)
-                    .number((*cost).into())
+        let call = parts
+            .iter()
+            .fold(Call::with_keys(&TAKE_ALL, first, &more), |call, part| {
+                call.bytes(&part.namespace.limit.packed)
+                    .number(part.needed.into())
                     .number(self.incarnations.draw())
-            },
-        );
+                    .number(part.cost.into())
+            });
         let call = match self.manual_micros() {
             Some(micros) => call.number(micros),
             None => call.bytes(b""),

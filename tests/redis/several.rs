@@ -96,6 +96,52 @@ async fn costs_on_one_bucket_add_up() {
     assert!(all_in_redis(&most).await.unwrap().retry_after().is_none());
 }
 
+/// *Caught:* a look that takes tokens; a look that does not refuse; a refund of those that a look
+/// needs; a look that is the tightest part of an allowed request.
+#[tokio::test]
+async fn a_look_refuses_and_takes_nothing() {
+    let server = RedisServer::start();
+    let nodes = cluster().await;
+    for url in [server.url(), url_of(&nodes)] {
+        let quotas = [Quota::per_day(9), Quota::per_day(2)];
+        let [taken, seen] = limiters(&url, quotas).await;
+        let ask = async |least| {
+            let asks = [
+                taken.ask("key", 2),
+                seen.ask("key", least).only_look(),
+                // More than is taken, of the same bucket.
+                taken.ask("key", 4).only_look(),
+            ];
+            all_in_redis(&asks).await.unwrap()
+        };
+        let available = async || (taken.available("key").await, seen.available("key").await);
+        let allowed = ask(2).await;
+        assert!(allowed.is_allowed());
+        assert_eq!(allowed.tightest(), 0);
+        assert_eq!(available().await, (7, 2));
+        assert!(allowed.refund().await);
+        assert_eq!(available().await, (9, 2));
+        assert!(seen.try_acquire("key", 1).await.is_allowed());
+        let refused = ask(2).await;
+        assert_eq!(refused.refused_by(), Some(1));
+        assert!(refused.retry_after().is_some());
+        assert!(!refused.refund().await);
+        assert_eq!(available().await, (9, 1));
+        for left in [7, 5] {
+            assert!(ask(1).await.is_allowed());
+            assert_eq!(available().await, (left, 1));
+        }
+        assert!(ask(1).await.refund().await);
+        assert_eq!(available().await, (5, 1));
+        assert!(ask(1).await.is_allowed());
+        assert!(ask(1).await.is_refused(), "three of four");
+        assert_eq!(available().await, (3, 1));
+        let looks = [seen.ask("key", 1).only_look(); 9];
+        assert!(all_in_redis(&looks).await.is_err());
+        assert!(all_in_redis(&looks[..8]).await.unwrap().is_allowed());
+    }
+}
+
 #[tokio::test]
 async fn decides_as_buckets_in_memory_do() {
     let server = RedisServer::start();

@@ -24,10 +24,6 @@ pub(crate) use super::file::{HeaderCondition, Missing};
 /// Maximum number of parts of a key.
 const MAX_PARTS: usize = 4;
 
-/// Reason to refuse a ban.
-const NOT_SHARED: &str =
-    "expected limits in memory, got redis, beside which it is not supported yet";
-
 /// Cost of a request that no pattern describes.
 const DEFAULT_COST: u32 = 1;
 
@@ -95,7 +91,6 @@ pub(super) struct Context<'a> {
     pub(super) has_upstream: bool,
     pub(super) has_delay: bool,
     pub(super) has_jwt: bool,
-    pub(super) has_redis: bool,
     pub(super) case_sensitive_paths: bool,
 }
 
@@ -260,7 +255,6 @@ impl Limit {
         }
         let expected = match given.ban {
             None => None,
-            Some(_) if context.has_redis => Some(NOT_SHARED),
             Some(_) if given.shadow => Some("expected a limit without shadow = true"),
             Some(_) if given.quota.is_none() => Some("expected a quota beside it, got none"),
             Some(_) => None,

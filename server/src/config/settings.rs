@@ -143,7 +143,6 @@ impl Settings {
                 has_rules: !rules.is_empty(),
                 has_upstream: gateway.is_some(),
                 has_delay: delay.is_some_and(|delay| !delay.max_wait.is_zero()),
-                has_redis: redis.is_some(),
                 has_jwt: jwt.is_some(),
                 case_sensitive_paths: file.case_sensitive_paths,
             },

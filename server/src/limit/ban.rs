@@ -3,13 +3,20 @@
 //! A ban is two further buckets of the key. The first is charged for each refusal by the limit. When
 //! it is empty, the second one, an interval quota of one token, is charged, and the key is banned until
 //! that token is back. So a limit with a ban writes on a refusal, which other limits never do.
+//!
+//! In Redis, all instances share both. Whether a key is banned is asked by the script that takes its
+//! tokens: one key more, and no call. A refusal is one call more, and that which begins a ban is three.
+//! Both are exact, also where limits have leases: the ban is a call then that the limits do not need.
 
 use std::sync::Arc;
 
-use tollgate::{Clock, DecisionView, KeyedLimiter};
+use tollgate::{Clock, Decision, DecisionView, KeyedLimiter, Outcome, Quota};
 
-use super::limiter::Limiter;
-use crate::{config, request::client_id::ClientId};
+use super::limiter::{Limiter, Take};
+use crate::{
+    config::{self, Redis},
+    request::client_id::ClientId,
+};
 
 /// Ban of the keys of a limit.
 pub(crate) struct Ban {
@@ -21,22 +28,34 @@ pub(crate) struct Ban {
 
 impl Ban {
     /// Creates the ban of a limit, whose refusals are of the policy `name`.
-    pub(super) fn new(
+    pub(super) async fn new(
         name: &str,
         settings: config::Ban,
         max_clients: usize,
         clock: &Clock,
+        redis: Option<&Redis>,
     ) -> Result<Ban, String> {
-        let limiter = |quota| {
-            let builder = KeyedLimiter::builder(quota).clock(clock.clone());
-            Limiter::in_memory(builder.max_keys(max_clients))
-                .map_err(|error| format!("limits: {name}: max_clients: {error}"))
+        let limiter = async |kind: &str, quota: Quota| match redis {
+            None => {
+                let builder = KeyedLimiter::builder(quota).clock(clock.clone());
+                Limiter::in_memory(builder.max_keys(max_clients))
+                    .map_err(|error| format!("limits: {name}: max_clients: {error}"))
+            }
+            Some(redis) => {
+                let redis = Redis {
+                    prefix: format!("{}:{kind}:{name}", redis.prefix),
+                    lease_fraction: None,
+                    ..redis.clone()
+                };
+                let limiter = Limiter::in_redis(&redis, quota, max_clients).await;
+                limiter.map_err(|error| format!("limits: {name}: redis: {error}"))
+            }
         };
         Ok(Ban {
             settings,
             policy: name.into(),
-            refusals: limiter(settings.refusals)?,
-            bans: limiter(settings.ban)?,
+            refusals: limiter("refusals", settings.refusals).await?,
+            bans: limiter("ban", settings.ban).await?,
         })
     }
 
@@ -49,21 +68,46 @@ impl Ban {
         &self.policy
     }
 
-    /// Returns the refusal of a banned key.
+    /// Returns the look for a ban in Redis, as one of several limits.
+    pub(super) fn look<'a>(&'a self, client: &'a ClientId<'a>) -> Option<Take<'a>> {
+        self.bans.is_shared().then_some(Take {
+            limiter: &self.bans,
+            client,
+            cost: 1,
+            only_looks: true,
+        })
+    }
+
+    /// Returns the refusal of a banned key, in memory.
     pub(super) fn refusal(&self, key: &ClientId<'_>) -> Option<DecisionView> {
         self.bans.look(key, 1).filter(DecisionView::is_refused)
     }
 
-    /// Counts a refusal. Returns that of the ban, when it begins.
+    /// Counts a refusal, in memory. Returns that of the ban, when it begins.
     pub(super) fn count_refusal(&self, key: &ClientId<'_>) -> Option<DecisionView> {
         if self.refusals.try_acquire(key, 1)?.is_allowed() {
             return None;
         }
-        let begun = self.bans.try_acquire(key, 1)?;
+        self.log(&self.bans.try_acquire(key, 1)?);
+        self.refusal(key)
+    }
+
+    /// Like [`Ban::count_refusal`], in memory or in Redis. While Redis is unavailable, its fallback
+    /// decides, and no key is banned without buckets.
+    pub(super) async fn count_refusal_anywhere(&self, key: &ClientId<'_>) -> Option<DecisionView> {
+        let counted = self.refusals.acquire(key, 1).await;
+        if counted.outcome() != Outcome::Refused {
+            return None;
+        }
+        self.log(&self.bans.acquire(key, 1).await);
+        let refusal = self.bans.acquire(key, 1).await.view();
+        (refusal.outcome() == Outcome::Refused).then_some(refusal)
+    }
+
+    fn log(&self, begun: &Decision) {
         if begun.is_allowed() {
             let policy = &*self.policy;
             tracing::debug!(policy, "key banned");
         }
-        self.refusal(key)
     }
 }

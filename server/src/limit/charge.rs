@@ -2,19 +2,21 @@
 
 use std::{iter, sync::Arc, time::Duration};
 
-use tollgate::DecisionView;
+use tollgate::{DecisionView, Outcome};
 
 use super::{
     ban::Ban,
     delay::{Delay, ends_within},
     limiter::{Limiter, Take, Taken},
-    policy_decision::{Part, Policy, PolicyDecision, count_refusals, record_shadow},
+    policy_decision::{
+        Part, Policy, PolicyDecision, bans_of, count_refusals_anywhere, record_shadow,
+    },
     price::{Fee, OwnLimit, Price},
 };
 use crate::{
     client_slots::ClientSlot,
     endpoint::Endpoint,
-    metrics::{Metrics, RouteCounters},
+    metrics::{Metrics, Reason, RouteCounters},
     request::client_id::{ClientId, OwnedClientId},
 };
 
@@ -169,7 +171,7 @@ impl PendingCharge {
     /// that refused, and then nothing is taken. With several limits it is that of the one that allows
     /// the fewest further requests.
     pub(crate) async fn acquire(&self, default: &Limiter, metrics: &Metrics) -> PolicyDecision<'_> {
-        let acquired = if self.more.is_empty() {
+        let acquired = if self.more.is_empty() && self.fee.ban.is_none() {
             let view = self.take(&self.fee, default, metrics).await;
             self.fee.record(&view);
             self.of_one(&self.fee, view)
@@ -200,6 +202,7 @@ impl PendingCharge {
         let taken = metrics.latency.timed(Limiter::acquire_all(&takes)).await;
         if let Some(taken) = &taken
             && taken.decision.is_refused()
+            && !taken.views.iter().skip(fees.len()).any(refuses)
         {
             let views = fees.iter().zip(&taken.views);
             let mut refusing =
@@ -248,6 +251,9 @@ impl PendingCharge {
             deciding,
             decision,
         } = taken;
+        if let Some(banned) = self.banned(fees, views.get(fees.len()..).unwrap_or_default()) {
+            return banned;
+        }
         for (fee, view) in fees.iter().zip(&views) {
             if let Some(view) = view
                 && (decision.is_allowed() || view.is_refused())
@@ -265,11 +271,9 @@ impl PendingCharge {
             };
         }
         let refusing = fees.iter().zip(&views);
-        let refusing = refusing.filter(|(_, view)| {
-            view.is_some_and(|view| view.is_refused() && decision.is_refused())
-        });
+        let refusing = refusing.filter(|(_, view)| decision.is_refused() && refuses(view));
         let refusing = refusing.map(|(fee, _)| (fee.ban.as_ref(), self.client_of(fee)));
-        if let Some(begun) = count_refusals(refusing) {
+        if let Some(begun) = count_refusals_anywhere(bans_of(refusing).collect()).await {
             return begun;
         }
         let known = fees.iter().zip(&views);
@@ -279,6 +283,29 @@ impl PendingCharge {
             policy: deciding.policy(),
             all: known.collect(),
         }
+    }
+
+    /// Returns the refusal of a key that a limit has banned, by the looks for bans in Redis.
+    fn banned<'a>(
+        &'a self,
+        fees: &[&'a OwnedFee],
+        looks: &[Option<DecisionView>],
+    ) -> Option<PolicyDecision<'a>> {
+        let bans = bans_of(
+            fees.iter()
+                .map(|fee| (fee.ban.as_ref(), self.client_of(fee))),
+        );
+        let (ban, refusal) = bans.zip(looks).find_map(|((ban, _), look)| {
+            let refusal = look.filter(|look| look.outcome() == Outcome::Refused)?;
+            Some((ban, refusal))
+        })?;
+        let mut of_ban = fees
+            .iter()
+            .filter(|fee| fee.ban.as_ref().is_some_and(|own| Arc::ptr_eq(own, ban)));
+        if let Some(counters) = of_ban.next().and_then(|fee| fee.counters.as_ref()) {
+            counters.add(Reason::Banned);
+        }
+        Some(PolicyDecision::of_one(refusal, Some(ban.policy())))
     }
 
     /// Takes from one bucket after another, and gives the tokens back when one refuses: for paths that
@@ -377,19 +404,29 @@ impl PendingCharge {
     }
 }
 
-/// Returns the tokens of fees, each of its client.
+/// Returns the tokens of fees, each of its client, and behind them the looks for bans in Redis.
 fn takes<'a>(
     fees: &[&'a OwnedFee],
     clients: &'a [ClientId<'a>],
     default: &'a Limiter,
 ) -> Vec<Take<'a>> {
-    let fees = fees.iter().zip(clients);
-    let takes = fees.map(|(fee, client)| Take {
+    let takes = fees.iter().zip(clients).map(|(fee, client)| Take {
         limiter: fee.limiter(default),
         client,
         cost: fee.cost,
+        only_looks: false,
     });
-    takes.collect()
+    let mut last = None;
+    let looks = fees.iter().zip(clients).filter_map(|(fee, client)| {
+        let ban = fee.ban.as_ref()?;
+        let is_new = last.replace((Arc::as_ptr(ban), client)) != Some((Arc::as_ptr(ban), client));
+        ban.look(client).filter(|_| is_new)
+    });
+    takes.chain(looks).collect()
+}
+
+fn refuses(view: &Option<DecisionView>) -> bool {
+    view.is_some_and(|view| view.is_refused())
 }
 
 impl OwnedFee {

@@ -20,6 +20,8 @@ pub(crate) struct Take<'a> {
     pub(crate) limiter: &'a Limiter,
     pub(crate) client: &'a ClientId<'a>,
     pub(crate) cost: u32,
+    /// It takes nothing, and refuses nevertheless. Only in Redis.
+    pub(crate) only_looks: bool,
 }
 
 /// Decisions of several limiters: all allowed, or nothing was taken.
@@ -61,6 +63,7 @@ fn redis_asks<'a>(takes: &[Take<'a>], names: &'a [Cow<'_, str>]) -> Vec<RedisAsk
     let takes = takes.iter().zip(names);
     let asks = takes.filter_map(|(take, name)| match take.limiter {
         Limiter::Memory(_) => None,
+        Limiter::Redis(shared) if take.only_looks => Some(shared.ask(name, take.cost).only_look()),
         Limiter::Redis(shared) => Some(shared.ask(name, take.cost)),
     });
     asks.collect()

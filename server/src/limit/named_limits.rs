@@ -122,7 +122,7 @@ impl NamedLimits {
         Ok(NamedLimits {
             limits,
             slots: self.updated_slots(settings),
-            bans: self.updated_bans(settings)?,
+            bans: self.updated_bans(settings).await?,
             ..self.clone()
         })
     }
@@ -152,12 +152,15 @@ impl NamedLimits {
     }
 
     /// Returns the bans of the settings. Those that are unchanged are kept.
-    fn updated_bans(&self, settings: &Settings) -> Result<BTreeMap<String, NamedBan>, String> {
+    async fn updated_bans(
+        &self,
+        settings: &Settings,
+    ) -> Result<BTreeMap<String, NamedBan>, String> {
         let limits = match self.kind {
             Kind::Routes => &[][..],
             Kind::Limits => &settings.limits.list,
         };
-        let mut bans = BTreeMap::new();
+        let (mut bans, mut tasks) = (BTreeMap::new(), JoinSet::new());
         for limit in limits {
             let (Some(wanted), Some(name)) = (limit.ban, limit.ban_policy()) else {
                 continue;
@@ -167,15 +170,25 @@ impl NamedLimits {
                 (known.ban.settings(), known.max_clients, &known.key)
                     == (wanted, max_clients, &limit.key)
             };
-            let ban = match self.bans.get(&limit.name).filter(same) {
-                Some(same) => same.clone(),
-                None => NamedBan {
-                    key: limit.key.clone(),
+            if let Some(same) = self.bans.get(&limit.name).filter(same) {
+                bans.insert(limit.name.clone(), same.clone());
+                continue;
+            }
+            let (limit, key) = (limit.name.clone(), limit.key.clone());
+            let (clock, redis) = (self.clock.clone(), settings.redis.clone());
+            tasks.spawn(async move {
+                let ban = Ban::new(&name, wanted, max_clients, &clock, redis.as_ref()).await?;
+                let ban = NamedBan {
+                    key,
                     max_clients,
-                    ban: Arc::new(Ban::new(&name, wanted, max_clients, &self.clock)?),
-                },
-            };
-            bans.insert(limit.name.clone(), ban);
+                    ban: Arc::new(ban),
+                };
+                Ok::<_, String>((limit, ban))
+            });
+        }
+        while let Some(result) = tasks.join_next().await {
+            let (limit, ban) = result.map_err(|error| format!("limits: {error}"))??;
+            bans.insert(limit, ban);
         }
         Ok(bans)
     }

@@ -78,28 +78,53 @@ pub(super) fn record_shadow(counters: &RouteCounters, policy: Policy<'_>, decisi
     }
 }
 
-/// Counts a refused request for the bans of the limits that refuse it: once for each of their keys.
-/// Returns the refusal of the ban that begins, the longest of several.
+/// Returns the bans of limits, once for each of their keys.
+pub(super) fn bans_of<'a, 'c>(
+    limits: impl Iterator<Item = (Option<&'a Arc<Ban>>, ClientId<'c>)>,
+) -> impl Iterator<Item = (&'a Arc<Ban>, ClientId<'c>)> {
+    // The quotas of a limit with one key follow one another.
+    let mut last = None;
+    let limits = limits.filter_map(|(ban, key)| Some((ban?, key)));
+    limits.filter(move |(ban, key)| {
+        last.replace((Arc::as_ptr(ban), *key)) != Some((Arc::as_ptr(ban), *key))
+    })
+}
+
+/// Counts a refused request for the bans, in memory, of the limits that refuse it. Returns the refusal
+/// of the ban that begins, the longest of several.
 pub(super) fn count_refusals<'a, 'c>(
     refusing: impl Iterator<Item = (Option<&'a Arc<Ban>>, ClientId<'c>)>,
 ) -> Option<PolicyDecision<'a>> {
-    let mut longest: Option<PolicyDecision<'_>> = None;
-    // The quotas of a limit with one key follow one another.
-    let mut last = None;
-    for (ban, key) in refusing {
-        let Some(ban) = ban else { continue };
-        if last.replace((Arc::as_ptr(ban), key)) == Some((Arc::as_ptr(ban), key)) {
-            continue;
-        }
-        let Some(begun) = ban.count_refusal(&key) else {
-            continue;
-        };
-        let wait = |decision: &PolicyDecision<'_>| decision.decision.retry_after();
-        if longest.as_ref().and_then(wait) < begun.retry_after() {
-            longest = Some(PolicyDecision::of_one(begun, Some(ban.policy())));
-        }
+    let bans = bans_of(refusing);
+    bans.fold(None, |longest, (ban, key)| {
+        longer(longest, ban, ban.count_refusal(&key))
+    })
+}
+
+/// Like [`count_refusals`], in memory or in Redis.
+pub(super) async fn count_refusals_anywhere<'a>(
+    bans: Vec<(&'a Arc<Ban>, ClientId<'_>)>,
+) -> Option<PolicyDecision<'a>> {
+    let mut longest = None;
+    for (ban, key) in bans {
+        longest = longer(longest, ban, ban.count_refusal_anywhere(&key).await);
     }
     longest
+}
+
+/// Returns the longer refusal of two bans.
+fn longer<'a>(
+    longest: Option<PolicyDecision<'a>>,
+    ban: &'a Arc<Ban>,
+    begun: Option<DecisionView>,
+) -> Option<PolicyDecision<'a>> {
+    let wait = |decision: &PolicyDecision<'_>| decision.decision.retry_after();
+    match begun {
+        Some(begun) if longest.as_ref().and_then(wait) < begun.retry_after() => {
+            Some(PolicyDecision::of_one(begun, Some(ban.policy())))
+        }
+        _ => longest,
+    }
 }
 
 impl<'a> PolicyDecision<'a> {

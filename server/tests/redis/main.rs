@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod bans;
 mod delay;
 mod limits;
 mod load;

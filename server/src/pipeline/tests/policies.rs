@@ -437,12 +437,6 @@ fn settings_that_cannot_work_are_refused() {
             limit("quota = '5/s'\nshadow = true\ndelay = '1s'"),
             "limits[0].delay: expected a limit without shadow = true",
         ),
-        (
-            error(
-                "redis = 'redis://127.0.0.1/'\n[[limits]]\nname = 'a'\nquota = '5/s'\nban = { after = 5, within = '1m', for = '1h' }",
-            ),
-            "limits[0].ban: expected limits in memory, got redis, beside which it is not supported yet",
-        ),
     ] {
         assert_eq!(given, expected);
     }
