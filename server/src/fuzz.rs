@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::{
-    Request, Response, Version,
+    HeaderMap, Method, Request, Response, Version,
     body::{Body, Incoming},
     header::{CONNECTION, HeaderName, TE, TRANSFER_ENCODING, UPGRADE},
     http::request::Parts,
@@ -28,8 +28,13 @@ use crate::{
     memory::TotalMemory,
     pipeline::{self, HeadResult, NextStep},
     proxy::ForwardedHeaders,
-    request::body,
-    values::Scheme,
+    request::{
+        body,
+        client_identifier::IdentifyError,
+        jwt::{Jwt, JwtOptions},
+        limit_request::LimitRequest,
+    },
+    values::{Scheme, Value},
 };
 
 /// Maximum number of clients, whatever the file says: each start allocates the tables.
@@ -184,6 +189,34 @@ impl Server {
             client,
             outcome,
         }
+    }
+}
+
+/// Verifier of tokens with given keys.
+pub struct Tokens(Jwt);
+
+impl Tokens {
+    /// Creates a verifier with the text of a file of keys.
+    ///
+    /// # Errors
+    /// The text of the error.
+    pub fn new(keys: &str, algorithms: &[&str]) -> Result<Tokens, String> {
+        let algorithms = algorithms.iter().map(|name| Value::from_text(name));
+        let options = JwtOptions {
+            algorithms: algorithms.collect::<Option<_>>().ok_or("algorithms")?,
+            issuers: Vec::new(),
+            audiences: Vec::new(),
+            leeway: Duration::from_secs(60),
+            cookie: None,
+        };
+        Jwt::new(keys, options).map(Tokens)
+    }
+
+    /// Returns the claim `sub` of a request's token.
+    pub fn subject(&self, headers: &HeaderMap) -> Option<String> {
+        let client = Err(IdentifyError::MissingKey);
+        let request = LimitRequest::new(vec![&Method::GET], &[], None, headers, client).ok()?;
+        request.with_jwt(Some(&self.0)).claim("sub")
     }
 }
 
