@@ -228,11 +228,11 @@ impl<'a, const K: usize> All<'a, K> {
     /// Decides on the first `len` limits, which are all of them.
     #[inline(always)]
     fn decide_first(self, len: usize, nanos: impl FnOnce() -> u64) -> CompoundDecision<'a, K> {
+        // First, where it costs the least: the processor does not load ahead of a clock.
+        let now_nanos = nanos();
         let mut held = Held::default();
         let found = self.hold(&mut held, len);
         let locations = self.locate(&held, &found, len);
-        // The clock is read while the slots are being loaded from memory.
-        let now_nanos = nanos();
         let Some(hits) = locations.and_then(|locations| self.find(&locations, len, now_nanos))
         else {
             return self.copy().resume(mem::take(&mut held), None, now_nanos);
@@ -256,12 +256,18 @@ impl<'a, const K: usize> All<'a, K> {
         let taken = match order {
             Order::AsNamed => take_all(&hits, len, |at| at),
             Order::Reversed => take_all(&hits, len, |at| len - 1 - at),
-            Order::Other(order) => take_in(copy(&hits), len, &order),
+            Order::Other(order) => {
+                let mut swaps = [hits[0].swap; K];
+                for n in 1..len {
+                    swaps[n] = hits[n].swap;
+                }
+                take_in(swaps, len, &order)
+            }
         };
         if taken < len {
             let mut words = [0; K];
             for n in 0..len {
-                words[n] = hits[n].next;
+                words[n] = hits[n].swap.next;
             }
             let held = mem::take(&mut held);
             return self.copy().resume(held, Some((taken, words)), now_nanos);

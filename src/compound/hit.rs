@@ -18,14 +18,20 @@ use crate::{
 /// A part whose word was seen.
 #[derive(Clone, Copy)]
 pub(super) struct Hit<'h> {
-    pub(super) word: &'h AtomicU64,
-    pub(super) layout: &'h Layout,
-    pub(super) origin: Origin,
+    layout: &'h Layout,
+    origin: Origin,
     /// See [`Part`](super::part::Part).
-    pub(super) position: (u64, u64),
-    seen: u64,
+    position: (u64, u64),
     /// The word allows the part.
     pub(super) is_allowed: bool,
+    pub(super) swap: Swap<'h>,
+}
+
+/// Swap of a word.
+#[derive(Clone, Copy)]
+pub(super) struct Swap<'h> {
+    word: &'h AtomicU64,
+    seen: u64,
     /// Word after the charge; for a refusal, the refilled word.
     pub(super) next: u64,
 }
@@ -70,61 +76,46 @@ impl<'h> Hit<'h> {
     /// Looks at a part. Returns `None` when it costs nothing, or when its table does not have the key.
     #[inline(always)]
     pub(super) fn find(location: &Location<'h>, cost: u32, now_nanos: u64) -> Option<Hit<'h>> {
-        let mut hit = match *location {
-            Location::Bucket(bucket) => {
-                let (word, seen) = bucket.word();
-                Hit {
-                    word,
-                    layout: bucket.layout(),
-                    origin: bucket.origin(),
-                    position: bucket.position(),
-                    seen,
-                    is_allowed: false,
-                    next: 0,
-                }
-            }
+        let (layout, origin, position, (word, seen)) = match *location {
+            Location::Bucket(bucket) => (
+                bucket.layout(),
+                bucket.origin(),
+                bucket.position(),
+                bucket.word(),
+            ),
             #[cfg(feature = "std")]
-            Location::Slot(slot, origin) => {
-                let (word, seen) = slot.word()?;
-                Hit {
-                    word,
-                    layout: slot.layout(),
-                    origin,
-                    position: slot.position(),
-                    seen,
-                    is_allowed: false,
-                    next: 0,
-                }
-            }
+            Location::Slot(slot, origin) => (slot.layout(), origin, slot.position(), slot.word()?),
         };
         if cost == 0 {
             return None;
         }
-        let tick = hit.layout.tick(now_nanos);
-        (hit.is_allowed, hit.next) = match hit.layout.take(hit.seen, tick, cost) {
+        let (is_allowed, next) = match layout.take(seen, layout.tick(now_nanos), cost) {
             Ok(next) => (true, next),
             Err(refilled) => (false, refilled),
         };
-        Some(hit)
-    }
-
-    /// Takes the tokens. Returns false when the word has changed.
-    #[inline(always)]
-    pub(super) fn take(&self) -> bool {
-        swap(self.word, self.seen, self.next)
+        Some(Hit {
+            layout,
+            origin,
+            position,
+            is_allowed,
+            swap: Swap { word, seen, next },
+        })
     }
 
     /// Returns the decision that took the tokens.
     #[inline(always)]
     pub(super) fn decision(&self, ask: &Ask<'_>, now_nanos: u64) -> PartDecision {
-        let (state, units) = (self.layout.unpack(self.next), self.layout.units(ask.cost));
+        let (state, units) = (
+            self.layout.unpack(self.swap.next),
+            self.layout.units(ask.cost),
+        );
         self.decided(ask, now_nanos, (state, units), Outcome::Allowed)
     }
 
     /// Returns what the word says of the part, as a decision that took nothing.
     #[inline(always)]
     pub(super) fn view(&self, ask: &Ask<'_>, now_nanos: u64) -> PartDecision {
-        let state = self.layout.unpack(self.next);
+        let state = self.layout.unpack(self.swap.next);
         let (state, outcome) = if self.is_allowed {
             // As it was before the charge.
             let spent = state.spent - self.layout.units(ask.cost);
@@ -160,6 +151,14 @@ impl<'h> Hit<'h> {
     }
 }
 
+impl Swap<'_> {
+    /// Takes the tokens. Returns false when the word has changed.
+    #[inline(always)]
+    fn take(&self) -> bool {
+        swap(self.word, self.seen, self.next)
+    }
+}
+
 /// Takes the tokens of the parts, of which `number` returns the one at a place of the order, until a
 /// word has changed. Returns how many were taken.
 #[inline(always)]
@@ -169,17 +168,22 @@ pub(super) fn take_all<const K: usize>(
     number: impl Fn(usize) -> usize,
 ) -> usize {
     for at in 0..len {
-        if !hits[number(at)].take() {
+        if !hits[number(at)].swap.take() {
             return at;
         }
     }
     len
 }
 
-/// See [`take_all`].
+/// Takes tokens like [`take_all`], in this order.
 #[inline(never)]
-pub(super) fn take_in<const K: usize>(hits: [Hit<'_>; K], len: usize, order: &[usize; K]) -> usize {
-    take_all(&hits, len, |at| order[at])
+pub(super) fn take_in<const K: usize>(
+    swaps: [Swap<'_>; K],
+    len: usize,
+    order: &[usize; K],
+) -> usize {
+    let mut places = order[..len].iter();
+    places.position(|&n| !swaps[n].take()).unwrap_or(len)
 }
 
 /// Returns a copy that is passed to a function which is not inlined. The original, whose address is
@@ -216,6 +220,8 @@ impl<const K: usize> Order<K> {
             Some(Order::AsNamed)
         } else if (1..len).all(is_after) {
             Some(Order::Reversed)
+        } else if K <= 2 {
+            None
         } else {
             Order::sorted(hits.map(|hit| hit.position), len)
         }

@@ -223,12 +223,12 @@ fn take_cache() -> Vec<Arc<Generation>> {
     CACHE.try_with(Cell::take).unwrap_or_default()
 }
 
-#[inline]
+#[inline(always)]
 fn put_cache(generations: Vec<Arc<Generation>>) {
-    // The thread-local is gone while the thread is ending: the generations are dropped.
-    if let Ok(empty) = CACHE.try_with(|cache| cache.replace(generations)) {
-        forget_empty(empty);
-    }
+    let mut generations = ManuallyDrop::new(generations);
+    let _ = CACHE.try_with(|cache| forget_empty(cache.replace(mem::take(&mut *generations))));
+    // Not put back while the thread is ending, since the thread-local is gone.
+    forget_empty(ManuallyDrop::into_inner(generations));
 }
 
 /// Puts the cache back, without generations that have been replaced. They are released after a call
