@@ -254,6 +254,29 @@ fn threads_lose_and_invent_no_tokens() {
     assert!(both > 0);
 }
 
+/// Callers that name three limits neither in the order of all callers nor in its reverse.
+///
+/// *Caught:* a word that has changed counts as taken.
+#[test]
+fn threads_with_mixed_orders_lose_and_invent_no_tokens() {
+    const CAPACITY: u32 = 30_000;
+    let quota = Quota::per_hour(1).with_capacity(CAPACITY);
+    let clock = ManualClock::new();
+    let buckets = [(); 3].map(|()| Bucket::with_clock(quota, clock.clone()));
+    let allowed = |order: [usize; 3]| {
+        let limits = order.map(|n| buckets[n].ask(1));
+        let calls = (0..20_000).filter(|_| all(limits).try_acquire().is_allowed());
+        calls.count() as u32
+    };
+    let total: u32 = thread::scope(|scope| {
+        let orders = [[0, 2, 1], [1, 2, 0], [1, 0, 2]];
+        let calls = orders.map(|order| scope.spawn(move || allowed(order)));
+        calls.into_iter().map(|call| call.join().unwrap()).sum()
+    });
+    let left = buckets.each_ref().map(Bucket::available);
+    assert_eq!((total, left), (CAPACITY, [0; 3]));
+}
+
 /// Counts the hashes that are made.
 #[derive(Clone, Default)]
 struct Counting(
