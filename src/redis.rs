@@ -31,7 +31,7 @@
 //! - `error`, `tls`, `topology`, `batch`, `script`, `reply_timeout`, `client`: the Redis client. Only these, and
 //!   single calls in `store`, `settings_sync` and `subscription`, use the redis crate.
 //! - `script_quota`: a quota as the scripts read it. `lease`: the lease protocol, without I/O.
-//! - `bucket_name`: bounded names of buckets. `refusal`, `call_limit`: load of a key on Redis.
+//! - `slot`, `bucket_name`: slots of a cluster, and bounded names of buckets. `refusal`, `call_limit`: load of a key on Redis.
 //! - `keyspace`, `settings`: names of keys, and the shared settings.
 //! - `breaker`, `sharded_counter`, `health`, `fallback`: outages.
 //! - `store`: bucket operations in Redis. `lease::driver`: decisions from leases.
@@ -63,6 +63,7 @@ mod settings;
 mod settings_sync;
 mod several;
 mod sharded_counter;
+mod slot;
 mod store;
 mod subscription;
 #[cfg(test)]
@@ -266,6 +267,7 @@ impl RedisLimiter {
             clock: Clock::process(),
             clock_tolerance: Duration::from_secs(1),
             lease: None,
+            hash_tags: false,
         }
     }
 
@@ -684,6 +686,7 @@ pub struct RedisLimiterBuilder {
     clock: Clock,
     clock_tolerance: Duration,
     lease: Option<f64>,
+    hash_tags: bool,
 }
 
 impl RedisLimiterBuilder {
@@ -706,6 +709,18 @@ impl RedisLimiterBuilder {
     pub fn prefix(self, prefix: &str) -> Self {
         RedisLimiterBuilder {
             prefix: prefix.to_owned(),
+            ..self
+        }
+    }
+
+    /// Makes each key the hash tag of its bucket's name, in braces. In a cluster, all buckets of a key
+    /// are in one slot then, and [`all_in_redis`] takes from them with one script. Without it, a key's
+    /// buckets of several limiters are spread over the servers.
+    ///
+    /// All limiters that share a prefix should agree: with hash tags a bucket has another name.
+    pub fn hash_tags(self) -> Self {
+        RedisLimiterBuilder {
+            hash_tags: true,
             ..self
         }
     }
@@ -796,7 +811,7 @@ impl RedisLimiterBuilder {
         let topology = Topology::parse(&self.url)?;
         let fallback = Fallback::new(self.on_error, self.quota, self.max_keys, &self.clock)?;
         let client = Client::new(topology, self.connections, self.timeout);
-        let keyspace = Keyspace::new(self.prefix, self.clock_tolerance, lease);
+        let keyspace = Keyspace::new(self.prefix, self.clock_tolerance, lease, self.hash_tags);
         let store = Store::new(client, keyspace, self.clock);
         let inner = Arc::new(Inner::new(store, fallback, self.quota, self.max_keys));
         match inner.recover().await {
@@ -830,6 +845,7 @@ impl fmt::Debug for RedisLimiterBuilder {
             .field("max_keys", &self.max_keys)
             .field("clock_tolerance", &self.clock_tolerance)
             .field("lease", &self.lease)
+            .field("hash_tags", &self.hash_tags)
             .finish_non_exhaustive()
     }
 }

@@ -22,14 +22,19 @@ pub(super) fn bounded(key: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Returns the name of a bucket: `prefix` and a [`bounded`] key. A cluster places a name by the
-/// part between its first braces, so a key with a brace is hashed: it could choose its slot.
-pub(super) fn bucket_name(prefix: &[u8], bounded: &[u8]) -> Vec<u8> {
-    if bounded.iter().any(|byte| matches!(byte, b'{' | b'}')) {
-        [prefix, &hashed(bounded)].concat()
+/// Returns the name of a bucket: `prefix` and a [`bounded`] key, which is the name's hash tag if it is
+/// `tagged`. A cluster places a name by the part between its first braces, so a key with a brace is
+/// hashed: it could choose its slot.
+pub(super) fn bucket_name(prefix: &[u8], bounded: &[u8], tagged: bool) -> Vec<u8> {
+    let hash;
+    let key = if bounded.iter().any(|byte| matches!(byte, b'{' | b'}')) {
+        hash = hashed(bounded);
+        &hash
     } else {
-        [prefix, bounded].concat()
-    }
+        bounded
+    };
+    let [open, close]: [&[u8]; 2] = if tagged { [b"{", b"}"] } else { [b"", b""] };
+    [prefix, open, key, close].concat()
 }
 
 fn hashed(key: &[u8]) -> Vec<u8> {
@@ -46,10 +51,10 @@ fn hashed(key: &[u8]) -> Vec<u8> {
 mod tests {
     use std::collections::HashSet;
 
-    use super::*;
+    use super::{super::slot::slot, *};
 
     fn name(key: &[u8]) -> String {
-        String::from_utf8(bucket_name(b"tollgate:1:", &bounded(key))).unwrap()
+        String::from_utf8(bucket_name(b"tollgate:1:", &bounded(key), false)).unwrap()
     }
 
     #[test]
@@ -72,8 +77,18 @@ mod tests {
             assert!(!name.contains(['{', '}']), "{name}");
         }
         // Also after a prefix with an open brace.
-        let name = bucket_name(b"{tollgate:1:", b"a}b");
+        let name = bucket_name(b"{tollgate:1:", b"a}b", false);
         assert!(!name.contains(&b'}'));
+    }
+
+    #[test]
+    fn a_key_is_the_hash_tag_of_all_its_buckets() {
+        let tagged = |prefix: &[u8], key| bucket_name(prefix, &bounded(key), true);
+        assert_eq!(tagged(b"a:1:", b"alice"), b"a:1:{alice}");
+        for key in [&b"alice"[..], b"{x}y", b"}{", &[b'k'; 100]] {
+            let slots = [&b"a:1:"[..], b"b:2:"].map(|prefix| slot(&tagged(prefix, key)));
+            assert_eq!(slots[0], slots[1]);
+        }
     }
 
     #[test]

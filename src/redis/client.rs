@@ -63,9 +63,14 @@ impl Client {
         }
     }
 
-    /// Returns true if both clients reach the same server, on which one script can use any keys.
+    /// Returns true if both clients reach the same server or cluster.
     pub(super) fn shares_server(&self, other: &Client) -> bool {
-        !matches!(self.topology, Topology::Cluster(_)) && self.topology == other.topology
+        self.topology == other.topology
+    }
+
+    /// Returns true if a script can use the keys of one slot only.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.topology, Topology::Cluster(_))
     }
 
     /// Replaces all connections by new ones.

@@ -61,6 +61,8 @@ pub(super) struct Keyspace {
     clock_tolerance: Duration,
     /// `None`: exact mode.
     pub(super) lease: Option<LeaseOptions>,
+    /// Keys are the hash tags of their buckets.
+    tagged: bool,
 }
 
 impl Keyspace {
@@ -68,6 +70,7 @@ impl Keyspace {
         prefix: String,
         clock_tolerance: Duration,
         lease: Option<LeaseOptions>,
+        tagged: bool,
     ) -> Keyspace {
         Keyspace {
             settings: format!("{prefix}:settings").into_bytes(),
@@ -75,6 +78,7 @@ impl Keyspace {
             prefix,
             clock_tolerance,
             lease,
+            tagged,
         }
     }
 
@@ -95,6 +99,7 @@ pub(super) struct Namespace {
     pub(super) since: u64,
     /// Beginning of the bucket names. Unique per quota version.
     pub(super) prefix: Vec<u8>,
+    tagged: bool,
     /// Keys with tokens on lease, if this quota is leased.
     pub(super) keys: Option<Keys>,
     /// Calls in flight and remembered refusals. A changed quota has a new namespace, so it drops
@@ -113,6 +118,7 @@ impl Namespace {
             prefix,
             lease,
             clock_tolerance,
+            tagged,
             ..
         } = keyspace;
         // Buckets of lease mode have names of their own: the scripts of exact mode know nothing of
@@ -141,6 +147,7 @@ impl Namespace {
             limit,
             since,
             prefix: name.into_bytes(),
+            tagged: *tagged,
             keys,
             calls: Arc::new(calls),
         }
@@ -148,6 +155,6 @@ impl Namespace {
 
     /// Returns the name of the bucket of a [`bounded`](super::bucket_name::bounded) key.
     pub(super) fn bucket(&self, key: &[u8]) -> Vec<u8> {
-        bucket_name(&self.prefix, key)
+        bucket_name(&self.prefix, key, self.tagged)
     }
 }

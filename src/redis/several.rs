@@ -1,10 +1,17 @@
 //! Several limits at once in Redis, all or nothing.
 //!
-//! On one server, a single script looks at all buckets before it takes from any. In a cluster, in
-//! lease mode and without Redis, tokens are taken one limit after another, and given back when a later
-//! one refuses: meanwhile other requests may be refused for them. Neither ever exceeds a limit.
+//! On one server, a single script looks at all buckets before it takes from any. In a cluster, so does
+//! a script for each slot, one after another, and what was taken is given back when a later one
+//! refuses: meanwhile other requests may be refused for it. In lease mode and without Redis, the same
+//! is done for each limit. None of them ever exceeds a limit.
+//!
+//! **A value for each limit.** A key's buckets could be one value, which a script reads and writes
+//! faster. But a bucket's name holds the version of its limiter's settings, by which a quota is replaced
+//! for all processes at once, and a refund, a reset or a pause is of one bucket. With
+//! [`hash_tags`](super::RedisLimiterBuilder::hash_tags) a key's buckets are in one slot, which is what
+//! one script needs.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, mem, sync::Arc, time::Duration};
 
 use super::{
     bucket_name::bounded,
@@ -12,6 +19,7 @@ use super::{
     inner::Inner,
     keyspace::Namespace,
     refusal::Refusal,
+    slot::slot,
     store::{Store, TakePart},
 };
 use crate::{
@@ -33,10 +41,12 @@ pub struct RedisAsk<'a> {
 /// Takes the tokens of up to eight limits in Redis, or none.
 ///
 /// With limiters of the same URL in exact mode, on a single server or with Sentinel, this is one call
-/// of one script: exact, and a refusal writes nothing. Costs on the same bucket add up. In a cluster,
-/// with leases, with different URLs, and while Redis is unavailable, tokens are taken from one limit
-/// after another and given back when a later one refuses; then only the refusing limit has a part. So
-/// have those whose refusal is remembered. A future that is dropped before its end may have taken tokens.
+/// of one script: exact, and a refusal writes nothing. Costs on the same bucket add up. In a cluster
+/// it is one such call for each slot, so one for the limits of a key with
+/// [hash tags](crate::RedisLimiterBuilder::hash_tags). Slots, and with leases, with different URLs and
+/// while Redis is unavailable limits, are asked one after another, and tokens are given back when a
+/// later one refuses; then only those of the refusing slot, or the refusing limit, have parts. So have
+/// those whose refusal is remembered. A future that is dropped before its end may have taken tokens.
 ///
 /// # Errors
 /// When there is no limit, or more than eight.
@@ -71,7 +81,11 @@ pub async fn all_in_redis<'a>(
     if !asks.iter().all(is_on_first) {
         return Ok(one_by_one(asks, Source::Any).await);
     }
-    Ok(match in_one_script(asks).await {
+    let decision = match first.store().client.is_cluster() {
+        true => slot_by_slot(asks).await,
+        false => in_one_script(asks).await,
+    };
+    Ok(match decision {
         Some(decision) => decision,
         // The script may have taken the tokens.
         None => one_by_one(asks, Source::Fallback).await,
@@ -195,6 +209,47 @@ pub(super) async fn look<'a>(
     Ok(RedisCompoundDecision::new(parts.collect()))
 }
 
+/// Takes the tokens of one slot of a cluster after another, with one script each, and gives them back
+/// when a later one refuses. `None`: Redis is unavailable.
+async fn slot_by_slot<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecision<'a>> {
+    let mut slots: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+    for (number, ask) in asks.iter().enumerate() {
+        let slot = slot(&Bucket::new(*ask).bucket);
+        slots.entry(slot).or_default().push(number);
+    }
+    if slots.len() == 1 {
+        return in_one_script(asks).await;
+    }
+    // A refusal that is known takes nothing before.
+    if let Some(refused) = remembered(asks) {
+        return Some(refused);
+    }
+    // In the order of the slots: of callers that want the same ones, the loser has taken nothing yet.
+    // Those that only look are before all.
+    let mut slots: Vec<_> = slots.into_values().collect();
+    slots.sort_by_key(|numbers| numbers.iter().any(|number| !asks[*number].only_looks));
+    let nothing = || asks.iter().map(|ask| (*ask, None)).collect::<Vec<_>>();
+    let mut parts = nothing();
+    for numbers in slots {
+        let of_slot = numbers.iter().map(|number| asks[*number]);
+        let decision = in_one_script(&of_slot.collect::<Vec<_>>()).await;
+        if decision.as_ref().is_none_or(|decision| decision.is_refused) {
+            give_back(mem::replace(&mut parts, nothing())).await;
+        }
+        let RedisCompoundDecision {
+            parts: decided,
+            is_refused,
+        } = decision?;
+        for (number, (_, part)) in numbers.into_iter().zip(decided) {
+            parts[number].1 = part;
+        }
+        if is_refused {
+            break;
+        }
+    }
+    Some(RedisCompoundDecision::new(parts))
+}
+
 /// Takes the tokens with one script. `None`: Redis is unavailable.
 async fn in_one_script<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecision<'a>> {
     let all = Buckets::new(asks);
@@ -259,7 +314,7 @@ async fn in_one_script<'a>(asks: &[RedisAsk<'a>]) -> Option<RedisCompoundDecisio
             .decision_of(&bucket.namespace, cost, reply, refuses);
         let decision = ask.limiter.with_maker(ask.key, decision);
         // The first ask of a bucket gives back the tokens of all.
-        let decision = if !ask.only_looks && std::mem::take(&mut is_first[*index]) {
+        let decision = if !ask.only_looks && mem::take(&mut is_first[*index]) {
             decision
         } else {
             Decision::new(decision.view().without_charge())

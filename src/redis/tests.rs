@@ -280,7 +280,7 @@ fn newest_restored_settings_win() {
         .unwrap()
         .get_connection()
         .unwrap();
-    let keyspace = Keyspace::new("tollgate".to_owned(), TOLERANCE, None);
+    let keyspace = Keyspace::new("tollgate".to_owned(), TOLERANCE, None, false);
     let mut versions: Vec<u64> = Vec::new();
     for version in [5, 9, 7] {
         let mut settings = Settings::initial(&keyspace, Quota::per_day(version as u32));

@@ -37,9 +37,9 @@ use crate::{
 /// tokens of another one meanwhile. Between processes they are unordered. The decision is a refusal
 /// when a limit refuses for longer than its wait, at once if that is known, and also when the tokens
 /// queued ahead in this process show it, which is an estimate
-/// ([`Outcome::DeadlineTooSoon`](crate::Outcome::DeadlineTooSoon)). In a cluster, with leases and
-/// while Redis is unavailable, only one refusing limit is known at a time: then a caller may wait for
-/// it, and be refused by another one afterwards. While Redis is unavailable, callers do not wait with
+/// ([`Outcome::DeadlineTooSoon`](crate::Outcome::DeadlineTooSoon)). In several slots of a cluster, with
+/// leases and while Redis is unavailable, only one refusing slot or limit is known at a time: then a
+/// caller may wait for it, and be refused by another one afterwards. While Redis is unavailable, callers do not wait with
 /// [`RedisFallback::Closed`](crate::RedisFallback::Closed).
 ///
 /// A dropped future takes nothing, unless a request to Redis is in flight at that moment.

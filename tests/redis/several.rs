@@ -25,6 +25,22 @@ pub(crate) async fn limiters<const N: usize>(url: &str, quotas: [Quota; N]) -> [
     limiters.try_into().unwrap()
 }
 
+/// Like [`limiters`], with keys as hash tags.
+async fn tagged<const N: usize>(url: &str, quotas: [Quota; N]) -> [RedisLimiter; N] {
+    let mut limiters = Vec::new();
+    for (number, quota) in quotas.into_iter().enumerate() {
+        let builder = RedisLimiter::builder(url, quota).hash_tags();
+        limiters.push(connect(builder, &format!("tagged{number}")).await);
+    }
+    limiters.try_into().unwrap()
+}
+
+/// Number of scripts that the servers of a cluster have run.
+fn scripts(nodes: &[RedisServer; 3]) -> u64 {
+    let calls = |node: &RedisServer| node.calls("evalsha") + node.calls("eval");
+    nodes.iter().map(calls).sum()
+}
+
 #[tokio::test]
 async fn all_or_nothing_in_one_call() {
     let server = RedisServer::start();
@@ -256,6 +272,72 @@ async fn crossing_callers_get_exactly_the_smaller_limit_of_a_cluster() {
         let lost = capacity - allowed - limiter.available("key").await;
         assert!(lost <= 1, "{lost}");
     }
+}
+
+/// *Caught:* names without hash tags; a call for each limit.
+#[tokio::test]
+async fn crossing_callers_on_one_slot_get_exactly_the_smaller_limit_of_a_cluster() {
+    let nodes = cluster().await;
+    let url = url_of(&nodes);
+    let pairs = [tagged(&url, TIGHT).await, tagged(&url, TIGHT).await];
+    let [[a, b], _] = pairs.clone();
+    // The servers learn the scripts.
+    for calls in [None, Some(1)] {
+        let before = scripts(&nodes);
+        let asks = [a.ask("key", 1), b.ask("key", 1)];
+        let allowed = all_in_redis(&asks).await.unwrap();
+        assert!(allowed.is_allowed());
+        let made = scripts(&nodes) - before;
+        assert!(calls.is_none_or(|calls| calls == made), "{made} calls");
+        assert!(allowed.refund().await);
+    }
+    assert_eq!(crossing(pairs).await, 40);
+    assert_eq!(
+        (a.available("key").await, b.available("key").await),
+        (10, 0)
+    );
+    assert_eq!(a.stats().failures + b.stats().failures, 0);
+}
+
+/// *Caught:* tokens of an earlier slot that are not given back; a refusal that is remembered, and
+/// asked for after tokens of another slot were taken.
+#[tokio::test]
+async fn slots_are_asked_one_after_another() {
+    let nodes = cluster().await;
+    let quotas = [Quota::per_day(9), Quota::per_day(8), Quota::per_day(1)];
+    let [wide, narrow, other] = tagged(&url_of(&nodes), quotas).await;
+    let (mut given_back, keys) = (0, ["a", "b", "c", "d"]);
+    for key in keys {
+        let ask = async || {
+            let asks = [
+                wide.ask("same", 1),
+                other.ask(key, 1),
+                narrow.ask("same", 1),
+            ];
+            all_in_redis(&asks).await.unwrap()
+        };
+        let available = async || (wide.available("same").await, narrow.available("same").await);
+        let start = available().await;
+        let before = scripts(&nodes);
+        let allowed = ask().await;
+        assert!(allowed.is_allowed() && allowed.part(2).is_some());
+        // Another one loads the scripts of a server.
+        assert!((2..=4).contains(&(scripts(&nodes) - before)), "two slots");
+        assert_eq!(available().await, (start.0 - 1, start.1 - 1));
+        let before = scripts(&nodes);
+        let refused = ask().await;
+        assert_eq!(refused.refused_by(), Some(1));
+        assert!(refused.part(0).is_none() && refused.part(2).is_none());
+        // The slot of the other key may be the later one.
+        given_back += usize::from(scripts(&nodes) - before > 2);
+        assert_eq!(available().await, (start.0 - 1, start.1 - 1));
+        let before = scripts(&nodes);
+        assert!(ask().await.is_refused());
+        assert_eq!(scripts(&nodes), before, "remembered");
+        assert!(allowed.refund().await);
+        assert_eq!(available().await, start);
+    }
+    assert!(given_back > 0, "tokens were given back");
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ pub(crate) struct Redis {
     pub(crate) on_error: RedisFallback,
     /// Fraction of a capacity that may be out on lease; `None`: every request asks Redis.
     pub(crate) lease_fraction: Option<f64>,
+    /// In a cluster, the buckets of a key are in one slot.
+    pub(crate) hash_tags: bool,
 }
 
 impl Redis {
@@ -76,6 +78,7 @@ impl Redis {
             },
             lease_fraction: (mode == RedisMode::Lease)
                 .then(|| fraction.map_or(0.1, |fraction| fraction.get())),
+            hash_tags: false,
         }))
     }
 }

@@ -45,6 +45,7 @@ impl Ban {
                 let redis = Redis {
                     prefix: format!("{}:{kind}:{name}", redis.prefix),
                     lease_fraction: None,
+                    hash_tags: true,
                     ..redis.clone()
                 };
                 let limiter = Limiter::in_redis(&redis, quota, max_clients).await;

@@ -60,6 +60,7 @@ struct NamedLimit {
     max_clients: usize,
     /// Another key means other buckets.
     key: Vec<LimitKey>,
+    hash_tags: bool,
     limiter: Arc<Limiter>,
 }
 
@@ -70,6 +71,9 @@ struct Wanted {
     max_clients: Option<usize>,
     /// Of a route, empty: its key is the client.
     key: Vec<LimitKey>,
+    /// A request asks for several buckets of the key: of several quotas, or of a ban. Those of a single
+    /// one keep the names that they have always had.
+    hash_tags: bool,
 }
 
 impl NamedLimits {
@@ -94,22 +98,31 @@ impl NamedLimits {
                 quota,
                 max_clients,
                 key,
+                hash_tags,
             } = wanted;
             let max_clients = self::max_clients(max_clients, settings);
             match self.limits.get(&label) {
                 Some(same)
-                    if (same.quota, same.max_clients, &same.key) == (quota, max_clients, &key) =>
+                    if (same.quota, same.max_clients, &same.key) == (quota, max_clients, &key)
+                        && same.hash_tags == hash_tags =>
                 {
                     limits.insert(label, same.clone());
                 }
                 _ => {
                     let (kind, clock) = (self.kind, self.clock.clone());
                     let redis = settings.redis.clone();
+                    let redis = redis.map(|redis| Redis { hash_tags, ..redis });
                     // Concurrently: connecting to an unreachable Redis waits for a timeout.
                     tasks.spawn(async move {
                         let created =
                             NamedLimit::new(kind, &label, (quota, max_clients), redis, clock);
-                        (created.await).map(|limit| (label, NamedLimit { key, ..limit }))
+                        let limit = created.await?;
+                        let limit = NamedLimit {
+                            key,
+                            hash_tags,
+                            ..limit
+                        };
+                        Ok::<_, String>((label, limit))
                     });
                 }
             }
@@ -273,6 +286,7 @@ impl NamedLimit {
             quota,
             max_clients,
             key: Vec::new(),
+            hash_tags: false,
             limiter: Arc::new(limiter),
         })
     }
@@ -295,16 +309,19 @@ impl Kind {
                 quota,
                 max_clients,
                 key: Vec::new(),
+                hash_tags: false,
             })
         };
         let of_limit = |limit: &Limit| {
             let (max_clients, key) = (limit.max_clients, limit.key.clone());
+            let hash_tags = limit.quotas.len() > 1 || limit.ban.is_some();
             let quotas = limit.quotas.clone().into_iter();
             quotas.map(move |(label, quota)| Wanted {
                 label,
                 quota,
                 max_clients,
                 key: key.clone(),
+                hash_tags,
             })
         };
         match self {

@@ -39,6 +39,10 @@ impl SharedLimiter {
             .lease_fraction
             .into_iter()
             .fold(builder, RedisLimiterBuilder::lease);
+        let builder = match redis.hash_tags {
+            true => builder.hash_tags(),
+            false => builder,
+        };
         Ok(SharedLimiter {
             limiter: builder.connect().await?,
         })

@@ -76,6 +76,37 @@ fn servers_share_all_limits_exactly() {
     );
 }
 
+/// *Caught:* hash tags in the names of all limits, and of none.
+#[test]
+fn quotas_of_a_list_share_a_slot_and_names_of_a_single_one_stay() {
+    let redis = RedisServer::start();
+    let ban = "[[limits]]\nname = 'login'\nkey = 'global'\nquota = '1/year'\n\
+        ban = { after = 1, within = '1h', for = '1h' }\n";
+    let server = start(&redis, &format!("{GLOBAL}{KEY}{ban}"), &[]);
+    for _ in 0..3 {
+        server.client().get_with("/", &[("X-API-Key", "alice")]);
+    }
+    let names = redis.buckets();
+    let parts_of = |name| {
+        let parts: Vec<_> = str::splitn(name, 5, ':').collect();
+        // Without the prefix of all, and the version of the settings.
+        (parts[1], parts[2], parts[4])
+    };
+    let mut names: Vec<_> = names.iter().map(|name| parts_of(name)).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            ("ban", "login-ban", "{global}"),
+            ("limit", "all", "global"),
+            ("limit", "key", "{alice}"),
+            ("limit", "key-2", "{alice}"),
+            ("limit", "login", "{global}"),
+            ("refusals", "login-ban", "{global}"),
+        ]
+    );
+}
+
 #[test]
 fn leases_exceed_no_limit() {
     let redis = RedisServer::start();
