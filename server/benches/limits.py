@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Counts the instructions of a request under no, one and several limits, without the system's.
 
+First without the headers of limits, and then with the default ones, which grow with each quota.
+
     cargo build --release --package tollgate-server
     server/benches/limits.py target/release/tollgate
 
@@ -24,6 +26,7 @@ LIMITS = {
     "two limits, two keys": f"[[limits]]\nname = 'a'\nkey = 'ip'\nquota = '{QUOTA}'\n"
     f"[[limits]]\nname = 'b'\nkey = 'header:X-API-Key'\nquota = '{QUOTA}'\n",
 }
+HEADERS = {"without headers": "headers = 'none'\n", "with headers": ""}
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nX-API-Key: alice\r\nUser-Agent: bench\r\n\r\n"
 RUNS = (500, 2500)
 
@@ -72,12 +75,15 @@ def instructions(server, settings, requests):
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    first = None
-    for name, settings in LIMITS.items():
-        short, long = (instructions(sys.argv[1], settings, requests) for requests in RUNS)
-        count = (long - short) / (RUNS[1] - RUNS[0])
-        first = first or count
-        print(f"{name}: {count:.0f} instructions, {count - first:+.0f}", flush=True)
+    for title, headers in HEADERS.items():
+        print(title, flush=True)
+        first = None
+        for name, settings in LIMITS.items():
+            runs = (instructions(sys.argv[1], headers + settings, requests) for requests in RUNS)
+            short, long = runs
+            count = (long - short) / (RUNS[1] - RUNS[0])
+            first = first or count
+            print(f"  {name}: {count:.0f} instructions, {count - first:+.0f}", flush=True)
 
 
 if __name__ == "__main__":

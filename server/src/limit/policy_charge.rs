@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
-use tollgate::{Ask, CompoundDecision, DecisionView, MAX_LIMITS, all, all_of};
+use tollgate::{Ask, CompoundDecision, MAX_LIMITS, all, all_of};
 
 use super::{
     charge::PendingCharge,
@@ -90,17 +90,23 @@ impl<'a> PolicyCharge<'a> {
 
     /// Returns true when no limit takes tokens but shadow limits.
     pub(crate) fn is_exempt(&self) -> bool {
-        self.parts().next().is_none()
+        self.fees.is_empty() && buckets_of(&self.applied.enforced) == 0
     }
 
     /// Returns the number of buckets that are charged, or tried by shadow limits.
     pub(crate) fn count(&self) -> usize {
-        self.parts().count().max(self.shadows().count())
+        let enforced = self.fees.len() + buckets_of(&self.applied.enforced);
+        enforced.max(buckets_of(&self.applied.shadows))
     }
 
     /// Returns the cost of the first part.
     pub(crate) fn cost(&self) -> u32 {
-        self.parts().next().map_or(0, |part| part.cost)
+        if let Some(fee) = self.fees.first() {
+            return fee.cost;
+        }
+        let mut limits = self.applied.enforced.iter();
+        let first = limits.find(|applied| !applied.limit.quotas().is_empty());
+        first.map_or(0, |applied| applied.cost)
     }
 
     /// Decides without waiting. Returns `None` when the decision needs Redis, or when the request may
@@ -110,7 +116,8 @@ impl<'a> PolicyCharge<'a> {
         default: &Limiter,
         metrics: &Metrics,
     ) -> Option<PolicyDecision<'_>> {
-        let parts: SmallVec<[Part<'_>; 4]> = self.parts().collect();
+        let mut parts: SmallVec<[Part<'_>; 4]> = SmallVec::new();
+        self.parts().for_each(|part| parts.push(part));
         if let Some(banned) = parts.iter().find_map(Part::banned) {
             return Some(banned);
         }
@@ -124,23 +131,18 @@ impl<'a> PolicyCharge<'a> {
             }
             asks.push(limiter.ask(&part.client, part.cost)?);
         }
-        let Views {
-            views,
-            tightest,
-            is_refused,
-        } = metrics.latency.sampled(|| Views::take(&asks))?;
-        let views = || parts.iter().zip(views.iter().copied());
+        let decision = metrics.latency.sampled(|| take(&asks, &parts))?;
+        let is_allowed = decision.decision.is_allowed();
+        let refusing = parts.iter().zip(&decision.all);
+        let refusing = refusing.filter(|(_, (_, view))| view.is_refused());
         if may_wait
-            && is_refused
-            && views()
-                .filter(|(_, view)| view.is_refused())
-                .all(|(part, view)| ends_within(&view, part.max_wait))
+            && !is_allowed
+            && refusing
+                .clone()
+                .all(|(part, (_, view))| ends_within(view, part.max_wait))
         {
             return None;
         }
-        let all = views().map(|(part, view)| (part.policy(), view)).collect();
-        let decision = PolicyDecision::new(all, tightest)?;
-        let is_allowed = decision.decision.is_allowed();
         for (part, (_, view)) in parts.iter().zip(&decision.all) {
             part.record(view, is_allowed);
         }
@@ -148,8 +150,6 @@ impl<'a> PolicyCharge<'a> {
             self.try_shadows(default);
             return Some(decision);
         }
-        let refusing = parts.iter().zip(&decision.all);
-        let refusing = refusing.filter(|(_, (_, view))| view.is_refused());
         let begun = count_refusals(refusing.map(|(part, _)| (part.ban, part.client)));
         Some(begun.unwrap_or(decision))
     }
@@ -201,35 +201,34 @@ impl<'a> PolicyCharge<'a> {
     }
 }
 
-/// Decisions of several limits in memory.
-struct Views {
-    views: SmallVec<[DecisionView; 4]>,
-    /// Index of the limit that refuses, or allows the fewest further requests.
-    tightest: usize,
-    is_refused: bool,
+/// Takes from all limits, or from none. The usual numbers of limits are constants: a call whose number
+/// is known at run time moves the greatest number of everything, and costs some thousand instructions
+/// more.
+fn take<'c>(asks: &[Ask<'_>], parts: &[Part<'c>]) -> Option<PolicyDecision<'c>> {
+    match *asks {
+        [one] => decided(parts, &all([one]).try_acquire()),
+        [one, two] => decided(parts, &all([one, two]).try_acquire()),
+        [one, two, three] => decided(parts, &all([one, two, three]).try_acquire()),
+        [one, two, three, four] => decided(parts, &all([one, two, three, four]).try_acquire()),
+        _ => decided(parts, &all_of(asks).ok()?.try_acquire()),
+    }
 }
 
-impl Views {
-    /// Takes from all limits, or from none. The usual numbers of limits are constants: a call whose
-    /// number is known at run time moves the greatest number of everything, and costs some thousand
-    /// instructions more.
-    fn take(asks: &[Ask<'_>]) -> Option<Views> {
-        Some(match *asks {
-            [one] => Views::of(&all([one]).try_acquire()),
-            [one, two] => Views::of(&all([one, two]).try_acquire()),
-            [one, two, three] => Views::of(&all([one, two, three]).try_acquire()),
-            [one, two, three, four] => Views::of(&all([one, two, three, four]).try_acquire()),
-            _ => Views::of(&all_of(asks).ok()?.try_acquire()),
-        })
-    }
+fn decided<'c, const K: usize>(
+    parts: &[Part<'c>],
+    decision: &CompoundDecision<'_, K>,
+) -> Option<PolicyDecision<'c>> {
+    let policies = parts.iter().map(Part::policy);
+    PolicyDecision::new(
+        policies.zip(decision.parts()).collect(),
+        decision.tightest(),
+    )
+}
 
-    fn of<const K: usize>(decision: &CompoundDecision<'_, K>) -> Views {
-        Views {
-            views: decision.parts().collect(),
-            tightest: decision.tightest(),
-            is_refused: decision.is_refused(),
-        }
-    }
+/// Returns the number of the buckets of limits.
+fn buckets_of(limits: &[AppliedLimit<'_>]) -> usize {
+    let quotas = limits.iter().map(|applied| applied.limit.quotas().len());
+    quotas.sum()
 }
 
 /// Returns a part for each quota of a limit.
