@@ -126,7 +126,9 @@ impl App {
                 KeyedLimiter::builder(settings.quota).clock(Clock::monotonic()),
             )?,
             Some(redis) => {
-                let limiter = Limiter::in_redis(redis, settings.quota, settings.max_clients).await;
+                let (quota, max_clients) = (settings.quota, settings.max_clients);
+                let clock = Clock::monotonic();
+                let limiter = Limiter::in_redis(redis, quota, max_clients, clock).await;
                 limiter.map_err(|error| format!("redis: {error}"))?
             }
         };
@@ -142,7 +144,7 @@ impl App {
             .map_err(|error: BuildError| format!("max_clients: {error}"))
     }
 
-    /// Creates the state at start around a default limiter. All others in memory decide by `clock`.
+    /// Creates the state at start around a default limiter. All others decide by `clock`.
     pub(crate) async fn with_limiter(
         settings: &Settings,
         limiter: Limiter,

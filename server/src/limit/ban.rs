@@ -48,7 +48,7 @@ impl Ban {
                     hash_tags: true,
                     ..redis.clone()
                 };
-                let limiter = Limiter::in_redis(&redis, quota, max_clients).await;
+                let limiter = Limiter::in_redis(&redis, quota, max_clients, clock.clone()).await;
                 limiter.map_err(|error| format!("limits: {name}: redis: {error}"))
             }
         };

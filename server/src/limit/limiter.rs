@@ -3,9 +3,9 @@
 use std::{borrow::Cow, time::Duration};
 
 use tollgate::{
-    Ask, BuildError, CompoundDecision, Decision, DecisionView, KeyedLimiterBuilder, KeyedStats,
-    Quota, RedisAsk, RedisCompoundDecision, RedisError, RedisStats, Refused, all_in_redis,
-    all_in_redis_within_each, all_of,
+    Ask, BuildError, Clock, CompoundDecision, Decision, DecisionView, KeyedLimiterBuilder,
+    KeyedStats, Quota, RedisAsk, RedisCompoundDecision, RedisError, RedisStats, Refused,
+    all_in_redis, all_in_redis_within_each, all_of,
 };
 
 use super::{
@@ -83,7 +83,7 @@ impl Limiter {
         MemoryLimiter::new(builder).map(Limiter::Memory)
     }
 
-    /// Creates a limiter in Redis and connects it.
+    /// Creates a limiter in Redis and connects it. A manual clock is that of Redis as well.
     ///
     /// # Errors
     /// The URL is unusable, or the password is wrong. An unreachable Redis is no error.
@@ -91,8 +91,9 @@ impl Limiter {
         redis: &Redis,
         quota: Quota,
         max_clients: usize,
+        clock: Clock,
     ) -> Result<Limiter, RedisError> {
-        SharedLimiter::connect(redis, quota, max_clients)
+        SharedLimiter::connect(redis, quota, max_clients, clock)
             .await
             .map(Limiter::Redis)
     }

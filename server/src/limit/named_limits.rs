@@ -278,7 +278,7 @@ impl NamedLimit {
                     prefix: kind.prefix(&redis.prefix, label),
                     ..redis
                 };
-                let limiter = Limiter::in_redis(&redis, quota, max_clients).await;
+                let limiter = Limiter::in_redis(&redis, quota, max_clients, clock).await;
                 limiter.map_err(|error| format!("{key}: {label}: redis: {error}"))?
             }
         };

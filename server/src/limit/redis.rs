@@ -27,10 +27,11 @@ impl SharedLimiter {
         redis: &Redis,
         quota: Quota,
         max_clients: usize,
+        clock: Clock,
     ) -> Result<SharedLimiter, RedisError> {
         let RedisUrl(url) = &redis.url;
         let builder = RedisLimiter::builder(url, quota)
-            .clock(Clock::monotonic())
+            .clock(clock)
             .prefix(&redis.prefix)
             .timeout(redis.timeout)
             .clock_tolerance(redis.clock_tolerance);

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 use tollgate::{KeyedLimiter, ManualClock};
 
 use super::HeadResult;
@@ -45,13 +46,20 @@ struct TestResponse {
 
 impl TestServer {
     fn new(toml: &str) -> TestServer {
-        let (settings, clock) = (config::settings(toml), ManualClock::new());
+        let clock = ManualClock::new();
         // Time zero would hide errors in the conversion of times.
         clock.advance(Duration::from_secs(1_000_000));
+        block_on(TestServer::start(toml, clock))
+    }
+
+    /// Starts a server on this clock. In Redis it lives as long as the runtime.
+    async fn start(toml: &str, clock: ManualClock) -> TestServer {
+        let settings = config::settings(toml);
         let builder = KeyedLimiter::builder(settings.quota).clock(clock.clone());
         let limiter = App::in_memory(&settings, builder).unwrap();
+        let app = App::with_limiter(&settings, limiter, clock.clone().into()).await;
         TestServer {
-            app: block_on(App::with_limiter(&settings, limiter, clock.clone().into())).unwrap(),
+            app: app.unwrap(),
             clock,
             peer: ([127, 0, 0, 1], 4711).into(),
         }
@@ -131,12 +139,13 @@ fn unbounded_memory() -> Arc<ConnectionMemory> {
     TotalMemory::new(usize::MAX).connection(usize::MAX)
 }
 
+fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
+    runtime().block_on(future)
 }
 
 impl TestResponse {

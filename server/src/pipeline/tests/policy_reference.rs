@@ -1,11 +1,23 @@
-//! Random policies and requests, decided by the server and by a reference of all limits together.
+//! Random policies and requests, decided by the server, in memory and by two instances with Redis, and
+//! by a reference of all limits together.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use hyper::{Method, Request};
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    test_runner::{TestCaseResult, TestRunner},
+};
+use test_support::redis::RedisServer;
+use tokio::runtime::Runtime;
+use tollgate::ManualClock;
 
-use super::TestServer;
+use super::{TestServer, respond, runtime};
 
 type MatchesPattern = fn(&Method, &str) -> bool;
 type KeyOf = fn(&Sent) -> Option<String>;
@@ -266,42 +278,91 @@ impl Reference {
     }
 }
 
+/// Returns a request, without its address.
+fn request(sent: &Sent) -> hyper::http::request::Builder {
+    let request = Request::builder()
+        .method(&METHODS[sent.method])
+        .uri(sent.path);
+    let cookie = sent.cookie.map(|value| format!("s={value}"));
+    [("x-a", sent.a), ("cookie", cookie.as_deref())]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .fold(request, |request, (name, value)| {
+            request.header(name, value)
+        })
+}
+
+/// Sends the requests in turn to servers that share the limits and a clock.
+fn assert_decided_like_the_reference(
+    runtime: &Runtime,
+    servers: &[TestServer],
+    limits: &[Limit],
+    requests: &[Sent],
+) -> TestCaseResult {
+    let (mut reference, mut millis) = (Reference::default(), 0);
+    for (sent, server) in requests.iter().zip(servers.iter().cycle()) {
+        millis += sent.millis;
+        server.advance(sent.millis as f64 / 1000.0);
+        let peer = (sent.peer.parse::<IpAddr>().unwrap(), 4711).into();
+        let response = runtime.block_on(respond(&server.app, peer, request(sent), ""));
+        let is_limited = response.header("x-ratelimit-limit").is_some();
+        let got = match response.status.as_u16() {
+            401 => Expected::Unauthorized,
+            429 => Expected::Refused,
+            _ if is_limited => Expected::Allowed,
+            _ => Expected::Unlimited,
+        };
+        let now = millis as f64 / 1000.0;
+        let expected = reference.decide(limits, sent, now, got == Expected::Allowed);
+        let is_right = got == expected
+            || expected == Expected::Either && matches!(got, Expected::Allowed | Expected::Refused);
+        prop_assert!(is_right, "{sent:?}: {got:?}, expected {expected:?}");
+        prop_assert!(response.header("x-ratelimit-without-redis").is_none());
+    }
+    Ok(())
+}
+
+fn limits() -> impl Strategy<Value = Vec<Limit>> {
+    let count = |limits: &[Limit]| limits.iter().map(|limit| limit.quotas.len()).sum::<usize>();
+    prop::collection::vec(limit(), 1..5).prop_filter("as many as may apply", move |limits| {
+        count(limits) <= tollgate::MAX_LIMITS
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn the_server_decides_like_the_reference(
-        limits in prop::collection::vec(limit(), 1..5),
+        limits in limits(),
         requests in prop::collection::vec(sent(), 1..60),
     ) {
-        let count: usize = limits.iter().map(|limit| limit.quotas.len()).sum();
-        prop_assume!(count <= tollgate::MAX_LIMITS);
         let server = TestServer::new(&settings(&limits));
-        let (mut reference, mut millis) = (Reference::default(), 0);
-        for sent in &requests {
-            millis += sent.millis;
-            server.advance(sent.millis as f64 / 1000.0);
-            let mut request = Request::builder().method(&METHODS[sent.method]).uri(sent.path);
-            for (name, value) in [("x-a", sent.a), ("cookie", sent.cookie)] {
-                if let Some(value) = value {
-                    let text = if name == "cookie" { format!("s={value}") } else { value.to_owned() };
-                    request = request.header(name, text);
-                }
-            }
-            let response = server.client(sent.peer).send(request, "");
-            let is_limited = response.header("x-ratelimit-limit").is_some();
-            let got = match response.status.as_u16() {
-                401 => Expected::Unauthorized,
-                429 => Expected::Refused,
-                _ if is_limited => Expected::Allowed,
-                _ => Expected::Unlimited,
-            };
-            let now = millis as f64 / 1000.0;
-            let expected = reference.decide(&limits, sent, now, got == Expected::Allowed);
-            let is_right = got == expected
-                || expected == Expected::Either
-                    && matches!(got, Expected::Allowed | Expected::Refused);
-            prop_assert!(is_right, "{sent:?}: {got:?}, expected {expected:?}");
-        }
+        assert_decided_like_the_reference(&runtime(), &[server], &limits, &requests)?;
     }
+}
+
+/// *Caught:* tokens that are taken although a later limit refuses; buckets that each instance has alone.
+#[test]
+fn instances_decide_in_redis_like_the_reference() {
+    let redis = RedisServer::start();
+    let (mut runner, prefixes) = (
+        TestRunner::new(ProptestConfig::with_cases(60)),
+        AtomicUsize::new(0),
+    );
+    let cases = (limits(), prop::collection::vec(sent(), 1..60));
+    let decided = runner.run(&cases, |(limits, requests)| {
+        let prefix = prefixes.fetch_add(1, Ordering::Relaxed);
+        let text = format!(
+            "redis = '{}'\nredis_prefix = 'case{prefix}'\nredis_timeout = '10s'\n{}",
+            redis.url(),
+            settings(&limits)
+        );
+        let (runtime, clock) = (runtime(), ManualClock::new());
+        clock.advance(Duration::from_secs(1_000_000));
+        let start = || runtime.block_on(TestServer::start(&text, clock.clone()));
+        let servers = [start(), start()];
+        assert_decided_like_the_reference(&runtime, &servers, &limits, &requests)
+    });
+    decided.unwrap_or_else(|error| panic!("{error}"));
 }
