@@ -143,6 +143,16 @@ impl Segments {
         if readings.0.len() > MAX_READINGS {
             return Err(PathError::Readings);
         }
+        let separators = self.separators_in_parameters();
+        if separators != 0 {
+            let mut next = 0;
+            while let Some(reading) = readings.0.get(next).cloned() {
+                for known in subsets(separators) {
+                    readings.add(self.without_parameters(&reading, known))?;
+                }
+                next += 1;
+            }
+        }
         if !has_parents && readings.0.len() == 1 {
             return Ok(Vec::new());
         }
@@ -204,6 +214,36 @@ impl Segments {
             }
         }
         starts
+    }
+
+    /// Returns the habits that make separators of characters between a path parameter and the next
+    /// slash.
+    fn separators_in_parameters(&self) -> Habits {
+        let mut has_parameter = false;
+        let mut found = 0;
+        for segment in &self.list {
+            has_parameter &= segment.separator != 0;
+            if has_parameter {
+                found |= segment.separator;
+            }
+            has_parameter |= segment.has_parameter;
+        }
+        found
+    }
+
+    /// Removes segments that are a part of a path parameter to a server with these habits: nothing
+    /// between them and the parameter is a separator to it.
+    fn without_parameters(&self, reading: &[u8], habits: Habits) -> Vec<u8> {
+        let mut is_in_parameter = false;
+        let mut kept = reading.to_vec();
+        kept.retain(|&index| {
+            let segment = &self.list[usize::from(index)];
+            is_in_parameter &= segment.separator & !habits != 0;
+            let is_kept = !is_in_parameter;
+            is_in_parameter |= segment.has_parameter;
+            is_kept
+        });
+        kept
     }
 
     /// Resolves dot segments as a server with these habits does.

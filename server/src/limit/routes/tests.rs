@@ -346,3 +346,22 @@ proptest! {
         prop_assert_eq!(price.fee.map(|fee| fee.cost), expected, "{} with {:?}", path, routes);
     }
 }
+
+/// A path parameter ends at the next separator, and servers differ in what that is.
+#[test]
+fn a_parameter_ends_at_whichever_separator_a_server_knows() {
+    for (path, route) in [
+        ("/a;%2fx/b", "/a/b"),
+        ("/a;x%2fy/b", "/a/b"),
+        ("/a;%252fx/b", "/a/b"),
+        ("/a;%5cx/b", "/a/b"),
+        ("/a;x\\y/b", "/a/b"),
+        ("/a;%2f../b", "/a/b"),
+        ("/a;%2fx\\y/b", "/a/b"),
+        ("/..;%2fa/b", "/b"),
+        ("/..;%u002fa/b", "/b"),
+        ("/a/..;%2fx/b", "/b"),
+    ] {
+        check(path, &[(route.to_owned(), Some(2))]).unwrap();
+    }
+}

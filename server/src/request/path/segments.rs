@@ -62,6 +62,8 @@ pub(crate) struct Segment {
     pub(super) separator: Habits,
     /// Habits without which the segment is read literally.
     pub(super) habits: Habits,
+    /// It has a path parameter (`;x`). That ends at the next separator, whichever a server knows.
+    pub(super) has_parameter: bool,
     /// Some server reads another name.
     pub(super) is_ambiguous: bool,
     /// The path ends here for some server.
@@ -201,6 +203,7 @@ impl Segments {
             name: open.start..open.start + name.len(),
             kind,
             separator: open.separator,
+            has_parameter: open.cut.is_some_and(|cut| text[cut..end].contains(&b';')),
             habits,
             is_ambiguous: is_stripped
                 || open.has_escape
