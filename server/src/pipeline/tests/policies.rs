@@ -511,6 +511,23 @@ fn a_path_with_more_limits_by_its_readings_is_rejected() {
     );
 }
 
+/// *Caught:* the default limit does not count.
+#[test]
+fn the_default_limit_is_one_of_at_most_eight() {
+    let limits: String = (0..2)
+        .map(|index| {
+            format!(
+                "[[limits]]\nname = 'l{index}'\nkey = 'path'\nquota = ['1/s', '2/s', '3/s', '4/s']\nmatch = '/{index}/*'\n"
+            )
+        })
+        .collect();
+    let both = "/0/..%2f1";
+    assert_eq!(TestServer::new(&limits).get(both).status, 404);
+    let with_default = TestServer::new(&format!("quota = '100/s'\n{limits}"));
+    assert_eq!(with_default.get("/0/x").status, 404);
+    assert_eq!(with_default.get(both).status, 400);
+}
+
 #[test]
 fn listed_networks_are_not_limited_or_not_served() {
     let file = tempfile::NamedTempFile::new().unwrap();
