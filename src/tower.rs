@@ -176,6 +176,8 @@ mod client_address;
 mod content_negotiation;
 #[cfg(feature = "tokio")]
 mod delay;
+#[cfg(feature = "tokio")]
+mod delayed_request;
 mod embedded_ipv4;
 mod functions;
 mod future;

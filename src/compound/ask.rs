@@ -59,6 +59,12 @@ impl<K: core::hash::Hash + ?Sized, S: core::hash::BuildHasher> KeyedLimiter<K, S
     pub fn ask(&self, key: &K, cost: u32) -> Ask<'_> {
         Ask::of_key(self.key_ref(key), cost)
     }
+
+    /// Asks like [`KeyedLimiter::ask`], for tokens of the key with this hash.
+    #[cfg(all(feature = "tokio", feature = "tower"))]
+    pub(crate) fn ask_hashed(&self, hash: u64, cost: u32) -> Ask<'_> {
+        Ask::of_key(self.key_ref_of(hash), cost)
+    }
 }
 
 impl<'a> Ask<'a> {
@@ -115,7 +121,7 @@ impl<'a> Ask<'a> {
 
     /// Returns true when callers wait for tokens of this part.
     #[cfg(feature = "tokio")]
-    pub(super) fn has_waiters(&self) -> bool {
+    pub(crate) fn has_waiters(&self) -> bool {
         match self.target {
             Target::Bucket(bucket) => !bucket.is_queue_empty(),
             Target::Key(key) => !key.is_queue_empty(),
@@ -136,6 +142,20 @@ impl<'a> Ask<'a> {
                 wait::acquire_and(bucket, TokioTimer, cost, max_wait, then).await
             }
             Target::Key(key) => wait::acquire_and(key, TokioTimer, cost, max_wait, then).await,
+        }
+    }
+
+    #[cfg(all(feature = "tokio", feature = "tower"))]
+    pub(crate) fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// Returns the hash of the key, if it is one of a limiter.
+    #[cfg(all(feature = "tokio", feature = "tower"))]
+    pub(crate) fn hash(&self) -> Option<u64> {
+        match self.target {
+            Target::Bucket(_) => None,
+            Target::Key(key) => Some(key.hash()),
         }
     }
 

@@ -88,6 +88,11 @@ impl<'a> KeyRef<'a> {
         })
     }
 
+    #[cfg(all(feature = "tokio", feature = "tower"))]
+    pub(crate) fn hash(self) -> u64 {
+        self.hash
+    }
+
     /// Returns true when both are the same key of one limiter.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_same(self, other: KeyRef<'_>) -> bool {

@@ -6,7 +6,7 @@ use super::{key_error::KeyError, layer_decision::LayerDecision};
 use crate::DecisionView;
 
 /// Future of a decision.
-pub(super) type PendingDecision = Pin<Box<dyn Future<Output = DecisionView> + Send>>;
+pub(super) type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Outcome of checking a request.
 pub(super) enum CheckOutcome {
@@ -14,7 +14,7 @@ pub(super) enum CheckOutcome {
     Exempt,
     Decided(LayerDecision),
     /// The decision takes time.
-    Pending(PendingDecision),
+    Pending(Pending<LayerDecision>),
     NoKey(KeyError),
 }
 

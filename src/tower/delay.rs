@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::{check_outcome::CheckOutcome, memory_limiter::MemoryLimiter, request_key::RequestKey};
+use super::{
+    check_outcome::CheckOutcome, layer_decision::LayerDecision, memory_limiter::MemoryLimiter,
+    request_key::RequestKey,
+};
 use crate::{DecisionView, Outcome};
 
 /// Longest wait of a request, and bounds of the requests that wait.
@@ -77,7 +80,7 @@ impl Delay {
         let acquiring = Arc::clone(limiter).acquire_within(key, cost, self.max_wait);
         CheckOutcome::Pending(Box::pin(async move {
             let _delayed = delayed;
-            acquiring.await
+            LayerDecision::of_one(policy, acquiring.await)
         }))
     }
 

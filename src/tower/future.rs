@@ -13,14 +13,12 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    check_outcome::PendingDecision,
+    check_outcome::Pending,
     headers::HeaderStyle,
     layer_decision::{LayerDecision, add_fallback_header, insert_into},
     request_limiter::RequestLimiter,
     response_body::ResponseBody,
 };
-use crate::DecisionView;
-
 pin_project! {
     /// Response future of [`RateLimit`](super::RateLimit).
     pub struct ResponseFuture<S, Q, R, B = String>
@@ -41,7 +39,7 @@ pin_project! {
         /// The inner service responds: the request is allowed, or exempt and without a decision.
         Calling { #[pin] response: S::Future, decided: Option<(LayerDecision, HeaderStyle)> },
         /// The limiter has not decided yet.
-        Pending { decision: PendingDecision, call: Option<Box<PendingCall<S, Q, B>>> },
+        Pending { decision: Pending<LayerDecision>, call: Option<Box<PendingCall<S, Q, B>>> },
         /// The layer responds; the inner service is not called.
         Complete { response: Option<Box<Response<ResponseBody<R, B>>>> },
     }
@@ -56,8 +54,7 @@ struct PendingCall<S, Q, B> {
 
 impl<S: Service<Request<Q>>, Q, B> PendingCall<S, Q, B> {
     /// Calls the inner service or builds the refusal.
-    fn proceed<R>(mut self, decision: DecisionView) -> State<S, Q, R, B> {
-        let decision = LayerDecision::of_one(self.limiter.policy, decision);
+    fn proceed<R>(mut self, decision: LayerDecision) -> State<S, Q, R, B> {
         self.limiter.check.observe(&decision);
         if decision.view.is_allowed() {
             insert_into(self.request.extensions_mut(), decision.view);
@@ -84,7 +81,7 @@ impl<S: Service<Request<Q>>, Q, R, B> ResponseFuture<S, Q, R, B> {
     }
 
     pub(super) fn pending(
-        decision: PendingDecision,
+        decision: Pending<LayerDecision>,
         request: Request<Q>,
         ready: S,
         limiter: Arc<RequestLimiter<B>>,

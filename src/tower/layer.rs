@@ -13,6 +13,7 @@ use super::{
     headers::HeaderStyle,
     ipv6_prefix::Ipv6Prefix,
     key::Key,
+    layer_decision::LayerDecision,
     limit::Limit,
     limited_request::LimitedRequest,
     limits::Limits,
@@ -84,8 +85,10 @@ impl RateLimitLayer {
     ///
     /// [`Limit`] sets the key, the cost and the exemptions of each. Of the options of the layer,
     /// [`RateLimitLayer::cost`] holds for limits without a cost of their own,
-    /// [`RateLimitLayer::exempt`] for all of them; `name` and `delay` have no effect. A request is
-    /// rejected with 401 when it lacks the key of a limit that applies to it.
+    /// [`RateLimitLayer::exempt`] for all of them; each limit has its own name. With
+    /// [`RateLimitLayer::delay`] a request waits when every limit that refuses it does so for no longer
+    /// than the delay; its client is the key of the first limit that applies. A request is rejected with
+    /// 401 when it lacks the key of a limit that applies to it.
     ///
     /// ```
     /// use tollgate::{Quota, tower::{Key, Limit, RateLimitLayer}};
@@ -176,11 +179,11 @@ impl RateLimitLayer {
     where
         F: Future<Output: Into<DecisionView>> + Send + 'static,
     {
-        let check = move |request: &LimitedRequest<'_>, cost| {
+        let check = move |request: &LimitedRequest<'_>, cost, policy| {
             request.required_key()?;
             let decision = decide(request, cost);
             Ok(CheckOutcome::Pending(Box::pin(async move {
-                decision.await.into()
+                LayerDecision::of_one(policy, decision.await.into())
             })))
         };
         let backend = Backend::Custom {

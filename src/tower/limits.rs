@@ -13,6 +13,11 @@ use super::{
     limit::Limit,
     limited_request::LimitedRequest,
 };
+#[cfg(feature = "tokio")]
+use super::{
+    delay::Delay,
+    delayed_request::{DelayedRequest, OwnedAsk},
+};
 use crate::{Ask, DecisionView, MAX_LIMITS, all_of};
 
 /// Limits of which a request takes from all that apply to it, or from none.
@@ -26,7 +31,9 @@ pub(super) struct Limits {
 pub(super) struct Common<'a> {
     pub(super) client_address: &'a ClientAddressResolver,
     pub(super) cost: Option<&'a CostFn>,
-    pub(super) observer: Option<&'a ObserverFn>,
+    pub(super) observer: Option<&'a Arc<ObserverFn>>,
+    #[cfg(feature = "tokio")]
+    pub(super) delay: &'a Delay,
 }
 
 impl Limits {
@@ -39,22 +46,29 @@ impl Limits {
         }
     }
 
-    /// Checks a request. The names of the decisions are in the order of the limits.
+    /// Checks a request. The decisions are in the order of the limits.
     pub(super) fn check(
         &self,
         head: &Parts,
         common: &Common<'_>,
     ) -> Result<CheckOutcome, KeyError> {
-        let mut names = [""; MAX_LIMITS];
+        let mut limits = [None; MAX_LIMITS];
         let mut asks: Option<[Ask<'_>; MAX_LIMITS]> = None;
         let mut len = 0;
         for limit in &*self.enforced {
             let Some(ask) = limit.ask(head, common)? else {
                 continue;
             };
-            names[len] = limit.name;
+            limits[len] = Some(limit);
             asks.get_or_insert([ask; MAX_LIMITS])[len] = ask;
             len += 1;
+        }
+        let limits = limits.iter().copied().flatten();
+        #[cfg(feature = "tokio")]
+        if let Some(asks) = &asks
+            && !common.delay.is_off()
+        {
+            return self.check_with_delay(head, common, limits, &asks[..len]);
         }
         let Some(Ok(all)) = asks.as_ref().map(|asks| all_of(&asks[..len])) else {
             self.try_shadows(head, common);
@@ -64,11 +78,44 @@ impl Limits {
         if decision.is_allowed() {
             self.try_shadows(head, common);
         }
-        let parts = names.into_iter().zip(decision.parts());
+        let parts = limits.map(|limit| limit.name).zip(decision.parts());
         Ok(CheckOutcome::Decided(LayerDecision::of_several(
             parts.collect(),
             decision.tightest(),
         )))
+    }
+
+    /// Checks a request that may wait for its tokens.
+    #[cfg(feature = "tokio")]
+    fn check_with_delay<'a>(
+        &self,
+        head: &Parts,
+        common: &Common<'_>,
+        limits: impl Iterator<Item = &'a Limit> + Clone,
+        asks: &[Ask<'_>],
+    ) -> Result<CheckOutcome, KeyError> {
+        let enforced = limits.clone().zip(asks);
+        let enforced = enforced.filter_map(|(limit, ask)| limit.owned(ask));
+        let mut shadows = Vec::new();
+        for limit in &*self.shadows {
+            // A request without the key passes.
+            if let Ok(Some(ask)) = limit.ask(head, common) {
+                shadows.extend(limit.owned(&ask));
+            }
+        }
+        let request = DelayedRequest {
+            enforced: enforced.collect(),
+            shadows,
+            observer: common.observer.cloned(),
+        };
+        // The client is the key of the first limit that applies.
+        let first = limits.clone().next();
+        let client =
+            first.map(|limit| LimitedRequest::new(head, &limit.key, common.client_address));
+        match client {
+            Some(client) => Ok(request.decide(common.delay, client.required_key()?)),
+            None => Ok(CheckOutcome::Exempt),
+        }
     }
 
     /// Takes from each shadow limit alone.
@@ -97,6 +144,17 @@ impl Limit {
         };
         let key = request.required_key()?;
         Ok(Some(self.limiter.ask(key, cost)))
+    }
+
+    /// Returns the same request for tokens, without the key.
+    #[cfg(feature = "tokio")]
+    fn owned(&self, ask: &Ask<'_>) -> Option<OwnedAsk> {
+        Some(OwnedAsk {
+            name: self.name,
+            limiter: Arc::clone(&self.limiter),
+            hash: ask.hash()?,
+            cost: ask.cost(),
+        })
     }
 
     fn try_acquire(

@@ -5,7 +5,7 @@ use std::{fmt, hash::BuildHasher};
 use std::{sync::Arc, time::Duration};
 
 #[cfg(feature = "tokio")]
-use super::check_outcome::PendingDecision;
+use super::check_outcome::Pending;
 use super::request_key::RequestKey;
 use crate::{Ask, Clock, DecisionView, KeyedLimiter, Quota};
 
@@ -42,7 +42,10 @@ pub(super) trait MemoryLimiter: fmt::Debug + Send + Sync {
         key: &RequestKey<'_>,
         cost: u32,
         max_wait: Duration,
-    ) -> PendingDecision;
+    ) -> Pending<DecisionView>;
+    /// Asks for tokens like [`MemoryLimiter::ask`], of the key with this hash.
+    #[cfg(feature = "tokio")]
+    fn ask_hashed(&self, hash: u64, cost: u32) -> Ask<'_>;
 }
 
 impl<S: BuildHasher + Send + Sync + 'static> MemoryLimiter
@@ -67,8 +70,13 @@ impl<S: BuildHasher + Send + Sync + 'static> MemoryLimiter
         key: &RequestKey<'_>,
         cost: u32,
         max_wait: Duration,
-    ) -> PendingDecision {
+    ) -> Pending<DecisionView> {
         let hash = self.hash(key);
         Box::pin(async move { self.acquire_hash_within(hash, cost, max_wait).await.into() })
+    }
+
+    #[cfg(feature = "tokio")]
+    fn ask_hashed(&self, hash: u64, cost: u32) -> Ask<'_> {
+        KeyedLimiter::ask_hashed(self, hash, cost)
     }
 }

@@ -3,7 +3,8 @@
 use std::{io::Write, net::IpAddr};
 
 use super::{
-    check_outcome::CheckOutcome, delay::Delay, key_error::KeyError, limited_request::LimitedRequest,
+    check_outcome::CheckOutcome, delay::Delay, key_error::KeyError, layer_decision::LayerDecision,
+    limited_request::LimitedRequest,
 };
 use crate::{Outcome, RedisLimiter};
 
@@ -42,7 +43,7 @@ pub(super) fn check(
     let (limiter, name) = (limiter.clone(), name.to_vec());
     if delay.is_off() {
         return Ok(CheckOutcome::Pending(Box::pin(async move {
-            limiter.try_acquire(&name, cost).await.view()
+            LayerDecision::of_one(policy, limiter.try_acquire(&name, cost).await.view())
         })));
     }
     let (delay, key) = (delay.clone(), key.clone().into_owned());
@@ -51,11 +52,11 @@ pub(super) fn check(
         if !is_queued {
             let decision = limiter.try_acquire(&name, cost).await.view();
             if !delay.covers(&decision) {
-                return decision;
+                return LayerDecision::of_one(policy, decision);
             }
             refused = Some(decision);
         }
-        match (delay.enter(&key), refused) {
+        let decision = match (delay.enter(&key), refused) {
             (Some(_delayed), _) => {
                 let acquiring = limiter.acquire_within(&name, cost, delay.max_wait);
                 acquiring.await.into()
@@ -65,7 +66,8 @@ pub(super) fn check(
                 let now = limiter.try_acquire(&name, 0).await.view();
                 now.refusing(cost, Outcome::QueueFull)
             }
-        }
+        };
+        LayerDecision::of_one(policy, decision)
     })))
 }
 

@@ -21,9 +21,10 @@ use super::{
     response_body::ResponseBody,
 };
 
-/// Checks a request for the given number of tokens with another limiter.
+/// Checks a request for the given number of tokens with another limiter. The text is the name of the
+/// limit.
 pub(super) type CustomCheck =
-    dyn Fn(&LimitedRequest<'_>, u32) -> Result<CheckOutcome, KeyError> + Send + Sync;
+    dyn Fn(&LimitedRequest<'_>, u32, &'static str) -> Result<CheckOutcome, KeyError> + Send + Sync;
 
 /// Limiter that decides on requests.
 #[derive(Clone)]
@@ -83,7 +84,9 @@ impl RequestCheck {
                 &Common {
                     client_address: &self.client_address,
                     cost: self.cost.as_deref(),
-                    observer: self.observer.as_deref(),
+                    observer: self.observer.as_ref(),
+                    #[cfg(feature = "tokio")]
+                    delay: &self.delay,
                 },
             ),
             #[cfg(feature = "tokio")]
@@ -97,7 +100,7 @@ impl RequestCheck {
             Backend::Redis(limiter) => {
                 super::redis::check(limiter, &self.delay, &request, cost(), policy)
             }
-            Backend::Custom { check, .. } => check(&request, cost()),
+            Backend::Custom { check, .. } => check(&request, cost(), policy),
         };
         outcome.unwrap_or_else(CheckOutcome::NoKey)
     }

@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use tokio::time::{Instant, timeout};
 use tollgate::{
     KeyedLimiter, Quota, TokioClock,
-    tower::{Key, RateLimit, RateLimitLayer, RequestKey},
+    tower::{Key, Limit, RateLimit, RateLimitLayer, RequestKey},
 };
 use tower::{Layer, ServiceExt};
 
@@ -149,4 +149,105 @@ async fn a_cheap_request_does_not_overtake_a_dear_one() {
     };
     let (dear, cheap) = tokio::join!(send("/bbbb"), late);
     assert_eq!((dear, cheap), ((200, 5), (200, 6)));
+}
+
+type Limiter = Arc<KeyedLimiter<RequestKey<'static>>>;
+
+fn limiter(quota: Quota) -> Limiter {
+    let builder = KeyedLimiter::builder(quota).clock(TokioClock::new());
+    Arc::new(builder.build().unwrap())
+}
+
+/// Ten a second, one at once, and four an hour.
+fn two_limits() -> [(&'static str, Limiter); 2] {
+    let smooth = limiter(Quota::per_second(10).with_capacity(1));
+    [("smooth", smooth), ("hourly", limiter(Quota::per_hour(4)))]
+}
+
+fn layer_of(limits: &[(&'static str, Limiter); 2]) -> RateLimitLayer {
+    let limits = limits.each_ref();
+    RateLimitLayer::all(
+        limits.map(|(name, limiter)| Limit::with_limiter(name, Arc::clone(limiter), Key::ip())),
+    )
+}
+
+/// *Caught:* a delay that is ignored.
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_several_limits() {
+    let reached = Reached::default();
+    let limits = two_limits();
+    let service = layer_of(&limits)
+        .delay(milliseconds(500))
+        .layer(reached.clone());
+    let began = Instant::now();
+    let sent = (0..6).map(|_| send(service.clone(), began, request_from("192.0.2.7")));
+    // The fifth, at the head of the line, would wait for a quarter of an hour.
+    assert_eq!(
+        join_all(sent).await,
+        [(200, 0), (200, 1), (200, 2), (200, 3), (429, 4), (429, 4)]
+    );
+    assert_eq!(reached.count(), 4);
+    let key = RequestKey::ip("192.0.2.7".parse().unwrap());
+    tokio::time::sleep(milliseconds(100)).await;
+    assert_eq!(limits[0].1.available(&key), 1);
+    // A refusal that does not end in time is one at once.
+    let began = Instant::now();
+    assert_eq!(
+        send(service.clone(), began, request_from("192.0.2.7")).await,
+        (429, 0)
+    );
+    assert_eq!(limits[0].1.available(&key), 1);
+}
+
+/// *Caught:* a delay that is ignored; places that are given back before the wait.
+#[tokio::test(start_paused = true)]
+async fn requests_that_wait_for_several_limits_are_bounded_and_named() {
+    let service = layer_of(&two_limits())
+        .delay(milliseconds(60_000))
+        .max_delayed(1, 8)
+        .headers(tollgate::tower::HeaderStyle::Draft11)
+        .layer(Reached::default());
+    let send = || service.clone().oneshot(request_from("192.0.2.7"));
+    let responses = join_all((0..3).map(|_| send())).await;
+    let found = responses.into_iter().map(|response| {
+        let response = response.unwrap();
+        let names = &response.headers()["ratelimit"];
+        let names = names.to_str().unwrap();
+        assert!(
+            names.contains("\"smooth\"") && names.contains("\"hourly\""),
+            "{names}"
+        );
+        response.status().as_u16()
+    });
+    assert_eq!(found.collect::<Vec<_>>(), [200, 200, 429]);
+}
+
+/// *Caught:* a delay that is ignored; a shadow limit that is not tried after a wait.
+#[tokio::test(start_paused = true)]
+async fn shadow_limits_are_tried_after_a_wait() {
+    let [(name, smooth), (_, hourly)] = two_limits();
+    let shadow = Limit::with_limiter("shadow", Arc::clone(&hourly), Key::ip()).shadow();
+    let observed = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&observed);
+    let service = RateLimitLayer::all([Limit::with_limiter(name, smooth, Key::ip()), shadow])
+        .delay(milliseconds(150))
+        .on_decision(move |name, view| seen.lock().unwrap().push((name, view.is_allowed())))
+        .layer(Reached::default());
+    let began = Instant::now();
+    let sent = (0..3).map(|_| send(service.clone(), began, request_from("192.0.2.7")));
+    assert_eq!(join_all(sent).await, [(200, 0), (200, 1), (429, 0)]);
+    let key = RequestKey::ip("192.0.2.7".parse().unwrap());
+    assert_eq!(hourly.available(&key), 2);
+    let mut observed = observed.lock().unwrap().clone();
+    observed.sort_unstable();
+    assert_eq!(
+        observed,
+        [
+            ("shadow", true),
+            ("shadow", true),
+            ("smooth", false),
+            ("smooth", true),
+            ("smooth", true)
+        ]
+    );
 }
