@@ -147,6 +147,41 @@ impl Limits {
                 }
             }
         }
+        self.check_cycles()
+    }
+
+    /// Checks that no limit replaces itself through others: none of them would apply.
+    fn check_cycles(&self) -> Result<(), String> {
+        // A limit that replaces none of the rest is in no cycle.
+        let mut rest: Vec<&Limit> = self.list.iter().collect();
+        loop {
+            let names: HashSet<&str> = rest.iter().map(|limit| limit.name.as_str()).collect();
+            let count = rest.len();
+            rest.retain(|limit| {
+                let mut others = limit.instead_of.iter();
+                others.any(|other| names.contains(other.as_str()))
+            });
+            if rest.len() == count {
+                break;
+            }
+        }
+        let mut path: Vec<&Limit> = Vec::new();
+        let mut next = rest.first().copied();
+        while let Some(limit) = next {
+            if let Some(start) = path.iter().position(|known| known.name == limit.name) {
+                let cycle = path[start..].iter().chain([&limit]);
+                let names: Vec<_> = cycle.map(|limit| limit.name.as_str()).collect();
+                let index = self.list.iter().position(|known| known.name == limit.name);
+                return Err(format!(
+                    "limits[{}].instead_of: expected no cycle, got {}",
+                    index.unwrap_or(0),
+                    names.join(" instead of ")
+                ));
+            }
+            path.push(limit);
+            let mut replaced = rest.iter().copied();
+            next = replaced.find(|other| limit.instead_of.contains(&other.name));
+        }
         Ok(())
     }
 

@@ -471,6 +471,44 @@ fn settings_that_cannot_work_are_refused() {
 }
 
 #[test]
+fn limits_do_not_replace_one_another_in_a_cycle() {
+    let error = |replaced: &[(&str, &str)]| {
+        let limit = |(name, other): &(&str, &str)| {
+            format!("[[limits]]\nname = '{name}'\nquota = '5/s'\ninstead_of = [{other}]\n")
+        };
+        config::settings_error(&replaced.iter().map(limit).collect::<String>())
+    };
+    assert_eq!(
+        error(&[("a", "'b'"), ("b", "'a'")]),
+        "limits[0].instead_of: expected no cycle, got a instead of b instead of a"
+    );
+    // `x` and `y` are beside the cycle: one leads to it, and the other one ends a chain.
+    assert_eq!(
+        error(&[
+            ("x", "'c'"),
+            ("y", ""),
+            ("a", "'y', 'b'"),
+            ("b", "'c'"),
+            ("c", "'y', 'a'"),
+        ]),
+        "limits[4].instead_of: expected no cycle, got c instead of a instead of b instead of c"
+    );
+}
+
+#[test]
+fn replaced_limit_replaces_others() {
+    let server = TestServer::new(
+        "quota = '2/hour'\n\
+         [[limits]]\nname = 'all'\nquota = '3/hour'\ninstead_of = 'default'\n\
+         [[limits]]\nname = 'reports'\nmatch = '/reports/*'\nquota = '9/hour'\ninstead_of = 'all'",
+    );
+    // Neither `all` nor the default limit is charged.
+    assert_eq!(server.get("/reports/1").remaining(), 8);
+    assert_eq!(server.get("/").remaining(), 2);
+    assert_eq!(server.get("/reports/1").remaining(), 7);
+}
+
+#[test]
 fn at_most_eight_limits_may_meet() {
     let limits = |patterns: &[&str]| {
         let limit = |(index, pattern): (usize, &&str)| {
