@@ -60,6 +60,13 @@ fn failed(command: &str, error: &str) -> ExitCode {
 
 fn explained(serve: Serve, flags: &Explain) -> Result<String, String> {
     let (_, app) = app(serve)?;
+    // A text without a slash is the name of a host to the parser of URIs.
+    if !flags.path.starts_with('/') {
+        let path = &flags.path;
+        return Err(format!(
+            "PATH: expected a path that begins with a slash, got {path:?}"
+        ));
+    }
     let mut request = Request::builder()
         .method(flags.method.as_str())
         .uri(flags.path.as_str());
@@ -150,8 +157,17 @@ instead_of = ['default', 'key']
 ";
 
     fn explain(method: &str, path: &str, headers: &[&str], peer: &str) -> String {
+        explain_in(LIMITS, (method, path), headers, peer)
+    }
+
+    fn explain_in(
+        toml: &str,
+        (method, path): (&str, &str),
+        headers: &[&str],
+        peer: &str,
+    ) -> String {
         let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
-        std::fs::write(&file, LIMITS).unwrap();
+        std::fs::write(&file, toml).unwrap();
         let serve = Serve {
             config: Some(file.path().to_owned()),
             ..Serve::default()
@@ -207,5 +223,78 @@ reports  10/hour                      no: matches /reports/* only
         let own = explain("GET", "/health", &[], "192.0.2.7");
         assert!(own.contains("/health belongs to this server"), "{own}");
         assert!(explain("GET", "/", &["nonsense"], "192.0.2.7").starts_with("--header: expected"));
+        assert_eq!(
+            explain("GET", "nopath", &[], "192.0.2.7"),
+            "PATH: expected a path that begins with a slash, got \"nopath\""
+        );
+    }
+
+    #[test]
+    fn limits_are_replaced_as_by_the_server() {
+        let toml = "
+quota = '50/s'
+[[limits]]
+name = 'all'
+quota = '9/s'
+instead_of = 'default'
+[[limits]]
+name = 'reports'
+match = '/reports/*'
+quota = '10/hour'
+instead_of = 'all'
+";
+        let of = |path: &str| explain_in(toml, ("GET", path), &[], "192.0.2.7");
+        assert_eq!(
+            of("/reports/1"),
+            "\
+GET /reports/1 from 192.0.2.7
+limit    quota      key        cost  effect
+default  50/second  192.0.2.7        no: replaced by all
+all      9/second   192.0.2.7        no: replaced by reports
+reports  10/hour    192.0.2.7  1     applies
+"
+        );
+        // Some server may read another path.
+        let text = of("/reports/1;x");
+        assert_eq!(text.matches("  1     applies").count(), 3, "{text}");
+    }
+
+    #[test]
+    fn client_without_a_listed_key_is_rejected() {
+        let explain = |toml: &str, headers: &[&str]| {
+            let toml = format!("client = {{ header = 'X-API-Key' }}\n{toml}");
+            let text = explain_in(&toml, ("GET", "/"), headers, "192.0.2.7");
+            text.lines().skip(1).collect::<Vec<_>>().join("\n")
+        };
+        let listed = "api_keys = ['alice']\nquota = '5/s'\n";
+        let unknown = ["X-API-Key: bob"];
+        let by_address = "api_keys = ['alice']\n[[limits]]\nname = 'a'\nkey = 'ip'\nquota = '9/s'";
+        for toml in [
+            listed.to_owned(),
+            by_address.to_owned(),
+            format!("{listed}allow = ['192.0.2.0/24']"),
+        ] {
+            assert_eq!(explain(&toml, &unknown), "401: unknown API key", "{toml}");
+            assert_eq!(explain(&toml, &[]), "401: API key required", "{toml}");
+            let known = explain(&toml, &["X-API-Key: alice"]);
+            assert!(!known.contains("401"), "{known}");
+        }
+        let free = format!("{by_address}\ncost = 0");
+        assert!(explain(&free, &unknown).contains("costs nothing"));
+        assert_eq!(explain("quota = '5/s'", &[]), "401: API key required");
+        let unlisted = "[[limits]]\nname = 'a'\nkey = 'ip'\nquota = '9/s'";
+        assert!(explain(unlisted, &[]).contains("applies"));
+    }
+
+    #[test]
+    fn rule_of_a_client_is_its_quota() {
+        let toml = "quota = '50/s'\n[[rules]]\nclient_id = '192.0.2.7'\nquota = '7/s'\n";
+        let of = |peer: &str| explain_in(toml, ("GET", "/"), &[], peer);
+        let ruled = of("192.0.2.7");
+        assert!(ruled.contains("default  7/second  "), "{ruled}");
+        assert!(ruled.contains("by the rule of this client"), "{ruled}");
+        let other = of("192.0.2.8");
+        assert!(other.contains("default  50/second  "), "{other}");
+        assert!(!other.contains("rule"), "{other}");
     }
 }

@@ -23,7 +23,7 @@ pub(crate) use self::{
     failures::FailureLimit,
     limiter::Limiter,
     named_limits::{Kind, NamedLimits},
-    policies::{ApplyError, Effect, Explanation, NamedLimit, Policies, TooManyAtOnce},
+    policies::{ApplyError, Effect, Explained, Explanation, NamedLimit, Policies, TooManyAtOnce},
     policy_charge::PolicyCharge,
     policy_decision::PolicyDecision,
     price::Price,

@@ -211,6 +211,15 @@ impl Limiter {
         }
     }
 
+    /// Returns the quota of a client: that of its rule, or the default quota. Rules in Redis are
+    /// not asked for.
+    pub(crate) fn quota_of(&self, client: &ClientId<'_>) -> Quota {
+        match self {
+            Limiter::Memory(memory) => memory.quota_of(client),
+            Limiter::Redis(shared) => shared.quota(),
+        }
+    }
+
     /// Returns the default quota.
     pub(crate) fn quota(&self) -> Quota {
         match self {

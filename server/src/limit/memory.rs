@@ -66,6 +66,11 @@ impl MemoryLimiter {
         self.limiter.quota()
     }
 
+    pub(super) fn quota_of(&self, client: &ClientId<'_>) -> Quota {
+        let rule = self.limiter.rule(client);
+        rule.unwrap_or_else(|| self.limiter.quota())
+    }
+
     pub(super) fn stats(&self) -> KeyedStats {
         self.limiter.stats()
     }

@@ -72,6 +72,14 @@ pub(crate) struct AppliedLimit<'a> {
     pub(crate) cost: u32,
 }
 
+/// How the limits concern a request.
+#[derive(Default)]
+pub(crate) struct Explained<'a> {
+    pub(crate) limits: Vec<Explanation<'a>>,
+    /// Name of the limit that replaces the default limit.
+    pub(crate) replaces_default: Option<&'a str>,
+}
+
 /// How a limit concerns a request.
 pub(crate) struct Explanation<'a> {
     pub(crate) limit: &'a Limit,
@@ -222,26 +230,23 @@ impl Policies {
         let mut applied = AppliedLimits::default();
         let mut found: SmallVec<[AppliedLimit<'a>; 2]> = SmallVec::new();
         // Those that cost nothing replace others as well.
-        let mut replacing: SmallVec<[&Limit; 2]> = SmallVec::new();
+        let mut applying: SmallVec<[&Limit; 2]> = SmallVec::new();
         for limit in &self.limits {
             let readings = limit.readings(request);
             if readings == 0 {
                 continue;
             }
             let Some(cost) = limit.cost(request, readings) else {
-                replacing.push(&limit.configured);
+                applying.push(&limit.configured);
                 continue;
             };
             let count = found.len();
             limit.add(request, readings, cost, clients, &mut found)?;
             if found.len() > count {
-                replacing.push(&limit.configured);
+                applying.push(&limit.configured);
             }
         }
-        let replaced = |name: &str| {
-            let replaces = |limit: &&Limit| limit.instead_of.iter().any(|other| other == name);
-            request.is_plain() && replacing.iter().any(replaces)
-        };
+        let replaced = |name: &str| replacing(request, &applying, name).is_some();
         applied.replaces_default = replaced(PolicyName::DEFAULT);
         for limit in found {
             let configured = &limit.limit.configured;
@@ -261,30 +266,41 @@ impl Policies {
         &'a self,
         request: &LimitRequest<'a, '_>,
         clients: &ClientIdentifier,
-    ) -> Vec<Explanation<'a>> {
+    ) -> Explained<'a> {
         let limits = self.limits.iter();
-        let mut explained: Vec<_> = limits
+        let mut limits: Vec<_> = limits
             .map(|limit| limit.explain(request, clients))
             .collect();
-        let applying = |explained: &Explanation<'_>| {
+        let applies = |explained: &Explanation<'_>| {
             matches!(explained.effect, Effect::Applies | Effect::CostsNothing)
         };
-        let replacing: Vec<&Limit> = explained
-            .iter()
-            .filter(|explained| request.is_plain() && applying(explained))
-            .map(|explained| explained.limit)
-            .collect();
-        for explained in &mut explained {
-            let name = &explained.limit.name;
-            let mut replacing = replacing.iter();
-            if applying(explained)
-                && let Some(other) = replacing.find(|other| other.instead_of.contains(name))
+        let applying = limits.iter().filter(|explained| applies(explained));
+        let applying: Vec<&'a Limit> = applying.map(|explained| explained.limit).collect();
+        for explained in &mut limits {
+            if applies(explained)
+                && let Some(other) = replacing(request, &applying, &explained.limit.name)
             {
                 explained.effect = Effect::Replaced(other.name.clone());
             }
         }
-        explained
+        let other = replacing(request, &applying, PolicyName::DEFAULT);
+        Explained {
+            limits,
+            replaces_default: other.map(|other| other.name.as_str()),
+        }
     }
+}
+
+/// Returns the limit that replaces the one of this name, out of those that apply to a request or
+/// cost it nothing. One that is replaced itself replaces others all the same.
+fn replacing<'a>(
+    request: &LimitRequest<'_, '_>,
+    applying: &[&'a Limit],
+    name: &str,
+) -> Option<&'a Limit> {
+    let replaces = |limit: &&'a Limit| limit.instead_of.iter().any(|other| other == name);
+    let found = applying.iter().copied().find(replaces);
+    found.filter(|_| request.is_plain())
 }
 
 fn quotas<'a>(

@@ -81,15 +81,25 @@ pub(super) fn without_limit_key(
 
 /// Response to a request whose client is unknown.
 pub(super) fn unidentified(error: IdentifyError, counters: &RouteCounters) -> Response {
-    let (reason, message) = match error {
-        IdentifyError::MissingKey => (Reason::NoKey, "API key required"),
-        IdentifyError::KeyTooLong => (Reason::NoKey, "API key: expected at most 1024 bytes"),
-        IdentifyError::UnknownKey => (Reason::UnknownKey, "unknown API key"),
+    let (status, message) = status_of(error);
+    counters.add(match error {
+        IdentifyError::MissingKey | IdentifyError::KeyTooLong => Reason::NoKey,
+        IdentifyError::UnknownKey => Reason::UnknownKey,
+        IdentifyError::ConflictingHeaders => return response::error(status, message),
+    });
+    response::unauthorized_client(message)
+}
+
+/// Returns the status and the message of that response.
+pub(super) fn status_of(error: IdentifyError) -> (StatusCode, &'static str) {
+    let unauthorized = |message| (StatusCode::UNAUTHORIZED, message);
+    match error {
+        IdentifyError::MissingKey => unauthorized("API key required"),
+        IdentifyError::KeyTooLong => unauthorized("API key: expected at most 1024 bytes"),
+        IdentifyError::UnknownKey => unauthorized("unknown API key"),
         IdentifyError::ConflictingHeaders => {
             let message = "X-Forwarded-For and Forwarded name different clients";
-            return response::error(StatusCode::BAD_REQUEST, message);
+            (StatusCode::BAD_REQUEST, message)
         }
-    };
-    counters.add(reason);
-    response::unauthorized_client(message)
+    }
 }

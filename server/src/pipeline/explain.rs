@@ -7,13 +7,14 @@ use tollgate::Quota;
 
 use super::{
     charge::{listed, overriding_methods, public_endpoint},
+    credentials::status_of,
     policies::with_limit_request,
 };
 use crate::{
     app::{App, Caller},
     endpoint::Endpoint,
-    limit::{Effect, Explanation},
-    request::{address_lists::Listed, path::PathError},
+    limit::{Effect, Explained, Explanation},
+    request::{address_lists::Listed, client_identifier::IdentifyError, path::PathError},
     values::PolicyName,
 };
 
@@ -43,54 +44,78 @@ pub(crate) fn explain<B>(
     }
     let others = overriding_methods(app, endpoint, headers)
         .map_err(|_| "400: too many methods in the headers that override it".to_owned())?;
+    let canonical = OnceCell::new();
+    let client = app.clients.identify(caller.peer, headers, &canonical);
+    let rejected = |error: IdentifyError| {
+        let (status, message) = status_of(error);
+        format!("{}: {message}", status.as_u16())
+    };
     match listed(app, caller, headers) {
         Ok(Listed::Neither) => {}
         Ok(Listed::Denied) => return Err("403: the address is in the list deny".to_owned()),
+        // Keys that are listed are needed for more than limits.
+        Ok(Listed::Allowed) if client.is_err() && app.clients.has_key_list() => {}
         Ok(Listed::Allowed) => {
             return Err("not limited: the address is in the list allow".to_owned());
         }
-        Err(_) => return Err("400: forwarding headers name different clients".to_owned()),
+        Err(error) => return Err(rejected(error)),
     }
-    let rejected = |error: PathError| format!("400: path: {error}");
+    let malformed = |error: PathError| format!("400: path: {error}");
     let price = app.pricing.price_of_all((method, &others), path, endpoint);
-    let price = price.map_err(rejected)?;
-    let (mut explained, mut with_default) = (Vec::new(), true);
+    let price = price.map_err(malformed)?;
+    let (mut explained, mut with_default) = (Explained::default(), true);
     if let Some(policies) = &app.policies {
         with_default = policies.with_default;
         explained =
             with_limit_request(app, policies, request, caller, (&others, None), |limited| {
                 policies.explain(limited, &app.clients)
             })
-            .map_err(rejected)?;
+            .map_err(malformed)?;
     }
-    let canonical = OnceCell::new();
-    let client = app.clients.identify(caller.peer, headers, &canonical);
     let fees = price.fee.into_iter().chain(price.more);
     let fees = fees.filter(|fee| fee.own.is_some() || with_default);
-    let of_fees = fees.map(|fee| {
+    let fees: Vec<_> = fees.collect();
+    if let Err(error) = client {
+        let with_default = explained.replaces_default.is_none();
+        let is_charged = fees.iter().any(|fee| fee.own.is_some() || with_default);
+        let has_default = fees.iter().any(|fee| fee.own.is_none()) && with_default;
+        let effects = || explained.limits.iter().map(|limit| &limit.effect);
+        let takes = is_charged || effects().any(|effect| *effect == Effect::Applies);
+        let is_needed = has_default || app.clients.has_key_list() && takes;
+        // A limit whose key is missing has rejected the request before.
+        let is_rejected = effects().any(|effect| *effect == Effect::Rejected);
+        if is_needed && !is_rejected {
+            return Err(rejected(error));
+        }
+    }
+    let of_fees = fees.iter().map(|fee| {
+        let replacing = explained.replaces_default.filter(|_| fee.own.is_none());
         let limiter = fee.own.map_or(&*app.limiter, |own| &own.limiter);
-        let name = fee.own.map_or(PolicyName::DEFAULT, |own| &own.policy);
-        let replacing = explained.iter().find(|explained| {
-            let is_named = explained.limit.instead_of.iter().any(|other| other == name);
-            is_named && matches!(explained.effect, Effect::Applies | Effect::CostsNothing)
-        });
+        let (mut quota, mut key) = (limiter.quota(), String::new());
+        if let Ok(client) = &client {
+            quota = limiter.quota_of(client);
+            key = client.name().into_owned();
+        }
         ExplainedLimit {
-            name: name.to_owned(),
-            quota: limiter.quota().to_string(),
-            key: match &client {
-                Ok(client) => client.name().into_owned(),
-                Err(_) => "401: no valid key".to_owned(),
-            },
+            name: fee
+                .own
+                .map_or(PolicyName::DEFAULT, |own| &own.policy)
+                .to_owned(),
+            key,
             cost: replacing.map_or_else(|| fee.cost.to_string(), |_| String::new()),
             effect: match replacing {
-                Some(other) => format!("no: replaced by {}", other.limit.name),
+                Some(other) => format!("no: replaced by {other}"),
                 None if fee.own.is_some() => "applies: the route matches".to_owned(),
+                None if quota != limiter.quota() => {
+                    "applies: the default limit, by the rule of this client".to_owned()
+                }
                 None => "applies: the default limit".to_owned(),
             },
+            quota: quota.to_string(),
         }
     });
     let mut lines: Vec<_> = of_fees.collect();
-    lines.extend(explained.iter().flat_map(lines_of));
+    lines.extend(explained.limits.iter().flat_map(lines_of));
     Ok(lines)
 }
 
