@@ -66,6 +66,8 @@ pub(crate) struct App {
     /// Default limiter, with the rules of clients.
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) route_limits: NamedLimits,
+    /// Labels and costs of routes that charge the default buckets.
+    default_costs: Vec<(String, u32)>,
     /// Limiters of the policies.
     named_limits: NamedLimits,
     /// `None`: there are only the default limit and those of routes.
@@ -171,6 +173,7 @@ impl App {
             .apply_initial_rules(app.rules(settings)?)
             .await
             .map_err(|error| format!("rules: {error}"))?;
+        app.log_differences(settings);
         Ok(app)
     }
 
@@ -188,7 +191,11 @@ impl App {
             generation,
         } = carried;
         let (admin, tokenless) = (&settings.admin, settings.tokenless());
+        let routes = settings.routes.iter();
+        let of_default = routes.filter(|route| route.own_quota.is_none());
+        let default_costs = of_default.filter_map(|route| Some((route.label(), route.cost?)));
         App {
+            default_costs: default_costs.collect(),
             placement: settings.placement(),
             failures,
             clients: ClientIdentifier::new(settings),
@@ -267,7 +274,9 @@ impl App {
             .apply_changes(before, after)
             .await
             .map_err(|error| format!("rules: {error}"))?;
-        Ok(App::assemble(
+        route_limits.apply_quotas(&self.route_limits).await;
+        named_limits.apply_quotas(&self.named_limits).await;
+        let app = App::assemble(
             new,
             Arc::clone(&self.limiter),
             (route_limits, named_limits),
@@ -278,7 +287,25 @@ impl App {
                 metrics: Arc::clone(&self.metrics),
                 generation: self.generation + 1,
             },
-        ))
+        );
+        app.log_differences(new);
+        Ok(app)
+    }
+
+    /// Logs quotas of named limits that are not those of the file, and costs above a capacity.
+    fn log_differences(&self, settings: &Settings) {
+        self.named_limits.log_differences(settings);
+        self.log_high_costs(&self.limiter.effective_config());
+    }
+
+    /// Logs routes whose cost is above the capacity of all default buckets.
+    pub(crate) fn log_high_costs(&self, config: &EffectiveConfig) {
+        let capacity = config.largest_capacity();
+        for (route, cost) in &self.default_costs {
+            if *cost > capacity {
+                tracing::warn!(%route, cost, capacity, "cost above the capacity; such requests never pass");
+            }
+        }
     }
 
     /// Charges a failed credential to a client's address. Returns 429 when the

@@ -42,7 +42,10 @@ pub(super) async fn update_config(app: &App, body: &[u8]) -> Response {
         Err(error) => return error.response(),
     };
     match app.limiter.replace(update).await {
-        Ok(config) => response::value(StatusCode::OK, &app.shown(config)),
+        Ok(config) => {
+            app.log_high_costs(&config);
+            response::value(StatusCode::OK, &app.shown(config))
+        }
         // Only the capacity can be out of range here: an interval quota must not refill more than
         // 10⁹ tokens per second.
         Err(error) => update_error("capacity", &error),

@@ -128,6 +128,12 @@ impl EffectiveConfig {
         }
     }
 
+    /// Returns the largest capacity of the default quota and the rules.
+    pub(crate) fn largest_capacity(&self) -> u32 {
+        let rules = self.rules.values().map(|rule| rule.capacity);
+        rules.fold(self.default.capacity, u32::max)
+    }
+
     /// Renames the clients of rules.
     pub(crate) fn with_names(self, name: impl Fn(String) -> String) -> EffectiveConfig {
         let rules = self.rules.into_iter();

@@ -89,8 +89,12 @@ impl NamedLimits {
     }
 
     /// Creates the limiters of the settings. Limiters whose settings are unchanged are kept with
-    /// their buckets.
+    /// their buckets. So are those in memory of which only the quota has changed: [`apply_quotas`]
+    /// sets it, and requests that wait follow.
+    ///
+    /// [`apply_quotas`]: NamedLimits::apply_quotas
     pub(crate) async fn updated(&self, settings: &Settings) -> Result<NamedLimits, String> {
+        self.check_costs(settings)?;
         let (mut limits, mut tasks) = (BTreeMap::new(), JoinSet::new());
         for wanted in self.kind.wanted(settings) {
             let Wanted {
@@ -103,10 +107,15 @@ impl NamedLimits {
             let max_clients = self::max_clients(max_clients, settings);
             match self.limits.get(&label) {
                 Some(same)
-                    if (same.quota, same.max_clients, &same.key) == (quota, max_clients, &key)
-                        && same.hash_tags == hash_tags =>
+                    if (same.max_clients, &same.key) == (max_clients, &key)
+                        && same.hash_tags == hash_tags
+                        && (same.quota == quota || !same.limiter.is_shared()) =>
                 {
-                    limits.insert(label, same.clone());
+                    let kept = NamedLimit {
+                        quota,
+                        ..same.clone()
+                    };
+                    limits.insert(label, kept);
                 }
                 _ => {
                     let (kind, clock) = (self.kind, self.clock.clone());
@@ -138,6 +147,65 @@ impl NamedLimits {
             bans: self.updated_bans(settings).await?,
             ..self.clone()
         })
+    }
+
+    /// Checks that the cost of every limit fits into its quota after a reload. A quota of the file that
+    /// is unchanged does not replace that of an administrator, which may be lower.
+    fn check_costs(&self, settings: &Settings) -> Result<(), String> {
+        for (name, quota, cost) in self.kind.costs(settings) {
+            let Some(known) = self.limits.get(name).filter(|known| known.quota == quota) else {
+                continue;
+            };
+            let effective = known.limiter.quota();
+            if cost > effective.capacity() {
+                return Err(format!(
+                    "limits: {name}: expected a cost of at most {}, the capacity of {effective}, which PUT /admin/limits/{name} changes, got {cost}",
+                    effective.capacity()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the quotas that the file has changed since `old`, after the reload has succeeded. An
+    /// administrator may have set them already: then the buckets stay.
+    pub(crate) async fn apply_quotas(&self, old: &NamedLimits) {
+        for (label, limit) in &self.limits {
+            let is_changed = |known: &NamedLimit| known.quota != limit.quota;
+            if !old.limits.get(label).is_some_and(is_changed)
+                || limit.limiter.quota() == limit.quota
+            {
+                continue;
+            }
+            if let Err(error) = limit.limiter.set_quota(limit.quota).await {
+                let (limit, quota) = (label, limit.quota);
+                tracing::warn!(%limit, %quota, %error, "quota of the file not set; reload again");
+            }
+        }
+    }
+
+    /// Logs quotas that are not those of the file, and costs above their capacity.
+    pub(crate) fn log_differences(&self, settings: &Settings) {
+        let place = match settings.redis {
+            Some(_) => "Redis",
+            None => "memory",
+        };
+        for (name, limit) in &self.limits {
+            let (effective, of_file) = (limit.limiter.quota(), limit.quota);
+            if effective != of_file {
+                tracing::warn!(
+                    limit = %name, %effective, %of_file,
+                    "quota in {place} differs from the file and is kept; change it with PUT /admin/limits/{name}, or in the file and by SIGHUP"
+                );
+            }
+        }
+        for (name, _, cost) in self.kind.costs(settings) {
+            if let Some(quota) = self.limits.get(name).map(|limit| limit.limiter.quota())
+                && cost > quota.capacity()
+            {
+                tracing::warn!(limit = %name, cost, effective = %quota, "cost above the capacity; such requests never pass");
+            }
+        }
     }
 
     /// Returns the slots of the settings. Those that are unchanged are kept.
@@ -299,6 +367,20 @@ impl Kind {
             Kind::Routes => "routes",
             Kind::Limits => "limits",
         }
+    }
+
+    /// Returns the names of quotas that an administrator can set, with each quota of the file and the
+    /// highest cost.
+    fn costs(self, settings: &Settings) -> impl Iterator<Item = (&str, Quota, u32)> {
+        let limits = match self {
+            Kind::Routes => &[][..],
+            Kind::Limits => &settings.limits.list,
+        };
+        limits.iter().flat_map(|limit| {
+            let cost = limit.cost.all().max().unwrap_or(0);
+            let quotas = limit.quotas.iter();
+            quotas.map(move |(name, quota)| (name.as_str(), *quota, cost))
+        })
     }
 
     fn wanted(self, settings: &Settings) -> Vec<Wanted> {

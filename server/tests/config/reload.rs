@@ -463,6 +463,55 @@ fn a_start_does_not_override_redis_and_logs_the_difference() {
     assert!(!first.stderr().contains("WARN"), "{}", first.stderr());
 }
 
+/// *Caught:* without a warning.
+#[test]
+fn a_cost_above_the_capacity_of_the_administrator_is_logged() {
+    let route = "[[routes]]\npath = '/x'\ncost = 5\n";
+    let reloaded = Reloaded::start(&format!("{QUOTA}{route}"), &[]);
+    let mut client = reloaded.server.client();
+    assert!(!reloaded.server.stderr().contains("WARN"));
+    assert_eq!(client.post("/config", r#"{"capacity": 3}"#).status, 200);
+    let log = reloaded.server.wait_for_log("cost above the capacity");
+    assert!(log.contains("route=/x cost=5 capacity=3"), "{log}");
+}
+
+/// *Caught:* the quota of Redis kept at a reload with a changed file, and without a warning at the start.
+#[test]
+fn with_redis_the_quota_of_an_administrator_stays_until_a_reload_changes_it() {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let flags = ["--redis", &url, "--redis-timeout", "10s"];
+    let file = |quota: &str, cost: u32| {
+        format!("[[limits]]\nname = 'q'\nkey = 'global'\nquota = '{quota}'\ncost = {cost}\n")
+    };
+    let set = |server: &Server, quota: &str| {
+        let body = format!(r#"{{"quota": "{quota}"}}"#);
+        let put = server
+            .client()
+            .request("PUT", "/admin/limits/q", &[], &body);
+        assert_eq!(put.status, 200);
+    };
+    let limit = |server: &Server| server.client().get("/").limit();
+    let first = Reloaded::start(&file("20/day", 1), &flags);
+    set(&first.server, "3/day");
+
+    let second = Reloaded::start(&file("4/day", 4), &flags);
+    let log = second.server.wait_for_log("cost above the capacity");
+    assert!(
+        log.contains("quota in Redis differs")
+            && log.contains("limit=q effective=3/day of_file=4/day"),
+        "{log}"
+    );
+    assert!(log.contains("limit=q cost=4 effective=3/day"), "{log}");
+    assert_eq!(limit(&second.server), 3);
+
+    first.reload(&file("20/day", 1));
+    assert_eq!(limit(&first.server), 3, "the file says nothing new");
+    first.reload(&file("30/day", 1));
+    assert_eq!(limit(&first.server), 30);
+    eventually("the other instance follows", || limit(&second.server) == 30);
+}
+
 #[test]
 fn an_empty_file_changes_nothing() {
     let reloaded = Reloaded::start(&format!("admin_token = 'secret'\n{QUOTA}"), &[]);

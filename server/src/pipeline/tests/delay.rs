@@ -5,6 +5,7 @@ use std::{future::poll_fn, pin::Pin, task::Poll};
 use hyper::{Request, StatusCode};
 
 use super::{TestResponse, TestServer, block_on, respond};
+use crate::config;
 
 /// A token every half second, of which a request waits for two.
 const SETTINGS: &str = "capacity = 1\nrefill_rate = 2\ndelay = '1100ms'\n";
@@ -239,4 +240,29 @@ fn the_default_limit_has_the_delay_of_the_file() {
         assert_eq!(status(&mut waiting).await, Some(200));
     });
     assert_eq!(server.get("/config").json()["delay"], 1.0);
+}
+
+/// *Caught:* a limiter of its own for the changed quota.
+#[test]
+fn a_reload_that_changes_a_quota_reaches_requests_that_wait() {
+    let limit = |quota: &str| {
+        format!("[[limits]]\nname = 'a'\nkey = 'global'\nquota = '{quota}'\ndelay = '5s'\n")
+    };
+    let [old, new] = ["1r/s burst 1", "10r/s burst 1"].map(limit);
+    let server = TestServer::new(&old);
+    let (old, new) = (config::settings(&old), config::settings(&new));
+    block_on(async {
+        let client = "192.0.2.1";
+        assert_eq!(status(&mut get(&server, client, "/")).await, Some(200));
+        let [mut first, mut second] = [(); 2].map(|()| get(&server, client, "/"));
+        assert_eq!(status(&mut first).await, None);
+        assert_eq!(status(&mut second).await, None);
+        server.advance(0.3);
+        let reloaded = server.app.reload(&old, &new).await;
+        assert_eq!(status(&mut first).await, Some(200), "a full bucket");
+        assert_eq!(status(&mut second).await, None);
+        server.advance(0.1);
+        assert_eq!(status(&mut second).await, Some(200));
+        drop(reloaded);
+    });
 }

@@ -801,3 +801,31 @@ fn reloads_keep_the_buckets_of_unchanged_limits() {
         "a bucket of another key is another one"
     );
 }
+
+/// *Caught:* the cost compared with the quota of the file alone.
+#[test]
+fn a_reload_leaves_no_cost_above_the_quota_of_an_administrator() {
+    let file = |quota: &str, cost: u32| {
+        format!("[[limits]]\nname = 'q'\nkey = 'global'\nquota = '{quota}'\ncost = {cost}\n")
+    };
+    let server = TestServer::new(&file("10/day", 1));
+    let put = Request::put("/admin/limits/q");
+    assert_eq!(server.send(put, r#"{"quota": "3/day"}"#).status, 200);
+    let [old, dearer, new] = [("10/day", 1), ("10/day", 5), ("9/day", 5)]
+        .map(|(quota, cost)| config::settings(&file(quota, cost)));
+    let error = super::block_on(server.app.reload(&old, &dearer)).err();
+    assert_eq!(
+        error.as_deref(),
+        Some(
+            "limits: q: expected a cost of at most 3, the capacity of 3/day, which PUT /admin/limits/q changes, got 5"
+        )
+    );
+    assert_eq!(server.get("/").remaining(), 2);
+    let reloaded = super::block_on(server.app.reload(&old, &new)).unwrap();
+    let response = super::send(&reloaded, server.peer, Request::get("/"), "");
+    assert_eq!(
+        (response.number("x-ratelimit-limit"), response.remaining()),
+        (9, 4),
+        "a new quota of the file replaces that of the administrator"
+    );
+}
