@@ -196,23 +196,28 @@ impl<'de> de::Visitor<'de> for CostVisitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Cost, A::Error> {
-        let mut costs = Vec::new();
+        let (mut costs, mut other_key) = (Vec::new(), None);
         while let Some(text) = map.next_key::<String>()? {
             if text == "of" {
                 return Err(de::Error::custom(
                     "a cost from a response is not supported yet",
                 ));
             }
-            let rejected = || {
-                de::Error::custom(format!(
-                    "{text:?}: expected methods and a path, such as \"POST /search\""
-                ))
-            };
-            let pattern = RequestPattern::from_text(&text).ok_or_else(rejected)?;
-            let cost = map.next_value::<CostValue>()?;
-            costs.push((pattern, cost.0));
+            if let Some(pattern) = RequestPattern::from_text(&text) {
+                let cost = map.next_value::<CostValue>()?;
+                costs.push((pattern, cost.0));
+            } else {
+                // The key `of` may follow: keys are in the order of the file, or sorted.
+                map.next_value::<de::IgnoredAny>()?;
+                other_key.get_or_insert(text);
+            }
         }
-        Ok(Cost::ByPattern(costs))
+        match other_key {
+            None => Ok(Cost::ByPattern(costs)),
+            Some(text) => Err(de::Error::custom(format!(
+                "{text:?}: expected methods and a path, such as \"POST /search\""
+            ))),
+        }
     }
 }
 

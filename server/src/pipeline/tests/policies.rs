@@ -458,6 +458,14 @@ fn settings_that_cannot_work_are_refused() {
             "a cost from a response is not supported yet",
         ),
         (
+            "quota = '5/s'\ncost = { of = 'header:X-Cost', least = 1, most = 9, else = 5 }",
+            "a cost from a response is not supported yet",
+        ),
+        (
+            "quota = '5/s'\ncost = { '/a' = 1, least = 1, most = 9 }",
+            "\"least\": expected methods and a path",
+        ),
+        (
             "quota = '5/s'\nkey = 'jwt:sub'",
             "limits[0].key: expected [jwt] keys beside jwt:sub, got none",
         ),
