@@ -1,7 +1,9 @@
 //! Keys of a file: a JWKS, or public keys in PEM.
 
+use std::ops::RangeInclusive;
+
 use jsonwebtoken::{
-    Algorithm, AlgorithmFamily, DecodingKey,
+    Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
 };
 
@@ -10,6 +12,9 @@ const MAX_KEYS: usize = 32;
 
 /// Fewest bytes of a shared secret: as many as a hash of SHA-256 (RFC 7518, section 3.2).
 const MIN_SECRET: usize = 32;
+
+/// Lengths in bits of the RSA keys with which ring verifies.
+const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 
 /// Key of an issuer.
 #[derive(Clone, Debug)]
@@ -42,8 +47,22 @@ pub(super) fn parse(text: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, St
             })
             .collect()
     };
-    let usable = keys.into_iter().filter(|key| !key.algorithms.is_empty());
-    let usable: Vec<_> = usable.collect();
+    let numbered = keys.into_iter().enumerate();
+    let usable = numbered.filter(|(_, key)| !key.algorithms.is_empty());
+    let usable = usable.map(|(index, key)| match rsa_bits(&key.key) {
+        Some(bits) if !RSA_BITS.contains(&bits.next_multiple_of(8)) => {
+            let name = match &key.id {
+                Some(id) => format!("key {id:?}"),
+                None => format!("key number {}", index + 1),
+            };
+            let (min, max) = (RSA_BITS.start(), RSA_BITS.end());
+            Err(format!(
+                "{name}: expected an RSA key of {min} to {max} bits, got {bits}"
+            ))
+        }
+        _ => Ok(key),
+    });
+    let usable: Vec<_> = usable.collect::<Result<_, _>>()?;
     match usable.len() {
         0 => Err(format!("expected a key for {algorithms:?}, got none")),
         1..=MAX_KEYS => Ok(usable),
@@ -113,6 +132,38 @@ fn of_jwk(jwk: &Jwk, algorithms: &[Algorithm]) -> Result<Option<Key>, String> {
         algorithms: accepted.filter(is_of_curve).filter(is_named).collect(),
         key,
     }))
+}
+
+/// Returns the length of the modulus of an RSA key in bits.
+fn rsa_bits(key: &DecodingKey) -> Option<usize> {
+    let modulus = match key.kind() {
+        _ if key.family() != AlgorithmFamily::Rsa => return None,
+        DecodingKeyKind::RsaModulusExponent { n, .. } => n,
+        // A sequence of modulus and exponent (PKCS #1).
+        DecodingKeyKind::SecretOrDer(der) => der_content(0x02, der_content(0x30, der)?)?,
+    };
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let bits = |first: &u8| 8 * (modulus.len() - zeros) - first.leading_zeros() as usize;
+    Some(modulus.get(zeros).map_or(0, bits))
+}
+
+/// Returns the content of the element of this tag at the beginning of a text in DER.
+fn der_content(tag: u8, der: &[u8]) -> Option<&[u8]> {
+    let (&[found, length], rest) = der.split_first_chunk::<2>()?;
+    if found != tag {
+        return None;
+    }
+    // Long lengths follow in as many bytes as the lower bits say.
+    let (length, rest) = match length {
+        0..0x80 => (usize::from(length), rest),
+        0x80.. => {
+            let (bytes, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
+            let add =
+                |length: usize, byte: &u8| length.checked_mul(256)?.checked_add((*byte).into());
+            (bytes.iter().try_fold(0, add)?, rest)
+        }
+    };
+    rest.get(..length)
 }
 
 fn pems(text: &str) -> Result<Vec<DecodingKey>, String> {

@@ -340,6 +340,12 @@ fn unusable_keys_are_refused() {
         error(&short.to_string(), &ALL),
         "key \"s\": expected a secret of at least 32 bytes"
     );
+    let encryption_only =
+        json!({"keys": [{"kty": "RSA", "use": "enc", "n": base64(&[1; 64]), "e": "AQAB"}]});
+    assert_eq!(
+        error(&encryption_only.to_string(), &[Algorithm::RS256]),
+        "expected a key for [RS256], got none"
+    );
     let broken_id = json!({"keys": [{"kty": "oct", "kid": "a\nb", "k": ""}]});
     assert!(error(&broken_id.to_string(), &ALL).starts_with(r#"key "a\nb": "#));
     let mut encryption = issuer.keys();
@@ -357,4 +363,45 @@ fn unusable_keys_are_refused() {
     let jwt = Jwt::new(&json!({ "keys": keys }).to_string(), options(&ALL)).unwrap();
     assert_eq!(sub(&jwt, &issuer.token("ES256")), None);
     assert!(sub(&jwt, &issuer.token("EdDSA")).is_some());
+}
+
+#[test]
+fn rsa_keys_of_other_lengths_are_refused() {
+    let keys = |text: &str| Jwt::new(text, options(&[Algorithm::RS256])).map(drop);
+    let jwks = |id: Value, modulus: &[u8]| {
+        let key = json!({"kty": "RSA", "kid": id, "n": base64(modulus), "e": "AQAB"});
+        keys(&json!({ "keys": [key] }).to_string())
+    };
+    let error = |bits: usize| {
+        Err(format!(
+            "key \"a\": expected an RSA key of 2048 to 8192 bits, got {bits}"
+        ))
+    };
+    assert_eq!(jwks("a".into(), &[0xaa; 128]), error(1024));
+    assert_eq!(jwks("a".into(), &[0x0a; 255]), error(2036));
+    assert_eq!(jwks("a".into(), &[0xaa; 1025]), error(8200));
+    // Zeros at the beginning do not count.
+    let padded = [vec![0; 200], vec![0x55; 100]].concat();
+    assert_eq!(jwks("a".into(), &padded), error(799));
+    assert_eq!(jwks("a".into(), &[0; 256]), error(0));
+    for length in [256, 512, 1024] {
+        assert_eq!(jwks("a".into(), &vec![0xaa; length]), Ok(()), "{length}");
+    }
+    // PKCS #1, whose numbers have a sign. The alphabets of base64 differ in no character of it.
+    let pem = |modulus: usize| {
+        let length = |bytes: usize| [&[0x82], &(bytes as u16).to_be_bytes()[..]].concat();
+        let number = [&[2], &length(modulus + 1)[..], &[0], &vec![0xaa; modulus]].concat();
+        let exponent = [2, 3, 1, 0, 1];
+        let content = [number, exponent.into()].concat();
+        let der = [&[0x30], &length(content.len())[..], &content].concat();
+        let text = base64(&der);
+        let padding = "=".repeat(text.len().next_multiple_of(4) - text.len());
+        assert!(!text.contains(['-', '_']), "{text}");
+        format!("-----BEGIN RSA PUBLIC KEY-----\n{text}{padding}\n-----END RSA PUBLIC KEY-----\n")
+    };
+    assert_eq!(
+        keys(&(pem(256) + &pem(128))),
+        Err("key number 2: expected an RSA key of 2048 to 8192 bits, got 1024".to_owned())
+    );
+    assert_eq!(keys(&(pem(256) + &pem(1024))), Ok(()));
 }
