@@ -18,7 +18,8 @@ const STALE_READING: Duration = Duration::from_millis(1);
 /// [`Refusal`](super::Refusal) announce this wait; the function is for refusals built otherwise.
 ///
 /// Returns `None` when the request was allowed or can never be. Returns one second when no decision
-/// was possible ([`Outcome::Unavailable`]).
+/// was possible ([`Outcome::Unavailable`]), and the window when the tokens are there only after the
+/// horizon of 34 years, as with a quota of one token in 35 years.
 ///
 /// ```
 /// # use {std::time::Duration, tollgate::{Bucket, Quota, tower}};
@@ -32,15 +33,23 @@ const STALE_READING: Duration = Duration::from_millis(1);
 pub fn retry_after(decision: &DecisionView) -> Option<Duration> {
     match decision.outcome() {
         Outcome::Unavailable => Some(RETRY_UNAVAILABLE),
-        _ => decision
-            .retry_after()
-            .map(|wait| announced(wait, decision.window())),
+        Outcome::Allowed | Outcome::CostAboveCapacity => None,
+        _ => {
+            let window = decision.window();
+            let wait = decision.retry_after().unwrap_or(window);
+            Some(announced(wait, window))
+        }
     }
 }
 
 /// Returns the time until the bucket is full, as it is announced to a client.
 pub(super) fn reset_after(decision: &DecisionView) -> Duration {
-    announced(decision.reset_after(), decision.window())
+    let window = decision.window();
+    match decision.reset_after() {
+        // Past the horizon.
+        Duration::MAX => announced(window, window),
+        time => announced(time, window),
+    }
 }
 
 /// Rounds up to whole microseconds. A thread that found a bucket as of a later time than its own

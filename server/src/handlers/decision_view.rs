@@ -25,7 +25,12 @@ impl DecisionView {
             retry_after: tower::retry_after(decision)
                 .as_ref()
                 .map(Duration::as_secs_f64),
-            reset_after: decision.reset_after().as_secs_f64(),
+            reset_after: match decision.reset_after() {
+                // Past the horizon of 34 years.
+                Duration::MAX => decision.window(),
+                time => time,
+            }
+            .as_secs_f64(),
         }
     }
 

@@ -179,3 +179,26 @@ fn invalid_refusals_end_the_start() {
     let error = config::settings_error("[refusal]\nstatus = 200");
     assert!(error.contains("status"), "{error}");
 }
+
+/// The tokens are there only after the time that a bucket can tell. *Caught:* the wait of such a
+/// refusal without a value, and its reset.
+#[test]
+fn a_quota_of_decades_refuses_until_its_window() {
+    for (quota, seconds) in [
+        ("1/35years", 35 * 31_536_000),
+        ("1/100years", 3_153_600_000_u64),
+    ] {
+        let server = TestServer::new(&format!("quota = '{quota}'"));
+        assert_eq!(server.get("/").number("x-ratelimit-reset"), seconds);
+        let refused = server.get("/");
+        assert_eq!(refused.status, 429);
+        assert_eq!(refused.number("retry-after"), seconds);
+        assert_eq!(refused.number("x-ratelimit-reset"), seconds);
+        let expected = format!("Rate limit exceeded: retry in {seconds}.0 s");
+        assert_eq!(refused.json()["message"], expected);
+        let item = r#"{"key": "127.0.0.1"}"#;
+        let [_, check] = [(); 2].map(|()| server.post("/check", item).json());
+        assert_eq!(check["retry_after"], seconds as f64, "{check}");
+        assert_eq!(check["reset_after"], seconds as f64, "{check}");
+    }
+}
