@@ -9,7 +9,7 @@ use super::{
     client_identifier::IdentifyError,
     headers::bearer_token,
     jwt::{Claims, Jwt, TokenError},
-    path::{ParsedPath, PathError, fold_case},
+    path::{Name, ParsedPath, PathError, fold_case},
     request_pattern::RequestPattern,
 };
 
@@ -20,7 +20,9 @@ const MAX_VALUE_LENGTH: usize = 1024;
 pub(crate) type ReadingSet = u32;
 
 /// Names of the segments of each reading of a path.
-type Readings<N> = Vec<Vec<N>>;
+type Readings<N> = Vec<Reading<N>>;
+
+type Reading<N> = Vec<Name<N>>;
 
 /// A request as limits see it.
 pub(crate) struct LimitRequest<'a, 'p> {
@@ -123,13 +125,13 @@ impl<'a, 'p> LimitRequest<'a, 'p> {
         self.is_canonical && self.methods.len() == 1
     }
 
-    fn folded(&self) -> Option<&[Vec<Cow<'p, [u8]>>]> {
+    fn folded(&self) -> Option<&[Reading<Cow<'p, [u8]>>]> {
         let fold = || {
             let has_other_case = |name: &&[u8]| matches!(fold_case(name), Cow::Owned(_));
-            let mut names = self.readings.iter().flatten();
+            let mut names = self.readings.iter().flatten().flat_map(Name::forms);
             names.any(has_other_case).then(|| {
-                let folded =
-                    |names: &Vec<&'p [u8]>| names.iter().map(|name| fold_case(name)).collect();
+                let fold = |name: &Name<&'p [u8]>| name.map(|name| fold_case(name));
+                let folded = |names: &Vec<_>| names.iter().map(fold).collect();
                 self.readings.iter().map(folded).collect()
             })
         };
@@ -139,9 +141,10 @@ impl<'a, 'p> LimitRequest<'a, 'p> {
     /// Returns the path in one reading, in the spelling that all spellings of it share.
     pub(crate) fn path(&self, reading: usize, ignores_case: bool) -> String {
         let mut path = String::new();
-        for number in 0..self.readings.get(reading).map_or(0, Vec::len) {
+        let names = (0..).map_while(|number| self.name(reading, number, ignores_case));
+        for name in names {
             path.push('/');
-            path.push_str(&self.name(reading, number, ignores_case));
+            path.push_str(&name);
         }
         if path.is_empty() {
             "/".to_owned()
@@ -157,21 +160,24 @@ impl<'a, 'p> LimitRequest<'a, 'p> {
         number: usize,
         ignores_case: bool,
     ) -> Option<String> {
-        let is_there = number >= 1 && number <= self.readings.get(reading)?.len();
-        is_there.then(|| self.name(reading, number - 1, ignores_case))
+        self.name(reading, number.checked_sub(1)?, ignores_case)
     }
 
-    fn name(&self, reading: usize, number: usize, ignores_case: bool) -> String {
+    /// Returns the name with this number, from 0, of those that no server drops.
+    fn name(&self, reading: usize, number: usize, ignores_case: bool) -> Option<String> {
+        let names = self.readings.get(reading)?;
+        let mut kept = (0..names.len()).filter(|&at| !names[at].is_optional);
+        let at = kept.nth(number)?;
         let name = match self.folded().filter(|_| ignores_case) {
-            Some(folded) => &*folded[reading][number],
-            None => self.readings[reading][number],
+            Some(folded) => &*folded[reading][at].name,
+            None => names[at].name,
         };
         // Bytes that are no text stay distinct.
-        match str::from_utf8(name) {
+        Some(match str::from_utf8(name) {
             Ok(name) => name.to_owned(),
             Err(_) => percent_encoding::percent_encode(name, percent_encoding::NON_ALPHANUMERIC)
                 .to_string(),
-        }
+        })
     }
 
     /// Returns the value of a cookie. `None`: it is missing, empty, too long, or there several times.

@@ -13,15 +13,16 @@
 
 mod case;
 mod decode;
+mod name;
 mod segments;
 
 use std::{borrow::Cow, ops::Range};
 
 use percent_encoding::percent_decode_str;
 
-pub(crate) use self::case::fold_case;
 use self::segments::{Habits, Kind, MAX_READINGS, Segments};
-pub(crate) use self::segments::{PathError, Segment};
+pub(crate) use self::segments::{PathError, Segment, is_end};
+pub(crate) use self::{case::fold_case, name::Name};
 
 /// A path, split into segments, with all of its readings.
 pub(crate) struct ParsedPath<'a> {
@@ -53,39 +54,78 @@ impl<'a> ParsedPath<'a> {
 
     /// Returns the segments of a reading.
     pub(crate) fn reading(&self, index: usize) -> impl Iterator<Item = &Segment> {
-        let all = &self.segments.list;
-        let some = self.readings.get(index);
-        (0..some.map_or(all.len(), Vec::len))
-            .filter_map(move |at| all.get(some.map_or(at, |some| usize::from(some[at]))))
+        self.numbered(index).map(|(_, segment)| segment)
     }
 
-    /// Returns the names of the segments of all readings: without those that some server drops, and
-    /// with the readings that end earlier.
-    pub(crate) fn names<'s>(&'s self) -> Result<Vec<Vec<&'s [u8]>>, PathError> {
-        let mut all: Vec<Vec<&'s [u8]>> = Vec::with_capacity(self.reading_count());
-        let mut add = |names: &[&'s [u8]]| {
-            if all.iter().any(|known| known == names) {
-                return Ok(());
-            }
-            if all.len() >= MAX_READINGS {
-                return Err(PathError::Readings);
-            }
-            all.push(names.to_vec());
-            Ok(())
-        };
+    /// Returns the segments of a reading, with their places in the path.
+    fn numbered(&self, index: usize) -> impl Iterator<Item = (usize, &Segment)> {
+        let all = &self.segments.list;
+        let some = self.readings.get(index);
+        (0..some.map_or(all.len(), Vec::len)).filter_map(move |at| {
+            let at = some.map_or(at, |some| usize::from(some[at]));
+            Some((at, all.get(at)?))
+        })
+    }
+
+    /// Returns the names of the segments of all readings, also of those that end earlier. Segments are
+    /// one name for a server that does not know what is between them for a separator.
+    pub(crate) fn names(&self) -> Result<Vec<Vec<Name<&[u8]>>>, PathError> {
+        let trailing = self.segments.trailing.unwrap_or(0);
+        let list = self.segments.list.iter();
+        let separators = list.fold(trailing, |all, segment| all | segment.separator);
+        let mut all = Names(Vec::with_capacity(self.reading_count()));
         for reading in 0..self.reading_count() {
-            let mut names = Vec::with_capacity(self.segments.list.len());
-            for segment in self.reading(reading) {
-                if !segment.is_droppable() {
-                    names.push(self.name(segment));
+            for known in subsets(separators) {
+                self.add_names(&mut all, reading, known)?;
+            }
+        }
+        Ok(all.0)
+    }
+
+    /// Adds the names of a reading, for a server that knows these separators.
+    fn add_names<'s>(
+        &'s self,
+        all: &mut Names<'s>,
+        reading: usize,
+        known: Habits,
+    ) -> Result<(), PathError> {
+        let mut names = Vec::with_capacity(self.segments.list.len());
+        // Place after the last segment.
+        let mut after = 0;
+        // Of the last name.
+        let (mut start, mut is_named) = (0, false);
+        for (at, segment) in self.numbered(reading) {
+            if segment.separator & !known != 0 && at > 0 && at == after {
+                if is_named {
+                    names.pop();
                 }
-                if segment.may_end() {
-                    add(&names)?;
+                is_named = true;
+                names.push(Name::new(&self.text[start..segment.end]));
+            } else {
+                start = segment.name.start;
+                let whole = &self.text[start..segment.end];
+                is_named = !segment.is_droppable() || !whole.is_empty();
+                if is_named {
+                    names.push(Name {
+                        name: self.name(segment),
+                        whole: (segment.name.end < segment.end).then_some(whole),
+                        is_optional: segment.is_droppable(),
+                    });
                 }
             }
-            add(&names)?;
+            after = at + 1;
+            if segment.may_end() {
+                all.add(&names)?;
+            }
         }
-        Ok(all)
+        let is_at_end = after > 0 && after == self.segments.list.len();
+        if self.segments.trailing.unwrap_or(0) & !known != 0 && is_at_end {
+            if is_named {
+                names.pop();
+            }
+            names.push(Name::new(&self.text[start..]));
+        }
+        all.add(&names)
     }
 
     pub(crate) fn name(&self, segment: &Segment) -> &[u8] {
@@ -121,6 +161,22 @@ impl<'a> ParsedPath<'a> {
                 .sum::<u8>()
         };
         self.text.chunks(32).any(|block| count(block) > 0)
+    }
+}
+
+/// Names of the segments of distinct readings.
+struct Names<'s>(Vec<Vec<Name<&'s [u8]>>>);
+
+impl<'s> Names<'s> {
+    fn add(&mut self, names: &[Name<&'s [u8]>]) -> Result<(), PathError> {
+        if self.0.iter().any(|known| known == names) {
+            return Ok(());
+        }
+        if self.0.len() >= MAX_READINGS {
+            return Err(PathError::Readings);
+        }
+        self.0.push(names.to_vec());
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Patterns of paths.
 
-use super::path::{ParsedPath, fold_case};
+use super::path::{Name, ParsedPath, fold_case, is_end};
 
 /// Maximum number of segments of a pattern.
 const MAX_SEGMENTS: usize = 32;
@@ -80,35 +80,37 @@ impl PathPattern {
         }
     }
 
-    /// Returns true if the pattern describes a path with segments of these names. Takes a time
-    /// proportional to the product of both lengths at most.
-    pub(crate) fn matches<N: AsRef<[u8]>>(&self, names: &[N]) -> bool {
-        let (mut at, mut name) = (0, 0);
-        // Where to go on after the last `Any`: in the pattern, and in the names.
-        let mut any = None;
-        loop {
-            let segment = self.segments.get(at);
-            if segment == Some(&SegmentPattern::Any) {
-                at += 1;
-                any = Some((at, name));
-                continue;
-            }
-            match (segment, names.get(name)) {
-                (None, None) => return true,
-                (Some(segment), Some(given)) if segment.matches(given.as_ref()) => {
-                    (at, name) = (at + 1, name + 1);
-                    continue;
+    /// Returns true if the pattern describes a path with segments of these names, in some form of each.
+    /// Takes a time proportional to the product of both lengths at most.
+    pub(crate) fn matches<N: AsRef<[u8]>>(&self, names: &[Name<N>]) -> bool {
+        // A bit for each number of segments of the pattern that may describe the names so far.
+        let mut described = self.with_empty(1_u64);
+        for name in names {
+            let mut next = if name.is_optional { described } else { 0 };
+            for (at, segment) in self.segments.iter().enumerate() {
+                if described >> at & 1 == 1
+                    && name.forms().any(|form| segment.matches(form.as_ref()))
+                {
+                    let is_any = *segment == SegmentPattern::Any;
+                    next |= 1 << (at + usize::from(!is_any));
                 }
-                _ => {}
             }
-            match any {
-                Some((after, taken)) if taken < names.len() => {
-                    any = Some((after, taken + 1));
-                    (at, name) = (after, taken + 1);
-                }
-                _ => return false,
+            if next == 0 {
+                return false;
+            }
+            described = self.with_empty(next);
+        }
+        described >> self.segments.len() & 1 == 1
+    }
+
+    /// Adds that an `Any` describes no segment.
+    fn with_empty(&self, mut described: u64) -> u64 {
+        for (at, segment) in self.segments.iter().enumerate() {
+            if *segment == SegmentPattern::Any {
+                described |= (described >> at & 1) << (at + 1);
             }
         }
+        described
     }
 
     pub(crate) fn specificity(&self) -> Specificity {
@@ -162,9 +164,14 @@ impl SegmentPattern {
             SegmentPattern::Literal(literal) => literal == name,
             SegmentPattern::One | SegmentPattern::Any => true,
             SegmentPattern::Affixed(start, end) => {
-                name.len() >= start.len() + end.len()
-                    && name.starts_with(start)
-                    && name.ends_with(end)
+                let is_described = |name: &[u8]| {
+                    name.len() >= start.len() + end.len()
+                        && name.starts_with(start)
+                        && name.ends_with(end)
+                };
+                // A literal name may end earlier for some server.
+                let mut ends = (0..name.len()).filter(|&at| is_end(name[at]));
+                is_described(name) || ends.any(|at| is_described(&name[..at]))
             }
         }
     }
@@ -177,7 +184,10 @@ fn literal(part: &str) -> Result<Vec<u8>, &'static str> {
     let parsed = ParsedPath::parse(&path).map_err(|_| EXPECTED)?;
     match parsed.names() {
         Ok(names) if names.len() == 1 && names[0].len() == 1 && !parsed.is_stripped() => {
-            Ok(names[0][0].to_vec())
+            match &names[0][0] {
+                name if name.is_optional => Err(EXPECTED),
+                name => Ok(name.name.to_vec()),
+            }
         }
         _ => Err(EXPECTED),
     }
@@ -264,7 +274,7 @@ mod tests {
     #[test]
     fn folded_patterns_match_folded_names() {
         let pattern = PathPattern::parse("/Login/{id}/*.PHP").unwrap().folded();
-        let names = ["login".as_bytes(), b"X", b"a.php"];
+        let names = ["login".as_bytes(), b"X", b"a.php"].map(Name::new);
         assert!(pattern.matches(&names));
         assert!(
             !PathPattern::parse("/Login/{id}/*.PHP")
@@ -298,7 +308,7 @@ mod tests {
     #[test]
     fn many_wildcards_take_no_exponential_time() {
         let pattern = PathPattern::parse(&format!("{}/b", "/**/a".repeat(15))).unwrap();
-        let names = vec![b"a"; 64];
+        let names = vec![Name::new(b"a"); 64];
         assert!(!pattern.matches(&names));
     }
 }

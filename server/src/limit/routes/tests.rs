@@ -6,7 +6,13 @@ use hyper::Method;
 use proptest::prelude::*;
 
 use super::{Price, Route, Routes};
-use crate::config;
+use crate::{
+    config,
+    request::{
+        path::{Name, ParsedPath},
+        path_pattern::PathPattern,
+    },
+};
 
 /// Path as a server reads it, and whether the server folds letter case.
 struct Reading {
@@ -88,7 +94,12 @@ fn whatwg(target: &str) -> String {
     let path = match text.strip_prefix("//") {
         Some(rest) => {
             let rest = rest.trim_start_matches('/');
-            rest.find('/').map_or("/", |at| &rest[at..]).to_owned()
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            if decode(host, "").contains(['/', '\\', '?', '#', '%', ' ', '\0']) {
+                // It throws an error.
+                return text;
+            }
+            if path.is_empty() { "/" } else { path }.to_owned()
         }
         None => text,
     };
@@ -329,6 +340,11 @@ proptest! {
     }
 
     #[test]
+    fn a_pattern_describes_what_any_server_reads(path in path(), pattern in patterns()) {
+        check_pattern(&path, &pattern)?;
+    }
+
+    #[test]
     fn a_plain_path_costs_what_its_route_costs(
         names in prop::collection::vec(prop::sample::select(vec!["a", "b", "ab", "a%20b"]), 0..4),
         routes in routes(),
@@ -344,6 +360,59 @@ proptest! {
         let segments = names.iter().map(|name| (*name).to_owned()).collect();
         let expected = cost_of_reading(&routes, &Reading { segments, folds_case: false });
         prop_assert_eq!(price.fee.map(|fee| fee.cost), expected, "{} with {:?}", path, routes);
+    }
+}
+
+fn patterns() -> impl Strategy<Value = String> {
+    let segment = prop::sample::select(vec!["a", "b", "{id}", "*", "a*", "*b", "**", "ab"]);
+    prop::collection::vec(segment, 1..4).prop_map(|segments| join(&segments))
+}
+
+/// Checks that a pattern describes a path if it describes what some server reads.
+fn check_pattern(path: &str, text: &str) -> Result<(), TestCaseError> {
+    let pattern = PathPattern::parse(text).unwrap();
+    let Ok(parsed) = ParsedPath::parse(path) else {
+        return Ok(());
+    };
+    let Ok(names) = parsed.names() else {
+        return Ok(());
+    };
+    let is_described = names.iter().any(|names| pattern.matches(names));
+    for (server, reading) in server_readings(path) {
+        // No server takes an empty segment for a placeholder's. The digits of an escape are no end of
+        // a name.
+        let has_affix = text.contains("a*") || text.contains("*b");
+        let is_meant = |name: &String| !(name.is_empty() || has_affix && name.contains('%'));
+        if !reading.folds_case && reading.segments.iter().all(is_meant) {
+            let as_sent: Vec<_> = reading.segments.iter().map(Name::new).collect();
+            prop_assert!(
+                is_described || !pattern.matches(&as_sent),
+                "{text} does not describe {path}; {server} reads {:?}",
+                reading.segments
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A character that is a separator to some server is a part of a segment to another one.
+#[test]
+fn placeholders_describe_segments_as_any_server_splits_them() {
+    for (path, pattern) in [
+        ("/users/7%2fx", "/users/{id}"),
+        ("/users/7%5cx", "/users/{id}"),
+        ("/users/7%252fx", "/users/{id}"),
+        ("/users/7%u002fx", "/users/{id}"),
+        ("/users/7%c0%afx", "/users/{id}"),
+        ("/users/7\\x", "/users/*"),
+        ("/users/.", "/users/{id}"),
+        ("/users/..", "/users/{id}"),
+        ("/users/%2e%2e%2fx", "/users/{id}"),
+        ("/a%2f../b", "/{id}/b"),
+        ("/pre-1%2f2", "/pre-*"),
+        ("/a/b%2fc/d", "/a/*/d"),
+    ] {
+        check_pattern(path, pattern).unwrap();
     }
 }
 

@@ -57,6 +57,8 @@ const SCRIPTS: [&[u8]; 8] = [
 pub(crate) struct Segment {
     /// Name without path parameters, and without white space and dots at its end.
     pub(super) name: Range<usize>,
+    /// End of the segment in the path.
+    pub(super) end: usize,
     pub(super) kind: Kind,
     /// Habits without which the separator before the segment is an ordinary character.
     pub(super) separator: Habits,
@@ -201,6 +203,7 @@ impl Segments {
         self.is_stripped |= is_stripped;
         self.list.push(Segment {
             name: open.start..open.start + name.len(),
+            end,
             kind,
             separator: open.separator,
             has_parameter: open.cut.is_some_and(|cut| text[cut..end].contains(&b';')),
@@ -256,7 +259,12 @@ fn is_separator(byte: u8) -> bool {
 
 /// Returns true for a separator, and for a character that ends the path for some server.
 fn is_special(byte: u8) -> bool {
-    is_separator(byte) | (byte == b';') | (byte == b'?') | (byte == b'#') | (byte == 0)
+    is_separator(byte) | is_end(byte)
+}
+
+/// Returns true for a character that ends the path for some server.
+pub(crate) fn is_end(byte: u8) -> bool {
+    (byte == b';') | (byte == b'?') | (byte == b'#') | (byte == 0)
 }
 
 /// Returns the habits that make the character a separator, or `None` if it never is one.
