@@ -31,6 +31,9 @@ use super::{
 /// Clients of a limit that has no `max_clients`.
 const DEFAULT_CLIENTS: u64 = 100_000;
 
+/// Greatest `max_clients`.
+const MAX_CLIENTS: u64 = 1_000_000_000;
+
 /// Longest `delay`.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
@@ -83,6 +86,16 @@ fn add_limits(policy: &mut Policy, zones: &[Zone], groups: &[Group], variables: 
     let mut exempt: Vec<BTreeSet<IpNet>> = Vec::new();
     for zone in zones.iter().filter(|zone| zone.is_synchronised) {
         policy.gap(&zone.place, "sync: instances share limits through redis");
+    }
+    for zone in zones {
+        // A smaller zone, such as the usual 10m, has no more than the default.
+        if zone.keys.is_none_or(|keys| keys > MAX_CLIENTS) {
+            let reason = format!(
+                "the size of zone {}: a limit has {DEFAULT_CLIENTS} clients unless max_clients says otherwise",
+                zone.name
+            );
+            policy.gap(&zone.place, reason);
+        }
     }
     for group in groups {
         let is_same_kind = |zone: &&Zone| {
@@ -162,7 +175,7 @@ fn limit(
         skips_missing: key.skips_missing,
         max_clients: zone
             .keys
-            .filter(|keys| (DEFAULT_CLIENTS..=1_000_000_000).contains(keys)),
+            .filter(|keys| (DEFAULT_CLIENTS..=MAX_CLIENTS).contains(keys)),
         status: Some(group.status.unwrap_or(DEFAULT_STATUS)),
         ..Limit::default()
     };

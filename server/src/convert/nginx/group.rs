@@ -124,6 +124,10 @@ fn add_gaps(policy: &mut Policy, servers: &[Server]) {
             };
             policy.gap(place, reason);
         }
+        for place in &server.named {
+            let reason = "its requests have the paths of other locations, so its limits do not apply to them: write limits for these by hand";
+            policy.gap(place, reason);
+        }
     }
 }
 

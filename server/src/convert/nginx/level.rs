@@ -29,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) locations: Vec<Location>,
     /// Locations whose requests cannot be described, with a reason.
     pub(crate) unknown: Vec<(String, Level)>,
+    /// Named locations with limits of their own.
+    pub(crate) named: Vec<String>,
     /// All its requests are answered with a redirect or a fixed status.
     pub(crate) is_fixed: bool,
 }
@@ -138,8 +140,13 @@ fn add_locations(
     {
         let level = outer.inner(directive.block())?;
         let paths = match &directive.args[..] {
-            // A named location has no requests of its own.
-            [path] if path.starts_with('@') => continue,
+            // A named location has no requests of its own, but those that others send to it.
+            [path] if path.starts_with('@') => {
+                if Level::default().inner(directive.block())?.has_limits() {
+                    server.named.push(directive.place());
+                }
+                continue;
+            }
             [path] => modifier(path),
             [modifier, path] => paths(modifier, path),
             _ => None,

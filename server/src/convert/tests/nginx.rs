@@ -137,11 +137,14 @@ key = "ip"
 quota = "2/second, capacity 5"
 "#
     );
-    assert_eq!(gaps(&text).len(), 1, "{text}");
-    assert!(
-        gaps(&text)[0].starts_with("line 9: location ~ /[a-z]{2}/x: "),
-        "{text}"
-    );
+    let starts = [
+        "line 9: location ~ /[a-z]{2}/x: ",
+        "line 11: location @app: ",
+    ];
+    assert_eq!(gaps(&text).len(), starts.len(), "{text}");
+    for (gap, start) in gaps(&text).iter().zip(starts) {
+        assert!(gap.starts_with(start), "{text}");
+    }
 }
 
 #[test]
@@ -476,4 +479,40 @@ fn more_limits_than_apply_to_one_request_are_left_out() {
         12,
         "{converted}"
     );
+}
+
+#[test]
+fn limits_of_named_locations_are_gaps() {
+    let text = convert_nginx(
+        "
+limit_req_zone $binary_remote_addr zone=site:10m rate=20r/s;
+server {
+    location / { limit_req zone=site; try_files $uri @app; }
+    location @app { limit_req zone=site burst=9; proxy_pass http://app; }
+    location @plain { proxy_pass http://app; }
+}",
+    );
+    assert!(!text.contains("capacity 10"), "{text}");
+    let gaps = gaps(&text);
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert!(
+        gaps[0].starts_with("line 5: location @app: its requests have the paths of other"),
+        "{gaps:?}"
+    );
+}
+
+#[test]
+fn sizes_of_zones_that_no_table_has_are_gaps() {
+    let of = |size: &str| {
+        let text = convert_nginx(&format!(
+            "limit_req_zone $binary_remote_addr zone=site:{size} rate=20r/s;
+             server {{ limit_req zone=site; }}"
+        ));
+        let clients = text.lines().find(|line| line.starts_with("max_clients"));
+        (clients.map(str::to_owned), gaps(&text).len())
+    };
+    assert_eq!(of("10m"), (None, 0));
+    assert_eq!(of("16m"), (Some("max_clients = 131072".to_owned()), 0));
+    assert_eq!(of("200g"), (None, 1));
+    assert_eq!(of("many"), (None, 1));
 }

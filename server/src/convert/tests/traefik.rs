@@ -92,6 +92,14 @@ http:
         ("{ requestHost: true }", r#"key = "global"; 1"#),
         ("{ ipStrategy: { depth: 1 } }", r#"key = "ip"; 1"#),
         (
+            "{ ipStrategy: { depth: 1, excludedIPs: [10.0.0.1/8] } }",
+            r#"key = "ip"; 2"#,
+        ),
+        (
+            "{ ipStrategy: { depth: 0, excludedIPs: [10.0.0.1/8] } }",
+            r#"trust_proxy = ["10.0.0.0/8"]; key = "ip"; 0"#,
+        ),
+        (
             "{ ipStrategy: { ipv6Subnet: 48 } }",
             r#"key = "ip/32,48"; 0"#,
         ),

@@ -199,7 +199,19 @@ fn add_host_gap(policy: &mut Policy, field: &Field<'_>) {
 }
 
 fn ip_key(policy: &mut Policy, strategy: &Field<'_>) -> Result<String, String> {
-    if let Some(networks) = strategy.get("excludedIPs") {
+    let depth = match strategy.get("depth") {
+        Some(depth) if depth.whole()? > 0 => Some(depth),
+        _ => None,
+    };
+    if let Some(depth) = depth {
+        policy.gap(
+            &depth.path,
+            "proxies are known by their networks, which a client cannot forge: set trust_proxy to those of your proxies",
+        );
+        if let Some(networks) = strategy.get("excludedIPs") {
+            policy.gap(&networks.path, "it has no effect there beside depth");
+        }
+    } else if let Some(networks) = strategy.get("excludedIPs") {
         for network in networks.texts()? {
             let network = IpNet::from_text(network)
                 .ok_or_else(|| networks.expected("networks such as 10.0.0.0/8"))?
@@ -208,13 +220,6 @@ fn ip_key(policy: &mut Policy, strategy: &Field<'_>) -> Result<String, String> {
                 policy.trust_proxy.push(network);
             }
         }
-    } else if let Some(depth) = strategy.get("depth")
-        && depth.whole()? > 0
-    {
-        policy.gap(
-            &depth.path,
-            "proxies are known by their networks, which a client cannot forge: set trust_proxy to those of your proxies",
-        );
     }
     Ok(match strategy.get("ipv6Subnet") {
         Some(bits) => match bits.whole()? {
