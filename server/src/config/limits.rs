@@ -331,6 +331,9 @@ impl Limit {
         if given.patterns.as_ref().is_some_and(Vec::is_empty) {
             return Err("match: expected at least one pattern, got an empty list".to_owned());
         }
+        if given.header.as_ref().is_some_and(Vec::is_empty) {
+            return Err("header: expected at least one, got an empty list".to_owned());
+        }
         let ignores_case = given.ignore_case.unwrap_or(!context.case_sensitive_paths);
         let folded = |pattern: RequestPattern| {
             if ignores_case {

@@ -530,3 +530,24 @@ fn the_examples_of_the_guide_to_policies_are_valid() {
     }
     assert!(count >= 15, "{count} examples");
 }
+
+#[test]
+fn unsupported_keys_are_not_suggested() {
+    for (toml, suggested, unsupported) in [
+        ("plan = 1", "`quota`", "`plans`"),
+        (
+            "[[limits]]\nname = 'a'\nstrikt = true",
+            "`refusal`",
+            "`strict`",
+        ),
+        (
+            "[[limits]]\nname = 'a'\ncharge = 1",
+            "`refusal`",
+            "`charge_on`",
+        ),
+    ] {
+        let line = error(toml);
+        assert!(line.contains(suggested), "{line}");
+        assert!(!line.contains(unsupported), "{line}");
+    }
+}

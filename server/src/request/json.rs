@@ -29,10 +29,13 @@ impl JsonError {
 pub(crate) fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, JsonError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        JsonError::new(
-            error.path().to_string().trim_matches('.'),
-            error.inner().to_string(),
-        )
+        let path = error.path().to_string();
+        let message = error.inner().to_string();
+        // A quota names itself, as its key often does.
+        let message = message
+            .strip_prefix(&format!("{path}: "))
+            .unwrap_or(&message);
+        JsonError::new(path.trim_matches('.'), message)
     })?;
     deserializer
         .end()

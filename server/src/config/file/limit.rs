@@ -7,7 +7,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, value::MapAccessDeserializer},
 };
-use tollgate::Quota;
+use tollgate::{Quota, QuotaError};
 
 use super::refusal::Refusal;
 use crate::{
@@ -236,7 +236,11 @@ fn quotas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Quota
         }
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<Quota>, E> {
-            let rejected = |error| E::custom(format!("{text:?}: {error}"));
+            let rejected = |error: QuotaError| {
+                let error = error.to_string();
+                let error = error.strip_prefix("quota: ").unwrap_or(&error);
+                E::custom(format!("{text:?}: {error}"))
+            };
             text.parse().map(|quota| vec![quota]).map_err(rejected)
         }
 

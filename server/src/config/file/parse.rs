@@ -58,10 +58,19 @@ pub(super) fn json<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     Ok(value)
 }
 
+/// Keys of the file that are not supported yet. serde lists them among those that it expects.
+const UNSUPPORTED: [&str; 3] = ["charge_on", "plans", "strict"];
+
 /// Adds the path of the key. An error at the top level has the path `.`, which is left out.
 fn with_path(path: &str, message: &str) -> String {
+    let mut message = message.to_owned();
+    if message.starts_with("unknown field") {
+        for key in UNSUPPORTED {
+            message = message.replace(&format!(", `{key}`"), "");
+        }
+    }
     if path == "." {
-        message.to_owned()
+        message
     } else {
         format!("{path}: {message}")
     }

@@ -470,7 +470,11 @@ fn settings_that_cannot_work_are_refused() {
             "limits[0].key: expected [jwt] keys beside jwt:sub, got none",
         ),
         ("quota = '5/s'\nmatch = '/a/{id'", "limits[0].match"),
-        ("quota = '5/x'", "limits[0].quota"),
+        ("quota = '5/x'", "limits[0].quota: \"5/x\": expected a unit"),
+        (
+            "quota = '5/s'\nheader = []",
+            "limits[0].header: expected at least one, got an empty list",
+        ),
     ] {
         let given = limit(keys);
         assert!(given.contains(expected), "{given}");
@@ -739,25 +743,38 @@ fn quota_of_a_limit_is_changed_by_its_name() {
     assert_eq!(server.get("/config").json()["limits"]["api"]["capacity"], 8);
     assert_eq!(put("api-2", r#"{"quota": "4/hour"}"#).status, 200);
     assert_eq!(server.get("/").number("x-ratelimit-limit"), 4);
-    for (name, body, status, expected) in [
+    for (name, body, status, expected, prefixes) in [
         (
             "other",
             r#"{"quota": "8/hour"}"#,
             404,
             "there is no limit of this name",
+            0,
         ),
         (
             "api",
             r#"{"quota": "2/hour"}"#,
             400,
             "quota: expected a capacity of at least 3",
+            1,
         ),
-        ("api", r#"{"quota": "2/hours ago"}"#, 400, "quota"),
-        ("api", r#"{}"#, 400, "quota"),
+        (
+            "api",
+            r#"{"quota": "2/hours ago"}"#,
+            400,
+            "quota: expected",
+            1,
+        ),
+        ("api", r#"{}"#, 400, "quota", 0),
     ] {
         let refused = put(name, body);
         assert_eq!(refused.status.as_u16(), status, "{body}");
         assert!(refused.text().contains(expected), "{}", refused.text());
+        assert_eq!(
+            refused.text().matches("quota: ").count(),
+            prefixes,
+            "{body}"
+        );
     }
 }
 
