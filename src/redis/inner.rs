@@ -111,6 +111,11 @@ impl Inner {
         self.number ^ self.hasher.hash_one(key)
     }
 
+    /// Returns the refusal of a request without Redis, if the fallback refuses every request.
+    pub(super) fn unavailable(&self, key: &[u8], cost: u32) -> Option<Decision> {
+        matches!(*self.fallback, Fallback::Closed).then(|| self.fall_back(key, cost))
+    }
+
     #[inline]
     pub(super) fn fall_back(&self, key: &[u8], cost: u32) -> Decision {
         self.store.health.count_fallback();

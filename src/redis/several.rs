@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     compound::{LimitCountError, MAX_LIMITS, parts},
-    decision::{Decision, DecisionView, Refused},
+    decision::{Decision, DecisionView, Outcome, Refused},
 };
 
 /// Tokens of one key of a [`RedisLimiter`](crate::RedisLimiter), as one of several limits; see
@@ -46,7 +46,8 @@ pub struct RedisAsk<'a> {
 /// [hash tags](crate::RedisLimiterBuilder::hash_tags). Slots, and with leases, with different URLs and
 /// while Redis is unavailable limits, are asked one after another, and tokens are given back when a
 /// later one refuses; then only those of the refusing slot, or the refusing limit, have parts. So have
-/// those whose refusal is remembered. A future that is dropped before its end may have taken tokens.
+/// those whose refusal is remembered, and those that [`RedisFallback::Closed`](crate::RedisFallback::Closed)
+/// refuses. A future that is dropped before its end may have taken tokens.
 ///
 /// # Errors
 /// When there is no limit, or more than eight.
@@ -348,7 +349,12 @@ async fn one_by_one<'a>(asks: &[RedisAsk<'a>], source: Source) -> RedisCompoundD
         };
         if decision.is_refused() {
             give_back(parts).await;
-            return RedisCompoundDecision::refused_by_one(asks, number, decision);
+            let is_unavailable = decision.outcome() == Outcome::Unavailable;
+            let refusal = RedisCompoundDecision::refused_by_one(asks, number, decision);
+            return match is_unavailable {
+                true => refusal.with_unavailable(number),
+                false => refusal,
+            };
         }
         parts[number].1 = Some(decision);
     }
@@ -442,6 +448,20 @@ impl<'a> RedisCompoundDecision<'a> {
             (*ask, decision)
         });
         RedisCompoundDecision::new(parts.collect())
+    }
+
+    /// Adds the refusals of the other limits without Redis, which refuse everything. Each limiter finds
+    /// out on its own that the server is down.
+    fn with_unavailable(mut self, number: usize) -> Self {
+        let down = self.parts[number].0;
+        for (ask, part) in &mut self.parts {
+            let store = ask.store();
+            let is_down = !store.health.is_up() || store.client.shares_server(&down.store().client);
+            if part.is_none() && !ask.only_looks && is_down {
+                *part = ask.limiter.unavailable(ask.key, ask.cost);
+            }
+        }
+        self
     }
 
     /// Replaces a part of a decision that has taken nothing by a refusal.

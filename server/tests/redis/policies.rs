@@ -132,3 +132,36 @@ fn shadow_limits_take_after_the_enforced_ones() {
     let line = r#"tollgate_limit_decisions_total{limit="next",mode="shadow",decision="refused",reason="no_tokens"} 1"#;
     assert!(metrics.text().contains(line), "{}", metrics.text());
 }
+
+/// *Caught:* a part of the first limit alone.
+#[test]
+fn a_check_without_redis_has_one_part_for_each_limit() {
+    let redis = RedisServer::start();
+    let limits = [("a", 3), ("b", 5)].map(|(name, tokens)| {
+        format!("[[limits]]\nname = '{name}'\nkey = 'header:X-Key'\nquota = '{tokens}/year'\n")
+    });
+    let server = start(&redis, &limits.concat(), &["--on-redis-error", "closed"]);
+    let check = || {
+        let item = r#"{"key": "k", "limits": ["a", "b"]}"#;
+        server.client().post("/check", item).json()
+    };
+    assert_eq!(check()["limits"].as_array().map(Vec::len), Some(2));
+    drop(redis);
+    // The first one finds out that Redis is down.
+    for _ in 0..2 {
+        let refused = check();
+        let parts = refused["limits"].as_array().unwrap();
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|part| {
+                (
+                    part["name"].clone(),
+                    part["allowed"].clone(),
+                    part["limit"].clone(),
+                )
+            })
+            .collect();
+        let part = |name: &str, limit: u32| (name.into(), false.into(), limit.into());
+        assert_eq!(parts, [part("a", 3), part("b", 5)], "{refused}");
+    }
+}
