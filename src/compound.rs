@@ -199,6 +199,32 @@ impl<'a, const K: usize> All<'a, K> {
         decision
     }
 
+    /// Returns how many requests of this kind would be allowed now: of each limit the available tokens
+    /// by the cost, and of these the least. Parts that cost nothing do not count.
+    ///
+    /// ```
+    /// # use tollgate::{Bucket, Quota};
+    /// let [burst, hourly] = [Quota::per_second(10), Quota::per_hour(7)].map(Bucket::new);
+    /// let limits = tollgate::all([burst.ask(5), hourly.ask(2)]);
+    /// assert_eq!(limits.available(), 2);
+    /// assert!(limits.try_acquire().is_allowed());
+    /// assert_eq!(limits.available(), 1);
+    /// limits.reset();
+    /// assert_eq!(limits.available(), 2);
+    /// ```
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn available(self) -> u32 {
+        self.look().remaining()
+    }
+
+    /// Refills the buckets of all limits, one after the other. A quota is replaced at its bucket or
+    /// limiter.
+    #[cfg(feature = "std")]
+    pub fn reset(self) {
+        self.asks[..self.len].iter().for_each(Ask::reset);
+    }
+
     #[cfg(feature = "std")]
     #[cold]
     #[inline(never)]

@@ -461,11 +461,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
 
     /// Refills the key's bucket.
     pub fn reset(&self, key: &K) {
-        let (hash, now_nanos) = (self.hash(key), self.clock.nanos());
-        self.current
-            .with(|generation| generation.bucket(hash).reset(now_nanos));
-        #[cfg(feature = "tokio")]
-        self.lines.notify(&hash);
+        self.key_ref(key).reset();
     }
 
     /// Grants nothing on this key for `time` from now: see [`KeyedLimiter::pause_at`].

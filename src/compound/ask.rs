@@ -169,6 +169,15 @@ impl<'a> Ask<'a> {
         }
     }
 
+    /// Refills the bucket of this part.
+    #[cfg(feature = "std")]
+    pub(super) fn reset(&self) {
+        match self.target {
+            Target::Bucket(bucket) => bucket.reset(),
+            Target::Key(key) => key.reset(),
+        }
+    }
+
     /// Undoes a decision on this part.
     pub(super) fn refund(&self, decision: &Decision) -> bool {
         match self.target {

@@ -99,6 +99,15 @@ impl<'a> KeyRef<'a> {
         std::ptr::eq(self.current, other.current) && self.hash == other.hash
     }
 
+    /// Refills the key's bucket.
+    pub(crate) fn reset(self) {
+        let now_nanos = self.clock.nanos();
+        self.current
+            .with(|generation| generation.bucket(self.hash).reset(now_nanos));
+        #[cfg(feature = "tokio")]
+        self.lines.notify(&self.hash);
+    }
+
     /// Undoes a decision on this key; see [`Bucket::refund`].
     pub(crate) fn refund(self, decision: &Decision) -> bool {
         self.current

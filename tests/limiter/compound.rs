@@ -219,6 +219,28 @@ fn a_look_takes_nothing() {
     assert_eq!(limiter.look("b", 2).outcome(), Outcome::CostAboveCapacity);
 }
 
+/// *Caught:* a reset of the first limit alone.
+#[test]
+fn a_reset_refills_the_buckets_of_all_limits() {
+    let clock = ManualClock::new();
+    let (bucket, limiter) = (
+        Bucket::with_clock(Quota::per_hour(3), clock.clone()),
+        keyed(Quota::per_hour(9), &clock),
+    );
+    let limits = all([bucket.ask(1), limiter.ask("a", 3), limiter.ask("b", 0)]);
+    assert_eq!(limits.available(), 3);
+    assert!(limits.try_acquire().is_allowed() && limits.try_acquire().is_allowed());
+    assert!(limiter.try_acquire("c", 4).is_allowed());
+    assert_eq!(limits.available(), 1);
+    limits.reset();
+    let left = (
+        bucket.available(),
+        limiter.available("a"),
+        limiter.available("c"),
+    );
+    assert_eq!((limits.available(), left), (3, (3, 9, 5)));
+}
+
 /// Callers of both limits in either order, and of one of them: what is left is what was not allowed.
 #[test]
 fn threads_lose_and_invent_no_tokens() {
