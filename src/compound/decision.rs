@@ -14,8 +14,8 @@ use crate::decision::{DecisionView, Refused};
 /// Decision on several limits: all of them, or none.
 ///
 /// The parts are numbered as in the call of [`all`](crate::all). They are read-only views, since
-/// only the whole can be refunded. Like a [`Decision`] it can be refunded once, so it is neither
-/// `Copy` nor `Clone`.
+/// only the whole can be refunded. Like a [`Decision`](crate::Decision) it can be refunded once, so it
+/// is neither `Copy` nor `Clone`.
 ///
 /// ```
 /// use {std::time::Duration, tollgate::{Bucket, Quota}};
