@@ -287,6 +287,15 @@ reports  10/hour    192.0.2.7  1     applies
     }
 
     #[test]
+    fn conflicting_headers_are_rejected() {
+        let toml = "trust_proxy = ['192.0.2.7']\n[[limits]]\nname = 'a'\nquota = '9/s'";
+        let headers = ["X-Forwarded-For: 1.2.3.4", "Forwarded: for=1.2.3.5"];
+        let text = explain_in(toml, ("GET", "/"), &headers, "192.0.2.7");
+        let expected = "400: X-Forwarded-For and Forwarded name different clients\n";
+        assert!(text.ends_with(expected), "{text}");
+    }
+
+    #[test]
     fn rule_of_a_client_is_its_quota() {
         let toml = "quota = '50/s'\n[[rules]]\nclient_id = '192.0.2.7'\nquota = '7/s'\n";
         let of = |peer: &str| explain_in(toml, ("GET", "/"), &[], peer);

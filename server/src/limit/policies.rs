@@ -102,6 +102,8 @@ pub(crate) enum Effect {
     CostsNothing,
     /// The request gets 401.
     Rejected,
+    /// The request gets 400: its forwarding headers name different clients.
+    Conflicting,
     /// The request has no key, and the limit skips it.
     Skipped,
     /// By the limit of this name.
@@ -436,7 +438,8 @@ impl NamedLimit {
         let mut found = SmallVec::new();
         let added = self.add(request, readings, cost, clients, &mut found);
         let effect = match (added, found.is_empty()) {
-            (Err(_), _) => Effect::Rejected,
+            (Err(ApplyError::ConflictingHeaders), _) => Effect::Conflicting,
+            (Err(ApplyError::MissingKey(..)), _) => Effect::Rejected,
             (Ok(()), true) => Effect::Skipped,
             (Ok(()), false) if self.configured.is_shadow => Effect::Shadow,
             (Ok(()), false) => Effect::Applies,

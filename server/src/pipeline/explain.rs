@@ -83,7 +83,8 @@ pub(crate) fn explain<B>(
         let takes = is_charged || effects().any(|effect| *effect == Effect::Applies);
         let is_needed = has_default || app.clients.has_key_list() && takes;
         // A limit whose key is missing has rejected the request before.
-        let is_rejected = effects().any(|effect| *effect == Effect::Rejected);
+        let is_rejected =
+            effects().any(|effect| matches!(effect, Effect::Rejected | Effect::Conflicting));
         if is_needed && !is_rejected {
             return Err(rejected(error));
         }
@@ -157,6 +158,9 @@ impl fmt::Display for Explanation<'_> {
             }
             Effect::CostsNothing => f.write_str("no: the request costs nothing"),
             Effect::Rejected => f.write_str("401: the request has no valid key"),
+            Effect::Conflicting => {
+                f.write_str("400: X-Forwarded-For and Forwarded name different clients")
+            }
             Effect::Skipped => f.write_str("no: the request has no key"),
             Effect::Replaced(other) => write!(f, "no: replaced by {other}"),
         }
