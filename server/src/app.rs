@@ -348,7 +348,7 @@ impl App {
         config
             .with_delay(self.max_wait())
             .with_routes(self.route_limits.quotas())
-            .with_limits(self.named_limits.quotas())
+            .with_limits(self.named_limits.views())
             .with_names(|name| self.clients.shown_name(name))
     }
 

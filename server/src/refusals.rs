@@ -5,17 +5,17 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap,
+    HeaderMap, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY},
 };
 use tollgate::{
     DecisionView, Outcome,
-    tower::{Refusal, preferred_media_type},
+    tower::{HeaderStyle, Refusal, preferred_media_type},
 };
 
 use crate::{
     config::{self, Settings},
-    response::{Response, is_grpc, refused, too_many_at_once},
+    response::{PROBLEM_JSON, Response, is_grpc, refused, too_many_at_once},
     values::Facts,
 };
 
@@ -24,6 +24,8 @@ pub(crate) struct Refusals {
     /// Of limits without one of their own.
     other: Option<Arc<config::Refusal>>,
     by_policy: HashMap<String, Arc<config::Refusal>>,
+    /// Clients may prefer a problem document.
+    has_problems: bool,
 }
 
 impl Refusals {
@@ -42,6 +44,7 @@ impl Refusals {
         Refusals {
             other: settings.refusal.clone(),
             by_policy,
+            has_problems: matches!(settings.headers, HeaderStyle::Draft11 | HeaderStyle::Both),
         }
     }
 
@@ -88,11 +91,14 @@ impl Refusals {
         slots: usize,
         request: &HeaderMap,
     ) -> Response {
-        let mut response = too_many_at_once();
-        if let Some(own) = self.of(policy) {
-            if let Some(status) = own.status {
-                *response.status_mut() = status;
-            }
+        let own = self.of(policy);
+        let status = own.and_then(|own| own.status);
+        let offered = [PROBLEM_JSON, "application/json"].into_iter();
+        let is_problem =
+            self.has_problems && preferred_media_type(request, offered) == Some(PROBLEM_JSON);
+        let status = status.unwrap_or(StatusCode::TOO_MANY_REQUESTS);
+        let mut response = too_many_at_once(status, is_problem.then_some(policy));
+        if let Some(own) = own {
             let facts = Facts {
                 limit: policy,
                 capacity: u32::try_from(slots).unwrap_or(u32::MAX),

@@ -101,6 +101,9 @@ impl LimitHeaders {
     }
 }
 
+/// Media type of problem documents (RFC 9457).
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
+
 /// JSON response with a constant body.
 pub(crate) fn fixed(status: StatusCode, body: &'static str) -> Response {
     json(status, Bytes::from_static(body.as_bytes()))
@@ -186,10 +189,29 @@ pub(crate) fn submitted(data: &[u8]) -> Bytes {
     format!(r#"{{"message": "Data submitted", "data": {data}}}"#).into()
 }
 
-/// 429 for a client with too many requests at the same time.
-pub(crate) fn too_many_at_once() -> Response {
+/// 429, or another status, for a client with too many requests at the same time. `policy` is the limit
+/// that is violated, when the client prefers a problem document.
+pub(crate) fn too_many_at_once(status: StatusCode, policy: Option<&str>) -> Response {
     let message = "too many concurrent requests of this client";
-    let mut response = error(StatusCode::TOO_MANY_REQUESTS, message);
+    let mut response = match policy {
+        None => error(status, message),
+        Some(policy) => {
+            let mut response = value(
+                status,
+                &serde_json::json!({
+                    "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+                    "title": "Request cannot be satisfied as assigned quota has been exceeded",
+                    "status": status.as_u16(),
+                    "detail": message,
+                    "violated-policies": [policy],
+                    "retry_after": 1.0,
+                }),
+            );
+            let content_type = HeaderValue::from_static(PROBLEM_JSON);
+            response.headers_mut().insert(CONTENT_TYPE, content_type);
+            response
+        }
+    };
     response.headers_mut().insert(RETRY_AFTER, 1.into());
     response
 }

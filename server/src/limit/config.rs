@@ -28,9 +28,19 @@ pub(crate) struct EffectiveConfig {
     /// By label, the routes with limits of their own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     routes: BTreeMap<String, QuotaView>,
-    /// By name, the quotas of `[[limits]]`.
+    /// By name, the quotas of `[[limits]]`, and their bounds of concurrent requests.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    limits: BTreeMap<String, QuotaView>,
+    limits: BTreeMap<String, LimitView>,
+}
+
+/// JSON form of a named limit.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct LimitView {
+    #[serde(flatten)]
+    pub(super) quota: Option<QuotaView>,
+    /// Greatest number of requests of a key at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) concurrency: Option<usize>,
 }
 
 /// JSON form of a quota in the admin API.
@@ -154,8 +164,8 @@ impl EffectiveConfig {
         EffectiveConfig { routes, ..self }
     }
 
-    /// Adds the quotas of named limits.
-    pub(crate) fn with_limits(self, limits: BTreeMap<String, QuotaView>) -> EffectiveConfig {
+    /// Adds the named limits.
+    pub(crate) fn with_limits(self, limits: BTreeMap<String, LimitView>) -> EffectiveConfig {
         EffectiveConfig { limits, ..self }
     }
 }

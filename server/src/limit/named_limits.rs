@@ -6,7 +6,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::task::JoinSet;
 use tollgate::{Clock, KeyedLimiter, Quota, RedisStats};
 
-use super::{ban::Ban, config::QuotaView, limiter::Limiter};
+use super::{
+    ban::Ban,
+    config::{LimitView, QuotaView},
+    limiter::Limiter,
+};
 use crate::{
     client_slots::ClientSlots,
     config::{Limit, Redis, Route, RouteQuota, Settings},
@@ -296,6 +300,22 @@ impl NamedLimits {
         self.limiters()
             .map(|(label, limiter)| (label.to_owned(), limiter.quota().into()))
             .collect()
+    }
+
+    /// Returns the effective quotas and bounds of concurrent requests by name.
+    pub(crate) fn views(&self) -> BTreeMap<String, LimitView> {
+        let of_quota = |quota| LimitView {
+            quota: Some(quota),
+            concurrency: None,
+        };
+        let quotas = self.quotas().into_iter();
+        let mut views: BTreeMap<_, _> = quotas
+            .map(|(name, quota)| (name, of_quota(quota)))
+            .collect();
+        for (name, slots) in &self.slots {
+            views.entry(name.clone()).or_default().concurrency = Some(slots.max);
+        }
+        views
     }
 
     /// Returns the limiters by label.

@@ -2,7 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hyper::Request;
+use http_body_util::BodyExt;
+use hyper::{HeaderMap, Request, header::ACCEPT};
+use serde_json::{Value, json};
 
 use super::{TestResponse, TestServer};
 use crate::config;
@@ -201,4 +203,51 @@ fn a_quota_of_decades_refuses_until_its_window() {
         assert_eq!(check["retry_after"], seconds as f64, "{check}");
         assert_eq!(check["reset_after"], seconds as f64, "{check}");
     }
+}
+
+/// *Caught:* JSON whatever the request accepts; a list without limits of concurrent requests.
+#[test]
+fn refusals_of_concurrent_requests_have_the_form_of_others() {
+    let start = |more: &str| {
+        TestServer::new(&format!(
+            "upstream = 'http://127.0.0.1:1'\nheaders = 'draft'\n\
+             [[limits]]\nname = 'few'\nkey = 'global'\nconcurrency = 1\n{more}"
+        ))
+    };
+    let accepting = |accept: &str| HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
+    let refuse = |server: &TestServer, accept: &str| {
+        let request = accepting(accept);
+        let response = server.app.refusals.too_many_at_once("few", 1, &request);
+        let content_type = response.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let status = response.status().as_u16();
+        let body = super::block_on(response.into_body().collect()).unwrap();
+        let body = String::from_utf8(body.to_bytes().to_vec()).unwrap();
+        (status, content_type, body)
+    };
+    let server = start("");
+    let (status, content_type, body) = refuse(&server, "application/problem+json");
+    assert_eq!((status, &*content_type), (429, "application/problem+json"));
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        body["detail"],
+        "too many concurrent requests of this client"
+    );
+    assert_eq!(body["violated-policies"], json!(["few"]));
+    assert_eq!(refuse(&server, "application/json").1, "application/json");
+    let config = server.app.effective_config();
+    let config = serde_json::to_value(config).unwrap();
+    assert_eq!(config["limits"], json!({"few": {"concurrency": 1}}));
+
+    let own = start("refusal = { status = 503, text = '{limit}: {retry_after}' }\n");
+    assert_eq!(
+        refuse(&own, "text/plain"),
+        (
+            503,
+            "text/plain; charset=utf-8".to_owned(),
+            "few: 1".to_owned()
+        )
+    );
 }
