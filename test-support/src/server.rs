@@ -280,6 +280,40 @@ impl Server {
         values.map(|(_, value)| value.parse::<u64>().unwrap()).sum()
     }
 
+    /// Returns the number of requests that have waited for their tokens.
+    pub fn delayed(&self) -> u64 {
+        self.metric("tollgate_delayed_requests_total ")
+    }
+
+    /// Sends a request, and returns its connection once the request waits for its tokens.
+    pub fn waiting(&self) -> Client {
+        let before = self.delayed();
+        let client = self.sent();
+        eventually("the request waits", || self.delayed() > before);
+        client
+    }
+
+    /// Sends requests until one waits. Until the server notices that the client before is gone, they
+    /// are refused, and counted by the metric with this beginning.
+    pub fn assert_place_is_free(&self, refusals: &str) {
+        let before = self.delayed();
+        eventually("another request waits", || {
+            let refused_before = self.metric(refusals);
+            let _client = self.sent();
+            eventually("it waits or is refused", || {
+                self.delayed() > before || self.metric(refusals) > refused_before
+            });
+            self.delayed() > before
+        });
+    }
+
+    /// Sends a request, and returns its connection.
+    fn sent(&self) -> Client {
+        let mut client = self.client();
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        client
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -11,8 +11,9 @@ use std::{
 
 use futures_util::future::join_all;
 use test_support::redis::{RedisServer, TEST_TIMEOUT, eventually};
-use tokio::time::timeout;
 use tollgate::{DecisionSource, Outcome, Quota, RedisFallback, RedisLimiter};
+
+use crate::waiting::soon;
 
 /// Refills too slowly for a test to see one token.
 const SLOW: Quota = Quota::per_hour(1);
@@ -24,13 +25,6 @@ async fn limiter(server: &RedisServer, quota: Quota) -> RedisLimiter {
         .connect()
         .await
         .unwrap()
-}
-
-/// Awaits a future that must complete soon.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(TEST_TIMEOUT, future)
-        .await
-        .expect("completes in time")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,19 +55,6 @@ async fn all_waiters_are_served_within_the_quota() {
             before + 1
         );
     }
-}
-
-/// Polls a future, and asserts that it waits.
-macro_rules! waiting {
-    ($name:ident = $future:expr) => {
-        let mut $name = pin!($future);
-        assert!(
-            timeout(Duration::from_millis(50), &mut $name)
-                .await
-                .is_err(),
-            "it does not wait"
-        );
-    };
 }
 
 #[tokio::test]

@@ -1,19 +1,17 @@
 //! Waiting for tokens of several limits: in order, for the limit that decides, with nothing held.
 
 use std::{
-    future::Future,
     sync::Mutex,
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
-use test_support::redis::{RedisServer, TEST_TIMEOUT};
-use tokio::time::timeout;
+use test_support::redis::RedisServer;
 use tollgate::{
     Outcome, Quota, RedisAsk, RedisCompoundDecision, RedisLimiter, all_in_redis_within_each,
 };
 
-use crate::several::limiters;
+use crate::{several::limiters, waiting::soon};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -26,26 +24,6 @@ async fn acquire<'a>(asks: [RedisAsk<'a>; 2], waits: [Duration; 2]) -> RedisComp
 
 fn asks<'a>([one, other]: &'a [RedisLimiter; 2]) -> [RedisAsk<'a>; 2] {
     [one.ask("key", 1), other.ask("key", 1)]
-}
-
-/// Awaits a future that must complete soon.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(TEST_TIMEOUT, future)
-        .await
-        .expect("completes in time")
-}
-
-/// Polls a future, and asserts that it waits.
-macro_rules! waiting {
-    ($name:ident = $future:expr) => {
-        let mut $name = Box::pin($future);
-        assert!(
-            timeout(Duration::from_millis(50), &mut $name)
-                .await
-                .is_err(),
-            "it does not wait"
-        );
-    };
 }
 
 /// *Caught:* callers that wait beside one another.

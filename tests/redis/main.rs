@@ -7,6 +7,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[macro_use]
+mod waiting;
+
 mod acquire;
 mod acquire_several;
 mod buckets;

@@ -1,10 +1,11 @@
 //! Pauses of a key in Redis: nothing is granted before the end, by any process.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use test_support::redis::{RedisServer, TEST_TIMEOUT, eventually};
-use tokio::time::timeout;
 use tollgate::{DecisionSource, ManualClock, Quota, RedisError, RedisFallback, RedisLimiter};
+
+use crate::waiting::soon;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -27,12 +28,6 @@ async fn connect(server: &RedisServer, quota: Quota, lease: bool) -> (RedisLimit
         .clock(clock.clone());
     let builder = if lease { builder.lease(0.5) } else { builder };
     (builder.connect().await.unwrap(), clock)
-}
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(TEST_TIMEOUT, future)
-        .await
-        .expect("completes in time")
 }
 
 /// *Caught:* a pause in the stamp, which a rebase lifts; a full bucket at the end; a pause that a
@@ -125,7 +120,7 @@ async fn all_processes_and_their_waiters_are_paused() {
         .await
         .unwrap();
     assert!(other.try_acquire("key", 1).await.is_refused());
-    let waited = timeout(Duration::from_millis(100), other.acquire("key", 1)).await;
+    let waited = tokio::time::timeout(Duration::from_millis(100), other.acquire("key", 1)).await;
     assert!(waited.is_err(), "{waited:?}");
     let refused = soon(one.acquire_within("key", 1, MINUTE)).await;
     assert!(refused.is_err());

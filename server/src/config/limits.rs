@@ -438,8 +438,13 @@ impl Cost {
         }
     }
 
+    /// Returns the highest cost that a request may have.
+    pub(crate) fn highest(&self) -> u32 {
+        self.all().max().unwrap_or(0)
+    }
+
     /// Returns all costs that a request may have.
-    pub(crate) fn all(&self) -> impl Iterator<Item = u32> + '_ {
+    fn all(&self) -> impl Iterator<Item = u32> + '_ {
         let of_patterns = self.patterns.iter().map(|(_, cost)| *cost);
         // The cost of other requests may not be needed, when a pattern describes all of them.
         let is_complete = self

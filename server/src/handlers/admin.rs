@@ -115,7 +115,7 @@ pub(super) async fn update_limit(app: &App, name: &str, body: &[u8]) -> Response
     let Some((limit, limiter)) = named else {
         return response::error(StatusCode::NOT_FOUND, "there is no limit of this name");
     };
-    let cost = limit.cost.all().max().unwrap_or(0);
+    let cost = limit.cost.highest();
     if cost > quota.capacity() {
         let expected =
             format!("expected a capacity of at least {cost}, the highest cost, got {quota}");

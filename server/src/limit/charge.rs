@@ -416,12 +416,9 @@ fn takes<'a>(
         cost: fee.cost,
         only_looks: false,
     });
-    let mut last = None;
-    let looks = fees.iter().zip(clients).filter_map(|(fee, client)| {
-        let ban = fee.ban.as_ref()?;
-        let is_new = last.replace((Arc::as_ptr(ban), client)) != Some((Arc::as_ptr(ban), client));
-        ban.look(client).filter(|_| is_new)
-    });
+    let with_bans = fees.iter().zip(clients);
+    let with_bans = with_bans.map(|(fee, client)| (fee.ban.as_ref(), client));
+    let looks = bans_of(with_bans).filter_map(|(ban, client)| ban.look(client));
     takes.chain(looks).collect()
 }
 

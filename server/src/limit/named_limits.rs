@@ -397,7 +397,7 @@ impl Kind {
             Kind::Limits => &settings.limits.list,
         };
         limits.iter().flat_map(|limit| {
-            let cost = limit.cost.all().max().unwrap_or(0);
+            let cost = limit.cost.highest();
             let quotas = limit.quotas.iter();
             quotas.map(move |(name, quota)| (name.as_str(), *quota, cost))
         })

@@ -72,7 +72,7 @@ pub(crate) struct AppliedLimit<'a> {
     pub(crate) cost: u32,
 }
 
-/// How the limits concern a request.
+/// Effects of all limits on a request.
 #[derive(Default)]
 pub(crate) struct Explained<'a> {
     pub(crate) limits: Vec<Explanation<'a>>,
@@ -80,7 +80,7 @@ pub(crate) struct Explained<'a> {
     pub(crate) replaces_default: Option<&'a str>,
 }
 
-/// How a limit concerns a request.
+/// Effect of a limit on a request.
 pub(crate) struct Explanation<'a> {
     pub(crate) limit: &'a Limit,
     pub(crate) effect: Effect,

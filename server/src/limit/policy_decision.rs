@@ -79,9 +79,9 @@ pub(super) fn record_shadow(counters: &RouteCounters, policy: Policy<'_>, decisi
 }
 
 /// Returns the bans of limits, once for each of their keys.
-pub(super) fn bans_of<'a, 'c>(
-    limits: impl Iterator<Item = (Option<&'a Arc<Ban>>, ClientId<'c>)>,
-) -> impl Iterator<Item = (&'a Arc<Ban>, ClientId<'c>)> {
+pub(super) fn bans_of<'a, K: Copy + PartialEq>(
+    limits: impl Iterator<Item = (Option<&'a Arc<Ban>>, K)>,
+) -> impl Iterator<Item = (&'a Arc<Ban>, K)> {
     // The quotas of a limit with one key follow one another.
     let mut last = None;
     let limits = limits.filter_map(|(ban, key)| Some((ban?, key)));

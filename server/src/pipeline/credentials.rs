@@ -90,7 +90,7 @@ pub(super) fn unidentified(error: IdentifyError, counters: &RouteCounters) -> Re
     response::unauthorized_client(message)
 }
 
-/// Returns the status and the message of that response.
+/// Returns the status and the message of the response to a request whose client is unknown.
 pub(super) fn status_of(error: IdentifyError) -> (StatusCode, &'static str) {
     let unauthorized = |message| (StatusCode::UNAUTHORIZED, message);
     match error {

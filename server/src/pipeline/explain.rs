@@ -159,7 +159,8 @@ impl fmt::Display for Explanation<'_> {
             Effect::CostsNothing => f.write_str("no: the request costs nothing"),
             Effect::Rejected => f.write_str("401: the request has no valid key"),
             Effect::Conflicting => {
-                f.write_str("400: X-Forwarded-For and Forwarded name different clients")
+                let (status, message) = status_of(IdentifyError::ConflictingHeaders);
+                write!(f, "{}: {message}", status.as_u16())
             }
             Effect::Skipped => f.write_str("no: the request has no key"),
             Effect::Replaced(other) => write!(f, "no: replaced by {other}"),

@@ -4,28 +4,16 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
+use test_support::Launch;
 use test_support::http2::client_without_window;
 use test_support::reload::Reloaded;
-use test_support::{Client, Launch, Server, eventually};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
+const REFUSALS: &str = "tollgate_decisions_total{route=\"default\",decision=\"refused\"";
+
 /// A token in 20 s: a request that waits is still waiting at the end of a test.
 const LONG: &str = "capacity = 1\nrefill_rate = 0.05\ndelay = '1m'\n";
-
-/// Returns the number of requests that have waited.
-fn delayed(server: &Server) -> u64 {
-    server.metric("tollgate_delayed_requests_total ")
-}
-
-/// Sends a request, and returns its connection once the request waits.
-fn waiting(server: &Server) -> Client {
-    let before = delayed(server);
-    let mut client = server.client();
-    client.send(GET).unwrap();
-    eventually("the request waits", || delayed(server) > before);
-    client
-}
 
 #[test]
 fn requests_of_a_burst_wait_for_their_tokens() {
@@ -60,12 +48,12 @@ fn a_client_that_disconnects_gives_its_place_up() {
     let text = format!("{LONG}max_delayed_per_client = 1");
     let mut server = Launch::new().config("tollgate.toml", &text).start();
     assert_eq!(server.get("/").status, 200);
-    let first = waiting(&server);
+    let first = server.waiting();
     let refused = server.get("/");
     assert_eq!(refused.status, 429, "the client's only place is taken");
     assert!(refused.number("Retry-After") <= 40);
     drop(first);
-    assert_place_is_free(&server);
+    server.assert_place_is_free(REFUSALS);
     server.assert_healthy();
 }
 
@@ -76,35 +64,18 @@ async fn a_stream_that_is_reset_gives_its_place_up() {
     assert_eq!(server.get("/").status, 200);
     let mut sender = client_without_window(&server).await;
     let request = Request::get("http://a/").body(Full::default().boxed());
-    let before = delayed(&server);
+    let before = server.delayed();
     let response = tokio::spawn(sender.send_request(request.unwrap()));
-    while delayed(&server) == before {
+    while server.delayed() == before {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     response.abort();
     tokio::task::spawn_blocking(move || {
-        assert_place_is_free(&server);
+        server.assert_place_is_free(REFUSALS);
         server.assert_healthy();
     })
     .await
     .unwrap();
-}
-
-/// Sends requests until one waits. Until the server notices that the client before is gone, they are
-/// refused.
-fn assert_place_is_free(server: &Server) {
-    let before = delayed(server);
-    eventually("another request waits", || {
-        let refused =
-            || server.metric("tollgate_decisions_total{route=\"default\",decision=\"refused\"");
-        let refused_before = refused();
-        let mut client = server.client();
-        client.send(GET).unwrap();
-        eventually("it waits or is refused", || {
-            delayed(server) > before || refused() > refused_before
-        });
-        delayed(server) > before
-    });
 }
 
 #[test]
@@ -112,7 +83,7 @@ fn admin_requests_and_checks_do_not_wait() {
     let server = Launch::new().config("tollgate.toml", LONG).start();
     let check = || server.post("/check", r#"{"key": "alice"}"#).json()["allowed"].clone();
     assert_eq!(server.get("/").status, 200);
-    let _first = waiting(&server);
+    let _first = server.waiting();
     assert_eq!(server.get("/health").status, 200);
     assert_eq!(server.get("/config").json()["delay"], 60.0);
     assert_eq!([check(), check()], [true, false]);
@@ -122,7 +93,7 @@ fn admin_requests_and_checks_do_not_wait() {
 fn a_new_quota_ends_the_wait() {
     let server = Launch::new().config("tollgate.toml", LONG).start();
     assert_eq!(server.get("/").status, 200);
-    let mut first = waiting(&server);
+    let mut first = server.waiting();
     assert_eq!(server.post("/config", r#"{"capacity": 5}"#).status, 200);
     assert_eq!(first.read().unwrap().status, 200);
 }

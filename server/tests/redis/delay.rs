@@ -1,6 +1,6 @@
 //! Requests that wait for tokens of `[[limits]]` in Redis.
 
-use test_support::{Client, Launch, Server, eventually, redis::RedisServer};
+use test_support::{Launch, Server, redis::RedisServer};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -15,24 +15,16 @@ fn start(redis: &RedisServer, text: &str) -> Server {
         .start()
 }
 
-fn delayed(server: &Server) -> u64 {
-    server.metric("tollgate_delayed_requests_total ")
+/// Returns the beginning of the metric that counts the decisions of a limit.
+fn decisions(limit: &str, decision: &str) -> String {
+    format!(
+        "tollgate_limit_decisions_total{{limit=\"{limit}\",mode=\"enforced\",decision=\"{decision}\""
+    )
 }
 
 /// Decisions that the server has counted of a limit.
 fn counted(server: &Server, limit: &str, decision: &str) -> u64 {
-    server.metric(&format!(
-        "tollgate_limit_decisions_total{{limit=\"{limit}\",mode=\"enforced\",decision=\"{decision}\""
-    ))
-}
-
-/// Sends a request, and returns its connection once the request waits.
-fn waiting(server: &Server) -> Client {
-    let before = delayed(server);
-    let mut client = server.client();
-    client.send(GET).unwrap();
-    eventually("the request waits", || delayed(server) > before);
-    client
+    server.metric(&decisions(limit, decision))
 }
 
 /// *Caught:* a request that may wait, refused at once.
@@ -57,7 +49,7 @@ fn requests_of_a_burst_wait_on_all_instances() {
     };
     assert_eq!((sum("smooth", "allowed"), sum("wide", "allowed")), (12, 12));
     assert_eq!((sum("smooth", "refused"), sum("wide", "refused")), (0, 0));
-    assert!(servers.iter().any(|server| delayed(server) > 0));
+    assert!(servers.iter().any(|server| server.delayed() > 0));
 }
 
 /// *Caught:* limits that are all waited for.
@@ -80,21 +72,11 @@ fn a_client_that_disconnects_gives_its_place_up() {
     let redis = RedisServer::start();
     let mut server = start(&redis, &format!("max_delayed_per_client = 1\n{LONG}"));
     assert_eq!(server.get("/").status, 200);
-    let first = waiting(&server);
+    let first = server.waiting();
     let refused = server.get("/");
     assert_eq!(refused.status, 429, "the client's only place is taken");
     drop(first);
-    let before = delayed(&server);
-    // Until the server notices that the client is gone, requests are refused.
-    eventually("another request waits", || {
-        let refused_before = counted(&server, "smooth", "refused");
-        let mut client = server.client();
-        client.send(GET).unwrap();
-        eventually("it waits or is refused", || {
-            delayed(&server) > before || counted(&server, "smooth", "refused") > refused_before
-        });
-        delayed(&server) > before
-    });
+    server.assert_place_is_free(&decisions("smooth", "refused"));
     assert_eq!(counted(&server, "smooth", "allowed"), 1);
     server.assert_healthy();
 }

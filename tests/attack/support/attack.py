@@ -269,6 +269,22 @@ class Http2:
                 break
         yield None
 
+    def receive(self, streams, seconds=20):
+        """Receives responses, and opens the window for them. Returns the streams whose response has not
+        ended when the time is over, or when the server has closed the connection."""
+        left = set(streams)
+        for event in self.events(seconds):
+            if event is None:
+                break
+            if isinstance(event, h2.events.DataReceived) and event.data:
+                size = event.flow_controlled_length
+                self.connection.acknowledge_received_data(size, event.stream_id)
+            if isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
+                left.discard(event.stream_id)
+            if not left:
+                break
+        return left
+
 
 def is_open(stream):
     """Returns true unless the server has closed the connection. Discards what was received."""

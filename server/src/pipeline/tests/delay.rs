@@ -27,6 +27,19 @@ async fn status(responding: &mut Responding<'_>) -> Option<u16> {
     .await
 }
 
+/// Sends two requests, and asserts that they wait.
+async fn two_waiting<'a>(
+    server: &'a TestServer,
+    address: &str,
+    path: &'static str,
+) -> [Responding<'a>; 2] {
+    let mut sent = [(); 2].map(|()| get(server, address, path));
+    for responding in &mut sent {
+        assert_eq!(status(responding).await, None);
+    }
+    sent
+}
+
 #[test]
 fn requests_wait_in_the_order_of_arrival_and_those_beyond_the_delay_are_refused() {
     let server = TestServer::new(SETTINGS);
@@ -84,9 +97,7 @@ fn a_request_that_is_given_up_leaves_its_tokens_to_the_next() {
     block_on(async {
         let client = "192.0.2.1";
         assert_eq!(status(&mut get(&server, client, "/")).await, Some(200));
-        let [mut first, mut second] = [(); 2].map(|()| get(&server, client, "/"));
-        assert_eq!(status(&mut first).await, None);
-        assert_eq!(status(&mut second).await, None);
+        let [first, mut second] = two_waiting(&server, client, "/").await;
         drop(first);
         assert_eq!(status(&mut second).await, None);
         server.advance(0.5);
@@ -158,9 +169,7 @@ fn requests_wait_for_several_limits_in_their_order() {
     block_on(async {
         let client = "192.0.2.1";
         assert_eq!(status(&mut get(&server, client, "/slow")).await, Some(404));
-        let [mut first, mut second] = [(); 2].map(|()| get(&server, client, "/slow"));
-        assert_eq!(status(&mut first).await, None);
-        assert_eq!(status(&mut second).await, None);
+        let [mut first, mut second] = two_waiting(&server, client, "/slow").await;
         server.advance(0.999);
         assert_eq!(status(&mut first).await, None);
         server.advance(0.001);
@@ -198,10 +207,7 @@ fn a_wait_longer_than_the_delay_of_a_limit_is_refused_at_once() {
     block_on(async {
         let client = "192.0.2.1";
         assert_eq!(status(&mut get(&server, client, "/")).await, Some(200));
-        let mut waiting: Vec<_> = (0..2).map(|_| get(&server, client, "/")).collect();
-        for responding in &mut waiting {
-            assert_eq!(status(responding).await, None);
-        }
+        let mut waiting = two_waiting(&server, client, "/").await;
         let refused = get(&server, client, "/").await;
         assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "1.5 s");
         server.advance(0.5);
@@ -254,9 +260,7 @@ fn a_reload_that_changes_a_quota_reaches_requests_that_wait() {
     block_on(async {
         let client = "192.0.2.1";
         assert_eq!(status(&mut get(&server, client, "/")).await, Some(200));
-        let [mut first, mut second] = [(); 2].map(|()| get(&server, client, "/"));
-        assert_eq!(status(&mut first).await, None);
-        assert_eq!(status(&mut second).await, None);
+        let [mut first, mut second] = two_waiting(&server, client, "/").await;
         server.advance(0.3);
         let reloaded = server.app.reload(&old, &new).await;
         assert_eq!(status(&mut first).await, Some(200), "a full bucket");
