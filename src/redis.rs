@@ -38,14 +38,17 @@
 //! - `line`: lines of waiting callers.
 //! - `settings_sync`: synchronisation of the settings.
 //! - `inner`: the state of a limiter; chooses between lease, Redis and fallback.
-//! - `several`: several limits at once. `wait`, `wait_for_several`: waiting for tokens.
+//! - `several`: several limits at once; `ask`, `compound_decision`: its requests and decisions.
+//! - `wait`, `wait_for_several`: waiting for tokens.
 //! - `probe`, `subscription`: background tasks.
 
+mod ask;
 mod batch;
 mod breaker;
 mod bucket_name;
 mod call_limit;
 mod client;
+mod compound_decision;
 mod error;
 mod fallback;
 mod health;
@@ -75,14 +78,16 @@ mod wait_for_several;
 
 use std::{fmt, future::Future, mem, sync::Arc, time::Duration};
 
+pub use ask::RedisAsk;
 use client::Client;
+pub use compound_decision::RedisCompoundDecision;
 pub use error::RedisError;
 use fallback::Fallback;
 pub use fallback::RedisFallback;
 pub use health::RedisStats;
 use inner::Inner;
 use keyspace::{Keyspace, LeaseOptions};
-pub use several::{RedisAsk, RedisCompoundDecision, all_in_redis};
+pub use several::all_in_redis;
 use store::Store;
 use tokio::{task::JoinSet, time::Instant};
 use topology::Topology;

@@ -18,8 +18,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
+    ask::RedisAsk,
+    compound_decision::RedisCompoundDecision,
     line::RedisLine,
-    several::{RedisAsk, RedisCompoundDecision, all_in_redis, look, remembered},
+    several::{all_in_redis, look, remembered},
     wait::{MAX_INTERVAL, MIN_INTERVAL},
 };
 use crate::{
