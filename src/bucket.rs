@@ -156,6 +156,11 @@ impl Bucket {
     /// tokens go to the next caller. While a future is neither polled nor dropped, the line waits
     /// for it.
     ///
+    /// [`Bucket::try_acquire`] does not queue. It cannot take what the first waiter in line has
+    /// reserved, but it may take what refills after one waiter is served and before the next one
+    /// runs. That delays the next one by at most the refill of its own cost, so that small costs do
+    /// not starve a large one.
+    ///
     /// # Errors
     /// When `cost` is above the capacity, so that it could never be had: at once, with nothing
     /// taken.
@@ -181,7 +186,8 @@ impl Bucket {
     ///
     /// # Errors
     /// As for [`Bucket::acquire`], and when the tokens are not available by the deadline: at once
-    /// when the tokens queued ahead show it, else at the deadline, with nothing taken.
+    /// when the tokens queued ahead show it, else at the deadline, with nothing taken. What is
+    /// queued ahead is an estimate: callers ahead may give up later.
     ///
     /// ```
     /// # use {std::time::Duration, tokio::time::Instant, tollgate::{Bucket, Outcome, Quota}};
@@ -773,6 +779,11 @@ impl<'a> Reservable for &'a Bucket {
         let now_nanos = self.clock.nanos();
         let may_take = cost == 0 || self.shared.line.is_empty();
         may_take.then(|| self.decide(Attempt::immediate(&self.layout, now_nanos, cost)))
+    }
+
+    #[inline(always)]
+    fn take_on_fast_path(self, cost: u32) -> Option<Decision> {
+        self.take_unless_queued(cost)
     }
 
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision {

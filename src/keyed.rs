@@ -186,7 +186,8 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     #[inline(always)]
     #[must_use = "the decision states whether the request is allowed"]
     pub fn try_acquire(&self, key: &K, cost: u32) -> Decision {
-        self.decide(self.hash(key), Time::Now(&self.clock), cost)
+        self.current
+            .decide(self.hash(key), Time::Now(&self.clock), cost)
     }
 
     /// Like [`KeyedLimiter::try_acquire`], at time `now`: the time since a fixed moment that the
@@ -194,7 +195,8 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     #[inline(always)]
     #[must_use = "the decision states whether the request is allowed"]
     pub fn try_acquire_at(&self, now: Duration, key: &K, cost: u32) -> Decision {
-        self.decide(self.hash(key), Time::At(saturating_nanos(now)), cost)
+        self.current
+            .decide(self.hash(key), Time::At(saturating_nanos(now)), cost)
     }
 
     /// Returns what [`KeyedLimiter::try_acquire`] would decide, and takes nothing; see
@@ -298,7 +300,8 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     ///
     /// # Errors
     /// Also if the tokens are not available by `deadline`: at once when the tokens queued ahead show
-    /// it, else at the deadline, with nothing taken.
+    /// it, which is an estimate as for [`Bucket::acquire_by`](crate::Bucket::acquire_by), else at the
+    /// deadline, with nothing taken.
     #[cfg(feature = "tokio")]
     #[must_use = "futures do nothing unless awaited"]
     pub fn acquire_by(
@@ -674,25 +677,6 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     #[inline]
     pub(crate) fn hash(&self, key: &K) -> u64 {
         self.hasher.hash_one(key)
-    }
-
-    #[inline(always)]
-    fn decide(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
-        let cached = self.current.cached();
-        match cached.generation() {
-            Some(generation) => generation.decide(hash, time, cost),
-            None => {
-                drop(cached);
-                self.fetch_and_decide(hash, time, cost)
-            }
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn fetch_and_decide(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
-        self.current
-            .with(|generation| generation.decide(hash, time, cost))
     }
 
     fn look_hash(&self, hash: u64, now_nanos: u64, cost: u32) -> DecisionView {

@@ -30,44 +30,24 @@ mod jitter;
 mod line;
 mod lines;
 mod race;
+mod reservable;
 mod timer;
 
-use std::{future::Future, ops::Deref, time::Duration};
+use std::{future::Future, time::Duration};
 
-use acquire::Acquire;
+use acquire::{Acquire, Call};
 pub(crate) use blocking::{ThreadTimer, block_on};
 pub(crate) use jitter::random_delay;
 pub(crate) use line::Line;
 pub(crate) use lines::{KeyLine, Lines};
 pub(crate) use race::{Winner, race};
+pub(crate) use reservable::Reservable;
 pub(crate) use timer::{Timer, TokioTimer};
 
-use crate::{
-    clock::Clock,
-    decision::{Decision, Outcome, Refused},
-};
+use crate::decision::{Decision, Outcome, Refused};
 
 /// Maximum wait without a deadline; the horizon of the bucket's clock is nearer.
 const FOREVER: Duration = Duration::MAX;
-
-/// A bucket, or a key of a table, whose tokens can be reserved ahead of time.
-pub(crate) trait Reservable: Copy {
-    type Line: Deref<Target = Line>;
-
-    fn clock(&self) -> &Clock;
-    /// Returns true when no caller is queued.
-    fn is_queue_empty(self) -> bool;
-    /// Returns the line to wait in, or `None` when there are lines for too many keys.
-    fn line(self) -> Option<Self::Line>;
-    /// Takes tokens that are available now.
-    fn take(self, cost: u32) -> Decision;
-    /// Takes tokens that are available now, unless callers are queued.
-    fn take_unless_queued(self, cost: u32) -> Option<Decision>;
-    fn reserve(self, cost: u32, max_wait: Duration) -> Decision;
-    fn refund(self, decision: Decision);
-    /// Returns true when the reservation is still valid: nothing has voided it.
-    fn is_reserved(self, decision: &Decision) -> bool;
-}
 
 /// Takes `cost` tokens of `target`, and waits for them at most as long as `max_wait`.
 #[inline]
@@ -77,12 +57,22 @@ pub(crate) fn acquire<T: Reservable, W: Timer>(
     cost: u32,
     max_wait: Option<Duration>,
 ) -> impl Future<Output = Result<Decision, Refused>> + use<T, W> {
-    let take = move || {
-        let decision = target.take_unless_queued(cost)?;
-        (decision.outcome() != Outcome::Refused).then(|| decision.ok())
+    let call = Call {
+        target,
+        timer,
+        cost,
+        max_wait,
     };
-    let begin = move || acquire_and(target, timer, cost, max_wait, |decision| decision);
-    Acquire::new(take, begin)
+    let begin = |call: Call<T, W>| {
+        acquire_and(
+            call.target,
+            call.timer,
+            call.cost,
+            call.max_wait,
+            |decision| decision,
+        )
+    };
+    Acquire::First { call, begin }
 }
 
 /// Takes `cost` tokens of `target` in the order of arrival, and waits for them at most as long as

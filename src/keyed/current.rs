@@ -15,7 +15,11 @@ use std::{
 };
 
 use super::generation::Generation;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, per_thread};
+use crate::{
+    clock::Time,
+    decision::Decision,
+    sync::{Arc, AtomicU64, Mutex, Ordering, per_thread},
+};
 
 per_thread! {
     /// Generations that this thread has used last, one per limiter.
@@ -45,6 +49,32 @@ impl CurrentGeneration {
                 read(&self.fetch())
             }
         }
+    }
+
+    /// Takes tokens of a key in the current generation.
+    #[inline(always)]
+    pub(super) fn decide(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
+        let cached = self.cached();
+        match cached.generation() {
+            Some(generation) => generation.decide(hash, time, cost),
+            None => {
+                drop(cached);
+                self.fetch_and_decide(hash, time, cost)
+            }
+        }
+    }
+
+    /// Fast path of [`CurrentGeneration::decide`]. Returns `None`, with no effect, in any other case.
+    #[cfg(feature = "tokio")]
+    #[inline(always)]
+    pub(super) fn hit(&self, hash: u64, time: Time<'_>, cost: u32) -> Option<Decision> {
+        self.cached().generation()?.hit(hash, time, cost)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fetch_and_decide(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
+        self.with(|generation| generation.decide(hash, time, cost))
     }
 
     /// Takes this thread's cache, which usually holds the current generation.

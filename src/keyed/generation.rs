@@ -58,12 +58,20 @@ impl Generation {
     /// See [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
     #[inline(always)]
     pub(super) fn decide(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
-        if self.rules.is_empty()
-            && let Some(decision) = self.table.hit(hash, time, cost)
-        {
-            return decision.with_origin(self.origin(hash, self.table_origin));
+        match self.hit(hash, time, cost) {
+            Some(decision) => decision,
+            None => self.decide_slow(hash, time, cost),
         }
-        self.decide_slow(hash, time, cost)
+    }
+
+    /// Fast path of [`Generation::decide`]. Returns `None`, with no effect, in any other case.
+    #[inline(always)]
+    pub(super) fn hit(&self, hash: u64, time: Time<'_>, cost: u32) -> Option<Decision> {
+        if !self.rules.is_empty() {
+            return None;
+        }
+        let decision = self.table.hit(hash, time, cost)?;
+        Some(decision.with_origin(self.origin(hash, self.table_origin)))
     }
 
     /// Slow path: the limiter has rules, the key is new, or other threads contend for its slot. Not

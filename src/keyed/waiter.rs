@@ -16,6 +16,7 @@ impl<'a> Reservable for KeyRef<'a> {
         self.clock
     }
 
+    #[inline]
     fn is_queue_empty(self) -> bool {
         self.lines.is_empty(&self.hash)
     }
@@ -25,12 +26,20 @@ impl<'a> Reservable for KeyRef<'a> {
     }
 
     fn take(self, cost: u32) -> Decision {
-        self.current
-            .with(|generation| generation.decide(self.hash, Time::Now(self.clock), cost))
+        self.current.decide(self.hash, Time::Now(self.clock), cost)
     }
 
     fn take_unless_queued(self, cost: u32) -> Option<Decision> {
         (cost == 0 || self.is_queue_empty()).then(|| self.take(cost))
+    }
+
+    /// A decision of the slow path would be in memory, and so would be all decisions.
+    #[inline(always)]
+    fn take_on_fast_path(self, cost: u32) -> Option<Decision> {
+        if cost > 0 && !self.is_queue_empty() {
+            return None;
+        }
+        self.current.hit(self.hash, Time::Now(self.clock), cost)
     }
 
     fn reserve(self, cost: u32, max_wait: Duration) -> Decision {

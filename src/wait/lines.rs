@@ -54,17 +54,27 @@ impl<K: Eq + Hash + Clone, L: AsRef<Line> + Default> Lines<K, L> {
     }
 
     /// Returns true when no caller is queued on this key.
+    #[inline]
     pub(crate) fn is_empty<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
     {
         // A hint, as the sum of queued costs is.
-        self.count.load(Ordering::Relaxed) == 0
-            || self.with_shard(key, |shard| {
-                shard
-                    .get(key)
-                    .is_none_or(|entry| L::as_ref(&entry.line).is_empty())
-            })
+        self.count.load(Ordering::Relaxed) == 0 || self.is_line_empty(key)
+    }
+
+    /// Looks the key up. Out of line: with no waiter on any key, a decision is small.
+    #[cold]
+    #[inline(never)]
+    fn is_line_empty<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.with_shard(key, |shard| {
+            shard
+                .get(key)
+                .is_none_or(|entry| L::as_ref(&entry.line).is_empty())
+        })
     }
 
     /// Returns the line of the key, or `None` when there are too many.

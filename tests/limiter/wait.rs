@@ -68,6 +68,34 @@ async fn waiters_are_served_in_fifo_order_whatever_their_cost() {
     }
 }
 
+/// Creates three callers for two tokens a second, of which the last one calls when the second one is
+/// next and has not run yet.
+async fn assert_no_caller_passes_a_waiter<F: Future>(clock: &ManualClock, acquire: impl Fn() -> F) {
+    let [mut first, mut second, mut third] = [(); 3].map(|()| Box::pin(acquire()));
+    assert!(poll_once(first.as_mut()).await.is_none());
+    assert!(poll_once(second.as_mut()).await.is_none());
+    clock.advance(Duration::from_secs(1));
+    assert!(poll_once(first.as_mut()).await.is_some());
+    assert!(poll_once(third.as_mut()).await.is_none());
+    assert!(poll_once(second.as_mut()).await.is_some());
+    clock.advance(Duration::from_secs(1));
+    assert!(poll_once(third.as_mut()).await.is_some());
+}
+
+/// *Caught:* a caller that takes at once though others are queued.
+#[tokio::test]
+async fn a_caller_does_not_pass_a_waiter_that_has_not_run_yet() {
+    let (clock, quota) = (ManualClock::new(), Quota::per_second(2));
+    let bucket = Bucket::with_clock(quota, clock.clone());
+    assert!(bucket.try_acquire(2).is_allowed());
+    assert_no_caller_passes_a_waiter(&clock, || bucket.acquire(1)).await;
+
+    let builder = KeyedLimiter::builder(quota).clock(clock.clone());
+    let limiter: KeyedLimiter<str> = builder.build().unwrap();
+    assert!(limiter.try_acquire("a", 2).is_allowed());
+    assert_no_caller_passes_a_waiter(&clock, || limiter.acquire("a", 1)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_waiter_waits_for_the_end_of_the_window() {
     let limiter = limiter(Quota::interval(10, Duration::from_secs(60)));
