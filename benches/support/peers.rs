@@ -1,14 +1,16 @@
-//! Peers: the minimum cost of a decision, a bucket behind a lock, and governor.
+//! Peers: the minimum cost of a decision, a bucket behind a lock, several quotas in one state, and
+//! governor.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
     num::NonZeroU32,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use arc_swap::ArcSwap;
 use governor::DefaultDirectRateLimiter;
 use tollgate::{Bucket, Quota};
 
@@ -126,6 +128,44 @@ impl MutexBucket {
     pub fn take(&self) -> bool {
         let now = self.clock.nanos();
         lock(&self.state).take(self.quota, now, 1.0)
+    }
+}
+
+/// Several quotas as bucket4j has them in one bucket: a state of all of them, which a decision copies,
+/// changes and swaps for the one it has read. A refusal swaps nothing.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Bandwidths<const K: usize> {
+    state: ArcSwap<[Tokens; K]>,
+    quotas: [HandQuota; K],
+    clock: Clock,
+}
+
+impl<const K: usize> Bandwidths<K> {
+    pub fn new(quotas: [Quota; K]) -> Bandwidths<K> {
+        let quotas = quotas.map(by_hand);
+        Bandwidths {
+            state: ArcSwap::from_pointee(quotas.map(Tokens::full)),
+            quotas,
+            clock: Clock::new(),
+        }
+    }
+
+    #[inline]
+    pub fn take(&self) -> bool {
+        let now = self.clock.nanos();
+        loop {
+            let seen = self.state.load();
+            let mut next = **seen;
+            let mut parts = next.iter_mut().zip(self.quotas);
+            if !parts.all(|(tokens, quota)| tokens.take(quota, now, 1.0)) {
+                return false;
+            }
+            let before = self.state.compare_and_swap(&*seen, Arc::new(next));
+            if Arc::ptr_eq(&before, &seen) {
+                return true;
+            }
+        }
     }
 }
 
