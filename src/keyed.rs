@@ -8,11 +8,13 @@ mod invalidation;
 mod key_bucket;
 mod key_ref;
 mod latch;
+mod patience;
 mod rule;
 mod scan;
 mod sets;
 mod stats;
 mod table;
+mod tag;
 #[cfg(feature = "tokio")]
 mod waiter;
 
@@ -101,10 +103,10 @@ const BATCH: usize = 16;
 ///
 /// # Collisions
 ///
-/// A key is identified by 63 bits of a hash with a random seed. Two keys with the same 63 bits
-/// share a bucket: they limit each other, as if they were one client. The probability that *any*
-/// two of ten million keys do so is some 5 in a million; of one million keys, 5 in a hundred
-/// million. The seed differs in every limiter and every run, so an attacker cannot prepare such a
+/// A key is identified by its place in the table and by 47 bits of a hash with a random seed. Two
+/// keys with the same bits in the same place share a bucket: they limit each other, as if they were
+/// one client. The probability that *any* two of ten million keys do so is at most some 3 in a
+/// million; of one million keys, 1 in ten million. The seed differs in every limiter and every run, so an attacker cannot prepare such a
 /// pair.
 ///
 /// # Threads

@@ -30,8 +30,9 @@ pub(super) struct Part<'h> {
     place: Place<'h>,
     origin: Origin,
     attempt: Attempt<'h>,
-    /// The bucket's position in the order of all buckets, which also identifies it.
-    position: (u64, u64),
+    /// The bucket's position in the order of all buckets. With the number of its sets, where it has
+    /// some, it identifies the bucket.
+    position: ((u64, u64), u64),
     /// The summed cost of merged parts does not fit 32 bits.
     overflows: bool,
     step: Step<'h>,
@@ -84,7 +85,7 @@ impl<'h> Part<'h> {
                 place: Place::Slot(slot),
                 origin: key.origin,
                 attempt: slot.attempt(now_nanos, cost),
-                position: slot.position(),
+                position: (slot.position(), slot.sets()),
                 overflows: false,
                 step: Step::Decide,
             },
@@ -97,7 +98,7 @@ impl<'h> Part<'h> {
             place: Place::Bucket(bucket),
             origin,
             attempt: Attempt::immediate(bucket.layout(), now_nanos, cost),
-            position: bucket.position(),
+            position: (bucket.position(), 0),
             overflows: false,
             step: Step::Decide,
         }

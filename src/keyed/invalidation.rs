@@ -5,6 +5,7 @@
 //! waiters queue again. The keys of a group share the stamps: a few more decisions than necessary
 //! become invalid, and never one too few.
 
+use super::tag;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Number of groups. It is large enough that a reset seldom affects another key.
@@ -51,7 +52,6 @@ impl Invalidations {
     }
 
     fn group(&self, tag: u64) -> &Watermarks {
-        // The lowest bit is not part of the hash.
-        &self.0[(tag >> 1) as usize % self.0.len()]
+        &self.0[tag::group(tag) % self.0.len()]
     }
 }

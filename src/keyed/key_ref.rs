@@ -2,8 +2,9 @@
 
 use super::{
     current::{CurrentGeneration, HeldGenerations},
-    sets::{Sets, Slot},
+    sets::Slot,
     table::Table,
+    tag,
 };
 #[cfg(feature = "tokio")]
 use crate::wait::Lines;
@@ -132,10 +133,15 @@ impl<'h> KeySlot<'h> {
     }
 
     /// Returns the position in one order of all buckets and slots: the number of the table, and the
-    /// tag. Keys with the same tag share a bucket.
+    /// tag. Keys with the same tag and the same [`sets`](KeySlot::sets) share a bucket.
     #[inline(always)]
     pub(crate) fn position(self) -> (u64, u64) {
-        (self.table.number, Sets::tag(self.hash))
+        (self.table.number, tag::of(self.hash))
+    }
+
+    /// Returns a number of the key's two sets.
+    pub(crate) fn sets(self) -> u64 {
+        self.table.sets.pair(self.hash)
     }
 
     /// Prefetches the cache line that a look at the key reads first.

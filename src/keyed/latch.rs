@@ -1,9 +1,15 @@
 //! Latches for inserts. A latch is held for some tens of nanoseconds. Decisions on keys that the
 //! table holds take no latch.
+//!
+//! A latch is a number that only grows: it is closed while it is odd. Its holder knows it by that
+//! number, its ticket. Where the holder may have died, the next thread takes the latch from it with
+//! the next odd number, and the ticket is no longer valid. Each change is a read-modify-write, so
+//! that every holder sees what those before it did.
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{AtomicU64, Backoff, Ordering};
+use super::patience::Patience;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Number of latches, which the sets share. It is large enough that concurrent inserts seldom
 /// contend.
@@ -21,27 +27,57 @@ impl Latches {
         )
     }
 
-    /// Acquires the latch of a set. Dropping the guard releases it.
-    pub(super) fn acquire(&self, set: usize) -> LatchGuard<'_> {
+    /// Closes the latch of a set. Dropping the ticket opens it.
+    pub(super) fn close(&self, set: usize, patience: Patience) -> Ticket<'_> {
         let latch: &AtomicU64 = &self.0[set % self.0.len()];
-        let backoff = Backoff::default();
-        // Acquire and release, as in any lock: the next holder sees the last holder's writes to the
-        // sets.
-        while latch
-            .compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            backoff.wait();
+        let mut wait = patience.wait();
+        loop {
+            let seen = latch.load(Ordering::Relaxed);
+            let is_closed = seen % 2 == 1;
+            if is_closed && !wait.is_over(seen) {
+                continue;
+            }
+            let number = seen.wrapping_add(1 + u64::from(is_closed));
+            // Acquire: the holder sees the last holder's writes to the sets.
+            if latch
+                .compare_exchange(seen, number, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+            {
+                return Ticket { latch, number };
+            }
         }
-        LatchGuard(latch)
     }
 }
 
+/// Right to insert keys of the sets that share a latch.
 #[derive(Debug)]
-pub(super) struct LatchGuard<'a>(&'a AtomicU64);
+pub(super) struct Ticket<'a> {
+    latch: &'a AtomicU64,
+    number: u64,
+}
 
-impl Drop for LatchGuard<'_> {
+impl Ticket<'_> {
+    /// Returns true when no other thread has taken the latch. A later holder then sees what this
+    /// thread did before.
+    pub(super) fn is_valid(&self) -> bool {
+        // A read-modify-write, since a load would neither see the newest number nor release.
+        self.latch
+            .compare_exchange(
+                self.number,
+                self.number,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+}
+
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.0.store(0, Ordering::Release);
+        // Fails when another thread has taken the latch, which is then not this one's to open.
+        let open = self.number.wrapping_add(1);
+        let _ =
+            self.latch
+                .compare_exchange(self.number, open, Ordering::Release, Ordering::Relaxed);
     }
 }

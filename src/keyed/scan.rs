@@ -1,9 +1,13 @@
 //! Scan of a key's two sets before an insert: the slots that are free, and the victim if none is.
 
-use super::sets::{BUSY, Probe, SLOTS_PER_SET, Sets, Slot, TAG, WORD};
+use super::{
+    patience::Patience,
+    sets::{Probe, SLOTS_PER_SET, Sets, Slot, TAG, WORD},
+    tag,
+};
 use crate::{
     state::{Layout, State},
-    sync::{Backoff, Ordering},
+    sync::Ordering,
 };
 
 /// Below this number of refilling buckets, the home set takes a new key. From this number on, the
@@ -25,38 +29,49 @@ pub(super) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// Scans the key's slots. Returns `None` if the key is present.
+    /// Scans the key's slots, once none of them is being taken over. Returns `None` if the key is
+    /// present.
     pub(super) fn new(
         layout: &'a Layout,
         sets: &'a Sets,
         probe: &Probe,
         now: u64,
+        patience: Patience,
     ) -> Option<Scan<'a>> {
-        let mut candidates = sets.candidates(probe);
-        let (mut tick, mut found) = (now, false);
-        let slots = std::array::from_fn(|_| {
-            #[expect(clippy::expect_used, reason = "a key has two sets of slots")]
-            let slot = candidates.next().expect("two sets");
-            found |= owner_tag(slot, probe.tag) == probe.tag;
-            let word = slot[WORD].load(Ordering::Acquire);
-            tick = tick.max(layout.unpack(word).stamp);
-            (slot, word)
-        });
-        let is_free =
-            |&(_, word): &(&Slot, u64)| u16::from(layout.is_free(layout.unpack(word), tick));
-        let free = slots
-            .iter()
-            .rev()
-            .fold(0, |free, slot| free << 1 | is_free(slot));
-        if found {
-            None
-        } else {
-            Some(Scan {
+        loop {
+            let mut candidates = sets.candidates(probe);
+            let (mut tick, mut found, mut tags) = (now, false, 0);
+            let slots = std::array::from_fn(|_| {
+                #[expect(clippy::expect_used, reason = "a key has two sets of slots")]
+                let slot = candidates.next().expect("two sets");
+                let tag = slot[TAG].load(Ordering::Acquire);
+                found |= tag::is_of(tag, probe.tag);
+                tags |= tag;
+                let word = slot[WORD].load(Ordering::Acquire);
+                tick = tick.max(layout.unpack(word).stamp);
+                (slot, word)
+            });
+            if found {
+                return None;
+            }
+            if tag::is_busy(tags) {
+                // A key may get its slot back, whichever thread has marked it.
+                sets.candidates(probe)
+                    .for_each(|slot| settle(slot, patience));
+                continue;
+            }
+            let is_free =
+                |&(_, word): &(&Slot, u64)| u16::from(layout.is_free(layout.unpack(word), tick));
+            let free = slots
+                .iter()
+                .rev()
+                .fold(0, |free, slot| free << 1 | is_free(slot));
+            return Some(Scan {
                 layout,
                 tick,
                 slots,
                 free,
-            })
+            });
         }
     }
 
@@ -103,14 +118,20 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Returns the tag of a slot, after waiting while it is the key's own tag marked busy.
-fn owner_tag(slot: &Slot, own: u64) -> u64 {
-    let backoff = Backoff::default();
+/// Waits until a slot is not marked busy. A mark that is too old is undone: the slot is the old key's
+/// again, with its word, or with the first charge of the new key on its full bucket.
+#[cold]
+fn settle(slot: &Slot, patience: Patience) {
+    let mut wait = patience.wait();
     loop {
         let tag = slot[TAG].load(Ordering::Acquire);
-        if tag != own | BUSY {
-            return tag;
+        if !tag::is_busy(tag) {
+            return;
         }
-        backoff.wait();
+        if wait.is_over(tag) {
+            // Fails when the mark is gone.
+            let undone = tag::undone(tag);
+            let _ = slot[TAG].compare_exchange(tag, undone, Ordering::AcqRel, Ordering::Relaxed);
+        }
     }
 }

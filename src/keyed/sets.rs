@@ -1,17 +1,13 @@
 //! Sets of the table: slots of 16 bytes, four to a cache line, two adjacent lines to a set; and the
 //! probe sequence of a key.
 
+use super::tag;
 use crate::sync::AtomicU64;
 
 /// A tag and a word. The tag identifies the key that owns the word.
 pub(super) type Slot = [AtomicU64; 2];
 pub(super) const TAG: usize = 0;
 pub(super) const WORD: usize = 1;
-
-/// The lowest bit of a tag: another key is taking the slot over.
-pub(super) const BUSY: u64 = 1;
-/// The tag of a slot that no key has used yet.
-pub(super) const UNUSED: u64 = 0;
 
 #[cfg(not(tollgate_loom))]
 const SLOTS_PER_LINE: usize = 4;
@@ -56,6 +52,7 @@ pub(super) struct Sets {
 /// Tag and probe sequence of a key: two sets, and in each of them the line to probe first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe {
+    /// In its first version; see [`tag`].
     pub(super) tag: u64,
     /// First slots of the four lines, in probe order.
     lines: [usize; 4],
@@ -88,21 +85,14 @@ impl Sets {
     /// so they select the line.
     #[inline]
     pub(super) fn probe(&self, hash: u64) -> Probe {
-        let (home, other) = (self.set(hash >> 32), self.set(hash & u64::from(u32::MAX)));
-        let other = if other != home {
-            other
-        } else if home + 1 < self.count {
-            home + 1
-        } else {
-            0
-        };
+        let (home, other) = self.sets_of(hash);
         let first = |set: usize| self.skip + set * SLOTS_PER_SET;
         let (home_line, other_line) = (
             (hash >> 32 & 1) as usize * SLOTS_PER_LINE,
             (hash >> 1 & 1) as usize * SLOTS_PER_LINE,
         );
         Probe {
-            tag: Sets::tag(hash),
+            tag: tag::of(hash),
             lines: [
                 first(home) + home_line,
                 first(home) + (SLOTS_PER_LINE - home_line),
@@ -113,16 +103,31 @@ impl Sets {
         }
     }
 
+    /// Returns the home set of a key, and its other set.
+    #[inline]
+    fn sets_of(&self, hash: u64) -> (usize, usize) {
+        let (home, other) = (self.set(hash >> 32), self.set(hash & u64::from(u32::MAX)));
+        let other = if other != home {
+            other
+        } else if home + 1 < self.count {
+            home + 1
+        } else {
+            0
+        };
+        (home, other)
+    }
+
+    /// Returns a number of the two sets of a key. Keys with the same tag and the same two sets share
+    /// a bucket.
+    pub(super) fn pair(&self, hash: u64) -> u64 {
+        let (home, other) = self.sets_of(hash);
+        (home.min(other) as u64) << 32 | home.max(other) as u64
+    }
+
     /// Returns the set that 32 bits of a hash select.
     #[inline]
     fn set(&self, half: u64) -> usize {
         ((half * self.count as u64) >> 32) as usize
-    }
-
-    /// Returns the tag of a key, which is never [`UNUSED`].
-    #[inline]
-    pub(super) fn tag(hash: u64) -> u64 {
-        (hash & !BUSY).max(BUSY << 1)
     }
 
     /// Returns the slots to probe first, without computing the rest of the [`Probe`].
@@ -199,8 +204,6 @@ mod tests {
                     "expected four distinct lines: {lines:?}"
                 );
                 assert!(std::ptr::eq(table.home_line(hash), table.line(&probe, 0)));
-                assert_eq!(probe.tag & 1, 0);
-                assert_ne!(probe.tag, 0);
             }
         }
     }

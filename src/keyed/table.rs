@@ -7,8 +7,9 @@
 //!   that very word by CAS. Nothing is checked after the CAS: stamps never decrease, and a takeover
 //!   increases the stamp, so a word is its own version, and a CAS that succeeds proves that the
 //!   slot still belonged to the key. In any other case, start over.
-//! - **Insert** ([`Table::insert`]): under a latch, mark the tag *busy*; claim and charge in one
-//!   CAS on the word, from a value that is full; publish the new tag.
+//! - **Insert** ([`Table::insert`]): under a latch, mark the tag *busy*; validate that the latch is
+//!   still held; claim and charge in one CAS on the word, from a value that is full; publish the new
+//!   tag by CAS.
 //!
 //! Orderings: the claiming CAS releases the busy tag, and every later charge continues its release
 //! sequence. So a thread that loads the word of the new owner (acquire) sees, in the tag loaded
@@ -18,22 +19,36 @@
 //! inserted twice. Keys of other home sets may want the same slot at the same moment: the *busy*
 //! mark and the CAS on the word decide between them.
 //!
-//! - The key may have been inserted before the latch was acquired, so both sets are scanned again.
-//!   While a tag is the key's own, marked *busy*, another key is taking that slot over and may yet
-//!   restore the tag: the scan waits for that.
+//! - The key may have been inserted before the latch was closed, so both sets are scanned again.
+//!   While a tag is marked *busy*, another key is taking that slot over and may yet publish or restore
+//!   the key's own tag: the scan waits for that.
 //! - A thread whose clock is behind may insert a key that was evicted at a later time. So the time
 //!   of the insert is the latest of the attempt's and every stamp in the two sets: the slot from
 //!   which the key was evicted is among them.
 //! - The word is claimed and charged in one CAS, from a value that is full. If the old owner has
 //!   charged in between, that CAS fails, the old tag is restored, and the next slot is tried.
+//!
+//! **Threads that stop.** A thread may die or stop at any step, with a latch or a mark. Nothing tells
+//! which, so after some time ([`Patience`]) another thread takes the latch and undoes the mark, and the
+//! thread, if it goes on, finds that out and starts over:
+//!
+//! - Holders of a latch validate it after each mark. If a holder validated before its latch was taken,
+//!   later holders see the mark, whichever key it is for, and undo it or find the new tag. Otherwise
+//!   the holder notices. So no key has two slots.
+//! - A mark that was undone never comes back: its [version](super::tag) has changed. So publishing by
+//!   CAS cannot end the takeover of another thread. A claim whose tag was not published is no decision.
+//! - What was claimed and not published is a charge on the old key's full bucket.
+//! - No thread waits while it has a mark.
 
 use crossbeam_utils::CachePadded;
 
 use super::{
     invalidation::Invalidations,
-    latch::Latches,
+    latch::{Latches, Ticket},
+    patience::Patience,
     scan::Scan,
-    sets::{BUSY, Probe, SLOTS_PER_SET, Sets, Slot, TAG, UNUSED, WORD},
+    sets::{Probe, SLOTS_PER_SET, Sets, Slot, TAG, WORD},
+    tag,
 };
 use crate::{
     attempt::{Attempt, Transition},
@@ -65,6 +80,16 @@ enum Victim {
     Refilling,
 }
 
+/// Result of a takeover.
+enum Takeover {
+    /// The first charge of the new key left this state.
+    Done(State),
+    /// Another thread took the slot first, or the bucket may not be evicted.
+    Lost,
+    /// Another thread took the latch, or undid the mark.
+    Undone,
+}
+
 /// Next number of a table: unique in the process.
 static NEXT_NUMBER: AtomicNumber = AtomicNumber::new(0);
 
@@ -74,6 +99,7 @@ pub(crate) struct Table {
     pub(super) layout: Layout,
     pub(super) sets: Sets,
     latches: Latches,
+    patience: Patience,
     pub(super) when_full: WhenFull,
     invalidations: Invalidations,
     pub(super) evicted_early: CachePadded<AtomicU64>,
@@ -89,6 +115,7 @@ impl Table {
             layout: quota.layout(),
             sets: Sets::new(sets)?,
             latches: Latches::new(sets),
+            patience: Patience::Endless,
             when_full,
             invalidations: Invalidations::new(sets),
             evicted_early: counter(),
@@ -109,11 +136,11 @@ impl Table {
         std::hint::black_box(home_line[0][TAG].load(Ordering::Relaxed));
     }
 
-    /// Fast path: decides if the key is present and no other thread changes its bucket at this
-    /// moment. Returns `None`, with no effect, in any other case.
+    /// Fast path: decides if the key is present, its tag in the first version, and no other thread
+    /// changes its bucket at this moment. Returns `None`, with no effect, in any other case.
     #[inline(always)]
     pub(super) fn hit(&self, hash: u64, time: Time<'_>, cost: u32) -> Option<Decision> {
-        let tag = Sets::tag(hash);
+        let tag = tag::of(hash);
         let slot = match find_in(self.sets.home_line(hash), tag) {
             Some(slot) => slot,
             None => self.find_further(&self.probe(hash))?,
@@ -134,7 +161,7 @@ impl Table {
         hash: u64,
         home_line: &'h [Slot],
     ) -> Option<(&'h AtomicU64, u64)> {
-        let tag = Sets::tag(hash);
+        let tag = tag::of(hash);
         if let Some(slot) = find_in(home_line, tag)
             && let Some(word) = self.confirmed_word(slot, tag)
         {
@@ -147,8 +174,8 @@ impl Table {
     #[inline(never)]
     pub(super) fn word_of(&self, probe: &Probe) -> Option<(&AtomicU64, u64)> {
         loop {
-            let slot = self.find(probe)?;
-            if let Some(word) = self.confirmed_word(slot, probe.tag) {
+            let (slot, tag) = self.find(probe)?;
+            if let Some(word) = self.confirmed_word(slot, tag) {
                 return Some((&slot[WORD], word));
             }
         }
@@ -158,8 +185,8 @@ impl Table {
     pub(super) fn decide(&self, probe: &Probe, attempt: &Attempt<'_>) -> Decision {
         let backoff = Backoff::default();
         loop {
-            if let Some(slot) = self.find(probe) {
-                if let Some(decision) = self.decide_on(slot, probe.tag, attempt) {
+            if let Some((slot, tag)) = self.find(probe) {
+                if let Some(decision) = self.decide_on(slot, tag, attempt) {
                     return decision;
                 }
             } else if let Some(decision) = attempt.decide_without_charge() {
@@ -194,15 +221,20 @@ impl Table {
     #[cold]
     #[inline(never)]
     fn insert(&self, probe: &Probe, attempt: &Attempt<'_>) -> Option<Decision> {
-        let _guard = self.latches.acquire(probe.home);
-        let scan = Scan::new(&self.layout, &self.sets, probe, attempt.tick)?;
+        let ticket = self.latches.close(probe.home, self.patience);
+        let scan = Scan::new(&self.layout, &self.sets, probe, attempt.tick, self.patience)?;
         if !scan.has_free_slot() {
-            return self.insert_when_full(probe, attempt, &scan);
+            return self.insert_when_full(probe, attempt, &scan, &ticket);
         }
-        scan.free_slots().find_map(|slot| {
-            let next = self.take_over(slot, probe.tag, scan.tick, attempt.units(), Victim::Full)?;
-            Some(attempt.charged(next, attempt.units()))
-        })
+        let charge = (scan.tick, attempt.units());
+        for slot in scan.free_slots() {
+            match self.take_over(slot, probe.tag, &ticket, charge, Victim::Full) {
+                Takeover::Done(next) => return Some(attempt.charged(next, attempt.units())),
+                Takeover::Lost => {}
+                Takeover::Undone => return None,
+            }
+        }
+        None
     }
 
     /// Decides for a new key while all of its sixteen slots are refilling.
@@ -211,6 +243,7 @@ impl Table {
         probe: &Probe,
         attempt: &Attempt<'_>,
         scan: &Scan<'_>,
+        ticket: &Ticket<'_>,
     ) -> Option<Decision> {
         let (slot, refilled) = scan.nearest_to_full();
         let at_end_of_time = self
@@ -221,47 +254,61 @@ impl Table {
             self.saturated.fetch_add(1, Ordering::Relaxed);
             return Some(attempt.uncharged(refilled, Outcome::TableFull));
         }
-        let next = self.take_over(
-            slot,
-            probe.tag,
-            scan.tick,
-            attempt.units(),
-            Victim::Refilling,
-        )?;
-        self.evicted_early.fetch_add(1, Ordering::Relaxed);
-        Some(attempt.charged(next, attempt.units()))
+        let charge = (scan.tick, attempt.units());
+        match self.take_over(slot, probe.tag, ticket, charge, Victim::Refilling) {
+            Takeover::Done(next) => Some(attempt.charged(next, attempt.units())),
+            Takeover::Lost | Takeover::Undone => None,
+        }
     }
 
-    /// Takes a slot over for the key, with a first charge. Returns `None` if another thread took
-    /// the slot first, or if the bucket may not be evicted.
+    /// Takes a slot over for the key, with a first charge of so many units at a tick.
     fn take_over(
         &self,
         slot: &Slot,
         tag: u64,
-        tick: u64,
-        units: u64,
+        ticket: &Ticket<'_>,
+        charge: (u64, u64),
         victim: Victim,
-    ) -> Option<State> {
+    ) -> Takeover {
         let old = slot[TAG].load(Ordering::Relaxed);
+        let busy = tag::busy(old);
+        let mark = |from: u64, to: u64, success: Ordering| {
+            slot[TAG]
+                .compare_exchange(from, to, success, Ordering::Relaxed)
+                .is_ok()
+        };
         // Acquire: the word is loaded after this. With an older word the claim would only fail.
         // Among threads that want the slot, one succeeds.
-        if old & BUSY != 0
-            || slot[TAG]
-                .compare_exchange(old, old | BUSY, Ordering::Acquire, Ordering::Relaxed)
-                .is_err()
-        {
-            return None;
+        if tag::is_busy(old) || !mark(old, busy, Ordering::AcqRel) {
+            return Takeover::Lost;
         }
-        let claimed = self.claim(slot, old, tick, units, victim);
-        slot[TAG].store(if claimed.is_some() { tag } else { old }, Ordering::Release);
-        claimed
+        if !ticket.is_valid() {
+            mark(busy, old, Ordering::Release);
+            return Takeover::Undone;
+        }
+        let claimed = self.claim(slot, old, charge, victim);
+        if claimed.is_some() && victim == Victim::Refilling {
+            // Before the new tag: what a thread that dies leaves behind was counted.
+            self.evicted_early.fetch_add(1, Ordering::Relaxed);
+        }
+        let published = claimed.map_or(old, |_| tag::in_version_of(tag, old));
+        if !mark(busy, published, Ordering::Release) {
+            return Takeover::Undone;
+        }
+        claimed.map_or(Takeover::Lost, Takeover::Done)
     }
 
     /// Claims and charges the word of a slot whose tag `old` is marked busy.
-    fn claim(&self, slot: &Slot, old: u64, tick: u64, units: u64, victim: Victim) -> Option<State> {
+    fn claim(
+        &self,
+        slot: &Slot,
+        old: u64,
+        (tick, units): (u64, u64),
+        victim: Victim,
+    ) -> Option<State> {
         let word = slot[WORD].load(Ordering::Acquire);
         let state = self.layout.unpack(word);
-        let next = self.layout.claim(state, tick, units, old == UNUSED)?;
+        let next = self.layout.claim(state, tick, units, tag::is_unused(old))?;
         match victim {
             Victim::Full if !self.layout.is_free(state, tick) => return None,
             Victim::Full => {}
@@ -334,8 +381,8 @@ impl Table {
     /// `transition` returns `None` or the key is not present. Returns true when the word was
     /// changed.
     fn update(&self, probe: &Probe, transition: impl Fn(State) -> Option<State>) -> bool {
-        while let Some(slot) = self.find(probe) {
-            let Some(word) = self.confirmed_word(slot, probe.tag) else {
+        while let Some((slot, tag)) = self.find(probe) {
+            let Some(word) = self.confirmed_word(slot, tag) else {
                 continue;
             };
             match transition(self.layout.unpack(word)) {
@@ -347,13 +394,16 @@ impl Table {
         false
     }
 
-    fn find(&self, probe: &Probe) -> Option<&Slot> {
-        self.sets
-            .candidates(probe)
-            .find(|slot| slot[TAG].load(Ordering::Acquire) == probe.tag)
+    /// Finds the key's slot, and its tag in whichever version.
+    fn find(&self, probe: &Probe) -> Option<(&Slot, u64)> {
+        self.sets.candidates(probe).find_map(|slot| {
+            let tag = slot[TAG].load(Ordering::Acquire);
+            tag::is_of(tag, probe.tag).then_some((slot, tag))
+        })
     }
 
-    /// Finds the key's slot outside of its home line, which [`Table::hit`] has searched.
+    /// Finds the key's slot outside of its home line, which [`Table::hit`] has searched, if its tag is
+    /// in the first version.
     #[inline(never)]
     fn find_further(&self, probe: &Probe) -> Option<&Slot> {
         self.sets
@@ -377,7 +427,8 @@ impl Table {
     }
 }
 
-/// Returns the slot of a line that has this tag. All slots are compared, since the position of a
+/// Returns the slot of a line that has exactly this tag. A key whose tag is not in its first version, as
+/// after a takeover that was undone, is found by [`Table::find`]. All slots are compared, since the position of a
 /// key in its line is unpredictable: a mispredicted branch costs more than three comparisons.
 #[inline(always)]
 fn find_in(line: &[Slot], tag: u64) -> Option<&Slot> {
