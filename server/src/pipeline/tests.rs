@@ -3,11 +3,13 @@
 mod admin;
 mod bans;
 mod delay;
+mod guide;
 mod keys;
 mod limits;
 mod pending;
 mod policies;
 mod policy_reference;
+mod reference;
 mod refusals;
 mod routes;
 mod tokens;

@@ -15,5 +15,4 @@ mod convert;
 mod delay;
 mod ipv6;
 mod jwt;
-mod policies;
 mod routes;
