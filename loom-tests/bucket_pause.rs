@@ -32,8 +32,7 @@ fn a_take_races_a_pause_in_a_window() {
 
 /// A decision made before a pause gives nothing back to the paused bucket.
 ///
-/// *Caught:* a pause by load and store; one that raises the bound on refunds after the word, or
-/// not.
+/// *Caught:* a pause by load and store.
 #[test]
 fn a_refund_races_a_pause() {
     Model::new(greedy(3), &[0, 3])

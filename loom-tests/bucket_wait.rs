@@ -4,7 +4,7 @@
 //! `src/sync/stand_in.rs`). A waiter that is never woken is a deadlock, which loom reports.
 
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
@@ -15,11 +15,15 @@ use crate::model::{greedy, time};
 
 const QUOTA: Quota = greedy(1);
 
-/// Polls a future once, with the waker of the thread, and drops it.
-fn poll_and_leave(future: impl Future<Output = Result<Decision, Refused>>) -> bool {
+/// Polls a future once.
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(std::task::Waker::noop()))
+}
+
+/// Polls a future, drops it, and returns true when it got its tokens.
+fn poll_and_leave(polls: u32, future: impl Future<Output = Result<Decision, Refused>>) -> bool {
     let mut future = pin!(future);
-    let context = &mut Context::from_waker(std::task::Waker::noop());
-    matches!(future.as_mut().poll(context), Poll::Ready(Ok(_)))
+    (0..polls).any(|_| matches!(poll(future.as_mut()), Poll::Ready(Ok(_))))
 }
 
 fn check(model: impl Fn() + Send + Sync + 'static) {
@@ -46,7 +50,7 @@ fn a_waiter_leaves_and_the_next_is_served() {
         let (bucket, clock) = empty_bucket();
         let leaver = thread::spawn({
             let bucket = bucket.clone();
-            move || poll_and_leave(bucket.acquire(1))
+            move || poll_and_leave(1, bucket.acquire(1))
         });
         let waiter = thread::spawn({
             let bucket = bucket.clone();
@@ -62,9 +66,71 @@ fn a_waiter_leaves_and_the_next_is_served() {
     });
 }
 
+/// The head leaves before or after its reservation is ready, while another caller takes: the token
+/// is used once, or is still there.
+///
+/// *Caught:* a guard that does not refund; a refund by the time since the charge while there are
+/// waiters.
+#[test]
+fn the_head_leaves_beside_a_take() {
+    check(|| {
+        let (bucket, clock) = empty_bucket();
+        let leaver = thread::spawn({
+            let bucket = bucket.clone();
+            move || poll_and_leave(2, bucket.acquire(1))
+        });
+        let taker = thread::spawn({
+            let bucket = bucket.clone();
+            move || bucket.try_acquire(1).is_allowed()
+        });
+        clock.advance(time(&QUOTA, 1));
+        let used = u32::from(leaver.join().unwrap()) + u32::from(taker.join().unwrap());
+        assert_eq!(used + bucket.available(), 1);
+    });
+}
+
+/// The head leaves while the bucket is reset: what it gives back is no token of the full bucket.
+///
+/// *Caught:* a refund that never checks whether its reservation was voided.
+#[test]
+fn the_head_leaves_beside_a_reset() {
+    check(|| {
+        let (bucket, _) = empty_bucket();
+        let leaver = thread::spawn({
+            let bucket = bucket.clone();
+            move || poll_and_leave(2, bucket.acquire(1))
+        });
+        bucket.reset();
+        let taken = bucket.try_acquire(1).is_allowed();
+        let used = u32::from(leaver.join().unwrap()) + u32::from(taken);
+        assert_eq!(used + bucket.available(), 1);
+    });
+}
+
+/// The head leaves while the quota is replaced: what it gives back is no token of the new bucket.
+///
+/// *Caught:* the table's origin not compared with the decision's.
+#[test]
+fn the_head_leaves_beside_a_replaced_quota() {
+    check(|| {
+        let clock = ManualClock::new();
+        let limiter = KeyedLimiter::<u64>::builder(QUOTA).max_keys(1).clock(clock);
+        let limiter = Arc::new(limiter.build().unwrap());
+        assert!(limiter.try_acquire(&1, 1).is_allowed());
+        let leaver = thread::spawn({
+            let limiter = limiter.clone();
+            move || poll_and_leave(2, limiter.acquire(&1, 1))
+        });
+        limiter.replace(greedy(2));
+        assert!(limiter.try_acquire(&1, 1).is_allowed());
+        let used = u32::from(leaver.join().unwrap()) + 1;
+        assert_eq!(used + limiter.available(&1), 2);
+    });
+}
+
 /// The head is served although others take whatever is available.
 ///
-/// *Caught:* a sleep that reads the clock before it listens to it; a reservation by a take.
+/// *Caught:* a sleep that reads the clock before it listens to it.
 #[test]
 fn the_head_is_served_beside_takes() {
     check(|| {
@@ -86,10 +152,33 @@ fn the_head_is_served_beside_takes() {
     });
 }
 
+/// Tokens that the head has reserved are its own, also between the moment at which they are available
+/// and its next poll.
+///
+/// *Caught:* a take in place of a reservation.
+#[test]
+fn no_other_caller_takes_what_the_head_has_reserved() {
+    check(|| {
+        let (bucket, clock) = empty_bucket();
+        let waiter = thread::spawn({
+            let bucket = bucket.clone();
+            move || {
+                let mut acquiring = pin!(bucket.acquire(1));
+                let is_served = poll(acquiring.as_mut()).is_ready();
+                assert!(bucket.try_acquire(1).is_refused());
+                assert!(is_served || block_on(acquiring).is_ok());
+            }
+        });
+        clock.advance(time(&QUOTA, 1));
+        waiter.join().unwrap();
+        assert_eq!(bucket.available(), 0);
+    });
+}
+
 /// A reset fills the bucket, and the head takes from it at once.
 ///
-/// *Caught:* a reset that does not notify; a head that listens for changes after it has checked its
-/// reservation, or keeps a reservation that was voided.
+/// *Caught:* a reset that does not notify; a head that listens for changes after its reservation, or
+/// ignores them.
 #[test]
 fn the_head_follows_a_reset() {
     check(|| {
@@ -106,7 +195,7 @@ fn the_head_follows_a_reset() {
 
 /// A pause voids the reservation of the head, which is served after the pause.
 ///
-/// *Caught:* a pause that does not notify, or voids nothing.
+/// *Caught:* a pause that voids nothing; a head that keeps a reservation that was voided.
 #[test]
 fn the_head_follows_a_pause() {
     check(|| {
@@ -128,11 +217,12 @@ fn the_head_follows_a_pause() {
 }
 
 /// The line of a key is removed with its last user: were there two lines, there would be two heads,
-/// and a head that leaves before another one would lose its tokens.
+/// and a head that leaves before another one would lose its tokens. One caller leaves while another
+/// one, with a third behind it, comes and leaves.
 ///
 /// *Caught:* a sleep for a time from now, in place of a sleep until a time; a line that is removed
-/// by its first user; a count of users that is changed outside of
-/// the lock.
+/// by its first user; a count of users that is changed outside of the lock; a permit that a dropped
+/// waiter was granted and keeps.
 #[test]
 fn a_key_has_one_line() {
     check(|| {
@@ -142,33 +232,32 @@ fn a_key_has_one_line() {
             .clock(clock.clone());
         let limiter = Arc::new(limiter.build().unwrap());
         assert!(limiter.try_acquire(&1, 1).is_allowed());
-        let leavers = thread::spawn({
+        let leaver = thread::spawn({
+            let limiter = limiter.clone();
+            move || assert!(!poll_and_leave(1, limiter.acquire(&1, 1)))
+        });
+        let waiters = thread::spawn({
             let limiter = limiter.clone();
             move || {
-                let mut waiters = [0, 1].map(|_| Box::pin(limiter.acquire(&1, 1)));
-                let context = &mut Context::from_waker(std::task::Waker::noop());
-                for waiter in &mut waiters {
-                    assert!(waiter.as_mut().poll(context).is_pending());
+                let [mut first, mut second] = [0, 1].map(|_| Box::pin(limiter.acquire(&1, 1)));
+                if poll(first.as_mut()).is_pending() {
+                    assert!(poll(second.as_mut()).is_pending());
+                    drop(first);
+                    assert!(block_on(second).is_ok());
                 }
-                let [first, second] = waiters;
-                drop(first);
-                drop(second);
             }
         });
-        let waiter = thread::spawn({
-            let limiter = limiter.clone();
-            move || assert!(block_on(limiter.acquire(&1, 1)).is_ok())
-        });
-        leavers.join().unwrap();
+        leaver.join().unwrap();
         clock.advance(time(&QUOTA, 1));
-        waiter.join().unwrap();
+        waiters.join().unwrap();
         assert_eq!(limiter.available(&1), 0);
     });
 }
 
 /// A new quota takes effect for the head at once.
 ///
-/// *Caught:* a change that notifies before it is installed, or does not notify.
+/// *Caught:* a change that notifies before it is installed, or does not notify; a head that listens
+/// for changes after its reservation, or ignores them.
 #[test]
 fn the_head_follows_a_replaced_quota() {
     check(|| {

@@ -18,6 +18,11 @@
 //! - *An early eviction that raises the bound after the word, but before the new tag is stored*:
 //!   until then no thread finds the key.
 //!
+//! Not modelled: a refund after a pause that changes nothing. A pause raises the bound on refunds before
+//! the word. When a charge from after its end comes in between, nothing is left to pause, and
+//! decisions from before its end are not refundable although no pause has taken effect: tokens are
+//! lost, and none are minted.
+//!
 //! Not modelled: a word that recurs after a rebase. A rebase moves the stamp back, so a later charge
 //! may leave the very word that a refund has read before, and the refund then succeeds after the
 //! rebase. It gives back what its charge no longer uses, within the one capacity that each rebase may
