@@ -1,12 +1,14 @@
-//! Waiting beside its peers: `cargo bench --features tokio --bench waiting`.
+//! Waiting beside its peers: `cargo bench --features tokio --bench waiting`, and one of its tables by
+//! `cargo bench --features tokio --bench waiting -- uncontended`.
 //!
 //! Real time, on two worker threads of tokio. Every table is measured in one run, with the sides in
 //! turns; a figure is the median of its rounds.
 //!
 //! - *Impatience*: tasks that loop `timeout(patience, acquire(1))`, and pause 100 µs after a failure.
-//!   The share of the tokens that the quota gave and that were used.
-//! - *Uncontended*: an `acquire` that need not wait, beside `try_acquire`. The caller uses the boolean
-//!   outcome only.
+//!   The share of the tokens that the quota gave and that were used. The capacity is 10 ms of refill,
+//!   and in the last rows less than a tick of tokio's timer, which is 1 ms.
+//! - *Uncontended*: an `acquire` that need not wait, of a bucket and of a key, beside `try_acquire`.
+//!   The caller uses the boolean outcome only.
 //! - *Throughput*: acquires a second of 64 tasks, at a quota that never blocks and at a million a
 //!   second.
 //! - *Lateness*: one task that acquires a token at a time; the time from the exact moment at which a
@@ -30,7 +32,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::{sleep, timeout},
 };
-use tollgate::{Bucket, Quota};
+use tollgate::{Bucket, KeyedLimiter, Quota};
 
 const TASKS: usize = 64;
 
@@ -151,10 +153,8 @@ where
 }
 
 /// Returns the share of the tokens that was used, in per cent.
-fn impatience<W: Waiter>(tasks: usize, patience: Duration, rate: u32) -> f64 {
+fn impatience<W: Waiter>(tasks: usize, patience: Duration, rate: u32, capacity: u32) -> f64 {
     const RUN: Duration = Duration::from_secs(2);
-    // 10 ms of refill.
-    let capacity = (rate / 100).max(1);
     let limiter = Arc::new(W::new(rate, capacity));
     let start = Instant::now();
     let used = run(&limiter, tasks, |limiter| async move {
@@ -268,31 +268,34 @@ fn heading(name: &str) {
     );
 }
 
-fn main() {
+/// Prints the shares of tokens that impatient tasks use.
+fn compare_impatience() {
     heading("tokens used under impatience, per cent");
-    for (tasks, patience, rate) in [
-        (200, 10, 2_000),
-        (50, 5, 1_000),
-        (200, 2, 10_000),
-        (20, 16, 500),
+    for (tasks, patience, rate, capacity) in [
+        (200, 10, 2_000, 20),
+        (50, 5, 1_000, 10),
+        (200, 2, 10_000, 100),
+        (20, 16, 500, 5),
+        (200, 10, 2_000, 1),
+        (200, 2, 10_000, 5),
     ] {
         let patience = Duration::from_millis(patience);
         let figures = rounds(
             3,
             [
-                &|| impatience::<Tollgate>(tasks, patience, rate),
-                &|| impatience::<Governor>(tasks, patience, rate),
-                &|| impatience::<Leaky>(tasks, patience, rate),
-                &|| impatience::<TokioRateLimit>(tasks, patience, rate),
+                &|| impatience::<Tollgate>(tasks, patience, rate, capacity),
+                &|| impatience::<Governor>(tasks, patience, rate, capacity),
+                &|| impatience::<Leaky>(tasks, patience, rate, capacity),
+                &|| impatience::<TokioRateLimit>(tasks, patience, rate, capacity),
             ],
         );
-        row(
-            &format!("{tasks} tasks, {patience:?}, {rate}/s"),
-            figures,
-            1,
-        );
+        let name = format!("{tasks} tasks, {patience:?}, {rate}/s, capacity {capacity}");
+        row(&name, figures, 1);
     }
+}
 
+/// Prints the acquires a second of many tasks.
+fn compare_throughput() {
     heading("thousand acquires a second of 64 tasks");
     for (name, rate, capacity) in [
         ("a quota that never blocks", 1_000_000_000, 1_000_000_000),
@@ -309,7 +312,10 @@ fn main() {
         );
         row(name, figures, 0);
     }
+}
 
+/// Prints the lateness of wake-ups.
+fn compare_lateness() {
     heading("99th percentile of lateness, ms");
     let figures = rounds(
         3,
@@ -321,10 +327,21 @@ fn main() {
         ],
     );
     row("100/s, capacity 1", figures, 2);
+}
 
+/// Prints the cost of an `acquire` that need not wait.
+fn compare_uncontended() {
     let bucket = Bucket::new(Quota::per_second(1_000_000_000).with_capacity(u32::MAX));
+    let limiter = KeyedLimiter::<u64>::new(bucket.quota(), 1000);
     let governor = Governor::new(1_000_000_000, u32::MAX);
-    let [acquire, try_acquire, until_ready, check] = rounds(
+    let [
+        acquire,
+        try_acquire,
+        acquire_key,
+        try_acquire_key,
+        until_ready,
+        check,
+    ] = rounds(
         31,
         [
             &|| {
@@ -337,6 +354,16 @@ fn main() {
                     black_box(black_box(&bucket).try_acquire(1).is_allowed());
                 })
             },
+            &|| {
+                uncontended(async || {
+                    black_box(black_box(&limiter).acquire(&1, 1).await.is_ok());
+                })
+            },
+            &|| {
+                uncontended(async || {
+                    black_box(black_box(&limiter).try_acquire(&1, 1).is_allowed());
+                })
+            },
             &|| uncontended(async || black_box(&governor).acquire().await),
             &|| {
                 uncontended(async || {
@@ -347,6 +374,29 @@ fn main() {
     );
     println!("\n| an acquire that need not wait, ns | waiting | at once | ratio |");
     println!("| --- | ---: | ---: | ---: |");
-    row("tollgate", [acquire, try_acquire, acquire / try_acquire], 2);
-    row("governor", [until_ready, check, until_ready / check], 2);
+    for (name, waiting, at_once) in [
+        ("tollgate", acquire, try_acquire),
+        ("tollgate, a key", acquire_key, try_acquire_key),
+        ("governor", until_ready, check),
+    ] {
+        row(name, [waiting, at_once, waiting / at_once], 2);
+    }
+}
+
+fn main() {
+    let only = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'))
+        .unwrap_or_default();
+    let tables: [(&str, fn()); 4] = [
+        ("impatience", compare_impatience),
+        ("throughput", compare_throughput),
+        ("lateness", compare_lateness),
+        ("uncontended", compare_uncontended),
+    ];
+    for (name, compare) in tables {
+        if name.starts_with(&only) {
+            compare();
+        }
+    }
 }
