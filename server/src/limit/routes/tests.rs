@@ -411,6 +411,10 @@ fn placeholders_describe_segments_as_any_server_splits_them() {
         ("/a%2f../b", "/{id}/b"),
         ("/pre-1%2f2", "/pre-*"),
         ("/a/b%2fc/d", "/a/*/d"),
+        // An escape that a server decodes is a separator beside one that it does not decode.
+        ("/a%252F%u002f", "/{id}/{id}"),
+        ("/a%252F%25252F", "/{id}/{id}"),
+        ("/a%2F%c0%af", "/{id}/{id}"),
     ] {
         check_pattern(path, pattern).unwrap();
     }

@@ -19,9 +19,10 @@ pub(super) struct Decoded<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Escape {
     pub(super) position: usize,
-    /// Escaped more than once, or in a form that few servers decode: `%u002f`, or an overlong UTF-8
-    /// sequence.
-    pub(super) is_nested: bool,
+    /// How often the path has to be decoded until it is read.
+    pub(super) depth: u8,
+    /// In a form that few servers decode: `%u002f`, or an overlong UTF-8 sequence.
+    pub(super) is_rare: bool,
 }
 
 /// Length of the longest form of an escape, `%u002f`.
@@ -45,7 +46,7 @@ pub(super) fn decode(path: &str) -> Decoded<'_> {
     while let Some(mut percent) = next {
         // Bytes that may belong to an escape whose percent sign was escaped, and then others.
         while at < percent && decoder.is_open() {
-            decoder.push(bytes[at], None);
+            decoder.push(bytes[at]);
             at += 1;
         }
         decoder.text.extend_from_slice(&bytes[at..percent]);
@@ -58,11 +59,11 @@ pub(super) fn decode(path: &str) -> Decoded<'_> {
         at = percent
             + match escape_at(bytes, percent) {
                 Some((length, byte)) => {
-                    decoder.push(byte, Some(length != 3));
+                    decoder.push_escaped(byte, length != 3);
                     length
                 }
                 None => {
-                    decoder.push(b'%', None);
+                    decoder.push(b'%');
                     1
                 }
             };
@@ -73,16 +74,16 @@ pub(super) fn decode(path: &str) -> Decoded<'_> {
         };
     }
     while at < bytes.len() && decoder.is_open() {
-        decoder.push(bytes[at], None);
+        decoder.push(bytes[at]);
         at += 1;
     }
     decoder.text.extend_from_slice(&bytes[at..]);
     let Decoder { text, escapes, .. } = decoder;
     let is_canonical = path.is_ascii()
         && !text.contains(&b'%')
-        && escapes
-            .iter()
-            .all(|escape| !escape.is_nested && !has_meaning(text[escape.position]))
+        && escapes.iter().all(|escape| {
+            escape.depth == 1 && !escape.is_rare && !has_meaning(text[escape.position])
+        })
         && str::from_utf8(&text).is_ok();
     Decoded {
         text: Cow::Owned(text),
@@ -103,14 +104,17 @@ impl Decoder {
         self.text.len() < self.open_until
     }
 
-    /// Pushes a byte. `is_nested` is `None` for a byte that was not escaped.
-    fn push(&mut self, byte: u8, is_nested: Option<bool>) {
-        if let Some(is_nested) = is_nested {
-            self.escapes.push(Escape {
-                position: self.text.len(),
-                is_nested,
-            });
-        }
+    /// Pushes a byte that was escaped once.
+    fn push_escaped(&mut self, byte: u8, is_rare: bool) {
+        self.escapes.push(Escape {
+            position: self.text.len(),
+            depth: 1,
+            is_rare,
+        });
+        self.push(byte);
+    }
+
+    fn push(&mut self, byte: u8) {
         let is_open = self.is_open();
         self.text.push(byte);
         self.note_start(byte);
@@ -141,16 +145,21 @@ impl Decoder {
         while let Some((length, byte)) = escape_at_end(&self.text) {
             let position = self.text.len() - length;
             self.text.truncate(position);
-            while self
-                .escapes
-                .pop_if(|escape| escape.position >= position)
-                .is_some()
-            {}
+            let (mut depth, mut is_rare) = (0, length != 3);
+            while let Some(inner) = self.escapes.pop_if(|escape| escape.position >= position) {
+                depth = depth.max(inner.depth);
+                is_rare |= inner.is_rare;
+            }
+            // What decodes the bytes of an overlong sequence decodes the sequence.
+            if length != 2 {
+                depth = depth.saturating_add(1);
+            }
             self.text.push(byte);
             self.note_start(byte);
             self.escapes.push(Escape {
                 position,
-                is_nested: true,
+                depth,
+                is_rare,
             });
         }
     }
@@ -212,31 +221,33 @@ mod tests {
 
     #[test]
     fn escapes_are_decoded_to_the_end() {
-        for (path, text, nested) in [
-            ("/a", "/a", false),
-            ("/%61", "/a", false),
-            ("/%2561", "/a", true),
-            ("/%25252525%36%31", "/a", true),
-            ("/%%361", "/a", true),
-            ("/%u0061", "/a", true),
-            ("/%U0061", "/a", true),
-            ("/%u%30061", "/a", true),
-            ("/%c1%a1", "/a", true),
-            ("/%zz%", "/%zz%", false),
-            ("/%%%%", "/%%%%", false),
-            ("/%%%2f%", "/%%/%", false),
-            ("/%%%%36%31", "/%%a", true),
-            ("/%%%%u0061", "/%%%a", true),
-            ("/%u2f", "/%u2f", false),
-            ("/%/61", "/%/61", false),
-            ("/%25u0061b%2525u0061%61x", "/abaax", true),
-            ("/%u00%361", "/a", true),
-            ("/%2%35%36%31xyzxyz%", "/axyzxyz%", true),
+        for (path, text, depth, rare) in [
+            ("/a", "/a", 0, false),
+            ("/%61", "/a", 1, false),
+            ("/%2561", "/a", 2, false),
+            ("/%25252525%36%31", "/a", 5, false),
+            ("/%%361", "/a", 2, false),
+            ("/%u0061", "/a", 1, true),
+            ("/%U0061", "/a", 1, true),
+            ("/%u%30061", "/a", 2, true),
+            ("/%c1%a1", "/a", 1, true),
+            ("/%25c1%a1", "/a", 2, true),
+            ("/%zz%", "/%zz%", 0, false),
+            ("/%%%%", "/%%%%", 0, false),
+            ("/%%%2f%", "/%%/%", 1, false),
+            ("/%%%%36%31", "/%%a", 2, false),
+            ("/%%%%u0061", "/%%%a", 1, true),
+            ("/%u2f", "/%u2f", 0, false),
+            ("/%/61", "/%/61", 0, false),
+            ("/%25u0061b%2525u0061%61x", "/abaax", 3, true),
+            ("/%u00%361", "/a", 2, true),
+            ("/%2%35%36%31xyzxyz%", "/axyzxyz%", 3, false),
         ] {
             let decoded = decode(path);
             assert_eq!(&*decoded.text, text.as_bytes(), "{path}");
-            let is_nested = decoded.escapes.iter().any(|escape| escape.is_nested);
-            assert_eq!(is_nested, nested, "{path}");
+            let deepest = decoded.escapes.iter().map(|escape| escape.depth).max();
+            let is_rare = decoded.escapes.iter().any(|escape| escape.is_rare);
+            assert_eq!((deepest.unwrap_or(0), is_rare), (depth, rare), "{path}");
         }
     }
 

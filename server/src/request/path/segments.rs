@@ -30,7 +30,7 @@ impl fmt::Display for PathError {
 }
 
 /// Set of habits in which servers differ.
-pub(super) type Habits = u8;
+pub(super) type Habits = u16;
 
 /// Merges slashes.
 const MERGES: Habits = 1;
@@ -42,10 +42,14 @@ const DECODES_SLASH: Habits = 1 << 2;
 const BACKSLASH: Habits = 1 << 3;
 /// Treats `%5C` as `/`.
 const DECODES_BACKSLASH: Habits = 1 << 4;
-/// Decodes twice, or decodes `%u002f` and overlong UTF-8.
-const DECODES_TWICE: Habits = 1 << 5;
+/// Decodes `%u002f` and overlong UTF-8.
+const DECODES_RARE: Habits = 1 << 5;
+/// Decodes twice.
+const DECODES_TWICE: Habits = 1 << 6;
 /// Removes path parameters (`;x`) and white space at the end of a segment.
-const STRIPS: Habits = 1 << 6;
+const STRIPS: Habits = 1 << 7;
+/// Decodes more often than twice.
+const DECODES_OFTEN: Habits = 1 << 8;
 
 /// File name extensions of scripts that are executed with the rest of the path as an argument.
 const SCRIPTS: [&[u8]; 8] = [
@@ -233,7 +237,7 @@ impl Open {
     fn add(&mut self, escape: Escape) {
         if self.cut.is_none() {
             self.has_escape = true;
-            self.habits |= DECODES_DOTS | twice(escape);
+            self.habits |= DECODES_DOTS | decoding(escape);
         }
     }
 }
@@ -272,15 +276,19 @@ pub(crate) fn is_end(byte: u8) -> bool {
 fn separator(byte: u8, escape: Option<Escape>) -> Option<Habits> {
     match (byte, escape) {
         (b'/', None) => Some(0),
-        (b'/', Some(escape)) => Some(DECODES_SLASH | twice(escape)),
+        (b'/', Some(escape)) => Some(DECODES_SLASH | decoding(escape)),
         (b'\\', None) => Some(BACKSLASH),
-        (b'\\', Some(escape)) => Some(DECODES_BACKSLASH | twice(escape)),
+        (b'\\', Some(escape)) => Some(DECODES_BACKSLASH | decoding(escape)),
         _ => None,
     }
 }
 
-fn twice(escape: Escape) -> Habits {
-    if escape.is_nested { DECODES_TWICE } else { 0 }
+/// Returns the habits that it takes to decode an escape, besides that of decoding its character.
+fn decoding(escape: Escape) -> Habits {
+    let habit = |is_needed: bool, habit: Habits| if is_needed { habit } else { 0 };
+    habit(escape.is_rare, DECODES_RARE)
+        | habit(escape.depth > 1, DECODES_TWICE)
+        | habit(escape.depth > 2, DECODES_OFTEN)
 }
 
 fn trim(text: &[u8], is_trimmed: impl Fn(u8) -> bool) -> &[u8] {
