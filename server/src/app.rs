@@ -337,6 +337,13 @@ impl App {
         self.named_limits.close().await;
     }
 
+    /// Returns true when there is a default limit: in any configuration but one that has only
+    /// `[[limits]]`.
+    pub(crate) fn has_default(&self) -> bool {
+        let policies = self.policies.as_ref();
+        policies.is_none_or(|policies| policies.default_counters.is_some())
+    }
+
     /// Returns the effective limits.
     pub(crate) fn effective_config(&self) -> EffectiveConfig {
         self.shown(self.limiter.effective_config())
@@ -345,6 +352,11 @@ impl App {
     /// Returns limits in the form in which they are shown: with the delay and the limits of routes, and
     /// without API keys.
     pub(crate) fn shown(&self, config: EffectiveConfig) -> EffectiveConfig {
+        let config = if self.has_default() {
+            config
+        } else {
+            config.without_default()
+        };
         config
             .with_delay(self.max_wait())
             .with_routes(self.route_limits.quotas())
@@ -358,9 +370,9 @@ impl App {
         (!max_wait.is_zero()).then_some(max_wait)
     }
 
-    /// Returns the effective default quota.
-    pub(crate) fn quota(&self) -> Quota {
-        self.limiter.quota()
+    /// Returns the effective default quota, if there is a default limit.
+    pub(crate) fn default_quota(&self) -> Option<Quota> {
+        self.has_default().then(|| self.limiter.quota())
     }
 
     /// Returns the default limiter, which has no label, and those of routes and named limits.

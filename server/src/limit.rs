@@ -23,7 +23,10 @@ pub(crate) use self::{
     failures::FailureLimit,
     limiter::Limiter,
     named_limits::{Kind, NamedLimits},
-    policies::{ApplyError, Effect, Explained, Explanation, NamedLimit, Policies, TooManyAtOnce},
+    policies::{
+        AppliedLimits, ApplyError, Effect, Explained, Explanation, NamedLimit, Policies,
+        TooManyAtOnce, unknown_limit,
+    },
     policy_charge::PolicyCharge,
     policy_decision::PolicyDecision,
     price::Price,

@@ -67,8 +67,8 @@ async fn serve(
         (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
     let hangup = on(SignalKind::hangup())?;
     let failed = |error: std::io::Error| format!("--listen: {}: {error}", settings.listen);
-    let effective = app.quota();
-    if effective != settings.quota {
+    let default = app.default_quota();
+    if let Some(effective) = default.filter(|effective| *effective != settings.quota) {
         tracing::warn!(
             configured = %settings.quota, %effective,
             "default quota in Redis differs from the configuration; POST /config changes it for all instances"
@@ -92,7 +92,8 @@ async fn serve(
     let admin_address = server.admin_address().map_err(failed)?;
     let open = settings.open_endpoints(admin_address).to_string();
     tracing::info!(
-        %address, quota = %effective, rules = settings.rules.len(), backend, open, max_connections,
+        %address, quota = default.map(tracing::field::display),
+        rules = settings.rules.len(), backend, open, max_connections,
         open_files = open_files.now, raised_from, "started"
     );
     settings.log_warnings();

@@ -6,10 +6,10 @@ use tollgate::{Quota, RedisError};
 
 use crate::{
     app::App,
-    limit::{DefaultUpdate, QuotaView, UpdateError},
+    limit::{DefaultUpdate, Limiter, QuotaView, UpdateError},
     request::{client_id::ClientId, json, path::percent_decoded},
     response::{self, Response, bad_request},
-    values::{Rate, Table, Tokens, optional, required},
+    values::{PolicyName, Rate, Table, Tokens, optional, required},
 };
 
 /// `GET /config`: the effective limits.
@@ -41,6 +41,9 @@ pub(super) async fn update_config(app: &App, body: &[u8]) -> Response {
         },
         Err(error) => return error.response(),
     };
+    if let Some(conflict) = without_default(app) {
+        return conflict;
+    }
     match app.limiter.replace(update).await {
         Ok(config) => {
             app.log_high_costs(&config);
@@ -50,6 +53,12 @@ pub(super) async fn update_config(app: &App, body: &[u8]) -> Response {
         // 10⁹ tokens per second.
         Err(error) => update_error("capacity", &error),
     }
+}
+
+/// Returns 409 when there is no default limit, whose quota or rule a request changes.
+fn without_default(app: &App) -> Option<Response> {
+    let message = "there is no default limit; PUT /admin/limits/NAME changes one of [[limits]]";
+    (!app.has_default()).then(|| response::error(StatusCode::CONFLICT, message))
 }
 
 /// Effective quota of one client.
@@ -88,6 +97,9 @@ pub(super) async fn update_rule(app: &App, body: &[u8]) -> Response {
         Ok(quota) => quota,
         Err(error) => return bad_request("refill_rate", &error.to_string()),
     };
+    if let Some(conflict) = without_default(app) {
+        return conflict;
+    }
     match app.limiter.set_rule(&client, quota).await {
         Ok(view) => {
             tracing::info!(client = %app.clients.redacted(client), %quota, "client rule set");
@@ -108,6 +120,11 @@ pub(super) async fn update_limit(app: &App, name: &str, body: &[u8]) -> Response
         Ok(Table(update)) => update,
         Err(error) => return error.response(),
     };
+    if name == PolicyName::DEFAULT && app.has_default() {
+        let set = quota_set(name, quota, &app.limiter).await;
+        app.log_high_costs(&app.limiter.effective_config());
+        return set;
+    }
     let named = app
         .policies
         .as_ref()
@@ -121,6 +138,11 @@ pub(super) async fn update_limit(app: &App, name: &str, body: &[u8]) -> Response
             format!("expected a capacity of at least {cost}, the highest cost, got {quota}");
         return bad_request("quota", &expected);
     }
+    quota_set(name, quota, limiter).await
+}
+
+/// Sets the quota of the limit with this name.
+async fn quota_set(name: &str, quota: Quota, limiter: &Limiter) -> Response {
     match limiter.set_quota(quota).await {
         Ok(view) => {
             tracing::info!(limit = name, %quota, "quota of a limit set");
@@ -148,6 +170,9 @@ pub(super) async fn remove_rule(app: &App, encoded: &str) -> Response {
         Ok(client) => client,
         Err(error) => return bad_request("client_id", &error),
     };
+    if let Some(conflict) = without_default(app) {
+        return conflict;
+    }
     match app.limiter.remove_rule(&client).await {
         Ok(Some(view)) => {
             tracing::info!(client = %app.clients.redacted(client), "client rule removed");

@@ -67,11 +67,7 @@ pub(super) fn respond_now(app: &App, body: &[u8]) -> Option<Response> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
-    if app
-        .policies
-        .as_ref()
-        .is_some_and(|policies| !policies.with_default)
-    {
+    if !app.has_default() {
         return None;
     }
     let PlainItem { key, cost } = serde_json::from_slice(body).ok()?;
@@ -191,18 +187,18 @@ fn charge<'a>(
         Some(index) => format!("[{index}].{name}"),
         None => name.to_owned(),
     };
-    match (limits, &app.policies) {
-        (Some(names), _) => {
+    match limits {
+        Some(names) => {
             let charge = check_limits::charge(app, names, key, cost.get());
             let charge =
                 charge.map_err(|(name, expected)| JsonError::new(field(name), expected))?;
             Ok(ItemCharge::Limits(Box::new(charge)))
         }
-        (None, Some(policies)) if !policies.with_default => {
+        None if !app.has_default() => {
             let expected = "expected the names of limits, since there is no default limit";
             Err(JsonError::new(field("limits"), expected))
         }
-        _ => {
+        None => {
             let client = app.clients.for_check_key(key);
             let client = client.map_err(|expected| JsonError::new(field("key"), expected))?;
             Ok(ItemCharge::Default(client, cost.get()))

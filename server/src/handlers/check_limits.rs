@@ -6,7 +6,7 @@ use super::decision_view::DecisionView;
 use crate::{
     app::App,
     endpoint::Endpoint,
-    limit::{PolicyCharge, PolicyDecision},
+    limit::{AppliedLimits, PolicyCharge, PolicyDecision, unknown_limit},
     request::client_id::ClientId,
     response,
     values::PolicyName,
@@ -40,16 +40,41 @@ pub(super) fn charge<'a>(
     key: &'a str,
     cost: u32,
 ) -> Result<PolicyCharge<'a>, (&'static str, String)> {
-    let Some(policies) = &app.policies else {
-        return Err((
-            "limits",
-            "expected none, since no limit has a name".to_owned(),
-        ));
+    let is_default = |name: &PolicyName| app.has_default() && name.as_str() == PolicyName::DEFAULT;
+    for (index, name) in names.iter().enumerate() {
+        if names[..index]
+            .iter()
+            .any(|known| known.as_str() == name.as_str())
+        {
+            let name = name.as_str();
+            return Err((
+                "limits",
+                format!("expected each name once, got {name} again"),
+            ));
+        }
+    }
+    let mut others = names.iter().filter(|name| !is_default(name));
+    let applied = match &app.policies {
+        Some(policies) => policies.named(others, key, cost, &app.clients)?,
+        None => match others.next() {
+            Some(name) => return Err(unknown_limit(name)),
+            None => AppliedLimits::default(),
+        },
     };
-    let applied = policies.named(names, key, cost, &app.clients)?;
-    let client = ClientId::CheckKey(key);
+    let (client, default_cost) = if names.iter().any(is_default) {
+        let client = app.clients.for_check_key(key);
+        (
+            client.map_err(|expected| ("key", expected.to_owned()))?,
+            Some(cost),
+        )
+    } else {
+        (ClientId::CheckKey(key), None)
+    };
+    let policies = app.policies.as_ref();
+    let default_counters = policies.and_then(|policies| policies.default_counters.as_ref());
     let counters = app.pricing.counters(Endpoint::Check);
-    let charge = PolicyCharge::of_limits(client, applied, counters);
+    let default = (default_cost, default_counters);
+    let charge = PolicyCharge::of_limits(client, applied, default, counters);
     match charge.count() {
         1..=MAX_LIMITS => Ok(charge),
         count => Err((

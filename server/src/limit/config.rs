@@ -18,8 +18,9 @@ pub(crate) struct DefaultUpdate {
 /// Effective configuration of limits, as `GET /config` returns it.
 #[derive(Debug, Serialize)]
 pub(crate) struct EffectiveConfig {
+    /// `None`: there is no default limit.
     #[serde(flatten)]
-    default: QuotaView,
+    default: Option<QuotaView>,
     /// Longest time that a request waits for its tokens, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     delay: Option<f64>,
@@ -130,7 +131,7 @@ impl EffectiveConfig {
             .map(|(name, quota)| (name, quota.into()))
             .collect();
         EffectiveConfig {
-            default: default.into(),
+            default: Some(default.into()),
             delay: None,
             rules,
             routes: BTreeMap::new(),
@@ -141,7 +142,17 @@ impl EffectiveConfig {
     /// Returns the largest capacity of the default quota and the rules.
     pub(crate) fn largest_capacity(&self) -> u32 {
         let rules = self.rules.values().map(|rule| rule.capacity);
-        rules.fold(self.default.capacity, u32::max)
+        let default = self.default.iter().map(|default| default.capacity);
+        default.chain(rules).max().unwrap_or(0)
+    }
+
+    /// Removes the default quota and the rules, which are overrides of it.
+    pub(crate) fn without_default(self) -> EffectiveConfig {
+        EffectiveConfig {
+            default: None,
+            rules: BTreeMap::new(),
+            ..self
+        }
     }
 
     /// Renames the clients of rules.

@@ -25,13 +25,16 @@ use crate::{
     values::{KeySource, LimitKey, PolicyName},
 };
 
+/// Label `mode` of a limit that refuses requests.
+const ENFORCED: &str = "enforced";
+
 /// Limits of a configuration.
 pub(crate) struct Policies {
     limits: Vec<NamedLimit>,
     /// Headers that decide about a request.
     headers: Vec<HeaderName>,
-    /// The default limit applies as well.
-    pub(crate) with_default: bool,
+    /// Counters of the default limit. `None`: it does not apply.
+    pub(crate) default_counters: Option<Arc<RouteCounters>>,
     /// Which limits apply, or a cost, depends on the method.
     pub(crate) depends_on_method: bool,
     /// The same, or a key, depends on the path.
@@ -152,7 +155,9 @@ impl Policies {
             })
         };
         Some(Policies {
-            with_default: limits.with_default,
+            default_counters: limits
+                .with_default
+                .then(|| metrics.limit(PolicyName::DEFAULT, ENFORCED)),
             depends_on_method: patterns().any(|pattern| pattern.depends_on_method()),
             depends_on_path: patterns().any(|pattern| pattern.path().is_some())
                 || named.iter().any(|limit| limit.key.depends_on_path()),
@@ -180,36 +185,18 @@ impl Policies {
     ///
     /// # Errors
     /// The name of the field, and what was expected.
-    pub(crate) fn named<'a>(
+    pub(crate) fn named<'a, 'n>(
         &'a self,
-        names: &[PolicyName],
+        names: impl Iterator<Item = &'n PolicyName>,
         key: &'a str,
         cost: u32,
         clients: &ClientIdentifier,
     ) -> Result<AppliedLimits<'a>, (&'static str, String)> {
         let mut applied = AppliedLimits::default();
         for name in names {
-            let name = name.as_str();
-            let known = applied.enforced.iter();
-            if known
-                .map(|known| &known.limit.configured.name)
-                .any(|known| known == name)
-            {
-                return Err((
-                    "limits",
-                    format!("expected each name once, got {name} again"),
-                ));
-            }
-            let limit = self
-                .limits
-                .iter()
-                .find(|limit| limit.configured.name == name);
-            let limit = limit.ok_or_else(|| {
-                (
-                    "limits",
-                    format!("expected the names of limits, got {name}"),
-                )
-            })?;
+            let mut limits = self.limits.iter();
+            let limit = limits.find(|limit| limit.configured.name == name.as_str());
+            let limit = limit.ok_or_else(|| unknown_limit(name))?;
             let key = limit.key.value_of(key, clients);
             applied.enforced.push(AppliedLimit {
                 limit,
@@ -293,6 +280,15 @@ impl Policies {
     }
 }
 
+/// Returns the error of a name that no limit has: the name of the field, and what was expected.
+pub(crate) fn unknown_limit(name: &PolicyName) -> (&'static str, String) {
+    let name = name.as_str();
+    (
+        "limits",
+        format!("expected the names of limits, got {name}"),
+    )
+}
+
 /// Returns the limit that replaces the one of this name, out of those that apply to a request or
 /// cost it nothing. One that is replaced itself replaces others all the same.
 fn replacing<'a>(
@@ -326,11 +322,7 @@ fn quotas<'a>(
 
 /// Returns the label `mode` of a limit's counters.
 fn mode(limit: &Limit) -> &'static str {
-    if limit.is_shadow {
-        "shadow"
-    } else {
-        "enforced"
-    }
+    if limit.is_shadow { "shadow" } else { ENFORCED }
 }
 
 impl NamedLimit {

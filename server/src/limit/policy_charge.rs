@@ -31,22 +31,24 @@ pub(crate) struct PolicyCharge<'a> {
     max_wait: Duration,
     /// Requests wait for their tokens, as the limits say.
     may_wait: bool,
+    default_counters: Option<&'a Arc<RouteCounters>>,
     pub(crate) counters: &'a Arc<RouteCounters>,
 }
 
 impl<'a> PolicyCharge<'a> {
-    /// Creates the charge of a request. The default limit applies as well when there is a `default`:
-    /// the longest wait for its tokens, and those of routes. Returns an error when more than
-    /// [`MAX_LIMITS`] apply.
+    /// Creates the charge of a request. The default limit applies as well when it has counters;
+    /// `max_wait` is the longest wait for its tokens, and those of routes. Returns an error when more
+    /// than [`MAX_LIMITS`] apply.
     pub(crate) fn new(
         endpoint: Endpoint,
         client: ClientId<'a>,
         price: Price<'a>,
         applied: AppliedLimits<'a>,
-        (with_default, max_wait): (bool, Duration),
+        (default_counters, max_wait): (Option<&'a Arc<RouteCounters>>, Duration),
     ) -> Result<Box<PolicyCharge<'a>>, String> {
-        let is_charged =
-            |fee: &Fee<'_>| fee.own.is_some() || with_default && !applied.replaces_default;
+        let is_charged = |fee: &Fee<'_>| {
+            fee.own.is_some() || default_counters.is_some() && !applied.replaces_default
+        };
         let fees = price.fee.into_iter().chain(price.more).filter(is_charged);
         // Boxed, since it is large and moves a few times.
         let charge = Box::new(PolicyCharge {
@@ -56,6 +58,7 @@ impl<'a> PolicyCharge<'a> {
             applied,
             max_wait,
             may_wait: true,
+            default_counters,
             counters: price.counters,
         });
         if charge.count() > MAX_LIMITS {
@@ -66,19 +69,25 @@ impl<'a> PolicyCharge<'a> {
         Ok(charge)
     }
 
-    /// Creates the charge of named limits alone.
+    /// Creates the charge of named limits alone. The default limit is one of them when there is a cost
+    /// in its tokens.
     pub(crate) fn of_limits(
         client: ClientId<'a>,
         applied: AppliedLimits<'a>,
+        (default_cost, default_counters): (Option<u32>, Option<&'a Arc<RouteCounters>>),
         counters: &'a Arc<RouteCounters>,
     ) -> PolicyCharge<'a> {
         PolicyCharge {
             endpoint: Endpoint::Check,
             client,
-            fees: SmallVec::new(),
+            fees: default_cost
+                .map(|cost| Fee { own: None, cost })
+                .into_iter()
+                .collect(),
             applied,
             max_wait: Duration::ZERO,
             may_wait: false,
+            default_counters,
             counters,
         }
     }
@@ -191,7 +200,7 @@ impl<'a> PolicyCharge<'a> {
             cost: fee.cost,
             max_wait: self.max_wait,
             ban: None,
-            counters: None,
+            counters: self.default_counters.filter(|_| fee.own.is_none()),
         });
         of_fees.chain(self.applied.enforced.iter().flat_map(parts))
     }

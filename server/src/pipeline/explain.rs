@@ -65,7 +65,7 @@ pub(crate) fn explain<B>(
     let price = price.map_err(malformed)?;
     let (mut explained, mut with_default) = (Explained::default(), true);
     if let Some(policies) = &app.policies {
-        with_default = policies.with_default;
+        with_default = policies.default_counters.is_some();
         explained =
             with_limit_request(app, policies, request, caller, (&others, None), |limited| {
                 policies.explain(limited, &app.clients)

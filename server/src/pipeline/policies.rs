@@ -93,7 +93,8 @@ pub(super) fn policy_charge<'a, B>(
     let client = app.clients.identify(caller.peer, headers, canonical);
     let by_address = || app.clients.by_address(caller.peer, headers);
     let identified = client.unwrap_or_else(|_| by_address());
-    let default = (policies.with_default, app.max_wait().unwrap_or_default());
+    let default_counters = policies.default_counters.as_ref();
+    let default = (default_counters, app.max_wait().unwrap_or_default());
     let charge = match PolicyCharge::new(endpoint, identified, price, applied, default) {
         Ok(charge) => charge,
         Err(error) => return Err(rejected(&error)),

@@ -357,3 +357,62 @@ fn rules_in_a_file_have_valid_and_distinct_clients() {
         "one network"
     );
 }
+
+const ONLY_LIMITS: &str = "[[limits]]\nname = 'api'\nquota = '5/hour'";
+
+#[test]
+fn without_a_default_limit_the_configuration_shows_none() {
+    let server = TestServer::new(ONLY_LIMITS);
+    assert_eq!(
+        effective_config(&server),
+        json!({
+            "rules": {},
+            "limits": {"api": {"capacity": 5, "refill_rate": 5.0 / 3600.0, "mode": "greedy"}}
+        })
+    );
+}
+
+#[test]
+fn changes_of_a_default_limit_that_does_not_exist_are_a_conflict() {
+    let server = TestServer::new(ONLY_LIMITS);
+    let with_quota = r#"{"quota": "50/hour"}"#;
+    for (request, body, status) in [
+        (Request::post("/config"), r#"{"capacity": 15}"#, 409),
+        (
+            Request::post("/admin/update-rule"),
+            r#"{"client_id": "192.0.2.7", "capacity": 50, "refill_rate": 10}"#,
+            409,
+        ),
+        (Request::delete("/admin/rule/192.0.2.7"), "", 409),
+        (Request::put("/admin/limits/default"), with_quota, 404),
+    ] {
+        let before = effective_config(&server);
+        let refused = server.send(request, body);
+        assert_eq!(refused.status.as_u16(), status, "{}", refused.text());
+        let message = refused.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.starts_with("there is no "), "{message}");
+        assert_eq!(effective_config(&server), before);
+    }
+    // A malformed body is named as ever.
+    assert_eq!(server.post("/config", r#"{"capacity": 0}"#).status, 400);
+}
+
+#[test]
+fn quota_of_the_default_limit_is_changed_by_its_name() {
+    let other = "[[limits]]\nname = 'other'\nmatch = '/other'\nquota = '1/hour'";
+    for more in ["", other] {
+        let server = TestServer::new(&format!("quota = '3/hour'\n{more}"));
+        let put = |quota: &str| {
+            let body = json!({"quota": quota}).to_string();
+            server.send(Request::put("/admin/limits/default"), &body)
+        };
+        assert_eq!(server.get("/").remaining(), 2);
+        assert_eq!(put("3/hour").status, StatusCode::OK);
+        assert_eq!(server.get("/").remaining(), 1, "the quota in force");
+        let changed = put("4/hour");
+        let expected = json!({"name": "default", "capacity": 4, "refill_rate": 4.0 / 3600.0, "mode": "greedy"});
+        assert_eq!(changed.json(), expected);
+        assert_eq!(server.get("/").remaining(), 3, "every bucket is full");
+        assert_eq!(effective_config(&server)["capacity"], 4);
+    }
+}

@@ -724,6 +724,59 @@ fn check_takes_the_names_of_limits() {
 }
 
 #[test]
+fn check_takes_the_name_of_the_default_limit() {
+    let check = |server: &TestServer, limits: &str| {
+        let body = format!(r#"{{"key": "alice", "limits": {limits}}}"#);
+        server.post("/check", &body)
+    };
+    let alone = TestServer::new("quota = '3/hour'");
+    let answer = check(&alone, "\"default\"").json();
+    assert_eq!(answer["limits"][0]["name"], "default");
+    assert_eq!(answer["remaining"], 2);
+    // The bucket of an item without names.
+    let unnamed = alone.post("/check", r#"{"key": "alice"}"#).json();
+    assert_eq!(unnamed["remaining"], 1);
+    let unknown = check(&alone, "[\"default\", \"x\"]");
+    assert_eq!(unknown.status, 400);
+    assert!(unknown.text().contains("got x"), "{}", unknown.text());
+
+    let api = "[[limits]]\nname = 'api'\nkey = 'header:X-API-Key'\nquota = '1/hour'\nmatch = '/a'";
+    let server = TestServer::new(&format!("quota = '3/hour'\n{api}"));
+    let both = || check(&server, "[\"api\", \"default\"]").json();
+    assert_eq!(both()["allowed"], true);
+    let refused = both();
+    assert_eq!(refused["allowed"], false);
+    // What one limit refuses takes nothing of the other.
+    let names = refused["limits"].as_array().unwrap().iter();
+    let left: Vec<_> = names
+        .map(|it| (it["name"].as_str().unwrap(), &it["remaining"]))
+        .collect();
+    assert_eq!(left, [("default", &2.into()), ("api", &0.into())]);
+    let twice = check(&server, "[\"default\", \"default\"]");
+    assert!(
+        twice.text().contains("got default again"),
+        "{}",
+        twice.text()
+    );
+    let only_limits = check(&TestServer::new(api), "\"default\"");
+    assert_eq!(only_limits.status, 400);
+}
+
+#[test]
+fn metrics_count_the_default_limit_beside_named_ones() {
+    let server = TestServer::new(
+        "quota = '2/hour'\n[[limits]]\nname = 'reports'\nquota = '1/hour'\nmatch = '/reports'\ninstead_of = 'default'",
+    );
+    let statuses: [u16; 3] = statuses(|| server.get("/"));
+    assert_eq!(statuses, [200, 200, 429]);
+    server.get("/reports");
+    let metrics = server.get("/metrics");
+    metrics.assert_counted(["default", "enforced", "allowed", "tokens"], 2);
+    metrics.assert_counted(["default", "enforced", "refused", "no_tokens"], 1);
+    metrics.assert_counted(["reports", "enforced", "allowed", "tokens"], 1);
+}
+
+#[test]
 fn quota_of_a_limit_is_changed_by_its_name() {
     let server = TestServer::new(
         "[[limits]]\nname = 'api'\nquota = ['5/hour', '50/hour']\ncost = { 'POST *' = 3 }",
