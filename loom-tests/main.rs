@@ -44,5 +44,6 @@ mod table;
 mod table_evict;
 mod table_generation;
 mod table_insert;
+mod table_processes;
 mod table_refund;
 mod table_takeover;

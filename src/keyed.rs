@@ -32,6 +32,7 @@ pub use error::{BuildError, TooManyPauses};
 use generation::Generation;
 pub use hash::{DefaultHashBuilder, DefaultHasher};
 pub(crate) use key_ref::{HeldKey, HeldPlace, KeyRef, KeySlot};
+use patience::Patience;
 use rule::{MAX_PAUSES, Rule, Rules};
 pub use stats::KeyedStats;
 use table::Table;
@@ -166,6 +167,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
             max_keys: 100_000,
             clock: Clock::process(),
             when_full: WhenFull::default(),
+            patience: Patience::default(),
             hasher: DefaultHashBuilder::default(),
             hashing: None,
             keys: PhantomData,
@@ -823,7 +825,7 @@ fn unexpired(rules: &Rules, now: u64) -> Rules {
     reason = "documented, as for a Vec that cannot allocate"
 )]
 fn new_table(quota: &Quota, old: &Table) -> Arc<Table> {
-    let table = Table::new(quota, old.sets.count(), old.when_full);
+    let table = Table::new(quota, old.sets.count(), old.when_full, old.patience);
     Arc::new(table.expect("cannot allocate another table"))
 }
 
@@ -851,6 +853,7 @@ pub struct KeyedLimiterBuilder<K: ?Sized, S = DefaultHashBuilder> {
     max_keys: usize,
     clock: Clock,
     when_full: WhenFull,
+    patience: Patience,
     hasher: S,
     /// See [`KeyedLimiter`]; `None`: a new one.
     hashing: Option<u32>,
@@ -879,6 +882,15 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiterBuilder<K, S> {
         KeyedLimiterBuilder { when_full, ..self }
     }
 
+    /// Lets threads count as gone at any moment, as in a table that several processes share.
+    #[cfg(tollgate_loom)]
+    pub fn with_mortal_threads(self) -> Self {
+        KeyedLimiterBuilder {
+            patience: Patience::Limited,
+            ..self
+        }
+    }
+
     /// Sets the hash function. It must be seeded, and good in all 64 bits.
     ///
     /// The default is foldhash with a random seed. If an attacker can choose keys freely and time
@@ -890,6 +902,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiterBuilder<K, S> {
             max_keys,
             clock,
             when_full,
+            patience,
             ..
         } = self;
         KeyedLimiterBuilder {
@@ -897,6 +910,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiterBuilder<K, S> {
             max_keys,
             clock,
             when_full,
+            patience,
             hasher,
             hashing: None,
             keys: PhantomData,
@@ -935,7 +949,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiterBuilder<K, S> {
     pub fn build(self) -> Result<KeyedLimiter<K, S>, BuildError> {
         let max_keys = self.max_keys;
         let sets = sets::sets_for(max_keys).ok_or(BuildError::MaxKeys { max_keys })?;
-        let table = Table::new(&self.quota, sets, self.when_full);
+        let table = Table::new(&self.quota, sets, self.when_full, self.patience);
         let table = Arc::new(table.ok_or(BuildError::OutOfMemory {
             max_keys,
             bytes: sets::bytes_of(sets),

@@ -151,6 +151,9 @@ pub use redis::{
     RedisAsk, RedisCompoundDecision, RedisError, RedisFallback, RedisLimiter, RedisLimiterBuilder,
     RedisStats, all_in_redis, all_in_redis_within_each,
 };
+#[cfg(tollgate_loom)]
+#[doc(hidden)]
+pub use sync::mortal::{Death, with_steps};
 
 /// Runs the examples of the README as tests.
 #[cfg(all(doctest, feature = "tokio", feature = "serde"))]

@@ -1,5 +1,7 @@
 //! Synchronization primitives of the library: `core`, `std` and tokio, or loom when the models run.
 
+#[cfg(tollgate_loom)]
+pub(crate) mod mortal;
 #[cfg(all(feature = "tokio", any(tollgate_loom, test)))]
 mod stand_in;
 #[cfg(feature = "std")]
@@ -11,7 +13,9 @@ pub(crate) use core::sync::atomic::AtomicU64;
 pub(crate) use core::sync::atomic::Ordering;
 
 #[cfg(tollgate_loom)]
-pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use loom::sync::atomic::Ordering;
+#[cfg(tollgate_loom)]
+pub(crate) use mortal::AtomicU64;
 #[cfg(all(feature = "tokio", tollgate_loom))]
 pub(crate) use stand_in::{Notified, Notify, Semaphore, SemaphorePermit};
 #[cfg(feature = "std")]

@@ -3,10 +3,14 @@
 use crate::sync::Backoff;
 
 /// What becomes of a wait for another thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Patience {
     /// The other thread goes on: threads of one process do.
+    #[default]
     Endless,
+    /// The other thread may have died or stopped: after some time it counts as gone.
+    #[cfg(tollgate_loom)]
+    Limited,
 }
 
 impl Patience {
@@ -14,6 +18,16 @@ impl Patience {
         Wait {
             patience: self,
             backoff: Backoff::default(),
+        }
+    }
+
+    /// Waits before an insert starts over.
+    pub(super) fn retry(self, backoff: &Backoff) {
+        match self {
+            Patience::Endless => backoff.wait(),
+            // What it has to wait for, it waits for where it finds it.
+            #[cfg(tollgate_loom)]
+            Patience::Limited => {}
         }
     }
 }
@@ -34,6 +48,9 @@ impl Wait {
                 self.backoff.wait();
                 false
             }
+            // In models any thread may count as gone at any moment, which includes every time limit.
+            #[cfg(tollgate_loom)]
+            Patience::Limited => true,
         }
     }
 }

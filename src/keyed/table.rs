@@ -99,7 +99,7 @@ pub(crate) struct Table {
     pub(super) layout: Layout,
     pub(super) sets: Sets,
     latches: Latches,
-    patience: Patience,
+    pub(super) patience: Patience,
     pub(super) when_full: WhenFull,
     invalidations: Invalidations,
     pub(super) evicted_early: CachePadded<AtomicU64>,
@@ -108,14 +108,19 @@ pub(crate) struct Table {
 
 impl Table {
     /// Allocates a table of full buckets. Returns `None` when the allocation fails.
-    pub(super) fn new(quota: &Quota, sets: usize, when_full: WhenFull) -> Option<Table> {
+    pub(super) fn new(
+        quota: &Quota,
+        sets: usize,
+        when_full: WhenFull,
+        patience: Patience,
+    ) -> Option<Table> {
         let counter = || CachePadded::new(AtomicU64::new(0));
         Some(Table {
             number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             layout: quota.layout(),
             sets: Sets::new(sets)?,
             latches: Latches::new(sets),
-            patience: Patience::Endless,
+            patience,
             when_full,
             invalidations: Invalidations::new(sets),
             evicted_early: counter(),
@@ -197,7 +202,7 @@ impl Table {
             } else {
                 // Another thread may be taking over the slot this key needs: the thread that marked
                 // it busy must finish first.
-                backoff.wait();
+                self.patience.retry(&backoff);
             }
         }
     }
@@ -286,10 +291,14 @@ impl Table {
             mark(busy, old, Ordering::Release);
             return Takeover::Undone;
         }
-        let claimed = self.claim(slot, old, charge, victim);
-        if claimed.is_some() && victim == Victim::Refilling {
-            // Before the new tag: what a thread that dies leaves behind was counted.
+        let evicts = victim == Victim::Refilling;
+        if evicts {
+            // Before the claim, so that an eviction by a thread that dies is counted.
             self.evicted_early.fetch_add(1, Ordering::Relaxed);
+        }
+        let claimed = self.claim(slot, old, charge, victim);
+        if evicts && claimed.is_none() {
+            self.evicted_early.fetch_sub(1, Ordering::Relaxed);
         }
         let published = claimed.map_or(old, |_| tag::in_version_of(tag, old));
         if !mark(busy, published, Ordering::Release) {
