@@ -8,6 +8,7 @@ mod invalidation;
 mod key_bucket;
 mod key_ref;
 mod latch;
+mod memory;
 mod patience;
 mod rule;
 mod scan;
@@ -643,8 +644,8 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
             let table = &generation.table;
             KeyedStats {
                 live: table.live(now_nanos),
-                evicted_early: table.evicted_early.load(Ordering::Relaxed),
-                saturated: table.saturated.load(Ordering::Relaxed),
+                evicted_early: table.evicted_early(),
+                saturated: table.saturated(),
                 slots: table.slots(),
                 bytes: table.sets.bytes(),
             }

@@ -6,9 +6,10 @@
 //! the next odd number, and the ticket is no longer valid. Each change is a read-modify-write, so
 //! that every holder sees what those before it did.
 
-use crossbeam_utils::CachePadded;
-
-use super::patience::Patience;
+use super::{
+    memory::{PaddedWords, Pairs},
+    patience::Patience,
+};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Number of latches, which the sets share. It is large enough that concurrent inserts seldom
@@ -16,20 +17,21 @@ use crate::sync::{AtomicU64, Ordering};
 const LATCHES: usize = 256;
 
 #[derive(Debug)]
-pub(super) struct Latches(Box<[CachePadded<AtomicU64>]>);
+pub(super) struct Latches(PaddedWords);
 
 impl Latches {
-    pub(super) fn new(sets: usize) -> Latches {
-        Latches(
-            (0..sets.min(LATCHES))
-                .map(|_| CachePadded::new(AtomicU64::new(0)))
-                .collect(),
-        )
+    /// Returns the number of pairs of words that the latches of so many sets take.
+    pub(super) fn pairs(sets: usize) -> usize {
+        PaddedWords::pairs(sets.min(LATCHES))
+    }
+
+    pub(super) fn new(pairs: Pairs) -> Latches {
+        Latches(PaddedWords::new(pairs))
     }
 
     /// Closes the latch of a set. Dropping the ticket opens it.
     pub(super) fn close(&self, set: usize, patience: Patience) -> Ticket<'_> {
-        let latch: &AtomicU64 = &self.0[set % self.0.len()];
+        let latch = self.0.get(set % self.0.len());
         let mut wait = patience.wait();
         loop {
             let seen = latch.load(Ordering::Relaxed);

@@ -1,11 +1,13 @@
 //! Sets of the table: slots of 16 bytes, four to a cache line, two adjacent lines to a set; and the
 //! probe sequence of a key.
 
-use super::tag;
-use crate::sync::AtomicU64;
+use super::{
+    memory::{Pair, Pairs},
+    tag,
+};
 
 /// A tag and a word. The tag identifies the key that owns the word.
-pub(super) type Slot = [AtomicU64; 2];
+pub(super) type Slot = Pair;
 pub(super) const TAG: usize = 0;
 pub(super) const WORD: usize = 1;
 
@@ -43,7 +45,7 @@ pub(super) fn bytes_of(sets: usize) -> usize {
 
 #[derive(Debug)]
 pub(super) struct Sets {
-    slots: Box<[Slot]>,
+    slots: Pairs,
     /// Slots to skip so that sets are aligned to cache lines.
     skip: usize,
     count: usize,
@@ -60,15 +62,16 @@ pub(super) struct Probe {
 }
 
 impl Sets {
-    /// Allocates so many zeroed sets, at least 2. Returns `None` when the allocation fails.
-    pub(super) fn new(count: usize) -> Option<Sets> {
-        let slots = zeroed_slots(
-            count
-                .checked_mul(SLOTS_PER_SET)?
-                .checked_add(SLOTS_PER_SET - 1)?,
-        )?;
+    /// Returns the number of slots of so many sets, wherever in memory they begin. `None`: too many.
+    pub(super) fn pairs(sets: usize) -> Option<usize> {
+        sets.checked_mul(SLOTS_PER_SET)?
+            .checked_add(SLOTS_PER_SET - 1)
+    }
+
+    /// Creates so many sets, at least 2, in zeroed memory.
+    pub(super) fn new(slots: Pairs, count: usize) -> Sets {
         let skip = slots.as_ptr().addr().wrapping_neg() % SET_BYTES / size_of::<Slot>();
-        Some(Sets { slots, skip, count })
+        Sets { slots, skip, count }
     }
 
     /// Returns the number of sets.
@@ -160,27 +163,18 @@ impl Sets {
     }
 }
 
-/// Allocates zeroed slots. The operating system commits their pages on first use. Returns `None`
-/// when the allocation fails.
-#[cfg(not(tollgate_loom))]
-fn zeroed_slots(length: usize) -> Option<Box<[Slot]>> {
-    bytemuck::try_zeroed_slice_box(length).ok()
-}
-
-#[cfg(tollgate_loom)]
-fn zeroed_slots(length: usize) -> Option<Box<[Slot]>> {
-    let slot = |_| std::array::from_fn(|_| AtomicU64::new(0));
-    Some((0..length).map(slot).collect())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{MAX_KEYS, SLOTS_PER_LINE, SLOTS_PER_SET, Sets, sets_for};
+    use super::{MAX_KEYS, Pairs, SLOTS_PER_LINE, SLOTS_PER_SET, Sets, sets_for};
+
+    fn on_heap(count: usize) -> Sets {
+        Sets::new(Pairs::on_heap(Sets::pairs(count).unwrap()).unwrap(), count)
+    }
 
     #[test]
     fn a_probe_sequence_is_two_sets_of_two_whole_lines() {
         for sets in [2, 3, 1000] {
-            let table = Sets::new(sets).unwrap();
+            let table = on_heap(sets);
             for hash in [
                 0,
                 1,
@@ -210,7 +204,7 @@ mod tests {
 
     #[test]
     fn sets_are_aligned_to_pairs_of_cache_lines() {
-        let table = Sets::new(100).unwrap();
+        let table = on_heap(100);
         assert_eq!(table.all_slots().as_ptr().addr() % 128, 0);
         assert_eq!(table.all_slots().len(), 100 * SLOTS_PER_SET);
     }

@@ -40,11 +40,10 @@
 //! - What was claimed and not published is a charge on the old key's full bucket.
 //! - No thread waits while it has a mark.
 
-use crossbeam_utils::CachePadded;
-
 use super::{
     invalidation::Invalidations,
     latch::{Latches, Ticket},
+    memory::{PaddedWords, Pairs},
     patience::Patience,
     scan::Scan,
     sets::{Probe, SLOTS_PER_SET, Sets, Slot, TAG, WORD},
@@ -102,8 +101,32 @@ pub(crate) struct Table {
     pub(super) patience: Patience,
     pub(super) when_full: WhenFull,
     invalidations: Invalidations,
-    pub(super) evicted_early: CachePadded<AtomicU64>,
-    pub(super) saturated: CachePadded<AtomicU64>,
+    counters: PaddedWords,
+}
+
+/// Numbers of the counters.
+const EVICTED_EARLY: usize = 0;
+const SATURATED: usize = 1;
+const COUNTERS: usize = 2;
+
+/// Memory of a table.
+struct Memory {
+    counters: Pairs,
+    latches: Pairs,
+    invalidations: Pairs,
+    slots: Pairs,
+}
+
+impl Memory {
+    /// Allocates zeroed memory. Returns `None` when the allocation fails.
+    fn on_heap(sets: usize) -> Option<Memory> {
+        Some(Memory {
+            counters: Pairs::on_heap(PaddedWords::pairs(COUNTERS))?,
+            latches: Pairs::on_heap(Latches::pairs(sets))?,
+            invalidations: Pairs::on_heap(Invalidations::pairs(sets))?,
+            slots: Pairs::on_heap(Sets::pairs(sets)?)?,
+        })
+    }
 }
 
 impl Table {
@@ -114,17 +137,16 @@ impl Table {
         when_full: WhenFull,
         patience: Patience,
     ) -> Option<Table> {
-        let counter = || CachePadded::new(AtomicU64::new(0));
+        let memory = Memory::on_heap(sets)?;
         Some(Table {
             number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             layout: quota.layout(),
-            sets: Sets::new(sets)?,
-            latches: Latches::new(sets),
+            sets: Sets::new(memory.slots, sets),
+            latches: Latches::new(memory.latches),
             patience,
             when_full,
-            invalidations: Invalidations::new(sets),
-            evicted_early: counter(),
-            saturated: counter(),
+            invalidations: Invalidations::new(memory.invalidations),
+            counters: PaddedWords::new(memory.counters),
         })
     }
 
@@ -256,7 +278,7 @@ impl Table {
             .claim(refilled, scan.tick, attempt.units(), false)
             .is_none();
         if self.when_full == WhenFull::RefuseNewcomer || at_end_of_time {
-            self.saturated.fetch_add(1, Ordering::Relaxed);
+            self.counters.get(SATURATED).fetch_add(1, Ordering::Relaxed);
             return Some(attempt.uncharged(refilled, Outcome::TableFull));
         }
         let charge = (scan.tick, attempt.units());
@@ -294,11 +316,15 @@ impl Table {
         let evicts = victim == Victim::Refilling;
         if evicts {
             // Before the claim, so that an eviction by a thread that dies is counted.
-            self.evicted_early.fetch_add(1, Ordering::Relaxed);
+            self.counters
+                .get(EVICTED_EARLY)
+                .fetch_add(1, Ordering::Relaxed);
         }
         let claimed = self.claim(slot, old, charge, victim);
         if evicts && claimed.is_none() {
-            self.evicted_early.fetch_sub(1, Ordering::Relaxed);
+            self.counters
+                .get(EVICTED_EARLY)
+                .fetch_sub(1, Ordering::Relaxed);
         }
         let published = claimed.map_or(old, |_| tag::in_version_of(tag, old));
         if !mark(busy, published, Ordering::Release) {
@@ -384,6 +410,14 @@ impl Table {
 
     pub(super) fn slots(&self) -> usize {
         self.sets.count() * SLOTS_PER_SET
+    }
+
+    pub(super) fn evicted_early(&self) -> u64 {
+        self.counters.get(EVICTED_EARLY).load(Ordering::Relaxed)
+    }
+
+    pub(super) fn saturated(&self) -> u64 {
+        self.counters.get(SATURATED).load(Ordering::Relaxed)
     }
 
     /// Applies `transition` to the key's word in a CAS loop. Ends without a change when
