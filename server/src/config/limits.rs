@@ -108,11 +108,9 @@ impl Limits {
         for (index, limit) in given.into_iter().enumerate() {
             let limit =
                 Limit::new(limit, context).map_err(|error| format!("limits[{index}].{error}"))?;
-            let only = limit.quotas.is_empty().then_some(&limit.name);
             let ban = limit.ban_policy();
-            let of_quotas = limit.quotas.iter().map(|(name, _)| name);
-            for name in of_quotas.chain(only).chain(&ban) {
-                if !names.insert(name.clone()) {
+            for name in limit.counted_names().chain(ban.as_deref()) {
+                if !names.insert(name.to_owned()) {
                     return Err(format!(
                         "limits[{index}].name: expected each name once, got {name} again"
                     ));
@@ -207,7 +205,7 @@ impl Limits {
                 let meeting = self.list.iter().filter(|limit| {
                     limit.patterns.is_empty() || limit.patterns.iter().any(may_match)
                 });
-                let names = meeting.flat_map(|limit| limit.quotas.iter().map(|(name, _)| &**name));
+                let names = meeting.flat_map(Limit::counted_names);
                 let default = self.with_default.then_some(PolicyName::DEFAULT);
                 let names: Vec<&str> = default.into_iter().chain(names).collect();
                 if names.len() > MAX_LIMITS {
@@ -381,6 +379,14 @@ impl Limit {
 }
 
 impl Limit {
+    /// Returns the name of each quota, or that of the limit when it bounds concurrent requests alone.
+    /// Each counts among the limits of a request.
+    pub(crate) fn counted_names(&self) -> impl Iterator<Item = &str> {
+        let only = self.quotas.is_empty().then_some(&*self.name);
+        let of_quotas = self.quotas.iter().map(|(name, _)| &**name);
+        of_quotas.chain(only)
+    }
+
     /// Returns the name of the policy that refuses banned keys, if the limit bans.
     pub(crate) fn ban_policy(&self) -> Option<String> {
         self.ban.map(|_| format!("{}-ban", self.name))

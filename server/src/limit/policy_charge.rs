@@ -61,7 +61,7 @@ impl<'a> PolicyCharge<'a> {
             default_counters,
             counters: price.counters,
         });
-        if charge.count() > MAX_LIMITS {
+        if charge.count_limits() > MAX_LIMITS {
             return Err(format!(
                 "expected a path to which at most {MAX_LIMITS} limits apply"
             ));
@@ -106,6 +106,16 @@ impl<'a> PolicyCharge<'a> {
     pub(crate) fn count(&self) -> usize {
         let enforced = self.fees.len() + buckets_of(&self.applied.enforced);
         enforced.max(buckets_of(&self.applied.shadows))
+    }
+
+    /// Returns the number of limits, counted as at the start.
+    fn count_limits(&self) -> usize {
+        let limits_of = |applied: &[AppliedLimit<'_>]| -> usize {
+            let limits = applied.iter().map(|applied| &applied.limit.configured);
+            limits.map(|limit| limit.counted_names().count()).sum()
+        };
+        let enforced = self.fees.len() + limits_of(&self.applied.enforced);
+        enforced.max(limits_of(&self.applied.shadows))
     }
 
     /// Returns the cost of the first part.

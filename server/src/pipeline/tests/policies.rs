@@ -561,6 +561,39 @@ fn a_path_with_more_limits_by_its_readings_is_rejected() {
     );
 }
 
+/// *Caught:* limits without a quota do not count, at the start or for a path.
+#[test]
+fn limits_of_concurrent_requests_are_among_the_eight() {
+    let limits = |count: usize, pattern: fn(usize) -> String| {
+        let limit = |index: usize| {
+            let pattern = pattern(index);
+            format!("[[limits]]\nname = 'c{index}'\nmatch = '{pattern}'\nconcurrency = 5\n")
+        };
+        let limits: String = (0..count).map(limit).collect();
+        format!("upstream = 'http://127.0.0.1:1'\n{limits}")
+    };
+    let everywhere = |_| "*".to_owned();
+    TestServer::new(&limits(8, everywhere));
+    let expected = "limits: expected at most 8 that may apply to one request, got ";
+    assert_eq!(
+        config::settings_error(&limits(9, everywhere)),
+        format!("{expected}c0, c1, c2, c3, c4, c5, c6, c7, c8")
+    );
+    // A limit with both counts by its quotas.
+    let both = "[[limits]]\nname = 'q'\nquota = ['1/s', '2/s']\nconcurrency = 5\n";
+    TestServer::new(&(limits(6, everywhere) + both));
+    assert_eq!(
+        config::settings_error(&(limits(7, everywhere) + both)),
+        format!("{expected}c0, c1, c2, c3, c4, c5, c6, q, q-2")
+    );
+
+    let server = TestServer::new(&limits(9, |index| format!("/{}/*", index % 3)));
+    let rejected = get_with(&server, "/0/..%2f1/..%5c2", &[("host", "a")]);
+    assert_eq!(rejected.status, 400);
+    let text = rejected.text();
+    assert!(text.contains("at most 8 limits"), "{text}");
+}
+
 /// *Caught:* the default limit does not count.
 #[test]
 fn the_default_limit_is_one_of_at_most_eight() {
