@@ -5,6 +5,8 @@
 //! counter may drift from the operating system's clock by some parts in a million for the lifetime
 //! of the process. [`Clock::monotonic`] does not drift: waits announced to clients are exact by it.
 
+#[cfg(feature = "shared")]
+mod boot;
 mod manual;
 #[cfg(feature = "tokio")]
 mod tokio_clock;
@@ -14,6 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "shared")]
+pub(crate) use boot::{BootClock, nanos_since_boot};
 pub use manual::ManualClock;
 #[cfg(feature = "tokio")]
 pub use tokio_clock::TokioClock;
@@ -73,6 +77,8 @@ enum Source {
     Monotonic,
     #[cfg(feature = "tokio")]
     Tokio(TokioClock),
+    #[cfg(feature = "shared")]
+    Boot(BootClock),
     Manual(ManualClock),
 }
 
@@ -118,6 +124,8 @@ impl Clock {
         match (&self.0, &other.0) {
             (Source::Process, Source::Process) | (Source::Monotonic, Source::Monotonic) => true,
             (Source::Manual(one), Source::Manual(other)) => one.is_same(other),
+            #[cfg(feature = "shared")]
+            (Source::Boot(one), Source::Boot(other)) => one == other,
             _ => false,
         }
     }
@@ -130,6 +138,8 @@ impl Clock {
             // The timer has another clock.
             Source::Process => timer.sleep(with_margin(left)).await,
             Source::Monotonic | Source::Tokio(_) => timer.sleep(left).await,
+            #[cfg(feature = "shared")]
+            Source::Boot(_) => timer.sleep(left).await,
             Source::Manual(clock) => clock.sleep_until(time).await,
         }
     }
@@ -141,6 +151,12 @@ impl Clock {
             Source::Process => without_margin(time),
             _ => time,
         }
+    }
+
+    /// Returns true for the clock that limiters have by default.
+    #[cfg(feature = "shared")]
+    pub(crate) fn is_default(&self) -> bool {
+        matches!(self.0, Source::Process)
     }
 
     /// Returns true for a clock that only a test advances.
@@ -159,6 +175,8 @@ impl Source {
             Source::Monotonic => saturating_nanos(MONOTONIC_ORIGIN.elapsed()),
             #[cfg(feature = "tokio")]
             Source::Tokio(clock) => saturating_nanos(clock.now()),
+            #[cfg(feature = "shared")]
+            Source::Boot(clock) => clock.nanos(),
             Source::Manual(clock) => clock.nanos(),
         }
     }
@@ -168,6 +186,13 @@ impl Source {
 impl From<TokioClock> for Clock {
     fn from(clock: TokioClock) -> Clock {
         Clock(Source::Tokio(clock))
+    }
+}
+
+#[cfg(feature = "shared")]
+impl From<BootClock> for Clock {
+    fn from(clock: BootClock) -> Clock {
+        Clock(Source::Boot(clock))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rate limiter for many keys, with memory that is fixed when the limiter is built.
 
+mod counters;
 mod current;
 mod error;
 mod generation;
@@ -10,9 +11,13 @@ mod key_ref;
 mod latch;
 mod memory;
 mod patience;
+mod replacement;
 mod rule;
 mod scan;
+mod sections;
 mod sets;
+#[cfg(feature = "shared")]
+mod shared;
 mod stats;
 mod table;
 mod tag;
@@ -26,7 +31,10 @@ use std::{
     marker::PhantomData,
     time::Duration,
 };
+#[cfg(feature = "shared")]
+use std::{os::fd::OwnedFd, path::PathBuf};
 
+use counters::Counter;
 use current::CurrentGeneration;
 pub(crate) use current::HeldGenerations;
 pub use error::{BuildError, TooManyPauses};
@@ -34,7 +42,12 @@ use generation::Generation;
 pub use hash::{DefaultHashBuilder, DefaultHasher};
 pub(crate) use key_ref::{HeldKey, HeldPlace, KeyRef, KeySlot};
 use patience::Patience;
-use rule::{MAX_PAUSES, Rule, Rules};
+use replacement::{NewTableError, new_table};
+use rule::{MAX_PAUSES, Rule, Rules, refilled, unexpired};
+#[cfg(feature = "shared")]
+pub use shared::OpenError;
+#[cfg(feature = "shared")]
+use shared::{Opened, Shared, Wanted};
 pub use stats::KeyedStats;
 use table::Table;
 pub use table::WhenFull;
@@ -49,7 +62,7 @@ use crate::{
     duration::saturating_nanos,
     origin,
     quota::Quota,
-    sync::{Arc, Ordering, unmodelled::AtomicU32},
+    sync::Arc,
 };
 #[cfg(feature = "tokio")]
 use crate::{
@@ -126,8 +139,6 @@ pub struct KeyedLimiter<K: ?Sized, S = DefaultHashBuilder> {
     /// Number of the limiter, spread over 64 bits. With a key's hash it identifies the key's bucket
     /// in decisions.
     number: u64,
-    /// Next number of a table or rule, by which a refund finds the one that made the decision.
-    next_origin: AtomicU32,
     /// Lines of the keys on which callers wait.
     #[cfg(feature = "tokio")]
     lines: Lines<u64>,
@@ -576,6 +587,21 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         self.update_hashes(NewDefault::ReplaceAndReset(quota), Vec::new());
     }
 
+    /// Like [`KeyedLimiter::replace`], with an error if the table for the new quota cannot be created,
+    /// which in a [shared file](KeyedLimiterBuilder::shared_file) may fail for many reasons. Nothing has
+    /// changed then.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    #[cfg(feature = "shared")]
+    pub fn try_replace(&self, quota: Quota) -> Result<(), OpenError> {
+        let replaced = self.try_update_hashes(NewDefault::Replace(quota), Vec::new());
+        replaced.map(drop).map_err(|error| match error {
+            NewTableError::Open(error) => error,
+            NewTableError::OutOfMemory => OpenError::OutOfMemory,
+        })
+    }
+
     /// Returns the key's rule: its own quota, if it has one.
     #[must_use]
     pub fn rule(&self, key: &K) -> Option<Quota> {
@@ -644,10 +670,20 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
             let table = &generation.table;
             KeyedStats {
                 live: table.live(now_nanos),
-                evicted_early: table.evicted_early(),
-                saturated: table.saturated(),
+                evicted_early: table.counters.get(Counter::EvictedEarly),
+                saturated: table.counters.get(Counter::Saturated),
                 slots: table.slots(),
                 bytes: table.sets.bytes(),
+                #[cfg(feature = "shared")]
+                stolen: table.counters.get(Counter::Stolen),
+                #[cfg(feature = "shared")]
+                undone: table.counters.get(Counter::Undone),
+                #[cfg(feature = "shared")]
+                fenced: table.counters.get(Counter::Fenced),
+                #[cfg(feature = "shared")]
+                is_detached: table
+                    .shared()
+                    .is_some_and(|(shared, _)| shared.is_detached()),
             }
         })
     }
@@ -696,20 +732,27 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
 
     /// Returns the number of rules that were removed. Without a change, threads keep the generation
     /// that they have cached.
-    fn update_hashes(&self, default: NewDefault, changes: Vec<(u64, Option<Quota>)>) -> usize {
+    fn try_update_hashes(
+        &self,
+        default: NewDefault,
+        changes: Vec<(u64, Option<Quota>)>,
+    ) -> Result<usize, NewTableError> {
         let (mut removed, now) = (0, self.clock.nanos());
-        self.current.replace_with(|old| {
-            let default = match default {
-                NewDefault::Replace(quota) => Some(quota).filter(|&quota| quota != old.quota),
-                NewDefault::ReplaceAndReset(quota) => Some(quota),
-                NewDefault::Keep => None,
+        let new_origin = || self.current.new_origin();
+        let changed = self.current.replace_with(|old| {
+            let (default, resets) = match default {
+                NewDefault::Replace(quota) => {
+                    (Some(quota).filter(|&quota| quota != old.quota), false)
+                }
+                NewDefault::ReplaceAndReset(quota) => (Some(quota), true),
+                NewDefault::Keep => (None, false),
             };
             if default.is_none()
                 && changes
                     .iter()
                     .all(|&(hash, quota)| old.rule_quota(hash) == quota)
             {
-                return None;
+                return Ok(None);
             }
             let quota = default.unwrap_or(old.quota);
             let (table, origin, mut rules) = match default {
@@ -718,17 +761,11 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
                     old.table_origin,
                     unexpired(&old.rules, now),
                 ),
-                Some(quota) => {
-                    let fresh = |(&hash, rule): (&u64, &Arc<Rule>)| {
-                        let rule = self.new_rule(Some(rule), rule.quota(), quota, now)?;
-                        Some((hash, rule))
-                    };
-                    (
-                        new_table(&quota, &old.table),
-                        self.new_origin(),
-                        old.rules.iter().filter_map(fresh).collect(),
-                    )
-                }
+                Some(quota) => (
+                    new_table(&quota, &old.table, resets)?,
+                    new_origin(),
+                    refilled(&old.rules, quota, now, new_origin),
+                ),
             };
             for (hash, own) in changes {
                 let rule = rules.get(&hash);
@@ -736,71 +773,62 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
                     continue;
                 }
                 removed += usize::from(own.is_none());
-                match self.new_rule(rule.map(|rule| &**rule), own, quota, now) {
+                match Rule::after(rule.map(|rule| &**rule), own, quota, now, new_origin) {
                     Some(rule) => drop(rules.insert(hash, rule)),
                     None => drop(rules.remove(&hash)),
                 }
             }
-            Some(Generation::new(quota, self.number, table, origin, rules))
+            Ok(Some(Generation::new(
+                quota,
+                self.number,
+                table,
+                origin,
+                rules,
+            )))
         });
         #[cfg(feature = "tokio")]
         self.lines.notify_all();
-        removed
+        changed.map(|()| removed)
+    }
+
+    /// Like [`KeyedLimiter::try_update_hashes`], and panics if the table cannot be created.
+    #[expect(
+        clippy::panic,
+        reason = "documented, as for a Vec that cannot allocate"
+    )]
+    fn update_hashes(&self, default: NewDefault, changes: Vec<(u64, Option<Quota>)>) -> usize {
+        match self.try_update_hashes(default, changes) {
+            Ok(removed) => removed,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     fn pause_hash(&self, hash: u64, now: u64, time: Duration) -> Result<(), TooManyPauses> {
         let until = now.saturating_add(saturating_nanos(time));
-        let mut result = Ok(());
-        self.current.replace_with(|old| {
+        let result = self.current.replace_with(|old| {
             if let Some(rule) = old.rule(hash) {
                 rule.pause(now, until);
-                return None;
+                return Ok(None);
             }
             let mut rules = unexpired(&old.rules, now);
-            if rules.values().filter(|rule| rule.is_pause()).count() < MAX_PAUSES {
-                let rule = Rule::of_pause(old.quota, self.new_origin());
-                rule.pause(now, until);
-                rules.insert(hash, Arc::new(rule));
-            } else {
-                result = Err(TooManyPauses);
+            if rules.values().filter(|rule| rule.is_pause()).count() >= MAX_PAUSES {
+                return Err(TooManyPauses);
             }
+            let rule = Rule::of_pause(old.quota, self.current.new_origin());
+            rule.pause(now, until);
+            rules.insert(hash, Arc::new(rule));
             let table = Arc::clone(&old.table);
-            Some(Generation::new(
+            Ok(Some(Generation::new(
                 old.quota,
                 self.number,
                 table,
                 old.table_origin,
                 rules,
-            ))
+            )))
         });
         #[cfg(feature = "tokio")]
         self.lines.notify(&hash);
         result
-    }
-
-    /// Creates the successor of a key's rule: with the quota `own`, or without one for the rest of a
-    /// pause. Returns `None` for a key that needs no rule.
-    fn new_rule(
-        &self,
-        old: Option<&Rule>,
-        own: Option<Quota>,
-        default: Quota,
-        now: u64,
-    ) -> Option<Arc<Rule>> {
-        let pause = old.and_then(|rule| rule.pause_after(now));
-        let rule = match own {
-            Some(quota) => Rule::of_quota(quota, self.new_origin()),
-            None if pause.is_some() => Rule::of_pause(default, self.new_origin()),
-            None => return None,
-        };
-        if let Some(until) = pause {
-            rule.pause(now, until);
-        }
-        Some(Arc::new(rule))
-    }
-
-    fn new_origin(&self) -> u32 {
-        self.next_origin.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -811,23 +839,6 @@ enum NewDefault {
     Replace(Quota),
     /// Fills every bucket.
     ReplaceAndReset(Quota),
-}
-
-/// Returns the rules without those whose pause is over.
-fn unexpired(rules: &Rules, now: u64) -> Rules {
-    let mut rules = rules.clone();
-    rules.retain(|_, rule| !rule.end_pause(now));
-    rules
-}
-
-/// Creates a table of the same size and policy as `old`.
-#[expect(
-    clippy::expect_used,
-    reason = "documented, as for a Vec that cannot allocate"
-)]
-fn new_table(quota: &Quota, old: &Table) -> Arc<Table> {
-    let table = Table::new(quota, old.sets.count(), old.when_full, old.patience);
-    Arc::new(table.expect("cannot allocate another table"))
 }
 
 impl<K: ?Sized, S> fmt::Debug for KeyedLimiter<K, S> {
@@ -951,23 +962,95 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiterBuilder<K, S> {
         let max_keys = self.max_keys;
         let sets = sets::sets_for(max_keys).ok_or(BuildError::MaxKeys { max_keys })?;
         let table = Table::new(&self.quota, sets, self.when_full, self.patience);
-        let table = Arc::new(table.ok_or(BuildError::OutOfMemory {
+        let table = table.ok_or(BuildError::OutOfMemory {
             max_keys,
             bytes: sets::bytes_of(sets),
-        })?);
+        })?;
+        Ok(self.build_with(table))
+    }
+
+    fn build_with(self, table: impl Into<Arc<Table>>) -> KeyedLimiter<K, S> {
         let number = origin::spread(origin::draw());
-        let generation = Generation::new(self.quota, number, table, 0, Rules::default());
-        Ok(KeyedLimiter {
+        let generation = Generation::new(self.quota, number, table.into(), 0, Rules::default());
+        KeyedLimiter {
             current: CurrentGeneration::new(generation),
             clock: self.clock,
             hasher: self.hasher,
             hashing: self.hashing.unwrap_or_else(origin::draw),
             number,
-            next_origin: AtomicU32::new(1),
             #[cfg(feature = "tokio")]
-            lines: Lines::new(max_keys),
+            lines: Lines::new(self.max_keys),
             keys: PhantomData,
-        })
+        }
+    }
+}
+
+#[cfg(feature = "shared")]
+impl<K: Hash + ?Sized> KeyedLimiterBuilder<K> {
+    /// Puts the table in a file, which all processes of the machine that open it share: one limit for
+    /// all of them, which outlives them. Linux, 64 bits.
+    ///
+    /// ```
+    /// # use tollgate::{KeyedLimiter, Quota};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("limits"); // such as /run/api/limits
+    /// let open = || {
+    ///     let builder = KeyedLimiter::<str>::builder(Quota::per_minute(10)).max_keys(10_000);
+    ///     builder.shared_file(&path).open()
+    /// };
+    /// let (one, other) = (open()?, open()?); // in any processes
+    /// assert_eq!(one.try_acquire("alice", 4).remaining(), 6);
+    /// assert_eq!(other.try_acquire("alice", 1).remaining(), 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # File
+    ///
+    /// The file and others beside it, whose names begin with its name and a dot, are created for the user
+    /// of the process alone, in a directory where no other user may write. The best place is a directory
+    /// in `/run` or `/dev/shm`: memory that outlives processes, and not a reboot. On a disk a table
+    /// outlives reboots too; after a loss of power it is as it was some seconds before. A program of the same user
+    /// can change the file, or truncate it, which ends all processes that use it by a signal.
+    ///
+    /// # What is shared
+    ///
+    /// Decisions, refunds, resets and [`KeyedLimiter::replace`], from the next call on. Each process has
+    /// its own rules of single keys, pauses, and lines of callers that wait: tokens go to the callers of one
+    /// process in their order, and to those of several as they come.
+    ///
+    /// # Processes that die or stop
+    ///
+    /// A decision on a known key is one swap of a word: a process that dies has made it or not. One that
+    /// dies or stops while it inserts a key delays the next insert of a key at the same place by some
+    /// 0.1 ms, and costs at most one request of another key whose bucket was full or, where the table
+    /// evicts, a bucket that is forgotten early. Nothing more is ever admitted. No insert waits longer than
+    /// 20 ms: it is then refused, and counted in [`KeyedStats::saturated`].
+    ///
+    /// # Time
+    ///
+    /// A shared table has a clock of its own, `CLOCK_BOOTTIME`, which all processes read alike. So methods
+    /// that get a time (`_at`) are not for such limiters.
+    pub fn shared_file(self, path: impl Into<PathBuf>) -> SharedBuilder<K> {
+        SharedBuilder::at_path(self, path.into())
+    }
+
+    /// Puts the table in a file without a name, which children of the process inherit: a memfd created
+    /// with `MFD_ALLOW_SEALING`, empty or with such a table. The first to open it writes and seals it, so
+    /// open it once before it is passed on. No process can truncate it, and its quota stays.
+    ///
+    /// ```
+    /// # use tollgate::{KeyedLimiter, Quota};
+    /// # use rustix::fs::{MemfdFlags, memfd_create};
+    /// let memory = memfd_create("limits", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    /// let limiter = KeyedLimiter::<str>::builder(Quota::per_minute(10))
+    ///     .max_keys(10_000)
+    ///     .shared_fd(memory)
+    ///     .open()?;
+    /// assert!(limiter.try_acquire("alice", 1).is_allowed()); // also in children
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shared_fd(self, memory: OwnedFd) -> SharedBuilder<K> {
+        SharedBuilder::in_fd(self, memory)
     }
 }
 
@@ -988,6 +1071,131 @@ impl<K: ?Sized, S> fmt::Debug for KeyedLimiterBuilder<K, S> {
             .field("max_keys", &self.max_keys)
             .field("clock", &self.clock)
             .field("when_full", &self.when_full)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builder of a [`KeyedLimiter`] whose table several processes share; see
+/// [`KeyedLimiterBuilder::shared_file`].
+#[cfg(feature = "shared")]
+#[must_use = "nothing is opened before open() is called"]
+pub struct SharedBuilder<K: ?Sized> {
+    builder: KeyedLimiterBuilder<K>,
+    place: SharedPlace,
+    replaces: bool,
+}
+
+#[cfg(feature = "shared")]
+enum SharedPlace {
+    Path(PathBuf),
+    Fd(OwnedFd),
+}
+
+#[cfg(feature = "shared")]
+impl<K: Hash + ?Sized> SharedBuilder<K> {
+    fn at_path(builder: KeyedLimiterBuilder<K>, path: PathBuf) -> Self {
+        SharedBuilder {
+            builder,
+            place: SharedPlace::Path(path),
+            replaces: false,
+        }
+    }
+
+    fn in_fd(builder: KeyedLimiterBuilder<K>, file: OwnedFd) -> Self {
+        SharedBuilder {
+            builder,
+            place: SharedPlace::Fd(file),
+            replaces: false,
+        }
+    }
+
+    /// Sets the number of keys; see [`KeyedLimiterBuilder::max_keys`]. The space of the file is reserved
+    /// at once.
+    pub fn max_keys(self, max_keys: usize) -> Self {
+        SharedBuilder {
+            builder: self.builder.max_keys(max_keys),
+            ..self
+        }
+    }
+
+    /// Sets the policy of this process for a new key that finds no free slot.
+    pub fn when_full(self, when_full: WhenFull) -> Self {
+        SharedBuilder {
+            builder: self.builder.when_full(when_full),
+            ..self
+        }
+    }
+
+    /// Replaces a table with another quota or size, for all processes that share it, in place of an
+    /// error. All buckets are full then. Programs of two versions that do this reset each other's limit
+    /// whenever they start.
+    pub fn replace_quota(self) -> Self {
+        SharedBuilder {
+            replaces: true,
+            ..self
+        }
+    }
+
+    /// Opens the table, and creates it if there is none. May wait up to two seconds for other processes
+    /// that open or change it.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: the file is not private, is not a table, has another quota or size, cannot be
+    /// created, and so on.
+    pub fn open(self) -> Result<KeyedLimiter<K>, OpenError> {
+        let builder = self.builder;
+        if !builder.clock.is_default() {
+            let what = "clock: a shared table has a clock of its own";
+            return Err(OpenError::Unsupported { what });
+        }
+        let max_keys = builder.max_keys;
+        let sets = sets::sets_for(max_keys).ok_or(BuildError::MaxKeys { max_keys })?;
+        let seeds = match (builder.hashing, builder.hasher.seeds()) {
+            (None, _) => None,
+            (Some(_), None) => return Err(OpenError::OtherSeed),
+            (Some(_), seeds) => seeds,
+        };
+        let wanted = Wanted {
+            quota: builder.quota,
+            sets,
+            seeds,
+            replaces: self.replaces,
+        };
+        let Opened {
+            shared,
+            table,
+            alone,
+        } = match self.place {
+            SharedPlace::Path(path) => Shared::open(&path, &wanted)?,
+            SharedPlace::Fd(file) => Shared::open_fd(file, &wanted)?,
+        };
+        let clock = shared.clock();
+        let hasher = DefaultHashBuilder::with_seeds(shared.seeds());
+        let table = Table::in_file(table, Arc::new(shared), builder.when_full);
+        if alone.is_some() {
+            table.repair(&clock);
+        }
+        drop(alone);
+        let builder = KeyedLimiterBuilder {
+            clock,
+            hasher,
+            ..builder
+        };
+        Ok(builder.build_with(table))
+    }
+}
+
+#[cfg(feature = "shared")]
+impl<K: ?Sized> fmt::Debug for SharedBuilder<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("SharedBuilder");
+        debug.field("builder", &self.builder);
+        match &self.place {
+            SharedPlace::Path(path) => debug.field("path", path),
+            SharedPlace::Fd(file) => debug.field("file", file),
+        };
+        debug
+            .field("replaces_quota", &self.replaces)
             .finish_non_exhaustive()
     }
 }

@@ -65,6 +65,7 @@
 //! - `serde`: quotas in configuration files.
 //! - `tower`: the layer for web services.
 //! - `redis`: limits shared by many processes.
+//! - `shared`: a table of keys in a file that the processes of a machine share. Linux, 64 bits.
 //! - `portable-atomic`: targets without 64-bit compare-and-swap, such as Cortex-M and most 32-bit
 //!   RISC-V. There the lock-free promise does not hold: portable-atomic guards the word by a spin
 //!   lock, or by a critical section when the application enables its feature `critical-section` or
@@ -86,6 +87,8 @@
     doc = "",
     doc = "[`io::Limited`]: <https://docs.rs/tollgate/latest/tollgate/io/struct.Limited.html>"
 )]
+// The only unsafe code is that of a mapped file.
+#![cfg_attr(not(feature = "shared"), forbid(unsafe_code))]
 // The pages name the feature that an item needs, and not the private cfg of the model checks.
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(tollgate_loom))))]
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
@@ -145,6 +148,8 @@ pub use keyed::{
     BuildError, DefaultHashBuilder, DefaultHasher, KeyedLimiter, KeyedLimiterBuilder, KeyedStats,
     TooManyPauses, WhenFull,
 };
+#[cfg(feature = "shared")]
+pub use keyed::{OpenError, SharedBuilder};
 pub use quota::{Quota, QuotaError};
 #[cfg(feature = "redis")]
 pub use redis::{

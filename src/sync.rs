@@ -19,7 +19,7 @@ pub(crate) use mortal::AtomicU64;
 #[cfg(all(feature = "tokio", tollgate_loom))]
 pub(crate) use stand_in::{Notified, Notify, Semaphore, SemaphorePermit};
 #[cfg(feature = "std")]
-pub(crate) use std_only::{Arc, Backoff, Mutex, per_thread, unmodelled};
+pub(crate) use std_only::{Arc, Backoff, Mutex, MutexGuard, per_thread, unmodelled};
 
 #[cfg(all(feature = "tokio", not(tollgate_loom)))]
 pub(crate) use tokio::sync::{Notify, Semaphore, SemaphorePermit, futures::Notified};

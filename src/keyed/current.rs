@@ -18,7 +18,7 @@ use super::generation::Generation;
 use crate::{
     clock::Time,
     decision::Decision,
-    sync::{Arc, AtomicU64, Mutex, Ordering, per_thread},
+    sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, per_thread, unmodelled::AtomicU32},
 };
 
 per_thread! {
@@ -29,6 +29,8 @@ per_thread! {
 pub(crate) struct CurrentGeneration {
     number: AtomicU64,
     generation: Mutex<Arc<Generation>>,
+    /// Next number of a table or rule, by which a refund finds the one that made the decision.
+    next_origin: AtomicU32,
 }
 
 impl CurrentGeneration {
@@ -36,13 +38,19 @@ impl CurrentGeneration {
         CurrentGeneration {
             number: AtomicU64::new(generation.number),
             generation: Mutex::new(Arc::new(generation)),
+            next_origin: AtomicU32::new(1),
         }
+    }
+
+    /// Draws the number of a table or rule.
+    pub(super) fn new_origin(&self) -> u32 {
+        self.next_origin.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Calls `read` with the current generation.
     pub(super) fn with<R>(&self, read: impl FnOnce(&Generation) -> R) -> R {
         let cached = self.cached();
-        match cached.generation() {
+        match cached.current() {
             Some(generation) => read(generation),
             None => {
                 drop(cached);
@@ -56,8 +64,8 @@ impl CurrentGeneration {
     pub(super) fn decide(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
         let cached = self.cached();
         match cached.generation() {
-            Some(generation) => generation.decide(hash, time, cost),
-            None => {
+            Some(generation) if generation.is_current() => generation.decide(hash, time, cost),
+            _ => {
                 drop(cached);
                 self.fetch_and_decide(hash, time, cost)
             }
@@ -93,7 +101,7 @@ impl CurrentGeneration {
     #[inline]
     pub(super) fn cached_or_fetched(&self) -> CachedGenerations {
         let cached = self.cached();
-        if cached.generation().is_some() {
+        if cached.current().is_some() {
             return cached;
         }
         drop(cached);
@@ -111,14 +119,32 @@ impl CurrentGeneration {
 
     /// Replaces the current generation by the successor that `change` returns, if it returns one. The
     /// lock serializes changes.
-    pub(super) fn replace_with(&self, change: impl FnOnce(&Generation) -> Option<Generation>) {
+    pub(super) fn replace_with<E>(
+        &self,
+        change: impl FnOnce(&Generation) -> Result<Option<Generation>, E>,
+    ) -> Result<(), E> {
+        let mut current = self.lock();
+        if let Some(next) = change(&current)? {
+            self.install(&mut current, next);
+        }
+        Ok(())
+    }
+
+    /// Takes the lock, with the generation that is current in all processes.
+    fn lock(&self) -> MutexGuard<'_, Arc<Generation>> {
+        #[cfg_attr(not(feature = "shared"), expect(unused_mut))]
         let mut current = self
             .generation
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let Some(next) = change(&current) else {
-            return;
-        };
+        #[cfg(feature = "shared")]
+        if let Some(next) = current.after_replacement(|| self.new_origin()) {
+            self.install(&mut current, next);
+        }
+        current
+    }
+
+    fn install(&self, current: &mut Arc<Generation>, next: Generation) {
         let next = Arc::new(next);
         current.retire();
         self.number.store(next.number, Ordering::Release);
@@ -129,25 +155,17 @@ impl CurrentGeneration {
     #[cold]
     #[inline(never)]
     fn fetch_after(&self, mut generations: Vec<Arc<Generation>>) -> Vec<Arc<Generation>> {
-        let fetched = self
-            .generation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        generations.push(Arc::clone(&fetched));
+        generations.push(Arc::clone(&self.lock()));
         generations
     }
 
     /// Fetches the current generation, and caches it for this thread's next call.
     #[cold]
     fn fetch(&self) -> Arc<Generation> {
-        let current = Arc::clone(
-            &self
-                .generation
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let current = Arc::clone(&self.lock());
         let mut generations = take_cache();
-        generations.retain(|generation| !generation.is_retired());
+        // It may be there already: one whose table was replaced and cannot be mapped.
+        generations.retain(|other| !other.is_retired() && other.number != current.number);
         generations.push(Arc::clone(&current));
         put_cache(generations);
         current
@@ -175,7 +193,16 @@ pub(super) struct CachedGenerations {
 }
 
 impl CachedGenerations {
-    /// Returns the current generation, if this thread has used it before.
+    /// Returns the current generation, if this thread has used it before and no other process has
+    /// replaced its table.
+    #[inline(always)]
+    fn current(&self) -> Option<&Generation> {
+        self.generation()
+            .filter(|generation| !generation.table.is_outdated())
+    }
+
+    /// Returns the generation that was current when the cache was taken, if this thread has used it
+    /// before.
     #[inline(always)]
     pub(super) fn generation(&self) -> Option<&Generation> {
         self.generations
@@ -215,7 +242,9 @@ impl HeldGenerations {
         }
         let number = current.number.load(Ordering::Acquire);
         let mut generations = self.generations.iter();
-        match generations.position(|generation| generation.number == number) {
+        match generations
+            .position(|generation| generation.number == number && !generation.table.is_outdated())
+        {
             Some(index) => index,
             None => {
                 let generations = mem::take(&mut *self.generations);
@@ -267,6 +296,9 @@ fn put_cache(generations: Vec<Arc<Generation>>) {
 #[inline(never)]
 fn put_back_fetched(mut generations: Vec<Arc<Generation>>) {
     generations.retain(|generation| !generation.is_retired());
+    // One whose table was replaced and cannot be mapped is fetched again and again.
+    generations.sort_unstable_by_key(|generation| generation.number);
+    generations.dedup_by_key(|generation| generation.number);
     put_cache(generations);
 }
 

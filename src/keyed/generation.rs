@@ -32,6 +32,8 @@ pub(super) struct Generation {
     /// Identifies the table in the decisions it makes.
     pub(super) table_origin: u32,
     pub(super) rules: Rules,
+    /// There are no rules, and the table is of this process alone: the fast path needs no more questions.
+    is_plain: bool,
     retired: AtomicBool,
 }
 
@@ -48,11 +50,35 @@ impl Generation {
             number,
             quota,
             limiter,
+            is_plain: rules.is_empty() && !table.is_shared(),
             table,
             table_origin,
             rules,
             retired: AtomicBool::new(false),
         }
+    }
+
+    /// Returns the successor for the table by which another process has replaced this one. `None`: none
+    /// has, or the table cannot be mapped, in which case decisions go on with this one, and try again.
+    #[cfg(feature = "shared")]
+    pub(super) fn after_replacement(&self, new_origin: impl Fn() -> u32) -> Option<Generation> {
+        let (shared, _) = self.table.shared()?;
+        if !self.table.is_outdated() {
+            return None;
+        }
+        let file = shared.current_table().ok()?;
+        let quota = file.quota;
+        let table = Table::in_file(file, Arc::clone(shared), self.table.when_full);
+        let now = shared.clock().nanos();
+        let rules = super::rule::refilled(&self.rules, quota, now, &new_origin);
+        let origin = new_origin();
+        Some(Generation::new(
+            quota,
+            self.limiter,
+            Arc::new(table),
+            origin,
+            rules,
+        ))
     }
 
     /// See [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
@@ -64,21 +90,38 @@ impl Generation {
         }
     }
 
+    /// Returns true unless another process has replaced the table.
+    #[inline(always)]
+    pub(super) fn is_current(&self) -> bool {
+        self.is_plain || !self.table.is_outdated()
+    }
+
     /// Fast path of [`Generation::decide`]. Returns `None`, with no effect, in any other case.
     #[inline(always)]
     pub(super) fn hit(&self, hash: u64, time: Time<'_>, cost: u32) -> Option<Decision> {
-        if !self.rules.is_empty() {
+        if !self.is_plain {
             return None;
         }
+        self.hit_table(hash, time, cost)
+    }
+
+    #[inline(always)]
+    fn hit_table(&self, hash: u64, time: Time<'_>, cost: u32) -> Option<Decision> {
         let decision = self.table.hit(hash, time, cost)?;
         Some(decision.with_origin(self.origin(hash, self.table_origin)))
     }
 
-    /// Slow path: the limiter has rules, the key is new, or other threads contend for its slot. Not
-    /// inlined, so that the fast path can be.
+    /// Slow path: the limiter has rules, the key is new, other threads contend for its slot, or the table is
+    /// shared. Not inlined, so that the fast path can be.
     #[cold]
     #[inline(never)]
     fn decide_slow(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
+        if self.table.is_shared()
+            && self.rules.is_empty()
+            && let Some(decision) = self.hit_table(hash, time, cost)
+        {
+            return decision;
+        }
         self.bucket(hash).take(time, cost)
     }
 

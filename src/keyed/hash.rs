@@ -5,21 +5,84 @@ use std::{
     hash::{BuildHasher, Hasher},
 };
 
-use foldhash::quality::{FoldHasher, RandomState};
+#[cfg(feature = "shared")]
+use foldhash::SharedSeed;
+use foldhash::quality::{FoldHasher, SeedableRandomState};
 
 /// Default hash function of a [`KeyedLimiter`](crate::KeyedLimiter), with a random seed.
 ///
 /// Fast, and good in all 64 bits. The algorithm is not part of the API and may change in any
 /// release. To use another one, see [`KeyedLimiterBuilder::hasher`](crate::KeyedLimiterBuilder).
-#[derive(Clone, Default)]
-pub struct DefaultHashBuilder(RandomState);
+#[derive(Clone)]
+pub struct DefaultHashBuilder {
+    state: SeedableRandomState,
+    /// The seeds of a table that several processes share.
+    #[cfg(feature = "shared")]
+    seeds: Option<[u64; 2]>,
+}
+
+impl Default for DefaultHashBuilder {
+    fn default() -> DefaultHashBuilder {
+        DefaultHashBuilder {
+            state: SeedableRandomState::random(),
+            #[cfg(feature = "shared")]
+            seeds: None,
+        }
+    }
+}
+
+#[cfg(feature = "shared")]
+impl DefaultHashBuilder {
+    /// Draws seeds for a table that several processes share.
+    pub(super) fn draw_seeds() -> [u64; 2] {
+        // The keys of `RandomState` come from the operating system.
+        let state = std::hash::RandomState::new();
+        [0_u64, 1].map(|word| state.hash_one(word))
+    }
+
+    pub(super) fn with_seeds(seeds: [u64; 2]) -> DefaultHashBuilder {
+        let [seed, shared] = seeds;
+        DefaultHashBuilder {
+            state: SeedableRandomState::with_seed(seed, shared_seed(shared)),
+            seeds: Some(seeds),
+        }
+    }
+
+    pub(super) fn seeds(&self) -> Option<[u64; 2]> {
+        self.seeds
+    }
+
+    /// Hashes keys of the usual types, to tell whether another build hashes alike.
+    pub(super) fn probes(&self) -> [u64; 3] {
+        let address = std::net::IpAddr::from([192, 0, 2, 7]);
+        [
+            self.hash_one(0x0123_4567_89ab_cdef_u64),
+            self.hash_one("tollgate"),
+            self.hash_one(address),
+        ]
+    }
+}
+
+/// Returns the seed that hashers refer to for the life of the process: one for each table.
+#[cfg(feature = "shared")]
+fn shared_seed(seed: u64) -> &'static SharedSeed {
+    use std::sync::{Mutex, PoisonError};
+    static SEEDS: Mutex<Vec<(u64, &SharedSeed)>> = Mutex::new(Vec::new());
+    let mut seeds = SEEDS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, shared)) = seeds.iter().find(|(known, _)| *known == seed) {
+        return shared;
+    }
+    let shared = Box::leak(Box::new(SharedSeed::from_u64(seed)));
+    seeds.push((seed, shared));
+    shared
+}
 
 impl BuildHasher for DefaultHashBuilder {
     type Hasher = DefaultHasher;
 
     #[inline(always)]
     fn build_hasher(&self) -> DefaultHasher {
-        DefaultHasher(self.0.build_hasher())
+        DefaultHasher(self.state.build_hasher())
     }
 }
 
@@ -123,7 +186,7 @@ mod tests {
     #[test]
     fn hashes_equal_those_of_foldhash() {
         fn check<K: Hash + ?Sized>(builder: &DefaultHashBuilder, key: &K) {
-            assert_eq!(builder.hash_one(key), builder.0.hash_one(key));
+            assert_eq!(builder.hash_one(key), builder.state.hash_one(key));
         }
         let builder = DefaultHashBuilder::default();
         check(&builder, "alice");

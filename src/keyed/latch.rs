@@ -7,8 +7,9 @@
 //! that every holder sees what those before it did.
 
 use super::{
+    counters::{Counter, Counters},
     memory::{PaddedWords, Pairs},
-    patience::Patience,
+    patience::Waits,
 };
 use crate::sync::{AtomicU64, Ordering};
 
@@ -29,11 +30,17 @@ impl Latches {
         Latches(PaddedWords::new(pairs))
     }
 
-    /// Closes the latch of a set. Dropping the ticket opens it.
-    pub(super) fn close(&self, set: usize, patience: Patience) -> Ticket<'_> {
+    /// Closes the latch of a set. Dropping the ticket opens it. Returns `None` when the insert has
+    /// waited for too long.
+    pub(super) fn close(
+        &self,
+        set: usize,
+        waits: &Waits,
+        counters: &Counters,
+    ) -> Option<Ticket<'_>> {
         let latch = self.0.get(set % self.0.len());
-        let mut wait = patience.wait();
-        loop {
+        let mut wait = waits.wait();
+        while !waits.are_over() {
             let seen = latch.load(Ordering::Relaxed);
             let is_closed = seen % 2 == 1;
             if is_closed && !wait.is_over(seen) {
@@ -45,7 +52,23 @@ impl Latches {
                 .compare_exchange(seen, number, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok()
             {
-                return Ticket { latch, number };
+                if is_closed {
+                    counters.add_repair(Counter::Stolen);
+                }
+                return Some(Ticket { latch, number });
+            }
+        }
+        None
+    }
+
+    /// Opens all latches that are closed. Their holders, if they live, start over.
+    #[cfg(feature = "shared")]
+    pub(super) fn open_all(&self) {
+        for latch in (0..self.0.len()).map(|n| self.0.get(n)) {
+            let seen = latch.load(Ordering::Relaxed);
+            if seen % 2 == 1 {
+                let open = seen.wrapping_add(1);
+                let _ = latch.compare_exchange(seen, open, Ordering::AcqRel, Ordering::Relaxed);
             }
         }
     }

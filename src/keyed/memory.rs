@@ -2,6 +2,14 @@
 
 use std::ops::Deref;
 
+#[cfg(feature = "shared")]
+use yoke::Yoke;
+
+#[cfg(feature = "shared")]
+use super::shared::Region;
+#[cfg(feature = "shared")]
+use crate::sync::Arc;
+
 use crate::sync::AtomicU64;
 
 /// Two words that are read together.
@@ -9,14 +17,26 @@ pub(super) type Pair = [AtomicU64; 2];
 
 /// Pairs between two words that different threads write often: 128 bytes, two adjacent cache lines.
 #[cfg(not(tollgate_loom))]
-const STRIDE: usize = 8;
+pub(super) const STRIDE: usize = 8;
 #[cfg(tollgate_loom)]
 const STRIDE: usize = 1;
 
 /// Pairs of words, zeroed at first.
+#[cfg(not(feature = "shared"))]
 #[derive(Debug)]
-pub(super) enum Pairs {
+pub(super) struct Pairs(Box<[Pair]>);
+
+/// Pairs of words, zeroed at first, and what keeps them: so that both kinds are read alike, without a
+/// branch.
+#[cfg(feature = "shared")]
+#[derive(Debug)]
+pub(super) struct Pairs(Yoke<&'static [Pair], Arc<Owner>>);
+
+#[cfg(feature = "shared")]
+#[derive(Debug)]
+enum Owner {
     Heap(Box<[Pair]>),
+    Mapped(Arc<Region>),
 }
 
 impl Pairs {
@@ -24,13 +44,34 @@ impl Pairs {
     /// when the allocation fails.
     #[cfg(not(tollgate_loom))]
     pub(super) fn on_heap(length: usize) -> Option<Pairs> {
-        bytemuck::try_zeroed_slice_box(length).ok().map(Pairs::Heap)
+        bytemuck::try_zeroed_slice_box(length).ok().map(Pairs::from)
     }
 
     #[cfg(tollgate_loom)]
     pub(super) fn on_heap(length: usize) -> Option<Pairs> {
         let pair = |_| std::array::from_fn(|_| AtomicU64::new(0));
-        Some(Pairs::Heap((0..length).map(pair).collect()))
+        Some(Pairs::from((0..length).map(pair).collect::<Box<[_]>>()))
+    }
+
+    /// Returns so many pairs of a mapped file, which has them.
+    #[cfg(feature = "shared")]
+    pub(super) fn in_region(region: &Arc<Region>, first: usize, length: usize) -> Pairs {
+        let owner = Arc::new(Owner::Mapped(Arc::clone(region)));
+        Pairs(Yoke::attach_to_cart(owner, |owner: &Owner| {
+            &owner.pairs()[first..][..length]
+        }))
+    }
+}
+
+impl From<Box<[Pair]>> for Pairs {
+    fn from(pairs: Box<[Pair]>) -> Pairs {
+        #[cfg(not(feature = "shared"))]
+        return Pairs(pairs);
+        #[cfg(feature = "shared")]
+        Pairs(Yoke::attach_to_cart(
+            Arc::new(Owner::Heap(pairs)),
+            |owner: &Owner| owner.pairs(),
+        ))
     }
 }
 
@@ -39,8 +80,19 @@ impl Deref for Pairs {
 
     #[inline(always)]
     fn deref(&self) -> &[Pair] {
+        #[cfg(not(feature = "shared"))]
+        return &self.0;
+        #[cfg(feature = "shared")]
+        self.0.get()
+    }
+}
+
+#[cfg(feature = "shared")]
+impl Owner {
+    fn pairs(&self) -> &[Pair] {
         match self {
-            Pairs::Heap(pairs) => pairs,
+            Owner::Heap(pairs) => pairs,
+            Owner::Mapped(region) => region.pairs(),
         }
     }
 }

@@ -46,6 +46,27 @@ impl Rule {
         }
     }
 
+    /// Creates the successor of a key's rule: with the quota `own`, or without one for the rest of a
+    /// pause. Returns `None` for a key that needs no rule.
+    pub(super) fn after(
+        old: Option<&Rule>,
+        own: Option<Quota>,
+        default: Quota,
+        now: u64,
+        new_origin: impl FnOnce() -> u32,
+    ) -> Option<Arc<Rule>> {
+        let pause = old.and_then(|rule| rule.pause_after(now));
+        let rule = match own {
+            Some(quota) => Rule::of_quota(quota, new_origin()),
+            None if pause.is_some() => Rule::of_pause(default, new_origin()),
+            None => return None,
+        };
+        if let Some(until) = pause {
+            rule.pause(now, until);
+        }
+        Some(Arc::new(rule))
+    }
+
     /// Returns the key's own quota, if it has one.
     pub(super) fn quota(&self) -> Option<Quota> {
         (!self.is_pause).then(|| self.bucket.quota())
@@ -81,6 +102,27 @@ impl Rule {
                 .try_acquire_at(Duration::from_nanos(now), capacity)
                 .is_allowed()
     }
+}
+
+/// Returns the rules without those whose pause is over.
+pub(super) fn unexpired(rules: &Rules, now: u64) -> Rules {
+    let mut rules = rules.clone();
+    rules.retain(|_, rule| !rule.end_pause(now));
+    rules
+}
+
+/// Returns the rules with full buckets, for a new default quota.
+pub(super) fn refilled(
+    rules: &Rules,
+    default: Quota,
+    now: u64,
+    new_origin: impl Fn() -> u32,
+) -> Rules {
+    let after = |(&hash, rule): (&u64, &Arc<Rule>)| {
+        let rule = Rule::after(Some(rule), rule.quota(), default, now, &new_origin)?;
+        Some((hash, rule))
+    };
+    rules.iter().filter_map(after).collect()
 }
 
 #[cfg(test)]

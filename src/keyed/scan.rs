@@ -1,7 +1,8 @@
 //! Scan of a key's two sets before an insert: the slots that are free, and the victim if none is.
 
 use super::{
-    patience::Patience,
+    counters::{Counter, Counters},
+    patience::Waits,
     sets::{Probe, SLOTS_PER_SET, Sets, Slot, TAG, WORD},
     tag,
 };
@@ -30,15 +31,16 @@ pub(super) struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     /// Scans the key's slots, once none of them is being taken over. Returns `None` if the key is
-    /// present.
+    /// present, or when the insert has waited for too long.
     pub(super) fn new(
         layout: &'a Layout,
         sets: &'a Sets,
         probe: &Probe,
         now: u64,
-        patience: Patience,
+        waits: &Waits,
+        counters: &Counters,
     ) -> Option<Scan<'a>> {
-        loop {
+        while !waits.are_over() {
             let mut candidates = sets.candidates(probe);
             let (mut tick, mut found, mut tags) = (now, false, 0);
             let slots = std::array::from_fn(|_| {
@@ -57,7 +59,7 @@ impl<'a> Scan<'a> {
             if tag::is_busy(tags) {
                 // A key may get its slot back, whichever thread has marked it.
                 sets.candidates(probe)
-                    .for_each(|slot| settle(slot, patience));
+                    .for_each(|slot| settle(slot, waits, counters));
                 continue;
             }
             let is_free =
@@ -73,6 +75,7 @@ impl<'a> Scan<'a> {
                 free,
             });
         }
+        None
     }
 
     pub(super) fn has_free_slot(&self) -> bool {
@@ -121,9 +124,9 @@ impl<'a> Scan<'a> {
 /// Waits until a slot is not marked busy. A mark that is too old is undone: the slot is the old key's
 /// again, with its word, or with the first charge of the new key on its full bucket.
 #[cold]
-fn settle(slot: &Slot, patience: Patience) {
-    let mut wait = patience.wait();
-    loop {
+fn settle(slot: &Slot, waits: &Waits, counters: &Counters) {
+    let mut wait = waits.wait();
+    while !waits.are_over() {
         let tag = slot[TAG].load(Ordering::Acquire);
         if !tag::is_busy(tag) {
             return;
@@ -131,7 +134,12 @@ fn settle(slot: &Slot, patience: Patience) {
         if wait.is_over(tag) {
             // Fails when the mark is gone.
             let undone = tag::undone(tag);
-            let _ = slot[TAG].compare_exchange(tag, undone, Ordering::AcqRel, Ordering::Relaxed);
+            if slot[TAG]
+                .compare_exchange(tag, undone, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+            {
+                counters.add_repair(Counter::Undone);
+            }
         }
     }
 }

@@ -38,6 +38,18 @@ pub(super) fn sets_for(max_keys: usize) -> Option<usize> {
     }
 }
 
+/// Returns true for a number of sets that a table may have.
+#[cfg(feature = "shared")]
+pub(super) fn is_possible(sets: usize) -> bool {
+    (2..=MAX_SETS as usize).contains(&sets)
+}
+
+/// Returns the number of slots in so many sets.
+#[cfg(feature = "shared")]
+pub(super) fn slots_of(sets: usize) -> usize {
+    sets.saturating_mul(SLOTS_PER_SET)
+}
+
 /// Returns the size of so many sets in bytes.
 pub(super) fn bytes_of(sets: usize) -> usize {
     sets.saturating_mul(SET_BYTES)
@@ -68,7 +80,7 @@ impl Sets {
             .checked_add(SLOTS_PER_SET - 1)
     }
 
-    /// Creates so many sets, at least 2, in zeroed memory.
+    /// Creates so many sets, at least 2, in memory that was zeroed at first.
     pub(super) fn new(slots: Pairs, count: usize) -> Sets {
         let skip = slots.as_ptr().addr().wrapping_neg() % SET_BYTES / size_of::<Slot>();
         Sets { slots, skip, count }

@@ -15,4 +15,17 @@ pub struct KeyedStats {
     pub slots: usize,
     /// Memory of the table in bytes.
     pub bytes: usize,
+    /// In a [shared file](crate::KeyedLimiterBuilder::shared_file): latches taken from processes that died
+    /// or stopped.
+    #[cfg(feature = "shared")]
+    pub stolen: u64,
+    /// Inserts of theirs that were undone.
+    #[cfg(feature = "shared")]
+    pub undone: u64,
+    /// Inserts that started over, since another process took this one for dead.
+    #[cfg(feature = "shared")]
+    pub fenced: u64,
+    /// The file was deleted: the next process to open its path creates another one.
+    #[cfg(feature = "shared")]
+    pub is_detached: bool,
 }

@@ -40,12 +40,15 @@
 //! - What was claimed and not published is a charge on the old key's full bucket.
 //! - No thread waits while it has a mark.
 
+#[cfg(feature = "shared")]
+use super::shared::{Shared, TableFile};
 use super::{
+    counters::{Counter, Counters},
     invalidation::Invalidations,
     latch::{Latches, Ticket},
-    memory::{PaddedWords, Pairs},
-    patience::Patience,
+    patience::{Patience, Waits},
     scan::Scan,
+    sections::Sections,
     sets::{Probe, SLOTS_PER_SET, Sets, Slot, TAG, WORD},
     tag,
 };
@@ -55,8 +58,10 @@ use crate::{
     decision::{Decision, DecisionView, Outcome},
     quota::Quota,
     state::{Layout, State},
-    sync::{AtomicU64, Backoff, Ordering, unmodelled::AtomicU64 as AtomicNumber},
+    sync::{AtomicU64, Ordering, unmodelled::AtomicU64 as AtomicNumber},
 };
+#[cfg(feature = "shared")]
+use crate::{clock::Clock, sync::Arc};
 
 /// Policy for a new key that finds no free slot: all sixteen slots it may take belong to buckets
 /// that are still refilling.
@@ -101,33 +106,16 @@ pub(crate) struct Table {
     pub(super) patience: Patience,
     pub(super) when_full: WhenFull,
     invalidations: Invalidations,
-    counters: PaddedWords,
+    pub(super) counters: Counters,
+    /// What the table is a part of, and its number there.
+    #[cfg(feature = "shared")]
+    shared: Option<(Arc<Shared>, u64)>,
 }
 
-/// Numbers of the counters.
-const EVICTED_EARLY: usize = 0;
-const SATURATED: usize = 1;
-const COUNTERS: usize = 2;
-
-/// Memory of a table.
-struct Memory {
-    counters: Pairs,
-    latches: Pairs,
-    invalidations: Pairs,
-    slots: Pairs,
-}
-
-impl Memory {
-    /// Allocates zeroed memory. Returns `None` when the allocation fails.
-    fn on_heap(sets: usize) -> Option<Memory> {
-        Some(Memory {
-            counters: Pairs::on_heap(PaddedWords::pairs(COUNTERS))?,
-            latches: Pairs::on_heap(Latches::pairs(sets))?,
-            invalidations: Pairs::on_heap(Invalidations::pairs(sets))?,
-            slots: Pairs::on_heap(Sets::pairs(sets)?)?,
-        })
-    }
-}
+/// Bit of the numbers of tables that several processes share, which come after all others in the order
+/// of limits that a request takes from.
+#[cfg(feature = "shared")]
+const SHARED_NUMBER: u64 = 1 << 63;
 
 impl Table {
     /// Allocates a table of full buckets. Returns `None` when the allocation fails.
@@ -137,7 +125,7 @@ impl Table {
         when_full: WhenFull,
         patience: Patience,
     ) -> Option<Table> {
-        let memory = Memory::on_heap(sets)?;
+        let memory = Sections::on_heap(sets)?;
         Some(Table {
             number: NEXT_NUMBER.fetch_add(1, Ordering::Relaxed),
             layout: quota.layout(),
@@ -146,8 +134,82 @@ impl Table {
             patience,
             when_full,
             invalidations: Invalidations::new(memory.invalidations),
-            counters: PaddedWords::new(memory.counters),
+            counters: Counters::new(memory.counters),
+            #[cfg(feature = "shared")]
+            shared: None,
         })
+    }
+
+    /// Creates the table of a mapped file.
+    #[cfg(feature = "shared")]
+    pub(super) fn in_file(file: TableFile, shared: Arc<Shared>, when_full: WhenFull) -> Table {
+        let memory = file.sections;
+        Table {
+            number: SHARED_NUMBER | shared.id(),
+            layout: file.quota.layout(),
+            sets: Sets::new(memory.slots, file.sets),
+            latches: Latches::new(memory.latches),
+            patience: Patience::Limited,
+            when_full,
+            invalidations: Invalidations::new(memory.invalidations),
+            counters: Counters::new(memory.counters),
+            shared: Some((shared, file.number)),
+        }
+    }
+
+    /// What the table is a part of, and its number there.
+    #[cfg(feature = "shared")]
+    pub(super) fn shared(&self) -> Option<(&Arc<Shared>, u64)> {
+        self.shared
+            .as_ref()
+            .map(|(shared, number)| (shared, *number))
+    }
+
+    #[inline]
+    pub(super) fn is_shared(&self) -> bool {
+        #[cfg(feature = "shared")]
+        let is_shared = self.shared.is_some();
+        #[cfg(not(feature = "shared"))]
+        let is_shared = false;
+        is_shared
+    }
+
+    /// Returns true when another process has replaced the table.
+    #[inline(always)]
+    pub(super) fn is_outdated(&self) -> bool {
+        #[cfg(feature = "shared")]
+        let is_outdated = match &self.shared {
+            Some((shared, number)) => shared.current() != *number,
+            None => false,
+        };
+        #[cfg(not(feature = "shared"))]
+        let is_outdated = false;
+        is_outdated
+    }
+
+    /// Undoes what threads left that died, and what no thread writes: stamps that are still ahead, and more
+    /// tokens taken than there are. No other thread may use the table: stamps never decrease otherwise.
+    #[cfg(feature = "shared")]
+    pub(super) fn repair(&self, clock: &Clock) {
+        self.latches.open_all();
+        for slot in self.sets.all_slots() {
+            let tag = slot[TAG].load(Ordering::Acquire);
+            if tag::is_busy(tag) {
+                let undone = tag::undone(tag);
+                let _ =
+                    slot[TAG].compare_exchange(tag, undone, Ordering::AcqRel, Ordering::Relaxed);
+            }
+            let word = slot[WORD].load(Ordering::Acquire);
+            let repaired = self.layout.repair(word, self.layout.tick(clock.nanos()));
+            if repaired != word {
+                let _ = slot[WORD].compare_exchange(
+                    word,
+                    repaired,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                );
+            }
+        }
     }
 
     #[inline]
@@ -210,7 +272,7 @@ impl Table {
 
     /// Decides for any key: inserts a key that is not present.
     pub(super) fn decide(&self, probe: &Probe, attempt: &Attempt<'_>) -> Decision {
-        let backoff = Backoff::default();
+        let waits = Waits::new(self.patience);
         loop {
             if let Some((slot, tag)) = self.find(probe) {
                 if let Some(decision) = self.decide_on(slot, tag, attempt) {
@@ -219,12 +281,18 @@ impl Table {
             } else if let Some(decision) = attempt.decide_without_charge() {
                 // Nothing to write, so the key needs no slot.
                 return decision;
-            } else if let Some(decision) = self.insert(probe, attempt) {
+            } else if waits.are_over() {
+                let empty = State {
+                    spent: self.layout.capacity,
+                    stamp: attempt.tick,
+                };
+                return self.refuse(attempt, empty);
+            } else if let Some(decision) = self.insert(probe, attempt, &waits) {
                 return decision;
             } else {
                 // Another thread may be taking over the slot this key needs: the thread that marked
                 // it busy must finish first.
-                self.patience.retry(&backoff);
+                waits.start_over();
             }
         }
     }
@@ -247,9 +315,21 @@ impl Table {
     /// after all, or if other threads took the free slots.
     #[cold]
     #[inline(never)]
-    fn insert(&self, probe: &Probe, attempt: &Attempt<'_>) -> Option<Decision> {
-        let ticket = self.latches.close(probe.home, self.patience);
-        let scan = Scan::new(&self.layout, &self.sets, probe, attempt.tick, self.patience)?;
+    fn insert(&self, probe: &Probe, attempt: &Attempt<'_>, waits: &Waits) -> Option<Decision> {
+        #[cfg(feature = "shared")]
+        if let Some((shared, _)) = &self.shared {
+            shared.note_times();
+        }
+        let counters = &self.counters;
+        let ticket = self.latches.close(probe.home, waits, counters)?;
+        let scan = Scan::new(
+            &self.layout,
+            &self.sets,
+            probe,
+            attempt.tick,
+            waits,
+            counters,
+        )?;
         if !scan.has_free_slot() {
             return self.insert_when_full(probe, attempt, &scan, &ticket);
         }
@@ -278,14 +358,20 @@ impl Table {
             .claim(refilled, scan.tick, attempt.units(), false)
             .is_none();
         if self.when_full == WhenFull::RefuseNewcomer || at_end_of_time {
-            self.counters.get(SATURATED).fetch_add(1, Ordering::Relaxed);
-            return Some(attempt.uncharged(refilled, Outcome::TableFull));
+            return Some(self.refuse(attempt, refilled));
         }
         let charge = (scan.tick, attempt.units());
         match self.take_over(slot, probe.tag, ticket, charge, Victim::Refilling) {
             Takeover::Done(next) => Some(attempt.charged(next, attempt.units())),
             Takeover::Lost | Takeover::Undone => None,
         }
+    }
+
+    /// Refuses a new key for which the table has no slot.
+    #[cold]
+    fn refuse(&self, attempt: &Attempt<'_>, state: State) -> Decision {
+        self.counters.add(Counter::Saturated);
+        attempt.uncharged(state, Outcome::TableFull)
     }
 
     /// Takes a slot over for the key, with a first charge of so many units at a tick.
@@ -311,23 +397,21 @@ impl Table {
         }
         if !ticket.is_valid() {
             mark(busy, old, Ordering::Release);
+            self.counters.add_repair(Counter::Fenced);
             return Takeover::Undone;
         }
         let evicts = victim == Victim::Refilling;
         if evicts {
             // Before the claim, so that an eviction by a thread that dies is counted.
-            self.counters
-                .get(EVICTED_EARLY)
-                .fetch_add(1, Ordering::Relaxed);
+            self.counters.add(Counter::EvictedEarly);
         }
         let claimed = self.claim(slot, old, charge, victim);
         if evicts && claimed.is_none() {
-            self.counters
-                .get(EVICTED_EARLY)
-                .fetch_sub(1, Ordering::Relaxed);
+            self.counters.subtract(Counter::EvictedEarly);
         }
         let published = claimed.map_or(old, |_| tag::in_version_of(tag, old));
         if !mark(busy, published, Ordering::Release) {
+            self.counters.add_repair(Counter::Fenced);
             return Takeover::Undone;
         }
         claimed.map_or(Takeover::Lost, Takeover::Done)
@@ -410,14 +494,6 @@ impl Table {
 
     pub(super) fn slots(&self) -> usize {
         self.sets.count() * SLOTS_PER_SET
-    }
-
-    pub(super) fn evicted_early(&self) -> u64 {
-        self.counters.get(EVICTED_EARLY).load(Ordering::Relaxed)
-    }
-
-    pub(super) fn saturated(&self) -> u64 {
-        self.counters.get(SATURATED).load(Ordering::Relaxed)
     }
 
     /// Applies `transition` to the key's word in a CAS loop. Ends without a change when

@@ -192,7 +192,10 @@ impl Layout {
 
     #[inline]
     pub(crate) fn pack(&self, state: State) -> u64 {
-        debug_assert!(state.spent <= self.limit && state.stamp <= self.max_stamp);
+        // More than `limit` is spent in a word only if another program wrote it to a shared table.
+        debug_assert!(
+            state.stamp <= self.max_stamp && state.spent.leading_zeros() >= self.stamp_bits.into()
+        );
         state.spent << self.stamp_bits | state.stamp
     }
 
@@ -421,6 +424,16 @@ impl Layout {
         } else {
             in_this_window
         }
+    }
+
+    /// Returns a word that any process may have written, as one that a bucket can have at tick `now`.
+    #[cfg(feature = "shared")]
+    pub(crate) fn repair(&self, word: u64, now: u64) -> u64 {
+        let State { spent, stamp } = self.unpack(word);
+        self.pack(State {
+            spent: spent.min(self.limit),
+            stamp: stamp.min(now),
+        })
     }
 
     /// Returns a full bucket at tick `now`, and the first stamp whose decisions are refundable. The

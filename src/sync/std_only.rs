@@ -1,10 +1,10 @@
 //! Primitives that need `std`: shared ownership, a mutex, thread-locals, backoff.
 
 #[cfg(not(tollgate_loom))]
-pub(crate) use std::sync::{Arc, Mutex};
+pub(crate) use std::sync::{Arc, Mutex, MutexGuard};
 
 #[cfg(tollgate_loom)]
-pub(crate) use loom::sync::{Arc, Mutex};
+pub(crate) use loom::sync::{Arc, Mutex, MutexGuard};
 
 /// Atomics of `std` that loom does not model: their values decide nothing that a model checks.
 pub(crate) mod unmodelled {

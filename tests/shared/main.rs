@@ -1,0 +1,16 @@
+//! Tables that several processes share: in files with a path, and in those without.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod control_page;
+mod directory;
+mod hostile;
+mod opening;
+mod quota;
+mod reboot;
+mod sharing;
