@@ -5,17 +5,18 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, StatusCode,
+    HeaderMap,
     header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY},
 };
 use tollgate::{
     DecisionView, Outcome,
-    tower::{HeaderStyle, Refusal, preferred_media_type},
+    tower::{Refusal, preferred_media_type},
 };
 
 use crate::{
     config::{self, Settings},
-    response::{PROBLEM_JSON, Response, is_grpc, refused, too_many_at_once},
+    limit::TooManyAtOnce,
+    response::{Response, is_grpc, refused, too_many_at_once},
     values::Facts,
 };
 
@@ -24,8 +25,6 @@ pub(crate) struct Refusals {
     /// Of limits without one of their own.
     other: Option<Arc<config::Refusal>>,
     by_policy: HashMap<String, Arc<config::Refusal>>,
-    /// Clients may prefer a problem document.
-    has_problems: bool,
 }
 
 impl Refusals {
@@ -44,7 +43,6 @@ impl Refusals {
         Refusals {
             other: settings.refusal.clone(),
             by_policy,
-            has_problems: matches!(settings.headers, HeaderStyle::Draft11 | HeaderStyle::Both),
         }
     }
 
@@ -84,24 +82,25 @@ impl Refusals {
         response
     }
 
-    /// Returns the response to a request of a client that holds all slots of a limit.
+    /// Returns the response to a request of a client that holds all slots of a limit. gRPC requests
+    /// get the usual one.
     pub(crate) fn too_many_at_once(
         &self,
-        policy: &str,
-        slots: usize,
+        error: &TooManyAtOnce<'_>,
+        refusal: Refusal<'_>,
         request: &HeaderMap,
     ) -> Response {
-        let own = self.of(policy);
+        let own = self.of(error.limit);
         let status = own.and_then(|own| own.status);
-        let offered = [PROBLEM_JSON, "application/json"].into_iter();
-        let is_problem =
-            self.has_problems && preferred_media_type(request, offered) == Some(PROBLEM_JSON);
-        let status = status.unwrap_or(StatusCode::TOO_MANY_REQUESTS);
-        let mut response = too_many_at_once(status, is_problem.then_some(policy));
-        if let Some(own) = own {
+        let refusal = refusal.policy(error.limit);
+        let refusal = status.map_or(refusal, |status| refusal.status(status));
+        let mut response = too_many_at_once(refusal, request);
+        if let Some(own) = own
+            && !is_grpc(&response)
+        {
             let facts = Facts {
-                limit: policy,
-                capacity: u32::try_from(slots).unwrap_or(u32::MAX),
+                limit: error.limit,
+                capacity: u32::try_from(error.slots).unwrap_or(u32::MAX),
                 remaining: 0,
                 cost: 1,
                 retry_after: retry_after(&response),

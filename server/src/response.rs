@@ -2,13 +2,13 @@
 
 mod cors;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, StatusCode,
-    header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 use tollgate::{
@@ -101,9 +101,6 @@ impl LimitHeaders {
     }
 }
 
-/// Media type of problem documents (RFC 9457).
-pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
-
 /// JSON response with a constant body.
 pub(crate) fn fixed(status: StatusCode, body: &'static str) -> Response {
     json(status, Bytes::from_static(body.as_bytes()))
@@ -189,33 +186,6 @@ pub(crate) fn submitted(data: &[u8]) -> Bytes {
     format!(r#"{{"message": "Data submitted", "data": {data}}}"#).into()
 }
 
-/// 429, or another status, for a client with too many requests at the same time. `policy` is the limit
-/// that is violated, when the client prefers a problem document.
-pub(crate) fn too_many_at_once(status: StatusCode, policy: Option<&str>) -> Response {
-    let message = "too many concurrent requests of this client";
-    let mut response = match policy {
-        None => error(status, message),
-        Some(policy) => {
-            let mut response = value(
-                status,
-                &serde_json::json!({
-                    "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
-                    "title": "Request cannot be satisfied as assigned quota has been exceeded",
-                    "status": status.as_u16(),
-                    "detail": message,
-                    "violated-policies": [policy],
-                    "retry_after": 1.0,
-                }),
-            );
-            let content_type = HeaderValue::from_static(PROBLEM_JSON);
-            response.headers_mut().insert(CONTENT_TYPE, content_type);
-            response
-        }
-    };
-    response.headers_mut().insert(RETRY_AFTER, 1.into());
-    response
-}
-
 /// 401 for a missing or unknown API key.
 pub(crate) fn unauthorized_client(message: &'static str) -> Response {
     error(StatusCode::UNAUTHORIZED, message)
@@ -281,9 +251,17 @@ pub(crate) fn refused(
     decision: &DecisionView,
     request: &HeaderMap,
 ) -> Response {
-    refusal
-        .response(decision, request)
-        .map(|text| Full::new(text.into()))
+    in_memory(refusal.response(decision, request))
+}
+
+/// Response to a request of a client with too many requests at the same time.
+pub(crate) fn too_many_at_once(refusal: Refusal<'_>, request: &HeaderMap) -> Response {
+    let message = "too many concurrent requests of this client";
+    in_memory(refusal.response_with_message(message, Duration::from_secs(1), request))
+}
+
+fn in_memory(response: hyper::Response<String>) -> Response {
+    response.map(|text| Full::new(text.into()))
 }
 
 /// Returns true if the response carries a status of gRPC.

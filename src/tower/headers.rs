@@ -4,6 +4,8 @@ mod decimal;
 mod draft;
 mod x_ratelimit;
 
+use std::time::Duration;
+
 use http::{
     HeaderMap,
     header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
@@ -242,7 +244,12 @@ impl<'a> PolicyHeaders<'a> {
 /// Returns the value of `Retry-After`, or `None` for an allowed request or one that can never pass.
 fn retry_after_seconds(decision: &DecisionView) -> Option<u64> {
     let wait = (!decision.is_allowed()).then(|| retry_after(decision));
-    wait.flatten().map(|wait| whole_seconds(wait).max(1))
+    wait.flatten().map(announced_seconds)
+}
+
+/// Returns a wait as `Retry-After` announces it: in whole seconds, and never 0.
+pub(super) fn announced_seconds(wait: Duration) -> u64 {
+    whole_seconds(wait).max(1)
 }
 
 /// Returns whether a limiter decided, so that the state of the bucket is known.

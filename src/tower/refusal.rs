@@ -2,15 +2,18 @@
 
 mod body;
 
+use std::{fmt, time::Duration};
+
 use http::{
     HeaderMap, Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
 
+use self::body::Details;
 use super::{
     content_negotiation,
     grpc::{self, GrpcStatus},
-    headers::{DEFAULT_POLICY, HeaderStyle, PolicyHeaders},
+    headers::{DEFAULT_POLICY, HeaderStyle, PolicyHeaders, announced_seconds},
     media_type::{JSON, PROBLEM_JSON},
 };
 use crate::{DecisionView, Outcome};
@@ -113,38 +116,92 @@ impl<'a> Refusal<'a> {
     /// Builds the response to a request with the given headers.
     #[must_use]
     pub fn response(self, decision: &DecisionView, request: &HeaderMap) -> Response<String> {
-        if self.is_http_only || !grpc::is_grpc(request) {
-            self.http_response(decision, request)
-        } else {
+        if self.is_grpc(request) {
             self.grpc_response(decision)
+        } else {
+            self.http_response(decision, request)
         }
     }
 
-    fn http_response(self, decision: &DecisionView, request: &HeaderMap) -> Response<String> {
-        let is_unavailable = decision.outcome() == Outcome::Unavailable;
-        let is_problem = self.style.has_draft()
-            && !is_unavailable
-            && content_negotiation::prefers(request, PROBLEM_JSON, JSON);
-        let body = if is_unavailable {
-            body::unavailable()
-        } else if is_problem {
-            body::problem_json(decision, self.status, self.violated())
+    /// Builds the response to a request that something else than tokens refuses, such as a bound of
+    /// concurrent requests. Of the headers of a limit it has only `Retry-After`.
+    ///
+    /// Characters of the message that are not printable ASCII become `_`.
+    ///
+    /// ```
+    /// # use {http::{HeaderMap, header::CONTENT_TYPE}, std::time::Duration};
+    /// # use tollgate::tower::{HeaderStyle, Refusal};
+    /// let refusal = Refusal::new(HeaderStyle::XRateLimit);
+    /// let second = Duration::from_secs(1);
+    /// let busy = refusal.response_with_message("busy", second, &HeaderMap::new());
+    /// let body = r#"{"error": "Too Many Requests", "message": "busy", "retry_after": 1.0}"#;
+    /// assert_eq!((busy.status().as_u16(), &**busy.body()), (429, body));
+    /// assert_eq!(busy.headers()["retry-after"], "1");
+    ///
+    /// let grpc = HeaderMap::from_iter([(CONTENT_TYPE, "application/grpc".parse()?)]);
+    /// let busy = refusal.response_with_message("busy", second, &grpc);
+    /// assert_eq!(busy.headers()["grpc-status"], "8");
+    /// # Ok::<(), http::header::InvalidHeaderValue>(())
+    /// ```
+    #[must_use]
+    pub fn response_with_message(
+        self,
+        message: &str,
+        retry_after: Duration,
+        request: &HeaderMap,
+    ) -> Response<String> {
+        let mut response = if self.is_grpc(request) {
+            // gRPC percent-encodes its message.
+            let message = body::printable(message).replace('%', "%25");
+            grpc::response(GrpcStatus::ResourceExhausted, &message)
         } else {
-            body::json(decision, self.status)
+            let (body, media_type) = self.body(Details::new(message, retry_after), request);
+            let mut response = Response::new(body);
+            *response.status_mut() = self.status;
+            let media_type = HeaderValue::from_static(media_type);
+            response.headers_mut().insert(CONTENT_TYPE, media_type);
+            response
+        };
+        let seconds = announced_seconds(retry_after);
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        response
+    }
+
+    fn is_grpc(&self, request: &HeaderMap) -> bool {
+        !self.is_http_only && grpc::is_grpc(request)
+    }
+
+    fn http_response(self, decision: &DecisionView, request: &HeaderMap) -> Response<String> {
+        let (status, body, media_type) = if decision.outcome() == Outcome::Unavailable {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            (status, body::unavailable(), JSON)
+        } else {
+            let (body, media_type) = self.body(Details::of_decision(decision), request);
+            (self.status, body, media_type)
         };
         let mut response = Response::new(body);
-        *response.status_mut() = if is_unavailable {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else {
-            self.status
-        };
+        *response.status_mut() = status;
         *response.headers_mut() = self.headers().with_json(decision);
-        if is_problem {
+        if media_type != JSON {
             response
                 .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+                .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         }
         response
+    }
+
+    /// Returns the body of a refusal, with its media type.
+    fn body<M: fmt::Display>(
+        &self,
+        details: Details<M>,
+        request: &HeaderMap,
+    ) -> (String, &'static str) {
+        if self.style.has_draft() && content_negotiation::prefers(request, PROBLEM_JSON, JSON) {
+            let body = body::problem_json(details, self.status, self.violated());
+            (body, PROBLEM_JSON)
+        } else {
+            (body::json(details, self.status), JSON)
+        }
     }
 
     fn grpc_response(self, decision: &DecisionView) -> Response<String> {

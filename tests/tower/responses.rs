@@ -290,6 +290,38 @@ async fn grpc_refusal_is_trailers_only_with_resource_exhausted() {
     );
 }
 
+#[test]
+fn refusal_for_another_reason_has_the_same_forms() {
+    let refusal = Refusal::new(HeaderStyle::Draft11).policy("few");
+    let (message, wait) = ("at most \"50 %\"\n", Duration::from_millis(1500));
+    let refused = |headers: &[(&'static str, &'static str)]| {
+        let request = request_with(headers);
+        refusal.response_with_message(message, wait, request.headers())
+    };
+    let plain = refused(&[("accept", "application/json")]);
+    assert_eq!(
+        json(&plain),
+        json!({
+            "error": "Too Many Requests",
+            "message": "at most \"50 %\"_",
+            "retry_after": 1.5,
+        })
+    );
+    let problem = refused(&[]);
+    let content_type = text(problem.headers(), "content-type");
+    assert_eq!(content_type, some("application/problem+json"));
+    assert_eq!(json(&problem)["detail"], "at most \"50 %\"_");
+    assert_eq!(json(&problem)["violated-policies"], json!(["few"]));
+    let grpc = refused(&[("content-type", "application/grpc")]);
+    assert_eq!(text(grpc.headers(), "grpc-status"), some("8"));
+    let grpc_message = text(grpc.headers(), "grpc-message");
+    assert_eq!(grpc_message, some("at most \"50 %25\"_"));
+    for response in [plain, problem, grpc] {
+        assert_eq!(text(response.headers(), "retry-after"), some("2"));
+        assert_eq!(text(response.headers(), "ratelimit"), None);
+    }
+}
+
 #[tokio::test]
 async fn custom_refusal_keeps_its_headers_and_gets_the_missing_ones() {
     let layer = slow().cost(|_| 11).refusal(|decision, request| {

@@ -243,7 +243,7 @@ fn client_charge<'a, B: Body>(
         let charge = policy_charge(app, policies, request, caller, canonical, priced)?;
         if charge.is_exempt() {
             let slots = charge.try_slots();
-            let slots = slots.map_err(|error| too_many_at_once(app, headers, &error))?;
+            let slots = slots.map_err(|error| too_many_at_once(app, endpoint, headers, &error))?;
             charge.try_shadows(&app.limiter);
             return Err(exempt_outcome().with_slots(slots));
         }

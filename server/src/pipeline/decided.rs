@@ -26,6 +26,16 @@ pub(super) struct Decided<'a> {
     pub(super) acquired: PolicyDecision<'a>,
 }
 
+/// Returns the builder of refusals at an endpoint.
+pub(super) fn refusal_at(app: &App, endpoint: Endpoint) -> Refusal<'static> {
+    let refusal = Refusal::new(app.header_style);
+    match endpoint {
+        Endpoint::Upstream(_) => refusal,
+        // A proxy that calls `/auth` expects a status of HTTP.
+        _ => refusal.http_only(),
+    }
+}
+
 /// Outcome of a request with a decision.
 #[inline]
 pub(super) fn decided_outcome<B>(
@@ -57,12 +67,7 @@ pub(super) fn decided_outcome<B>(
     );
     let mut outcome = if decision.is_refused() {
         let policy = response::policy_name(policy);
-        let refusal = Refusal::new(app.header_style).policy(policy).among(&all);
-        let refusal = match endpoint {
-            Endpoint::Upstream(_) => refusal,
-            // A proxy that calls `/auth` expects a status of HTTP.
-            _ => refusal.http_only(),
-        };
+        let refusal = refusal_at(app, endpoint).policy(policy).among(&all);
         Outcome::respond(match endpoint {
             // The client of `/check` is a service that reads the usual response.
             Endpoint::Check => response::refused(refusal, decision, headers),

@@ -7,7 +7,7 @@ use hyper::{HeaderMap, Method, Request};
 use super::{
     cors::add_cors,
     credentials::{credential_limited, token_limited, unidentified, without_limit_key},
-    decided::{Decided, decided_outcome},
+    decided::{Decided, decided_outcome, refusal_at},
     outcome::{HeadResult, Outcome},
 };
 use crate::{
@@ -144,11 +144,12 @@ pub(super) fn with_limit_request<'a, B, T>(
 /// Outcome of a request of a client that holds all slots of a limit.
 pub(super) fn too_many_at_once(
     app: &App,
+    endpoint: Endpoint,
     headers: &HeaderMap,
     error: &TooManyAtOnce<'_>,
 ) -> Outcome {
-    let refusals = &app.refusals;
-    let response = refusals.too_many_at_once(error.limit, error.slots, headers);
+    let refusal = refusal_at(app, endpoint);
+    let response = app.refusals.too_many_at_once(error, refusal, headers);
     let mut outcome = Outcome::respond(response);
     add_cors(app, headers, &mut outcome);
     outcome
@@ -163,7 +164,10 @@ pub(super) fn process<B>(
 ) -> HeadResult {
     let slots = match charge.try_slots() {
         Ok(slots) => slots,
-        Err(error) => return HeadResult::Done(too_many_at_once(app, request.headers(), &error)),
+        Err(error) => {
+            let (endpoint, headers) = (charge.endpoint, request.headers());
+            return HeadResult::Done(too_many_at_once(app, endpoint, headers, &error));
+        }
     };
     if let Some(acquired) = charge.try_acquire(&app.limiter, &app.metrics) {
         let decided = Decided {

@@ -29,6 +29,7 @@ use crate::{
     config,
     memory::{ConnectionMemory, TotalMemory},
     pipeline,
+    response::Response,
 };
 
 /// Server at its start.
@@ -129,6 +130,10 @@ async fn respond(
     };
     let (body, memory) = (request.into_body(), unbounded_memory());
     let (response, _) = pipeline::finish(app, outcome, body, false, &memory).await;
+    with_body(response).await
+}
+
+async fn with_body(response: Response) -> TestResponse {
     let (parts, body) = response.into_parts();
     TestResponse {
         status: parts.status,

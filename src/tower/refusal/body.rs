@@ -21,13 +21,40 @@ pub(super) fn unavailable() -> String {
     format!(r#"{{"error": "Service Unavailable", "message": "{UNAVAILABLE}"}}"#)
 }
 
+/// Text of a refusal, and the wait that it announces.
+#[derive(Clone, Copy)]
+pub(super) struct Details<M> {
+    message: M,
+    wait: Wait,
+}
+
+impl<'a> Details<Message<'a>> {
+    /// Details of a refusal by a limit.
+    pub(super) fn of_decision(decision: &'a DecisionView) -> Self {
+        let wait = Wait(retry_after(decision));
+        Details {
+            message: Message { decision, wait },
+            wait,
+        }
+    }
+}
+
+impl Details<String> {
+    /// Details of a refusal for another reason.
+    pub(super) fn new(message: &str, wait: Duration) -> Self {
+        Details {
+            message: escaped(message),
+            wait: Wait(Some(wait)),
+        }
+    }
+}
+
 /// JSON body of a refusal.
-pub(super) fn json(decision: &DecisionView, status: StatusCode) -> String {
-    let message = Message::new(decision);
-    let wait = message.wait;
+pub(super) fn json<M: fmt::Display>(details: Details<M>, status: StatusCode) -> String {
+    let Details { message, wait } = details;
     let error = status.canonical_reason().unwrap_or("Refused");
     let mut body = String::with_capacity(JSON_CAPACITY);
-    // The message needs no escaping in JSON, and writing to a String cannot fail.
+    // The message is escaped, and writing to a String cannot fail.
     let _ = write!(
         body,
         r#"{{"error": "{error}", "message": "{message}", "retry_after": {wait}}}"#
@@ -36,23 +63,18 @@ pub(super) fn json(decision: &DecisionView, status: StatusCode) -> String {
 }
 
 /// Problem details of a refusal by these policies.
-pub(super) fn problem_json<'a>(
-    decision: &DecisionView,
+pub(super) fn problem_json<'a, M: fmt::Display>(
+    details: Details<M>,
     status: StatusCode,
     policies: impl Iterator<Item = &'a str>,
 ) -> String {
-    let message = Message::new(decision);
-    let wait = message.wait;
-    // Of printable ASCII, only these two characters need escaping in JSON.
-    let quoted = |policy: &str| {
-        let printable = policy.replace(|c: char| !matches!(c, ' '..='~'), "_");
-        let escaped = printable.replace('\\', r"\\").replace('"', r#"\""#);
-        format!("\"{escaped}\"")
-    };
-    let policies: Vec<String> = policies.map(quoted).collect();
+    let Details { message, wait } = details;
+    let policies: Vec<String> = policies
+        .map(|policy| format!("\"{}\"", escaped(policy)))
+        .collect();
     let (policies, status) = (policies.join(", "), status.as_u16());
     let mut body = String::with_capacity(JSON_CAPACITY);
-    // The message needs no escaping in JSON, and writing to a String cannot fail.
+    // The message is escaped, and writing to a String cannot fail.
     let _ = write!(
         body,
         r##"{{"type": "https://iana.org/assignments/http-problem-types#quota-exceeded", "title": "Request cannot be satisfied as assigned quota has been exceeded", "status": {status}, "detail": "{message}", "violated-policies": [{policies}], "retry_after": {wait}}}"##
@@ -62,7 +84,18 @@ pub(super) fn problem_json<'a>(
 
 /// Text of a refusal without a body format.
 pub(super) fn message(decision: &DecisionView) -> String {
-    Message::new(decision).to_string()
+    Details::of_decision(decision).message.to_string()
+}
+
+/// Returns a text as a part of a JSON string, where characters that are not printable ASCII are `_`.
+fn escaped(text: &str) -> String {
+    // Of printable ASCII, only these two characters need escaping in JSON.
+    printable(text).replace('\\', r"\\").replace('"', r#"\""#)
+}
+
+/// Returns a text in printable ASCII.
+pub(super) fn printable(text: &str) -> String {
+    text.replace(|c: char| !matches!(c, ' '..='~'), "_")
 }
 
 /// Wait as a JSON value: seconds, or `null` when no wait helps.
@@ -91,19 +124,11 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Reason for a refusal.
-struct Message<'a> {
+/// Reason for a refusal by a limit. It needs no escaping in JSON.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
     decision: &'a DecisionView,
     wait: Wait,
-}
-
-impl<'a> Message<'a> {
-    fn new(decision: &'a DecisionView) -> Message<'a> {
-        Message {
-            decision,
-            wait: Wait(retry_after(decision)),
-        }
-    }
 }
 
 impl fmt::Display for Message<'_> {

@@ -2,12 +2,16 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http_body_util::BodyExt;
-use hyper::{HeaderMap, Request, header::ACCEPT};
-use serde_json::{Value, json};
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::Request;
+use serde_json::json;
 
 use super::{TestResponse, TestServer};
-use crate::config;
+use crate::{
+    config,
+    pipeline::{self, HeadResult},
+};
 
 fn refused(server: &TestServer, path: &str, accept: Option<&str>) -> TestResponse {
     let request = Request::get(path);
@@ -205,7 +209,8 @@ fn a_quota_of_decades_refuses_until_its_window() {
     }
 }
 
-/// *Caught:* JSON whatever the request accepts; a list without limits of concurrent requests.
+/// *Caught:* JSON whatever the request accepts; a list without limits of concurrent requests; a plain
+/// 429 for gRPC.
 #[test]
 fn refusals_of_concurrent_requests_have_the_form_of_others() {
     let start = |more: &str| {
@@ -214,40 +219,76 @@ fn refusals_of_concurrent_requests_have_the_form_of_others() {
              [[limits]]\nname = 'few'\nkey = 'global'\nconcurrency = 1\n{more}"
         ))
     };
-    let accepting = |accept: &str| HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
-    let refuse = |server: &TestServer, accept: &str| {
-        let request = accepting(accept);
-        let response = server.app.refusals.too_many_at_once("few", 1, &request);
-        let content_type = response.headers()["content-type"]
-            .to_str()
-            .unwrap()
-            .to_owned();
-        let status = response.status().as_u16();
-        let body = super::block_on(response.into_body().collect()).unwrap();
-        let body = String::from_utf8(body.to_bytes().to_vec()).unwrap();
-        (status, content_type, body)
+    let send = |server: &TestServer, headers: &[(&str, &str)]| {
+        let request = Request::get("/").header("host", "a");
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        let (request, caller) = (
+            request.body(Empty::<Bytes>::new()),
+            server.app.caller(server.peer),
+        );
+        match pipeline::process(&server.app, &request.unwrap(), &caller) {
+            HeadResult::Done(outcome) => outcome,
+            HeadResult::Pending(_) => panic!("decisions in memory are at once"),
+        }
+    };
+    let refuse = |server: &TestServer, headers: &[(&str, &str)]| {
+        let held = send(server, &[]);
+        let refused = send(server, headers).response;
+        drop(held);
+        super::block_on(super::with_body(refused))
     };
     let server = start("");
-    let (status, content_type, body) = refuse(&server, "application/problem+json");
-    assert_eq!((status, &*content_type), (429, "application/problem+json"));
-    let body: Value = serde_json::from_str(&body).unwrap();
+    let problem = refuse(&server, &[("accept", "application/problem+json")]);
+    assert_eq!(problem.status, 429);
     assert_eq!(
-        body["detail"],
+        problem.header("content-type"),
+        Some("application/problem+json")
+    );
+    assert_eq!(
+        problem.json(),
+        json!({
+            "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+            "title": "Request cannot be satisfied as assigned quota has been exceeded",
+            "status": 429,
+            "detail": "too many concurrent requests of this client",
+            "violated-policies": ["few"],
+            "retry_after": 1.0,
+        })
+    );
+    let plain = refuse(&server, &[("accept", "application/json")]);
+    assert_eq!(plain.header("content-type"), Some("application/json"));
+    assert_eq!(
+        plain.json()["message"],
         "too many concurrent requests of this client"
     );
-    assert_eq!(body["violated-policies"], json!(["few"]));
-    assert_eq!(refuse(&server, "application/json").1, "application/json");
+    let grpc_request = [("content-type", "application/grpc+proto")];
+    let grpc = refuse(&server, &grpc_request);
+    let expected = ["grpc-status", "grpc-message", "content-type", "retry-after"];
+    assert_eq!(
+        (grpc.status.as_u16(), expected.map(|name| grpc.header(name))),
+        (
+            200,
+            [
+                Some("8"),
+                Some("too many concurrent requests of this client"),
+                Some("application/grpc"),
+                Some("1")
+            ]
+        )
+    );
     let config = server.app.effective_config();
     let config = serde_json::to_value(config).unwrap();
     assert_eq!(config["limits"], json!({"few": {"concurrency": 1}}));
 
     let own = start("refusal = { status = 503, text = '{limit}: {retry_after}' }\n");
+    let text = refuse(&own, &[("accept", "text/plain")]);
+    assert_eq!((text.status.as_u16(), text.text()), (503, "few: 1"));
     assert_eq!(
-        refuse(&own, "text/plain"),
-        (
-            503,
-            "text/plain; charset=utf-8".to_owned(),
-            "few: 1".to_owned()
-        )
+        text.header("content-type"),
+        Some("text/plain; charset=utf-8")
     );
+    let grpc = refuse(&own, &grpc_request);
+    assert_eq!((grpc.status.as_u16(), grpc.text()), (200, ""));
 }
