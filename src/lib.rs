@@ -90,7 +90,11 @@
 // The only unsafe code is that of a mapped file.
 #![cfg_attr(not(feature = "shared"), forbid(unsafe_code))]
 // The pages name the feature that an item needs, and not the private cfg of the model checks.
-#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(tollgate_loom))))]
+#![cfg_attr(
+    docsrs,
+    feature(doc_cfg),
+    doc(auto_cfg(hide(tollgate_loom, tollgate_torture)))
+)]
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 // Without std there is no table, and the methods of words and decisions that only the table uses
 // have no caller.
@@ -159,6 +163,9 @@ pub use redis::{
 #[cfg(tollgate_loom)]
 #[doc(hidden)]
 pub use sync::mortal::{Death, with_steps};
+#[cfg(tollgate_torture)]
+#[doc(hidden)]
+pub use sync::torture;
 
 /// Runs the examples of the README as tests.
 #[cfg(all(doctest, feature = "tokio", feature = "serde"))]

@@ -6,8 +6,10 @@ pub(crate) mod mortal;
 mod stand_in;
 #[cfg(feature = "std")]
 mod std_only;
+#[cfg(tollgate_torture)]
+pub mod torture;
 
-#[cfg(all(not(tollgate_loom), target_has_atomic = "64"))]
+#[cfg(all(not(tollgate_loom), not(tollgate_torture), target_has_atomic = "64"))]
 pub(crate) use core::sync::atomic::AtomicU64;
 #[cfg(not(tollgate_loom))]
 pub(crate) use core::sync::atomic::Ordering;
@@ -20,6 +22,8 @@ pub(crate) use mortal::AtomicU64;
 pub(crate) use stand_in::{Notified, Notify, Semaphore, SemaphorePermit};
 #[cfg(feature = "std")]
 pub(crate) use std_only::{Arc, Backoff, Mutex, MutexGuard, per_thread, unmodelled};
+#[cfg(tollgate_torture)]
+pub(crate) use torture::AtomicU64;
 
 #[cfg(all(feature = "tokio", not(tollgate_loom)))]
 pub(crate) use tokio::sync::{Notify, Semaphore, SemaphorePermit, futures::Notified};

@@ -165,6 +165,16 @@ impl DecisionView {
         (self.state, self.charged)
     }
 
+    /// Returns the charge on the axis of refilled units: its begin, its end, and the end at which the bucket
+    /// would be empty.
+    #[cfg(tollgate_torture)]
+    #[doc(hidden)]
+    pub const fn sold(&self) -> [u64; 3] {
+        let end = self.scaled.end(self.state);
+        let empty = self.scaled.position(self.state.stamp) + self.scaled.capacity;
+        [end - self.charged, end, empty]
+    }
+
     /// Returns true when the tokens were taken.
     #[inline]
     #[must_use]

@@ -42,12 +42,12 @@ enum Owner {
 impl Pairs {
     /// Allocates zeroed pairs. The operating system commits their pages on first use. Returns `None`
     /// when the allocation fails.
-    #[cfg(not(tollgate_loom))]
+    #[cfg(not(any(tollgate_loom, tollgate_torture)))]
     pub(super) fn on_heap(length: usize) -> Option<Pairs> {
         bytemuck::try_zeroed_slice_box(length).ok().map(Pairs::from)
     }
 
-    #[cfg(tollgate_loom)]
+    #[cfg(any(tollgate_loom, tollgate_torture))]
     pub(super) fn on_heap(length: usize) -> Option<Pairs> {
         let pair = |_| std::array::from_fn(|_| AtomicU64::new(0));
         Some(Pairs::from((0..length).map(pair).collect::<Box<[_]>>()))

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
-    os::unix::fs::{FileExt, PermissionsExt, symlink},
+    os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink},
     path::Path,
     sync::Arc,
     thread,
@@ -204,6 +204,11 @@ fn a_table_for_which_there_is_no_space_is_refused_and_leaves_nothing() {
         "{error}"
     );
     assert_eq!(directory.names(), ["limits.lock"]);
+
+    // The space of one that fits is its own from the start.
+    directory.open(HOURLY);
+    let table = fs::metadata(directory.file("limits.1")).unwrap();
+    assert!(table.blocks() * 512 >= table.len());
 }
 
 #[test]

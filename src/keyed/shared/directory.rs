@@ -176,8 +176,14 @@ pub(super) fn is_removed(file: &File) -> bool {
     stat(file).is_ok_and(|stat| stat.st_nlink == 0)
 }
 
-/// Gives a file its size, with its space.
+/// Gives a file its size, with its space. Asks for the free space first: a file system may hand out all it
+/// has before it says that it is too little, and others would find none meanwhile.
 pub(super) fn reserve(file: &OwnedFd, size: u64) -> Result<(), OpenError> {
+    let free = fs::fstatvfs(file).map_err(OpenError::io("ask for the free space"))?;
+    // Without a limit, as of a memfd, all numbers are 0.
+    if free.f_blocks > 0 && free.f_bavail.saturating_mul(free.f_frsize) < size {
+        return Err(OpenError::NoSpace { bytes: size });
+    }
     match fs::fallocate(file, FallocateFlags::empty(), 0, size) {
         Ok(()) => Ok(()),
         Err(Errno::NOSPC | Errno::FBIG | Errno::DQUOT) => Err(OpenError::NoSpace { bytes: size }),
