@@ -13,6 +13,10 @@ use crate::{
     stdout,
 };
 
+/// Note on quotas and rules that may differ from those of the file.
+const NOT_IN_REDIS: &str =
+    "Redis is not asked: rules and quotas that the admin API has set there count instead\n";
+
 /// Checks a configuration file. An error is one line, and the exit code is 2.
 pub(crate) fn check(flags: &CheckFile) -> ExitCode {
     let file = flags.file.display();
@@ -21,7 +25,7 @@ pub(crate) fn check(flags: &CheckFile) -> ExitCode {
         ..Serve::default()
     };
     match app(serve) {
-        Ok((settings, _)) => {
+        Ok(Unstarted { settings, .. }) => {
             let count = |count: usize, what: &str| match count {
                 1 => format!("1 {what}"),
                 count => format!("{count} {what}s"),
@@ -59,7 +63,7 @@ fn failed(command: &str, error: &str) -> ExitCode {
 }
 
 fn explained(serve: Serve, flags: &Explain) -> Result<String, String> {
-    let (_, app) = app(serve)?;
+    let Unstarted { app, has_redis, .. } = app(serve)?;
     // A text without a slash is the name of a host to the parser of URIs.
     if !flags.path.starts_with('/') {
         let path = &flags.path;
@@ -82,21 +86,37 @@ fn explained(serve: Serve, flags: &Explain) -> Result<String, String> {
     let title = format!("{method} {path} from {}\n", flags.peer);
     Ok(match pipeline::explain(&app, &request, &caller) {
         Ok(limits) if limits.is_empty() => format!("{title}no limit applies\n"),
-        Ok(limits) => title + &table(&limits),
+        Ok(limits) => {
+            let note = if has_redis { NOT_IN_REDIS } else { "" };
+            title + &table(&limits) + note
+        }
         Err(reason) => format!("{title}{reason}\n"),
     })
 }
 
-/// Creates the state of a server that is not started, with its buckets in memory.
-fn app(serve: Serve) -> Result<(Settings, App), String> {
+/// Server that is not started.
+struct Unstarted {
+    settings: Settings,
+    /// With its buckets in memory.
+    app: App,
+    /// The configuration has Redis.
+    has_redis: bool,
+}
+
+/// Creates the state of a server, without Redis.
+fn app(serve: Serve) -> Result<Unstarted, String> {
     let mut settings = Settings::load(serve)?;
-    settings.redis = None;
+    let has_redis = settings.redis.take().is_some();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
     let app = runtime.block_on(App::new(&settings))?;
-    Ok((settings, app))
+    Ok(Unstarted {
+        settings,
+        app,
+        has_redis,
+    })
 }
 
 /// Formats limits as a table.
@@ -293,6 +313,79 @@ reports  10/hour    192.0.2.7  1     applies
         let text = explain_in(toml, ("GET", "/"), &headers, "192.0.2.7");
         let expected = "400: X-Forwarded-For and Forwarded name different clients\n";
         assert!(text.ends_with(expected), "{text}");
+    }
+
+    /// *Caught:* other limits that apply beside one that rejects the request.
+    #[test]
+    fn no_limit_applies_beside_one_that_rejects() {
+        let toml = "
+quota = '50/s'
+[[routes]]
+path = '/reports'
+quota = '9/s'
+[[limits]]
+name = 'ip'
+quota = '8/s'
+[[limits]]
+name = 'key'
+key = 'header:X-API-Key'
+quota = '7/s'
+[[limits]]
+name = 'next'
+quota = '6/s'
+shadow = true
+[[limits]]
+name = 'other'
+match = '/other'
+quota = '5/s'
+";
+        let of =
+            |path: &str, headers: &[&str]| explain_in(toml, ("GET", path), headers, "192.0.2.7");
+        assert_eq!(
+            of("/reports", &[]),
+            "\
+GET /reports from 192.0.2.7
+limit     quota     key        cost  effect
+/reports  9/second  192.0.2.7        no: key rejects the request
+ip        8/second  192.0.2.7        no: key rejects the request
+key       7/second                   401: the request has no valid key
+next      6/second  192.0.2.7        no: key rejects the request
+other     5/second                   no: matches /other only
+"
+        );
+        let default = of("/", &[]);
+        let line = "default  50/second  192.0.2.7        no: key rejects the request\n";
+        assert!(default.contains(line), "{default}");
+        let with_key = of("/reports", &["X-API-Key: a"]);
+        assert_eq!(with_key.matches("rejects").count(), 0, "{with_key}");
+    }
+
+    /// *Caught:* limits that apply where the server responds with 400.
+    #[test]
+    fn a_path_with_too_many_limits_is_rejected() {
+        let limits = (0..3).map(|index| {
+            let quota = "quota = ['1/s', '2/s', '3/s']";
+            format!("[[limits]]\nname = 'l{index}'\nmatch = '/{index}/*'\n{quota}\n")
+        });
+        let toml: String = limits.collect();
+        let of = |path: &str| explain_in(&toml, ("GET", path), &[], "192.0.2.7");
+        let text = of("/0/..%2f1/..%5c2");
+        assert!(
+            text.ends_with("400: path: expected a path to which at most 8 limits apply\n"),
+            "{text}"
+        );
+        assert_eq!(of("/0/..%2f1").matches("  1     applies").count(), 6);
+    }
+
+    #[test]
+    fn quotas_in_redis_may_differ() {
+        let of = |toml: &str| explain_in(toml, ("GET", "/"), &[], "192.0.2.7");
+        let limit = "[[limits]]\nname = 'a'\nquota = '5/s'\n";
+        assert!(!of(limit).contains("Redis"));
+        // No server is there.
+        let with_redis = of(&format!("redis = 'redis://127.0.0.1:1'\n{limit}"));
+        assert!(with_redis.contains("applies"), "{with_redis}");
+        assert!(with_redis.ends_with(NOT_IN_REDIS), "{with_redis}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) use self::{
         AppliedLimits, ApplyError, Effect, Explained, Explanation, NamedLimit, Policies,
         TooManyAtOnce, unknown_limit,
     },
-    policy_charge::PolicyCharge,
+    policy_charge::{PolicyCharge, TooManyLimits},
     policy_decision::PolicyDecision,
     price::Price,
     pricing::Pricing,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hyper::header::HeaderName;
 use smallvec::SmallVec;
+use tollgate::MAX_LIMITS;
 
 use super::{ban::Ban, limiter::Limiter, named_limits::NamedLimits, price::OwnLimit};
 use crate::{
@@ -81,6 +82,8 @@ pub(crate) struct Explained<'a> {
     pub(crate) limits: Vec<Explanation<'a>>,
     /// Name of the limit that replaces the default limit.
     pub(crate) replaces_default: Option<&'a str>,
+    /// Name of the first limit that rejects the request. Then none takes tokens.
+    pub(crate) rejects: Option<&'a str>,
 }
 
 /// Effect of a limit on a request.
@@ -111,6 +114,8 @@ pub(crate) enum Effect {
     Skipped,
     /// By the limit of this name.
     Replaced(String),
+    /// The limit of this name rejects the request.
+    RejectedBy(String),
 }
 
 /// Error of a client that holds all of its slots of a limit of concurrent requests.
@@ -273,10 +278,37 @@ impl Policies {
             }
         }
         let other = replacing(request, &applying, PolicyName::DEFAULT);
+        let is_rejected = |explained: &&Explanation<'_>| {
+            matches!(explained.effect, Effect::Rejected | Effect::Conflicting)
+        };
+        let rejects = limits.iter().find(is_rejected);
+        let rejects = rejects.map(|explained| explained.limit.name.as_str());
+        if let Some(name) = rejects {
+            let takes = |explained: &&mut Explanation<'_>| {
+                matches!(explained.effect, Effect::Applies | Effect::Shadow)
+            };
+            for explained in limits.iter_mut().filter(takes) {
+                explained.effect = Effect::RejectedBy(name.to_owned());
+            }
+        }
         Explained {
             limits,
             replaces_default: other.map(|other| other.name.as_str()),
+            rejects,
         }
+    }
+}
+
+impl Explained<'_> {
+    /// Returns true if the limits that apply are more than a request may have, with this number of
+    /// others.
+    pub(crate) fn is_above_maximum(&self, others: usize) -> bool {
+        let count = |effect: Effect| -> usize {
+            let limits = self.limits.iter().filter(|limit| limit.effect == effect);
+            let counts = limits.map(|it| it.keys.len() * it.limit.counted_names().count());
+            counts.sum()
+        };
+        others + count(Effect::Applies) > MAX_LIMITS || count(Effect::Shadow) > MAX_LIMITS
     }
 }
 

@@ -1,6 +1,6 @@
 //! Charge of a request to several limits: all of its cost, or nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use smallvec::SmallVec;
 use tollgate::{Ask, CompoundDecision, MAX_LIMITS, all, all_of};
@@ -19,6 +19,10 @@ use crate::{
     metrics::{Metrics, RouteCounters},
     request::client_id::ClientId,
 };
+
+/// Error of a path to which more than [`MAX_LIMITS`] apply by its readings.
+#[derive(Debug)]
+pub(crate) struct TooManyLimits;
 
 /// Charge of a request whose client and limits are known. Borrows from the request head.
 pub(crate) struct PolicyCharge<'a> {
@@ -45,7 +49,7 @@ impl<'a> PolicyCharge<'a> {
         price: Price<'a>,
         applied: AppliedLimits<'a>,
         (default_counters, max_wait): (Option<&'a Arc<RouteCounters>>, Duration),
-    ) -> Result<Box<PolicyCharge<'a>>, String> {
+    ) -> Result<Box<PolicyCharge<'a>>, TooManyLimits> {
         let is_charged = |fee: &Fee<'_>| {
             fee.own.is_some() || default_counters.is_some() && !applied.replaces_default
         };
@@ -62,9 +66,7 @@ impl<'a> PolicyCharge<'a> {
             counters: price.counters,
         });
         if charge.count_limits() > MAX_LIMITS {
-            return Err(format!(
-                "expected a path to which at most {MAX_LIMITS} limits apply"
-            ));
+            return Err(TooManyLimits);
         }
         Ok(charge)
     }
@@ -100,6 +102,11 @@ impl<'a> PolicyCharge<'a> {
     /// Returns true when no limit takes tokens but shadow limits.
     pub(crate) fn is_exempt(&self) -> bool {
         self.fees.is_empty() && buckets_of(&self.applied.enforced) == 0
+    }
+
+    /// Returns true when no limit applies but shadow limits.
+    pub(crate) fn is_unlimited(&self) -> bool {
+        self.fees.is_empty() && self.applied.enforced.is_empty()
     }
 
     /// Returns the number of buckets that are charged, or tried by shadow limits.
@@ -230,6 +237,15 @@ fn take<'c>(asks: &[Ask<'_>], parts: &[Part<'c>]) -> Option<PolicyDecision<'c>> 
         [one, two, three] => decided(parts, &all([one, two, three]).try_acquire()),
         [one, two, three, four] => decided(parts, &all([one, two, three, four]).try_acquire()),
         _ => decided(parts, &all_of(asks).ok()?.try_acquire()),
+    }
+}
+
+impl fmt::Display for TooManyLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "expected a path to which at most {MAX_LIMITS} limits apply"
+        )
     }
 }
 

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     app::{App, Caller},
     endpoint::Endpoint,
-    limit::{Effect, Explained, Explanation},
-    request::{address_lists::Listed, client_identifier::IdentifyError, path::PathError},
+    limit::{Effect, Explained, Explanation, TooManyLimits},
+    request::{address_lists::Listed, client_identifier::IdentifyError},
     values::PolicyName,
 };
 
@@ -60,9 +60,9 @@ pub(crate) fn explain<B>(
         }
         Err(error) => return Err(rejected(error)),
     }
-    let malformed = |error: PathError| format!("400: path: {error}");
+    let malformed = |error: &dyn fmt::Display| format!("400: path: {error}");
     let price = app.pricing.price_of_all((method, &others), path, endpoint);
-    let price = price.map_err(malformed)?;
+    let price = price.map_err(|error| malformed(&error))?;
     let (mut explained, mut with_default) = (Explained::default(), true);
     if let Some(policies) = &app.policies {
         with_default = policies.default_counters.is_some();
@@ -70,7 +70,7 @@ pub(crate) fn explain<B>(
             with_limit_request(app, policies, request, caller, (&others, None), |limited| {
                 policies.explain(limited, &app.clients)
             })
-            .map_err(malformed)?;
+            .map_err(|error| malformed(&error))?;
     }
     let fees = price.fee.into_iter().chain(price.more);
     let fees = fees.filter(|fee| fee.own.is_some() || with_default);
@@ -79,15 +79,18 @@ pub(crate) fn explain<B>(
         let with_default = explained.replaces_default.is_none();
         let is_charged = fees.iter().any(|fee| fee.own.is_some() || with_default);
         let has_default = fees.iter().any(|fee| fee.own.is_none()) && with_default;
-        let effects = || explained.limits.iter().map(|limit| &limit.effect);
-        let takes = is_charged || effects().any(|effect| *effect == Effect::Applies);
-        let is_needed = has_default || app.clients.has_key_list() && takes;
+        let mut effects = explained.limits.iter().map(|limit| &limit.effect);
+        let applies = is_charged || effects.any(|effect| *effect == Effect::Applies);
+        let is_needed = has_default || app.clients.has_key_list() && applies;
         // A limit whose key is missing has rejected the request before.
-        let is_rejected =
-            effects().any(|effect| matches!(effect, Effect::Rejected | Effect::Conflicting));
-        if is_needed && !is_rejected {
+        if is_needed && explained.rejects.is_none() {
             return Err(rejected(error));
         }
+    }
+    let is_replaced = explained.replaces_default.is_some();
+    let charged = fees.iter().filter(|fee| fee.own.is_some() || !is_replaced);
+    if explained.rejects.is_none() && explained.is_above_maximum(charged.count()) {
+        return Err(malformed(&TooManyLimits));
     }
     let of_fees = fees.iter().map(|fee| {
         let replacing = explained.replaces_default.filter(|_| fee.own.is_none());
@@ -103,14 +106,18 @@ pub(crate) fn explain<B>(
                 .map_or(PolicyName::DEFAULT, |own| &own.policy)
                 .to_owned(),
             key,
-            cost: replacing.map_or_else(|| fee.cost.to_string(), |_| String::new()),
-            effect: match replacing {
-                Some(other) => format!("no: replaced by {other}"),
-                None if fee.own.is_some() => "applies: the route matches".to_owned(),
-                None if quota != limiter.quota() => {
+            cost: match (replacing, explained.rejects) {
+                (None, None) => fee.cost.to_string(),
+                _ => String::new(),
+            },
+            effect: match (replacing, explained.rejects) {
+                (Some(other), _) => format!("no: replaced by {other}"),
+                (None, Some(other)) => format!("no: {other} rejects the request"),
+                _ if fee.own.is_some() => "applies: the route matches".to_owned(),
+                _ if quota != limiter.quota() => {
                     "applies: the default limit, by the rule of this client".to_owned()
                 }
-                None => "applies: the default limit".to_owned(),
+                _ => "applies: the default limit".to_owned(),
             },
             quota: quota.to_string(),
         }
@@ -164,6 +171,7 @@ impl fmt::Display for Explanation<'_> {
             }
             Effect::Skipped => f.write_str("no: the request has no key"),
             Effect::Replaced(other) => write!(f, "no: replaced by {other}"),
+            Effect::RejectedBy(other) => write!(f, "no: {other} rejects the request"),
         }
     }
 }

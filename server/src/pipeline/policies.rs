@@ -97,11 +97,13 @@ pub(super) fn policy_charge<'a, B>(
     let default = (default_counters, app.max_wait().unwrap_or_default());
     let charge = match PolicyCharge::new(endpoint, identified, price, applied, default) {
         Ok(charge) => charge,
-        Err(error) => return Err(rejected(&error)),
+        Err(error) => return Err(rejected(&error.to_string())),
     };
     match client {
         // Without the default limit, only a list of keys makes a key necessary.
-        Err(error) if charge.has_default() || app.clients.has_key_list() && !charge.is_exempt() => {
+        Err(error)
+            if charge.has_default() || app.clients.has_key_list() && !charge.is_unlimited() =>
+        {
             Err(missing(error, None))
         }
         _ => Ok(charge),

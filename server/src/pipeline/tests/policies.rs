@@ -674,6 +674,20 @@ fn an_allowed_network_still_needs_a_listed_key() {
     );
 }
 
+/// *Caught:* any key where no limit takes tokens.
+#[test]
+fn a_limit_of_concurrent_requests_needs_a_listed_key() {
+    let server = TestServer::new(
+        "upstream = 'http://127.0.0.1:1'\nclient = 'header:X-API-Key'\napi_keys = ['alice']\n\
+         [[limits]]\nname = 'few'\nkey = 'ip'\nconcurrency = 5",
+    );
+    let status = |key: &str| {
+        let headers = [("host", "a"), ("x-api-key", key)];
+        get_with(&server, "/", &headers).status.as_u16()
+    };
+    assert_eq!([status("alice"), status("mallory")], [200, 401]);
+}
+
 #[test]
 fn a_list_that_cannot_be_read_ends_the_start() {
     let error = config::settings_error("deny = { file = '/nonexistent/deny.txt' }");
