@@ -107,6 +107,53 @@ fn quotas_of_a_list_share_a_slot_and_names_of_a_single_one_stay() {
     );
 }
 
+/// *Caught:* full buckets after a PUT of the quota in force.
+#[test]
+fn only_a_changed_quota_fills_the_buckets_with_redis_as_in_memory() {
+    let limits = "quota = '90/year'\n\
+        [[limits]]\nname = 'q'\nquota = ['5/year', '50/year']\nmatch = '/q'\n";
+    // Tokens left of both quotas, and of the default one.
+    let left = |server: &Server| {
+        let response = server.get("/q");
+        let field = response.header("ratelimit").unwrap();
+        ["q", "q-2", "default"].map(|name| {
+            let start = format!("\"{name}\";r=");
+            let (_, rest) = field.split_once(&start).unwrap();
+            rest.split(';').next().unwrap().parse::<u32>().unwrap()
+        })
+    };
+    let put = |server: &Server, name: &str, quota: &str| {
+        let (path, body) = (
+            format!("/admin/limits/{name}"),
+            format!(r#"{{"quota": "{quota}"}}"#),
+        );
+        let put = server.client().request("PUT", &path, &[], &body);
+        assert_eq!(put.status, 200, "{}", put.text());
+    };
+    let scenario = |first: &Server, other: &Server| {
+        assert_eq!(left(first), [4, 49, 89]);
+        for (name, quota) in [("q", "5/year"), ("q-2", "50/year"), ("default", "90/year")] {
+            put(other, name, quota);
+        }
+        assert_eq!(left(first), [3, 48, 88]);
+        put(first, "q", "8/year");
+        assert_eq!(left(first), [7, 47, 87]);
+        // The other instance may not know of the change yet.
+        put(other, "q", "8/year");
+        assert_eq!(left(first), [6, 46, 86]);
+        put(other, "default", "20/year");
+        assert_eq!(left(other), [5, 45, 19]);
+        put(first, "default", "20/year");
+        assert_eq!(left(other), [4, 44, 18]);
+    };
+    let redis = RedisServer::start();
+    let [first, other] = [(); 2].map(|()| start(&redis, limits, &[]));
+    scenario(&first, &other);
+    let file = format!("headers = 'both'\n{limits}");
+    let memory = Launch::new().config("tollgate.toml", &file).start();
+    scenario(&memory, &memory);
+}
+
 #[test]
 fn leases_exceed_no_limit() {
     let redis = RedisServer::start();
