@@ -66,7 +66,7 @@ pub(crate) struct App {
     /// Default limiter, with the rules of clients.
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) route_limits: NamedLimits,
-    /// Labels and costs of routes that charge the default buckets.
+    /// Labels and costs of requests that charge the default buckets.
     default_costs: Vec<(String, u32)>,
     /// Limiters of the policies.
     named_limits: NamedLimits,
@@ -191,11 +191,8 @@ impl App {
             generation,
         } = carried;
         let (admin, tokenless) = (&settings.admin, settings.tokenless());
-        let routes = settings.routes.iter();
-        let of_default = routes.filter(|route| route.own_quota.is_none());
-        let default_costs = of_default.filter_map(|route| Some((route.label(), route.cost?)));
         App {
-            default_costs: default_costs.collect(),
+            default_costs: settings.default_costs(),
             placement: settings.placement(),
             failures,
             clients: ClientIdentifier::new(settings),
@@ -298,7 +295,7 @@ impl App {
         self.log_high_costs(&self.limiter.effective_config());
     }
 
-    /// Logs routes whose cost is above the capacity of all default buckets.
+    /// Logs requests whose cost is above the capacity of all default buckets.
     pub(crate) fn log_high_costs(&self, config: &EffectiveConfig) {
         let capacity = config.largest_capacity();
         for (route, cost) in &self.default_costs {

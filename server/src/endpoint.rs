@@ -5,7 +5,8 @@ use hyper::Method;
 const ROOT: &str = "/";
 const PING: &str = "/api/ping";
 const DATA: &str = "/api/data";
-const UPLOAD: &str = "/api/upload";
+/// Path of the endpoint that costs more than 1.
+pub(crate) const UPLOAD: &str = "/api/upload";
 const SUBMIT: &str = "/api/submit";
 const HEALTH: &str = "/health";
 const METRICS: &str = "/metrics";
@@ -20,7 +21,7 @@ const RULE_PREFIX: &str = "/admin/rule/";
 const LIMIT_PREFIX: &str = "/admin/limits/";
 
 /// Default cost of `POST /api/upload`.
-const UPLOAD_COST: u32 = 3;
+pub(crate) const UPLOAD_COST: u32 = 3;
 
 /// Target of a request. HEAD is handled as GET, and hyper omits the body of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,11 +153,6 @@ impl Endpoint {
 #[inline]
 pub(crate) fn is_reserved(path: &str) -> bool {
     [HEALTH, METRICS, CONFIG].contains(&path) || path.starts_with(ADMIN_PREFIX)
-}
-
-/// Returns the default cost of requests to this server itself.
-pub(crate) fn default_cost(method: &Method, path: &str) -> u32 {
-    Endpoint::of(method, path).default_cost()
 }
 
 /// Returns the form of a path for the log: without a client id, which may be an API key.

@@ -219,6 +219,13 @@ impl Limits {
         Ok(())
     }
 
+    /// Returns true if requests are charged to the default limit, unless a limit may replace it.
+    pub(super) fn may_charge_default(&self) -> bool {
+        let mut replaced = self.list.iter().flat_map(|limit| &limit.instead_of);
+        let applies = self.list.is_empty() || self.with_default;
+        applies && !replaced.any(|name| name == PolicyName::DEFAULT)
+    }
+
     /// Returns the headers that decide about a request.
     pub(crate) fn headers(&self) -> impl Iterator<Item = &HeaderName> {
         let keys = self.list.iter().flat_map(|limit| &limit.key);

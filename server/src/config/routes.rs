@@ -6,7 +6,12 @@ use hyper::Method;
 use tollgate::Quota;
 
 use super::{file, quota, rules::Rule};
-use crate::{endpoint, placement::Placement, request::path::ParsedPath, values::PolicyName};
+use crate::{
+    endpoint::{UPLOAD, UPLOAD_COST},
+    placement::Placement,
+    request::path::ParsedPath,
+    values::PolicyName,
+};
 
 /// Cost, quota or exemption of the requests to a path, of one method or of all. A route for GET
 /// applies to HEAD as well.
@@ -104,9 +109,6 @@ pub(super) fn merge(given: Vec<file::Route>, placement: &Placement) -> Result<Ve
             cost,
             own_quota,
         };
-        if placement.gateway_prefix.is_none() {
-            check_upload(&route).map_err(|error| format!("routes[{index}].{error}"))?;
-        }
         if own_quota.is_none() && route.name.is_some() {
             return Err(format!(
                 "routes[{index}].name: expected a quota of the route's own beside it, got none"
@@ -119,6 +121,9 @@ pub(super) fn merge(given: Vec<file::Route>, placement: &Placement) -> Result<Ve
             ));
         }
         routes.push(route);
+    }
+    if placement.gateway_prefix.is_none() {
+        check_upload(&routes)?;
     }
     Ok(routes)
 }
@@ -193,27 +198,52 @@ fn placeholder(path: &str) -> Option<&str> {
     })
 }
 
-/// Checks that an upload, which costs more than 1, fits into the route's capacity.
-fn check_upload(route: &Route) -> Result<(), String> {
-    let Route {
-        method,
-        path,
-        cost,
-        own_quota: Some(own),
-        ..
-    } = route
-    else {
-        return Ok(());
-    };
-    let (capacity, is_post) = (
-        own.quota.capacity(),
-        method.as_ref().is_none_or(|method| method == Method::POST),
-    );
-    let default_cost = endpoint::default_cost(&Method::POST, path);
-    if is_post && cost.is_none() && capacity < default_cost {
-        return Err(format!(
-            "capacity: expected at least {default_cost}, the cost of an upload, or a cost for the route, got {capacity}"
-        ));
+/// Checks that an upload, which costs more than 1, fits into the capacity of its route.
+fn check_upload(routes: &[Route]) -> Result<(), String> {
+    match route_of_upload(routes) {
+        Some((
+            index,
+            Route {
+                cost: None,
+                own_quota: Some(RouteQuota { quota, .. }),
+                ..
+            },
+        )) if quota.capacity() < UPLOAD_COST => Err(format!(
+            "routes[{index}].capacity: expected at least {UPLOAD_COST}, the cost of an upload, or a cost for the route, got {}",
+            quota.capacity()
+        )),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Returns the route that describes an upload to this server most closely.
+fn route_of_upload(routes: &[Route]) -> Option<(usize, &Route)> {
+    let covers = |route: &Route| match route.wildcard_parent() {
+        None => route.path == UPLOAD,
+        Some(parent) => UPLOAD
+            .strip_prefix(parent)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+    };
+    let routes = routes.iter().enumerate();
+    let covering = routes.filter(|(_, route)| {
+        route
+            .method
+            .as_ref()
+            .is_none_or(|method| method == Method::POST)
+            && covers(route)
+    });
+    covering.max_by_key(|(_, route)| {
+        let is_exact = route.wildcard_parent().is_none();
+        (is_exact, route.path.len(), route.method.is_some())
+    })
+}
+
+/// Returns the labels and costs of requests that charge the default buckets, where they may be above
+/// the capacity. `has_upload`: an upload without a route is one of them.
+pub(super) fn default_costs(routes: &[Route], has_upload: bool) -> Vec<(String, u32)> {
+    let of_default = routes.iter().filter(|route| route.own_quota.is_none());
+    let costs = of_default.filter_map(|route| Some((route.label(), route.cost?)));
+    let has_upload = has_upload && route_of_upload(routes).is_none();
+    let upload = has_upload.then(|| (format!("POST {UPLOAD}"), UPLOAD_COST));
+    costs.chain(upload).collect()
 }

@@ -103,6 +103,13 @@ impl Settings {
         Settings::merge(Serve::default(), parse(text)?)
     }
 
+    /// Returns the labels and costs of requests that charge the default buckets, where they may be
+    /// above the capacity.
+    pub(crate) fn default_costs(&self) -> Vec<(String, u32)> {
+        let has_upload = self.gateway.is_none() && self.limits.may_charge_default();
+        routes::default_costs(&self.routes, has_upload)
+    }
+
     pub(super) fn merge(flags: Serve, mut file: File) -> Result<Settings, String> {
         let quota = quota::of_default(&file, &flags)?;
         let lists = AddressLists::merge(&file)?;

@@ -344,6 +344,10 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
             &["routes[0].capacity", "2", "at least 3", "cost"],
         ),
         (
+            "[[routes]]\npath = '/*'\nquota = '9/day'\n[[routes]]\npath = '/api/*'\nquota = '2/day'",
+            &["routes[1].capacity", "2", "at least 3", "cost"],
+        ),
+        (
             "[[routes]]\npath = '/'\nquota = '5/day'\nexempt = true",
             &["routes[0]", "exempt", "got both"],
         ),
@@ -444,6 +448,30 @@ fn a_byte_order_mark_is_skipped() {
     ] {
         assert_eq!(file.unwrap().capacity.unwrap().get(), 5);
     }
+}
+
+/// *Caught:* the built-in cost of an upload is not counted, or counted where a route says otherwise.
+#[test]
+fn an_upload_is_among_the_costs_of_the_default_buckets() {
+    let costs = |toml: &str| settings(toml).default_costs();
+    let upload = [("POST /api/upload".to_owned(), 3)];
+    let limit = "[[limits]]\nname = 'a'\nquota = '5/s'\n";
+    let get = "[[routes]]\npath = '/api/*'\nmethod = 'GET'\ncost = 1\n";
+    assert_eq!(costs(""), upload);
+    assert_eq!(costs(get)[1..], upload);
+    assert_eq!(costs(&format!("capacity = 1\n{limit}")), upload);
+    for other in [
+        "upstream = 'http://127.0.0.1:1'",
+        limit,
+        &format!("capacity = 1\n{limit}instead_of = 'default'"),
+        "[[routes]]\npath = '/api/*'\nexempt = true",
+        "[[routes]]\npath = '/*'\nquota = '5/s'",
+    ] {
+        assert_eq!(costs(other), [], "{other}");
+    }
+    let cheap =
+        "[[routes]]\npath = '/*'\nquota = '1/s'\n[[routes]]\npath = '/api/upload'\ncost = 1";
+    assert_eq!(costs(cheap), [("/api/upload".to_owned(), 1)]);
 }
 
 #[test]

@@ -473,6 +473,12 @@ fn a_cost_above_the_capacity_of_the_administrator_is_logged() {
     assert_eq!(client.post("/config", r#"{"capacity": 3}"#).status, 200);
     let log = reloaded.server.wait_for_log("cost above the capacity");
     assert!(log.contains("route=/x cost=5 capacity=3"), "{log}");
+    assert!(!log.contains("upload"), "{log}");
+    assert_eq!(client.post("/config", r#"{"capacity": 2}"#).status, 200);
+    let upload = "route=POST /api/upload cost=3 capacity=2";
+    reloaded.server.wait_for_log(upload);
+    let start = Launch::new().args(&["--capacity", "2"]).start();
+    start.wait_for_log(upload);
 }
 
 /// *Caught:* the quota of Redis kept at a reload with a changed file, and without a warning at the start.
