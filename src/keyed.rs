@@ -596,10 +596,17 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     #[cfg(feature = "shared")]
     pub fn try_replace(&self, quota: Quota) -> Result<(), OpenError> {
         let replaced = self.try_update_hashes(NewDefault::Replace(quota), Vec::new());
-        replaced.map(drop).map_err(|error| match error {
-            NewTableError::Open(error) => error,
-            NewTableError::OutOfMemory => OpenError::OutOfMemory,
-        })
+        replaced.map(drop).map_err(OpenError::from)
+    }
+
+    /// Like [`KeyedLimiter::replace_and_reset`], with an error as for [`KeyedLimiter::try_replace`].
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    #[cfg(feature = "shared")]
+    pub fn try_replace_and_reset(&self, quota: Quota) -> Result<(), OpenError> {
+        let replaced = self.try_update_hashes(NewDefault::ReplaceAndReset(quota), Vec::new());
+        replaced.map(drop).map_err(OpenError::from)
     }
 
     /// Returns the key's rule: its own quota, if it has one.

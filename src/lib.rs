@@ -23,7 +23,8 @@
 //! | limit each of many keys: clients, API keys, tenants | [`KeyedLimiter`] |
 //! | read the outcome and the time of a retry | [`Decision`]; as an error, [`Refused`] |
 //! | wait in FIFO order instead of being refused | `acquire` on either (feature `tokio`) and on a `RedisLimiter`, or [`Bucket::reserve_at`] without tokio |
-//! | share limits between processes and machines | [`RedisLimiter`] (feature `redis`) |
+//! | share limits between the processes of a machine | [`KeyedLimiterBuilder::shared_file`] (feature `shared`) |
+//! | share limits between machines | [`RedisLimiter`] (feature `redis`) |
 //! | limit the bandwidth of a reader, a writer or a body | [`io::Limited`] (feature `tokio`) |
 //! | test without sleeping | [`ManualClock`], or the methods that end in `_at` |
 //! | limit the callers of an axum, tonic or hyper service | [`tower::RateLimitLayer`] (feature `tower`) |
@@ -76,6 +77,11 @@
     not(feature = "redis"),
     doc = "",
     doc = "[`RedisLimiter`]: <https://docs.rs/tollgate/latest/tollgate/struct.RedisLimiter.html>"
+)]
+#![cfg_attr(
+    not(feature = "shared"),
+    doc = "",
+    doc = "[`KeyedLimiterBuilder::shared_file`]: <https://docs.rs/tollgate/latest/tollgate/struct.KeyedLimiterBuilder.html#method.shared_file>"
 )]
 #![cfg_attr(
     not(feature = "tower"),
@@ -166,6 +172,11 @@ pub use sync::mortal::{Death, with_steps};
 #[cfg(tollgate_torture)]
 #[doc(hidden)]
 pub use sync::torture;
+
+/// Runs the example of the page on shared tables as a test.
+#[cfg(all(doctest, feature = "shared"))]
+#[doc = include_str!("../docs/shared-table.md")]
+mod shared_table {}
 
 /// Runs the examples of the README as tests.
 #[cfg(all(doctest, feature = "tokio", feature = "serde"))]

@@ -20,7 +20,7 @@ use crate::{
     config::{ConnectionLimits, Settings},
     limit::{
         ConfiguredLimits, Delay, EffectiveConfig, FailureLimit, Kind, Limiter, NamedLimits,
-        Policies, Pricing,
+        Policies, Pricing, StateFile,
     },
     metrics::{Credential, Metrics, PerRoute},
     placement::{Placement, Port},
@@ -122,12 +122,21 @@ impl App {
     /// # Errors
     /// One line that names the setting.
     pub(crate) async fn new(settings: &Settings) -> Result<App, String> {
-        let limiter = match &settings.redis {
-            None => App::in_memory(
+        let limiter = match (&settings.redis, &settings.state) {
+            (None, Some(directory)) => {
+                let builder = KeyedLimiter::builder(settings.quota);
+                let file = StateFile {
+                    directory,
+                    kind: "default",
+                    label: "",
+                };
+                Limiter::in_file(builder.max_keys(settings.max_clients), &file)?
+            }
+            (None, None) => App::in_memory(
                 settings,
                 KeyedLimiter::builder(settings.quota).clock(Clock::monotonic()),
             )?,
-            Some(redis) => {
+            (Some(redis), _) => {
                 let (quota, max_clients) = (settings.quota, settings.max_clients);
                 let clock = Clock::monotonic();
                 let limiter = Limiter::in_redis(redis, quota, max_clients, clock).await;

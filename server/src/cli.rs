@@ -136,6 +136,12 @@ pub(crate) struct Serve {
     /// counts when it is alone, and a request in which both name different clients gets 400.
     #[arg(long, env = "TOLLGATE_CLIENT_ADDRESS_HEADER", value_name = "NAME", value_parser = parse_argument::<HeaderName>)]
     pub(crate) client_address_header: Option<HeaderName>,
+    /// Directory that keeps the buckets over restarts and crashes, and shares them with other processes
+    /// of this machine that have the same one; best in /run or /dev/shm
+    ///
+    /// It must belong to this user alone, and is created if it is missing. Linux only.
+    #[arg(long, env = "TOLLGATE_STATE", value_name = "DIR", value_parser = parse_argument::<PathBuf>)]
+    pub(crate) state: Option<PathBuf>,
     /// Redis or Valkey that shares the limits with other instances, instead of memory
     ///
     /// redis://[user][:password@]host[:port][/database], rediss:// with TLS, unix:///path,

@@ -18,6 +18,7 @@ mod refusal;
 mod routes;
 mod rules;
 mod settings;
+mod state;
 #[cfg(test)]
 mod tests;
 mod upstream;

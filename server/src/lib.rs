@@ -2,6 +2,7 @@
 //!
 //! A library for the binary and for the fuzz targets, and without a stable interface.
 
+mod adoption;
 mod app;
 mod cli;
 mod client_slots;

@@ -15,6 +15,7 @@ mod price;
 mod pricing;
 mod redis;
 mod routes;
+mod state;
 
 pub(crate) use self::{
     charge::{Charge, PendingCharge},
@@ -31,4 +32,5 @@ pub(crate) use self::{
     policy_decision::PolicyDecision,
     price::Price,
     pricing::Pricing,
+    state::StateFile,
 };

@@ -121,6 +121,9 @@ fn retain_restart_only(new: &mut Settings, current: &Settings) -> Vec<&'static s
     if differs("max_clients", new.max_clients != current.max_clients) {
         new.max_clients = current.max_clients;
     }
+    if differs("state", new.state != current.state) {
+        new.state = current.state.clone();
+    }
     if differs("redis", new.redis != current.redis) {
         new.redis = current.redis.clone();
     }

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use crate::{
+    adoption,
     app::App,
     cli::Serve,
     config::Settings,
@@ -97,6 +98,9 @@ async fn serve(
         open_files = open_files.now, raised_from, "started"
     );
     settings.log_warnings();
+    if settings.state.is_some() {
+        tokio::spawn(adoption::log(server.current()));
+    }
     let reload = tokio::spawn(Reloader::new(flags, settings, server.current()).run(hangup));
     // A closed standard output does not stop the server.
     let _ = writeln!(std::io::stdout(), "Listening on http://{address} ({open})");

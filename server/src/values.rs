@@ -5,6 +5,7 @@
 mod admin_address;
 mod choice;
 mod client;
+mod directory;
 mod http;
 mod limit_key;
 mod nat64;

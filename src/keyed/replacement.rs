@@ -37,6 +37,16 @@ pub(super) enum NewTableError {
     Open(OpenError),
 }
 
+#[cfg(feature = "shared")]
+impl From<NewTableError> for OpenError {
+    fn from(error: NewTableError) -> OpenError {
+        match error {
+            NewTableError::OutOfMemory => OpenError::OutOfMemory,
+            NewTableError::Open(error) => error,
+        }
+    }
+}
+
 impl fmt::Display for NewTableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

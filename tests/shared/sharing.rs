@@ -171,12 +171,9 @@ fn several_limits_take_all_or_nothing() {
         (hourly.available("alice"), daily.available("alice")),
         (2, 7)
     );
-    // One table, opened twice, is one bucket.
-    assert!(
-        all([hourly.ask("alice", 1), hourly_elsewhere.ask("alice", 2)])
-            .try_acquire()
-            .is_refused()
-    );
+    // One table, opened twice, is one bucket: their costs count together.
+    let thrice = all([hourly.ask("alice", 1), hourly_elsewhere.ask("alice", 2)]);
+    assert!(thrice.look().is_refused() && thrice.try_acquire().is_refused());
     assert!(
         all([hourly.ask("alice", 1), hourly_elsewhere.ask("alice", 1)])
             .try_acquire()

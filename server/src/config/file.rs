@@ -6,7 +6,11 @@ mod networks;
 mod parse;
 mod refusal;
 
-use std::{fs, net::SocketAddr, path::Path as FilePath};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path as FilePath, PathBuf},
+};
 
 use hyper::{Method, header::HeaderName};
 use ipnet::IpNet;
@@ -71,6 +75,8 @@ pub(crate) struct File {
     pub(crate) check_token: Option<Secret>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) headers: Option<HeaderStyle>,
+    #[serde(default, deserialize_with = "optional")]
+    pub(crate) state: Option<PathBuf>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) redis: Option<RedisUrl>,
     #[serde(default, deserialize_with = "optional", alias = "redis-mode")]

@@ -27,6 +27,7 @@ use super::{
     refusal::Refusal,
     routes::{self, Route},
     rules::{self, Rule},
+    state,
     upstream::{self, Gateway},
 };
 use crate::{
@@ -64,6 +65,9 @@ pub(crate) struct Settings {
     /// Prefixes of NAT64 translators besides the well-known one.
     pub(crate) nat64_prefixes: Vec<Nat64Prefix>,
     pub(crate) max_clients: usize,
+    /// Directory with the buckets, which other processes of the machine share; `None`: they are those of
+    /// this process.
+    pub(crate) state: Option<PathBuf>,
     /// Redis that shares buckets with other instances; `None`: buckets in memory.
     pub(crate) redis: Option<Redis>,
     /// Upstreams of allowed requests; `None`: this server's own handlers respond.
@@ -131,6 +135,7 @@ impl Settings {
         let placement = admin.placement(has_upstream.then_some(own_prefix));
         let gateway = Gateway::merge(&flags, &file, &placement)?;
         let redis = Redis::merge(&flags, &file)?;
+        let state = state::merge(&flags, &file, redis.is_some())?;
         let connections = ConnectionLimits::merge(file.connections, gateway.is_some())?;
         let client = flags.client.or(file.client).unwrap_or(Client::Ip);
         let api_keys = match flags.api_keys {
@@ -197,6 +202,7 @@ impl Settings {
             ipv6_prefix: file.ipv6_prefix.map_or(64, |prefix| prefix.get() as u8),
             nat64_prefixes: file.nat64_prefixes.unwrap_or_default(),
             max_clients: file.max_clients.map_or(1_000_000, |clients| clients.size()),
+            state,
             redis,
             gateway,
             pass_headers,

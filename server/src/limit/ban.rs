@@ -8,11 +8,14 @@
 //! tokens: one key more, and no call. A refusal is one call more, and that which begins a ban is three.
 //! Both are exact, also where limits have leases: the ban is a call then that the limits do not need.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use tollgate::{Clock, Decision, DecisionView, KeyedLimiter, Outcome, Quota};
 
-use super::limiter::{Limiter, Take};
+use super::{
+    limiter::{Limiter, Take},
+    state::StateFile,
+};
 use crate::{
     config::{self, Redis},
     request::client_id::ClientId,
@@ -33,9 +36,18 @@ impl Ban {
         settings: config::Ban,
         max_clients: usize,
         clock: &Clock,
-        redis: Option<&Redis>,
+        (state, redis): (Option<&Path>, Option<&Redis>),
     ) -> Result<Ban, String> {
-        let limiter = async |kind: &str, quota: Quota| match redis {
+        let limiter = async |kind: &'static str, quota: Quota| match redis {
+            None if let Some(directory) = state => {
+                let builder = KeyedLimiter::builder(quota).max_keys(max_clients);
+                let file = StateFile {
+                    directory,
+                    kind,
+                    label: name,
+                };
+                Limiter::in_file(builder, &file)
+            }
             None => {
                 let builder = KeyedLimiter::builder(quota).clock(clock.clone());
                 Limiter::in_memory(builder.max_keys(max_clients))

@@ -69,6 +69,11 @@ pub(crate) enum UpdateError {
     /// The number of rules would exceed [`MAX_RULES`].
     TooManyRules,
     Redis(RedisError),
+    /// The file with the buckets cannot be changed.
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    State(tollgate::OpenError),
+    /// Rules are not shared with other processes.
+    UnsharedRule,
 }
 
 /// Rule of a configuration: a client with its own quota.
@@ -205,6 +210,11 @@ impl fmt::Display for UpdateError {
                 write!(f, "expected at most {MAX_RULES} rules")
             }
             UpdateError::Redis(error) => error.fmt(f),
+            #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+            UpdateError::State(error) => error.fmt(f),
+            UpdateError::UnsharedRule => f.write_str(
+                "expected no state directory, since rules of single clients are not shared",
+            ),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
     memory::MemoryLimiter,
     redis::SharedLimiter,
+    state::StateFile,
 };
 use crate::{config::Redis, request::client_id::ClientId};
 
@@ -81,6 +82,14 @@ impl Limiter {
         builder: KeyedLimiterBuilder<ClientId<'static>>,
     ) -> Result<Limiter, BuildError> {
         MemoryLimiter::new(builder).map(Limiter::Memory)
+    }
+
+    /// Opens a limiter in memory that other processes share, or creates it. Its clock is that of the file.
+    pub(crate) fn in_file(
+        builder: KeyedLimiterBuilder<ClientId<'static>>,
+        file: &StateFile<'_>,
+    ) -> Result<Limiter, String> {
+        MemoryLimiter::open(builder, file).map(Limiter::Memory)
     }
 
     /// Creates a limiter in Redis and connects it. A manual clock is that of Redis as well.
@@ -228,6 +237,15 @@ impl Limiter {
         }
     }
 
+    /// Returns the quota of this process and the one by which another process has replaced it since the
+    /// last call.
+    pub(crate) fn adopted_quota(&self) -> Option<(Quota, Quota)> {
+        match self {
+            Limiter::Memory(memory) => memory.adopted_quota(),
+            Limiter::Redis(_) => None,
+        }
+    }
+
     /// Updates the default quota for all clients in one step, and resets every bucket to full.
     pub(crate) async fn replace(
         &self,
@@ -242,7 +260,7 @@ impl Limiter {
     /// Sets the default quota. A changed one fills every bucket.
     pub(crate) async fn set_quota(&self, quota: Quota) -> Result<QuotaView, UpdateError> {
         match self {
-            Limiter::Memory(memory) => memory.set_quota(quota),
+            Limiter::Memory(memory) => memory.set_quota(quota)?,
             Limiter::Redis(shared) => shared.set_quota(quota).await?,
         }
         Ok(quota.into())

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,7 +11,10 @@ use tollgate::{
     Ask, Decision, DecisionView, KeyedLimiter, KeyedLimiterBuilder, KeyedStats, Quota, Refused,
 };
 
-use super::config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError};
+use super::{
+    config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
+    state::{self, StateFile},
+};
 use crate::{config::MAX_RULES, request::client_id::ClientId};
 
 /// Limiter in memory. Decisions take no lock. Updates and reads of the configuration take the lock
@@ -19,6 +23,8 @@ pub(crate) struct MemoryLimiter {
     limiter: KeyedLimiter<ClientId<'static>>,
     /// By client name.
     rules: Mutex<BTreeMap<String, Quota>>,
+    /// The quota of this process, where others share the buckets: they may replace it.
+    own_quota: Option<Mutex<Quota>>,
 }
 
 impl MemoryLimiter {
@@ -28,7 +34,38 @@ impl MemoryLimiter {
         Ok(MemoryLimiter {
             limiter: builder.build()?,
             rules: Mutex::default(),
+            own_quota: None,
         })
+    }
+
+    /// Opens the buckets in a file, or creates them.
+    pub(super) fn open(
+        builder: KeyedLimiterBuilder<ClientId<'static>>,
+        file: &StateFile<'_>,
+    ) -> Result<MemoryLimiter, String> {
+        let limiter = file.open(builder)?;
+        Ok(MemoryLimiter {
+            own_quota: Some(Mutex::new(limiter.quota())),
+            rules: Mutex::default(),
+            limiter,
+        })
+    }
+
+    /// Returns the quota of this process and the one by which another process has replaced it since the
+    /// last call.
+    pub(super) fn adopted_quota(&self) -> Option<(Quota, Quota)> {
+        let _rules = self.lock();
+        let mut own = lock(self.own_quota.as_ref()?);
+        let now = self.limiter.quota();
+        let before = mem::replace(&mut *own, now);
+        (before != now).then_some((before, now))
+    }
+
+    /// Takes note of a quota that this process has set.
+    fn set_own_quota(&self, quota: Quota) {
+        if let Some(own) = &self.own_quota {
+            *lock(own) = quota;
+        }
     }
 
     #[inline]
@@ -79,14 +116,17 @@ impl MemoryLimiter {
         let rules = self.lock();
         let old = self.limiter.quota();
         let quota = update.apply(old)?;
-        self.limiter.replace_and_reset(quota);
+        state::replace_and_reset(&self.limiter, quota)?;
+        self.set_own_quota(quota);
         tracing::info!(old = %old, new = %quota, "default quota replaced; all buckets full");
         Ok(EffectiveConfig::new(quota, rules.clone()))
     }
 
-    pub(super) fn set_quota(&self, quota: Quota) {
+    pub(super) fn set_quota(&self, quota: Quota) -> Result<(), UpdateError> {
         let _rules = self.lock();
-        self.limiter.replace(quota);
+        state::replace(&self.limiter, quota)?;
+        self.set_own_quota(quota);
+        Ok(())
     }
 
     pub(super) fn set_rule(
@@ -94,6 +134,9 @@ impl MemoryLimiter {
         client: &ClientId<'_>,
         quota: Quota,
     ) -> Result<QuotaView, UpdateError> {
+        if self.own_quota.is_some() {
+            return Err(UpdateError::UnsharedRule);
+        }
         let mut rules = self.lock();
         let name = client.name().into_owned();
         if rules.len() >= MAX_RULES && !rules.contains_key(&name) {
@@ -135,6 +178,14 @@ impl MemoryLimiter {
         if let Some(quota) = default {
             tracing::info!(old = %current, new = %quota, "default quota replaced; all buckets full");
         }
+        if self.own_quota.is_some() {
+            // The configuration has refused rules.
+            if let Some(quota) = default {
+                state::replace(&self.limiter, quota)?;
+                self.set_own_quota(quota);
+            }
+            return Ok(());
+        }
         let removals = removed.iter().map(|rule| (rule.client, None));
         self.limiter.update(
             default,
@@ -153,8 +204,11 @@ impl MemoryLimiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Quota>> {
-        // No holder of the lock can panic between two changes of the map, so a poisoned lock is
-        // usable.
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.rules)
     }
+}
+
+/// Takes a lock. No holder can panic between two changes, so a poisoned lock is usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! Limits with names: of each route with a quota of its own and of each quota of `[[limits]]`. Each has
 //! a separate limiter, with a table in memory or a key prefix in Redis.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use tokio::task::JoinSet;
 use tollgate::{Clock, KeyedLimiter, Quota, RedisStats};
@@ -10,6 +10,7 @@ use super::{
     ban::Ban,
     config::{LimitView, QuotaView},
     limiter::Limiter,
+    state::StateFile,
 };
 use crate::{
     client_slots::ClientSlots,
@@ -123,12 +124,13 @@ impl NamedLimits {
                 }
                 _ => {
                     let (kind, clock) = (self.kind, self.clock.clone());
-                    let redis = settings.redis.clone();
+                    let (state, redis) = (settings.state.clone(), settings.redis.clone());
                     let redis = redis.map(|redis| Redis { hash_tags, ..redis });
                     // Concurrently: connecting to an unreachable Redis waits for a timeout.
                     tasks.spawn(async move {
+                        let place = (state.as_deref(), redis);
                         let created =
-                            NamedLimit::new(kind, &label, (quota, max_clients), redis, clock);
+                            NamedLimit::new(kind, &label, (quota, max_clients), place, clock);
                         let limit = created.await?;
                         let limit = NamedLimit {
                             key,
@@ -261,8 +263,16 @@ impl NamedLimits {
             }
             let (limit, key) = (limit.name.clone(), limit.key.clone());
             let (clock, redis) = (self.clock.clone(), settings.redis.clone());
+            let state = settings.state.clone();
             tasks.spawn(async move {
-                let ban = Ban::new(&name, wanted, max_clients, &clock, redis.as_ref()).await?;
+                let ban = Ban::new(
+                    &name,
+                    wanted,
+                    max_clients,
+                    &clock,
+                    (state.as_deref(), redis.as_ref()),
+                )
+                .await?;
                 let ban = NamedBan {
                     key,
                     max_clients,
@@ -349,11 +359,20 @@ impl NamedLimit {
         kind: Kind,
         label: &str,
         (quota, max_clients): (Quota, usize),
-        redis: Option<Redis>,
+        (state, redis): (Option<&Path>, Option<Redis>),
         clock: Clock,
     ) -> Result<NamedLimit, String> {
         let key = kind.key();
         let limiter = match redis {
+            None if let Some(directory) = state => {
+                let builder = KeyedLimiter::builder(quota).max_keys(max_clients);
+                let file = StateFile {
+                    directory,
+                    kind: kind.singular(),
+                    label,
+                };
+                Limiter::in_file(builder, &file)?
+            }
             None => {
                 let builder = KeyedLimiter::builder(quota)
                     .clock(clock)
@@ -432,13 +451,17 @@ impl Kind {
         }
     }
 
+    fn singular(self) -> &'static str {
+        match self {
+            Kind::Routes => "route",
+            Kind::Limits => "limit",
+        }
+    }
+
     /// Returns the prefix of a limit's keys in Redis. Colons in the label are encoded, because a
     /// colon ends the prefix.
     fn prefix(self, common: &str, label: &str) -> String {
-        let kind = match self {
-            Kind::Routes => "route",
-            Kind::Limits => "limit",
-        };
+        let kind = self.singular();
         let label = label.replace('%', "%25").replace(':', "%3A");
         format!("{common}:{kind}:{label}")
     }

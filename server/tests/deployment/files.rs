@@ -237,6 +237,7 @@ fn every_alternative_in_the_sample_loads() {
             &[],
             &mut chosen,
         ),
+        choose(&["state = "], &[], &mut chosen),
         choose(
             &["redis = ", "redis_mode = \"lease", "lease_fraction = "],
             &[],
@@ -285,10 +286,15 @@ fn every_alternative_in_the_sample_loads() {
             &mut chosen,
         ),
     ];
+    let state = tempfile::tempdir().unwrap();
     for text in variants {
         // Port 1 has no server: a Redis of this machine must not be used.
         let text = text.replace("redis://127.0.0.1/", "redis://127.0.0.1:1/");
         let text = text.replace("/etc/tollgate/jwks.json", &jwks);
+        let text = text.replace(
+            "\"/run/tollgate\"",
+            &format!("{:?}", state.path().join("state")),
+        );
         // Another process may listen on the port of the sample.
         let text = text.replace(
             "admin_listen = \"127.0.0.1:9000\"",

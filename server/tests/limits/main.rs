@@ -16,3 +16,5 @@ mod delay;
 mod ipv6;
 mod jwt;
 mod routes;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod state;

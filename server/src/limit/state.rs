@@ -1,0 +1,145 @@
+//! Files with the buckets of limiters, in a directory that other processes of the machine may share.
+
+use std::{fs::DirBuilder, io::ErrorKind, os::unix::fs::DirBuilderExt, path::Path};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+use tollgate::OpenError;
+use tollgate::{KeyedLimiter, KeyedLimiterBuilder, Quota};
+
+use super::config::UpdateError;
+use crate::request::client_id::ClientId;
+
+/// Characters of a name that are not those of its file.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+/// Longest name of a file, with room for the suffixes of the files beside it.
+const LONGEST_NAME: usize = 200;
+
+/// File of a limiter.
+pub(crate) struct StateFile<'a> {
+    pub(crate) directory: &'a Path,
+    /// Kind of the limiter: "default", "route", "limit", "ban" or "refusals".
+    pub(crate) kind: &'static str,
+    /// Label of the limiter; empty for the default one.
+    pub(crate) label: &'a str,
+}
+
+impl StateFile<'_> {
+    /// Opens the file, or creates it. Another quota or size in it is replaced, for all processes: the one
+    /// that was started last decides.
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    pub(super) fn open(
+        &self,
+        builder: KeyedLimiterBuilder<ClientId<'static>>,
+    ) -> Result<KeyedLimiter<ClientId<'static>>, String> {
+        let path = self.directory.join(self.name()?);
+        let shown = path.display();
+        create_directory(self.directory)?;
+        let open = || builder.clone().shared_file(path.clone());
+        let result = match open().open() {
+            Err(error @ (OpenError::OtherQuota { .. } | OpenError::OtherSize { .. })) => {
+                tracing::info!(file = %shown, %error, "table replaced; all buckets full");
+                open().replace_quota().open()
+            }
+            result => result,
+        };
+        result.map_err(|error| format!("state: {shown}: {error}"))
+    }
+
+    #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+    pub(super) fn open(
+        &self,
+        _: KeyedLimiterBuilder<ClientId<'static>>,
+    ) -> Result<KeyedLimiter<ClientId<'static>>, String> {
+        // The configuration has refused it.
+        let name = self.name()?;
+        create_directory(self.directory)?;
+        Err(format!("state: {name}: expected Linux with 64 bits"))
+    }
+
+    fn name(&self) -> Result<String, String> {
+        let label = utf8_percent_encode(self.label, ENCODED);
+        let name = if self.label.is_empty() {
+            self.kind.to_owned()
+        } else {
+            format!("{}-{label}", self.kind)
+        };
+        if name.len() > LONGEST_NAME {
+            let label = self.label;
+            return Err(format!(
+                "state: expected names of limits and routes that are short enough for a file, got {label}"
+            ));
+        }
+        Ok(name)
+    }
+}
+
+/// Creates the directory for this user alone, if it is missing.
+fn create_directory(directory: &Path) -> Result<(), String> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            let shown = directory.display();
+            Err(format!("state: cannot create {shown}: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Sets the quota, for all processes that share the buckets. A changed one fills every bucket.
+pub(super) fn replace(
+    limiter: &KeyedLimiter<ClientId<'static>>,
+    quota: Quota,
+) -> Result<(), UpdateError> {
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    return limiter.try_replace(quota).map_err(UpdateError::State);
+    #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+    {
+        limiter.replace(quota);
+        Ok(())
+    }
+}
+
+/// Sets the quota, for all processes that share the buckets, and fills every bucket.
+pub(super) fn replace_and_reset(
+    limiter: &KeyedLimiter<ClientId<'static>>,
+    quota: Quota,
+) -> Result<(), UpdateError> {
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    return limiter
+        .try_replace_and_reset(quota)
+        .map_err(UpdateError::State);
+    #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+    {
+        limiter.replace_and_reset(quota);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_are_distinct() {
+        let name = |kind, label| {
+            let directory = Path::new("");
+            StateFile {
+                directory,
+                kind,
+                label,
+            }
+            .name()
+        };
+        assert_eq!(name("default", ""), Ok("default".to_owned()));
+        assert_eq!(
+            name("route", "POST /api/upload"),
+            Ok("route-POST%20%2Fapi%2Fupload".to_owned())
+        );
+        assert_ne!(name("limit", "a.1"), name("limit", "a%2E1"));
+        assert!(
+            name("limit", &"ä".repeat(40))
+                .unwrap_err()
+                .contains("short enough")
+        );
+    }
+}
