@@ -7,7 +7,8 @@ const MAX_SEGMENTS: usize = 32;
 
 /// Pattern of paths, such as `/api/*`, `/users/{id}/orders`, `/*/login` and `*.php`.
 ///
-/// It is compared with the names of a path's segments, which are decoded.
+/// It is compared with the names of a path's segments, which are decoded. A router such as matchit
+/// finds one pattern for one spelling; here every pattern counts that matches any reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PathPattern {
     segments: Vec<SegmentPattern>,

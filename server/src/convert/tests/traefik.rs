@@ -97,7 +97,15 @@ http:
         ),
         (
             "{ ipStrategy: { depth: 0, excludedIPs: [10.0.0.1/8] } }",
-            r#"trust_proxy = ["10.0.0.0/8"]; key = "ip"; 0"#,
+            r#"trust_proxy = ["10.0.0.0/8"]; key = "ip"; 1"#,
+        ),
+        (
+            "{ ipStrategy: { depth: -1, excludedIPs: [10.0.0.1/8], ipv6Subnet: 48 } }",
+            r#"trust_proxy = ["10.0.0.0/8"]; key = "ip"; 2"#,
+        ),
+        (
+            "{ ipStrategy: { depth: 2, ipv6Subnet: 48 } }",
+            r#"key = "ip/32,48"; 1"#,
         ),
         (
             "{ ipStrategy: { ipv6Subnet: 48 } }",
@@ -105,7 +113,7 @@ http:
         ),
         (
             "{ ipStrategy: { excludedIPs: [10.0.0.1/8, 192.0.2.7] } }",
-            r#"trust_proxy = ["10.0.0.0/8", "192.0.2.7/32"]; key = "ip"; 0"#,
+            r#"trust_proxy = ["10.0.0.0/8", "192.0.2.7/32"]; key = "ip"; 1"#,
         ),
         ("{}", r#"key = "ip"; 0"#),
     ] {
@@ -248,6 +256,10 @@ fn invalid_files_are_refused() {
         (
             limit("average: 1, sourceCriterion: { requestHeaderName: 'a b' }"),
             "http.middlewares.a.rateLimit.sourceCriterion.requestHeaderName: expected the name of a header, got \"a b\"",
+        ),
+        (
+            limit("average: 1, sourceCriterion: { requestHeaderName: a, ipStrategy: {} }"),
+            "http.middlewares.a.rateLimit.sourceCriterion: expected one of ipStrategy, requestHeaderName and requestHost, got a table",
         ),
         (
             "http: { middlewares: [a] }".to_owned(),

@@ -169,7 +169,19 @@ fn key(policy: &mut Policy, field: &Field<'_>, default: &str) -> Result<String, 
         }
         return Ok(default.to_owned());
     };
-    if let Some(header) = criterion.get("requestHeaderName") {
+    let by_host = match criterion.get("requestHost") {
+        Some(by_host) => by_host.is_true()?,
+        None => false,
+    };
+    let (header, strategy) = (
+        criterion.get("requestHeaderName"),
+        criterion.get("ipStrategy"),
+    );
+    let given = [by_host, header.is_some(), strategy.is_some()];
+    if given.iter().filter(|is_given| **is_given).count() > 1 {
+        return Err(criterion.expected("one of ipStrategy, requestHeaderName and requestHost"));
+    }
+    if let Some(header) = header {
         let name = header.text()?;
         if hyper::header::HeaderName::from_text(name).is_none() {
             return Err(header.expected("the name of a header"));
@@ -177,14 +189,10 @@ fn key(policy: &mut Policy, field: &Field<'_>, default: &str) -> Result<String, 
         // Requests without the header share a bucket.
         return Ok(format!("header:{name} | global"));
     }
-    if let Some(strategy) = criterion.get("ipStrategy") {
+    if let Some(strategy) = strategy {
         return ip_key(policy, &strategy);
     }
-    let by_host = match criterion.get("requestHost") {
-        Some(by_host) => by_host.is_true()?,
-        None => default == "global",
-    };
-    if by_host {
+    if by_host || default == "global" {
         add_host_gap(policy, &criterion);
         return Ok("global".to_owned());
     }
@@ -198,20 +206,32 @@ fn add_host_gap(policy: &mut Policy, field: &Field<'_>) {
     );
 }
 
+/// Returns the key of an `ipStrategy`. `depth` takes precedence over `excludedIPs`, and both read
+/// `X-Forwarded-For` alone, which has no address of the peer.
 fn ip_key(policy: &mut Policy, strategy: &Field<'_>) -> Result<String, String> {
     let depth = match strategy.get("depth") {
-        Some(depth) if depth.whole()? > 0 => Some(depth),
+        Some(depth) if depth.integer()? > 0 => Some(depth),
         _ => None,
     };
+    let subnet = strategy.get("ipv6Subnet");
     if let Some(depth) = depth {
         policy.gap(
             &depth.path,
-            "proxies are known by their networks, which a client cannot forge: set trust_proxy to those of your proxies",
+            "proxies are known by their networks, which a client cannot forge: set trust_proxy to those of your proxies; there, requests with fewer addresses in X-Forwarded-For share a bucket",
         );
         if let Some(networks) = strategy.get("excludedIPs") {
             policy.gap(&networks.path, "it has no effect there beside depth");
         }
-    } else if let Some(networks) = strategy.get("excludedIPs") {
+    } else if let Some(networks) = strategy.get("excludedIPs")
+        && !networks.texts()?.is_empty()
+    {
+        policy.gap(
+            &networks.path,
+            "the address that connects has to be in trust_proxy as well: add the proxy in front; there, requests without another address in X-Forwarded-For share a bucket",
+        );
+        if let Some(subnet) = &subnet {
+            policy.gap(&subnet.path, "it has no effect there beside excludedIPs");
+        }
         for network in networks.texts()? {
             let network = IpNet::from_text(network)
                 .ok_or_else(|| networks.expected("networks such as 10.0.0.0/8"))?
@@ -220,8 +240,9 @@ fn ip_key(policy: &mut Policy, strategy: &Field<'_>) -> Result<String, String> {
                 policy.trust_proxy.push(network);
             }
         }
+        return Ok("ip".to_owned());
     }
-    Ok(match strategy.get("ipv6Subnet") {
+    Ok(match subnet {
         Some(bits) => match bits.whole()? {
             bits @ 1..=128 => format!("ip/32,{bits}"),
             _ => return Err(bits.expected("a number of bits from 1 to 128")),
