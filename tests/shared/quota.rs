@@ -1,6 +1,6 @@
 //! Changes of the quota, which reach all processes.
 
-use std::{fs, thread};
+use std::{fs, sync::Barrier, thread};
 
 use tollgate::{KeyedLimiter, Quota};
 
@@ -94,6 +94,26 @@ fn processes_that_change_the_quota_at_once_agree_in_the_end() {
     let sum: usize = limiters.iter().map(allowed).sum();
     assert_eq!(sum, 10);
     assert_eq!(directory.names().len(), 3, "{:?}", directory.names());
+}
+
+#[test]
+fn processes_that_set_one_quota_at_once_fill_the_buckets_once() {
+    const ROUNDS: u32 = 50;
+    let directory = Directory::new();
+    let limiters = [Quota::per_hour(10); 4].map(|quota| directory.open(quota));
+    let barrier = Barrier::new(limiters.len());
+    thread::scope(|scope| {
+        for limiter in &limiters {
+            scope.spawn(|| {
+                for round in 0..ROUNDS {
+                    barrier.wait();
+                    limiter.replace(Quota::per_hour(100 + round));
+                }
+            });
+        }
+    });
+    let table = format!("limits.{}", 1 + ROUNDS);
+    assert_eq!(directory.names(), ["limits", &table, "limits.lock"]);
 }
 
 #[test]
