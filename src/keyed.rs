@@ -18,6 +18,8 @@ mod sections;
 mod sets;
 #[cfg(feature = "shared")]
 mod shared;
+#[cfg(feature = "shared")]
+mod shared_rule;
 mod stats;
 mod table;
 mod tag;
@@ -42,12 +44,12 @@ use generation::Generation;
 pub use hash::{DefaultHashBuilder, DefaultHasher};
 pub(crate) use key_ref::{HeldKey, HeldPlace, KeyRef, KeySlot};
 use patience::Patience;
-use replacement::{NewTableError, new_table};
+use replacement::{ChangeError, OutOfMemory, new_table};
 use rule::{MAX_PAUSES, Rule, Rules, refilled, unexpired};
 #[cfg(feature = "shared")]
 pub use shared::OpenError;
 #[cfg(feature = "shared")]
-use shared::{Opened, Shared, Wanted};
+use shared::{Change, Opened, Shared, Wanted};
 pub use stats::KeyedStats;
 use table::Table;
 pub use table::WhenFull;
@@ -596,7 +598,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     #[cfg(feature = "shared")]
     pub fn try_replace(&self, quota: Quota) -> Result<(), OpenError> {
         let replaced = self.try_update_hashes(NewDefault::Replace(quota), Vec::new());
-        replaced.map(drop).map_err(OpenError::from)
+        replaced.map(drop)
     }
 
     /// Like [`KeyedLimiter::replace_and_reset`], with an error as for [`KeyedLimiter::try_replace`].
@@ -606,7 +608,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     #[cfg(feature = "shared")]
     pub fn try_replace_and_reset(&self, quota: Quota) -> Result<(), OpenError> {
         let replaced = self.try_update_hashes(NewDefault::ReplaceAndReset(quota), Vec::new());
-        replaced.map(drop).map_err(OpenError::from)
+        replaced.map(drop)
     }
 
     /// Returns the key's rule: its own quota, if it has one.
@@ -669,6 +671,25 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         );
     }
 
+    /// Like [`KeyedLimiter::update`], with an error as for [`KeyedLimiter::try_replace`].
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    #[cfg(feature = "shared")]
+    pub fn try_update<'a>(
+        &self,
+        default: Option<Quota>,
+        rules: impl IntoIterator<Item = (&'a K, Option<Quota>)>,
+    ) -> Result<(), OpenError>
+    where
+        K: 'a,
+    {
+        let default = default.map_or(NewDefault::Keep, NewDefault::Replace);
+        let rules = rules.into_iter();
+        let changes = rules.map(|(key, quota)| (self.hash(key), quota)).collect();
+        self.try_update_hashes(default, changes).map(drop)
+    }
+
     /// Returns statistics of the table. Reads every slot: some milliseconds for a million keys.
     #[must_use]
     pub fn stats(&self) -> KeyedStats {
@@ -688,9 +709,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
                 #[cfg(feature = "shared")]
                 fenced: table.counters.get(Counter::Fenced),
                 #[cfg(feature = "shared")]
-                is_detached: table
-                    .shared()
-                    .is_some_and(|(shared, _)| shared.is_detached()),
+                is_detached: table.shared().is_some_and(|shared| shared.is_detached()),
             }
         })
     }
@@ -743,33 +762,41 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         &self,
         default: NewDefault,
         changes: Vec<(u64, Option<Quota>)>,
-    ) -> Result<usize, NewTableError> {
+    ) -> Result<usize, ChangeError> {
         let (mut removed, now) = (0, self.clock.nanos());
         let new_origin = || self.current.new_origin();
         let changed = self.current.replace_with(|old| {
-            let (default, resets) = match default {
-                NewDefault::Replace(quota) => {
-                    (Some(quota).filter(|&quota| quota != old.quota), false)
-                }
-                NewDefault::ReplaceAndReset(quota) => (Some(quota), true),
-                NewDefault::Keep => (None, false),
+            let new_default = match default {
+                NewDefault::Replace(quota) => Some(quota).filter(|&quota| quota != old.quota),
+                NewDefault::ReplaceAndReset(quota) => Some(quota),
+                NewDefault::Keep => None,
             };
-            if default.is_none()
+            if new_default.is_none()
                 && changes
                     .iter()
                     .all(|&(hash, quota)| old.rule_quota(hash) == quota)
             {
                 return Ok(None);
             }
-            let quota = default.unwrap_or(old.quota);
-            let (table, origin, mut rules) = match default {
+            #[cfg(feature = "shared")]
+            if let Some(shared) = old.table.shared() {
+                let sets = old.table.sets.count();
+                removed = shared.change(&Change {
+                    default: new_default.map(|quota| (quota, sets)),
+                    resets: matches!(default, NewDefault::ReplaceAndReset(_)),
+                    rules: &changes,
+                })?;
+                return Ok(old.after_change(new_origin));
+            }
+            let quota = new_default.unwrap_or(old.quota);
+            let (table, origin, mut rules) = match new_default {
                 None => (
                     Arc::clone(&old.table),
                     old.table_origin,
                     unexpired(&old.rules, now),
                 ),
                 Some(quota) => (
-                    new_table(&quota, &old.table, resets)?,
+                    new_table(&quota, &old.table).ok_or(OutOfMemory)?,
                     new_origin(),
                     refilled(&old.rules, quota, now, new_origin),
                 ),
@@ -821,17 +848,11 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
             if rules.values().filter(|rule| rule.is_pause()).count() >= MAX_PAUSES {
                 return Err(TooManyPauses);
             }
-            let rule = Rule::of_pause(old.quota, self.current.new_origin());
+            let quota = old.rule_quota(hash).unwrap_or(old.quota);
+            let rule = Rule::of_pause(quota, self.current.new_origin());
             rule.pause(now, until);
             rules.insert(hash, Arc::new(rule));
-            let table = Arc::clone(&old.table);
-            Ok(Some(Generation::new(
-                old.quota,
-                self.number,
-                table,
-                old.table_origin,
-                rules,
-            )))
+            Ok(Some(old.with_rules(rules)))
         });
         #[cfg(feature = "tokio")]
         self.lines.notify(&hash);
@@ -840,6 +861,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
 }
 
 /// Change of the default quota.
+#[derive(Clone, Copy)]
 enum NewDefault {
     Keep,
     /// Fills every bucket, unless the quota is the one in force.
@@ -853,7 +875,7 @@ impl<K: ?Sized, S> fmt::Debug for KeyedLimiter<K, S> {
         let (quota, rules, slots) = self.current.with(|generation| {
             (
                 generation.quota,
-                generation.rules.len(),
+                generation.rule_count(),
                 generation.table.slots(),
             )
         });
@@ -1021,9 +1043,12 @@ impl<K: Hash + ?Sized> KeyedLimiterBuilder<K> {
     ///
     /// # What is shared
     ///
-    /// Decisions, refunds, resets and [`KeyedLimiter::replace`], from the next call on. Each process has
-    /// its own rules of single keys, pauses, and lines of callers that wait: tokens go to the callers of one
-    /// process in their order, and to those of several as they come.
+    /// Decisions, refunds, resets, and changes of the quota and of rules, from the next call on. There are at
+    /// most 1000 rules. Each process has its own pauses and lines of callers that wait: tokens go to the callers
+    /// of one process in their order, and to those of several as they come.
+    ///
+    /// Changes panic when a file cannot be created; [`KeyedLimiter::try_replace`] and
+    /// [`KeyedLimiter::try_update`] return the error.
     ///
     /// # Processes that die or stop
     ///
@@ -1179,16 +1204,19 @@ impl<K: Hash + ?Sized> SharedBuilder<K> {
         let clock = shared.clock();
         let hasher = DefaultHashBuilder::with_seeds(shared.seeds());
         let table = Table::in_file(table, Arc::new(shared), builder.when_full);
-        if alone.is_some() {
-            table.repair(&clock);
-        }
-        drop(alone);
         let builder = KeyedLimiterBuilder {
             clock,
             hasher,
             ..builder
         };
-        Ok(builder.build_with(table))
+        let limiter = builder.build_with(table);
+        if alone.is_some() {
+            // With the current rules.
+            let clock = &limiter.clock;
+            limiter.current.with(|generation| generation.repair(clock));
+        }
+        drop(alone);
+        Ok(limiter)
     }
 }
 

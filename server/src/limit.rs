@@ -15,6 +15,7 @@ mod price;
 mod pricing;
 mod redis;
 mod routes;
+mod rule_names;
 mod state;
 
 pub(crate) use self::{

@@ -138,7 +138,7 @@ impl CurrentGeneration {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         #[cfg(feature = "shared")]
-        if let Some(next) = current.after_replacement(|| self.new_origin()) {
+        if let Some(next) = current.after_change(|| self.new_origin()) {
             self.install(&mut current, next);
         }
         current
@@ -198,7 +198,7 @@ impl CachedGenerations {
     #[inline(always)]
     fn current(&self) -> Option<&Generation> {
         self.generation()
-            .filter(|generation| !generation.table.is_outdated())
+            .filter(|generation| generation.is_current())
     }
 
     /// Returns the generation that was current when the cache was taken, if this thread has used it
@@ -243,7 +243,7 @@ impl HeldGenerations {
         let number = current.number.load(Ordering::Acquire);
         let mut generations = self.generations.iter();
         match generations
-            .position(|generation| generation.number == number && !generation.table.is_outdated())
+            .position(|generation| generation.number == number && generation.is_current())
         {
             Some(index) => index,
             None => {

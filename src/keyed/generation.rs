@@ -5,6 +5,13 @@ use super::{
     rule::{Rule, Rules},
     table::Table,
 };
+#[cfg(feature = "shared")]
+use super::{
+    shared::Current,
+    shared_rule::{SharedRule, SharedRules},
+};
+#[cfg(feature = "shared")]
+use crate::clock::Clock;
 use crate::{
     clock::Time,
     decision::Decision,
@@ -34,6 +41,11 @@ pub(super) struct Generation {
     pub(super) rules: Rules,
     /// There are no rules, and the table is of this process alone: the fast path needs no more questions.
     is_plain: bool,
+    /// Numbers of the table and of the rules, if several processes share them.
+    #[cfg(feature = "shared")]
+    seen: Current,
+    #[cfg(feature = "shared")]
+    shared_rules: SharedRules,
     retired: AtomicBool,
 }
 
@@ -46,6 +58,11 @@ impl Generation {
         rules: Rules,
     ) -> Generation {
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "shared")]
+        let seen = Current {
+            table: table.file_number,
+            rules: 0,
+        };
         Generation {
             number,
             quota,
@@ -54,31 +71,74 @@ impl Generation {
             table,
             table_origin,
             rules,
+            #[cfg(feature = "shared")]
+            seen,
+            #[cfg(feature = "shared")]
+            shared_rules: SharedRules::default(),
             retired: AtomicBool::new(false),
         }
     }
 
-    /// Returns the successor for the table by which another process has replaced this one. `None`: none
-    /// has, or the table cannot be mapped, in which case decisions go on with this one, and try again.
+    /// Returns the successor with the table and the rules by which this or another process has replaced
+    /// those of this one. `None`: none has, or they cannot be mapped, in which case decisions go on with this one,
+    /// and try again.
     #[cfg(feature = "shared")]
-    pub(super) fn after_replacement(&self, new_origin: impl Fn() -> u32) -> Option<Generation> {
-        let (shared, _) = self.table.shared()?;
-        if !self.table.is_outdated() {
+    pub(super) fn after_change(&self, new_origin: impl Fn() -> u32) -> Option<Generation> {
+        let shared = self.table.shared()?;
+        if self.is_current() {
             return None;
         }
-        let file = shared.current_table().ok()?;
-        let quota = file.quota;
-        let table = Table::in_file(file, Arc::clone(shared), self.table.when_full);
-        let now = shared.clock().nanos();
-        let rules = super::rule::refilled(&self.rules, quota, now, &new_origin);
-        let origin = new_origin();
-        Some(Generation::new(
-            quota,
-            self.limiter,
-            Arc::new(table),
-            origin,
-            rules,
-        ))
+        let snapshot = shared.snapshot(Some(self.seen.table)).ok()?;
+        let mut shared_rules = SharedRules::default();
+        for listed in snapshot.rules() {
+            let known = self.shared_rules.get(&listed.hash);
+            let rule = match known.filter(|rule| rule.number == listed.number) {
+                Some(rule) => Arc::clone(rule),
+                // Without its file it is not in the list any more.
+                None => {
+                    let table = shared.rule_table(listed).ok()??;
+                    let table = Table::of_rule(table, shared);
+                    Arc::new(SharedRule::new(listed, table, new_origin()))
+                }
+            };
+            shared_rules.insert(listed.hash, rule);
+        }
+        let (seen, now) = (snapshot.current, shared.clock().nanos());
+        let (quota, table, origin, rules) = match snapshot.table {
+            None => {
+                let rules = super::rule::unexpired(&self.rules, now);
+                (
+                    self.quota,
+                    Arc::clone(&self.table),
+                    self.table_origin,
+                    rules,
+                )
+            }
+            Some(file) => {
+                let quota = file.quota;
+                let table = Table::in_file(file, Arc::clone(shared), self.table.when_full);
+                let rules = super::rule::refilled(&self.rules, quota, now, &new_origin);
+                (quota, Arc::new(table), new_origin(), rules)
+            }
+        };
+        Some(Generation {
+            seen,
+            shared_rules,
+            ..Generation::new(quota, self.limiter, table, origin, rules)
+        })
+    }
+
+    /// Returns the successor with other rules of this process.
+    pub(super) fn with_rules(&self, rules: Rules) -> Generation {
+        let table = Arc::clone(&self.table);
+        let next = Generation::new(self.quota, self.limiter, table, self.table_origin, rules);
+        #[cfg(feature = "shared")]
+        let next = Generation {
+            seen: self.seen,
+            shared_rules: self.shared_rules.clone(),
+            ..next
+        };
+        next
     }
 
     /// See [`Bucket::try_acquire_at`](crate::Bucket::try_acquire_at).
@@ -93,7 +153,15 @@ impl Generation {
     /// Returns true unless another process has replaced the table.
     #[inline(always)]
     pub(super) fn is_current(&self) -> bool {
-        self.is_plain || !self.table.is_outdated()
+        #[cfg(feature = "shared")]
+        let is_current = match self.table.shared() {
+            _ if self.is_plain => true,
+            Some(shared) => shared.current() == self.seen,
+            None => true,
+        };
+        #[cfg(not(feature = "shared"))]
+        let is_current = true;
+        is_current
     }
 
     /// Fast path of [`Generation::decide`]. Returns `None`, with no effect, in any other case.
@@ -117,7 +185,7 @@ impl Generation {
     #[inline(never)]
     fn decide_slow(&self, hash: u64, time: Time<'_>, cost: u32) -> Decision {
         if self.table.is_shared()
-            && self.rules.is_empty()
+            && self.has_no_rules()
             && let Some(decision) = self.hit_table(hash, time, cost)
         {
             return decision;
@@ -129,13 +197,11 @@ impl Generation {
     pub(super) fn bucket(&self, hash: u64) -> KeyBucket<'_> {
         let (origin, place) = match self.rule(hash) {
             Some(rule) => (rule.origin, Place::Rule(rule)),
-            None => (
-                self.table_origin,
-                Place::Table {
-                    table: &self.table,
-                    probe: self.table.probe(hash),
-                },
-            ),
+            None => {
+                let (origin, table) = self.table_of(hash);
+                let probe = table.probe(hash);
+                (origin, Place::Table { table, probe })
+            }
         };
         KeyBucket {
             origin: self.origin(hash, origin),
@@ -159,9 +225,49 @@ impl Generation {
         }
     }
 
+    /// Returns the table of a key that has no rule of this process, and its origin in decisions.
+    #[inline]
+    pub(super) fn table_of(&self, hash: u64) -> (u32, &Table) {
+        #[cfg(feature = "shared")]
+        if !self.shared_rules.is_empty()
+            && let Some(rule) = self.shared_rules.get(&hash)
+        {
+            return (rule.origin, &rule.table);
+        }
+        let _ = hash;
+        (self.table_origin, &self.table)
+    }
+
     /// Returns the quota of the key's rule, if it has one.
     pub(super) fn rule_quota(&self, hash: u64) -> Option<Quota> {
-        self.rule(hash)?.quota()
+        let own = self.rule(hash).and_then(Rule::quota);
+        #[cfg(feature = "shared")]
+        let own = own.or_else(|| self.shared_rules.get(&hash).map(|rule| rule.quota));
+        own
+    }
+
+    /// Returns true when no key has a rule.
+    #[inline]
+    pub(super) fn has_no_rules(&self) -> bool {
+        self.rule_count() == 0
+    }
+
+    /// Returns the number of rules.
+    #[inline]
+    pub(super) fn rule_count(&self) -> usize {
+        let count = self.rules.len();
+        #[cfg(feature = "shared")]
+        let count = count + self.shared_rules.len();
+        count
+    }
+
+    /// Undoes what processes left in the tables that died.
+    #[cfg(feature = "shared")]
+    pub(super) fn repair(&self, clock: &Clock) {
+        let rules = self.shared_rules.values().map(|rule| &rule.table);
+        rules
+            .chain([&*self.table])
+            .for_each(|table| table.repair(clock));
     }
 
     /// Marks the generation as replaced, or its limiter as dropped: caches release it.

@@ -70,7 +70,7 @@ impl<'a> KeyRef<'a> {
         let generation = held.get(index)?;
         let slot = KeySlot::new(&generation.table, self.hash);
         let origin = generation.origin(self.hash, generation.table_origin);
-        generation.rules.is_empty().then_some((slot, origin))
+        generation.has_no_rules().then_some((slot, origin))
     }
 
     /// Returns the key's bucket in the held generation with this index.
@@ -78,8 +78,8 @@ impl<'a> KeyRef<'a> {
         let generation = held.get(index)?;
         let (place, number) = match generation.rule(self.hash) {
             None => {
-                let slot = KeySlot::new(&generation.table, self.hash);
-                (HeldPlace::Slot(slot), generation.table_origin)
+                let (origin, table) = generation.table_of(self.hash);
+                (HeldPlace::Slot(KeySlot::new(table, self.hash)), origin)
             }
             Some(rule) => (HeldPlace::Rule(&rule.bucket), rule.origin),
         };

@@ -1,4 +1,4 @@
-//! Tables for a new quota.
+//! Tables for a new quota, and errors of changes.
 
 use std::fmt;
 
@@ -7,52 +7,31 @@ use super::shared::OpenError;
 use super::table::Table;
 use crate::{quota::Quota, sync::Arc};
 
-/// Creates a table of the same size and policy as `old`, for the same processes.
-pub(super) fn new_table(
-    quota: &Quota,
-    old: &Table,
-    resets: bool,
-) -> Result<Arc<Table>, NewTableError> {
-    #[cfg(feature = "shared")]
-    if let Some((shared, number)) = old.shared() {
-        let file = shared
-            .replace(number, quota, old.sets.count(), resets)
-            .map_err(NewTableError::Open)?;
-        return Ok(Arc::new(Table::in_file(
-            file,
-            Arc::clone(shared),
-            old.when_full,
-        )));
-    }
-    let _ = resets;
+/// Creates a table of the same size and policy as `old`. Returns `None` when the allocation fails.
+pub(super) fn new_table(quota: &Quota, old: &Table) -> Option<Arc<Table>> {
     let table = Table::new(quota, old.sets.count(), old.when_full, old.patience);
-    table.map(Arc::new).ok_or(NewTableError::OutOfMemory)
+    table.map(Arc::new)
 }
 
-/// Error of a change for which another table is created.
-#[derive(Debug)]
-pub(super) enum NewTableError {
-    OutOfMemory,
-    #[cfg(feature = "shared")]
-    Open(OpenError),
+/// Error of a table that cannot be allocated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutOfMemory;
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot allocate another table")
+    }
 }
+
+/// Error of a change of the quota or the rules.
+#[cfg(not(feature = "shared"))]
+pub(super) type ChangeError = OutOfMemory;
+#[cfg(feature = "shared")]
+pub(super) type ChangeError = OpenError;
 
 #[cfg(feature = "shared")]
-impl From<NewTableError> for OpenError {
-    fn from(error: NewTableError) -> OpenError {
-        match error {
-            NewTableError::OutOfMemory => OpenError::OutOfMemory,
-            NewTableError::Open(error) => error,
-        }
-    }
-}
-
-impl fmt::Display for NewTableError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NewTableError::OutOfMemory => f.write_str("cannot allocate another table"),
-            #[cfg(feature = "shared")]
-            NewTableError::Open(error) => error.fmt(f),
-        }
+impl From<OutOfMemory> for OpenError {
+    fn from(_: OutOfMemory) -> OpenError {
+        OpenError::OutOfMemory
     }
 }

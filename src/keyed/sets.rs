@@ -30,7 +30,7 @@ pub(super) const MAX_KEYS: u64 = MAX_SETS * SLOTS_PER_SET as u64 * 6 / SLOTS_PER
 pub(super) fn sets_for(max_keys: usize) -> Option<usize> {
     let keys = max_keys as u64;
     let slots = keys.checked_mul(SLOTS_PER_SIX_KEYS)?;
-    let sets = slots.div_ceil(6 * SLOTS_PER_SET as u64).max(2);
+    let sets = slots.div_ceil(6 * SLOTS_PER_SET as u64).max(FEWEST as u64);
     if keys > 0 && sets <= MAX_SETS {
         usize::try_from(sets).ok()
     } else {
@@ -38,10 +38,13 @@ pub(super) fn sets_for(max_keys: usize) -> Option<usize> {
     }
 }
 
+/// Smallest number of sets: those of one key.
+pub(super) const FEWEST: usize = 2;
+
 /// Returns true for a number of sets that a table may have.
 #[cfg(feature = "shared")]
 pub(super) fn is_possible(sets: usize) -> bool {
-    (2..=MAX_SETS as usize).contains(&sets)
+    (FEWEST..=MAX_SETS as usize).contains(&sets)
 }
 
 /// Returns the number of slots in so many sets.

@@ -14,19 +14,29 @@ mod error;
 mod machine;
 mod page;
 mod region;
+mod rule_list;
 mod table_file;
 
-use std::{ffi::OsString, fs::File, os::fd::OwnedFd, path::Path};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    os::fd::OwnedFd,
+    path::Path,
+};
 
-use control::{Control, FIRST, Identity};
+pub(super) use control::Current;
+use control::{Control, Identity};
 use directory::{Directory, Lock};
 pub use error::OpenError;
 use page::PAGE;
 pub(super) use region::Region;
+pub(super) use rule_list::ListedRule;
+use rule_list::{MAX_RULES, RuleList, list_name, rule_name};
 use rustix::fs::{FileType, SealFlags};
 pub(super) use table_file::TableFile;
+use table_file::file_name;
 
-use super::hash::DefaultHashBuilder;
+use super::{hash::DefaultHashBuilder, sets};
 use crate::{clock::Clock, quota::Quota, sync::Arc};
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
@@ -59,6 +69,63 @@ pub(super) struct Opened {
     pub(super) alone: Option<Lock>,
 }
 
+/// The current table and rules.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) current: Current,
+    /// `None`: it is the one that was known.
+    pub(super) table: Option<TableFile>,
+    list: RuleList,
+}
+
+impl Snapshot {
+    /// Returns `None` if a file does not exist.
+    fn open(
+        directory: &Directory,
+        name: &OsStr,
+        current: Current,
+        known: Option<u32>,
+    ) -> Result<Option<Snapshot>, OpenError> {
+        let table = if known == Some(current.table) {
+            None
+        } else {
+            let number = current.table.into();
+            let table = TableFile::open(directory, &file_name(name, number), number)?;
+            if table.is_none() {
+                return Ok(None);
+            }
+            table
+        };
+        let list = RuleList::open(directory, name, current.rules.into())?;
+        Ok(list.map(|list| Snapshot {
+            current,
+            table,
+            list,
+        }))
+    }
+
+    pub(super) fn rules(&self) -> &[ListedRule] {
+        &self.list.rules
+    }
+}
+
+/// Change for all processes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change<'a> {
+    /// Default quota, and the number of sets.
+    pub(super) default: Option<(Quota, usize)>,
+    /// The quota in force fills the buckets as well.
+    pub(super) resets: bool,
+    /// Quotas of keys by their hashes; `None` removes one.
+    pub(super) rules: &'a [(u64, Option<Quota>)],
+}
+
+/// Returns the number after this one.
+fn next_number(number: u32) -> Result<u32, OpenError> {
+    let what = "the file has been changed four billion times";
+    number.checked_add(1).ok_or(OpenError::Unsupported { what })
+}
+
 impl Shared {
     /// Opens the table at a path, and creates it if there is none.
     pub(super) fn open(path: &Path, wanted: &Wanted) -> Result<Opened, OpenError> {
@@ -67,8 +134,10 @@ impl Shared {
         let mut found = directory.open(&name)?;
         if found.is_none() {
             let identity = Identity::draw(wanted.new_seeds())?;
-            TableFile::create(&directory, &name, FIRST, &wanted.quota, wanted.sets)?;
-            let page = identity.page(FIRST, identity.first_times());
+            let number = Current::FIRST.table.into();
+            let file = file_name(&name, number);
+            TableFile::create(&directory, &file, number, &wanted.quota, wanted.sets)?;
+            let page = identity.page(Current::FIRST, identity.first_times());
             directory.create(&name, &page, PAGE as u64, false)?;
             found = directory.open(&name)?;
         }
@@ -93,13 +162,22 @@ impl Shared {
             place: Some((directory, name)),
         };
         wanted.check_seeds(&shared)?;
-        let mut table = shared.current_table()?;
-        if let Err(error) = wanted.check_table(&table) {
+        let mut snapshot = shared.snapshot(None)?;
+        if let Some(table) = &snapshot.table
+            && let Err(error) = wanted.check_table(table)
+        {
             if !wanted.replaces {
                 return Err(error);
             }
-            table = shared.create_next(&wanted.quota, wanted.sets)?;
+            shared.change_locked(&Change {
+                default: Some((wanted.quota, wanted.sets)),
+                resets: false,
+                rules: &[],
+            })?;
+            snapshot = shared.snapshot(None)?;
         }
+        let what = "its current table is missing";
+        let table = snapshot.table.ok_or(OpenError::Damaged { what })?;
         shared.control.write_times(shared.clock().nanos());
         Ok(Opened {
             shared,
@@ -122,8 +200,9 @@ impl Shared {
             let identity = Identity::draw(wanted.new_seeds())?;
             size = PAGE as u64 + TableFile::bytes(wanted.sets)?;
             directory::reserve(&file, size)?;
-            let mut pages = identity.page(FIRST, identity.first_times());
-            pages.extend(TableFile::page(FIRST, &wanted.quota, wanted.sets)?);
+            let mut pages = identity.page(Current::FIRST, identity.first_times());
+            let number = Current::FIRST.table.into();
+            pages.extend(TableFile::page(number, &wanted.quota, wanted.sets)?);
             directory::write_page(&file, &pages)?;
             let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
             rustix::fs::fcntl_add_seals(&file, seals).map_err(OpenError::io(
@@ -146,7 +225,7 @@ impl Shared {
             place: None,
         };
         wanted.check_seeds(&shared)?;
-        let table = TableFile::read(region, 1, size, FIRST)?;
+        let table = TableFile::read(region, 1, size, Current::FIRST.table.into())?;
         wanted.check_table(&table)?;
         Ok(Opened {
             shared,
@@ -155,62 +234,111 @@ impl Shared {
         })
     }
 
-    /// Returns the number of the current table.
+    /// Returns the numbers of the current table and list.
     #[inline(always)]
-    pub(super) fn current(&self) -> u64 {
+    pub(super) fn current(&self) -> Current {
         self.control.current()
     }
 
-    /// Maps the current table.
-    pub(super) fn current_table(&self) -> Result<TableFile, OpenError> {
-        let what = "expected a table with a path, since another one is needed";
-        let (directory, name) = self.place.as_ref().ok_or(OpenError::Unsupported { what })?;
-        // While it is opened, it may be replaced and removed.
-        let mut number = self.current();
+    /// Maps the current table, unless it is the one with the number that is `known`, and reads the current list
+    /// of rules.
+    pub(super) fn snapshot(&self, known: Option<u32>) -> Result<Snapshot, OpenError> {
+        let (directory, name) = self.files()?;
+        // While they are opened, they may be replaced and removed.
+        let mut current = self.current();
         loop {
-            if let Some(table) = TableFile::open(directory, name, number)? {
-                return Ok(table);
+            if let Some(snapshot) = Snapshot::open(directory, name, current, known)? {
+                return Ok(snapshot);
             }
-            let before = number;
-            number = self.current();
-            if number == before {
-                let what = "its current table is missing";
+            let before = current;
+            current = self.current();
+            if current == before {
+                let what = "its current table or list is missing";
                 return Err(OpenError::Damaged { what });
             }
         }
     }
 
-    /// Replaces the table numbered `number` by one with another quota, or finds that another process has
-    /// replaced it by such a table. With `resets` the table is new in any case.
-    pub(super) fn replace(
-        &self,
-        number: u64,
-        quota: &Quota,
-        sets: usize,
-        resets: bool,
-    ) -> Result<TableFile, OpenError> {
-        let what = "expected a table with a path, since its quota is to be replaced";
-        let (directory, name) = self.place.as_ref().ok_or(OpenError::Unsupported { what })?;
-        let _lock = directory.lock(name)?;
-        if self.current() != number && !resets {
-            let table = self.current_table()?;
-            if table.quota == *quota {
-                return Ok(table);
-            }
-        }
-        self.create_next(quota, sets)
+    /// Maps the table of a rule. Returns `None` if it does not exist any more.
+    pub(super) fn rule_table(&self, rule: &ListedRule) -> Result<Option<TableFile>, OpenError> {
+        let (directory, name) = self.files()?;
+        TableFile::open(directory, &rule_name(name, rule.number), rule.number)
     }
 
-    /// Creates the next table and makes it the current one. The caller has the lock.
-    fn create_next(&self, quota: &Quota, sets: usize) -> Result<TableFile, OpenError> {
-        let what = "expected a table with a path, since its quota is to be replaced";
-        let (directory, name) = self.place.as_ref().ok_or(OpenError::Unsupported { what })?;
-        let next = self.current() + 1;
-        TableFile::create(directory, name, next, quota, sets)?;
+    /// Makes changes for all processes, at once. Returns how many rules were removed.
+    pub(super) fn change(&self, change: &Change<'_>) -> Result<usize, OpenError> {
+        let (directory, name) = self.files()?;
+        let _lock = directory.lock(name)?;
+        self.change_locked(change)
+    }
+
+    fn change_locked(&self, change: &Change<'_>) -> Result<usize, OpenError> {
+        let (directory, name) = self.files()?;
+        let before = self.snapshot(None)?;
+        let what = "the current table is missing";
+        let table = before.table.ok_or(OpenError::Damaged { what })?;
+        let new_default = change
+            .default
+            .filter(|(quota, sets)| change.resets || table.quota != *quota || table.sets != *sets);
+        let mut list = before.list;
+        let mut removed = 0;
+        let mut is_changed = false;
+        for (hash, quota) in change.rules {
+            if list.find(*hash).map(|rule| rule.quota) == *quota {
+                continue;
+            }
+            is_changed = true;
+            let count = list.rules.len();
+            list.rules.retain(|rule| rule.hash != *hash);
+            removed += usize::from(quota.is_none() && list.rules.len() < count);
+            list.rules.extend(quota.map(|quota| ListedRule {
+                hash: *hash,
+                number: 0,
+                quota,
+            }));
+        }
+        if list.rules.len() > MAX_RULES {
+            return Err(OpenError::TooManyRules { most: MAX_RULES });
+        }
+        if new_default.is_some() {
+            // Their buckets are full as well.
+            list.rules.iter_mut().for_each(|rule| rule.number = 0);
+            is_changed |= !list.rules.is_empty();
+        }
+        if new_default.is_none() && !is_changed {
+            return Ok(0);
+        }
+        let mut next = before.current;
+        if is_changed {
+            next.rules = next_number(next.rules)?;
+            for rule in list.rules.iter_mut().filter(|rule| rule.number == 0) {
+                list.next += 1;
+                rule.number = list.next;
+                let file = rule_name(name, rule.number);
+                TableFile::create(directory, &file, rule.number, &rule.quota, sets::FEWEST)?;
+            }
+            list.create(directory, name, next.rules.into())?;
+        }
+        if let Some((quota, sets)) = &new_default {
+            next.table = next_number(next.table)?;
+            let (number, file) = (next.table.into(), file_name(name, next.table.into()));
+            TableFile::create(directory, &file, number, quota, *sets)?;
+        }
         self.control.set_current(next);
-        // Also those that a process left which died in between.
-        directory.remove_others(name, next)?;
-        self.current_table()
+        let tables = [
+            file_name(name, next.table.into()),
+            list_name(name, next.rules.into()),
+        ];
+        let rules = list.rules.iter().map(|rule| rule_name(name, rule.number));
+        // Also what a process left that died in between.
+        directory.remove_others(name, &tables.into_iter().chain(rules).collect())?;
+        Ok(removed)
+    }
+
+    fn files(&self) -> Result<(&Directory, &OsStr), OpenError> {
+        let what = "expected a table with a path, since one without has one quota and no rules";
+        let (directory, name) = self.place.as_ref().ok_or(OpenError::Unsupported { what })?;
+        Ok((directory, name))
     }
 
     /// Returns a number that orders tables alike in all processes.
@@ -254,7 +382,7 @@ impl Wanted {
             return Err(OpenError::OtherQuota { found: table.quota });
         }
         if table.sets != self.sets {
-            let [found, expected] = [table.sets, self.sets].map(super::sets::slots_of);
+            let [found, expected] = [table.sets, self.sets].map(sets::slots_of);
             return Err(OpenError::OtherSize { found, expected });
         }
         Ok(())

@@ -107,9 +107,12 @@ pub(crate) struct Table {
     pub(super) when_full: WhenFull,
     invalidations: Invalidations,
     pub(super) counters: Counters,
-    /// What the table is a part of, and its number there.
+    /// Files of the table, if several processes share it.
     #[cfg(feature = "shared")]
-    shared: Option<(Arc<Shared>, u64)>,
+    shared: Option<Arc<Shared>>,
+    /// Number of its file; 0: it has none.
+    #[cfg(feature = "shared")]
+    pub(super) file_number: u32,
 }
 
 /// Bit of the numbers of tables that several processes share, which come after all others in the order
@@ -137,15 +140,34 @@ impl Table {
             counters: Counters::new(memory.counters),
             #[cfg(feature = "shared")]
             shared: None,
+            #[cfg(feature = "shared")]
+            file_number: 0,
         })
     }
 
     /// Creates the table of a mapped file.
     #[cfg(feature = "shared")]
     pub(super) fn in_file(file: TableFile, shared: Arc<Shared>, when_full: WhenFull) -> Table {
+        let number = SHARED_NUMBER | shared.id();
+        Table {
+            shared: Some(shared),
+            ..Table::of_file(file, number, when_full)
+        }
+    }
+
+    /// Creates the table of a rule, in a mapped file.
+    #[cfg(feature = "shared")]
+    pub(super) fn of_rule(file: TableFile, shared: &Shared) -> Table {
+        // A number that is the same in all processes, and another one than those of other tables.
+        let number = shared.id() ^ file.number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Table::of_file(file, SHARED_NUMBER | number, WhenFull::default())
+    }
+
+    #[cfg(feature = "shared")]
+    fn of_file(file: TableFile, number: u64, when_full: WhenFull) -> Table {
         let memory = file.sections;
         Table {
-            number: SHARED_NUMBER | shared.id(),
+            number,
             layout: file.quota.layout(),
             sets: Sets::new(memory.slots, file.sets),
             latches: Latches::new(memory.latches),
@@ -153,16 +175,17 @@ impl Table {
             when_full,
             invalidations: Invalidations::new(memory.invalidations),
             counters: Counters::new(memory.counters),
-            shared: Some((shared, file.number)),
+            shared: None,
+            // Numbers of tables are those of the control file, which has 32 bits for them.
+            file_number: file.number as u32,
         }
     }
 
-    /// What the table is a part of, and its number there.
+    /// Files of the table, if several processes share it.
     #[cfg(feature = "shared")]
-    pub(super) fn shared(&self) -> Option<(&Arc<Shared>, u64)> {
-        self.shared
-            .as_ref()
-            .map(|(shared, number)| (shared, *number))
+    #[inline]
+    pub(super) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
     }
 
     #[inline]
@@ -172,19 +195,6 @@ impl Table {
         #[cfg(not(feature = "shared"))]
         let is_shared = false;
         is_shared
-    }
-
-    /// Returns true when another process has replaced the table.
-    #[inline(always)]
-    pub(super) fn is_outdated(&self) -> bool {
-        #[cfg(feature = "shared")]
-        let is_outdated = match &self.shared {
-            Some((shared, number)) => shared.current() != *number,
-            None => false,
-        };
-        #[cfg(not(feature = "shared"))]
-        let is_outdated = false;
-        is_outdated
     }
 
     /// Undoes what threads left that died, and what no thread writes: stamps that are still ahead, and more
@@ -317,7 +327,7 @@ impl Table {
     #[inline(never)]
     fn insert(&self, probe: &Probe, attempt: &Attempt<'_>, waits: &Waits) -> Option<Decision> {
         #[cfg(feature = "shared")]
-        if let Some((shared, _)) = &self.shared {
+        if let Some(shared) = &self.shared {
             shared.note_times();
         }
         let counters = &self.counters;

@@ -13,4 +13,5 @@ mod hostile;
 mod opening;
 mod quota;
 mod reboot;
+mod rules;
 mod sharing;

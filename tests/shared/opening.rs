@@ -296,7 +296,7 @@ fn files_of_others_and_damaged_ones_are_refused() {
     assert!(
         missing
             .to_string()
-            .contains("current table is missing; stop the processes"),
+            .contains("current table or list is missing; stop the processes"),
         "{missing}"
     );
     restore();

@@ -1,4 +1,4 @@
-//! Changes of the quota, which reach all processes.
+//! Changes of the default quota, which reach all processes.
 
 use std::{fs, sync::Barrier, thread};
 
@@ -53,20 +53,6 @@ fn batches_and_looks_see_a_new_quota() {
     let both = tollgate::all([other.ask("alice", 35), one.ask("bob", 35)]);
     assert!(both.try_acquire().is_allowed());
     assert_eq!((one.available("alice"), one.available("bob")), (5, 5));
-}
-
-#[test]
-fn rules_of_a_process_outlive_a_new_quota_of_another() {
-    let directory = Directory::new();
-    let [one, other] = [Quota::per_hour(10); 2].map(|quota| directory.open(quota));
-    other.set_rule("alice", Quota::per_hour(100));
-    other.try_acquire("alice", 60).ok().unwrap();
-    one.replace(Quota::per_hour(20));
-    assert_eq!(
-        (other.available("alice"), other.available("bob")),
-        (100, 20)
-    );
-    assert_eq!(one.available("alice"), 20, "rules are those of one process");
 }
 
 #[test]

@@ -197,7 +197,7 @@ fn client_quota(client: ClientId<'_>, quota: QuotaView) -> Response {
 fn update_error(field: &str, error: &UpdateError) -> Response {
     match error {
         UpdateError::Quota(_) => bad_request(field, &error.to_string()),
-        UpdateError::TooManyRules | UpdateError::UnsharedRule => {
+        UpdateError::TooManyRules(_) => {
             response::error(StatusCode::CONFLICT, &format!("{field}: {error}"))
         }
         // After a timeout, Redis may have executed the update.
@@ -205,12 +205,7 @@ fn update_error(field: &str, error: &UpdateError) -> Response {
             StatusCode::SERVICE_UNAVAILABLE,
             &format!("{error}: the change may have been made; check GET /config"),
         ),
-        UpdateError::Redis(_) => response::error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &format!("{error}: nothing was changed"),
-        ),
-        #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-        UpdateError::State(_) => response::error(
+        UpdateError::Redis(_) | UpdateError::State(_) => response::error(
             StatusCode::SERVICE_UNAVAILABLE,
             &format!("{error}: nothing was changed"),
         ),

@@ -38,8 +38,8 @@ impl Ban {
         clock: &Clock,
         (state, redis): (Option<&Path>, Option<&Redis>),
     ) -> Result<Ban, String> {
-        let limiter = async |kind: &'static str, quota: Quota| match redis {
-            None if let Some(directory) = state => {
+        let limiter = async |kind: &'static str, quota: Quota| match (redis, state) {
+            (None, Some(directory)) => {
                 let builder = KeyedLimiter::builder(quota).max_keys(max_clients);
                 let file = StateFile {
                     directory,
@@ -48,12 +48,12 @@ impl Ban {
                 };
                 Limiter::in_file(builder, &file)
             }
-            None => {
+            (None, None) => {
                 let builder = KeyedLimiter::builder(quota).clock(clock.clone());
                 Limiter::in_memory(builder.max_keys(max_clients))
                     .map_err(|error| format!("limits: {name}: max_clients: {error}"))
             }
-            Some(redis) => {
+            (Some(redis), _) => {
                 let redis = Redis {
                     prefix: format!("{}:{kind}:{name}", redis.prefix),
                     lease_fraction: None,

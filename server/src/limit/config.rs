@@ -1,11 +1,11 @@
 //! Limits in a configuration, their updates, and their JSON form.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, io, time::Duration};
 
 use serde::Serialize;
 use tollgate::{Quota, QuotaError, RedisError};
 
-use crate::{config::MAX_RULES, request::client_id::ClientId};
+use crate::request::client_id::ClientId;
 
 /// Update of the default quota. Omitted values are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -66,14 +66,11 @@ pub(crate) struct ConfiguredLimits<'a> {
 pub(crate) enum UpdateError {
     /// The values are not a valid quota together.
     Quota(QuotaError),
-    /// The number of rules would exceed [`MAX_RULES`].
-    TooManyRules,
+    /// The number of rules would exceed this.
+    TooManyRules(usize),
     Redis(RedisError),
-    /// The file with the buckets cannot be changed.
-    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-    State(tollgate::OpenError),
-    /// Rules are not shared with other processes.
-    UnsharedRule,
+    /// The files with the buckets or the rules cannot be changed.
+    State(String),
 }
 
 /// Rule of a configuration: a client with its own quota.
@@ -202,19 +199,20 @@ impl From<Quota> for QuotaView {
     }
 }
 
+impl UpdateError {
+    /// Returns the error of the file with the names of clients that have rules.
+    pub(super) fn names(error: io::Error) -> UpdateError {
+        UpdateError::State(format!("names of clients with rules: {error}"))
+    }
+}
+
 impl fmt::Display for UpdateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             UpdateError::Quota(error) => error.fmt(f),
-            UpdateError::TooManyRules => {
-                write!(f, "expected at most {MAX_RULES} rules")
-            }
+            UpdateError::TooManyRules(most) => write!(f, "expected at most {most} rules"),
             UpdateError::Redis(error) => error.fmt(f),
-            #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-            UpdateError::State(error) => error.fmt(f),
-            UpdateError::UnsharedRule => f.write_str(
-                "expected no state directory, since rules of single clients are not shared",
-            ),
+            UpdateError::State(error) => f.write_str(error),
         }
     }
 }

@@ -285,7 +285,7 @@ impl Limiter {
         client: &ClientId<'_>,
     ) -> Result<Option<QuotaView>, UpdateError> {
         match self {
-            Limiter::Memory(memory) => Ok(memory.remove_rule(client)),
+            Limiter::Memory(memory) => memory.remove_rule(client),
             Limiter::Redis(shared) => shared.remove_rule(client).await,
         }
     }

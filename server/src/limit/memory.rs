@@ -13,6 +13,7 @@ use tollgate::{
 
 use super::{
     config::{ConfiguredLimits, DefaultUpdate, EffectiveConfig, QuotaView, UpdateError},
+    rule_names::{NamesLock, RuleNames},
     state::{self, StateFile},
 };
 use crate::{config::MAX_RULES, request::client_id::ClientId};
@@ -23,8 +24,45 @@ pub(crate) struct MemoryLimiter {
     limiter: KeyedLimiter<ClientId<'static>>,
     /// By client name.
     rules: Mutex<BTreeMap<String, Quota>>,
-    /// The quota of this process, where others share the buckets: they may replace it.
-    own_quota: Option<Mutex<Quota>>,
+    /// `None`: no other process shares the buckets.
+    shared: Option<Box<SharedState>>,
+}
+
+/// What a limiter has whose buckets and rules other processes share.
+struct SharedState {
+    /// The quota of this process. Others may replace it.
+    own_quota: Mutex<Quota>,
+    names: RuleNames,
+}
+
+/// The rules, while their lock is held. Where other processes share them, they are those of all.
+struct LockedRules<'a> {
+    rules: MutexGuard<'a, BTreeMap<String, Quota>>,
+    shared: Option<(&'a RuleNames, NamesLock)>,
+}
+
+impl LockedRules<'_> {
+    /// Writes changed rules for other processes, then makes the change. If that fails, the rules stay.
+    fn change(
+        &mut self,
+        rules: BTreeMap<String, Quota>,
+        change: impl FnOnce() -> Result<(), UpdateError>,
+    ) -> Result<(), UpdateError> {
+        let write = |rules: &BTreeMap<String, Quota>| {
+            self.shared.as_ref().map_or(Ok(()), |(names, lock)| {
+                names.write(rules, lock).map_err(UpdateError::names)
+            })
+        };
+        if *self.rules != rules {
+            write(&rules)?;
+        }
+        if let Err(error) = change() {
+            write(&self.rules)?;
+            return Err(error);
+        }
+        *self.rules = rules;
+        Ok(())
+    }
 }
 
 impl MemoryLimiter {
@@ -34,7 +72,7 @@ impl MemoryLimiter {
         Ok(MemoryLimiter {
             limiter: builder.build()?,
             rules: Mutex::default(),
-            own_quota: None,
+            shared: None,
         })
     }
 
@@ -45,7 +83,10 @@ impl MemoryLimiter {
     ) -> Result<MemoryLimiter, String> {
         let limiter = file.open(builder)?;
         Ok(MemoryLimiter {
-            own_quota: Some(Mutex::new(limiter.quota())),
+            shared: Some(Box::new(SharedState {
+                own_quota: Mutex::new(limiter.quota()),
+                names: RuleNames::beside(&file.path()?),
+            })),
             rules: Mutex::default(),
             limiter,
         })
@@ -54,8 +95,7 @@ impl MemoryLimiter {
     /// Returns the quota of this process and the one by which another process has replaced it since the
     /// last call.
     pub(super) fn adopted_quota(&self) -> Option<(Quota, Quota)> {
-        let _rules = self.lock();
-        let mut own = lock(self.own_quota.as_ref()?);
+        let mut own = lock(&self.shared.as_ref()?.own_quota);
         let now = self.limiter.quota();
         let before = mem::replace(&mut *own, now);
         (before != now).then_some((before, now))
@@ -63,8 +103,8 @@ impl MemoryLimiter {
 
     /// Takes note of a quota that this process has set.
     fn set_own_quota(&self, quota: Quota) {
-        if let Some(own) = &self.own_quota {
-            *lock(own) = quota;
+        if let Some(shared) = &self.shared {
+            *lock(&shared.own_quota) = quota;
         }
     }
 
@@ -113,18 +153,18 @@ impl MemoryLimiter {
     }
 
     pub(super) fn replace(&self, update: DefaultUpdate) -> Result<EffectiveConfig, UpdateError> {
-        let rules = self.lock();
+        let rules = self.locked_rules()?;
         let old = self.limiter.quota();
         let quota = update.apply(old)?;
         state::replace_and_reset(&self.limiter, quota)?;
         self.set_own_quota(quota);
         tracing::info!(old = %old, new = %quota, "default quota replaced; all buckets full");
-        Ok(EffectiveConfig::new(quota, rules.clone()))
+        Ok(EffectiveConfig::new(quota, rules.rules.clone()))
     }
 
     pub(super) fn set_quota(&self, quota: Quota) -> Result<(), UpdateError> {
-        let _rules = self.lock();
-        state::replace(&self.limiter, quota)?;
+        let _rules = self.locked_rules()?;
+        state::update(&self.limiter, Some(quota), [])?;
         self.set_own_quota(quota);
         Ok(())
     }
@@ -134,25 +174,29 @@ impl MemoryLimiter {
         client: &ClientId<'_>,
         quota: Quota,
     ) -> Result<QuotaView, UpdateError> {
-        if self.own_quota.is_some() {
-            return Err(UpdateError::UnsharedRule);
+        let mut locked = self.locked_rules()?;
+        let mut rules = locked.rules.clone();
+        rules.insert(client.name().into_owned(), quota);
+        if rules.len() > MAX_RULES && rules.len() > locked.rules.len() {
+            return Err(UpdateError::TooManyRules(MAX_RULES));
         }
-        let mut rules = self.lock();
-        let name = client.name().into_owned();
-        if rules.len() >= MAX_RULES && !rules.contains_key(&name) {
-            return Err(UpdateError::TooManyRules);
-        }
-        self.limiter.set_rule(client, quota);
-        rules.insert(name, quota);
+        locked.change(rules, || {
+            state::update(&self.limiter, None, [(client, Some(quota))])
+        })?;
         Ok(quota.into())
     }
 
-    pub(super) fn remove_rule(&self, client: &ClientId<'_>) -> Option<QuotaView> {
-        let mut rules = self.lock();
-        self.limiter.remove_rule(client);
-        rules
-            .remove(&*client.name())
-            .map(|_| self.limiter.quota().into())
+    pub(super) fn remove_rule(
+        &self,
+        client: &ClientId<'_>,
+    ) -> Result<Option<QuotaView>, UpdateError> {
+        let mut locked = self.locked_rules()?;
+        let mut rules = locked.rules.clone();
+        let was_there = rules.remove(&*client.name()).is_some();
+        locked.change(rules, || {
+            state::update(&self.limiter, None, [(client, None)])
+        })?;
+        Ok(was_there.then(|| self.limiter.quota().into()))
     }
 
     /// Applies all changes in one step, so that no request observes a part of them.
@@ -161,50 +205,56 @@ impl MemoryLimiter {
         old: &ConfiguredLimits<'_>,
         new: &ConfiguredLimits<'_>,
     ) -> Result<(), UpdateError> {
-        let mut rules = self.lock();
+        let mut locked = self.locked_rules()?;
         let (set, mut removed) = new.rule_changes_since(old);
         // Rules that an administrator has changed since are kept.
-        removed.retain(|rule| rules.get(&rule.name) == Some(&rule.quota));
-        let added = set
-            .iter()
-            .filter(|rule| !rules.contains_key(&rule.name))
-            .count();
-        if rules.len() - removed.len() + added > MAX_RULES {
-            return Err(UpdateError::TooManyRules);
+        removed.retain(|rule| locked.rules.get(&rule.name) == Some(&rule.quota));
+        let mut rules = locked.rules.clone();
+        for rule in &removed {
+            rules.remove(&rule.name);
+        }
+        rules.extend(set.iter().map(|rule| (rule.name.clone(), rule.quota)));
+        if rules.len() > MAX_RULES {
+            return Err(UpdateError::TooManyRules(MAX_RULES));
         }
         let current = self.limiter.quota();
         // An administrator may have set the new quota already.
         let default = (old.default != new.default && current != new.default).then_some(new.default);
+        let removals = removed.iter().map(|rule| (rule.client, None));
+        let settings = set.iter().map(|rule| (rule.client, Some(rule.quota)));
+        locked.change(rules, || {
+            state::update(&self.limiter, default, removals.chain(settings))
+        })?;
         if let Some(quota) = default {
+            self.set_own_quota(quota);
             tracing::info!(old = %current, new = %quota, "default quota replaced; all buckets full");
         }
-        if self.own_quota.is_some() {
-            // The configuration has refused rules.
-            if let Some(quota) = default {
-                state::replace(&self.limiter, quota)?;
-                self.set_own_quota(quota);
-            }
-            return Ok(());
-        }
-        let removals = removed.iter().map(|rule| (rule.client, None));
-        self.limiter.update(
-            default,
-            removals.chain(set.iter().map(|rule| (rule.client, Some(rule.quota)))),
-        );
-        for rule in removed {
-            rules.remove(&rule.name);
-        }
-        rules.extend(set.into_iter().map(|rule| (rule.name, rule.quota)));
         Ok(())
     }
 
     pub(super) fn effective_config(&self) -> EffectiveConfig {
-        let rules = self.lock();
-        EffectiveConfig::new(self.limiter.quota(), rules.clone())
+        let rules = match &self.shared {
+            None => lock(&self.rules).clone(),
+            Some(shared) => shared.names.read().unwrap_or_else(|error| {
+                tracing::warn!(%error, "names of clients with rules cannot be read");
+                BTreeMap::new()
+            }),
+        };
+        EffectiveConfig::new(self.limiter.quota(), rules)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Quota>> {
-        lock(&self.rules)
+    fn locked_rules(&self) -> Result<LockedRules<'_>, UpdateError> {
+        let mut rules = lock(&self.rules);
+        let shared = match &self.shared {
+            None => None,
+            Some(shared) => {
+                let names = &shared.names;
+                let lock = names.lock().map_err(UpdateError::names)?;
+                *rules = names.read().map_err(UpdateError::names)?;
+                Some((names, lock))
+            }
+        };
+        Ok(LockedRules { rules, shared })
     }
 }
 

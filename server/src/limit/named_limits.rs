@@ -363,8 +363,8 @@ impl NamedLimit {
         clock: Clock,
     ) -> Result<NamedLimit, String> {
         let key = kind.key();
-        let limiter = match redis {
-            None if let Some(directory) = state => {
+        let limiter = match (redis, state) {
+            (None, Some(directory)) => {
                 let builder = KeyedLimiter::builder(quota).max_keys(max_clients);
                 let file = StateFile {
                     directory,
@@ -373,14 +373,14 @@ impl NamedLimit {
                 };
                 Limiter::in_file(builder, &file)?
             }
-            None => {
+            (None, None) => {
                 let builder = KeyedLimiter::builder(quota)
                     .clock(clock)
                     .max_keys(max_clients);
                 Limiter::in_memory(builder)
                     .map_err(|error| format!("{key}: {label}: max_clients: {error}"))?
             }
-            Some(redis) => {
+            (Some(redis), _) => {
                 let redis = Redis {
                     prefix: kind.prefix(&redis.prefix, label),
                     ..redis

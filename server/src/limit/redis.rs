@@ -117,7 +117,7 @@ impl SharedLimiter {
     ) -> Result<QuotaView, UpdateError> {
         let name = client.name();
         if self.limiter.rule(&*name).is_none() && self.limiter.rules().len() >= MAX_RULES {
-            return Err(UpdateError::TooManyRules);
+            return Err(UpdateError::TooManyRules(MAX_RULES));
         }
         self.limiter
             .set_rule(&*name, quota)

@@ -1,6 +1,11 @@
 //! Files with the buckets of limiters, in a directory that other processes of the machine may share.
 
-use std::{fs::DirBuilder, io::ErrorKind, os::unix::fs::DirBuilderExt, path::Path};
+use std::{
+    fs::DirBuilder,
+    io::ErrorKind,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
@@ -32,7 +37,7 @@ impl StateFile<'_> {
         &self,
         builder: KeyedLimiterBuilder<ClientId<'static>>,
     ) -> Result<KeyedLimiter<ClientId<'static>>, String> {
-        let path = self.directory.join(self.name()?);
+        let path = self.path()?;
         let shown = path.display();
         create_directory(self.directory)?;
         let open = || builder.clone().shared_file(path.clone());
@@ -55,6 +60,10 @@ impl StateFile<'_> {
         let name = self.name()?;
         create_directory(self.directory)?;
         Err(format!("state: {name}: expected Linux with 64 bits"))
+    }
+
+    pub(super) fn path(&self) -> Result<PathBuf, String> {
+        Ok(self.directory.join(self.name()?))
     }
 
     fn name(&self) -> Result<String, String> {
@@ -85,33 +94,39 @@ fn create_directory(directory: &Path) -> Result<(), String> {
     }
 }
 
-/// Sets the quota, for all processes that share the buckets. A changed one fills every bucket.
-pub(super) fn replace(
-    limiter: &KeyedLimiter<ClientId<'static>>,
-    quota: Quota,
+type ClientLimiter = KeyedLimiter<ClientId<'static>>;
+
+/// Sets the default quota and rules in one step, for all processes that share the buckets.
+pub(super) fn update<'a>(
+    limiter: &ClientLimiter,
+    default: Option<Quota>,
+    rules: impl IntoIterator<Item = (&'a ClientId<'a>, Option<Quota>)>,
 ) -> Result<(), UpdateError> {
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-    return limiter.try_replace(quota).map_err(UpdateError::State);
+    return limiter.try_update(default, rules).map_err(update_error);
     #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
     {
-        limiter.replace(quota);
+        limiter.update(default, rules);
         Ok(())
     }
 }
 
-/// Sets the quota, for all processes that share the buckets, and fills every bucket.
-pub(super) fn replace_and_reset(
-    limiter: &KeyedLimiter<ClientId<'static>>,
-    quota: Quota,
-) -> Result<(), UpdateError> {
+/// Sets the default quota, for all processes that share the buckets, and fills every bucket.
+pub(super) fn replace_and_reset(limiter: &ClientLimiter, quota: Quota) -> Result<(), UpdateError> {
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-    return limiter
-        .try_replace_and_reset(quota)
-        .map_err(UpdateError::State);
+    return limiter.try_replace_and_reset(quota).map_err(update_error);
     #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
     {
         limiter.replace_and_reset(quota);
         Ok(())
+    }
+}
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn update_error(error: OpenError) -> UpdateError {
+    match error {
+        OpenError::TooManyRules { most } => UpdateError::TooManyRules(most),
+        error => UpdateError::State(error.to_string()),
     }
 }
 

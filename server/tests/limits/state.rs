@@ -183,21 +183,103 @@ fn a_directory_of_others_and_settings_that_cannot_be_shared_are_refused() {
         error.contains("state: expected no redis beside it"),
         "{error}"
     );
-    let rule = "[[rules]]\nclient_id = '127.0.0.1'\ncapacity = 5\nrefill_rate = 1\n";
-    let error = state.error(rule);
-    assert!(
-        error.contains("state: expected no rules beside it"),
-        "{error}"
-    );
+}
 
-    let server = state.start(QUOTA);
-    let rule = json!({"client_id": "127.0.0.1", "capacity": 5, "refill_rate": 1});
-    let refused = server.post("/admin/update-rule", &rule.to_string());
-    assert_eq!(refused.status, 409, "{}", refused.text());
-    assert!(
-        refused
-            .text()
-            .contains("rules of single clients are not shared")
+fn rule(client: &str, capacity: u32) -> String {
+    json!({"client_id": client, "capacity": capacity, "refill_rate": 0.001}).to_string()
+}
+
+#[test]
+fn rules_of_clients_hold_for_all_from_the_next_request() {
+    let state = State::new();
+    let [one, other] = [(); 2].map(|()| state.start(QUOTA));
+    let mut client = other.client();
+    assert_eq!(client.get("/").remaining(), 9);
+    assert_eq!(
+        one.post("/admin/update-rule", &rule("127.0.0.1", 50))
+            .status,
+        200
     );
-    assert_eq!(server.get("/config").json()["rules"], json!({}));
+    let response = client.get("/");
+    assert_eq!((response.limit(), response.remaining()), (50, 49));
+    assert_eq!(one.get("/").remaining(), 48);
+    assert_eq!(
+        other.get("/config").json()["rules"]["127.0.0.1"]["capacity"],
+        50
+    );
+    assert_eq!(other.client_from("127.0.0.2").get("/").limit(), 10);
+
+    // They outlive all processes, and a new default quota, which fills their buckets too.
+    kill(one);
+    kill(other);
+    let [one, other] = [(); 2].map(|()| state.start(QUOTA));
+    assert_eq!(one.get("/").remaining(), 47);
+    assert_eq!(other.post("/config", r#"{"capacity": 20}"#).status, 200);
+    assert_eq!(one.get("/").remaining(), 49);
+
+    assert_eq!(one.client().delete("/admin/rule/127.0.0.1").status, 200);
+    assert_eq!(other.get("/").limit(), 20);
+    assert_eq!(other.client().delete("/admin/rule/127.0.0.1").status, 404);
+    assert_eq!(other.get("/config").json()["rules"], json!({}));
+}
+
+#[test]
+fn rules_of_a_file_are_set_at_the_start_and_at_reloads() {
+    let state = State::new();
+    let with_rule = |capacity: u32| {
+        format!(
+            "{QUOTA}[[rules]]\nclient_id = '127.0.0.1'\ncapacity = {capacity}\nrefill_rate = 0.001\n"
+        )
+    };
+    let reloaded = Reloaded::start(&with_rule(50), &["--state", &state.path()]);
+    let other = state.start(QUOTA);
+    assert_eq!(other.get("/").remaining(), 49);
+    reloaded.reload(&with_rule(60));
+    assert_eq!(other.get("/").remaining(), 59);
+    // An administrator's rule stays until the file changes it.
+    assert_eq!(
+        other
+            .post("/admin/update-rule", &rule("127.0.0.1", 70))
+            .status,
+        200
+    );
+    reloaded.reload(&with_rule(60));
+    assert_eq!(reloaded.server.get("/").remaining(), 69);
+    reloaded.reload(QUOTA);
+    assert_eq!(other.get("/").limit(), 70);
+    assert_eq!(
+        other.get("/config").json()["rules"]
+            .as_object()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn rules_that_processes_set_at_once_are_all_kept() {
+    let state = State::new();
+    let servers = [(); 3].map(|()| state.start(QUOTA));
+    thread::scope(|scope| {
+        for (number, server) in servers.iter().enumerate() {
+            scope.spawn(move || {
+                for host in 0..10 {
+                    let client = format!("127.0.{}.{}", number + 1, host + 1);
+                    assert_eq!(
+                        server.post("/admin/update-rule", &rule(&client, 33)).status,
+                        200
+                    );
+                }
+            });
+        }
+    });
+    let config = servers[0].get("/config").json();
+    assert_eq!(config["rules"].as_object().unwrap().len(), 30, "{config}");
+    for number in 1..=3 {
+        let client = format!("127.0.{number}.10");
+        assert_eq!(
+            servers[number % 3].client_from(&client).get("/").limit(),
+            33
+        );
+    }
 }

@@ -19,15 +19,36 @@ const MAGIC: u64 = u64::from_ne_bytes(*b"tollgate");
 /// Number of the format of control files and tables.
 pub(super) const FORMAT: u64 = 1;
 
-/// Words that change, each on cache lines of its own: the number of the current table,
+/// Words that change, each on cache lines of its own: the numbers of the current table and list,
 const CURRENT: usize = 10 * 16;
 /// the time by the wall clock minus that of the table,
 const WALL_MINUS_TABLE: usize = 11 * 16;
 /// and a recent time of the table.
 const LAST_TABLE_TIME: usize = 12 * 16;
 
-/// Number of the first table.
-pub(super) const FIRST: u64 = 1;
+/// Numbers of the current table and of the current list of rules, in one word, so that both change at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::keyed) struct Current {
+    pub(in crate::keyed) table: u32,
+    /// 0: there are no rules.
+    pub(in crate::keyed) rules: u32,
+}
+
+impl Current {
+    /// The first table, without rules.
+    pub(in crate::keyed) const FIRST: Current = Current { table: 1, rules: 0 };
+
+    fn of_word(word: u64) -> Current {
+        Current {
+            table: word as u32,
+            rules: (word >> 32) as u32,
+        }
+    }
+
+    fn word(self) -> u64 {
+        u64::from(self.rules) << 32 | u64::from(self.table)
+    }
+}
 
 /// The time of a table begins here, since a tick must not be 0: a word would be the same as before.
 const BEGINNING: Duration = Duration::from_secs(3600);
@@ -80,7 +101,7 @@ impl Identity {
     }
 
     /// Returns the first page of a control file.
-    pub(super) fn page(&self, current: u64, [wall_minus_table, last]: [u64; 2]) -> Vec<u8> {
+    pub(super) fn page(&self, current: Current, [wall_minus_table, last]: [u64; 2]) -> Vec<u8> {
         let [a, b] = self.seeds;
         let [p, q, r] = self.probes;
         let boot = [(self.boot_id >> 64) as u64, self.boot_id as u64];
@@ -100,7 +121,7 @@ impl Identity {
             self.clock_offset,
         ]);
         for (word, value) in [
-            (CURRENT, current),
+            (CURRENT, current.word()),
             (WALL_MINUS_TABLE, wall_minus_table),
             (LAST_TABLE_TIME, last),
         ] {
@@ -212,15 +233,15 @@ impl Control {
         Clock::from(self.identity.clock())
     }
 
-    /// Returns the number of the current table.
+    /// Returns the numbers of the current table and list.
     #[inline(always)]
-    pub(super) fn current(&self) -> u64 {
-        self.region.words()[CURRENT].load(Ordering::Acquire)
+    pub(super) fn current(&self) -> Current {
+        Current::of_word(self.region.words()[CURRENT].load(Ordering::Acquire))
     }
 
-    /// Makes another table the current one, for all processes from their next call on.
-    pub(super) fn set_current(&self, number: u64) {
-        self.region.words()[CURRENT].store(number, Ordering::Release);
+    /// Makes others the current ones, for all processes from their next call on.
+    pub(super) fn set_current(&self, current: Current) {
+        self.region.words()[CURRENT].store(current.word(), Ordering::Release);
     }
 
     /// Writes the times by which the table's time goes on after a reboot, if that was long ago.

@@ -5,6 +5,7 @@
 //! exchange them.
 
 use std::{
+    collections::HashSet,
     ffi::{OsStr, OsString},
     fs::File,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
@@ -118,14 +119,18 @@ impl Directory {
         }
     }
 
-    /// Removes the files `name.N` for all numbers but one.
-    pub(super) fn remove_others(&self, name: &OsStr, number: u64) -> Result<(), OpenError> {
+    /// Removes the numbered files of tables and lists but these.
+    pub(super) fn remove_others(
+        &self,
+        name: &OsStr,
+        kept: &HashSet<OsString>,
+    ) -> Result<(), OpenError> {
         let doing = "list the directory of the file";
         let entries = fs::Dir::read_from(&self.0).map_err(OpenError::io(doing))?;
         for entry in entries {
             let entry = entry.map_err(OpenError::io(doing))?;
             let entry = OsStr::from_bytes(entry.file_name().to_bytes());
-            if number_after(name, entry).is_some_and(|other| other != number) {
+            if is_numbered(name, entry) && !kept.contains(entry) {
                 self.remove(entry)?;
             }
         }
@@ -230,8 +235,14 @@ pub(super) fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
     name
 }
 
-/// Returns the number of a file `name.N`.
-fn number_after(name: &OsStr, entry: &OsStr) -> Option<u64> {
-    let rest = entry.as_bytes().strip_prefix(name.as_bytes())?;
-    str::from_utf8(rest.strip_prefix(b".")?).ok()?.parse().ok()
+/// Returns true for the files `name.N`, `name.rule.N` and `name.rules.N`.
+fn is_numbered(name: &OsStr, entry: &OsStr) -> bool {
+    let after = |entry: &[u8], prefix: &[u8]| entry.strip_prefix(prefix).map(<[u8]>::to_vec);
+    let Some(rest) = after(entry.as_bytes(), name.as_bytes()).and_then(|rest| after(&rest, b"."))
+    else {
+        return false;
+    };
+    let number = after(&rest, b"rule.").or_else(|| after(&rest, b"rules."));
+    let number = number.unwrap_or(rest);
+    !number.is_empty() && number.iter().all(u8::is_ascii_digit)
 }

@@ -73,6 +73,11 @@ pub enum OpenError {
         /// Size of the file in bytes.
         bytes: u64,
     },
+    /// More keys would have quotas of their own than a shared table allows.
+    TooManyRules {
+        /// Greatest number of them.
+        most: usize,
+    },
     /// Another process has been opening or changing the table for two seconds.
     Busy,
     /// The combination is not supported.
@@ -148,6 +153,9 @@ impl fmt::Display for OpenError {
                 f,
                 "the file system has no space for {bytes} bytes; use fewer keys, or a larger one"
             ),
+            OpenError::TooManyRules { most } => {
+                write!(f, "expected at most {most} keys with quotas of their own")
+            }
             OpenError::Busy => f.write_str(
                 "another process has been opening or changing the table for two seconds; try again",
             ),

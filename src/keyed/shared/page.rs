@@ -24,7 +24,7 @@ pub(super) fn is_sealed(words: &[u64; SEALED_WORDS]) -> bool {
 }
 
 /// FNV-1a, by words: it finds damage, not forgery.
-fn checksum(words: &[u64]) -> u64 {
+pub(super) fn checksum(words: &[u64]) -> u64 {
     words.iter().fold(0xcbf2_9ce4_8422_2325, |sum, word| {
         (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -25,7 +25,7 @@ const MAGIC: u64 = u64::from_ne_bytes(*b"tollgtbl");
 /// Words of the header before the text of the quota.
 const TEXT: usize = 6;
 /// Bytes of the longest text of a quota; the longest has fewer than 80.
-const LONGEST_TEXT: usize = 512;
+pub(super) const LONGEST_TEXT: usize = 512;
 
 /// Mapped table.
 #[derive(Debug)]
@@ -46,27 +46,13 @@ impl TableFile {
 
     /// Returns the first page of a table.
     pub(super) fn page(number: u64, quota: &Quota, sets: usize) -> Result<Vec<u8>, OpenError> {
-        let text = quota.to_string();
-        let what = "the quota has too long a text for a file";
-        let length = Some(text.len())
-            .filter(|&length| length <= LONGEST_TEXT)
-            .ok_or(OpenError::Unsupported { what })?;
-        let mut words = vec![
-            MAGIC,
-            FORMAT,
-            sections::FORMAT,
-            number,
-            sets as u64,
-            length as u64,
-        ];
-        let mut bytes = text.into_bytes();
-        bytes.resize(LONGEST_TEXT, 0);
-        let (chunks, _) = bytes.as_chunks();
-        words.extend(chunks.iter().map(|&chunk| u64::from_ne_bytes(chunk)));
+        let (length, text) = text_words(quota)?;
+        let mut words = vec![MAGIC, FORMAT, sections::FORMAT, number, sets as u64, length];
+        words.extend(text);
         Ok(sealed(&words))
     }
 
-    /// Creates the file `name.N` of a table, in place of one that an earlier change left.
+    /// Creates the file of a table, in place of one that an earlier change left.
     pub(super) fn create(
         directory: &Directory,
         name: &OsStr,
@@ -75,21 +61,16 @@ impl TableFile {
         sets: usize,
     ) -> Result<(), OpenError> {
         let page = TableFile::page(number, quota, sets)?;
-        directory.create(
-            &file_name(name, number),
-            &page,
-            TableFile::bytes(sets)?,
-            true,
-        )
+        directory.create(name, &page, TableFile::bytes(sets)?, true)
     }
 
-    /// Opens the file `name.N`. Returns `None` if it does not exist.
+    /// Opens the file of a table. Returns `None` if it does not exist.
     pub(super) fn open(
         directory: &Directory,
         name: &OsStr,
         number: u64,
     ) -> Result<Option<TableFile>, OpenError> {
-        let Some((file, size)) = directory.open(&file_name(name, number))? else {
+        let Some((file, size)) = directory.open(name)? else {
             return Ok(None);
         };
         let region = map(&file, size)?;
@@ -120,15 +101,8 @@ impl TableFile {
         if own_number != number || TableFile::bytes(sets)? + (page * PAGE) as u64 != size {
             return Err(damaged("a table has another number or size than its file"));
         }
-        let text: Vec<u8> = words[TEXT..]
-            .iter()
-            .flat_map(|word| word.to_ne_bytes())
-            .collect();
-        let quota = usize::try_from(length)
-            .ok()
-            .filter(|&length| length <= LONGEST_TEXT)
-            .and_then(|length| str::from_utf8(&text[..length]).ok()?.parse().ok())
-            .ok_or(damaged("the quota of a table is wrong"))?;
+        let quota =
+            words_text(length, &words[TEXT..]).ok_or(damaged("the quota of a table is wrong"))?;
         let first = (page + 1) * PAGE / (2 * WORD);
         let sections = Sections::in_region(&region, first, sets)
             .ok_or(damaged("a table has an impossible size"))?;
@@ -141,7 +115,28 @@ impl TableFile {
     }
 }
 
-fn file_name(name: &OsStr, number: u64) -> OsString {
+/// Returns the length of a quota's text, and the text as words.
+pub(super) fn text_words(quota: &Quota) -> Result<(u64, [u64; LONGEST_TEXT / WORD]), OpenError> {
+    let text = quota.to_string();
+    if text.len() > LONGEST_TEXT {
+        let what = "the quota has too long a text for a file";
+        return Err(OpenError::Unsupported { what });
+    }
+    let mut bytes = [0; LONGEST_TEXT];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    let (chunks, _) = bytes.as_chunks();
+    let words = std::array::from_fn(|n| u64::from_ne_bytes(chunks[n]));
+    Ok((text.len() as u64, words))
+}
+
+/// Returns the quota whose text these words begin with.
+pub(super) fn words_text(length: u64, words: &[u64]) -> Option<Quota> {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let text = bytes.get(..usize::try_from(length).ok()?)?;
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+pub(super) fn file_name(name: &OsStr, number: u64) -> OsString {
     with_suffix(name, &number.to_string())
 }
 
