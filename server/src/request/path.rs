@@ -256,7 +256,8 @@ impl Segments {
             let after = |end: &usize| self.list.get(*end).is_none_or(|next| next.separator == 0);
             let last = (host + 1..length).find(after).unwrap_or(length);
             starts.extend((host + 1..=last).map(|end| reading(end..length)));
-            if self.list[host].may_end {
+            // To a server that knows none of the separators in it, all of that is the host.
+            if self.list[host..last].iter().any(|segment| segment.may_end) {
                 starts.push(Vec::new());
             }
         }

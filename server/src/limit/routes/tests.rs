@@ -438,3 +438,18 @@ fn a_parameter_ends_at_whichever_separator_a_server_knows() {
         check(path, &[(route.to_owned(), Some(2))]).unwrap();
     }
 }
+
+/// To a server that knows none of the separators in it, a host is as long as the path up to a slash, or
+/// to what ends the path.
+#[test]
+fn a_host_ends_with_the_path_also_after_separators_in_it() {
+    for path in [
+        "//a%23",
+        "//a%c0%afa%23/a",
+        "//a%2fa%23",
+        "//a%252fa%2523/b",
+        "//a%u002fa%3fb/a",
+    ] {
+        check(path, &[("/".to_owned(), Some(2))]).unwrap();
+    }
+}
