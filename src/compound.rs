@@ -258,9 +258,12 @@ impl<'a, const K: usize> All<'a, K> {
         let now_nanos = nanos();
         let mut held = Held::default();
         let found = self.hold(&mut held, len);
-        let locations = self.locate(&held, &found, len);
-        let Some(hits) = locations.and_then(|locations| self.find(&locations, len, now_nanos))
-        else {
+        // Without closures, which the compiler may leave out of line: the parts would be in memory.
+        let hits = match self.locate(&held, &found, len) {
+            Some(locations) => self.find(&locations, len, now_nanos),
+            None => None,
+        };
+        let Some(hits) = hits else {
             return self.copy().resume(mem::take(&mut held), None, now_nanos);
         };
         let Some(order) = Order::of(&hits, len) else {
