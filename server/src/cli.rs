@@ -139,7 +139,9 @@ pub(crate) struct Serve {
     /// Directory that keeps the buckets over restarts and crashes, and shares them with other processes
     /// of this machine that have the same one; best in /run or /dev/shm
     ///
-    /// It must belong to this user alone, and is created if it is missing. Linux only.
+    /// It must belong to this user alone, and is created if it is missing. A server that is started with
+    /// the directory and the address of a running one takes its place, without losing a connection.
+    /// Linux only.
     #[arg(long, env = "TOLLGATE_STATE", value_name = "DIR", value_parser = parse_argument::<PathBuf>)]
     pub(crate) state: Option<PathBuf>,
     /// Redis or Valkey that shares the limits with other instances, instead of memory

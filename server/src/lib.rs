@@ -14,6 +14,7 @@ mod explain;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod handlers;
+mod handover;
 mod healthcheck;
 mod http;
 mod limit;

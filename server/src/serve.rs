@@ -2,6 +2,8 @@
 
 use std::{
     io::Write,
+    net::SocketAddr,
+    path::PathBuf,
     process::{self, ExitCode},
 };
 
@@ -16,6 +18,7 @@ use crate::{
     cli::Serve,
     config::Settings,
     descriptors::{self, OpenFiles},
+    handover::{Given, Offer},
     http::Server,
     log,
     reload::Reloader,
@@ -26,11 +29,15 @@ use crate::{
 pub(crate) fn run(flags: Serve) -> ExitCode {
     let loaded = Settings::load(flags.clone())
         .and_then(|settings| log::filter().map(|filter| (settings, filter)));
-    let (settings, filter) = match loaded {
+    let (mut settings, filter) = match loaded {
         Ok(loaded) => loaded,
         Err(line) => return failed(&line, ExitCode::from(2)),
     };
     log::init(filter);
+    let given = match given_sockets(&mut settings) {
+        Ok(given) => given,
+        Err(line) => return failed(&line, ExitCode::from(2)),
+    };
     let open_files = descriptors::raise();
     // Connections run on the workers' threads.
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -42,13 +49,32 @@ pub(crate) fn run(flags: Serve) -> ExitCode {
     };
     runtime.block_on(async {
         match App::new(&settings).await {
-            Ok(app) => match serve(flags, settings, app, open_files).await {
+            Ok(app) => match serve(flags, settings, app, open_files, given).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(line) => failed(&line, ExitCode::FAILURE),
             },
             Err(line) => failed(&line, ExitCode::from(2)),
         }
     })
+}
+
+/// Takes the listening sockets that systemd or an older process gives. Where systemd gives the public one,
+/// its address is the one that is listened on, whatever the settings say.
+fn given_sockets(settings: &mut Settings) -> Result<Given, String> {
+    let admin = settings.admin.listen.as_ref();
+    let given = Given::from_systemd(admin).map_err(|error| format!("LISTEN_FDS: {error}"))?;
+    if let Some(public) = &given.public {
+        settings.listen = public
+            .local_addr()
+            .map_err(|error| format!("LISTEN_FDS: {error}"))?;
+        settings.validate()?;
+        return Ok(given);
+    }
+    let older = settings
+        .state
+        .as_ref()
+        .map(|directory| Given::from_older(directory, settings.listen, admin));
+    Ok(older.unwrap_or_default())
 }
 
 fn failed(line: &str, code: ExitCode) -> ExitCode {
@@ -61,6 +87,7 @@ async fn serve(
     settings: Settings,
     app: App,
     open_files: OpenFiles,
+    mut given: Given,
 ) -> Result<(), String> {
     // Handlers are installed before the address is printed: a signal after that is not lost.
     let on = |kind| signal(kind).map_err(|error| error.to_string());
@@ -76,9 +103,10 @@ async fn serve(
         );
     }
     let max_connections = open_files.max_connections(&settings);
-    let mut server = Server::bind(settings.listen, app, max_connections).map_err(failed)?;
+    let public = given.public.take();
+    let mut server = Server::bind(settings.listen, public, app, max_connections).map_err(failed)?;
     if let Some(listen) = &settings.admin.listen {
-        let bound = server.bind_admin(listen);
+        let bound = server.bind_admin(listen, given.admin.take());
         bound.map_err(|error| format!("--admin-listen: {listen}: {error}"))?;
     }
     let address = server.address().map_err(failed)?;
@@ -101,7 +129,15 @@ async fn serve(
     if settings.state.is_some() {
         tokio::spawn(adoption::log(server.current()));
     }
+    let offered = settings
+        .state
+        .clone()
+        .map(|directory| (directory, settings.listen));
     let reload = tokio::spawn(Reloader::new(flags, settings, server.current()).run(hangup));
+    if let Some(older) = given.older() {
+        older.stop();
+    }
+    let offer = offer(offered, &server).await;
     // A closed standard output does not stop the server.
     let _ = writeln!(std::io::stdout(), "Listening on http://{address} ({open})");
     let (stopping, stop) = oneshot::channel();
@@ -113,15 +149,43 @@ async fn serve(
         process::exit(1);
     });
     let mut signal = "";
+    let handed_over = async move {
+        match &offer {
+            Some(offer) => offer.taken().await,
+            None => std::future::pending().await,
+        }
+    };
     server
         .run(async {
-            signal = stop.await.unwrap_or_default();
-            tracing::debug!(signal, "stopping");
+            tokio::select! {
+                received = stop => {
+                    signal = received.unwrap_or_default();
+                    tracing::debug!(signal, "stopping");
+                    false
+                }
+                () = handed_over => {
+                    tracing::info!("listening sockets handed over to a newer process; stopping");
+                    true
+                }
+            }
         })
         .await;
     reload.abort();
     tracing::info!(signal, "stopped");
     Ok(())
+}
+
+/// Offers the listening sockets to a newer process. Without the offer that one cannot take them over, which
+/// is no reason to stop.
+async fn offer(offered: Option<(PathBuf, SocketAddr)>, server: &Server) -> Option<Offer> {
+    let (directory, listen) = offered?;
+    match Offer::new(&directory, listen, server).await {
+        Ok(offer) => offer,
+        Err(error) => {
+            tracing::warn!(%error, "listening sockets are not offered to newer processes");
+            None
+        }
+    }
 }
 
 /// Waits for the next signal that stops the server, and returns its name.

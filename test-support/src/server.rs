@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -110,9 +111,27 @@ impl Launch {
         self.ulimit(&format!("-Sn {limit}"))
     }
 
-    fn ulimit(mut self, limit: &str) -> Launch {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit {limit}; exec \"$@\""), "sh"]);
+    /// Passes listening sockets on, as systemd does. They must have been made inheritable.
+    pub fn listen_fds(self, sockets: &[RawFd]) -> Launch {
+        let redirections: String = (3..)
+            .zip(sockets)
+            .map(|(to, from)| format!("exec {to}<&{from}; "))
+            .collect();
+        let count = sockets.len();
+        self.after(&format!(
+            "{redirections}export LISTEN_FDS={count} LISTEN_PID=$$"
+        ))
+    }
+
+    fn ulimit(self, limit: &str) -> Launch {
+        self.after(&format!("ulimit {limit}"))
+    }
+
+    /// Starts the server from a shell, after this command.
+    fn after(mut self, command: &str) -> Launch {
+        // Not every sh redirects from descriptors above 9.
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &format!("{command}; exec \"$@\""), "bash"]);
         shell
             .arg(self.command.get_program())
             .args(self.command.get_args());

@@ -1,6 +1,12 @@
 //! Accepting connections at the listeners, and graceful shutdown.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    io,
+    net::{self, SocketAddr},
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Instant,
+};
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
@@ -10,7 +16,7 @@ use super::{
     admission::{Admission, Admitted, Origin, Permit, PermitLimits},
     connection::{ConnectionService, serve},
     connection_permit::ConnectionPermit,
-    listener::{AdminListener, Socket, listen, retried},
+    listener::{AdminListener, GivenAdmin, Socket, given_listener, listen, retried},
     timeouts::{ConnectionGuard, ConnectionMonitor},
 };
 use crate::{
@@ -45,9 +51,11 @@ struct Service {
 }
 
 impl Server {
-    /// Listens on the public port. `max_connections` takes the place of the configured maximum.
+    /// Listens on the public port, or on the socket that is given. `max_connections` takes the place of the
+    /// configured maximum.
     pub(crate) fn bind(
         address: SocketAddr,
+        given: Option<net::TcpListener>,
         app: App,
         max_connections: usize,
     ) -> io::Result<Server> {
@@ -61,7 +69,10 @@ impl Server {
             max_per_address: limits.max_per_address,
         };
         Ok(Server {
-            listener: listen(address)?,
+            listener: match given {
+                Some(given) => given_listener(given)?,
+                None => listen(address)?,
+            },
             public: Service {
                 port: Port::Public,
                 is_gateway,
@@ -77,7 +88,11 @@ impl Server {
 
     /// Listens for requests to the admin endpoints. Their connections have permits of their own, so
     /// that a full public port does not shut out an administrator.
-    pub(crate) fn bind_admin(&mut self, address: &AdminAddress) -> io::Result<()> {
+    pub(crate) fn bind_admin(
+        &mut self,
+        address: &AdminAddress,
+        given: Option<GivenAdmin>,
+    ) -> io::Result<()> {
         let permits = PermitLimits {
             max: MAX_ADMIN_CONNECTIONS,
             max_per_address: None,
@@ -88,7 +103,11 @@ impl Server {
             is_gateway: false,
             admission: Admission::new(permits, metrics),
         };
-        self.admin = Some((AdminListener::bind(address)?, service));
+        let listener = match given {
+            Some(given) => AdminListener::given(given, address)?,
+            None => AdminListener::bind(address)?,
+        };
+        self.admin = Some((listener, service));
         Ok(())
     }
 
@@ -102,28 +121,38 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// Returns the listening sockets: the public one, and that of the admin endpoints if there is one.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        let admin = self.admin.iter().map(|(listener, _)| listener.as_fd());
+        let all = [self.listener.as_fd()].into_iter().chain(admin);
+        all.map(|socket| socket.try_clone_to_owned()).collect()
+    }
+
     /// Returns the pointer to the current state, which a reload swaps.
     pub(crate) fn current(&self) -> CurrentApp {
         Arc::clone(&self.current)
     }
 
     /// Serves until `stop` is ready. Then accepts no more connections, and finishes the requests
-    /// in flight.
-    pub(crate) async fn run(self, stop: impl Future) {
-        tokio::select! {
-            () = self.accept() => {}
-            () = self.accept_admin() => {}
-            () = self.monitor.run() => {}
-            _ = stop => {}
-        }
+    /// in flight. The result of `stop` is true when another process has the listening sockets.
+    pub(crate) async fn run(self, stop: impl Future<Output = bool>) {
+        let is_handed_over = tokio::select! {
+            () = self.accept() => false,
+            () = self.accept_admin() => false,
+            () = self.monitor.run() => false,
+            is_handed_over = stop => is_handed_over,
+        };
         let Server {
             listener,
-            admin,
+            mut admin,
             current,
             limits,
             monitor,
             ..
         } = self;
+        if is_handed_over && let Some((listener, _)) = &mut admin {
+            listener.keep_file();
+        }
         drop((listener, admin));
         tokio::select! {
             () = monitor.shut_down(limits.shutdown_grace) => {}

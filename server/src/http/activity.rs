@@ -20,6 +20,8 @@ pub(super) enum Shutdown {
     None,
     /// Close at once if no request is in progress, else go on.
     IfIdle,
+    /// Respond to the first request, which is on its way to a connection that is new, then close.
+    AfterFirst,
     /// Finish the requests in flight, then close.
     Graceful,
     /// Close at once.
@@ -197,7 +199,8 @@ impl Activity {
         match self.shutdown.load(Ordering::Relaxed) {
             0 => Shutdown::None,
             1 => Shutdown::IfIdle,
-            2 => Shutdown::Graceful,
+            2 => Shutdown::AfterFirst,
+            3 => Shutdown::Graceful,
             _ => Shutdown::Immediate,
         }
     }

@@ -150,7 +150,7 @@ async fn drive<C: GracefulConnection>(
         activity.register(cx.waker());
         let shutdown = activity.shutdown();
         match shutdown {
-            Shutdown::None | Shutdown::IfIdle => {}
+            Shutdown::None | Shutdown::IfIdle | Shutdown::AfterFirst => {}
             Shutdown::Graceful if shutting_down => {}
             Shutdown::Graceful => {
                 shutting_down = true;
@@ -158,7 +158,15 @@ async fn drive<C: GracefulConnection>(
             }
             Shutdown::Immediate => return Poll::Ready(Ok(())),
         }
-        let polled = connection.as_mut().poll(&mut Context::from_waker(&waker));
+        let mut polled = connection.as_mut().poll(&mut Context::from_waker(&waker));
+        if shutdown == Shutdown::AfterFirst
+            && polled.is_pending()
+            && activity.has_requests()
+            && !mem::replace(&mut shutting_down, true)
+        {
+            connection.as_mut().graceful_shutdown();
+            polled = connection.as_mut().poll(&mut Context::from_waker(&waker));
+        }
         if shutdown != Shutdown::IfIdle {
             return polled;
         }

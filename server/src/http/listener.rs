@@ -3,9 +3,12 @@
 use std::{
     fs, io,
     net::{self, Ipv4Addr, SocketAddr},
-    os::unix::{
-        self,
-        fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{
+            self,
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
+        },
     },
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -36,6 +39,13 @@ pub(super) enum Socket {
     Unix(unix::net::UnixStream),
 }
 
+/// Listening socket of the admin endpoints that another process has bound.
+#[derive(Debug)]
+pub(crate) enum GivenAdmin {
+    Tcp(net::TcpListener),
+    Unix(unix::net::UnixListener),
+}
+
 /// Listener of the admin endpoints.
 pub(super) enum AdminListener {
     Tcp(TcpListener),
@@ -50,6 +60,33 @@ impl AdminListener {
                 let (listener, file) = listen_on_file(path)?;
                 Ok(AdminListener::Unix(listener, file))
             }
+        }
+    }
+
+    /// Takes a socket that another process listens on, or did.
+    pub(super) fn given(given: GivenAdmin, address: &AdminAddress) -> io::Result<AdminListener> {
+        match (given, address) {
+            (GivenAdmin::Unix(socket), AdminAddress::Unix(path)) => {
+                socket.set_nonblocking(true)?;
+                let listener = UnixListener::from_std(socket)?;
+                Ok(AdminListener::Unix(listener, SocketFile::of(path)?))
+            }
+            (GivenAdmin::Tcp(socket), _) => given_listener(socket).map(AdminListener::Tcp),
+            (GivenAdmin::Unix(_), AdminAddress::Tcp(_)) => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            AdminListener::Tcp(listener) => listener.as_fd(),
+            AdminListener::Unix(listener, _) => listener.as_fd(),
+        }
+    }
+
+    /// Leaves the file of a Unix socket to another process that listens on it.
+    pub(super) fn keep_file(&mut self) {
+        if let AdminListener::Unix(_, file) = self {
+            file.is_kept = true;
         }
     }
 
@@ -127,15 +164,20 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Takes a listening socket that another process has bound.
+pub(super) fn given_listener(socket: net::TcpListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(&socket).set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
+    TcpListener::from_std(socket)
+}
+
 /// Listens on a Unix socket that only this user can connect to.
-fn listen_on_file(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+pub(crate) fn listen_on_file(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     remove_stale(path)?;
     let socket = UnixSocket::new_stream()?;
     socket.bind(path)?;
-    let file = SocketFile {
-        path: path.to_owned(),
-        inode: fs::symlink_metadata(path)?.ino(),
-    };
+    let file = SocketFile::of(path)?;
     // Before listen, no connection is accepted, so the permissions of the umask are never used.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok((socket.listen(BACKLOG)?, file))
@@ -156,16 +198,28 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 /// File of a listening Unix socket; removed on drop.
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     inode: u64,
+    /// Another process uses it.
+    is_kept: bool,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<SocketFile> {
+        Ok(SocketFile {
+            path: path.to_owned(),
+            inode: fs::symlink_metadata(path)?.ino(),
+            is_kept: false,
+        })
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // The file may be that of a server that was started meanwhile.
         let is_own = fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode);
-        if is_own {
+        if is_own && !self.is_kept {
             // A file that stays is removed by the next start.
             let _ = fs::remove_file(&self.path);
         }

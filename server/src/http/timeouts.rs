@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     mem,
     net::{IpAddr, Ipv6Addr},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -33,6 +34,9 @@ pub(super) struct ConnectionMonitor {
     metrics: Arc<Metrics>,
     memory: Arc<TotalMemory>,
 }
+
+/// Time in which the first request of a new connection arrives.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct Connections {
@@ -103,7 +107,7 @@ impl ConnectionMonitor {
             .fetch_add(1, Ordering::Relaxed);
         let mut connections = self.lock();
         if connections.shutting_down {
-            activity.request_shutdown(Shutdown::Graceful);
+            activity.request_shutdown(Shutdown::AfterFirst);
         }
         connections.open.insert(id, connection);
         ConnectionGuard {
@@ -192,18 +196,31 @@ impl ConnectionMonitor {
     }
 
     /// Requests a graceful shutdown of all connections, and waits up to `grace` until they have
-    /// finished the requests in flight.
+    /// finished the requests in flight. Connections without a request so far get a little time for it: a
+    /// client that has just connected sends it at this moment, and would get a reset for it.
     pub(super) async fn shut_down(&self, grace: Duration) {
         let empty = self.empty.notified();
+        let mut empty = pin!(empty);
         let open = {
             let mut connections = self.lock();
             connections.shutting_down = true;
-            for connection in connections.open.values() {
-                connection.activity.request_shutdown(Shutdown::Graceful);
+            for MonitoredConnection { activity, .. } in connections.open.values() {
+                activity.request_shutdown(if activity.has_requests() {
+                    Shutdown::Graceful
+                } else {
+                    Shutdown::AfterFirst
+                });
             }
             connections.open.len()
         };
-        if open > 0 && tokio::time::timeout(grace, empty).await.is_err() {
+        let first = FIRST_REQUEST_GRACE.min(grace);
+        if open == 0 || tokio::time::timeout(first, &mut empty).await.is_ok() {
+            return;
+        }
+        for connection in self.lock().open.values() {
+            connection.activity.request_shutdown(Shutdown::Graceful);
+        }
+        if tokio::time::timeout(grace - first, empty).await.is_err() {
             let open = self.lock().open.len();
             tracing::warn!(
                 open,

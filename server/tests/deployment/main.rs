@@ -8,6 +8,8 @@
 )]
 
 mod files;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod handover;
 mod healthcheck;
 mod k6;
 mod python_services;

@@ -161,6 +161,7 @@ fn the_client_that_holds_most_memory_loses_its_connections() {
 #[tokio::test]
 async fn a_graceful_shutdown_waits_for_the_last_connection() {
     let (monitor, activity, guard) = monitored(limits());
+    activity.record_header(false);
     let shutting_down = tokio::spawn({
         let monitor = Arc::clone(&monitor);
         async move { monitor.shut_down(Duration::from_secs(60)).await }
@@ -176,7 +177,22 @@ async fn a_graceful_shutdown_waits_for_the_last_connection() {
     let _guard = monitor.track(&late, ADDRESS);
     assert_eq!(
         late.shutdown(),
-        Shutdown::Graceful,
+        Shutdown::AfterFirst,
         "a late connection is shut down as well"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_request_is_given_a_second_for_it() {
+    let (monitor, activity, guard) = monitored(limits());
+    let shutting_down = tokio::spawn({
+        let monitor = Arc::clone(&monitor);
+        async move { monitor.shut_down(Duration::from_secs(60)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(999)).await;
+    assert_eq!(activity.shutdown(), Shutdown::AfterFirst);
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(activity.shutdown(), Shutdown::Graceful);
+    drop(guard);
+    shutting_down.await.unwrap();
 }

@@ -35,9 +35,14 @@ impl SocketServer {
         let thread = thread::spawn(move || {
             runtime().block_on(async {
                 let app = TestServer::start(&settings, server_clock).await.app;
-                let server = Server::bind(([127, 0, 0, 1], 0).into(), app, 1000).unwrap();
+                let server = Server::bind(([127, 0, 0, 1], 0).into(), None, app, 1000).unwrap();
                 address_of.send(server.address().unwrap()).unwrap();
-                server.run(stopped).await;
+                server
+                    .run(async {
+                        let _ = stopped.await;
+                        false
+                    })
+                    .await;
             });
         });
         SocketServer {
