@@ -9,6 +9,7 @@
 
 mod control_page;
 mod directory;
+mod fork;
 mod hostile;
 mod opening;
 mod quota;

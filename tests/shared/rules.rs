@@ -28,6 +28,17 @@ fn a_rule_holds_for_all_from_the_next_call_on() {
     // The rule in force changes nothing.
     one.set_rule("alice", Quota::per_hour(100));
     assert_eq!(other.available("alice"), 40);
+    one.update(
+        None,
+        [
+            ("alice", Some(Quota::per_hour(100))),
+            ("carol", Some(Quota::per_hour(1))),
+        ],
+    );
+    assert_eq!(
+        (other.available("alice"), other.available("carol")),
+        (40, 1)
+    );
     // Another one fills its bucket.
     one.set_rule("alice", Quota::per_hour(50));
     assert_eq!(other.available("alice"), 50);
@@ -100,8 +111,10 @@ fn decisions_under_a_rule_can_be_refunded_until_it_changes() {
     let [first, second] = [10, 20].map(|cost| one.try_acquire("alice", cost));
     assert_eq!(one.refund("alice", first).ok(), Some(true));
     assert_eq!(other.available("alice"), 80);
-    // Another rule leaves this one, with its bucket, as it is.
+    let without_rule = one.try_acquire("carol", 2);
+    // Another rule leaves this one, with its bucket, as it is, and the table.
     other.set_rule("bob", Quota::per_hour(5));
+    assert_eq!(one.refund("carol", without_rule).ok(), Some(true));
     assert_eq!(one.refund("alice", second).ok(), Some(true));
     let third = one.try_acquire("alice", 30);
     other.set_rule("alice", Quota::per_hour(50));
@@ -195,8 +208,10 @@ fn a_pause_is_that_of_one_process() {
             "{refused}"
         );
     }
+    assert_eq!(other.look("alice", 1).limit(), 100, "of its own quota");
     // It outlives changes that other processes make.
     one.replace(Quota::per_hour(20));
+    assert!(other.try_acquire("bob", 1).is_refused());
     one.set_rule("carol", Quota::per_hour(1));
     assert!(other.try_acquire("alice", 1).is_refused() && other.try_acquire("bob", 1).is_refused());
     assert_eq!((other.available("carol"), one.available("bob")), (1, 20));

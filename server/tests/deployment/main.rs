@@ -12,5 +12,7 @@ mod files;
 mod handover;
 mod healthcheck;
 mod k6;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod prefork;
 mod python_services;
 mod stress;
