@@ -18,53 +18,55 @@ use crate::{
     table::{Key, Limiter, key, limiter},
 };
 
-/// Two limits, and the order of the calls on them.
-struct Limits<L> {
-    limits: [L; 2],
+/// Limits, and the order of the calls on them.
+struct Limits<L, const N: usize = 2> {
+    limits: [L; N],
     call_order: CallOrder,
 }
 
-impl<L> Limits<L> {
-    fn new(limits: [L; 2]) -> Arc<Limits<L>> {
+impl<L, const N: usize> Limits<L, N> {
+    fn new(limits: [L; N]) -> Arc<Limits<L, N>> {
         Arc::new(Limits {
             limits,
             call_order: CallOrder::new(),
         })
     }
 
-    /// Takes one token of each, named in either order.
-    fn take(&self, ask: impl Fn(&L) -> Ask<'_>, is_reversed: bool, now: Duration) -> bool {
+    /// Takes one token of each, named in this order.
+    fn take(&self, ask: impl Fn(&L) -> Ask<'_>, order: [usize; N], now: Duration) -> bool {
         self.call_order.begin_call();
-        let [one, other] = self.limits.each_ref().map(ask);
-        let asks = if is_reversed {
-            [other, one]
-        } else {
-            [one, other]
-        };
+        let asks = order.map(|number| ask(&self.limits[number]));
         all(asks).try_acquire_at(now).is_allowed()
     }
 }
 
-type Buckets = Limits<Bucket>;
+/// Order in which two limits are named.
+fn named(is_reversed: bool) -> [usize; 2] {
+    if is_reversed { [1, 0] } else { [0, 1] }
+}
 
-fn buckets(capacities: [u32; 2]) -> Arc<Buckets> {
+type Buckets<const N: usize = 2> = Limits<Bucket, N>;
+
+fn buckets<const N: usize>(capacities: [u32; N]) -> Arc<Buckets<N>> {
     Limits::new(capacities.map(|capacity| Bucket::new(greedy(capacity))))
+}
+
+impl<const N: usize> Buckets<N> {
+    fn available(&self) -> [u32; N] {
+        let available = |bucket: &Bucket| bucket.available_at(Duration::ZERO);
+        self.limits.each_ref().map(available)
+    }
 }
 
 impl Buckets {
     fn take_both(&self, is_reversed: bool, now: Duration) -> bool {
-        self.take(|bucket| bucket.ask(1), is_reversed, now)
+        self.take(|bucket| bucket.ask(1), named(is_reversed), now)
     }
 
     fn take_one(&self, number: usize) -> bool {
         self.call_order.begin_call();
         let decision = self.limits[number].try_acquire_at(Duration::ZERO, 1);
         decision.is_allowed()
-    }
-
-    fn available(&self) -> [u32; 2] {
-        let available = |bucket: &Bucket| bucket.available_at(Duration::ZERO);
-        self.limits.each_ref().map(available)
     }
 }
 
@@ -85,6 +87,27 @@ fn of_two_crossing_callers_one_passes() {
         ];
         assert_eq!(passed.iter().filter(|passed| **passed).count(), 1);
         assert_eq!(buckets.available(), [0, 0]);
+    });
+}
+
+/// The same as [`of_two_crossing_callers_one_passes`], for three limits, whose order is neither that in
+/// which they are named nor the reverse of it.
+///
+/// *Caught:* parts taken in the order in which they are named.
+#[test]
+fn of_two_callers_of_three_limits_one_passes() {
+    bound::builder(2, 3).check(|| {
+        let buckets = buckets([1; 3]);
+        let take = |buckets: &Buckets<3>, order| {
+            buckets.take(|bucket| bucket.ask(1), order, Duration::ZERO)
+        };
+        let other = {
+            let buckets = buckets.clone();
+            thread::spawn(move || take(&buckets, [1, 2, 0]))
+        };
+        let passed = [take(&buckets, [0, 2, 1]), other.join().unwrap()];
+        assert_eq!(passed.iter().filter(|passed| **passed).count(), 1);
+        assert_eq!(buckets.available(), [0; 3]);
     });
 }
 
@@ -172,7 +195,7 @@ fn limiters(capacities: [u32; 2], when_full: WhenFull) -> Arc<Limiters> {
 
 impl Limiters {
     fn take_both(&self, is_reversed: bool, now: Duration) -> bool {
-        self.take(|limiter| limiter.ask(&KEY, 1), is_reversed, now)
+        self.take(|limiter| limiter.ask(&KEY, 1), named(is_reversed), now)
     }
 
     fn take_one(&self, number: usize, key: Key, now: Duration, cost: u32) -> bool {
