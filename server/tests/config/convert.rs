@@ -63,6 +63,123 @@ fn the_output_is_a_configuration_and_names_its_gaps() {
     assert!(text(&check.stdout).ends_with("valid, with 2 limits, 0 routes, 0 rules\n"));
 }
 
+/// Addresses and the server at the same time, as nginx's manual has them.
+const TWO_ZONES: &str = "
+limit_req_zone $binary_remote_addr zone=perip:10m rate=1r/s;
+limit_req_zone $server_name zone=perserver:10m rate=10r/s;
+server {
+    location /downloads/ {
+        limit_req zone=perip burst=5 nodelay;
+        limit_req zone=perserver burst=10;
+    }
+}
+";
+
+/// A router with a limit by header.
+const BY_HEADER: &str = "
+http:
+  routers:
+    api: { rule: PathPrefix(`/api/`), middlewares: [users], service: api }
+  middlewares:
+    users: { rateLimit: { average: 100, period: 1m, burst: 50, sourceCriterion: { requestHeaderName: X-User } } }
+";
+
+/// Windows of clients, one of them of an endpoint.
+const WINDOWS: &str = r#"{ "ClientRateLimiting": {
+    "EnableEndpointRateLimiting": true, "ClientIdHeader": "X-ClientId",
+    "EndpointWhitelist": [ "get:/api/license" ],
+    "GeneralRules": [
+        { "Endpoint": "*", "Period": "1s", "Limit": 2 },
+        { "Endpoint": "get:/api/clients", "Period": "12h", "Limit": 100 }
+    ] } }"#;
+
+#[test]
+fn converted_limits_are_explained() {
+    let directory = TempDir::new().unwrap();
+    let explain = |product: &str, file: &str, text: &str, arguments: &[&str]| {
+        let file = write(&directory, file, text);
+        let converted = tollgate(&["convert", product, &file]).stdout;
+        let config = write(&directory, "tollgate.toml", converted);
+        let check = tollgate(&["check", &config]);
+        assert_eq!(
+            check.status.code(),
+            Some(0),
+            "{}",
+            self::text(&check.stderr)
+        );
+        let arguments = [&["explain", "--config", &config], arguments].concat();
+        let output = tollgate(&arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}",
+            self::text(&output.stderr)
+        );
+        self::text(&output.stdout)
+    };
+    let nginx = |path| explain("nginx", "nginx.conf", TWO_ZONES, &["GET", path]);
+    assert_eq!(
+        nginx("/downloads/a"),
+        "\
+GET /downloads/a from 127.0.0.1
+limit      quota                  key        cost  effect
+perip      1/second, capacity 6   127.0.0.1  1     applies
+perserver  10/second, capacity 1  global     1     applies
+"
+    );
+    assert_eq!(
+        nginx("/other"),
+        "\
+GET /other from 127.0.0.1
+limit      quota                  key  cost  effect
+perip      1/second, capacity 6              no: matches /downloads/* only
+perserver  10/second, capacity 1             no: matches /downloads/* only
+"
+    );
+    let traefik = |header| {
+        let arguments = ["POST", "/api/orders", "-H", header];
+        explain("traefik", "dynamic.yaml", BY_HEADER, &arguments)
+    };
+    assert_eq!(
+        traefik("X-User: alice"),
+        "\
+POST /api/orders from 127.0.0.1
+limit  quota                    key    cost  effect
+users  100/minute, capacity 50  alice  1     applies
+"
+    );
+    assert_eq!(
+        traefik("X-Other: a"),
+        "\
+POST /api/orders from 127.0.0.1
+limit  quota                    key     cost  effect
+users  100/minute, capacity 50  global  1     applies
+"
+    );
+    let windows = |path| {
+        let arguments = ["GET", path, "-H", "X-ClientId: a"];
+        explain("aspnetcore", "appsettings.json", WINDOWS, &arguments)
+    };
+    assert_eq!(
+        windows("/api/clients"),
+        "\
+GET /api/clients from 127.0.0.1
+limit            quota     key                 cost  effect
+general          2/second  a and /api/clients  1     applies
+get-api-clients  100/12h   a                   1     applies
+"
+    );
+    assert_eq!(
+        windows("/api/license"),
+        "\
+GET /api/license from 127.0.0.1
+limit            quota     key  cost  effect
+general          2/second             no: the request costs nothing
+get-api-clients  100/12h              no: matches GET /api/clients only
+"
+    );
+}
+
 #[test]
 fn files_that_cannot_be_converted() {
     let directory = TempDir::new().unwrap();
