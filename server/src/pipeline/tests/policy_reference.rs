@@ -89,6 +89,13 @@ const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::DELETE];
 const PATHS: [&str; 7] = ["/a", "/a/1/x", "/a/2", "/b", "/c.php", "/a/3/y/z", "/"];
 const PEERS: [&str; 2] = ["192.0.2.7", "192.0.2.8"];
 
+/// Limits, and the quota of the default one if there is one.
+#[derive(Clone, Debug)]
+struct Policy {
+    default: Option<usize>,
+    limits: Vec<Limit>,
+}
+
 #[derive(Clone, Debug)]
 struct Limit {
     pattern: usize,
@@ -97,7 +104,7 @@ struct Limit {
     cost: usize,
     is_shadow: bool,
     skips: bool,
-    /// Replaces the limit before it.
+    /// Replaces the limit before it; the first one, the default limit.
     replaces: bool,
 }
 
@@ -167,11 +174,13 @@ fn sent() -> impl Strategy<Value = Sent> {
         })
 }
 
-fn settings(limits: &[Limit]) -> String {
+fn settings(policy: &Policy) -> String {
     let limit = |(index, limit): (usize, &Limit)| {
         let quotas: Vec<_> = limit.quotas.iter().map(|quota| QUOTAS[*quota].0).collect();
-        let replaced = match index.checked_sub(1).filter(|_| limit.replaces) {
+        let replaced = match index.checked_sub(1) {
+            _ if !limit.replaces => String::new(),
             Some(before) => format!("instead_of = 'l{before}'\n"),
+            None if policy.default.is_some() => "instead_of = 'default'\n".to_owned(),
             None => String::new(),
         };
         let missing = if limit.skips { "skip" } else { "401" };
@@ -180,11 +189,20 @@ fn settings(limits: &[Limit]) -> String {
             PATTERNS[limit.pattern].0, KEYS[limit.key].0, COSTS[limit.cost].0, limit.is_shadow
         )
     };
-    limits.iter().enumerate().map(limit).collect()
+    let default = policy
+        .default
+        .map(|quota| format!("quota = '{}'\n", QUOTAS[quota].0));
+    let limits = policy.limits.iter().enumerate().map(limit);
+    default.into_iter().chain(limits).collect()
+}
+
+fn rate(quota: usize) -> Rate {
+    let (text, capacity, tokens, seconds) = QUOTAS[quota];
+    Rate::new(text, capacity, tokens, Duration::from_secs(seconds))
 }
 
 /// Returns the meaning of the limits for a request.
-fn meaning(limits: &[Limit], sent: &Sent) -> Meaning {
+fn meaning(Policy { default, limits }: &Policy, sent: &Sent) -> Meaning {
     let method = &METHODS[sent.method];
     let (mut applying, mut replacing) = (Vec::new(), Vec::new());
     for (index, limit) in limits.iter().enumerate() {
@@ -208,21 +226,26 @@ fn meaning(limits: &[Limit], sent: &Sent) -> Meaning {
             .iter()
             .any(|by| limits[*by].replaces && *by == index + 1)
     };
-    let mut parts = Vec::new();
+    let is_default_replaced = replacing.contains(&0) && limits[0].replaces;
+    let default = default.filter(|_| !is_default_replaced).map(|quota| Part {
+        limit: "default".to_owned(),
+        key: sent.peer.to_owned(),
+        rate: rate(quota),
+        cost: 1,
+        is_shadow: false,
+    });
+    let mut parts: Vec<_> = default.into_iter().collect();
     for (index, key, cost) in applying {
         let limit = &limits[index];
         if !limit.is_shadow && is_replaced(index) {
             continue;
         }
-        parts.extend(limit.quotas.iter().enumerate().map(|(number, quota)| {
-            let (text, capacity, tokens, seconds) = QUOTAS[*quota];
-            Part {
-                limit: format!("l{index}-{number}"),
-                key: key.clone(),
-                rate: Rate::new(text, capacity, tokens, Duration::from_secs(seconds)),
-                cost,
-                is_shadow: limit.is_shadow,
-            }
+        parts.extend(limit.quotas.iter().enumerate().map(|(number, quota)| Part {
+            limit: format!("l{index}-{number}"),
+            key: key.clone(),
+            rate: rate(*quota),
+            cost,
+            is_shadow: limit.is_shadow,
         }));
     }
     Meaning::Limited(parts)
@@ -246,7 +269,7 @@ fn request(sent: &Sent) -> hyper::http::request::Builder {
 fn assert_decided_like_the_reference(
     runtime: &Runtime,
     servers: &[TestServer],
-    limits: &[Limit],
+    policy: &Policy,
     requests: &[Sent],
 ) -> TestCaseResult {
     let (mut reference, mut millis) = (Reference::default(), 0);
@@ -257,7 +280,7 @@ fn assert_decided_like_the_reference(
         let response = runtime.block_on(respond(&server.app, peer, request(sent), ""));
         let (status, now) = (response.status.as_u16(), Duration::from_millis(millis));
         let is_limited = response.header("x-ratelimit-limit").is_some();
-        let is_right = match meaning(limits, sent) {
+        let is_right = match meaning(policy, sent) {
             Meaning::Unauthorized => status == 401,
             Meaning::Limited(parts) if parts.iter().any(|part| !part.is_shadow) => {
                 let decided = reference.decide(&parts, now, status != 429);
@@ -276,23 +299,29 @@ fn assert_decided_like_the_reference(
     Ok(())
 }
 
-fn limits() -> impl Strategy<Value = Vec<Limit>> {
-    let count = |limits: &[Limit]| limits.iter().map(|limit| limit.quotas.len()).sum::<usize>();
-    prop::collection::vec(limit(), 1..5).prop_filter("as many as may apply", move |limits| {
-        count(limits) <= tollgate::MAX_LIMITS
+fn policy(default: impl Strategy<Value = Option<usize>>) -> impl Strategy<Value = Policy> {
+    let count = |Policy { default, limits }: &Policy| {
+        let quotas = limits.iter().map(|limit| limit.quotas.len());
+        usize::from(default.is_some()) + quotas.sum::<usize>()
+    };
+    let limits = prop::collection::vec(limit(), 1..5);
+    let policy = (default, limits).prop_map(|(default, limits)| Policy { default, limits });
+    policy.prop_filter("as many as may apply", move |policy| {
+        count(policy) <= tollgate::MAX_LIMITS
     })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
+    /// *Caught:* a default limit that applies beside the limit in its place.
     #[test]
     fn the_server_decides_like_the_reference(
-        limits in limits(),
+        policy in policy(prop::option::of(0..QUOTAS.len())),
         requests in prop::collection::vec(sent(), 1..60),
     ) {
-        let server = TestServer::new(&settings(&limits));
-        assert_decided_like_the_reference(&runtime(), &[server], &limits, &requests)?;
+        let server = TestServer::new(&settings(&policy));
+        assert_decided_like_the_reference(&runtime(), &[server], &policy, &requests)?;
     }
 }
 
@@ -304,19 +333,20 @@ fn instances_decide_in_redis_like_the_reference() {
         TestRunner::new(ProptestConfig::with_cases(60)),
         AtomicUsize::new(0),
     );
-    let cases = (limits(), prop::collection::vec(sent(), 1..60));
-    let decided = runner.run(&cases, |(limits, requests)| {
+    // The default limit of a test server is in memory.
+    let cases = (policy(Just(None)), prop::collection::vec(sent(), 1..60));
+    let decided = runner.run(&cases, |(policy, requests)| {
         let prefix = prefixes.fetch_add(1, Ordering::Relaxed);
         let text = format!(
             "redis = '{}'\nredis_prefix = 'case{prefix}'\nredis_timeout = '10s'\n{}",
             redis.url(),
-            settings(&limits)
+            settings(&policy)
         );
         let (runtime, clock) = (runtime(), ManualClock::new());
         clock.advance(Duration::from_secs(1_000_000));
         let start = || runtime.block_on(TestServer::start(&text, clock.clone()));
         let servers = [start(), start()];
-        assert_decided_like_the_reference(&runtime, &servers, &limits, &requests)
+        assert_decided_like_the_reference(&runtime, &servers, &policy, &requests)
     });
     decided.unwrap_or_else(|error| panic!("{error}"));
 }
