@@ -34,7 +34,10 @@ use std::{
     time::Duration,
 };
 #[cfg(feature = "shared")]
-use std::{os::fd::OwnedFd, path::PathBuf};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use counters::Counter;
 use current::CurrentGeneration;
@@ -690,6 +693,24 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
         self.try_update_hashes(default, changes).map(drop)
     }
 
+    /// Copies a table in a [shared file](KeyedLimiterBuilder::shared_file), with its rules, to other files: those
+    /// of a table in memory to a disk, from time to time, for [`SharedBuilder::restored_from`] after a loss of
+    /// power. What was admitted after the copy is admitted again then, at most one capacity a key. Blocks for as
+    /// long as the writing takes; decisions go on meanwhile, and changes wait.
+    ///
+    /// # Errors
+    /// The files cannot be written, or the table has no path. The copy before is whole then.
+    #[cfg(feature = "shared")]
+    pub fn copy_to(&self, path: impl AsRef<Path>) -> Result<(), OpenError> {
+        let what = "expected a table in a shared file, got one on the heap";
+        let shared = self
+            .current
+            .with(|generation| generation.table.shared().cloned());
+        shared
+            .ok_or(OpenError::Unsupported { what })?
+            .copy_to(path.as_ref())
+    }
+
     /// Returns statistics of the table. Reads every slot: some milliseconds for a million keys.
     #[must_use]
     pub fn stats(&self) -> KeyedStats {
@@ -1115,6 +1136,7 @@ pub struct SharedBuilder<K: ?Sized> {
     builder: KeyedLimiterBuilder<K>,
     place: SharedPlace,
     replaces: bool,
+    copy: Option<PathBuf>,
 }
 
 #[cfg(feature = "shared")]
@@ -1130,6 +1152,7 @@ impl<K: Hash + ?Sized> SharedBuilder<K> {
             builder,
             place: SharedPlace::Path(path),
             replaces: false,
+            copy: None,
         }
     }
 
@@ -1138,6 +1161,7 @@ impl<K: Hash + ?Sized> SharedBuilder<K> {
             builder,
             place: SharedPlace::Fd(file),
             replaces: false,
+            copy: None,
         }
     }
 
@@ -1168,6 +1192,14 @@ impl<K: Hash + ?Sized> SharedBuilder<K> {
         }
     }
 
+    /// Creates a table that is missing from a copy, if there is one; see [`KeyedLimiter::copy_to`].
+    pub fn restored_from(self, path: impl Into<PathBuf>) -> Self {
+        SharedBuilder {
+            copy: Some(path.into()),
+            ..self
+        }
+    }
+
     /// Opens the table, and creates it if there is none. May wait up to two seconds for other processes
     /// that open or change it.
     ///
@@ -1192,6 +1224,7 @@ impl<K: Hash + ?Sized> SharedBuilder<K> {
             sets,
             seeds,
             replaces: self.replaces,
+            copy: self.copy.as_deref(),
         };
         let Opened {
             shared,

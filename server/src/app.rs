@@ -123,10 +123,10 @@ impl App {
     /// One line that names the setting.
     pub(crate) async fn new(settings: &Settings) -> Result<App, String> {
         let limiter = match (&settings.redis, &settings.state) {
-            (None, Some(directory)) => {
+            (None, Some(state)) => {
                 let builder = KeyedLimiter::builder(settings.quota);
                 let file = StateFile {
-                    directory,
+                    state,
                     kind: "default",
                     label: "",
                 };
@@ -334,6 +334,13 @@ impl App {
                 request,
             )
         })
+    }
+
+    /// Copies all buckets, if the settings have a directory for copies.
+    pub(crate) fn copy_state(&self) -> Result<(), String> {
+        self.limiter.copy()?;
+        self.route_limits.copy()?;
+        self.named_limits.copy()
     }
 
     /// Returns leased tokens to Redis after the last request.

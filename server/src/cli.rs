@@ -144,6 +144,10 @@ pub(crate) struct Serve {
     /// Linux only.
     #[arg(long, env = "TOLLGATE_STATE", value_name = "DIR", value_parser = parse_argument::<PathBuf>)]
     pub(crate) state: Option<PathBuf>,
+    /// With state: directory on a disk, to which the buckets are copied every 10 s and at the end, and
+    /// from which they are restored when the other one is empty, as after a reboot
+    #[arg(long, env = "TOLLGATE_STATE_COPY", value_name = "DIR", value_parser = parse_argument::<PathBuf>)]
+    pub(crate) state_copy: Option<PathBuf>,
     /// Redis or Valkey that shares the limits with other instances, instead of memory
     ///
     /// redis://[user][:password@]host[:port][/database], rediss:// with TLS, unix:///path,

@@ -37,5 +37,6 @@ pub(crate) use self::{
     routes::{Route, RouteQuota},
     rules::MAX_RULES,
     settings::Settings,
+    state::State,
     upstream::{Gateway, Upstream, UpstreamTimeouts},
 };

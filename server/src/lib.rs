@@ -31,6 +31,7 @@ mod request;
 mod response;
 mod serve;
 mod stall;
+mod state_copy;
 mod stdout;
 mod stress;
 mod values;

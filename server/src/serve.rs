@@ -22,6 +22,7 @@ use crate::{
     http::Server,
     log,
     reload::Reloader,
+    state_copy,
 };
 
 /// Runs the server until a signal stops it. An error in the settings is one line, and the exit code
@@ -73,7 +74,7 @@ fn given_sockets(settings: &mut Settings) -> Result<Given, String> {
     let older = settings
         .state
         .as_ref()
-        .map(|directory| Given::from_older(directory, settings.listen, admin));
+        .map(|state| Given::from_older(&state.directory, settings.listen, admin));
     Ok(older.unwrap_or_default())
 }
 
@@ -129,10 +130,15 @@ async fn serve(
     if settings.state.is_some() {
         tokio::spawn(adoption::log(server.current()));
     }
+    let has_copy = settings
+        .state
+        .as_ref()
+        .is_some_and(|state| state.copy.is_some());
+    let copies = has_copy.then(|| tokio::spawn(state_copy::run(server.current())));
     let offered = settings
         .state
         .clone()
-        .map(|directory| (directory, settings.listen));
+        .map(|state| (state.directory, settings.listen));
     let reload = tokio::spawn(Reloader::new(flags, settings, server.current()).run(hangup));
     if let Some(older) = given.older() {
         older.stop();
@@ -148,7 +154,7 @@ async fn serve(
         tracing::warn!(signal, "second signal; stopped at once");
         process::exit(1);
     });
-    let mut signal = "";
+    let (mut signal, current) = ("", server.current());
     let handed_over = async move {
         match &offer {
             Some(offer) => offer.taken().await,
@@ -171,6 +177,10 @@ async fn serve(
         })
         .await;
     reload.abort();
+    if let Some(copies) = copies {
+        copies.abort();
+        state_copy::copy(current.load_full()).await;
+    }
     tracing::info!(signal, "stopped");
     Ok(())
 }

@@ -4,6 +4,9 @@ use super::{
     counters::Counters, invalidation::Invalidations, latch::Latches, memory::Pairs, sets::Sets,
 };
 #[cfg(feature = "shared")]
+use std::ops::Range;
+
+#[cfg(feature = "shared")]
 use super::{memory::STRIDE, shared::Region};
 #[cfg(feature = "shared")]
 use crate::sync::Arc;
@@ -43,6 +46,17 @@ impl Sections {
             Sets::pairs(sets)?,
         ];
         Some(pairs.map(|pairs| pairs.next_multiple_of(STRIDE)))
+    }
+
+    /// Returns the words of the latches and of the slots, after the header of a file.
+    #[cfg(feature = "shared")]
+    pub(super) fn ranges(sets: usize) -> Option<[Range<usize>; 2]> {
+        let [counters, latches, invalidations, slots] = Sections::lengths(sets)?;
+        let words = |first: usize, length: usize| 2 * first..2 * (first + length);
+        Some([
+            words(counters, latches),
+            words(counters + latches + invalidations, slots),
+        ])
     }
 
     /// Returns the number of pairs of a table in a file. `None`: too many.

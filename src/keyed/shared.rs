@@ -9,6 +9,7 @@
 //! Threads of other processes may die or stop at any step: the [table](super::table) allows for that.
 
 mod control;
+mod copy;
 mod directory;
 mod error;
 mod machine;
@@ -52,12 +53,14 @@ pub(super) struct Shared {
 
 /// What a limiter expects of a table that it opens.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct Wanted<'a> {
     pub(super) quota: Quota,
     pub(super) sets: usize,
     pub(super) seeds: Option<[u64; 2]>,
     /// Another quota or size is replaced, and no error.
     pub(super) replaces: bool,
+    /// Path of a copy, from which the table is created if it is missing.
+    pub(super) copy: Option<&'a Path>,
 }
 
 /// A table that was opened.
@@ -128,10 +131,13 @@ fn next_number(number: u32) -> Result<u32, OpenError> {
 
 impl Shared {
     /// Opens the table at a path, and creates it if there is none.
-    pub(super) fn open(path: &Path, wanted: &Wanted) -> Result<Opened, OpenError> {
+    pub(super) fn open(path: &Path, wanted: &Wanted<'_>) -> Result<Opened, OpenError> {
         let (directory, name) = Directory::of(path)?;
         let lock = directory.lock(&name)?;
         let mut found = directory.open(&name)?;
+        if found.is_none() && wanted.restore((&directory, &name))? {
+            found = directory.open(&name)?;
+        }
         if found.is_none() {
             let identity = Identity::draw(wanted.new_seeds())?;
             let number = Current::FIRST.table.into();
@@ -187,7 +193,7 @@ impl Shared {
     }
 
     /// Opens the table in a file without a name, and creates it if the file is empty.
-    pub(super) fn open_fd(file: OwnedFd, wanted: &Wanted) -> Result<Opened, OpenError> {
+    pub(super) fn open_fd(file: OwnedFd, wanted: &Wanted<'_>) -> Result<Opened, OpenError> {
         let stat = directory::stat(&file)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(OpenError::NotAFile);
@@ -330,9 +336,20 @@ impl Shared {
             list_name(name, next.rules.into()),
         ];
         let rules = list.rules.iter().map(|rule| rule_name(name, rule.number));
-        // Also what a process left that died in between.
-        directory.remove_others(name, &tables.into_iter().chain(rules).collect())?;
+        // Also what a process left that died in between. The change is made: what cannot be removed now is
+        // removed after the next one.
+        let _ = directory.remove_others(name, &tables.into_iter().chain(rules).collect());
         Ok(removed)
+    }
+
+    /// Copies the table and the rules to the files of another path.
+    pub(super) fn copy_to(&self, path: &Path) -> Result<(), OpenError> {
+        let (directory, name) = self.files()?;
+        let (to, to_name) = Directory::of(path)?;
+        // In this order everywhere: a table is not copied to itself.
+        let _lock = directory.lock(name)?;
+        let _copy_lock = to.lock(&to_name)?;
+        copy::copy((directory, name), self.control.parts(), (&to, &to_name))
     }
 
     fn files(&self) -> Result<(&Directory, &OsStr), OpenError> {
@@ -365,7 +382,17 @@ impl Shared {
     }
 }
 
-impl Wanted {
+impl Wanted<'_> {
+    /// Creates the table at a place from the copy. Returns false if there is none.
+    fn restore(&self, to: copy::Place<'_>) -> Result<bool, OpenError> {
+        let Some(copy) = self.copy else {
+            return Ok(false);
+        };
+        let (directory, name) = Directory::of(copy)?;
+        let _lock = directory.lock(&name)?;
+        copy::restore((&directory, &name), to)
+    }
+
     fn new_seeds(&self) -> [u64; 2] {
         self.seeds.unwrap_or_else(DefaultHashBuilder::draw_seeds)
     }

@@ -8,6 +8,7 @@
 )]
 
 mod control_page;
+mod copies;
 mod directory;
 mod fork;
 mod hostile;

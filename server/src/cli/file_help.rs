@@ -22,6 +22,7 @@ An unknown key is an error.
   check_token = "..."                         # token of POST /check; the admin token is accepted as well
   headers = "x"                               # X-RateLimit-*; or "draft": RateLimit, as in the IETF draft; "both", "x-epoch" or "none"
   state = "/run/tollgate"                     # directory that keeps the buckets over restarts, shared by processes of this machine
+  state_copy = "/var/lib/tollgate"            # directory on a disk, with copies of it for a reboot
   redis = "redis://127.0.0.1/"                # or rediss://, redis+sentinel://, redis+cluster://
   redis_mode = "exact"                        # or "lease": memory speed, with up to lease_fraction beyond the capacity
   lease_fraction = 0.1                        # maximum fraction of the capacity on lease, over all instances
@@ -129,7 +130,7 @@ SIGHUP reloads the file: limits, lists of networks, keys of tokens, rules, route
 settings change for the next request.
 Buckets keep their tokens unless the default quota changed, or that of the route. Changes by an administrator stay unless the file
 changes the same rule. An invalid file changes nothing, and the log says why. listen, admin_listen, client, ipv6_prefix, nat64_prefixes,
-max_clients, connections, the presence of an upstream, state and the Redis settings need a restart. The default quota shared in Redis changes by
+max_clients, connections, the presence of an upstream, state, state_copy and the Redis settings need a restart. The default quota shared in Redis changes by
 POST /config only.
 
 TOLLGATE_LOG (or RUST_LOG) sets the log level on standard error: info, debug (a line for each request), or a filter."#;

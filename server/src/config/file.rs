@@ -77,6 +77,8 @@ pub(crate) struct File {
     pub(crate) headers: Option<HeaderStyle>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) state: Option<PathBuf>,
+    #[serde(default, deserialize_with = "optional", alias = "state-copy")]
+    pub(crate) state_copy: Option<PathBuf>,
     #[serde(default, deserialize_with = "optional")]
     pub(crate) redis: Option<RedisUrl>,
     #[serde(default, deserialize_with = "optional", alias = "redis-mode")]

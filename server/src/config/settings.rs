@@ -27,7 +27,7 @@ use super::{
     refusal::Refusal,
     routes::{self, Route},
     rules::{self, Rule},
-    state,
+    state::State,
     upstream::{self, Gateway},
 };
 use crate::{
@@ -67,7 +67,7 @@ pub(crate) struct Settings {
     pub(crate) max_clients: usize,
     /// Directory with the buckets, which other processes of the machine share; `None`: they are those of
     /// this process.
-    pub(crate) state: Option<PathBuf>,
+    pub(crate) state: Option<State>,
     /// Redis that shares buckets with other instances; `None`: buckets in memory.
     pub(crate) redis: Option<Redis>,
     /// Upstreams of allowed requests; `None`: this server's own handlers respond.
@@ -135,7 +135,7 @@ impl Settings {
         let placement = admin.placement(has_upstream.then_some(own_prefix));
         let gateway = Gateway::merge(&flags, &file, &placement)?;
         let redis = Redis::merge(&flags, &file)?;
-        let state = state::merge(&flags, &file, redis.is_some())?;
+        let state = State::merge(&flags, &file, redis.is_some())?;
         let connections = ConnectionLimits::merge(file.connections, gateway.is_some())?;
         let client = flags.client.or(file.client).unwrap_or(Client::Ip);
         let api_keys = match flags.api_keys {

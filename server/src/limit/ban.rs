@@ -8,7 +8,7 @@
 //! tokens: one key more, and no call. A refusal is one call more, and that which begins a ban is three.
 //! Both are exact, also where limits have leases: the ban is a call then that the limits do not need.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use tollgate::{Clock, Decision, DecisionView, KeyedLimiter, Outcome, Quota};
 
@@ -17,7 +17,7 @@ use super::{
     state::StateFile,
 };
 use crate::{
-    config::{self, Redis},
+    config::{self, Redis, State},
     request::client_id::ClientId,
 };
 
@@ -36,13 +36,13 @@ impl Ban {
         settings: config::Ban,
         max_clients: usize,
         clock: &Clock,
-        (state, redis): (Option<&Path>, Option<&Redis>),
+        (state, redis): (Option<&State>, Option<&Redis>),
     ) -> Result<Ban, String> {
         let limiter = async |kind: &'static str, quota: Quota| match (redis, state) {
-            (None, Some(directory)) => {
+            (None, Some(state)) => {
                 let builder = KeyedLimiter::builder(quota).max_keys(max_clients);
                 let file = StateFile {
-                    directory,
+                    state,
                     kind,
                     label: name,
                 };
@@ -70,6 +70,12 @@ impl Ban {
             refusals: limiter("refusals", settings.refusals).await?,
             bans: limiter("ban", settings.ban).await?,
         })
+    }
+
+    /// Copies its buckets, if the settings have a directory for copies.
+    pub(super) fn copy(&self) -> Result<(), String> {
+        self.refusals.copy()?;
+        self.bans.copy()
     }
 
     pub(super) fn settings(&self) -> config::Ban {

@@ -246,6 +246,14 @@ impl Limiter {
         }
     }
 
+    /// Copies the buckets and the rules, if the settings have a directory for copies.
+    pub(crate) fn copy(&self) -> Result<(), String> {
+        match self {
+            Limiter::Memory(memory) => memory.copy(),
+            Limiter::Redis(_) => Ok(()),
+        }
+    }
+
     /// Updates the default quota for all clients in one step, and resets every bucket to full.
     pub(crate) async fn replace(
         &self,

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     mem,
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -33,6 +34,7 @@ struct SharedState {
     /// The quota of this process. Others may replace it.
     own_quota: Mutex<Quota>,
     names: RuleNames,
+    copy: Option<PathBuf>,
 }
 
 /// The rules, while their lock is held. Where other processes share them, they are those of all.
@@ -82,10 +84,16 @@ impl MemoryLimiter {
         file: &StateFile<'_>,
     ) -> Result<MemoryLimiter, String> {
         let limiter = file.open(builder)?;
+        let (names, copy) = (RuleNames::beside(&file.path()?), file.copy()?);
+        if let Some(copy) = &copy {
+            let restored = names.restore_from(&RuleNames::beside(copy));
+            restored.map_err(|error| format!("state_copy: {}: {error}", copy.display()))?;
+        }
         Ok(MemoryLimiter {
             shared: Some(Box::new(SharedState {
                 own_quota: Mutex::new(limiter.quota()),
-                names: RuleNames::beside(&file.path()?),
+                names,
+                copy,
             })),
             rules: Mutex::default(),
             limiter,
@@ -99,6 +107,21 @@ impl MemoryLimiter {
         let now = self.limiter.quota();
         let before = mem::replace(&mut *own, now);
         (before != now).then_some((before, now))
+    }
+
+    /// Copies the buckets and the rules, if the settings have a directory for copies.
+    pub(super) fn copy(&self) -> Result<(), String> {
+        let Some(SharedState {
+            names,
+            copy: Some(copy),
+            ..
+        }) = self.shared.as_deref()
+        else {
+            return Ok(());
+        };
+        state::copy(&self.limiter, copy)?;
+        let copied = names.copy_to(&RuleNames::beside(copy));
+        copied.map_err(|error| error.to_string())
     }
 
     /// Takes note of a quota that this process has set.

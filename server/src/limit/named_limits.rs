@@ -1,7 +1,7 @@
 //! Limits with names: of each route with a quota of its own and of each quota of `[[limits]]`. Each has
 //! a separate limiter, with a table in memory or a key prefix in Redis.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::task::JoinSet;
 use tollgate::{Clock, KeyedLimiter, Quota, RedisStats};
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     client_slots::ClientSlots,
-    config::{Limit, Redis, Route, RouteQuota, Settings},
+    config::{Limit, Redis, Route, RouteQuota, Settings, State},
     values::LimitKey,
 };
 
@@ -128,7 +128,7 @@ impl NamedLimits {
                     let redis = redis.map(|redis| Redis { hash_tags, ..redis });
                     // Concurrently: connecting to an unreachable Redis waits for a timeout.
                     tasks.spawn(async move {
-                        let place = (state.as_deref(), redis);
+                        let place = (state.as_ref(), redis);
                         let created =
                             NamedLimit::new(kind, &label, (quota, max_clients), place, clock);
                         let limit = created.await?;
@@ -270,7 +270,7 @@ impl NamedLimits {
                     wanted,
                     max_clients,
                     &clock,
-                    (state.as_deref(), redis.as_ref()),
+                    (state.as_ref(), redis.as_ref()),
                 )
                 .await?;
                 let ban = NamedBan {
@@ -341,6 +341,13 @@ impl NamedLimits {
             .filter_map(|(label, limiter)| Some((label, limiter.redis_stats()?)))
     }
 
+    /// Copies all buckets, if the settings have a directory for copies.
+    pub(crate) fn copy(&self) -> Result<(), String> {
+        self.limiters()
+            .try_for_each(|(_, limiter)| limiter.copy())?;
+        self.bans.values().try_for_each(|ban| ban.ban.copy())
+    }
+
     /// Returns leased tokens to Redis before the process exits.
     pub(crate) async fn close(&self) {
         for (_, limiter) in self.limiters() {
@@ -359,15 +366,15 @@ impl NamedLimit {
         kind: Kind,
         label: &str,
         (quota, max_clients): (Quota, usize),
-        (state, redis): (Option<&Path>, Option<Redis>),
+        (state, redis): (Option<&State>, Option<Redis>),
         clock: Clock,
     ) -> Result<NamedLimit, String> {
         let key = kind.key();
         let limiter = match (redis, state) {
-            (None, Some(directory)) => {
+            (None, Some(state)) => {
                 let builder = KeyedLimiter::builder(quota).max_keys(max_clients);
                 let file = StateFile {
-                    directory,
+                    state,
                     kind: kind.singular(),
                     label,
                 };

@@ -59,6 +59,21 @@ impl RuleNames {
         Ok(serde_json::from_slice(&text)?)
     }
 
+    /// Copies the file, if there is one.
+    pub(super) fn copy_to(&self, copy: &RuleNames) -> io::Result<()> {
+        let (rules, lock) = (self.read()?, copy.lock()?);
+        copy.write(&rules, &lock)
+    }
+
+    /// Takes the names of a copy, if there are none here.
+    pub(super) fn restore_from(&self, copy: &RuleNames) -> io::Result<()> {
+        let lock = self.lock()?;
+        if self.file.exists() {
+            return Ok(());
+        }
+        self.write(&copy.read()?, &lock)
+    }
+
     /// Replaces the file, as a whole.
     pub(super) fn write(
         &self,

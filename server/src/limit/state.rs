@@ -13,7 +13,7 @@ use tollgate::OpenError;
 use tollgate::{KeyedLimiter, KeyedLimiterBuilder, Quota};
 
 use super::config::UpdateError;
-use crate::request::client_id::ClientId;
+use crate::{config::State, request::client_id::ClientId};
 
 /// Characters of a name that are not those of its file.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
@@ -22,7 +22,7 @@ const LONGEST_NAME: usize = 200;
 
 /// File of a limiter.
 pub(crate) struct StateFile<'a> {
-    pub(crate) directory: &'a Path,
+    pub(crate) state: &'a State,
     /// Kind of the limiter: "default", "route", "limit", "ban" or "refusals".
     pub(crate) kind: &'static str,
     /// Label of the limiter; empty for the default one.
@@ -39,8 +39,18 @@ impl StateFile<'_> {
     ) -> Result<KeyedLimiter<ClientId<'static>>, String> {
         let path = self.path()?;
         let shown = path.display();
-        create_directory(self.directory)?;
-        let open = || builder.clone().shared_file(path.clone());
+        create_directory(&self.state.directory)?;
+        let copy = self.copy()?;
+        if let Some(copy) = &self.state.copy {
+            create_directory(copy)?;
+        }
+        let open = || {
+            let builder = builder.clone().shared_file(path.clone());
+            match &copy {
+                Some(copy) => builder.restored_from(copy),
+                None => builder,
+            }
+        };
         let result = match open().open() {
             Err(error @ (OpenError::OtherQuota { .. } | OpenError::OtherSize { .. })) => {
                 tracing::info!(file = %shown, %error, "table replaced; all buckets full");
@@ -58,12 +68,18 @@ impl StateFile<'_> {
     ) -> Result<KeyedLimiter<ClientId<'static>>, String> {
         // The configuration has refused it.
         let name = self.name()?;
-        create_directory(self.directory)?;
+        create_directory(&self.state.directory)?;
         Err(format!("state: {name}: expected Linux with 64 bits"))
     }
 
     pub(super) fn path(&self) -> Result<PathBuf, String> {
-        Ok(self.directory.join(self.name()?))
+        Ok(self.state.directory.join(self.name()?))
+    }
+
+    /// Returns the path of the copy, if there is one.
+    pub(super) fn copy(&self) -> Result<Option<PathBuf>, String> {
+        let name = self.name()?;
+        Ok(self.state.copy.as_ref().map(|copy| copy.join(name)))
     }
 
     fn name(&self) -> Result<String, String> {
@@ -111,6 +127,17 @@ pub(super) fn update<'a>(
     }
 }
 
+/// Copies the buckets to a path.
+pub(super) fn copy(limiter: &ClientLimiter, path: &Path) -> Result<(), String> {
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    return limiter.copy_to(path).map_err(|error| error.to_string());
+    #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+    {
+        let _ = (limiter, path);
+        Ok(())
+    }
+}
+
 /// Sets the default quota, for all processes that share the buckets, and fills every bucket.
 pub(super) fn replace_and_reset(limiter: &ClientLimiter, quota: Quota) -> Result<(), UpdateError> {
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
@@ -137,13 +164,11 @@ mod tests {
     #[test]
     fn names_of_files_are_distinct() {
         let name = |kind, label| {
-            let directory = Path::new("");
-            StateFile {
-                directory,
-                kind,
-                label,
-            }
-            .name()
+            let state = &State {
+                directory: PathBuf::new(),
+                copy: None,
+            };
+            StateFile { state, kind, label }.name()
         };
         assert_eq!(name("default", ""), Ok("default".to_owned()));
         assert_eq!(

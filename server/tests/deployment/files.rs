@@ -237,7 +237,7 @@ fn every_alternative_in_the_sample_loads() {
             &[],
             &mut chosen,
         ),
-        choose(&["state = "], &[], &mut chosen),
+        choose(&["state = ", "state_copy = "], &[], &mut chosen),
         choose(
             &["redis = ", "redis_mode = \"lease", "lease_fraction = "],
             &[],
@@ -294,6 +294,10 @@ fn every_alternative_in_the_sample_loads() {
         let text = text.replace(
             "\"/run/tollgate\"",
             &format!("{:?}", state.path().join("state")),
+        );
+        let text = text.replace(
+            "\"/var/lib/tollgate\"",
+            &format!("{:?}", state.path().join("copy")),
         );
         // Another process may listen on the port of the sample.
         let text = text.replace(

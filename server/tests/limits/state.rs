@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, thread};
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
-use test_support::{Launch, Server, reload::Reloaded};
+use test_support::{Launch, Server, eventually, reload::Reloaded};
 
 const QUOTA: &str = "capacity = 10\nrefill_rate = 0.001\n";
 
@@ -282,4 +282,66 @@ fn rules_that_processes_set_at_once_are_all_kept() {
             33
         );
     }
+}
+
+#[test]
+fn copies_on_a_disk_outlive_the_memory() {
+    let state = State::new();
+    let copy = state.0.path().join("copy");
+    let limits = "[[limits]]\nname = 'api'\nquota = '3/day'\nban = { after = 1, within = '1h', for = '1h' }\n";
+    let toml = format!("state_copy = {:?}\n{QUOTA}{limits}", copy.to_str().unwrap());
+    let server = state.start(&toml);
+    let mut client = server.client();
+    assert_eq!(
+        server
+            .post("/admin/update-rule", &rule("127.0.0.1", 50))
+            .status,
+        200
+    );
+    assert_eq!(
+        (0..3).map(|_| client.get("/").status).collect::<Vec<_>>(),
+        [200; 3]
+    );
+    assert_eq!((client.get("/").status, client.get("/").status), (429, 429));
+    // Every ten seconds, and at the end.
+    eventually("a copy", || {
+        copy.join("limit-api").exists() && copy.join("default").exists()
+    });
+    let mut server = server;
+    server.signal(Signal::TERM);
+    server
+        .exit_within(std::time::Duration::from_secs(20))
+        .expect("it stops");
+    fs::remove_dir_all(state.path()).unwrap();
+
+    let server = state.start(&toml);
+    assert_eq!(server.get("/").status, 429, "banned still");
+    assert_eq!(
+        server.get("/config").json()["rules"]["127.0.0.1"]["capacity"],
+        50
+    );
+    let other = server.client_from("127.0.0.2").get("/");
+    assert_eq!(other.status, 200);
+    drop(server);
+
+    let error = Launch::new()
+        .args(&["--state-copy", "/tmp/copy"])
+        .start_error()
+        .unwrap();
+    assert!(
+        error
+            .stderr
+            .contains("state_copy: expected state beside it"),
+        "{}",
+        error.stderr
+    );
+    let same = ["--state", "/tmp/same", "--state-copy", "/tmp/same"];
+    let error = Launch::new().args(&same).start_error().unwrap();
+    assert!(
+        error
+            .stderr
+            .contains("state_copy: expected another directory"),
+        "{}",
+        error.stderr
+    );
 }

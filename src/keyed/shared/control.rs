@@ -59,6 +59,9 @@ const LONGEST_REBOOT: Duration = Duration::from_secs(366 * 86_400);
 /// Interval at which inserts write the two times.
 const TIMES_INTERVAL: Duration = Duration::from_secs(60);
 
+/// The time by the wall clock minus that of the table, and a recent time of the table.
+pub(super) type Times = [u64; 2];
+
 /// What does not change while the machine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
@@ -87,7 +90,7 @@ impl Identity {
     }
 
     /// Returns the identity after a reboot: table time goes on by the wall clock, and never backward.
-    fn after_reboot(self, boot_id: u128, times: [u64; 2]) -> Identity {
+    fn after_reboot(self, boot_id: u128, times: Times) -> Identity {
         let [wall_minus_table, last] = times;
         // A wall clock that was behind the table's left a negative difference.
         let now = machine::wall_nanos().wrapping_sub(wall_minus_table);
@@ -101,7 +104,7 @@ impl Identity {
     }
 
     /// Returns the first page of a control file.
-    pub(super) fn page(&self, current: Current, [wall_minus_table, last]: [u64; 2]) -> Vec<u8> {
+    pub(super) fn page(&self, current: Current, [wall_minus_table, last]: Times) -> Vec<u8> {
         let [a, b] = self.seeds;
         let [p, q, r] = self.probes;
         let boot = [(self.boot_id >> 64) as u64, self.boot_id as u64];
@@ -131,7 +134,7 @@ impl Identity {
     }
 
     /// Returns the times that a new file begins with.
-    pub(super) fn first_times(&self) -> [u64; 2] {
+    pub(super) fn first_times(&self) -> Times {
         let now = self.clock().nanos();
         [machine::wall_nanos().wrapping_sub(now), now]
     }
@@ -213,12 +216,17 @@ impl Control {
         }
         let boot_id = machine::boot_id()?;
         let page = (identity.boot_id != boot_id).then(|| {
-            let times = [WALL_MINUS_TABLE, LAST_TABLE_TIME].map(|word| control.load(word));
+            let times = times_of(&control.region);
             identity
                 .after_reboot(boot_id, times)
                 .page(control.current(), times)
         });
         Ok((control, page))
+    }
+
+    /// Returns what a copy of the control file has.
+    pub(super) fn parts(&self) -> (&Identity, Current, Times) {
+        (&self.identity, self.current(), times_of(&self.region))
     }
 
     pub(super) fn seeds(&self) -> [u64; 2] {
@@ -267,6 +275,17 @@ impl Control {
     fn load(&self, word: usize) -> u64 {
         self.region.words()[word].load(Ordering::Relaxed)
     }
+}
+
+/// Reads a control file that is not in use.
+pub(super) fn control_of(region: &Region) -> Result<(Identity, Current, Times), OpenError> {
+    let identity = Identity::read(region)?;
+    let current = Current::of_word(region.words()[CURRENT].load(Ordering::Acquire));
+    Ok((identity, current, times_of(region)))
+}
+
+fn times_of(region: &Region) -> Times {
+    [WALL_MINUS_TABLE, LAST_TABLE_TIME].map(|word| region.words()[word].load(Ordering::Relaxed))
 }
 
 /// Reads the words of a page that a checksum covers, each once.
