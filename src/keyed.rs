@@ -75,6 +75,10 @@ use crate::{
     wait::{self, Lines, ThreadTimer, TokioTimer},
 };
 
+/// Number of tries to see the current rules of a table that is opened.
+#[cfg(feature = "shared")]
+const OPEN_TRIES: usize = 10;
+
 /// Number of keys of a batch that are prefetched together.
 const BATCH: usize = 16;
 
@@ -632,12 +636,18 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     /// assert_eq!((limiter.available("alice"), limiter.available("bob")), (100, 1));
     /// assert!(limiter.remove_rule("alice"));
     /// ```
+    ///
+    /// # Panics
+    /// If the table is shared by processes (feature `shared`) and its files cannot be changed.
     pub fn set_rule(&self, key: &K, quota: Quota) {
         self.update_hashes(NewDefault::Keep, vec![(self.hash(key), Some(quota))]);
     }
 
     /// Removes the key's rule, and returns true when it had one. The key then uses the bucket it
     /// had before.
+    ///
+    /// # Panics
+    /// As for [`KeyedLimiter::set_rule`].
     pub fn remove_rule(&self, key: &K) -> bool {
         self.update_hashes(NewDefault::Keep, vec![(self.hash(key), None)]) > 0
     }
@@ -729,6 +739,8 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
                 undone: table.counters.get(Counter::Undone),
                 #[cfg(feature = "shared")]
                 fenced: table.counters.get(Counter::Fenced),
+                #[cfg(feature = "shared")]
+                is_outdated: !generation.is_current(),
                 #[cfg(feature = "shared")]
                 is_detached: table.shared().is_some_and(|shared| shared.is_detached()),
             }
@@ -1183,7 +1195,7 @@ impl<K: Hash + ?Sized> SharedBuilder<K> {
     }
 
     /// Replaces a table with another quota or size, for all processes that share it, in place of an
-    /// error. All buckets are full then. Programs of two versions that do this reset each other's limit
+    /// error. All buckets are full then. A table in a file without a name keeps its quota. Programs of two versions that do this reset each other's limit
     /// whenever they start.
     pub fn replace_quota(self) -> Self {
         SharedBuilder {
@@ -1243,6 +1255,12 @@ impl<K: Hash + ?Sized> SharedBuilder<K> {
             ..builder
         };
         let limiter = builder.build_with(table);
+        // Another process may change it at this moment.
+        let is_current = || limiter.current.with(Generation::is_current);
+        if !(0..OPEN_TRIES).any(|_| is_current()) {
+            let what = "the table of a rule is missing, or cannot be mapped";
+            return Err(OpenError::Damaged { what });
+        }
         if alone.is_some() {
             // With the current rules.
             let clock = &limiter.clock;

@@ -14,6 +14,10 @@ use std::{
         unix::net::UnixStream,
     },
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,7 +29,7 @@ use rustix::net::{
 use tokio::{io::AsyncReadExt, net::UnixListener};
 
 use crate::{
-    http::{GivenAdmin, Server, SocketFile, listen_on_file},
+    http::{FileOwner, GivenAdmin, Server, SocketFile, listen_on_file},
     values::AdminAddress,
 };
 
@@ -61,7 +65,10 @@ impl Given {
         };
         let admin = match admin {
             Some(AdminAddress::Tcp(_)) => sockets.take_tcp_listener(1)?.map(GivenAdmin::Tcp),
-            Some(AdminAddress::Unix(_)) => sockets.take_unix_listener(1)?.map(GivenAdmin::Unix),
+            Some(AdminAddress::Unix(_)) => {
+                let socket = sockets.take_unix_listener(1)?;
+                socket.map(|socket| GivenAdmin::Unix(socket, FileOwner::Systemd))
+            }
             None => None,
         };
         Ok(Given {
@@ -103,7 +110,7 @@ impl Given {
             .next()
             .filter(|_| is_same)
             .map(|socket| match admin {
-                Some(AdminAddress::Unix(_)) => GivenAdmin::Unix(socket.into()),
+                Some(AdminAddress::Unix(_)) => GivenAdmin::Unix(socket.into(), FileOwner::Process),
                 _ => GivenAdmin::Tcp(socket.into()),
             });
         Ok(Given {
@@ -125,11 +132,17 @@ pub(crate) struct Older(UnixStream);
 
 impl Older {
     /// Tells the older process that this one accepts connections.
-    pub(crate) fn stop(mut self) {
-        match self.0.write_all(&[READY]) {
-            Ok(()) => tracing::info!("listening sockets taken over; the older process stops"),
-            Err(error) => tracing::warn!(%error, "the older process was not asked to stop"),
-        }
+    ///
+    /// # Errors
+    /// It no longer waits for this one, and goes on.
+    pub(crate) fn stop(mut self) -> Result<(), String> {
+        self.0.write_all(&[READY]).map_err(|error| {
+            format!(
+                "--state: the older process goes on, since this one took too long to start: {error}"
+            )
+        })?;
+        tracing::info!("listening sockets taken over; the older process stops");
+        Ok(())
     }
 }
 
@@ -141,6 +154,8 @@ pub(crate) struct Offer {
     socket: UnixListener,
     admin: String,
     sockets: Vec<OwnedFd>,
+    /// A newer process has the sockets, and may not be ready yet.
+    is_sent: Arc<AtomicBool>,
 }
 
 impl Offer {
@@ -160,7 +175,13 @@ impl Offer {
             socket,
             admin: admin.map(|admin| admin.to_string()).unwrap_or_default(),
             sockets: server.sockets()?,
+            is_sent: Arc::default(),
         }))
+    }
+
+    /// Returns whether a newer process has the sockets, to be asked when this one stops.
+    pub(crate) fn is_sent(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_sent)
     }
 
     /// Waits until a newer process accepts connections at the sockets.
@@ -174,11 +195,13 @@ impl Offer {
                 tracing::warn!(%error, "listening sockets not handed over");
                 continue;
             }
+            self.is_sent.store(true, Ordering::Relaxed);
             // Ends early if the newer process ends.
             let message = tokio::time::timeout(REPLY_TIMEOUT, read(newer)).await;
             if matches!(message, Ok(Ok(READY))) {
                 return;
             }
+            self.is_sent.store(false, Ordering::Relaxed);
             tracing::info!("the newer process did not become ready; this one goes on");
         }
     }
@@ -191,14 +214,13 @@ async fn read(mut newer: tokio::net::UnixStream) -> io::Result<u8> {
 /// Binds the socket, once an older process has given it up.
 async fn bound(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     for _ in 0..TRIES_TO_OFFER {
-        match listen_on_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                tokio::time::sleep(OFFER_PAUSE).await;
-            }
-            result => return result,
+        // Asked here without blocking: an older process that has stopped does not answer.
+        match tokio::net::UnixStream::connect(path).await {
+            Err(error) if is_absent(&error) => return listen_on_file(path),
+            _ => tokio::time::sleep(OFFER_PAUSE).await,
         }
     }
-    listen_on_file(path)
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// Returns the path of the socket for a listening address.
@@ -206,8 +228,14 @@ fn socket_path(directory: &Path, listen: SocketAddr) -> Option<PathBuf> {
     /// Bytes of the longest path of a socket.
     const LONGEST: usize = 107;
     let name = listen.to_string().replace(':', "-");
-    let path = directory.join(format!("listen-{name}.sock"));
+    let path = directory.join(format!("listen-{name}-{}.sock", network_namespace()));
     (listen.port() != 0 && path.as_os_str().len() <= LONGEST).then_some(path)
+}
+
+/// Returns the number of the network namespace: another container may listen on the same address of its own.
+fn network_namespace() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/ns/net").map_or(0, |namespace| namespace.ino())
 }
 
 /// Returns true when there is no older process.

@@ -20,5 +20,5 @@ mod unread_streams;
 pub(crate) use self::{
     accept::{MAX_ADMIN_CONNECTIONS, Server},
     admission::BEYOND_PERMITS,
-    listener::{GivenAdmin, SocketFile, listen_on_file},
+    listener::{FileOwner, GivenAdmin, SocketFile, listen_on_file},
 };

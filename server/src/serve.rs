@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{self, ExitCode},
+    sync::atomic::Ordering,
 };
 
 use tokio::{
@@ -141,7 +142,7 @@ async fn serve(
         .map(|state| (state.directory, settings.listen));
     let reload = tokio::spawn(Reloader::new(flags, settings, server.current()).run(hangup));
     if let Some(older) = given.older() {
-        older.stop();
+        older.stop()?;
     }
     let offer = offer(offered, &server).await;
     // A closed standard output does not stop the server.
@@ -155,6 +156,7 @@ async fn serve(
         process::exit(1);
     });
     let (mut signal, current) = ("", server.current());
+    let is_sent = offer.as_ref().map(Offer::is_sent).unwrap_or_default();
     let handed_over = async move {
         match &offer {
             Some(offer) => offer.taken().await,
@@ -167,7 +169,8 @@ async fn serve(
                 received = stop => {
                     signal = received.unwrap_or_default();
                     tracing::debug!(signal, "stopping");
-                    false
+                    // A newer process may have the sockets already.
+                    is_sent.load(Ordering::Relaxed)
                 }
                 () = handed_over => {
                     tracing::info!("listening sockets handed over to a newer process; stopping");

@@ -221,8 +221,27 @@ impl Generation {
         if self.rules.is_empty() {
             None
         } else {
-            self.rules.get(&hash).map(|rule| &**rule)
+            self.rules
+                .get(&hash)
+                .map(|rule| &**rule)
+                .filter(|rule| self.counts(rule))
         }
+    }
+
+    /// Returns true for a rule that decides. In a table that processes share, a pause does so until it is over:
+    /// then the bucket of all does again.
+    fn counts(&self, rule: &Rule) -> bool {
+        #[cfg(feature = "shared")]
+        let is_over = self.table.shared().is_some_and(|shared| {
+            let now = shared.clock().nanos();
+            rule.pause_after(now).is_none()
+        });
+        #[cfg(not(feature = "shared"))]
+        let is_over = {
+            let _ = rule;
+            false
+        };
+        !is_over
     }
 
     /// Returns the table of a key that has no rule of this process, and its origin in decisions.

@@ -57,6 +57,7 @@ impl Latches {
                 }
                 return Some(Ticket { latch, number });
             }
+            waits.fail();
         }
         None
     }

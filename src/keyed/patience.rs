@@ -17,6 +17,10 @@ const LIMIT: Duration = Duration::from_micros(50);
 #[cfg(feature = "shared")]
 const BUDGET: Duration = Duration::from_millis(20);
 
+/// Time that a step in vain counts for, which takes less.
+#[cfg(feature = "shared")]
+const STEP: Duration = Duration::from_micros(1);
+
 /// What becomes of a wait for another thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Patience {
@@ -66,6 +70,14 @@ impl Waits {
             Patience::Limited => {}
             #[cfg(feature = "shared")]
             Patience::Limited => self.spend(LIMIT),
+        }
+    }
+
+    /// Counts a step in vain, which another thread was faster with.
+    pub(super) fn fail(&self) {
+        #[cfg(feature = "shared")]
+        if self.patience == Patience::Limited {
+            self.spend(STEP);
         }
     }
 

@@ -60,6 +60,7 @@ impl<'a> Scan<'a> {
                 // A key may get its slot back, whichever thread has marked it.
                 sets.candidates(probe)
                     .for_each(|slot| settle(slot, waits, counters));
+                waits.fail();
                 continue;
             }
             let is_free =

@@ -157,6 +157,8 @@ impl Shared {
             let is_alone = directory::is_alone(&file)?;
             match Control::open(file, region)? {
                 (control, None) => break (control, is_alone),
+                // Others have it open, so the machine has not been booted: they have another number.
+                (_, Some(_)) if !is_alone => return Err(OpenError::OtherClock),
                 (_, Some(page)) => {
                     directory.create(&name, &page, size, true)?;
                     found = directory.open(&name)?;
@@ -280,6 +282,11 @@ impl Shared {
 
     fn change_locked(&self, change: &Change<'_>) -> Result<usize, OpenError> {
         let (directory, name) = self.files()?;
+        if self.is_detached() {
+            // The files are those of another table now.
+            let what = "its control file was deleted";
+            return Err(OpenError::Damaged { what });
+        }
         let before = self.snapshot(None)?;
         let what = "the current table is missing";
         let table = before.table.ok_or(OpenError::Damaged { what })?;
@@ -318,7 +325,9 @@ impl Shared {
         if is_changed {
             next.rules = next_number(next.rules)?;
             for rule in list.rules.iter_mut().filter(|rule| rule.number == 0) {
-                list.next += 1;
+                let what = "the file has had too many rules";
+                let number = list.next.checked_add(1);
+                list.next = number.ok_or(OpenError::Unsupported { what })?;
                 rule.number = list.next;
                 let file = rule_name(name, rule.number);
                 TableFile::create(directory, &file, rule.number, &rule.quota, sets::FEWEST)?;

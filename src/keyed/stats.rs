@@ -25,6 +25,10 @@ pub struct KeyedStats {
     /// Inserts that started over, since another process took this one for dead.
     #[cfg(feature = "shared")]
     pub fenced: u64,
+    /// Another process has replaced the quota or the rules, and the new ones cannot be mapped, as when this process
+    /// has too many open files: decisions go on with the old ones, and try again.
+    #[cfg(feature = "shared")]
+    pub is_outdated: bool,
     /// The file was deleted: the next process to open its path creates another one.
     #[cfg(feature = "shared")]
     pub is_detached: bool,

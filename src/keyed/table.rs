@@ -148,7 +148,8 @@ impl Table {
     /// Creates the table of a mapped file.
     #[cfg(feature = "shared")]
     pub(super) fn in_file(file: TableFile, shared: Arc<Shared>, when_full: WhenFull) -> Table {
-        let number = SHARED_NUMBER | shared.id();
+        // Another one for each table: two limiters may have two tables of one file for a moment.
+        let number = SHARED_NUMBER | shared.id().wrapping_add(file.number);
         Table {
             shared: Some(shared),
             ..Table::of_file(file, number, when_full)

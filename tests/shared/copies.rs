@@ -190,6 +190,24 @@ fn marks_and_latches_are_not_copied() {
 }
 
 #[test]
+fn a_copy_that_is_opened_counts_beside_its_table() {
+    let pair = Pair::new();
+    let limiter = pair.open();
+    limiter.copy_to(pair.copy()).unwrap();
+    let builder = KeyedLimiter::<str>::builder(HOURLY).max_keys(1000);
+    let copy = builder.shared_file(pair.copy()).open().unwrap();
+    assert!(
+        tollgate::all([limiter.ask("alice", 7), copy.ask("alice", 7)])
+            .try_acquire()
+            .is_allowed()
+    );
+    assert_eq!(
+        (limiter.available("alice"), copy.available("alice")),
+        (3, 3)
+    );
+}
+
+#[test]
 fn only_a_table_with_a_path_is_copied() {
     let pair = Pair::new();
     let on_heap = KeyedLimiter::<str>::new(HOURLY, 100);

@@ -91,6 +91,38 @@ fn children_share_the_table_of_a_file_without_a_name() {
     check(&builder.shared_fd(memory).open().unwrap());
 }
 
+/// A child that is forked while a lock is held has the descriptor of it.
+#[test]
+fn a_child_keeps_no_lock() {
+    let directory = Directory::new();
+    let limiter = directory.open(QUOTA);
+    let changes = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for day in (1..).cycle() {
+                limiter.replace(Quota::per_day(day));
+                if !changes.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let children: Vec<_> = (0..20)
+            .map(|_| {
+                forked(|| {
+                    std::thread::sleep(std::time::Duration::from_millis(300));
+                    1
+                })
+            })
+            .collect();
+        changes.store(false, std::sync::atomic::Ordering::Relaxed);
+        // While the children live.
+        assert!(limiter.try_replace(QUOTA).is_ok());
+        children
+            .into_iter()
+            .for_each(|child| assert_eq!(result(child), 1));
+    });
+}
+
 #[test]
 fn a_child_changes_the_quota_for_its_parent() {
     let directory = Directory::new();

@@ -366,4 +366,20 @@ fn a_deleted_table_is_known_to_be() {
         (other.available("alice"), other.stats().is_detached),
         (10, false)
     );
+    // It changes nothing: the files are those of the other table.
+    let error = limiter.try_replace(Quota::per_hour(20)).unwrap_err();
+    assert!(
+        error.to_string().contains("its control file was deleted"),
+        "{error}"
+    );
+    assert_eq!(directory.open(HOURLY).available("alice"), 10);
+}
+
+#[test]
+fn what_cannot_be_removed_is_no_error_of_a_change() {
+    let directory = Directory::new();
+    let [one, other] = [HOURLY; 2].map(|quota| directory.open(quota));
+    fs::create_dir(directory.file("limits.7")).unwrap();
+    one.try_replace(Quota::per_hour(20)).unwrap();
+    assert_eq!(other.available("alice"), 20);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate::Quota;
+use tollgate::{OpenError, Quota};
 
 use crate::{control_page, directory::Directory};
 
@@ -40,6 +40,19 @@ fn after_reboot(change: impl FnOnce(&mut [u64])) -> u32 {
     std::thread::sleep(Duration::from_millis(5));
     assert!(limiter.try_acquire("alice", 1).is_allowed());
     available
+}
+
+/// A container may show another number for the boot of its machine.
+#[test]
+fn another_boot_while_others_have_the_table_is_another_clock() {
+    let directory = Directory::new();
+    let quota = Quota::per_hour(10);
+    let limiter = directory.open(quota);
+    control_page::change(&directory.path(), |words| words[BOOT_ID] ^= 1);
+    let error = directory.try_open(quota).unwrap_err();
+    assert!(matches!(error, OpenError::OtherClock), "{error}");
+    drop(limiter);
+    directory.open(quota);
 }
 
 #[test]

@@ -224,6 +224,57 @@ fn a_pause_is_that_of_one_process() {
 }
 
 #[test]
+fn after_a_pause_a_key_has_the_bucket_of_all_again() {
+    let directory = Directory::new();
+    let [one, other] = pair(&directory);
+    for limiter in [&one, &other] {
+        limiter
+            .pause_for("alice", Duration::from_millis(20))
+            .unwrap();
+    }
+    let (ends, mut granted) = (std::time::Instant::now() + Duration::from_millis(60), 0);
+    while std::time::Instant::now() < ends {
+        granted += [&one, &other]
+            .iter()
+            .filter(|limiter| limiter.try_acquire("alice", 1).is_allowed())
+            .count();
+    }
+    assert_eq!(granted, 10);
+    // A rule of another process is not hidden by what is left of the pause.
+    one.set_rule("alice", Quota::per_hour(3));
+    assert_eq!((one.available("alice"), other.available("alice")), (3, 3));
+    assert!(one.try_acquire("alice", 2).is_allowed());
+    assert_eq!(other.available("alice"), 1);
+}
+
+#[test]
+fn a_table_without_a_rules_file_is_not_opened() {
+    let directory = Directory::new();
+    let limiter = directory.open(HOURLY);
+    limiter.set_rule("alice", Quota::per_hour(1));
+    let other = directory.open(HOURLY);
+    fs::rename(directory.file("limits.rule.1"), directory.file("hidden")).unwrap();
+    let error = directory.try_open(HOURLY).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    // One that has it mapped goes on; a change that it cannot follow shows in its statistics.
+    assert_eq!(
+        (other.available("alice"), other.stats().is_outdated),
+        (1, false)
+    );
+    limiter.set_rule("bob", Quota::per_hour(2));
+    fs::rename(directory.file("limits.rule.2"), directory.file("hidden")).unwrap();
+    assert_eq!(
+        (other.available("bob"), other.stats().is_outdated),
+        (10, true)
+    );
+    fs::rename(directory.file("hidden"), directory.file("limits.rule.2")).unwrap();
+    assert_eq!(
+        (other.available("bob"), other.stats().is_outdated),
+        (2, false)
+    );
+}
+
+#[test]
 fn a_damaged_list_is_refused() {
     let directory = Directory::new();
     let limiter = directory.open(HOURLY);

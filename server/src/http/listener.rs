@@ -43,7 +43,15 @@ pub(super) enum Socket {
 #[derive(Debug)]
 pub(crate) enum GivenAdmin {
     Tcp(net::TcpListener),
-    Unix(unix::net::UnixListener),
+    Unix(unix::net::UnixListener, FileOwner),
+}
+
+/// Owner of the file of a Unix socket, who removes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileOwner {
+    /// The process that listens last.
+    Process,
+    Systemd,
 }
 
 /// Listener of the admin endpoints.
@@ -66,13 +74,27 @@ impl AdminListener {
     /// Takes a socket that another process listens on, or did.
     pub(super) fn given(given: GivenAdmin, address: &AdminAddress) -> io::Result<AdminListener> {
         match (given, address) {
-            (GivenAdmin::Unix(socket), AdminAddress::Unix(path)) => {
+            // An older process that was stopped meanwhile has removed its file.
+            (GivenAdmin::Unix(_, FileOwner::Process), AdminAddress::Unix(path))
+                if !path.exists() =>
+            {
+                AdminListener::bind(address)
+            }
+            (GivenAdmin::Unix(socket, owner), AdminAddress::Unix(path)) => {
                 socket.set_nonblocking(true)?;
                 let listener = UnixListener::from_std(socket)?;
-                Ok(AdminListener::Unix(listener, SocketFile::of(path)?))
+                let file = match owner {
+                    FileOwner::Process => SocketFile::of(path)?,
+                    FileOwner::Systemd => SocketFile {
+                        path: path.clone(),
+                        inode: 0,
+                        is_kept: true,
+                    },
+                };
+                Ok(AdminListener::Unix(listener, file))
             }
             (GivenAdmin::Tcp(socket), _) => given_listener(socket).map(AdminListener::Tcp),
-            (GivenAdmin::Unix(_), AdminAddress::Tcp(_)) => Err(io::ErrorKind::InvalidInput.into()),
+            (GivenAdmin::Unix(..), AdminAddress::Tcp(_)) => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 

@@ -28,7 +28,14 @@ pub(super) struct RuleNames {
 }
 
 /// Lock of a process that changes the names. Dropping it opens the lock.
-pub(super) struct NamesLock(#[expect(dead_code, reason = "held until it is dropped")] File);
+pub(super) struct NamesLock(File);
+
+impl Drop for NamesLock {
+    fn drop(&mut self) {
+        // A child that was forked meanwhile would keep it.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl RuleNames {
     /// Names beside the table at this path.
@@ -56,7 +63,10 @@ impl RuleNames {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
             text => text?,
         };
-        Ok(serde_json::from_slice(&text)?)
+        serde_json::from_slice(&text).map_err(|error| {
+            let file = self.file.display();
+            io::Error::other(format!("{file}: {error}; delete it if it is damaged"))
+        })
     }
 
     /// Copies the file, if there is one.
@@ -82,6 +92,8 @@ impl RuleNames {
     ) -> io::Result<()> {
         let mut next = private().truncate(true).open(&self.next)?;
         next.write_all(&serde_json::to_vec(rules)?)?;
+        // On a disk, the name must not outlive the content.
+        next.sync_all()?;
         fs::rename(&self.next, &self.file)
     }
 }

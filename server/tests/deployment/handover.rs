@@ -2,8 +2,12 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::{SocketAddr, TcpListener},
-    os::fd::AsRawFd,
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::{UnixListener, UnixStream},
+    },
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -174,12 +178,57 @@ fn the_admin_socket_is_taken_over_as_well() {
     drop(newer);
 }
 
+#[test]
+fn the_file_of_a_socket_from_systemd_stays() {
+    let deploy = Deploy::new();
+    let path = deploy.directory.path().join("admin.sock");
+    let sockets = TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = UnixListener::bind(&path).unwrap();
+    for socket in [sockets.as_fd(), admin.as_fd()] {
+        rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty()).unwrap();
+    }
+    for _ in 0..2 {
+        let launch = Launch::new().config("tollgate.toml", QUOTA).listen(None);
+        let launch = launch.args(&["--admin-listen", &format!("unix:{}", path.display())]);
+        let mut server = launch
+            .listen_fds(&[sockets.as_raw_fd(), admin.as_raw_fd()])
+            .start();
+        assert!(ask(&path).contains("capacity"));
+        server.signal(Signal::TERM);
+        assert!(
+            server
+                .exit_within(EXIT_TIMEOUT)
+                .expect("it stops")
+                .success()
+        );
+        assert!(path.exists());
+    }
+}
+
+#[test]
+fn a_process_that_is_stopped_during_a_handover_leaves_the_admin_socket() {
+    let deploy = Deploy::new();
+    let path = deploy.directory.path().join("admin.sock");
+    let admin = format!("unix:{}", path.display());
+    let mut older = deploy.launch().args(&["--admin-listen", &admin]).start();
+    let offer = fs::read_dir(deploy.state()).unwrap();
+    let offer = offer.map(|file| file.unwrap().path());
+    let offer = offer
+        .into_iter()
+        .find(|file| file.extension() == Some("sock".as_ref()));
+    // A newer process that has the sockets, and is not ready yet.
+    let mut newer = UnixStream::connect(offer.unwrap()).unwrap();
+    newer.read_exact(&mut [0]).unwrap();
+    older.signal(Signal::TERM);
+    assert!(older.exit_within(EXIT_TIMEOUT).expect("it stops").success());
+    assert!(path.exists(), "the newer process listens on it");
+    // And one that finds neither: the file is a leftover.
+    drop(newer);
+    drop(deploy.launch().args(&["--admin-listen", &admin]).start());
+}
+
 /// Response of the admin API on a Unix socket.
 fn ask(path: &Path) -> String {
-    use std::{
-        io::{Read, Write},
-        os::unix::net::UnixStream,
-    };
     let mut stream = UnixStream::connect(path).unwrap();
     stream
         .write_all(b"GET /config HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")

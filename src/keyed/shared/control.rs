@@ -89,6 +89,14 @@ impl Identity {
         })
     }
 
+    /// Returns the identity of a copy.
+    pub(super) fn with_new_id(self) -> Identity {
+        Identity {
+            id: DefaultHashBuilder::draw_seeds()[0],
+            ..self
+        }
+    }
+
     /// Returns the identity after a reboot: table time goes on by the wall clock, and never backward.
     fn after_reboot(self, boot_id: u128, times: Times) -> Identity {
         let [wall_minus_table, last] = times;
@@ -250,6 +258,8 @@ impl Control {
     /// Makes others the current ones, for all processes from their next call on.
     pub(super) fn set_current(&self, current: Current) {
         self.region.words()[CURRENT].store(current.word(), Ordering::Release);
+        // Before the files of others are removed. A failure is that of a disk, which words cannot tell of.
+        let _ = self.region.sync();
     }
 
     /// Writes the times by which the table's time goes on after a reboot, if that was long ago.

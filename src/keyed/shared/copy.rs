@@ -48,7 +48,8 @@ pub(super) fn copy(
         kept.push(list_name(to_name, version));
     }
     // The control file comes last: the copy before is whole until then.
-    let page = identity.page(current, times);
+    // A table of its own, which counts beside the other one.
+    let page = identity.with_new_id().page(current, times);
     to.create(to_name, &page, PAGE as u64, true)?;
     let kept: HashSet<OsString> = kept.into_iter().collect();
     // What cannot be removed now is removed after the next copy.

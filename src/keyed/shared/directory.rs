@@ -16,7 +16,7 @@ use std::{
 
 use rustix::{
     fs::{self, AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, Stat},
-    io::Errno,
+    io::{Errno, retry_on_intr},
 };
 
 use super::error::OpenError;
@@ -35,7 +35,14 @@ pub(super) struct Directory(OwnedFd);
 
 /// Lock of the processes that open or change a table. Dropping it opens the lock.
 #[derive(Debug)]
-pub(in crate::keyed) struct Lock(#[expect(dead_code, reason = "held until it is dropped")] File);
+pub(in crate::keyed) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A child that was forked meanwhile has the descriptor too, and would keep the lock.
+        let _ = fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Directory {
     /// Opens the directory of a path. Returns it and the name in it.
@@ -95,7 +102,8 @@ impl Directory {
                 let flags = fs::RenameFlags::NOREPLACE;
                 fs::renameat_with(&self.0, &temporary, &self.0, name, flags)
             };
-            renamed.map_err(OpenError::io("name the file"))
+            renamed.map_err(OpenError::io("name the file"))?;
+            self.sync()
         });
         if created.is_err() {
             self.remove(&temporary)?;
@@ -108,7 +116,14 @@ impl Directory {
         let file = fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(OpenError::io("create the file"))?;
         reserve(&file, size)?;
-        write_page(&file, page)
+        write_page(&file, page)?;
+        // On a disk, the name must not outlive the content: memory has nothing to wait for.
+        fs::fdatasync(&file).map_err(OpenError::io("write the file to the disk"))
+    }
+
+    /// Waits until the names of files are on the disk.
+    pub(super) fn sync(&self) -> Result<(), OpenError> {
+        fs::fsync(&self.0).map_err(OpenError::io("write the directory to the disk"))
     }
 
     /// Removes a file, if it exists.
@@ -189,7 +204,8 @@ pub(super) fn reserve(file: &OwnedFd, size: u64) -> Result<(), OpenError> {
     if free.f_blocks > 0 && free.f_bavail.saturating_mul(free.f_frsize) < size {
         return Err(OpenError::NoSpace { bytes: size });
     }
-    match fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+    let reserved = retry_on_intr(|| fs::fallocate(file, FallocateFlags::empty(), 0, size));
+    match reserved {
         Ok(()) => Ok(()),
         Err(Errno::NOSPC | Errno::FBIG | Errno::DQUOT) => Err(OpenError::NoSpace { bytes: size }),
         Err(error) => Err(OpenError::io("reserve the space of the file")(error)),

@@ -18,6 +18,11 @@ impl Region {
         MmapOptions::new().len(bytes).map_raw(file).map(Region)
     }
 
+    /// Waits until the words are on the disk, if the file is on one.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.0.flush()
+    }
+
     #[inline(always)]
     #[expect(
         unsafe_code,

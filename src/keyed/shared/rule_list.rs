@@ -75,6 +75,10 @@ impl RuleList {
         let Some((file, size)) = directory.open(&list_name(name, version))? else {
             return Ok(None);
         };
+        if size > (PAGE + MAX_RULES * ENTRY * WORD) as u64 {
+            let what = "the list of rules is too long";
+            return Err(OpenError::Damaged { what });
+        }
         RuleList::read(&map(&file, size)?, version).map(Some)
     }
 
