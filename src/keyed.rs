@@ -706,7 +706,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     /// Copies a table in a [shared file](KeyedLimiterBuilder::shared_file), with its rules, to other files: those
     /// of a table in memory to a disk, from time to time, for [`SharedBuilder::restored_from`] after a loss of
     /// power. What was admitted after the copy is admitted again then, at most one capacity a key. Blocks for as
-    /// long as the writing takes; decisions go on meanwhile, and changes wait.
+    /// long as the writing takes; decisions go on meanwhile, and changes wait only while the memory is read.
     ///
     /// # Errors
     /// The files cannot be written, or the table has no path. The copy before is whole then.

@@ -27,6 +27,7 @@ use std::{
 
 pub(super) use control::Current;
 use control::{Control, Identity};
+use copy::Copy;
 use directory::{Directory, Lock};
 pub use error::OpenError;
 use page::PAGE;
@@ -355,10 +356,18 @@ impl Shared {
     pub(super) fn copy_to(&self, path: &Path) -> Result<(), OpenError> {
         let (directory, name) = self.files()?;
         let (to, to_name) = Directory::of(path)?;
-        // In this order everywhere: a table is not copied to itself.
-        let _lock = directory.lock(name)?;
-        let _copy_lock = to.lock(&to_name)?;
-        copy::copy((directory, name), self.control.parts(), (&to, &to_name))
+        // Changes wait while the memory is read, and not for the disk.
+        let lock = directory.lock(name)?;
+        let copy = Copy::read((directory, name), self.control.parts())?;
+        drop(lock);
+        let _lock = to.lock(&to_name)?;
+        if let Some((file, _)) = to.open(&to_name)?
+            && !directory::is_alone(&file)?
+        {
+            let what = "expected a path for copies alone, got that of a table in use";
+            return Err(OpenError::Unsupported { what });
+        }
+        copy.write((&to, &to_name))
     }
 
     fn files(&self) -> Result<(&Directory, &OsStr), OpenError> {

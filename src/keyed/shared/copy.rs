@@ -25,36 +25,70 @@ use crate::{
 /// Place of a table's files.
 pub(super) type Place<'a> = (&'a Directory, &'a OsStr);
 
-/// Copies the files at one place to another one, whose lock the caller has.
-pub(super) fn copy(
-    from: Place<'_>,
-    (identity, current, times): (&Identity, Current, Times),
-    (to, to_name): Place<'_>,
-) -> Result<(), OpenError> {
-    let (directory, name) = from;
-    let number = u64::from(current.table);
-    let mut kept = vec![file_name(to_name, number)];
-    copy_table(directory, &file_name(name, number), number, to, &kept[0])?;
-    let version = u64::from(current.rules);
-    let what = "its current list is missing";
-    let list = RuleList::open(directory, name, version)?.ok_or(OpenError::Damaged { what })?;
-    for rule in &list.rules {
-        let [from, copy] = [name, to_name].map(|name| rule_name(name, rule.number));
-        copy_table(directory, &from, rule.number, to, &copy)?;
-        kept.push(copy);
+/// Files of a table, read at one moment of its changes.
+pub(super) struct Copy {
+    identity: Identity,
+    current: Current,
+    times: Times,
+    list: RuleList,
+    table: Vec<u8>,
+    /// Tables of the rules, in the order of the list.
+    rules: Vec<Vec<u8>>,
+}
+
+impl Copy {
+    /// Reads the files at a place, whose lock the caller has.
+    pub(super) fn read(
+        (directory, name): Place<'_>,
+        (identity, current, times): (&Identity, Current, Times),
+    ) -> Result<Copy, OpenError> {
+        let number = current.table.into();
+        let table = read_table(directory, &file_name(name, number), number)?;
+        let what = "its current list is missing";
+        let list = RuleList::open(directory, name, current.rules.into())?;
+        let list = list.ok_or(OpenError::Damaged { what })?;
+        let rules = list.rules.iter().map(|rule| {
+            let file = rule_name(name, rule.number);
+            read_table(directory, &file, rule.number)
+        });
+        Ok(Copy {
+            identity: identity.with_new_id(),
+            current,
+            times,
+            table,
+            rules: rules.collect::<Result<_, _>>()?,
+            list,
+        })
     }
-    if version > 0 {
-        list.create(to, to_name, version)?;
-        kept.push(list_name(to_name, version));
+
+    /// Writes the files at another place, whose lock the caller has. The control file comes last: until then
+    /// there is the copy before, with some newer buckets.
+    pub(super) fn write(&self, (to, name): Place<'_>) -> Result<(), OpenError> {
+        let create = |file: OsString, bytes: &[u8]| {
+            to.create(&file, bytes, bytes.len() as u64, true)?;
+            Ok::<_, OpenError>(file)
+        };
+        let mut kept = HashSet::new();
+        kept.insert(create(
+            file_name(name, self.current.table.into()),
+            &self.table,
+        )?);
+        for (rule, bytes) in self.list.rules.iter().zip(&self.rules) {
+            kept.insert(create(rule_name(name, rule.number), bytes)?);
+        }
+        let version = self.current.rules.into();
+        if version > 0 {
+            self.list.create(to, name, version)?;
+            kept.insert(list_name(name, version));
+        }
+        create(
+            name.to_owned(),
+            &self.identity.page(self.current, self.times),
+        )?;
+        // What cannot be removed now is removed after the next copy.
+        let _ = to.remove_others(name, &kept);
+        Ok(())
     }
-    // The control file comes last: the copy before is whole until then.
-    // A table of its own, which counts beside the other one.
-    let page = identity.with_new_id().page(current, times);
-    to.create(to_name, &page, PAGE as u64, true)?;
-    let kept: HashSet<OsString> = kept.into_iter().collect();
-    // What cannot be removed now is removed after the next copy.
-    let _ = to.remove_others(to_name, &kept);
-    Ok(())
 }
 
 /// Creates the files at a place from a copy. Returns false if there is no copy.
@@ -67,26 +101,17 @@ pub(super) fn restore(from: Place<'_>, to: Place<'_>) -> Result<bool, OpenError>
         return Err(OpenError::NotOurs);
     }
     let (identity, current, times) = control_of(&map(&file, size)?)?;
-    copy(from, (&identity, current, times), to)?;
+    Copy::read(from, (&identity, current, times))?.write(to)?;
     Ok(true)
 }
 
-fn copy_table(
-    from: &Directory,
-    name: &OsStr,
-    number: u64,
-    to: &Directory,
-    copy: &OsStr,
-) -> Result<(), OpenError> {
+fn read_table(directory: &Directory, name: &OsStr, number: u64) -> Result<Vec<u8>, OpenError> {
     let what = "its current table is missing";
-    let (file, size) = from.open(name)?.ok_or(OpenError::Damaged { what })?;
+    let (file, size) = directory.open(name)?.ok_or(OpenError::Damaged { what })?;
     let region = Arc::new(map(&file, size)?);
     let sets = TableFile::read(Arc::clone(&region), 0, size, number)?.sets;
-    let bytes = words(&region, sets)
-        .into_iter()
-        .flat_map(u64::to_ne_bytes)
-        .collect::<Vec<u8>>();
-    to.create(copy, &bytes, size, true)
+    let words = words(&region, sets).into_iter();
+    Ok(words.flat_map(u64::to_ne_bytes).collect())
 }
 
 /// Returns the words of a table, with open latches, and each slot as it was at one moment.
