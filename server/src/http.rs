@@ -18,7 +18,7 @@ mod unread;
 mod unread_streams;
 
 pub(crate) use self::{
-    accept::{MAX_ADMIN_CONNECTIONS, Server},
+    accept::{Listeners, MAX_ADMIN_CONNECTIONS, Server},
     admission::BEYOND_PERMITS,
     listener::{FileOwner, GivenAdmin, SocketFile, listen_on_file},
 };

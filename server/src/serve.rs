@@ -20,7 +20,7 @@ use crate::{
     config::Settings,
     descriptors::{self, OpenFiles},
     handover::{Given, Offer},
-    http::Server,
+    http::{Listeners, Server},
     log,
     reload::Reloader,
     state_copy,
@@ -36,7 +36,7 @@ pub(crate) fn run(flags: Serve) -> ExitCode {
         Err(line) => return failed(&line, ExitCode::from(2)),
     };
     log::init(filter);
-    let given = match given_sockets(&mut settings) {
+    let mut given = match given_sockets(&mut settings) {
         Ok(given) => given,
         Err(line) => return failed(&line, ExitCode::from(2)),
     };
@@ -50,8 +50,13 @@ pub(crate) fn run(flags: Serve) -> ExitCode {
         Err(error) => return failed(&error.to_string(), ExitCode::FAILURE),
     };
     runtime.block_on(async {
+        // First, since a process that cannot listen must not change what others share.
+        let listeners = match listeners(&settings, &mut given) {
+            Ok(listeners) => listeners,
+            Err(line) => return failed(&line, ExitCode::FAILURE),
+        };
         match App::new(&settings).await {
-            Ok(app) => match serve(flags, settings, app, open_files, given).await {
+            Ok(app) => match serve(flags, settings, app, open_files, (listeners, given)).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(line) => failed(&line, ExitCode::FAILURE),
             },
@@ -84,12 +89,24 @@ fn failed(line: &str, code: ExitCode) -> ExitCode {
     code
 }
 
+/// Listens at the addresses of the settings, or at the sockets that are given.
+fn listeners(settings: &Settings, given: &mut Given) -> Result<Listeners, String> {
+    let listen = settings.listen;
+    let mut listeners = Listeners::bind(listen, given.public.take())
+        .map_err(|error| format!("--listen: {listen}: {error}"))?;
+    if let Some(listen) = &settings.admin.listen {
+        let bound = listeners.bind_admin(listen, given.admin.take());
+        bound.map_err(|error| format!("--admin-listen: {listen}: {error}"))?;
+    }
+    Ok(listeners)
+}
+
 async fn serve(
     flags: Serve,
     settings: Settings,
     app: App,
     open_files: OpenFiles,
-    mut given: Given,
+    (listeners, mut given): (Listeners, Given),
 ) -> Result<(), String> {
     // Handlers are installed before the address is printed: a signal after that is not lost.
     let on = |kind| signal(kind).map_err(|error| error.to_string());
@@ -105,12 +122,7 @@ async fn serve(
         );
     }
     let max_connections = open_files.max_connections(&settings);
-    let public = given.public.take();
-    let mut server = Server::bind(settings.listen, public, app, max_connections).map_err(failed)?;
-    if let Some(listen) = &settings.admin.listen {
-        let bound = server.bind_admin(listen, given.admin.take());
-        bound.map_err(|error| format!("--admin-listen: {listen}: {error}"))?;
-    }
+    let server = Server::new(listeners, app, max_connections).map_err(failed)?;
     let address = server.address().map_err(failed)?;
     let backend = if settings.redis.is_some() {
         "redis"

@@ -224,13 +224,13 @@ impl Generation {
             self.rules
                 .get(&hash)
                 .map(|rule| &**rule)
-                .filter(|rule| self.counts(rule))
+                .filter(|rule| self.decides(rule))
         }
     }
 
     /// Returns true for a rule that decides. In a table that processes share, a pause does so until it is over:
     /// then the bucket of all does again.
-    fn counts(&self, rule: &Rule) -> bool {
+    fn decides(&self, rule: &Rule) -> bool {
         #[cfg(feature = "shared")]
         let is_over = self.table.shared().is_some_and(|shared| {
             let now = shared.clock().nanos();

@@ -31,6 +31,41 @@ use crate::{
 /// Maximum number of connections to the admin listener, apart from those of the public port.
 pub(crate) const MAX_ADMIN_CONNECTIONS: usize = 1024;
 
+/// Listening sockets, on which nothing is served yet.
+pub(crate) struct Listeners {
+    public: TcpListener,
+    admin: Option<AdminListener>,
+}
+
+impl Listeners {
+    /// Listens on the public port, or on the socket that is given.
+    pub(crate) fn bind(
+        address: SocketAddr,
+        given: Option<net::TcpListener>,
+    ) -> io::Result<Listeners> {
+        Ok(Listeners {
+            public: match given {
+                Some(given) => given_listener(given)?,
+                None => listen(address)?,
+            },
+            admin: None,
+        })
+    }
+
+    /// Listens for requests to the admin endpoints.
+    pub(crate) fn bind_admin(
+        &mut self,
+        address: &AdminAddress,
+        given: Option<GivenAdmin>,
+    ) -> io::Result<()> {
+        self.admin = Some(match given {
+            Some(given) => AdminListener::given(given, address)?,
+            None => AdminListener::bind(address)?,
+        });
+        Ok(())
+    }
+}
+
 /// The server on its listening sockets.
 pub(crate) struct Server {
     listener: TcpListener,
@@ -51,11 +86,9 @@ struct Service {
 }
 
 impl Server {
-    /// Listens on the public port, or on the socket that is given. `max_connections` takes the place of the
-    /// configured maximum.
-    pub(crate) fn bind(
-        address: SocketAddr,
-        given: Option<net::TcpListener>,
+    /// Creates the server on its listening sockets. `max_connections` takes the place of the configured maximum.
+    pub(crate) fn new(
+        listeners: Listeners,
         app: App,
         max_connections: usize,
     ) -> io::Result<Server> {
@@ -68,47 +101,33 @@ impl Server {
             max: max_connections,
             max_per_address: limits.max_per_address,
         };
+        // An administrator's connections have permits of their own, so that a full public port does not shut
+        // them out.
+        let of_admin = PermitLimits {
+            max: MAX_ADMIN_CONNECTIONS,
+            max_per_address: None,
+        };
+        let admin = listeners.admin.map(|listener| {
+            let service = Service {
+                port: Port::Admin,
+                is_gateway: false,
+                admission: Admission::new(of_admin, Arc::clone(&metrics)),
+            };
+            (listener, service)
+        });
         Ok(Server {
-            listener: match given {
-                Some(given) => given_listener(given)?,
-                None => listen(address)?,
-            },
+            listener: listeners.public,
             public: Service {
                 port: Port::Public,
                 is_gateway,
                 admission: Admission::new(permits, Arc::clone(&metrics)),
             },
-            admin: None,
+            admin,
             current: Arc::new(ArcSwap::from_pointee(app)),
             limits,
             monitor: ConnectionMonitor::new(limits, metrics),
             workers: Workers::start(is_gateway)?,
         })
-    }
-
-    /// Listens for requests to the admin endpoints. Their connections have permits of their own, so
-    /// that a full public port does not shut out an administrator.
-    pub(crate) fn bind_admin(
-        &mut self,
-        address: &AdminAddress,
-        given: Option<GivenAdmin>,
-    ) -> io::Result<()> {
-        let permits = PermitLimits {
-            max: MAX_ADMIN_CONNECTIONS,
-            max_per_address: None,
-        };
-        let metrics = Arc::clone(&self.current.load().metrics);
-        let service = Service {
-            port: Port::Admin,
-            is_gateway: false,
-            admission: Admission::new(permits, metrics),
-        };
-        let listener = match given {
-            Some(given) => AdminListener::given(given, address)?,
-            None => AdminListener::bind(address)?,
-        };
-        self.admin = Some((listener, service));
-        Ok(())
     }
 
     /// Returns the address of the admin listener.

@@ -242,8 +242,10 @@ fn ask(path: &Path) -> String {
 fn a_newer_process_that_does_not_start_leaves_the_older_one_alone() {
     let deploy = Deploy::new();
     let mut older = deploy.launch().start();
-    // It takes the sockets, and cannot listen for administrators.
+    // It takes the sockets, and cannot listen for administrators. It has set no quota by then.
     let broken = deploy.launch().args(&[
+        "--capacity",
+        "5",
         "--admin-listen",
         "192.0.2.1:1",
         "--admin-token",
@@ -253,7 +255,7 @@ fn a_newer_process_that_does_not_start_leaves_the_older_one_alone() {
     assert!(error.stderr.contains("--admin-listen"), "{}", error.stderr);
     older.wait_for_log("the newer process did not become ready; this one goes on");
     assert!(older.is_running());
-    assert_eq!(older.get("/").status, 200);
+    assert_eq!(older.get("/").limit(), 1000);
     let newer = deploy.launch().start();
     assert_exits(older);
     assert_eq!(newer.get("/").status, 200);

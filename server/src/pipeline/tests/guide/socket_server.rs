@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tollgate::ManualClock;
 
 use crate::{
-    http::Server,
+    http::{Listeners, Server},
     pipeline::tests::{TestServer, runtime},
 };
 
@@ -35,7 +35,12 @@ impl SocketServer {
         let thread = thread::spawn(move || {
             runtime().block_on(async {
                 let app = TestServer::start(&settings, server_clock).await.app;
-                let server = Server::bind(([127, 0, 0, 1], 0).into(), None, app, 1000).unwrap();
+                let server = Server::new(
+                    Listeners::bind(([127, 0, 0, 1], 0).into(), None).unwrap(),
+                    app,
+                    1000,
+                )
+                .unwrap();
                 address_of.send(server.address().unwrap()).unwrap();
                 server
                     .run(async {
