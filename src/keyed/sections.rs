@@ -48,15 +48,12 @@ impl Sections {
         Some(pairs.map(|pairs| pairs.next_multiple_of(STRIDE)))
     }
 
-    /// Returns the words of the latches and of the slots, after the header of a file.
+    /// Returns the words of the slots, after the header of a file.
     #[cfg(feature = "shared")]
-    pub(super) fn ranges(sets: usize) -> Option<[Range<usize>; 2]> {
+    pub(super) fn slots(sets: usize) -> Option<Range<usize>> {
         let [counters, latches, invalidations, slots] = Sections::lengths(sets)?;
-        let words = |first: usize, length: usize| 2 * first..2 * (first + length);
-        Some([
-            words(counters, latches),
-            words(counters + latches + invalidations, slots),
-        ])
+        let first = counters + latches + invalidations;
+        Some(2 * first..2 * (first + slots))
     }
 
     /// Returns the number of pairs of a table in a file. `None`: too many.

@@ -109,7 +109,8 @@ fn a_child_keeps_no_lock() {
         let children: Vec<_> = (0..20)
             .map(|_| {
                 forked(|| {
-                    std::thread::sleep(std::time::Duration::from_millis(300));
+                    // Longer than a change waits for the lock.
+                    std::thread::sleep(std::time::Duration::from_secs(3));
                     1
                 })
             })

@@ -114,15 +114,15 @@ fn read_table(directory: &Directory, name: &OsStr, number: u64) -> Result<Vec<u8
     Ok(words.flat_map(u64::to_ne_bytes).collect())
 }
 
-/// Returns the words of a table, with open latches, and each slot as it was at one moment.
+/// Returns the words of a table, with each slot as it was at one moment. Latches may be closed: the first process to
+/// open a table opens them.
 fn words(region: &Region, sets: usize) -> Vec<u64> {
     let words = region.words().iter();
     let mut copy: Vec<u64> = words.map(|word| word.load(Ordering::Relaxed)).collect();
     let first = PAGE / WORD;
-    let Some([latches, slots]) = Sections::ranges(sets) else {
+    let Some(slots) = Sections::slots(sets) else {
         return copy;
     };
-    copy[first + latches.start..first + latches.end].fill(0);
     let slots = first + slots.start..first + slots.end;
     for (pair, slot) in copy[slots.clone()]
         .as_chunks_mut()
