@@ -70,19 +70,21 @@ fn decide(limiter: &KeyedLimiter<u64>, keys: usize, n: u64) -> u64 {
     allowed
 }
 
-fn known(criterion: &mut Criterion, name: &str, keys: usize, slice: u64) {
-    let directory = directory();
-    let sides = [
-        (
-            "shared",
-            shared(&directory.path().join("limits"), QUOTA, keys),
-        ),
-        ("heap", on_heap(Clock::process(), QUOTA, keys)),
+/// Returns a shared table, one on the heap, and one there whose clock costs as much as that of the first.
+fn tables(directory: &Path, quota: Quota, keys: usize) -> [(&'static str, KeyedLimiter<u64>); 3] {
+    [
+        ("shared", shared(&directory.join("limits"), quota, keys)),
+        ("heap", on_heap(Clock::process(), quota, keys)),
         (
             "heap, clock of the system",
-            on_heap(Clock::monotonic(), QUOTA, keys),
+            on_heap(Clock::monotonic(), quota, keys),
         ),
-    ];
+    ]
+}
+
+fn known(criterion: &mut Criterion, name: &str, keys: usize, slice: u64) {
+    let directory = directory();
+    let sides = tables(directory.path(), QUOTA, keys);
     sides.iter().for_each(|(_, limiter)| charge(limiter, keys));
     let sides = sides.each_ref().map(|(name, limiter)| {
         Side::new(name, 1, Expect::Allowed, move |_, n| {
@@ -95,17 +97,7 @@ fn known(criterion: &mut Criterion, name: &str, keys: usize, slice: u64) {
 fn inserts(criterion: &mut Criterion) {
     const KEYS: usize = 100_000;
     let directory = directory();
-    let sides = [
-        (
-            "shared",
-            shared(&directory.path().join("limits"), BRIEF, KEYS),
-        ),
-        ("heap", on_heap(Clock::process(), BRIEF, KEYS)),
-        (
-            "heap, clock of the system",
-            on_heap(Clock::monotonic(), BRIEF, KEYS),
-        ),
-    ];
+    let sides = tables(directory.path(), BRIEF, KEYS);
     let next = std::sync::atomic::AtomicU64::new(0);
     let sides = sides.each_ref().map(|(name, limiter)| {
         let next = &next;

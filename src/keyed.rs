@@ -675,13 +675,7 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     ) where
         K: 'a,
     {
-        self.update_hashes(
-            default.map_or(NewDefault::Keep, NewDefault::Replace),
-            rules
-                .into_iter()
-                .map(|(key, quota)| (self.hash(key), quota))
-                .collect(),
-        );
+        self.update_hashes(NewDefault::of(default), self.hashed(rules));
     }
 
     /// Like [`KeyedLimiter::update`], with an error as for [`KeyedLimiter::try_replace`].
@@ -697,10 +691,8 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     where
         K: 'a,
     {
-        let default = default.map_or(NewDefault::Keep, NewDefault::Replace);
-        let rules = rules.into_iter();
-        let changes = rules.map(|(key, quota)| (self.hash(key), quota)).collect();
-        self.try_update_hashes(default, changes).map(drop)
+        self.try_update_hashes(NewDefault::of(default), self.hashed(rules))
+            .map(drop)
     }
 
     /// Copies a table in a [shared file](KeyedLimiterBuilder::shared_file), with its rules, to other files: those
@@ -777,6 +769,18 @@ impl<K: Hash + ?Sized, S: BuildHasher> KeyedLimiter<K, S> {
     #[inline]
     pub(crate) fn hash(&self, key: &K) -> u64 {
         self.hasher.hash_one(key)
+    }
+
+    /// Returns changes of rules by the hashes of their keys.
+    fn hashed<'a>(
+        &self,
+        rules: impl IntoIterator<Item = (&'a K, Option<Quota>)>,
+    ) -> Vec<(u64, Option<Quota>)>
+    where
+        K: 'a,
+    {
+        let rules = rules.into_iter();
+        rules.map(|(key, quota)| (self.hash(key), quota)).collect()
     }
 
     fn look_hash(&self, hash: u64, now_nanos: u64, cost: u32) -> DecisionView {
@@ -901,6 +905,13 @@ enum NewDefault {
     Replace(Quota),
     /// Fills every bucket.
     ReplaceAndReset(Quota),
+}
+
+impl NewDefault {
+    /// `None`: the default quota stays.
+    fn of(quota: Option<Quota>) -> NewDefault {
+        quota.map_or(NewDefault::Keep, NewDefault::Replace)
+    }
 }
 
 impl<K: ?Sized, S> fmt::Debug for KeyedLimiter<K, S> {
@@ -1096,7 +1107,7 @@ impl<K: Hash + ?Sized> KeyedLimiterBuilder<K> {
     /// A shared table has a clock of its own, `CLOCK_BOOTTIME`, which all processes read alike. So methods
     /// that get a time (`_at`) are not for such limiters.
     pub fn shared_file(self, path: impl Into<PathBuf>) -> SharedBuilder<K> {
-        SharedBuilder::at_path(self, path.into())
+        SharedBuilder::new(self, SharedPlace::Path(path.into()))
     }
 
     /// Puts the table in a file without a name, which children of the process inherit: a memfd created
@@ -1115,7 +1126,7 @@ impl<K: Hash + ?Sized> KeyedLimiterBuilder<K> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn shared_fd(self, memory: OwnedFd) -> SharedBuilder<K> {
-        SharedBuilder::in_fd(self, memory)
+        SharedBuilder::new(self, SharedPlace::Fd(memory))
     }
 }
 
@@ -1159,19 +1170,10 @@ enum SharedPlace {
 
 #[cfg(feature = "shared")]
 impl<K: Hash + ?Sized> SharedBuilder<K> {
-    fn at_path(builder: KeyedLimiterBuilder<K>, path: PathBuf) -> Self {
+    fn new(builder: KeyedLimiterBuilder<K>, place: SharedPlace) -> Self {
         SharedBuilder {
             builder,
-            place: SharedPlace::Path(path),
-            replaces: false,
-            copy: None,
-        }
-    }
-
-    fn in_fd(builder: KeyedLimiterBuilder<K>, file: OwnedFd) -> Self {
-        SharedBuilder {
-            builder,
-            place: SharedPlace::Fd(file),
+            place,
             replaces: false,
             copy: None,
         }
@@ -1195,8 +1197,8 @@ impl<K: Hash + ?Sized> SharedBuilder<K> {
     }
 
     /// Replaces a table with another quota or size, for all processes that share it, in place of an
-    /// error. All buckets are full then. A table in a file without a name keeps its quota. Programs of two versions that do this reset each other's limit
-    /// whenever they start.
+    /// error. All buckets are full then. A table in a file without a name keeps its quota. Programs of
+    /// two versions that do this reset each other's limit whenever they start.
     pub fn replace_quota(self) -> Self {
         SharedBuilder {
             replaces: true,

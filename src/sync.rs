@@ -6,6 +6,8 @@ pub(crate) mod mortal;
 mod stand_in;
 #[cfg(feature = "std")]
 mod std_only;
+#[cfg(any(tollgate_loom, tollgate_torture))]
+mod stepped;
 #[cfg(tollgate_torture)]
 pub mod torture;
 

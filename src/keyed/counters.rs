@@ -3,7 +3,7 @@
 use super::memory::{PaddedWords, Pairs};
 use crate::sync::Ordering;
 
-/// What is counted.
+/// Event that a table counts.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Counter {
     /// Keys that were evicted before their bucket was full.

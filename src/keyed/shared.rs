@@ -16,6 +16,7 @@ mod machine;
 mod page;
 mod region;
 mod rule_list;
+mod snapshot;
 mod table_file;
 
 use std::{
@@ -33,8 +34,9 @@ pub use error::OpenError;
 use page::PAGE;
 pub(super) use region::Region;
 pub(super) use rule_list::ListedRule;
-use rule_list::{MAX_RULES, RuleList, list_name, rule_name};
+use rule_list::{MAX_RULES, list_name, rule_name};
 use rustix::fs::{FileType, SealFlags};
+use snapshot::Snapshot;
 pub(super) use table_file::TableFile;
 use table_file::file_name;
 
@@ -44,7 +46,7 @@ use crate::{clock::Clock, quota::Quota, sync::Arc};
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("the feature `shared` of tollgate needs Linux and 64-bit pointers");
 
-/// What all tables of a shared limiter have in common in this process.
+/// Files of a shared limiter: the part that all of its tables have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
     control: Control,
@@ -52,7 +54,7 @@ pub(super) struct Shared {
     place: Option<(Directory, OsString)>,
 }
 
-/// What a limiter expects of a table that it opens.
+/// Expectations of a limiter on the table that it opens.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'a> {
     pub(super) quota: Quota,
@@ -71,46 +73,6 @@ pub(super) struct Opened {
     pub(super) table: TableFile,
     /// The lock, if no other process had the table open: what dead processes left in it can be undone.
     pub(super) alone: Option<Lock>,
-}
-
-/// The current table and rules.
-#[derive(Debug)]
-pub(super) struct Snapshot {
-    pub(super) current: Current,
-    /// `None`: it is the one that was known.
-    pub(super) table: Option<TableFile>,
-    list: RuleList,
-}
-
-impl Snapshot {
-    /// Returns `None` if a file does not exist.
-    fn open(
-        directory: &Directory,
-        name: &OsStr,
-        current: Current,
-        known: Option<u32>,
-    ) -> Result<Option<Snapshot>, OpenError> {
-        let table = if known == Some(current.table) {
-            None
-        } else {
-            let number = current.table.into();
-            let table = TableFile::open(directory, &file_name(name, number), number)?;
-            if table.is_none() {
-                return Ok(None);
-            }
-            table
-        };
-        let list = RuleList::open(directory, name, current.rules.into())?;
-        Ok(list.map(|list| Snapshot {
-            current,
-            table,
-            list,
-        }))
-    }
-
-    pub(super) fn rules(&self) -> &[ListedRule] {
-        &self.list.rules
-    }
 }
 
 /// Change for all processes.

@@ -9,7 +9,7 @@ use std::{
 
 use loom::sync::atomic::{self, Ordering};
 
-use super::per_thread;
+use super::{per_thread, stepped::stepped_operations};
 
 per_thread! {
     /// Operations that this thread makes before it dies.
@@ -52,66 +52,6 @@ impl AtomicU64 {
     pub(crate) fn new(value: u64) -> AtomicU64 {
         AtomicU64(atomic::AtomicU64::new(value))
     }
-
-    pub(crate) fn load(&self, order: Ordering) -> u64 {
-        if step() { self.0.load(order) } else { 0 }
-    }
-
-    pub(crate) fn store(&self, value: u64, order: Ordering) {
-        if step() {
-            self.0.store(value, order);
-        }
-    }
-
-    pub(crate) fn compare_exchange(
-        &self,
-        current: u64,
-        new: u64,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<u64, u64> {
-        if step() {
-            self.0.compare_exchange(current, new, success, failure)
-        } else {
-            Err(0)
-        }
-    }
-
-    pub(crate) fn compare_exchange_weak(
-        &self,
-        current: u64,
-        new: u64,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<u64, u64> {
-        if step() {
-            self.0.compare_exchange_weak(current, new, success, failure)
-        } else {
-            Err(0)
-        }
-    }
-
-    pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-        if step() {
-            self.0.fetch_add(value, order)
-        } else {
-            0
-        }
-    }
-
-    pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
-        if step() {
-            self.0.fetch_sub(value, order)
-        } else {
-            0
-        }
-    }
-
-    pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
-        if step() {
-            self.0.fetch_max(value, order)
-        } else {
-            0
-        }
-    }
 }
+
+stepped_operations!();

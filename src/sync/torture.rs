@@ -6,6 +6,8 @@ use std::{cell::Cell, thread, time::Duration};
 
 use rustix::process::{Signal, getpid, kill_process};
 
+use super::stepped::stepped_operations;
+
 std::thread_local! {
     static PLAN: Cell<Plan> = const { Cell::new(Plan::Nothing) };
 }
@@ -56,8 +58,9 @@ pub fn rest() -> bool {
     !matches!(PLAN.replace(Plan::Nothing), Plan::Nothing)
 }
 
+/// Makes a step, which the process may not survive. Returns true: it has.
 #[inline]
-fn step() {
+fn step() -> bool {
     match PLAN.get() {
         Plan::Nothing => {}
         Plan::Often {
@@ -82,6 +85,7 @@ fn step() {
             signal,
         }),
     }
+    true
 }
 
 #[cold]
@@ -114,51 +118,6 @@ impl AtomicU64 {
     pub(crate) const fn new(value: u64) -> AtomicU64 {
         AtomicU64(atomic::AtomicU64::new(value))
     }
-
-    pub(crate) fn load(&self, order: Ordering) -> u64 {
-        step();
-        self.0.load(order)
-    }
-
-    pub(crate) fn store(&self, value: u64, order: Ordering) {
-        step();
-        self.0.store(value, order);
-    }
-
-    pub(crate) fn compare_exchange(
-        &self,
-        current: u64,
-        new: u64,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<u64, u64> {
-        step();
-        self.0.compare_exchange(current, new, success, failure)
-    }
-
-    pub(crate) fn compare_exchange_weak(
-        &self,
-        current: u64,
-        new: u64,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<u64, u64> {
-        step();
-        self.0.compare_exchange_weak(current, new, success, failure)
-    }
-
-    pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-        step();
-        self.0.fetch_add(value, order)
-    }
-
-    pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
-        step();
-        self.0.fetch_sub(value, order)
-    }
-
-    pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
-        step();
-        self.0.fetch_max(value, order)
-    }
 }
+
+stepped_operations!();

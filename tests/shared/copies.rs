@@ -10,7 +10,7 @@ use std::{
 
 use tollgate::{KeyedLimiter, OpenError, Quota};
 
-use crate::directory::Directory;
+use crate::{directory::Directory, table_words::TableWords};
 
 const HOURLY: Quota = Quota::per_hour(10);
 
@@ -155,26 +155,9 @@ fn marks_and_latches_are_not_copied() {
     let pair = Pair::new();
     let limiter = pair.memory.builder(HOURLY).max_keys(1).open().unwrap();
     limiter.try_acquire("alice", 4).ok().unwrap();
-    let table = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(pair.memory.file("limits.1"))
-        .unwrap();
-    let words = (table.metadata().unwrap().len() - 4096) / 8;
-    // Both latches are closed, and all tags of the last section are marked.
-    (0..2).for_each(|latch| {
-        table
-            .write_all_at(&77_u64.to_ne_bytes(), 4096 + (5 + latch) * 128)
-            .unwrap()
-    });
-    for word in (words - 48..words).step_by(2) {
-        let mut tag = [0; 8];
-        table.read_exact_at(&mut tag, 4096 + word * 8).unwrap();
-        let marked = u64::from_ne_bytes(tag) | 1 << 16;
-        table
-            .write_all_at(&marked.to_ne_bytes(), 4096 + word * 8)
-            .unwrap();
-    }
+    let words = TableWords::open(&pair.memory.file("limits.1"));
+    words.write_latches(77);
+    words.mark_all();
     limiter.copy_to(pair.copy()).unwrap();
     drop(limiter);
     pair.lose();

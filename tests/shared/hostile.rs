@@ -2,8 +2,7 @@
 //! ends.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    os::unix::fs::FileExt,
+    fs,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -12,10 +11,10 @@ use std::{
 use proptest::prelude::*;
 use tollgate::{KeyedLimiter, OpenError, Outcome, Quota, WhenFull};
 
-use crate::directory::Directory;
-
-/// Size of the header, after which the words of the table follow.
-const HEADER: u64 = 4096;
+use crate::{
+    directory::Directory,
+    table_words::{HEADER, TableWords},
+};
 
 fn open(directory: &Directory, quota: Quota, when_full: WhenFull) -> KeyedLimiter<u64> {
     let builder = KeyedLimiter::builder(quota)
@@ -24,28 +23,8 @@ fn open(directory: &Directory, quota: Quota, when_full: WhenFull) -> KeyedLimite
     builder.shared_file(directory.path()).open().unwrap()
 }
 
-fn table(directory: &Directory) -> File {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(directory.file("limits.1"))
-        .unwrap()
-}
-
-/// Writes a word of the table.
-fn write(file: &File, word: u64, value: u64) {
-    file.write_all_at(&value.to_ne_bytes(), HEADER + word * 8)
-        .unwrap();
-}
-
-/// Number of words after the header.
-fn words(file: &File) -> u64 {
-    (file.metadata().unwrap().len() - HEADER) / 8
-}
-
-/// First word of the slots: they are the last section, of 24 pairs.
-fn slots(file: &File) -> u64 {
-    words(file) - 48
+fn table(directory: &Directory) -> TableWords {
+    TableWords::open(&directory.file("limits.1"))
 }
 
 fn quota() -> impl Strategy<Value = Quota> {
@@ -110,11 +89,11 @@ proptest! {
         let when_full = if refuses { WhenFull::RefuseNewcomer } else { WhenFull::EvictNearestToFull };
         let limiter = open(&directory, quota, when_full);
         (0..10).for_each(|key| assert!(limiter.try_acquire(&key, 1).is_allowed()));
-        let file = table(&directory);
-        let first = if keeps_tags { slots(&file) } else { 0 };
-        for (n, &value) in (first..self::words(&file)).zip(words.iter().cycle()) {
+        let table = table(&directory);
+        let first = if keeps_tags { table.slots() } else { 0 };
+        for (n, &value) in (first..table.count()).zip(words.iter().cycle()) {
             if !keeps_tags || n % 2 == 1 {
-                write(&file, n, value);
+                table.write(n, value);
             }
         }
         call_all(&limiter);
@@ -155,21 +134,13 @@ fn a_repaired_table_grants_what_its_quota_says() {
     let limiter = open(&directory, quota, WhenFull::default());
     assert!(limiter.try_acquire(&1, 1).is_allowed());
     drop(limiter);
-    let file = table(&directory);
+    let words = table(&directory);
     // Stamps far ahead, more spent than is possible, all latches closed, all tags marked.
-    let slots = slots(&file);
-    for word in (slots..words(&file)).step_by(2) {
-        write(&file, word + 1, u64::MAX);
+    for word in (words.slots()..words.count()).step_by(2) {
+        words.write(word + 1, u64::MAX);
     }
-    let mut tag = [0; 8];
-    for word in (slots..words(&file)).step_by(2) {
-        file.read_exact_at(&mut tag, HEADER + word * 8).unwrap();
-        write(&file, word, u64::from_ne_bytes(tag) | 1 << 16);
-    }
-    // Counters take five pairs of lines, and the latches follow.
-    for latch in 0..2 {
-        write(&file, (5 + latch) * 16, 77);
-    }
+    words.mark_all();
+    words.write_latches(77);
 
     let limiter = open(&directory, quota, WhenFull::RefuseNewcomer);
     let refused = limiter.try_acquire(&1, 1);
@@ -188,12 +159,12 @@ fn a_repaired_table_grants_what_its_quota_says() {
 fn a_writer_that_never_rests_delays_an_insert_only_so_long() {
     let directory = Directory::new();
     let limiter = open(&directory, Quota::per_hour(10), WhenFull::default());
-    let file = table(&directory);
+    let words = table(&directory);
     let ends = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             for ticket in (1..).step_by(2) {
-                (0..2).for_each(|latch| write(&file, (5 + latch) * 16, ticket));
+                words.write_latches(ticket);
                 if ends.load(Ordering::Relaxed) {
                     break;
                 }
@@ -217,9 +188,9 @@ fn a_file_that_is_too_short_for_its_table_is_never_mapped() {
     let directory = Directory::new();
     let limiter = open(&directory, Quota::per_hour(10), WhenFull::default());
     drop(limiter);
-    let length = HEADER + words(&table(&directory)) * 8;
+    let length = HEADER + table(&directory).count() * 8;
     for shorter in [HEADER, length - 4096, length - 8, length - 1] {
-        table(&directory).set_len(shorter).unwrap();
+        table(&directory).file().set_len(shorter).unwrap();
         let builder = KeyedLimiter::<u64>::builder(Quota::per_hour(10)).max_keys(1);
         let error = builder.shared_file(directory.path()).open().unwrap_err();
         assert!(matches!(error, OpenError::Damaged { .. }), "{error}");

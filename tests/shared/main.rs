@@ -17,3 +17,4 @@ mod quota;
 mod reboot;
 mod rules;
 mod sharing;
+mod table_words;

@@ -29,7 +29,7 @@ pub(crate) struct MemoryLimiter {
     shared: Option<Box<SharedState>>,
 }
 
-/// What a limiter has whose buckets and rules other processes share.
+/// Part of a limiter whose buckets and rules other processes share.
 struct SharedState {
     /// The quota of this process. Others may replace it.
     own_quota: Mutex<Quota>,

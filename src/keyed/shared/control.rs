@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     clock::{BootClock, Clock, nanos_since_boot},
+    duration::saturating_nanos,
     keyed::{hash::DefaultHashBuilder, sections},
     sync::{Arc, Ordering},
 };
@@ -36,7 +37,7 @@ pub(in crate::keyed) struct Current {
 
 impl Current {
     /// The first table, without rules.
-    pub(in crate::keyed) const FIRST: Current = Current { table: 1, rules: 0 };
+    pub(super) const FIRST: Current = Current { table: 1, rules: 0 };
 
     fn of_word(word: u64) -> Current {
         Current {
@@ -62,7 +63,7 @@ const TIMES_INTERVAL: Duration = Duration::from_secs(60);
 /// The time by the wall clock minus that of the table, and a recent time of the table.
 pub(super) type Times = [u64; 2];
 
-/// What does not change while the machine runs.
+/// Part of a control file that stays while the machine runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     /// Number of the file, drawn at random.
@@ -85,7 +86,7 @@ impl Identity {
             probes: DefaultHashBuilder::with_seeds(seeds).probes(),
             time_namespace: machine::time_namespace(),
             boot_id: machine::boot_id()?,
-            clock_offset: nanos(BEGINNING).wrapping_sub(nanos_since_boot()),
+            clock_offset: saturating_nanos(BEGINNING).wrapping_sub(nanos_since_boot()),
         })
     }
 
@@ -103,7 +104,7 @@ impl Identity {
         // A wall clock that was behind the table's left a negative difference.
         let now = machine::wall_nanos().wrapping_sub(wall_minus_table);
         let now = u64::try_from(now.cast_signed()).unwrap_or(0);
-        let now = now.clamp(last, last.saturating_add(nanos(LONGEST_REBOOT)));
+        let now = now.clamp(last, last.saturating_add(saturating_nanos(LONGEST_REBOOT)));
         Identity {
             boot_id,
             clock_offset: now.wrapping_sub(nanos_since_boot()),
@@ -265,7 +266,7 @@ impl Control {
     /// Writes the times by which the table's time goes on after a reboot, if that was long ago.
     pub(super) fn note_times(&self) {
         let now = self.identity.clock().nanos();
-        if now.saturating_sub(self.load(LAST_TABLE_TIME)) >= nanos(TIMES_INTERVAL) {
+        if now.saturating_sub(self.load(LAST_TABLE_TIME)) >= saturating_nanos(TIMES_INTERVAL) {
             self.write_times(now);
         }
     }
@@ -303,8 +304,4 @@ pub(super) fn sealed_words(region: &Region, page: usize) -> Option<[u64; SEALED_
     let words = region.words().get(page * PAGE / WORD..)?;
     let words = words.get(..SEALED_WORDS)?;
     Some(std::array::from_fn(|n| words[n].load(Ordering::Relaxed)))
-}
-
-fn nanos(time: Duration) -> u64 {
-    crate::duration::saturating_nanos(time)
 }

@@ -16,7 +16,7 @@ pub enum OpenError {
     OutOfMemory,
     /// The operating system refused something.
     Io {
-        /// What was to be done.
+        /// The operation, as in "cannot open the file".
         doing: &'static str,
         /// The error of the operating system.
         source: io::Error,
@@ -45,7 +45,7 @@ pub enum OpenError {
     },
     /// The file is not as it was written.
     Damaged {
-        /// What is wrong.
+        /// The damage.
         what: &'static str,
     },
     /// The table has another quota.
@@ -82,7 +82,7 @@ pub enum OpenError {
     Busy,
     /// The combination is not supported.
     Unsupported {
-        /// What is not.
+        /// The combination, and the expected one.
         what: &'static str,
     },
 }
