@@ -33,7 +33,7 @@ use crate::{
     values::AdminAddress,
 };
 
-/// Longest wait for the other process's next message. A process that starts may connect to Redis first.
+/// Longest wait for the other process's next message. One that starts restores and opens its tables first.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest time for which the older process keeps its socket after the newer one is ready.
